@@ -1,0 +1,328 @@
+//! One step of the recurrence for a chunk of rows: the recurrent product and, while its sums are still in registers,
+//! the equations of the cell.
+
+use std::ops::Range;
+
+use super::Kernels;
+use super::lanes::Lanes;
+use super::pack::Aligned;
+use super::real::Real;
+use super::tile::{Accumulators, CHUNK, Tile, accumulate, cover};
+use super::weights::{PackedCell, Recurrent};
+use crate::cell;
+
+/// Running states of up to [`CHUNK`] rows, and what a step needs beside them.
+pub struct State<T> {
+    padded: usize,
+    h: Aligned<T>,    // [CHUNK, padded]
+    next: Aligned<T>, // [CHUNK, padded]
+    z: Aligned<T>,    // [CHUNK, padded], reset-before only
+    rh: Aligned<T>,   // [CHUNK, padded], reset-before only
+}
+
+impl<T: Real> State<T> {
+    /// States of `rows` rows, all 0.
+    pub fn new(cell: &PackedCell<T>, rows: usize) -> Self {
+        let padded = cell.padded;
+        let between = if cell.reset_after() { 0 } else { rows * padded };
+        Self {
+            padded,
+            h: Aligned::zeros(rows * padded),
+            next: Aligned::zeros(rows * padded),
+            z: Aligned::zeros(between),
+            rh: Aligned::zeros(between),
+        }
+    }
+
+    /// The state of a row; its first H numbers count.
+    pub fn row(&self, row: usize) -> &[T] {
+        &self.h[row * self.padded..][..self.padded]
+    }
+
+    /// The state of a row, to be set.
+    pub fn row_mut(&mut self, row: usize) -> &mut [T] {
+        &mut self.h[row * self.padded..][..self.padded]
+    }
+}
+
+/// Rows to be written: row i is `rows[i][at[i]..]`.
+pub struct Outputs<'a, 'b, T> {
+    /// What the rows lie in.
+    pub rows: &'a mut [&'b mut [T]],
+    /// Where each row starts.
+    pub at: &'a [usize],
+}
+
+impl<T> Outputs<'_, '_, T> {
+    /// Pointers to the first `count` rows, each of `len` numbers.
+    pub(super) fn pointers(&mut self, count: usize, len: usize) -> [*mut T; CHUNK] {
+        let mut pointers = [std::ptr::null_mut(); CHUNK];
+        for ((pointer, row), &at) in pointers[..count].iter_mut().zip(self.rows.iter_mut()).zip(self.at) {
+            *pointer = row[at..at + len].as_mut_ptr();
+        }
+        assert!(self.rows.len() >= count && self.at.len() >= count, "output rows missing");
+        pointers
+    }
+}
+
+/// Arguments of the step kernels.
+pub struct StepArgs<T> {
+    rows: usize,
+    hidden: usize,
+    padded: usize,
+    projected: *const T,   // [rows, 3 * padded]: b + W x, columns [unit block][gate][lane]
+    h: *const T,           // [rows, padded]
+    next: *mut T,          // [rows, padded]
+    z: *mut T,             // [rows, padded], reset-before
+    rh: *mut T,            // [rows, padded], reset-before
+    u: *const T,           // packed, of this kernel
+    b_hh: *const T,        // [padded], reset-after
+    y: [*mut T; CHUNK],    // [rows][hidden]
+    tape: [*mut T; CHUNK], // [rows][r | z | c | q, hidden each], or null
+    units: Range<usize>,   // vectors of units
+}
+
+/// Moves the first `rows` rows one step on: their states, `y` (H numbers a row) and, if given, their tape
+/// (4H numbers a row: r, z, candidate, and r * h in reset-before or `U_hh h + b_hh` in reset-after).
+///
+/// `projected` holds b + W x of these rows, as [`PackedCell`] lays it out.
+///
+/// # Panics
+/// Where an operand is too short.
+pub fn step<T: Real>(
+    kernels: &Kernels<T>,
+    cell: &PackedCell<T>,
+    rows: usize,
+    projected: &[T],
+    state: &mut State<T>,
+    mut y: Outputs<T>,
+    tape: Option<Outputs<T>>,
+) {
+    let (hidden, padded) = (cell.hidden, cell.padded);
+    assert!(rows <= CHUNK && state.padded == padded && state.h.len() >= rows * padded, "state of another size");
+    assert!(projected.len() >= rows * 3 * padded, "projection too short");
+    assert_eq!(cell.lanes, kernels.lanes, "cell packed for another instruction set");
+    let mut args = StepArgs {
+        rows,
+        hidden,
+        padded,
+        projected: projected.as_ptr(),
+        h: state.h.as_ptr(),
+        next: state.next.as_mut_ptr(),
+        z: state.z.as_mut_ptr(),
+        rh: state.rh.as_mut_ptr(),
+        u: std::ptr::null(),
+        b_hh: std::ptr::null(),
+        y: y.pointers(rows, hidden),
+        tape: tape.map_or([std::ptr::null_mut(); CHUNK], |mut tape| tape.pointers(rows, 4 * hidden)),
+        units: 0..padded / cell.lanes,
+    };
+    // SAFETY: the kernels exist only for instruction sets of this machine; all buffers hold `rows` rows of the sizes
+    // noted in `StepArgs` (asserted or sliced above), and the weights are packed for these lanes.
+    unsafe {
+        match &cell.recurrent {
+            Recurrent::After { u, b_hh } => {
+                (args.u, args.b_hh) = (u.data.as_ptr(), b_hh.as_ptr());
+                (kernels.reset_after)(&args);
+            }
+            Recurrent::Before { gates, candidate } => {
+                args.u = gates.data.as_ptr();
+                (kernels.reset_before_gates)(&args);
+                args.u = candidate.data.as_ptr();
+                (kernels.reset_before_candidate)(&args);
+            }
+        }
+    }
+    std::mem::swap(&mut state.h, &mut state.next);
+}
+
+impl<T> StepArgs<T> {
+    /// Pointers to the R rows of a `[rows, padded]` buffer from `row` on.
+    #[inline(always)]
+    unsafe fn rows_of<const R: usize>(&self, buffer: *const T, row: usize) -> [*const T; R] {
+        // SAFETY: the buffer holds these rows.
+        std::array::from_fn(|r| unsafe { buffer.add((row + r) * self.padded) })
+    }
+
+    /// Pointers to P panels of V vectors from `panel` on.
+    #[inline(always)]
+    unsafe fn panels_of<L: Lanes, const P: usize, const V: usize>(&self, width: usize, panel: usize) -> [*const T; P] {
+        // SAFETY: the packed weights hold these panels.
+        std::array::from_fn(|p| unsafe { self.u.add((panel + p) * width * self.hidden * L::COUNT) })
+    }
+
+    /// Writes one vector of a tape row's segment, cut at H.
+    #[inline(always)]
+    unsafe fn record<L: Lanes<Elem = T>>(&self, row: usize, segment: usize, offset: usize, value: L) {
+        // SAFETY: a tape row holds 4 segments of H numbers, and the store is cut at the segment's end.
+        unsafe { value.store_first(self.tape[row].add(segment * self.hidden + offset), self.hidden - offset) }
+    }
+
+    /// Writes one vector of the new state, whole to the running state and cut at H to y.
+    #[inline(always)]
+    unsafe fn output<L: Lanes<Elem = T>>(&self, row: usize, offset: usize, h: L) {
+        // SAFETY: the running state is padded to whole vectors; the store to y is cut at H.
+        unsafe {
+            h.store(self.next.add(row * self.padded + offset));
+            h.store_first(self.y[row].add(offset), self.hidden - offset);
+        }
+    }
+}
+
+/// Reset-after: everything in one product. A panel is the three gates of one vector of units.
+struct ResetAfter<'a, T>(&'a StepArgs<T>);
+
+impl<L: Lanes> Tile<L> for ResetAfter<'_, L::Elem> {
+    #[inline(always)]
+    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize) {
+        let s = self.0;
+        // SAFETY: the tile lies within rows x units, and the buffers are as `step` promised.
+        unsafe {
+            let projected = |r: usize, p: usize, gate: usize| {
+                s.projected.add((row + r) * 3 * s.padded + ((panel + p) * 3 + gate) * L::COUNT)
+            };
+            let mut acc: Accumulators<L, R, P, V> = [[[L::splat(L::Elem::ZERO); V]; P]; R];
+            for r in 0..R {
+                for p in 0..P {
+                    acc[r][p][0] = L::load(projected(r, p, 0));
+                    acc[r][p][1] = L::load(projected(r, p, 1));
+                    acc[r][p][2] = L::load(s.b_hh.add((panel + p) * L::COUNT));
+                }
+            }
+            accumulate::<L, R, P, V>(&mut acc, &s.rows_of(s.h, row), &s.panels_of::<L, P, V>(3, panel), s.hidden);
+            for r in 0..R {
+                for p in 0..P {
+                    let offset = (panel + p) * L::COUNT;
+                    let [a_r, a_z, a_hh] = [acc[r][p][0], acc[r][p][1], acc[r][p][2]];
+                    let h = L::load(s.h.add((row + r) * s.padded + offset));
+                    let (gate_r, z) = cell::gates(a_r, a_z);
+                    let (c, new) = cell::update(cell::reset_after(gate_r, L::load(projected(r, p, 2)), a_hh), z, h);
+                    s.output(row + r, offset, new);
+                    if !s.tape[row + r].is_null() {
+                        s.record(row + r, 0, offset, gate_r);
+                        s.record(row + r, 1, offset, z);
+                        s.record(row + r, 2, offset, c);
+                        s.record(row + r, 3, offset, a_hh);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Reset-before, first product: r and z of one vector of units a panel.
+struct Gates<'a, T>(&'a StepArgs<T>);
+
+impl<L: Lanes> Tile<L> for Gates<'_, L::Elem> {
+    #[inline(always)]
+    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize) {
+        let s = self.0;
+        // SAFETY: the tile lies within rows x units, and the buffers are as `step` promised.
+        unsafe {
+            let mut acc: Accumulators<L, R, P, V> = [[[L::splat(L::Elem::ZERO); V]; P]; R];
+            for r in 0..R {
+                for p in 0..P {
+                    for v in 0..V {
+                        let column = ((panel + p) * 3 + v) * L::COUNT;
+                        acc[r][p][v] = L::load(s.projected.add((row + r) * 3 * s.padded + column));
+                    }
+                }
+            }
+            accumulate::<L, R, P, V>(&mut acc, &s.rows_of(s.h, row), &s.panels_of::<L, P, V>(2, panel), s.hidden);
+            for r in 0..R {
+                for p in 0..P {
+                    let offset = (panel + p) * L::COUNT;
+                    let at = (row + r) * s.padded + offset;
+                    let (gate_r, z) = cell::gates(acc[r][p][0], acc[r][p][1]);
+                    let rh = cell::reset(gate_r, L::load(s.h.add(at)));
+                    z.store(s.z.add(at));
+                    rh.store(s.rh.add(at));
+                    if !s.tape[row + r].is_null() {
+                        s.record(row + r, 0, offset, gate_r);
+                        s.record(row + r, 1, offset, z);
+                        s.record(row + r, 3, offset, rh);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Reset-before, second product: the candidate and the new state of V vectors of units a panel.
+struct Candidate<'a, T>(&'a StepArgs<T>);
+
+impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
+    #[inline(always)]
+    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize) {
+        let s = self.0;
+        let unit = |p: usize, v: usize| (panel + p) * CANDIDATE_WIDTH + v;
+        // SAFETY: the tile lies within rows x units, and the buffers are as `step` promised.
+        unsafe {
+            let mut acc: Accumulators<L, R, P, V> = [[[L::splat(L::Elem::ZERO); V]; P]; R];
+            for r in 0..R {
+                for p in 0..P {
+                    for v in 0..V {
+                        let column = (unit(p, v) * 3 + 2) * L::COUNT;
+                        acc[r][p][v] = L::load(s.projected.add((row + r) * 3 * s.padded + column));
+                    }
+                }
+            }
+            let weights = s.panels_of::<L, P, V>(CANDIDATE_WIDTH, panel);
+            accumulate::<L, R, P, V>(&mut acc, &s.rows_of(s.rh, row), &weights, s.hidden);
+            for r in 0..R {
+                for p in 0..P {
+                    for v in 0..V {
+                        let offset = unit(p, v) * L::COUNT;
+                        let at = (row + r) * s.padded + offset;
+                        let (c, new) = cell::update(acc[r][p][v], L::load(s.z.add(at)), L::load(s.h.add(at)));
+                        s.output(row + r, offset, new);
+                        if !s.tape[row + r].is_null() {
+                            s.record(row + r, 2, offset, c);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Vectors of units in a panel of the candidate's weights.
+pub const CANDIDATE_WIDTH: usize = 3;
+
+/// The reset-after kernel.
+///
+/// # Safety
+/// The instruction set of `L` is present and the arguments are as [`step`] makes them; so for the two below.
+#[inline(always)]
+pub unsafe fn reset_after<L: Lanes>(args: &StepArgs<L::Elem>) {
+    // SAFETY: the caller's promise.
+    unsafe { cover::<L, 3>(args.rows, args.units.clone(), &ResetAfter(args)) }
+}
+
+/// The first reset-before kernel.
+///
+/// # Safety
+/// As [`reset_after`].
+#[inline(always)]
+pub unsafe fn reset_before_gates<L: Lanes>(args: &StepArgs<L::Elem>) {
+    // SAFETY: the caller's promise.
+    unsafe { cover::<L, 2>(args.rows, args.units.clone(), &Gates(args)) }
+}
+
+/// The second reset-before kernel.
+///
+/// # Safety
+/// As [`reset_after`].
+#[inline(always)]
+pub unsafe fn reset_before_candidate<L: Lanes>(args: &StepArgs<L::Elem>) {
+    let panels = args.units.len() / CANDIDATE_WIDTH;
+    // SAFETY: the caller's promise; all full panels, then the narrower one.
+    unsafe {
+        cover::<L, 3>(args.rows, 0..panels, &Candidate(args));
+        match args.units.len() % CANDIDATE_WIDTH {
+            0 => {}
+            1 => cover::<L, 1>(args.rows, panels..panels + 1, &Candidate(args)),
+            _ => cover::<L, 2>(args.rows, panels..panels + 1, &Candidate(args)),
+        }
+    }
+}

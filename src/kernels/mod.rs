@@ -1,0 +1,190 @@
+//! How numbers are computed; nothing here knows of sequences.
+//!
+//! The algorithms are written once, generic over [`lanes::Lanes`]; a file per instruction set instantiates them into a
+//! [`Kernels`] table. All tables give the same bits. This is the only place with `unsafe`.
+
+pub mod activation;
+pub mod backward;
+pub mod dot;
+pub mod forward;
+pub mod lanes;
+pub mod matmul;
+pub mod outer;
+pub mod pack;
+pub mod real;
+pub mod tile;
+pub mod weights;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use crate::error::Error;
+use backward::BackwardArgs;
+use forward::StepArgs;
+use matmul::MatmulArgs;
+
+/// An instruction set that the kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// AVX-512 foundation.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// Plain Rust.
+    Portable,
+}
+
+impl Isa {
+    /// The instruction sets of this machine, best first.
+    pub fn available() -> Vec<Isa> {
+        let mut found = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                found.push(Isa::Avx512);
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                found.push(Isa::Avx2);
+            }
+        }
+        found.push(Isa::Portable);
+        found
+    }
+
+    /// The one in use: the best available, or what the environment variable `RGRU_ISA` forces. Decided once.
+    ///
+    /// # Errors
+    /// `RGRU_ISA` names none that this machine has.
+    pub fn active() -> Result<Isa, Error> {
+        static ACTIVE: OnceLock<Result<Isa, String>> = OnceLock::new();
+        let choose = || {
+            let available = Isa::available();
+            let Ok(wanted) = std::env::var("RGRU_ISA") else { return Ok(available[0]) };
+            available.iter().find(|isa| isa.name() == wanted).copied().ok_or(wanted)
+        };
+        ACTIVE.get_or_init(choose).clone().map_err(|wanted| {
+            let names: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
+            Error::value("RGRU_ISA", format!("one of {}", names.join(", ")), format!("{wanted:?}"))
+        })
+    }
+
+    /// Its name in `RGRU_ISA` and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => "avx2",
+            Isa::Portable => "portable",
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The kernels of one instruction set and precision.
+pub struct Kernels<T> {
+    /// Numbers in a register.
+    pub lanes: usize,
+    matmul: unsafe fn(&MatmulArgs<T>),
+    reset_after: unsafe fn(&StepArgs<T>),
+    reset_before_gates: unsafe fn(&StepArgs<T>),
+    reset_before_candidate: unsafe fn(&StepArgs<T>),
+    backward_after: unsafe fn(&BackwardArgs<T>),
+    backward_before_update: unsafe fn(&BackwardArgs<T>),
+    backward_before_reset: unsafe fn(&BackwardArgs<T>),
+    sigmoid: unsafe fn(&mut [T]),
+    tanh: unsafe fn(&mut [T]),
+}
+
+impl<T: real::Real> Kernels<T> {
+    /// Those of an instruction set.
+    ///
+    /// # Errors
+    /// This machine does not have it.
+    pub fn of(isa: Isa) -> Result<&'static Self, Error> {
+        if Isa::available().contains(&isa) {
+            Ok(T::kernels(isa))
+        } else {
+            Err(Error::value("isa", "an instruction set of this machine", isa.name()))
+        }
+    }
+
+    /// Logistic sigmoid of every element.
+    pub fn sigmoid(&self, x: &mut [T]) {
+        // SAFETY: tables are handed out only for instruction sets of this machine.
+        unsafe { (self.sigmoid)(x) }
+    }
+
+    /// tanh of every element.
+    pub fn tanh(&self, x: &mut [T]) {
+        // SAFETY: tables are handed out only for instruction sets of this machine.
+        unsafe { (self.tanh)(x) }
+    }
+}
+
+/// Instantiates all kernels for a register type, in a module named after its element, with the target features that
+/// the outermost functions alone carry.
+macro_rules! table {
+    ($elem:ident, $lanes:ident, $isa:ident $(, $features:literal)?) => {
+        #[doc = concat!("Kernels of `", stringify!($elem), "`.")]
+        pub mod $elem {
+            use super::$lanes as L;
+            use crate::kernels::{Kernels, activation, backward, forward, matmul};
+
+            /// The table.
+            pub static KERNELS: Kernels<$elem> = Kernels {
+                lanes: <L as crate::kernels::lanes::Lanes>::COUNT,
+                matmul: entry_matmul,
+                reset_after: entry_reset_after,
+                reset_before_gates: entry_reset_before_gates,
+                reset_before_candidate: entry_reset_before_candidate,
+                backward_after: entry_backward_after,
+                backward_before_update: entry_backward_before_update,
+                backward_before_reset: entry_backward_before_reset,
+                sigmoid: entry_sigmoid,
+                tanh: entry_tanh,
+            };
+
+            crate::kernels::entries! {
+                [$($features)?]
+                entry_matmul(args: &matmul::MatmulArgs<$elem>) = matmul::run::<L>;
+                entry_reset_after(args: &forward::StepArgs<$elem>) = forward::reset_after::<L>;
+                entry_reset_before_gates(args: &forward::StepArgs<$elem>) = forward::reset_before_gates::<L>;
+                entry_reset_before_candidate(args: &forward::StepArgs<$elem>) = forward::reset_before_candidate::<L>;
+                entry_backward_after(args: &backward::BackwardArgs<$elem>) = backward::after::<L>;
+                entry_backward_before_update(args: &backward::BackwardArgs<$elem>) = backward::before_update::<L>;
+                entry_backward_before_reset(args: &backward::BackwardArgs<$elem>) = backward::before_reset::<L>;
+                entry_sigmoid(args: &mut [$elem]) = activation::sigmoid_slice::<L>;
+                entry_tanh(args: &mut [$elem]) = activation::tanh_slice::<L>;
+            }
+        }
+    };
+}
+use table;
+
+/// Outermost functions of an instruction set.
+macro_rules! entries {
+    ([$($features:literal)?]) => {};
+    ([$($features:literal)?] $name:ident($args:ident: $type:ty) = $kernel:expr; $($rest:tt)*) => {
+        $(#[target_feature(enable = $features)])?
+        unsafe fn $name($args: $type) {
+            // SAFETY: the caller's promise, which is that of the kernel.
+            unsafe { $kernel($args) }
+        }
+        crate::kernels::entries! { [$($features)?] $($rest)* }
+    };
+}
+use entries;

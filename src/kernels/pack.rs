@@ -1,0 +1,126 @@
+//! Memory as the kernels want it: buffers on cache lines, and matrices cut into panels.
+
+use std::ops::{Deref, DerefMut};
+
+use super::real::Real;
+
+/// One cache line, which is also the widest register.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u64; 8]);
+
+/// A zero-initialised buffer of numbers that starts on a cache line.
+pub struct Aligned<T> {
+    lines: Vec<Line>,
+    len: usize,
+    element: std::marker::PhantomData<T>,
+}
+
+impl<T: Real> Aligned<T> {
+    /// `len` zeros.
+    pub fn zeros(len: usize) -> Self {
+        let lines = vec![Line([0; 8]); (len * size_of::<T>()).div_ceil(size_of::<Line>())];
+        Self { lines, len, element: std::marker::PhantomData }
+    }
+
+    /// Makes room for `len` numbers; their values are unspecified.
+    pub fn resize(&mut self, len: usize) {
+        let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
+        if lines > self.lines.len() {
+            self.lines.resize(lines, Line([0; 8]));
+        }
+        self.len = len;
+    }
+}
+
+impl<T: Real> Default for Aligned<T> {
+    fn default() -> Self {
+        Self::zeros(0)
+    }
+}
+
+impl<T: Real> Deref for Aligned<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        // SAFETY: the lines hold at least `len` numbers of T, which is f32 or f64: any bits are a value, and a line's
+        // alignment exceeds theirs.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+}
+
+impl<T: Real> DerefMut for Aligned<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `deref`, and the borrow is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+/// The right operand of a product, `[depth, columns]`, cut into panels: `[panel][k][vector][lane]`. Each panel is read
+/// from front to back. All panels are `width` vectors wide, but the last may be narrower; lanes past the last column
+/// are 0.
+pub struct PackedMatrix<T> {
+    pub(super) data: Aligned<T>,
+    pub(super) depth: usize,
+    pub(super) columns: usize,
+    pub(super) width: usize,
+    pub(super) lanes: usize,
+}
+
+impl<T: Real> PackedMatrix<T> {
+    /// An empty matrix in panels of `width` vectors of `lanes` lanes.
+    pub fn new(lanes: usize, width: usize) -> Self {
+        Self { data: Aligned::default(), depth: 0, columns: 0, width, lanes }
+    }
+
+    /// Packs columns given as slices over k (`None`: a column of zeros), for weights stored `[columns, depth]`.
+    pub fn from_columns<'a>(
+        lanes: usize,
+        width: usize,
+        depth: usize,
+        columns: usize,
+        column: impl Fn(usize) -> Option<&'a [T]>,
+    ) -> Self {
+        let mut packed = Self::new(lanes, width);
+        packed.reshape(depth, columns);
+        for c in 0..columns {
+            if let Some(values) = column(c) {
+                let (start, step) = packed.column_position(c);
+                for (k, &value) in values[..depth].iter().enumerate() {
+                    packed.data[start + k * step] = value;
+                }
+            }
+        }
+        packed
+    }
+
+    /// Packs `depth` rows given as slices over the columns, in place of what was there before.
+    pub fn pack_rows<'a>(&mut self, depth: usize, columns: usize, row: impl Fn(usize) -> &'a [T]) {
+        self.reshape(depth, columns);
+        let lanes = self.lanes;
+        for k in 0..depth {
+            for (vector, values) in row(k)[..columns].chunks(lanes).enumerate() {
+                let (start, step) = self.column_position(vector * lanes);
+                let to = &mut self.data[start + k * step..][..lanes];
+                to[..values.len()].copy_from_slice(values);
+                to[values.len()..].fill(T::ZERO);
+            }
+        }
+    }
+
+    fn reshape(&mut self, depth: usize, columns: usize) {
+        (self.depth, self.columns) = (depth, columns);
+        self.data.resize(self.vectors() * depth * self.lanes);
+    }
+
+    pub(super) fn vectors(&self) -> usize {
+        self.columns.div_ceil(self.lanes)
+    }
+
+    /// Where column c starts, and the distance from one k to the next.
+    fn column_position(&self, c: usize) -> (usize, usize) {
+        let (vector, lane) = (c / self.lanes, c % self.lanes);
+        let (panel, within) = (vector / self.width, vector % self.width);
+        let width = self.width.min(self.vectors() - panel * self.width);
+        (panel * self.width * self.depth * self.lanes + within * self.lanes + lane, width * self.lanes)
+    }
+}
