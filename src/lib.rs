@@ -1,0 +1,29 @@
+//! The gated recurrent unit, forward and backward, on all cores of a CPU.
+//!
+//! ```text
+//! arrays -> sizes checked (shape) -> packed weights (packed) -> who computes what (plan) -> thread pool (runtime)
+//!   -> stack of layers and directions over groups of sequences (sequence)
+//!     -> input projection, then step by step the recurrent product with the cell's equations (kernels, cell)
+//!       -> outputs, and in training the tape, which the backward walk reads
+//! ```
+//!
+//! Every output is one chain of fused multiply-adds in a fixed order, so its bits do not depend on the batch, the
+//! threads or the instruction set.
+
+pub mod error;
+pub mod head;
+pub mod init;
+pub mod kernels;
+pub mod loss;
+pub mod optim;
+pub mod packed;
+pub mod params;
+pub mod plan;
+pub mod reference;
+pub mod runtime;
+pub mod sequence;
+pub mod shape;
+
+mod cell;
+#[cfg(feature = "python")]
+mod python;

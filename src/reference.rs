@@ -1,0 +1,213 @@
+//! The equations as plain loops, in both precisions: the oracle that the fast path is tested against.
+//!
+//! One sequence at a time, one unit at a time, to be read beside the paper (Cho et al. 2014, eqs. 5-8). Never
+//! dispatched to.
+
+use crate::kernels::real::Real;
+use crate::params::{Cell, CellMut, cells, cells_mut};
+use crate::shape::{Dims, Sequences};
+
+/// What one step leaves for the backward pass, `[H]` each.
+struct Step<T> {
+    h_prev: Vec<T>,
+    r: Vec<T>,
+    z: Vec<T>,
+    c: Vec<T>,
+    a_hh: Vec<T>, // U_hh h + b_hh, reset-after
+}
+
+fn sigmoid<T: Real>(a: T) -> T {
+    T::ONE / (T::ONE + (-a).exp())
+}
+
+fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    a.iter().zip(b).fold(T::ZERO, |sum, (&a, &b)| sum + a * b)
+}
+
+/// One step of one cell: the new state, and what the backward pass needs.
+fn step<T: Real>(cell: &Cell<T>, x: &[T], h: &[T]) -> (Vec<T>, Step<T>) {
+    let hidden = cell.hidden;
+    let w = |gate: usize, unit: usize| &cell.w[(gate * hidden + unit) * cell.input..][..cell.input];
+    let u = |gate: usize, unit: usize| &cell.u[(gate * hidden + unit) * hidden..][..hidden];
+    let b = |gate: usize, unit: usize| cell.b.get(gate * hidden + unit).copied().unwrap_or(T::ZERO);
+    let gate = |gate| -> Vec<T> {
+        (0..hidden).map(|j| sigmoid(dot(w(gate, j), x) + dot(u(gate, j), h) + b(gate, j))).collect()
+    };
+    let (r, z) = (gate(0), gate(1));
+    let rh: Vec<T> = r.iter().zip(h).map(|(&r, &h)| r * h).collect();
+    let b_hh = |j: usize| cell.b_hh.get(j).copied().unwrap_or(T::ZERO);
+    let a_hh: Vec<T> = (0..hidden).map(|j| dot(u(2, j), h) + b_hh(j)).collect();
+    let c: Vec<T> = (0..hidden)
+        .map(|j| {
+            let recurrent = if cell.reset_after { r[j] * a_hh[j] } else { dot(u(2, j), &rh) };
+            (dot(w(2, j), x) + b(2, j) + recurrent).tanh()
+        })
+        .collect();
+    let new = (0..hidden).map(|j| (T::ONE - z[j]) * h[j] + z[j] * c[j]).collect();
+    (new, Step { h_prev: h.to_vec(), r, z, c, a_hh })
+}
+
+/// Backward of [`step`]: adds to the gradients of the cell and of x, and returns that of the state before.
+fn step_backward<T: Real>(
+    cell: &Cell<T>,
+    x: &[T],
+    step: &Step<T>,
+    dh: &[T],
+    grads: &mut CellMut<T>,
+    dx: &mut [T],
+) -> Vec<T> {
+    let hidden = cell.hidden;
+    let Step { h_prev, r, z, c, a_hh } = step;
+    let one = T::ONE;
+    let mut dh_prev: Vec<T> = (0..hidden).map(|j| dh[j] * (one - z[j])).collect();
+    let da_z: Vec<T> = (0..hidden).map(|j| dh[j] * (c[j] - h_prev[j]) * z[j] * (one - z[j])).collect();
+    let da_h: Vec<T> = (0..hidden).map(|j| dh[j] * z[j] * (one - c[j] * c[j])).collect();
+
+    // The candidate's recurrent term: r * (U_hh h + b_hh), or U_hh (r * h).
+    let mut dr = vec![T::ZERO; hidden];
+    for j in 0..hidden {
+        let da_hh = if cell.reset_after { da_h[j] * r[j] } else { da_h[j] };
+        for i in 0..hidden {
+            let at = (2 * hidden + j) * hidden + i;
+            if cell.reset_after {
+                grads.u[at] += da_hh * h_prev[i];
+                dh_prev[i] += da_hh * cell.u[at];
+            } else {
+                grads.u[at] += da_hh * r[i] * h_prev[i];
+                dh_prev[i] += da_hh * cell.u[at] * r[i];
+                dr[i] += da_hh * cell.u[at] * h_prev[i];
+            }
+        }
+        if cell.reset_after {
+            dr[j] = da_h[j] * a_hh[j];
+            if let Some(db_hh) = grads.b_hh.get_mut(j) {
+                *db_hh += da_hh;
+            }
+        }
+    }
+    let da_r: Vec<T> = (0..hidden).map(|j| dr[j] * r[j] * (one - r[j])).collect();
+
+    for (gate, da) in [&da_r, &da_z, &da_h].into_iter().enumerate() {
+        for j in 0..hidden {
+            let row = gate * hidden + j;
+            for i in 0..cell.input {
+                grads.w[row * cell.input + i] += da[j] * x[i];
+                dx[i] += da[j] * cell.w[row * cell.input + i];
+            }
+            if gate < 2 {
+                for i in 0..hidden {
+                    grads.u[row * hidden + i] += da[j] * h_prev[i];
+                    dh_prev[i] += da[j] * cell.u[row * hidden + i];
+                }
+            }
+            if let Some(db) = grads.b.get_mut(row) {
+                *db += da[j];
+            }
+        }
+    }
+    dh_prev
+}
+
+/// The step of a sequence that a direction takes as its t-th.
+fn position(reverse: bool, length: usize, t: usize) -> usize {
+    if reverse { length - 1 - t } else { t }
+}
+
+/// All layers over one sequence: their inputs, with the last output behind them, and the steps of every cell.
+fn run<T: Real>(dims: &Dims, params: &[T], x: &[T], states: &mut [Vec<T>]) -> (Vec<Vec<T>>, Vec<Vec<Step<T>>>) {
+    let (hidden, width) = (dims.hidden_size, dims.output_size());
+    let length = x.len() / dims.input_size;
+    let (mut values, mut steps) = (vec![x.to_vec()], Vec::new());
+    for (index, cell) in cells(dims, params).iter().enumerate() {
+        let (layer, direction) = (index / dims.directions(), index % dims.directions());
+        if direction == 0 {
+            values.push(vec![T::ZERO; length * width]);
+        }
+        let mut taken = Vec::new();
+        for t in 0..length {
+            let at = position(direction == 1, length, t);
+            let (h, record) = step(cell, &values[layer][at * cell.input..][..cell.input], &states[index]);
+            values[layer + 1][at * width + direction * hidden..][..hidden].copy_from_slice(&h);
+            states[index] = h;
+            taken.push(record);
+        }
+        steps.push(taken);
+    }
+    (values, steps)
+}
+
+/// The states of sequence n in an array (L*D, N, H), or zeros.
+fn states_of<T: Real>(dims: &Dims, array: Option<&[T]>, batch: usize, n: usize) -> Vec<Vec<T>> {
+    let hidden = dims.hidden_size;
+    (0..dims.num_cells())
+        .map(|index| array.map_or(vec![T::ZERO; hidden], |a| a[(index * batch + n) * hidden..][..hidden].to_vec()))
+        .collect()
+}
+
+/// Outputs (rows, D*H), zero in the padding, and final states (L*D, N, H), for x (rows, I).
+pub fn forward<T: Real>(
+    dims: &Dims,
+    params: &[T],
+    x: &[T],
+    sequences: &Sequences,
+    h0: Option<&[T]>,
+) -> (Vec<T>, Vec<T>) {
+    let (batch, hidden, width) = (sequences.count(), dims.hidden_size, dims.output_size());
+    let mut y = vec![T::ZERO; sequences.rows() * width];
+    let mut h_n = vec![T::ZERO; dims.num_cells() * batch * hidden];
+    for (n, x) in sequences.split(x, dims.input_size).into_iter().enumerate() {
+        let mut states = states_of(dims, h0, batch, n);
+        let (mut values, _) = run(dims, params, x, &mut states);
+        let last = values.pop().unwrap_or_default();
+        y[sequences.range(n).start * width..][..last.len()].copy_from_slice(&last);
+        for (index, state) in states.iter().enumerate() {
+            h_n[(index * batch + n) * hidden..][..hidden].copy_from_slice(state);
+        }
+    }
+    (y, h_n)
+}
+
+/// Gradients of sum(y * dy) + sum(`h_n` * `dh_n`): of x, of h0 and of the flat parameters.
+pub fn backward<T: Real>(
+    dims: &Dims,
+    params: &[T],
+    x: &[T],
+    sequences: &Sequences,
+    h0: Option<&[T]>,
+    dy: &[T],
+    dh_n: &[T],
+) -> (Vec<T>, Vec<T>, Vec<T>) {
+    let (batch, hidden, width) = (sequences.count(), dims.hidden_size, dims.output_size());
+    let mut dx = vec![T::ZERO; x.len()];
+    let mut dh0 = vec![T::ZERO; dh_n.len()];
+    let mut dparams = vec![T::ZERO; params.len()];
+    let cells = cells(dims, params);
+    for (n, x) in sequences.split(x, dims.input_size).into_iter().enumerate() {
+        let length = sequences.length(n);
+        let (values, steps) = run(dims, params, x, &mut states_of(dims, h0, batch, n));
+        let mut dvalues = dy[sequences.range(n).start * width..][..length * width].to_vec();
+        let mut grads = cells_mut(dims, &mut dparams);
+        let mut dstates = states_of(dims, Some(dh_n), batch, n);
+        for layer in (0..dims.num_layers).rev() {
+            let input = dims.layer_input(layer);
+            let mut dinput = vec![T::ZERO; length * input];
+            for direction in 0..dims.directions() {
+                let index = layer * dims.directions() + direction;
+                for t in (0..length).rev() {
+                    let at = position(direction == 1, length, t);
+                    let dy = &dvalues[at * width + direction * hidden..][..hidden];
+                    let dh: Vec<T> = dstates[index].iter().zip(dy).map(|(&a, &b)| a + b).collect();
+                    let x = &values[layer][at * input..][..input];
+                    let dx = &mut dinput[at * input..][..input];
+                    dstates[index] = step_backward(&cells[index], x, &steps[index][t], &dh, &mut grads[index], dx);
+                }
+            }
+            dvalues = dinput;
+        }
+        dx[sequences.range(n).start * dims.input_size..][..dvalues.len()].copy_from_slice(&dvalues);
+        for (index, state) in dstates.iter().enumerate() {
+            dh0[(index * batch + n) * hidden..][..hidden].copy_from_slice(state);
+        }
+    }
+    (dx, dh0, dparams)
+}

@@ -1,0 +1,124 @@
+//! Gradients of the weights: one product per weight over all steps of all sequences at once.
+//!
+//! Threads share the rows of the results, so their bits do not depend on the number of threads.
+
+use super::layer::BackwardWalk;
+use super::stack::Batch;
+use super::tape::Tape;
+use crate::error::Error;
+use crate::kernels::outer::outer_sum;
+use crate::kernels::real::Real;
+use crate::params::cells_mut;
+use crate::runtime::{Check, Stop, execute};
+
+/// Rows of a result that are worth a task of their own.
+const TASK_ROWS: usize = 48;
+
+/// What the gradients of a weight are multiplied with, by step.
+#[derive(Clone, Copy)]
+enum Factor {
+    /// The layer's input (for W).
+    Input,
+    /// The state before the step (for U).
+    State,
+    /// Its product with the reset gate (for the candidate's U in reset-before).
+    ResetState,
+    /// 1 (for biases).
+    One,
+}
+
+/// Rows of one result.
+struct Task<'a, T> {
+    cell: usize,
+    /// Column of `d` that belongs to the first row.
+    column: usize,
+    factor: Factor,
+    /// Columns of the result.
+    width: usize,
+    out: &'a mut [T],
+}
+
+/// Writes the flat gradients from `d`, each cell's gradients of the pre-activations by compact row.
+pub fn weight_gradients<T: Real>(
+    batch: &Batch<T>,
+    tape: &Tape<T>,
+    x: &[T],
+    outputs: &[Vec<&[T]>],
+    d: &[Vec<T>],
+    dparams: &mut [T],
+    threads: usize,
+    stop: Stop,
+) -> Result<(), Error> {
+    let dims = &batch.packed.dims;
+    let hidden = dims.hidden_size;
+    let mut tasks = Vec::new();
+    for (cell, grads) in cells_mut(dims, dparams).into_iter().enumerate() {
+        let input = dims.layer_input(cell / dims.directions());
+        // In reset-after the candidate's recurrent and input sums have gradients of their own.
+        let candidate_input = if dims.reset_after { 3 } else { 2 };
+        let candidate_factor = if dims.reset_after { Factor::State } else { Factor::ResetState };
+        let (w_gates, w_candidate) = grads.w.split_at_mut(2 * hidden * input);
+        let (u_gates, u_candidate) = grads.u.split_at_mut(2 * hidden * hidden);
+        let (b_gates, b_candidate) = grads.b.split_at_mut(grads.b.len() / 3 * 2);
+        for (segment, factor, width, out) in [
+            (0, Factor::Input, input, w_gates),
+            (candidate_input, Factor::Input, input, w_candidate),
+            (0, Factor::State, hidden, u_gates),
+            (2, candidate_factor, hidden, u_candidate),
+            (0, Factor::One, 1, b_gates),
+            (candidate_input, Factor::One, 1, b_candidate),
+            (2, Factor::One, 1, grads.b_hh),
+        ] {
+            if out.is_empty() {
+                continue;
+            }
+            let rows = (out.len() / width).div_ceil(threads).max(TASK_ROWS);
+            for (i, out) in out.chunks_mut(rows * width).enumerate() {
+                tasks.push(Task { cell, column: segment * hidden + i * rows, factor, width, out });
+            }
+        }
+    }
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.out.len()));
+    let x = batch.sequences.split(x, dims.input_size);
+    execute(threads, tasks, stop, |task, check| sum_over_steps(batch, tape, &x, outputs, &d[task.cell], task, check))
+}
+
+fn sum_over_steps<T: Real>(
+    batch: &Batch<T>,
+    tape: &Tape<T>,
+    x: &[&[T]],
+    outputs: &[Vec<&[T]>],
+    d: &[T],
+    task: Task<T>,
+    check: Check,
+) -> Result<(), Error> {
+    let (dims, sequences) = (&batch.packed.dims, batch.sequences);
+    let hidden = dims.hidden_size;
+    let (layer, direction) = (task.cell / dims.directions(), task.cell % dims.directions());
+    let input = if layer == 0 {
+        x.to_vec()
+    } else if tape.dropout.is_some() {
+        sequences.split_compact(&tape.layers[layer].dropped, dims.output_size())
+    } else {
+        outputs[layer - 1].clone()
+    };
+    let row = BackwardWalk::<T>::segments(dims.reset_after) * hidden;
+    let one = [T::ONE];
+    let factor = |step: usize| -> &[T] {
+        let (n, t) = sequences.locate(step);
+        match task.factor {
+            Factor::Input => &input[n][t * task.width..],
+            Factor::State => {
+                let before = if direction == 0 { t.checked_sub(1) } else { Some(t + 1) };
+                match before.filter(|&before| before < sequences.length(n)) {
+                    Some(before) => &outputs[layer][n][before * dims.output_size() + direction * hidden..],
+                    None => batch.h0.of(task.cell, n),
+                }
+            }
+            Factor::ResetState => &tape.layers[layer].cells[direction][(step * 4 + 3) * hidden..],
+            Factor::One => &one,
+        }
+    };
+    let d = |step: usize| &d[step * row + task.column..];
+    outer_sum(batch.packed.kernels, sequences.steps(), d, factor, task.width, task.out, check)
+}

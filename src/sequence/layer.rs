@@ -1,0 +1,201 @@
+//! One direction of one layer over a group of sequences, forward and backward.
+//!
+//! A group's sequences come longest first, so that those still running are always its first rows; a finished sequence
+//! costs nothing.
+
+use crate::error::Error;
+use crate::kernels::Kernels;
+use crate::kernels::backward::{Part, Recorded, backward_step};
+use crate::kernels::forward::{Outputs, State, step};
+use crate::kernels::matmul::{Start, matmul};
+use crate::kernels::pack::Aligned;
+use crate::kernels::real::Real;
+use crate::kernels::weights::{BackwardCell, PackedCell};
+use crate::runtime::Check;
+
+/// Numbers of input projections computed ahead, to stay in the second-level cache.
+const PROJECTED_AHEAD: usize = 1 << 16;
+
+/// Steps that they span at most.
+const STEPS_AHEAD: usize = 64;
+
+/// Which part of a layer, over which steps.
+pub struct Walk<'a, T: 'static> {
+    pub kernels: &'static Kernels<T>,
+    pub cell: &'a PackedCell<T>,
+    /// Steps of each sequence, descending.
+    pub lengths: &'a [usize],
+    pub hidden: usize,
+    /// Features of the layer's input.
+    pub input: usize,
+    /// Features of the layer's output, D*H.
+    pub width: usize,
+    /// Direction, 0 or 1; 1 walks backward in time.
+    pub direction: usize,
+    pub check: Check<'a>,
+}
+
+/// The recurrent and input gradients of a direction are taken through these.
+pub struct BackwardWalk<'a, 'b, T: 'static> {
+    pub walk: &'a Walk<'b, T>,
+    pub weights: &'a BackwardCell<T>,
+    pub reset_after: bool,
+}
+
+impl<T: Real> Walk<'_, T> {
+    /// Sequences that have a t-th step.
+    fn active(&self, t: usize) -> usize {
+        self.lengths.partition_point(|&length| length > t)
+    }
+
+    fn steps(&self) -> usize {
+        self.lengths.first().copied().unwrap_or(0)
+    }
+
+    /// The row of sequence r that is taken as the t-th.
+    fn row(&self, r: usize, t: usize) -> usize {
+        if self.direction == 0 { t } else { self.lengths[r] - 1 - t }
+    }
+
+    /// Where this direction's part of an output row starts.
+    fn output_at(&self, r: usize, t: usize) -> usize {
+        self.row(r, t) * self.width + self.direction * self.hidden
+    }
+
+    /// The state of sequence r after its last step; `h0` if it has none.
+    pub fn final_state<'a>(&self, r: usize, y: &'a [T], h0: &'a [T]) -> &'a [T] {
+        self.lengths[r].checked_sub(1).map_or(h0, |last| &y[self.output_at(r, last)..][..self.hidden])
+    }
+
+    /// Runs over all steps. `x` and `y` hold each sequence's rows; `tape` its 4H numbers a step.
+    pub fn forward<'a>(
+        &self,
+        x: &[&'a [T]],
+        h0: impl Fn(usize) -> &'a [T],
+        y: &mut [&mut [T]],
+        mut tape: Option<&mut [&mut [T]]>,
+    ) -> Result<(), Error> {
+        let (rows, hidden) = (self.active(0), self.hidden);
+        let mut state = State::new(self.cell, rows);
+        for r in 0..rows {
+            state.row_mut(r)[..hidden].copy_from_slice(h0(r));
+        }
+        let mut projected = Aligned::<T>::default();
+        let mut ahead = Vec::new();
+        let (mut at_y, mut at_tape) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        let mut t = 0;
+        while t < self.steps() {
+            (self.check)()?;
+            let block = (PROJECTED_AHEAD / (self.active(t) * self.cell.projected_len())).clamp(1, STEPS_AHEAD);
+            let last = (t + block).min(self.steps());
+            ahead.clear();
+            for t in t..last {
+                ahead.extend((0..self.active(t)).map(|r| (r, self.row(r, t) * self.input)));
+            }
+            projected.resize(ahead.len() * self.cell.projected_len());
+            let x = |i: usize| -> &[T] {
+                let (r, at): (usize, usize) = ahead[i];
+                &x[r][at..]
+            };
+            self.cell.project(self.kernels, ahead.len(), x, &mut projected);
+            let mut done = 0;
+            for t in t..last {
+                let rows = self.active(t);
+                at_y.clear();
+                at_y.extend((0..rows).map(|r| self.output_at(r, t)));
+                at_tape.clear();
+                at_tape.extend((0..rows).map(|r| self.row(r, t) * 4 * hidden));
+                let tape = tape.as_deref_mut().map(|rows| Outputs { rows, at: &at_tape });
+                let y = Outputs { rows: y, at: &at_y };
+                step(
+                    self.kernels,
+                    self.cell,
+                    rows,
+                    &projected[done * self.cell.projected_len()..],
+                    &mut state,
+                    y,
+                    tape,
+                );
+                done += rows;
+            }
+            t = last;
+        }
+        Ok(())
+    }
+}
+
+impl<T: Real> BackwardWalk<'_, '_, T> {
+    /// Segments of H numbers in a row of gradients of pre-activations.
+    pub fn segments(reset_after: bool) -> usize {
+        if reset_after { 4 } else { 3 }
+    }
+
+    /// Walks back over all steps. Writes to `d` each step's gradients of the pre-activations: `da_r`, `da_z`, that of
+    /// the candidate's recurrent product and, in reset-after, `da_h`. `dh` holds the gradients of the final states and
+    /// becomes those of the initial ones.
+    pub fn recurrence<'a>(
+        &self,
+        tape: &[&'a [T]],
+        y: &[&'a [T]],
+        h0: &dyn Fn(usize) -> &'a [T],
+        dy: Option<&[&'a [T]]>,
+        d: &mut [&mut [T]],
+        dh: &mut [&mut [T]],
+    ) -> Result<(), Error> {
+        let walk = self.walk;
+        let (kernels, hidden) = (walk.kernels, walk.hidden);
+        let padded = hidden.next_multiple_of(kernels.lanes);
+        let segments = Self::segments(self.reset_after);
+        let rows = walk.active(0);
+        let mut carry = Aligned::<T>::zeros(rows * padded);
+        let mut drh = Aligned::<T>::zeros(if self.reset_after { 0 } else { rows * padded });
+        for (r, dh) in dh[..rows].iter().enumerate() {
+            carry[r * padded..][..hidden].copy_from_slice(dh);
+        }
+        let mut at = Vec::with_capacity(rows);
+        for t in (0..walk.steps()).rev() {
+            if t % STEPS_AHEAD == 0 {
+                (walk.check)()?;
+            }
+            let rows = walk.active(t);
+            at.clear();
+            at.extend((0..rows).map(|r| walk.row(r, t) * segments * hidden));
+            let recorded = Recorded {
+                tape: &|r| &tape[r][walk.row(r, t) * 4 * hidden..],
+                h: &|r| t.checked_sub(1).map_or(h0(r), |before| &y[r][walk.output_at(r, before)..]),
+            };
+            let dy_row = |r: usize| dy.map_or(&[][..], |dy| &dy[r][walk.output_at(r, t)..]);
+            let dy_row: Option<&dyn Fn(usize) -> &'a [T]> = if dy.is_some() { Some(&dy_row) } else { None };
+            let part = if self.reset_after { Part::After } else { Part::BeforeUpdate };
+            let d_rows = Outputs { rows: d, at: &at };
+            backward_step(kernels, part, hidden, rows, &recorded, dy_row, d_rows, &mut carry, &[]);
+            let candidate = &self.weights.u_candidate;
+            if self.reset_after {
+                let da_hh = |r: usize| &d[r][at[r] + 2 * hidden..];
+                matmul(kernels, rows, da_hh, candidate, Start::Continue, &mut carry, padded);
+            } else {
+                drh.fill(T::ZERO);
+                matmul(kernels, rows, |r| &d[r][at[r] + 2 * hidden..], candidate, Start::Continue, &mut drh, padded);
+                let d_rows = Outputs { rows: d, at: &at };
+                backward_step(kernels, Part::BeforeReset, hidden, rows, &recorded, None, d_rows, &mut carry, &drh);
+            }
+            matmul(kernels, rows, |r| &d[r][at[r]..], &self.weights.u_gates, Start::Continue, &mut carry, padded);
+        }
+        for (r, dh) in dh[..rows].iter_mut().enumerate() {
+            dh.copy_from_slice(&carry[r * padded..][..hidden]);
+        }
+        Ok(())
+    }
+
+    /// Adds the gradients of the inputs of all steps to `dx`.
+    pub fn input(&self, d: &[&mut [T]], dx: &mut [&mut [T]]) {
+        let walk = self.walk;
+        let (kernels, hidden, input) = (walk.kernels, walk.hidden, walk.input);
+        let row = Self::segments(self.reset_after) * hidden;
+        for ((d, dx), &length) in d.iter().zip(dx).zip(walk.lengths) {
+            matmul(kernels, length, |t| &d[t * row..], &self.weights.w_gates, Start::Continue, dx, input);
+            let da_h = |t: usize| &d[(t + 1) * row - hidden..];
+            matmul(kernels, length, da_h, &self.weights.w_candidate, Start::Continue, dx, input);
+        }
+    }
+}

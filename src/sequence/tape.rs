@@ -1,0 +1,41 @@
+//! What the backward pass needs of a forward pass.
+
+use super::dropout::Dropout;
+use crate::kernels::real::Real;
+use crate::shape::{Dims, Sequences};
+
+/// Recorded by [`super::forward_tape`]: for every step and direction 4H numbers, and the outputs of all layers but the
+/// last. Rows are compact: padding takes no room.
+pub struct Tape<T> {
+    pub(super) sequences: Sequences,
+    pub(super) dropout: Option<Dropout>,
+    pub(super) layers: Vec<LayerTape<T>>,
+}
+
+pub(super) struct LayerTape<T> {
+    /// Of each direction, `[steps, 4H]`: r, z, candidate, and r * h (reset-before) or `U_hh h + b_hh` (reset-after).
+    pub cells: Vec<Vec<T>>,
+    /// Output, `[steps, D*H]`; empty for the last layer, whose output the caller has.
+    pub output: Vec<T>,
+    /// Input after dropout, `[steps, D*H]`; empty where nothing was dropped.
+    pub dropped: Vec<T>,
+}
+
+impl<T: Real> Tape<T> {
+    pub(super) fn new(dims: &Dims, sequences: Sequences, dropout: Option<Dropout>) -> Self {
+        let (steps, width) = (sequences.steps(), dims.output_size());
+        let layers = (0..dims.num_layers)
+            .map(|layer| LayerTape {
+                cells: (0..dims.directions()).map(|_| vec![T::ZERO; steps * 4 * dims.hidden_size]).collect(),
+                output: vec![T::ZERO; if layer + 1 < dims.num_layers { steps * width } else { 0 }],
+                dropped: vec![T::ZERO; if layer > 0 && dropout.is_some() { steps * width } else { 0 }],
+            })
+            .collect();
+        Self { sequences, dropout, layers }
+    }
+
+    /// The sequences of the batch.
+    pub fn sequences(&self) -> &Sequences {
+        &self.sequences
+    }
+}

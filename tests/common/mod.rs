@@ -1,0 +1,169 @@
+//! Random problems, solved by the fast path on every instruction set.
+
+#![allow(dead_code)] // each test crate uses its part
+
+use proptest::prelude::*;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use rgru::kernels::Isa;
+use rgru::kernels::real::Real;
+use rgru::packed::Packed;
+use rgru::sequence;
+use rgru::shape::{Dims, Sequences};
+
+/// A stack, a batch and everything around it.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    pub dims: Dims,
+    pub time: usize,
+    /// Padded: lengths. Ragged: the same sequences without padding.
+    pub lengths: Vec<i64>,
+    pub ragged: bool,
+    pub with_h0: bool,
+    pub seed: u64,
+}
+
+/// The arrays of a problem.
+#[derive(Clone)]
+pub struct Arrays<T> {
+    pub params: Vec<T>,
+    pub x: Vec<T>,
+    pub h0: Option<Vec<T>>,
+    pub dy: Vec<T>,
+    pub dh_n: Vec<T>,
+}
+
+/// What comes out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Results<T> {
+    pub y: Vec<T>,
+    pub h_n: Vec<T>,
+    pub dx: Vec<T>,
+    pub dh0: Vec<T>,
+    pub dparams: Vec<T>,
+}
+
+impl<T> Results<T> {
+    pub fn named(&self) -> [(&'static str, &[T]); 5] {
+        [("y", &self.y), ("h_n", &self.h_n), ("dx", &self.dx), ("dh0", &self.dh0), ("dparams", &self.dparams)]
+    }
+}
+
+/// Any small problem; sizes from 0 (batch, time, lengths) or 1 up, across the widths of the registers.
+pub fn problems(max_hidden: usize, max_batch: usize, max_time: usize) -> impl Strategy<Value = Problem> {
+    let dims = (1..=max_hidden + 3, 1..=max_hidden, 1..=3usize, any::<[bool; 3]>()).prop_map(
+        |(input_size, hidden_size, num_layers, [bidirectional, reset_after, bias])| Dims {
+            input_size,
+            hidden_size,
+            num_layers,
+            bidirectional,
+            reset_after,
+            bias,
+        },
+    );
+    (dims, 0..=max_batch, 0..=max_time, any::<[bool; 3]>(), any::<u64>()).prop_flat_map(
+        |(dims, batch, time, [ragged, with_h0, full], seed)| {
+            let shortest = if full { time } else { 0 };
+            proptest::collection::vec(shortest as i64..=time as i64, batch).prop_map(move |lengths| Problem {
+                dims,
+                time,
+                lengths,
+                ragged,
+                with_h0,
+                seed,
+            })
+        },
+    )
+}
+
+impl Problem {
+    pub fn sequences(&self) -> Sequences {
+        if self.ragged {
+            let mut offsets = vec![0];
+            for length in &self.lengths {
+                offsets.push(offsets[offsets.len() - 1] + length);
+            }
+            Sequences::ragged(&offsets, offsets[offsets.len() - 1] as usize).unwrap()
+        } else {
+            Sequences::padded(self.lengths.len(), self.time, Some(&self.lengths)).unwrap()
+        }
+    }
+
+    /// Normal-ish numbers; weights at the default scale, NaN in the padding of x.
+    pub fn arrays<T: Real>(&self) -> Arrays<T> {
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        let mut draw = |count: usize, scale: f64| -> Vec<T> {
+            let mut uniform = || f64::from(random.next_u32()) / f64::from(u32::MAX) * 2.0 - 1.0;
+            (0..count).map(|_| T::from_f64(scale * uniform())).collect()
+        };
+        let (dims, sequences) = (&self.dims, self.sequences());
+        let states = dims.num_cells() * sequences.count() * dims.hidden_size;
+        let params = draw(dims.num_params(), 1.0 / (dims.hidden_size as f64).sqrt());
+        let mut x = vec![T::from_f64(f64::NAN); sequences.rows() * dims.input_size];
+        let mut dy = vec![T::from_f64(f64::NAN); sequences.rows() * dims.output_size()];
+        for rows in sequences.split_mut(&mut x, dims.input_size) {
+            let values = draw(rows.len(), 1.5);
+            rows.copy_from_slice(&values);
+        }
+        for rows in sequences.split_mut(&mut dy, dims.output_size()) {
+            let values = draw(rows.len(), 1.0);
+            rows.copy_from_slice(&values);
+        }
+        let h0 = self.with_h0.then(|| draw(states, 1.0));
+        Arrays { params, x, h0, dy, dh_n: draw(states, 1.0) }
+    }
+
+    /// The fast path.
+    pub fn solve<T: Real>(&self, arrays: &Arrays<T>, isa: Isa, threads: usize) -> Results<T> {
+        let (dims, sequences) = (self.dims, self.sequences());
+        let packed = Packed::for_isa(isa, dims, &arrays.params, true).unwrap();
+        let mut results = Results {
+            y: vec![T::ZERO; sequences.rows() * dims.output_size()],
+            h_n: vec![T::ZERO; arrays.dh_n.len()],
+            dx: vec![T::ZERO; arrays.x.len()],
+            dh0: vec![T::ZERO; arrays.dh_n.len()],
+            dparams: vec![T::ZERO; arrays.params.len()],
+        };
+        let go_on = || false;
+        let h0 = arrays.h0.as_deref();
+        let (y, h_n) = (&mut results.y, &mut results.h_n);
+        let tape =
+            sequence::forward_tape(&packed, &arrays.x, sequences.clone(), h0, y, h_n, 0.0, 0, threads, &go_on).unwrap();
+        let mut plain = (vec![T::ZERO; y.len()], vec![T::ZERO; h_n.len()]);
+        sequence::forward(&packed, &arrays.x, &sequences, h0, &mut plain.0, &mut plain.1, threads, &go_on).unwrap();
+        assert!(plain.0 == *y && plain.1 == *h_n, "with and without a tape");
+        sequence::backward(
+            &packed,
+            &tape,
+            &arrays.x,
+            h0,
+            y,
+            Some(&arrays.dy),
+            Some(&arrays.dh_n),
+            &mut results.dx,
+            &mut results.dh0,
+            &mut results.dparams,
+            threads,
+            &go_on,
+        )
+        .unwrap();
+        results
+    }
+
+    /// The plain loops.
+    pub fn reference<T: Real>(&self, arrays: &Arrays<T>) -> Results<T> {
+        let (dims, sequences) = (&self.dims, self.sequences());
+        let (params, x, h0) = (&arrays.params, &arrays.x, arrays.h0.as_deref());
+        let (y, h_n) = rgru::reference::forward(dims, params, x, &sequences, h0);
+        let (dx, dh0, dparams) = rgru::reference::backward(dims, params, x, &sequences, h0, &arrays.dy, &arrays.dh_n);
+        Results { y, h_n, dx, dh0, dparams }
+    }
+}
+
+/// The largest difference, relative to the largest magnitude of the array or 1.
+pub fn difference<T: Real>(a: &[T], b: &[T]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let scale = b.iter().fold(1.0, |scale: f64, &b| scale.max(b.to_f64().abs()));
+    let worst = a.iter().zip(b).map(|(&a, &b)| (a.to_f64() - b.to_f64()).abs());
+    worst.fold(0.0, |worst, d| if d <= worst { worst } else { d }) / scale
+}
