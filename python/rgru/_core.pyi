@@ -1,0 +1,108 @@
+"""Types of the compiled core.
+
+Private: use the names of the `rgru` package. Every array is a native-endian NumPy array. Arrays of real numbers are
+float32 or float64 and must be of the weights' precision; those marked C are C-contiguous. The package converts what
+users pass before it calls these; sizes are checked here and raise ValueError with the argument's name.
+"""
+
+from typing import Any, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Real: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+Index: TypeAlias = NDArray[np.int64]
+
+__version__: str
+
+@final
+class Weights:
+    """Immutable snapshot of all parameters of a GRU, packed for the kernels; shared freely between threads."""
+
+    def __new__(
+        cls,
+        params: Real,  # (P,) C: all tensors of `layout`, one after the other
+        *,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bidirectional: bool,
+        reset_after: bool,
+        bias: bool,
+        training: bool,  # pack what `Tape.backward` needs too
+    ) -> Weights: ...
+    @property
+    def training(self) -> bool: ...
+    def forward(
+        self,
+        x: Real,  # (N, T, I) C, or (S, I) C with offsets
+        h0: Real | None,  # (L*D, N, H) C
+        lengths: Index | None,  # (N,) C, for padded x only
+        offsets: Index | None,  # (N + 1,) C, for ragged x only
+    ) -> tuple[Any, Any]: ...  # y (N, T, D*H) or (S, D*H); h_n (L*D, N, H)
+    def forward_tape(
+        self,
+        x: Real,
+        h0: Real | None,
+        lengths: Index | None,
+        offsets: Index | None,
+        dropout: float,  # between layers, [0, 1)
+        seed: int,  # of the dropout masks, 64 bits unsigned
+    ) -> tuple[Any, Any, Tape]: ...  # y is read-only: the tape needs it
+
+@final
+class Tape:
+    """What the backward pass needs of one `forward_tape`; holds x and y by reference."""
+
+    def backward(
+        self,
+        dy: Real | None,  # as y, C
+        dh_n: Real | None,  # (L*D, N, H) C
+    ) -> tuple[Any, Any, Any]: ...  # dx as x, dh0 (L*D, N, H), dparams (P,) in the order of `layout`
+
+@final
+class Stream:
+    """State of `batch_size` running sequences of a unidirectional stack."""
+
+    def __new__(cls, weights: Weights, batch_size: int) -> Stream: ...
+    def step(self, x: Real) -> Any: ...  # (N, I) C -> (N, H)
+    def get_state(self) -> Any: ...  # (L, N, H)
+    def set_state(self, h: Real) -> None: ...  # (L, N, H) C
+
+@final
+class Adam:
+    """Adam (Kingma & Ba 2015, algorithm 1) over lists of arrays, with clipping by the global norm."""
+
+    def __new__(cls, lr: float, beta1: float, beta2: float, eps: float) -> Adam: ...
+    lr: float
+    def step(
+        self,
+        params: list[Any],  # writable C arrays of one precision, changed in place; same shapes every call
+        grads: list[Any],  # arrays of the same shapes
+        max_norm: float | None,  # clip all gradients to this global L2 norm
+    ) -> float: ...  # the norm before clipping
+
+def layout(
+    *, input_size: int, hidden_size: int, num_layers: int, bidirectional: bool, reset_after: bool, bias: bool
+) -> list[tuple[str, tuple[int, ...], int]]: ...  # name, shape, offset in the flat array; checks the sizes
+def initial(
+    *,
+    input_size: int,
+    hidden_size: int,
+    num_layers: int,
+    bidirectional: bool,
+    reset_after: bool,
+    bias: bool,
+    seed: int,
+    dtype: str,  # "float32" | "float64"
+) -> Any: ...  # (P,): glorot uniform W, orthogonal U, zero b; same values on every platform
+def linear(x: Real, weight: Real, bias: Real) -> Any: ...  # (M, K), (O, K), (O,) all C -> (M, O) = x W^T + b
+def linear_backward(x: Real, weight: Real, dy: Real) -> tuple[Any, Any, Any]: ...  # dx (M, K), dweight (O, K), dbias (O,)
+def mean_over_time(y: Real, offsets: Index) -> Any: ...  # (S, K) C, (N + 1,) -> (N, K); 0 for empty sequences
+def softmax(logits: Real) -> Any: ...  # (M, C) C -> (M, C)
+def cross_entropy(logits: Real, targets: Index) -> tuple[float, Any]: ...  # (M, C), (M,) -> mean loss in nats, dlogits
+def mean_squared_error(prediction: Real, target: Real) -> tuple[float, Any]: ...  # (M, O) twice -> mean over all M*O, d
+def set_num_threads(n: int | None) -> None: ...  # None: back to RGRU_NUM_THREADS, OMP_NUM_THREADS, physical cores
+def get_num_threads() -> int: ...
+def isa() -> str: ...  # "avx512" | "avx2" | "neon" | "portable"
+def available_isas() -> list[str]: ...  # best first

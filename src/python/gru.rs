@@ -1,0 +1,349 @@
+//! Weights, tapes and streams.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use numpy::{PyArray1, PyArrayDyn};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use super::arrays::{Either, Input, PyReal, either, optional_slice, precision, zeros};
+use super::threads::detached;
+use crate::error::Error;
+use crate::init;
+use crate::kernels::real::Real;
+use crate::packed::Packed;
+use crate::runtime::num_threads;
+use crate::sequence::{self, Stream, Tape};
+use crate::shape::{Dims, Sequences, expect_last, expect_shape};
+
+type Shared<T> = Arc<Packed<T>>;
+
+#[pyclass(frozen, name = "Weights", module = "rgru._core")]
+pub struct PyWeights(Either<Shared<f32>, Shared<f64>>);
+
+#[pymethods]
+impl PyWeights {
+    #[new]
+    #[pyo3(signature = (params, *, input_size, hidden_size, num_layers, bidirectional, reset_after, bias, training))]
+    fn new(
+        py: Python<'_>,
+        params: &Bound<'_, PyAny>,
+        input_size: usize,
+        hidden_size: usize,
+        num_layers: usize,
+        bidirectional: bool,
+        reset_after: bool,
+        bias: bool,
+        training: bool,
+    ) -> PyResult<Self> {
+        fn pack<T: PyReal>(
+            py: Python<'_>,
+            params: &Bound<'_, PyAny>,
+            dims: Dims,
+            training: bool,
+        ) -> PyResult<Shared<T>> {
+            let params = Input::<T>::new("params", params)?;
+            let params = params.slice()?;
+            detached(py, |_| Ok(Arc::new(Packed::new(dims, params, training)?)))
+        }
+        let dims = Dims { input_size, hidden_size, num_layers, bidirectional, reset_after, bias }.check()?;
+        Ok(Self(match precision("params", params)? {
+            Either::F32(()) => Either::F32(pack(py, params, dims, training)?),
+            Either::F64(()) => Either::F64(pack(py, params, dims, training)?),
+        }))
+    }
+
+    #[getter]
+    fn training(&self) -> bool {
+        either!(&self.0, packed => packed.training())
+    }
+
+    #[pyo3(signature = (x, h0, lengths, offsets))]
+    fn forward<'py>(
+        &self,
+        py: Python<'py>,
+        x: &Bound<'py, PyAny>,
+        h0: Option<&Bound<'py, PyAny>>,
+        lengths: Option<&Bound<'py, PyAny>>,
+        offsets: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        either!(&self.0, packed => {
+            let call = Call::new(packed, x, h0, lengths, offsets)?;
+            let (y, h_n, ()) = call.run(py, |x, h0, y, h_n, threads, stop| {
+                sequence::forward(packed, x, &call.sequences, h0, y, h_n, threads, stop)
+            })?;
+            (y, h_n).into_pyobject(py)
+        })
+    }
+
+    #[pyo3(signature = (x, h0, lengths, offsets, dropout, seed))]
+    fn forward_tape<'py>(
+        &self,
+        py: Python<'py>,
+        x: &Bound<'py, PyAny>,
+        h0: Option<&Bound<'py, PyAny>>,
+        lengths: Option<&Bound<'py, PyAny>>,
+        offsets: Option<&Bound<'py, PyAny>>,
+        dropout: f64,
+        seed: u64,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        either!(&self.0, packed => {
+            let call = Call::new(packed, x, h0, lengths, offsets)?;
+            let sequences = call.sequences.clone();
+            let (y, h_n, tape) = call.run(py, |x, h0, y, h_n, threads, stop| {
+                sequence::forward_tape(packed, x, sequences, h0, y, h_n, dropout, seed, threads, stop)
+            })?;
+            y.call_method1("setflags", (false,))?;
+            let recorded = Recorded {
+                packed: Arc::clone(packed),
+                tape,
+                h0: optional_slice(call.h0.as_ref())?.map(<[_]>::to_vec),
+                x: x.cast::<PyArrayDyn<_>>()?.clone().unbind(),
+                y: y.clone().unbind(),
+            };
+            (y, h_n, recorded.wrap()).into_pyobject(py)
+        })
+    }
+}
+
+/// The checked arguments of a forward pass.
+struct Call<'a, 'py, T: PyReal> {
+    packed: &'a Packed<T>,
+    x: Input<'py, T>,
+    h0: Option<Input<'py, T>>,
+    sequences: Sequences,
+}
+
+type Outputs<'py, T, R> = (Bound<'py, PyArrayDyn<T>>, Bound<'py, PyArrayDyn<T>>, R);
+
+impl<'a, 'py, T: PyReal> Call<'a, 'py, T> {
+    fn new(
+        packed: &'a Packed<T>,
+        x: &Bound<'py, PyAny>,
+        h0: Option<&Bound<'py, PyAny>>,
+        lengths: Option<&Bound<'py, PyAny>>,
+        offsets: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Self> {
+        let dims = packed.dims();
+        let x = Input::<T>::new("x", x)?;
+        let lengths = Input::<i64>::optional("lengths", lengths)?;
+        let sequences = if let Some(offsets) = Input::<i64>::optional("offsets", offsets)? {
+            let [rows, _] = x.dimensions("x")?;
+            Sequences::ragged(offsets.slice()?, rows)?
+        } else {
+            let [batch, time, _] = x.dimensions("x")?;
+            Sequences::padded(batch, time, optional_slice(lengths.as_ref())?)?
+        };
+        expect_last("x", dims.input_size, "input_size", x.shape())?;
+        let h0 = Input::<T>::optional("h0", h0)?;
+        if let Some(h0) = &h0 {
+            dims.check_states("h0", h0.shape(), sequences.count())?;
+        }
+        Ok(Self { packed, x, h0, sequences })
+    }
+
+    /// Runs with new y and `h_n`.
+    fn run<R: Send>(
+        &self,
+        py: Python<'py>,
+        work: impl Send + FnOnce(&[T], Option<&[T]>, &mut [T], &mut [T], usize, crate::runtime::Stop) -> Result<R, Error>,
+    ) -> PyResult<Outputs<'py, T, R>> {
+        let dims = self.packed.dims();
+        let mut shape = self.x.shape().to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = dims.output_size();
+        }
+        let (y, mut y_out) = zeros(py, &shape)?;
+        let (h_n, mut h_n_out) = zeros(py, &[dims.num_cells(), self.sequences.count(), dims.hidden_size])?;
+        let (x, h0) = (self.x.slice()?, optional_slice(self.h0.as_ref())?);
+        let (y_out, h_n_out) = (y_out.slice()?, h_n_out.slice()?);
+        let threads = num_threads()?;
+        let result = detached(py, |stop| work(x, h0, y_out, h_n_out, threads, stop))?;
+        Ok((y, h_n, result))
+    }
+}
+
+/// A tape with the arrays that it belongs to.
+struct Recorded<T: PyReal> {
+    packed: Shared<T>,
+    tape: Tape<T>,
+    h0: Option<Vec<T>>,
+    x: Py<PyArrayDyn<T>>,
+    y: Py<PyArrayDyn<T>>,
+}
+
+/// Wraps what there is of one precision.
+trait Wrap {
+    type Wrapped;
+    fn wrap(self) -> Self::Wrapped;
+}
+
+impl Wrap for Recorded<f32> {
+    type Wrapped = PyTape;
+    fn wrap(self) -> PyTape {
+        PyTape(Either::F32(self))
+    }
+}
+
+impl Wrap for Recorded<f64> {
+    type Wrapped = PyTape;
+    fn wrap(self) -> PyTape {
+        PyTape(Either::F64(self))
+    }
+}
+
+#[pyclass(frozen, name = "Tape", module = "rgru._core")]
+pub struct PyTape(Either<Recorded<f32>, Recorded<f64>>);
+
+#[pymethods]
+impl PyTape {
+    #[pyo3(signature = (dy, dh_n))]
+    fn backward<'py>(
+        &self,
+        py: Python<'py>,
+        dy: Option<&Bound<'py, PyAny>>,
+        dh_n: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        either!(&self.0, recorded => recorded.backward(py, dy, dh_n))
+    }
+}
+
+impl<T: PyReal> Recorded<T> {
+    fn backward<'py>(
+        &self,
+        py: Python<'py>,
+        dy: Option<&Bound<'py, PyAny>>,
+        dh_n: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let dims = self.packed.dims();
+        let (x, y) = (self.x.bind(py), self.y.bind(py));
+        let (x, y) = (Input::<T>::new("x", x.as_any())?, Input::<T>::new("y", y.as_any())?);
+        let dy = Input::<T>::optional("dy", dy)?;
+        if let Some(dy) = &dy {
+            expect_shape("dy", y.shape(), dy.shape())?;
+        }
+        let dh_n = Input::<T>::optional("dh_n", dh_n)?;
+        let batch = self.tape.sequences().count();
+        if let Some(dh_n) = &dh_n {
+            dims.check_states("dh_n", dh_n.shape(), batch)?;
+        }
+        let (dx, mut dx_out) = zeros(py, x.shape())?;
+        let (dh0, mut dh0_out) = zeros(py, &[dims.num_cells(), batch, dims.hidden_size])?;
+        let (dparams, mut dparams_out) = zeros(py, &[dims.num_params()])?;
+        let (dx_out, dh0_out, dparams_out) = (dx_out.slice()?, dh0_out.slice()?, dparams_out.slice()?);
+        let (x, y, dy, dh_n) = (x.slice()?, y.slice()?, optional_slice(dy.as_ref())?, optional_slice(dh_n.as_ref())?);
+        let threads = num_threads()?;
+        let (packed, tape, h0) = (&*self.packed, &self.tape, self.h0.as_deref());
+        detached(py, |stop| {
+            sequence::backward(packed, tape, x, h0, y, dy, dh_n, dx_out, dh0_out, dparams_out, threads, stop)
+        })?;
+        (dx, dh0, dparams).into_pyobject(py)
+    }
+}
+
+#[pyclass(frozen, name = "Stream", module = "rgru._core")]
+pub struct PyStream(Either<Mutex<Stream<f32>>, Mutex<Stream<f64>>>);
+
+#[pymethods]
+impl PyStream {
+    #[new]
+    fn new(weights: &PyWeights, batch_size: usize) -> PyResult<Self> {
+        Ok(Self(match &weights.0 {
+            Either::F32(packed) => Either::F32(Mutex::new(Stream::new(Arc::clone(packed), batch_size)?)),
+            Either::F64(packed) => Either::F64(Mutex::new(Stream::new(Arc::clone(packed), batch_size)?)),
+        }))
+    }
+
+    fn step<'py>(&self, py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        either!(&self.0, stream => Ok(step(py, stream, x)?.into_any()))
+    }
+
+    fn get_state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        either!(&self.0, stream => Ok(state(py, stream)?.into_any()))
+    }
+
+    fn set_state(&self, py: Python<'_>, h: &Bound<'_, PyAny>) -> PyResult<()> {
+        either!(&self.0, stream => set_state(py, stream, h))
+    }
+}
+
+fn step<'py, T: PyReal>(
+    py: Python<'py>,
+    stream: &Mutex<Stream<T>>,
+    x: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+    let x = Input::<T>::new("x", x)?;
+    let (batch, dims) = with(py, stream, |stream| Ok((stream.batch(), *stream.packed().dims())))?;
+    expect_shape("x", &[batch, dims.input_size], x.shape())?;
+    let (y, mut out) = zeros(py, &[batch, dims.hidden_size])?;
+    let (x, out) = (x.slice()?, out.slice()?);
+    let threads = num_threads()?;
+    detached(py, |stop| stream.lock().unwrap_or_else(PoisonError::into_inner).step(x, out, threads, stop))?;
+    Ok(y)
+}
+
+fn state<'py, T: PyReal>(py: Python<'py>, stream: &Mutex<Stream<T>>) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+    let (batch, dims) = with(py, stream, |stream| Ok((stream.batch(), *stream.packed().dims())))?;
+    let (h, mut out) = zeros(py, &[dims.num_layers, batch, dims.hidden_size])?;
+    let out = out.slice()?;
+    with(py, stream, |stream| stream.states(out))?;
+    Ok(h)
+}
+
+fn set_state<T: PyReal>(py: Python<'_>, stream: &Mutex<Stream<T>>, h: &Bound<'_, PyAny>) -> PyResult<()> {
+    let h = Input::<T>::new("h", h)?;
+    let (batch, dims) = with(py, stream, |stream| Ok((stream.batch(), *stream.packed().dims())))?;
+    dims.check_states("h", h.shape(), batch)?;
+    let h = h.slice()?;
+    with(py, stream, |stream| stream.set_states(h))
+}
+
+/// Waits for the stream without the interpreter: another thread may be stepping it.
+fn with<T: Real, R: Send>(
+    py: Python<'_>,
+    stream: &Mutex<Stream<T>>,
+    work: impl Send + FnOnce(&mut Stream<T>) -> Result<R, Error>,
+) -> PyResult<R> {
+    Ok(py.detach(|| work(&mut stream.lock().unwrap_or_else(PoisonError::into_inner)))?)
+}
+
+#[pyfunction]
+#[pyo3(signature = (*, input_size, hidden_size, num_layers, bidirectional, reset_after, bias))]
+pub fn layout(
+    py: Python<'_>,
+    input_size: usize,
+    hidden_size: usize,
+    num_layers: usize,
+    bidirectional: bool,
+    reset_after: bool,
+    bias: bool,
+) -> PyResult<Vec<(String, Bound<'_, PyTuple>, usize)>> {
+    let dims = Dims { input_size, hidden_size, num_layers, bidirectional, reset_after, bias }.check()?;
+    dims.tensors().into_iter().map(|tensor| Ok((tensor.name, PyTuple::new(py, tensor.shape)?, tensor.offset))).collect()
+}
+
+#[pyfunction]
+#[pyo3(signature = (*, input_size, hidden_size, num_layers, bidirectional, reset_after, bias, seed, dtype))]
+pub fn initial<'py>(
+    py: Python<'py>,
+    input_size: usize,
+    hidden_size: usize,
+    num_layers: usize,
+    bidirectional: bool,
+    reset_after: bool,
+    bias: bool,
+    seed: u64,
+    dtype: &str,
+) -> PyResult<Bound<'py, PyAny>> {
+    let dims = Dims { input_size, hidden_size, num_layers, bidirectional, reset_after, bias };
+    match dtype {
+        "float32" => {
+            Ok(PyArray1::from_vec(py, detached(py, |stop| init::initial::<f32>(dims, seed, stop))?).into_any())
+        }
+        "float64" => {
+            Ok(PyArray1::from_vec(py, detached(py, |stop| init::initial::<f64>(dims, seed, stop))?).into_any())
+        }
+        _ => Err(PyValueError::new_err(format!("dtype: expected 'float32' or 'float64', got '{dtype}'"))),
+    }
+}

@@ -1,0 +1,37 @@
+//! The Python module `rgru._core`: array views in, arrays out. No arithmetic here; its types are in
+//! `python/rgru/_core.pyi`.
+
+mod arrays;
+mod gru;
+mod threads;
+mod training;
+
+use pyo3::exceptions::{PyKeyboardInterrupt, PyValueError};
+use pyo3::prelude::*;
+
+use crate::error::Error;
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Value { .. } => PyValueError::new_err(error.to_string()),
+            Error::Interrupted => PyKeyboardInterrupt::new_err(()),
+        }
+    }
+}
+
+#[pymodule(name = "_core")]
+mod core {
+    #[pymodule_export]
+    use super::gru::{PyStream, PyTape, PyWeights, initial, layout};
+    #[pymodule_export]
+    use super::threads::{available_isas, get_num_threads, isa, set_num_threads};
+    #[pymodule_export]
+    use super::training::{
+        PyAdam, cross_entropy, linear, linear_backward, mean_over_time, mean_squared_error, softmax,
+    };
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals)]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

@@ -1,0 +1,202 @@
+//! Heads, losses and Adam.
+
+use std::sync::{Mutex, PoisonError};
+
+use numpy::PyArrayDyn;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+
+use super::arrays::{Either, InOut, Input, PyReal, precision, zeros};
+use super::threads::detached;
+use crate::optim::{Adam, AdamSettings};
+use crate::shape::{Sequences, expect_shape};
+use crate::{head, loss};
+
+type Array<'py> = Bound<'py, PyAny>;
+
+/// Calls a generic function in the precision of an array.
+macro_rules! by_precision {
+    ($name:literal, $array:expr, $function:ident($($argument:expr),*)) => {
+        match precision($name, $array)? {
+            Either::F32(()) => $function::<f32>($($argument),*),
+            Either::F64(()) => $function::<f64>($($argument),*),
+        }
+    };
+}
+
+#[pyfunction]
+pub fn linear<'py>(py: Python<'py>, x: &Array<'py>, weight: &Array<'py>, bias: &Array<'py>) -> PyResult<Array<'py>> {
+    fn run<'py, T: PyReal>(py: Python<'py>, x: &Array<'py>, w: &Array<'py>, b: &Array<'py>) -> PyResult<Array<'py>> {
+        let (x, w, b) = (Input::<T>::new("x", x)?, Input::<T>::new("weight", w)?, Input::<T>::new("bias", b)?);
+        let ([rows, inputs], [outputs]) = (x.dimensions("x")?, b.dimensions("bias")?);
+        expect_shape("weight", &[outputs, inputs], w.shape())?;
+        let (y, mut out) = zeros(py, &[rows, outputs])?;
+        let (x, w, b, out) = (x.slice()?, w.slice()?, b.slice()?, out.slice()?);
+        detached(py, |_| head::linear(inputs, x, w, b, out))?;
+        Ok(y.into_any())
+    }
+    by_precision!("x", x, run(py, x, weight, bias))
+}
+
+#[pyfunction]
+pub fn linear_backward<'py>(
+    py: Python<'py>,
+    x: &Array<'py>,
+    weight: &Array<'py>,
+    dy: &Array<'py>,
+) -> PyResult<(Array<'py>, Array<'py>, Array<'py>)> {
+    fn run<'py, T: PyReal>(
+        py: Python<'py>,
+        x: &Array<'py>,
+        w: &Array<'py>,
+        dy: &Array<'py>,
+    ) -> PyResult<(Array<'py>, Array<'py>, Array<'py>)> {
+        let (x, w, dy) = (Input::<T>::new("x", x)?, Input::<T>::new("weight", w)?, Input::<T>::new("dy", dy)?);
+        let ([rows, inputs], [_, outputs]) = (x.dimensions("x")?, dy.dimensions("dy")?);
+        expect_shape("weight", &[outputs, inputs], w.shape())?;
+        expect_shape("dy", &[rows, outputs], dy.shape())?;
+        let (dx, mut dx_out) = zeros(py, &[rows, inputs])?;
+        let (dw, mut dw_out) = zeros(py, &[outputs, inputs])?;
+        let (db, mut db_out) = zeros(py, &[outputs])?;
+        let (x, w, dy) = (x.slice()?, w.slice()?, dy.slice()?);
+        let (dx_out, dw_out, db_out) = (dx_out.slice()?, dw_out.slice()?, db_out.slice()?);
+        detached(py, |_| head::linear_backward(inputs, x, w, dy, dx_out, dw_out, db_out))?;
+        Ok((dx.into_any(), dw.into_any(), db.into_any()))
+    }
+    by_precision!("x", x, run(py, x, weight, dy))
+}
+
+#[pyfunction]
+pub fn mean_over_time<'py>(py: Python<'py>, y: &Array<'py>, offsets: &Array<'py>) -> PyResult<Array<'py>> {
+    fn run<'py, T: PyReal>(py: Python<'py>, y: &Array<'py>, offsets: &Array<'py>) -> PyResult<Array<'py>> {
+        let (y, offsets) = (Input::<T>::new("y", y)?, Input::<i64>::new("offsets", offsets)?);
+        let [rows, width] = y.dimensions("y")?;
+        let sequences = Sequences::ragged(offsets.slice()?, rows)?;
+        let (mean, mut out) = zeros(py, &[sequences.count(), width])?;
+        let (y, out) = (y.slice()?, out.slice()?);
+        detached(py, |_| head::mean_over_time(width, y, &sequences, out))?;
+        Ok(mean.into_any())
+    }
+    by_precision!("y", y, run(py, y, offsets))
+}
+
+#[pyfunction]
+pub fn softmax<'py>(py: Python<'py>, logits: &Array<'py>) -> PyResult<Array<'py>> {
+    fn run<'py, T: PyReal>(py: Python<'py>, logits: &Array<'py>) -> PyResult<Array<'py>> {
+        let logits = Input::<T>::new("logits", logits)?;
+        let [_, classes] = logits.dimensions("logits")?;
+        let (probabilities, mut out) = copy(py, &logits)?;
+        loss::softmax(classes, out.slice()?);
+        Ok(probabilities.into_any())
+    }
+    by_precision!("logits", logits, run(py, logits))
+}
+
+#[pyfunction]
+pub fn cross_entropy<'py>(py: Python<'py>, logits: &Array<'py>, targets: &Array<'py>) -> PyResult<(f64, Array<'py>)> {
+    fn run<'py, T: PyReal>(py: Python<'py>, logits: &Array<'py>, targets: &Array<'py>) -> PyResult<(f64, Array<'py>)> {
+        let (logits, targets) = (Input::<T>::new("logits", logits)?, Input::<i64>::new("targets", targets)?);
+        let [rows, classes] = logits.dimensions("logits")?;
+        expect_shape("targets", &[rows], targets.shape())?;
+        let (gradient, mut out) = copy(py, &logits)?;
+        let loss = loss::cross_entropy(classes, out.slice()?, targets.slice()?)?;
+        Ok((loss, gradient.into_any()))
+    }
+    by_precision!("logits", logits, run(py, logits, targets))
+}
+
+#[pyfunction]
+pub fn mean_squared_error<'py>(
+    py: Python<'py>,
+    prediction: &Array<'py>,
+    target: &Array<'py>,
+) -> PyResult<(f64, Array<'py>)> {
+    fn run<'py, T: PyReal>(
+        py: Python<'py>,
+        prediction: &Array<'py>,
+        target: &Array<'py>,
+    ) -> PyResult<(f64, Array<'py>)> {
+        let (prediction, target) = (Input::<T>::new("prediction", prediction)?, Input::<T>::new("target", target)?);
+        expect_shape("target", prediction.shape(), target.shape())?;
+        let (gradient, mut out) = copy(py, &prediction)?;
+        let loss = loss::mean_squared_error(out.slice()?, target.slice()?)?;
+        Ok((loss, gradient.into_any()))
+    }
+    by_precision!("prediction", prediction, run(py, prediction, target))
+}
+
+/// A new array of the same numbers, and its borrow for writing.
+fn copy<'py, T: PyReal>(
+    py: Python<'py>,
+    array: &Input<'py, T>,
+) -> PyResult<(Bound<'py, PyArrayDyn<T>>, InOut<'py, T>)> {
+    let (new, mut out) = zeros::<T>(py, array.shape())?;
+    out.slice()?.copy_from_slice(array.slice()?);
+    Ok((new, out))
+}
+
+#[pyclass(frozen, name = "Adam", module = "rgru._core")]
+pub struct PyAdam(Mutex<State>);
+
+struct State {
+    settings: AdamSettings,
+    moments: Option<Either<Adam<f32>, Adam<f64>>>,
+}
+
+#[pymethods]
+impl PyAdam {
+    #[new]
+    fn new(lr: f64, beta1: f64, beta2: f64, eps: f64) -> PyResult<Self> {
+        let settings = AdamSettings { lr, beta1, beta2, eps }.check()?;
+        Ok(Self(Mutex::new(State { settings, moments: None })))
+    }
+
+    #[getter]
+    fn lr(&self) -> f64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).settings.lr
+    }
+
+    #[setter]
+    fn set_lr(&self, lr: f64) -> PyResult<()> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.settings = AdamSettings { lr, ..state.settings }.check()?;
+        Ok(())
+    }
+
+    #[pyo3(signature = (params, grads, max_norm))]
+    fn step<'py>(&self, params: Vec<Array<'py>>, grads: Vec<Array<'py>>, max_norm: Option<f64>) -> PyResult<f64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let settings = state.settings;
+        let Some(first) = params.first() else {
+            return Err(PyTypeError::new_err("params: expected at least one array, got none"));
+        };
+        if state.moments.is_none() {
+            state.moments = Some(match precision("params[0]", first)? {
+                Either::F32(()) => Either::F32(Adam::default()),
+                Either::F64(()) => Either::F64(Adam::default()),
+            });
+        }
+        match &mut state.moments {
+            Some(Either::F32(adam)) => update(adam, settings, &params, &grads, max_norm),
+            Some(Either::F64(adam)) => update(adam, settings, &params, &grads, max_norm),
+            None => Ok(0.0),
+        }
+    }
+}
+
+fn update<T: PyReal>(
+    adam: &mut Adam<T>,
+    settings: AdamSettings,
+    params: &[Array<'_>],
+    grads: &[Array<'_>],
+    max_norm: Option<f64>,
+) -> PyResult<f64> {
+    let named = |i: usize, kind: &str| format!("{kind}[{i}]");
+    let mut params: Vec<InOut<T>> =
+        params.iter().enumerate().map(|(i, p)| InOut::new(&named(i, "params"), p)).collect::<PyResult<_>>()?;
+    let grads: Vec<Input<T>> =
+        grads.iter().enumerate().map(|(i, g)| Input::new(&named(i, "grads"), g)).collect::<PyResult<_>>()?;
+    let mut params: Vec<&mut [T]> = params.iter_mut().map(InOut::slice).collect::<PyResult<_>>()?;
+    let grads: Vec<&[T]> = grads.iter().map(Input::slice).collect::<PyResult<_>>()?;
+    Ok(adam.step(settings, &mut params, &grads, max_norm)?)
+}
