@@ -20,7 +20,7 @@ fn compare<T: Real>(problem: &Problem, tolerance: f64) -> Result<(), TestCaseErr
     Ok(())
 }
 
-/// sum(y * dy) + sum(h_n * dh_n) over the valid steps, by the reference in f64.
+/// `sum(y * dy) + sum(h_n * dh_n)` over the valid steps, by the reference in f64.
 fn loss(problem: &Problem, arrays: &common::Arrays<f64>) -> f64 {
     let (y, h_n) =
         rgru::reference::forward(&problem.dims, &arrays.params, &arrays.x, &problem.sequences(), arrays.h0.as_deref());

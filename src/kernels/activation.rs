@@ -7,7 +7,7 @@
 use super::lanes::Lanes;
 use super::real::Real;
 
-/// For y <= 0: p and n with exp(y) = 2^n (1 + p), n integral, |p| < 0.42 with full relative accuracy near 0.
+/// p and n with exp(y) = 2^n (1 + p), n integral, |p| < 0.42 with full relative accuracy near 0.
 #[inline(always)]
 fn reduced_expm1<L: Lanes>(y: L) -> (L, L) {
     let round = y.same(L::Elem::ROUND);
@@ -22,28 +22,27 @@ fn reduced_expm1<L: Lanes>(y: L) -> (L, L) {
     ((r * r).mul_add(g, r), n)
 }
 
-/// 1 / (1 + exp(-x)), as e / (1 + e) for negative x with e = exp(-|x|), which keeps relative accuracy down to
-/// subnormal results.
+/// 1 / (1 + exp(-x)), the sum rounded once from exp's parts. Where exp would overflow, numerator and denominator are
+/// scaled down by a power of two, which keeps relative accuracy down to subnormal results.
 #[inline(always)]
 pub fn sigmoid<L: Lanes>(x: L) -> L {
-    let (p, n) = reduced_expm1((-x.abs()).at_least(x.same(L::Elem::EXP_MIN)));
-    // Scaled in two steps: the first is exact, so that a subnormal result is rounded once.
-    let first = n.at_least(x.same(L::Elem::SCALE_MIN));
-    let scale = first.pow2();
-    let e = scale.mul_add(p, scale) * (n - first).pow2();
-    let one = x.same(L::Elem::ONE);
-    x.where_negative(e, one) / (one + e)
+    let x = x.at_least(x.same(L::Elem::SIGMOID_MIN)).at_most(x.same(L::Elem::SIGMOID_MAX));
+    let (p, n) = reduced_expm1(-x);
+    let held = n.at_most(x.same(L::Elem::SCALE_MAX));
+    let scale = held.pow2();
+    (held - n).pow2() / scale.mul_add(p, x.same(L::Elem::ONE) + scale)
 }
 
-/// tanh(x) = -expm1(-2|x|) / (2 + expm1(-2|x|)) with the sign of x, which keeps relative accuracy near 0.
+/// tanh(x) = (1 - e) / (1 + e) with e = exp(-2|x|) and the sign of x; 1 - e is rounded once from exp's parts, which
+/// keeps relative accuracy near 0.
 #[inline(always)]
 pub fn tanh<L: Lanes>(x: L) -> L {
     let magnitude = x.abs();
-    let (p, n) = reduced_expm1((-(magnitude + magnitude)).at_least(x.same(L::Elem::EXPM1_MIN)));
+    let (p, n) = reduced_expm1((-(magnitude + magnitude)).at_least(x.same(L::Elem::TANH_MIN)));
     let scale = n.pow2();
     let one = x.same(L::Elem::ONE);
-    let expm1 = scale.mul_add(p, scale - one);
-    (-expm1 / (one + one + expm1)).copysign(x)
+    let (less, more) = ((-scale).mul_add(p, one - scale), scale.mul_add(p, one + scale));
+    (less / more).copysign(x)
 }
 
 /// Applies `sigmoid` to every element.

@@ -8,8 +8,8 @@ use super::real::Real;
 /// A register type by the suffix of its intrinsics and those of its integer twin.
 macro_rules! avx2_lanes {
     ($name:ident, $elem:ident, $count:literal, $register:ident, $set1:ident, $loadu:ident, $storeu:ident, $add:ident,
-     $sub:ident, $mul:ident, $div:ident, $fmadd:ident, $max:ident, $cmp:ident, $blend:ident, $and:ident, $andnot:ident,
-     $or:ident, $xor:ident, $zero:ident, $to_bits:ident, $from_bits:ident, $shift:ident, $exponent_bias:literal,
+     $sub:ident, $mul:ident, $div:ident, $fmadd:ident, $max:ident, $min:ident, $and:ident, $andnot:ident,
+     $or:ident, $xor:ident, $to_bits:ident, $from_bits:ident, $shift:ident, $exponent_bias:literal,
      $mantissa_bits:literal) => {
         /// One ymm register.
         #[derive(Clone, Copy)]
@@ -61,9 +61,9 @@ macro_rules! avx2_lanes {
                 Self(unsafe { $max(low.0, self.0) })
             }
             #[inline(always)]
-            fn where_negative(self, yes: Self, no: Self) -> Self {
-                // SAFETY: as above.
-                Self(unsafe { $blend(no.0, yes.0, $cmp::<_CMP_LT_OQ>(self.0, $zero())) })
+            fn at_most(self, high: Self) -> Self {
+                // SAFETY: as above, likewise.
+                Self(unsafe { $min(high.0, self.0) })
             }
             #[inline(always)]
             fn pow2(self) -> Self {
@@ -92,13 +92,11 @@ avx2_lanes!(
     _mm256_div_ps,
     _mm256_fmadd_ps,
     _mm256_max_ps,
-    _mm256_cmp_ps,
-    _mm256_blendv_ps,
+    _mm256_min_ps,
     _mm256_and_ps,
     _mm256_andnot_ps,
     _mm256_or_ps,
     _mm256_xor_ps,
-    _mm256_setzero_ps,
     _mm256_castps_si256,
     _mm256_castsi256_ps,
     _mm256_slli_epi32,
@@ -119,13 +117,11 @@ avx2_lanes!(
     _mm256_div_pd,
     _mm256_fmadd_pd,
     _mm256_max_pd,
-    _mm256_cmp_pd,
-    _mm256_blendv_pd,
+    _mm256_min_pd,
     _mm256_and_pd,
     _mm256_andnot_pd,
     _mm256_or_pd,
     _mm256_xor_pd,
-    _mm256_setzero_pd,
     _mm256_castpd_si256,
     _mm256_castsi256_pd,
     _mm256_slli_epi64,

@@ -8,8 +8,7 @@ use super::real::Real;
 /// A register type by the suffix of its intrinsics and those of its integer twin.
 macro_rules! avx512_lanes {
     ($name:ident, $elem:ident, $count:literal, $register:ident, $set1:ident, $loadu:ident, $storeu:ident, $add:ident,
-     $sub:ident, $mul:ident, $div:ident, $fmadd:ident, $max:ident, $cmp:ident, $blend:ident, $zero:ident,
-     $to_bits:ident, $from_bits:ident, $shift:ident, $exponent_bias:literal, $mantissa_bits:literal) => {
+     $sub:ident, $mul:ident, $div:ident, $fmadd:ident, $max:ident, $min:ident, $to_bits:ident, $from_bits:ident, $shift:ident, $exponent_bias:literal, $mantissa_bits:literal) => {
         /// One zmm register.
         #[derive(Clone, Copy)]
         pub struct $name($register);
@@ -71,9 +70,9 @@ macro_rules! avx512_lanes {
                 Self(unsafe { $max(low.0, self.0) })
             }
             #[inline(always)]
-            fn where_negative(self, yes: Self, no: Self) -> Self {
-                // SAFETY: as above.
-                Self(unsafe { $blend($cmp::<_CMP_LT_OQ>(self.0, $zero()), no.0, yes.0) })
+            fn at_most(self, high: Self) -> Self {
+                // SAFETY: as above, likewise.
+                Self(unsafe { $min(high.0, self.0) })
             }
             #[inline(always)]
             fn pow2(self) -> Self {
@@ -102,9 +101,7 @@ avx512_lanes!(
     _mm512_div_ps,
     _mm512_fmadd_ps,
     _mm512_max_ps,
-    _mm512_cmp_ps_mask,
-    _mm512_mask_blend_ps,
-    _mm512_setzero_ps,
+    _mm512_min_ps,
     _mm512_castps_si512,
     _mm512_castsi512_ps,
     _mm512_slli_epi32,
@@ -125,9 +122,7 @@ avx512_lanes!(
     _mm512_div_pd,
     _mm512_fmadd_pd,
     _mm512_max_pd,
-    _mm512_cmp_pd_mask,
-    _mm512_mask_blend_pd,
-    _mm512_setzero_pd,
+    _mm512_min_pd,
     _mm512_castpd_si512,
     _mm512_castsi512_pd,
     _mm512_slli_epi64,

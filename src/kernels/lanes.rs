@@ -57,8 +57,8 @@ pub trait Lanes:
     /// The larger of `self` and `low`; NaN stays NaN.
     fn at_least(self, low: Self) -> Self;
 
-    /// `yes` where `self < 0`, else `no`.
-    fn where_negative(self, yes: Self, no: Self) -> Self;
+    /// The smaller of `self` and `high`; NaN stays NaN.
+    fn at_most(self, high: Self) -> Self;
 
     /// 2^self for integral values in the range of normal exponents; NaN gives any number.
     fn pow2(self) -> Self;

@@ -55,8 +55,8 @@ macro_rules! array_lanes {
                 Self(std::array::from_fn(|i| if self.0[i] < low.0[i] { low.0[i] } else { self.0[i] }))
             }
             #[inline(always)]
-            fn where_negative(self, yes: Self, no: Self) -> Self {
-                Self(std::array::from_fn(|i| if self.0[i] < 0.0 { yes.0[i] } else { no.0[i] }))
+            fn at_most(self, high: Self) -> Self {
+                Self(std::array::from_fn(|i| if self.0[i] > high.0[i] { high.0[i] } else { self.0[i] }))
             }
             #[inline(always)]
             fn pow2(self) -> Self {

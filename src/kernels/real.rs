@@ -40,12 +40,14 @@ pub trait Real:
     const LN_2_LOW: Self;
     /// 1.5 * 2^m, m the stored mantissa bits: adding and subtracting it rounds to the nearest integer.
     const ROUND: Self;
-    /// exp of anything below rounds to 0 and is computed as exp of this.
-    const EXP_MIN: Self;
-    /// expm1 of anything below rounds to -1 and is computed as expm1 of this.
-    const EXPM1_MIN: Self;
-    /// The least power of two that scales in one step without underflow; the rest of a scaling is a second step.
-    const SCALE_MIN: Self;
+    /// Below, the sigmoid rounds to 0, as it does there.
+    const SIGMOID_MIN: Self;
+    /// Above, the sigmoid rounds to 1, as it does there.
+    const SIGMOID_MAX: Self;
+    /// Of -2|x|: below, tanh rounds to 1, as it does there.
+    const TANH_MIN: Self;
+    /// A power of two that can be multiplied by 2 without overflow; more of a scaling goes to the numerator.
+    const SCALE_MAX: Self;
     /// Coefficients of g in exp(r) - 1 = r + r^2 g(r), |r| <= ln(2)/2, ascending (`scripts/expm1_coefficients.py`).
     const EXPM1: &'static [Self];
 
@@ -129,9 +131,10 @@ impl Real for f32 {
     const LN_2_HIGH: f32 = f32::from_bits(0x3f31_7200); // 15 bits
     const LN_2_LOW: f32 = 1.428_606_8e-6;
     const ROUND: f32 = 12_582_912.0;
-    const EXP_MIN: f32 = -104.0;
-    const EXPM1_MIN: f32 = -20.0;
-    const SCALE_MIN: f32 = -100.0;
+    const SIGMOID_MIN: f32 = -104.0;
+    const SIGMOID_MAX: f32 = 20.0;
+    const TANH_MIN: f32 = -20.0;
+    const SCALE_MAX: f32 = 100.0;
     const EXPM1: &'static [f32] = &[
         0.500_000_001_428_622_34,
         0.166_666_666_825_343_56,
@@ -147,9 +150,10 @@ impl Real for f64 {
     const LN_2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000); // 32 bits
     const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
     const ROUND: f64 = 6_755_399_441_055_744.0;
-    const EXP_MIN: f64 = -746.0;
-    const EXPM1_MIN: f64 = -40.0;
-    const SCALE_MIN: f64 = -1000.0;
+    const SIGMOID_MIN: f64 = -746.0;
+    const SIGMOID_MAX: f64 = 40.0;
+    const TANH_MIN: f64 = -40.0;
+    const SCALE_MAX: f64 = 1000.0;
     const EXPM1: &'static [f64] = &[
         0.5,
         0.166_666_666_666_666_714_38,

@@ -1,0 +1,117 @@
+//! Sigmoid and tanh against f64, in units of the last place, on every instruction set.
+
+use rgru::kernels::real::Real;
+use rgru::kernels::{Isa, Kernels};
+
+/// Spacing of f32 numbers at the magnitude of x.
+fn ulp(x: f64) -> f64 {
+    let exponent = x.abs().max(f64::from(f32::MIN_POSITIVE)).log2().floor();
+    (exponent - 23.0).exp2()
+}
+
+/// The exact value that a function should round.
+type Exact = fn(f64) -> f64;
+
+/// As accurate as f64 is: exp(-|x|) keeps what 1 / (1 + exp(-x)) would lose.
+fn sigmoid(x: f64) -> f64 {
+    let e = (-x.abs()).exp();
+    if x < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
+}
+
+/// The worst error over `bits`, in units of the last place, and where.
+fn worst(kernels: &Kernels<f32>, bits: impl Iterator<Item = u32>) -> [(f64, f32); 2] {
+    let mut worst = [(0.0, 0.0); 2];
+    let mut inputs = Vec::with_capacity(1 << 16);
+    let mut bits = bits.peekable();
+    while bits.peek().is_some() {
+        inputs.clear();
+        inputs.extend(bits.by_ref().map(f32::from_bits).filter(|x| x.is_finite()).take(1 << 16));
+        for (function, worst) in worst.iter_mut().enumerate() {
+            let mut outputs = inputs.clone();
+            let exact: Exact = if function == 0 { sigmoid } else { f64::tanh };
+            if function == 0 {
+                kernels.sigmoid(&mut outputs)
+            } else {
+                kernels.tanh(&mut outputs)
+            }
+            for (&x, &y) in inputs.iter().zip(&outputs) {
+                let expected = exact(f64::from(x));
+                let error = (f64::from(y) - expected).abs() / ulp(expected);
+                if error.is_nan() || error > worst.0 {
+                    *worst = (error, x);
+                }
+            }
+        }
+    }
+    worst
+}
+
+#[test]
+fn f32_within_2_ulp_on_a_sample() {
+    for isa in Isa::available() {
+        let kernels = Kernels::of(isa).unwrap();
+        for (error, x) in worst(kernels, (0..=u32::MAX).step_by(10_007)) {
+            assert!(error <= 2.0, "{error} ulp at {x} on {isa}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "all 2^32 floats take minutes: cargo test --release --test activation -- --ignored --nocapture"]
+fn f32_within_2_ulp_everywhere() {
+    let isa = Isa::available()[0];
+    let halves = std::thread::scope(|scope| {
+        let half = |from: u32, to: u32| scope.spawn(move || worst(Kernels::of(isa).unwrap(), from..=to));
+        let halves = [half(0, u32::MAX / 2), half(u32::MAX / 2 + 1, u32::MAX)];
+        halves.map(|half| half.join().unwrap())
+    });
+    let mut worst = 0.0;
+    for (function, name) in ["sigmoid", "tanh"].into_iter().enumerate() {
+        let (error, x) =
+            if halves[0][function].0 > halves[1][function].0 { halves[0][function] } else { halves[1][function] };
+        println!("{name}: at most {error:.3} ulp, at {x:e}");
+        worst = f64::max(worst, error);
+    }
+    assert!(worst <= 2.0);
+}
+
+fn special_values<T: Real>() {
+    for isa in Isa::available() {
+        let kernels = Kernels::<T>::of(isa).unwrap();
+        let of = |function: fn(&Kernels<T>, &mut [T]), x: f64| {
+            let mut values = [T::from_f64(x)];
+            function(kernels, &mut values);
+            values[0].to_f64()
+        };
+        assert!(of(Kernels::sigmoid, f64::INFINITY) == 1.0 && of(Kernels::sigmoid, f64::NEG_INFINITY) == 0.0);
+        assert!(of(Kernels::tanh, f64::INFINITY) == 1.0 && of(Kernels::tanh, f64::NEG_INFINITY) == -1.0);
+        assert!(of(Kernels::sigmoid, 0.0) == 0.5 && of(Kernels::sigmoid, -0.0) == 0.5);
+        assert!(of(Kernels::tanh, -0.0).is_sign_negative() && of(Kernels::tanh, 1e-30) == T::from_f64(1e-30).to_f64());
+        assert!(of(Kernels::sigmoid, f64::NAN).is_nan() && of(Kernels::tanh, f64::NAN).is_nan());
+    }
+}
+
+#[test]
+fn special_values_f32() {
+    special_values::<f32>();
+}
+
+#[test]
+fn special_values_f64() {
+    special_values::<f64>();
+}
+
+#[test]
+fn f64_within_a_few_ulp() {
+    for isa in Isa::available() {
+        let kernels = Kernels::<f64>::of(isa).unwrap();
+        let inputs: Vec<f64> = (-80_000..80_000).map(|i| f64::from(i) * 5e-4).collect();
+        let (mut s, mut t) = (inputs.clone(), inputs.clone());
+        kernels.sigmoid(&mut s);
+        kernels.tanh(&mut t);
+        for ((x, s), t) in inputs.into_iter().zip(s).zip(t) {
+            assert!((s - sigmoid(x)).abs() <= 4.0 * f64::EPSILON * sigmoid(x), "sigmoid({x})");
+            assert!((t - x.tanh()).abs() <= 4.0 * f64::EPSILON * x.tanh().abs(), "tanh({x})");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The same bits, always: across instruction sets, threads, batches, layouts and steps.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Arrays, Problem, problems};
+use proptest::prelude::*;
+use rgru::kernels::Isa;
+use rgru::kernels::real::Real;
+use rgru::packed::Packed;
+use rgru::plan::Plan;
+use rgru::sequence::{self, Stream};
+use rgru::shape::{Dims, Sequences};
+
+/// Sequence n's rows of an array.
+fn rows<'a, T>(sequences: &Sequences, array: &'a [T], width: usize, n: usize) -> &'a [T] {
+    sequences.split(array, width)[n]
+}
+
+/// A sequence's part of an array of states (L*D, N, H).
+fn states<T: Copy>(array: &[T], batch: usize, hidden: usize, n: usize) -> Vec<T> {
+    array.chunks(batch * hidden).flat_map(|cell| cell[n * hidden..][..hidden].to_vec()).collect()
+}
+
+fn instruction_sets_agree<T: Real>(problem: &Problem) -> Result<(), TestCaseError> {
+    let arrays = problem.arrays::<T>();
+    let best = problem.solve(&arrays, Isa::available()[0], 1);
+    for isa in Isa::available() {
+        prop_assert!(equal(&problem.solve(&arrays, isa, 1), &best), "{isa}");
+    }
+    Ok(())
+}
+
+/// Equal numbers; NaN in padding that nobody wrote counts as equal to itself.
+fn equal<T: Real>(a: &common::Results<T>, b: &common::Results<T>) -> bool {
+    a.named().iter().zip(b.named()).all(|((_, a), (_, b))| *a == b)
+}
+
+fn alone_as_in_the_batch<T: Real>(problem: &Problem) -> Result<(), TestCaseError> {
+    let arrays = problem.arrays::<T>();
+    let isa = Isa::available()[0];
+    let whole = problem.solve(&arrays, isa, 2);
+    let (dims, sequences) = (&problem.dims, problem.sequences());
+    let (batch, hidden) = (sequences.count(), dims.hidden_size);
+    for n in 0..batch {
+        let one = Problem { lengths: vec![problem.lengths[n]], ragged: true, ..problem.clone() };
+        let own = Arrays {
+            params: arrays.params.clone(),
+            x: rows(&sequences, &arrays.x, dims.input_size, n).to_vec(),
+            h0: arrays.h0.as_ref().map(|h0| states(h0, batch, hidden, n)),
+            dy: rows(&sequences, &arrays.dy, dims.output_size(), n).to_vec(),
+            dh_n: states(&arrays.dh_n, batch, hidden, n),
+        };
+        let alone = one.solve(&own, isa, 1);
+        prop_assert!(alone.y == rows(&sequences, &whole.y, dims.output_size(), n), "y of sequence {n}");
+        prop_assert!(alone.h_n == states(&whole.h_n, batch, hidden, n), "h_n of sequence {n}");
+        prop_assert!(alone.dx == rows(&sequences, &whole.dx, dims.input_size, n), "dx of sequence {n}");
+        prop_assert!(alone.dh0 == states(&whole.dh0, batch, hidden, n), "dh0 of sequence {n}");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn instruction_sets_agree_f32(problem in problems(40, 12, 6)) {
+        instruction_sets_agree::<f32>(&problem)?;
+    }
+
+    #[test]
+    fn instruction_sets_agree_f64(problem in problems(40, 12, 6)) {
+        instruction_sets_agree::<f64>(&problem)?;
+    }
+
+    #[test]
+    fn a_sequence_alone_has_the_bits_it_has_in_a_batch_f32(problem in problems(40, 20, 6)) {
+        alone_as_in_the_batch::<f32>(&problem)?;
+    }
+
+    #[test]
+    fn a_sequence_alone_has_the_bits_it_has_in_a_batch_f64(problem in problems(40, 20, 6)) {
+        alone_as_in_the_batch::<f64>(&problem)?;
+    }
+
+    #[test]
+    fn a_stream_has_the_bits_of_the_whole(problem in problems(40, 9, 6)) {
+        let dims = Dims { bidirectional: false, ..problem.dims };
+        let problem = Problem { dims, ragged: false, lengths: vec![problem.time as i64; problem.lengths.len()], ..problem };
+        let arrays = problem.arrays::<f32>();
+        let (batch, time) = (problem.lengths.len(), problem.time);
+        let whole = problem.solve(&arrays, Isa::available()[0], 1);
+        let packed = Arc::new(Packed::new(dims, &arrays.params, false).unwrap());
+        let mut stream = Stream::new(packed, batch).unwrap();
+        if let Some(h0) = &arrays.h0 {
+            stream.set_states(h0).unwrap();
+        }
+        for t in 0..time {
+            let x: Vec<f32> =
+                arrays.x.chunks(time * dims.input_size).flat_map(|x| x[t * dims.input_size..][..dims.input_size].to_vec()).collect();
+            let mut y = vec![0.0; batch * dims.hidden_size];
+            stream.step(&x, &mut y, 1, &|| false).unwrap();
+            for n in 0..batch {
+                let expected = &whole.y[(n * time + t) * dims.hidden_size..][..dims.hidden_size];
+                prop_assert_eq!(&y[n * dims.hidden_size..][..dims.hidden_size], expected);
+            }
+        }
+        let mut h = vec![0.0; whole.h_n.len()];
+        stream.states(&mut h).unwrap();
+        prop_assert_eq!(h, whole.h_n);
+    }
+}
+
+/// Large enough that the pool really shares the work, with groups of several sizes.
+#[test]
+fn threads_change_nothing() {
+    for (reset_after, bidirectional) in [(false, true), (true, false)] {
+        let dims = Dims { input_size: 20, hidden_size: 50, num_layers: 2, bidirectional, reset_after, bias: true };
+        let lengths = (0..90).map(|n| (n * 7) % 41).collect();
+        let problem = Problem { dims, time: 40, lengths, ragged: true, with_h0: true, seed: 3 };
+        assert_eq!(Plan::new(&dims, &problem.sequences(), 8).threads, 8);
+        let arrays = problem.arrays::<f32>();
+        let one = problem.solve(&arrays, Isa::available()[0], 1);
+        for threads in [2, 3, 8] {
+            assert!(equal(&problem.solve(&arrays, Isa::available()[0], threads), &one), "{threads} threads");
+        }
+    }
+}
+
+/// Dropout drops the same numbers whatever the threads, and its gradient is that of the masked function.
+#[test]
+fn dropout_is_reproducible_and_differentiable() {
+    let dims =
+        Dims { input_size: 3, hidden_size: 6, num_layers: 2, bidirectional: true, reset_after: false, bias: true };
+    let lengths = vec![4, 0, 3];
+    let problem = Problem { dims, time: 4, lengths, ragged: false, with_h0: false, seed: 5 };
+    let arrays = problem.arrays::<f64>();
+    let sequences = problem.sequences();
+    let go_on = || false;
+    let run = |params: &[f64], threads: usize| {
+        let packed = Packed::new(dims, params, true).unwrap();
+        let mut y = vec![0.0; sequences.rows() * dims.output_size()];
+        let mut h_n = vec![0.0; arrays.dh_n.len()];
+        let (x, s) = (&arrays.x, sequences.clone());
+        let tape = sequence::forward_tape(&packed, x, s, None, &mut y, &mut h_n, 0.4, 11, threads, &go_on).unwrap();
+        (packed, tape, y, h_n)
+    };
+    let (packed, tape, y, h_n) = run(&arrays.params, 1);
+    assert!(run(&arrays.params, 2).2 == y);
+    let mut plain = (vec![0.0; y.len()], vec![0.0; h_n.len()]);
+    sequence::forward(&packed, &arrays.x, &sequences, None, &mut plain.0, &mut plain.1, 1, &go_on).unwrap();
+    assert!(plain.0 != y, "something was dropped");
+
+    let (mut dx, mut dh0, mut dparams) =
+        (vec![0.0; arrays.x.len()], vec![0.0; h_n.len()], vec![0.0; arrays.params.len()]);
+    let dh_n = Some(&arrays.dh_n[..]);
+    sequence::backward(&packed, &tape, &arrays.x, None, &y, None, dh_n, &mut dx, &mut dh0, &mut dparams, 2, &go_on)
+        .unwrap();
+    let loss = |i: usize, offset: f64| -> f64 {
+        let mut params = arrays.params.clone();
+        params[i] += offset;
+        run(&params, 1).3.iter().zip(&arrays.dh_n).map(|(a, b)| a * b).sum()
+    };
+    for (i, &got) in dparams.iter().enumerate() {
+        let expected = (8.0 * (loss(i, 1e-3) - loss(i, -1e-3)) - (loss(i, 2e-3) - loss(i, -2e-3))) / 12e-3;
+        assert!((got - expected).abs() <= 1e-7 * expected.abs().max(1.0), "dparams[{i}]: {got}, expected {expected}");
+    }
+}
