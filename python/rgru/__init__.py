@@ -1,0 +1,58 @@
+"""rgru: gated recurrent units, fast on the CPU and the same bits every time.
+
+>>> import numpy as np
+>>> import rgru
+>>> gru = rgru.GRU(input_size=3, hidden_size=8)
+>>> y, h_n = gru(np.zeros((2, 5, 3), np.float32))
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rgru._core import __version__
+from rgru.gru import GRU
+from rgru.io import load
+from rgru.ragged import Ragged
+from rgru.runtime import info, set_num_threads
+
+if TYPE_CHECKING:
+    from rgru import datasets
+    from rgru.convert.torch import from_torch
+    from rgru.estimators import GRUClassifier, GRURegressor
+
+__all__ = [
+    "GRU",
+    "GRUClassifier",
+    "GRURegressor",
+    "Ragged",
+    "__version__",
+    "datasets",
+    "from_torch",
+    "info",
+    "load",
+    "set_num_threads",
+]
+
+# What is loaded at first use, and from where: `import rgru` alone stays quick.
+_LAZY = {
+    "GRUClassifier": "rgru.estimators",
+    "GRURegressor": "rgru.estimators",
+    "datasets": "rgru.datasets",
+    "from_torch": "rgru.convert.torch",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'rgru' has no attribute {name!r}")
+    import importlib
+
+    module = importlib.import_module(_LAZY[name])
+    found = module if module.__name__ == f"rgru.{name}" else getattr(module, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

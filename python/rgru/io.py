@@ -1,0 +1,178 @@
+"""Files: safetensors, with what the tensors belong to in the metadata."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from rgru.estimators import GRUClassifier, GRURegressor
+    from rgru.gru import GRU
+
+FORMAT, VERSION = "rgru", "1"
+KINDS = ("GRU", "GRUClassifier", "GRURegressor")
+
+
+def load(path: str | os.PathLike[str]) -> GRU | GRUClassifier | GRURegressor:
+    """Read a GRU or an estimator from a file that its ``save`` has written.
+
+    Parameters
+    ----------
+    path : path_like
+
+    Returns
+    -------
+    GRU, GRUClassifier or GRURegressor
+        What was saved, bit for bit.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no such file, of an unknown version, or not whole; the message names the file and what is wrong.
+    """
+    kind, config, tensors = read(path)
+    try:
+        if kind == "GRU":
+            from rgru.gru import GRU
+
+            return GRU._from_saved(config, tensors)
+        from rgru import estimators
+
+        return estimators.from_saved(kind, config, tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)}: not a whole {kind} ({error})") from error
+
+
+def save(
+    path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]], config: Mapping[str, Any], *, kind: str
+) -> None:
+    """Write tensors and what they belong to; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : path_like
+        An existing file is replaced at the end.
+    tensors : mapping of str to numpy.ndarray
+    config : mapping
+        Anything that JSON holds.
+    kind : str
+        One of `KINDS`.
+
+    Raises
+    ------
+    ValueError
+        If `kind` is not one of them.
+    OSError
+        If the file cannot be written.
+    """
+    import json
+    from pathlib import Path
+
+    import numpy as np
+    import safetensors.numpy
+
+    if kind not in KINDS:
+        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+    metadata = {"format": FORMAT, "version": VERSION, "kind": kind, "config": json.dumps(dict(config))}
+    whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    _write_whole(Path(path).resolve(), safetensors.numpy.save(whole, metadata=metadata))
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    # Not tempfile: its files are for the owner alone, and the new file would keep that mode.
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    try:
+        with draft.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # the new name, too, must outlive a power cut
+        handle = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def read(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any], dict[str, NDArray[Any]]]:
+    """Read a file that `save` has written.
+
+    Returns
+    -------
+    kind : str
+    config : dict
+    tensors : dict of str to numpy.ndarray
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load`.
+    """
+    with _opened(path) as file:
+        kind, config = _check_metadata(os.fspath(path), file.metadata())
+        return kind, config, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def read_config(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
+    """Read only the header of a file that `save` has written.
+
+    Returns
+    -------
+    kind : str
+    config : dict
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load`.
+    """
+    with _opened(path) as file:
+        return _check_metadata(os.fspath(path), file.metadata())
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Open a safetensors file; content that is none raises a ValueError that names the file."""
+    from pathlib import Path
+
+    from safetensors import SafetensorError, safe_open
+
+    with Path(path).open("rb"):  # says plainly what is wrong with the path, if anything is
+        pass
+    opener: Callable[..., Any] = safe_open
+    try:
+        with opener(path, framework="numpy") as file:
+            yield file
+    except SafetensorError as error:
+        raise ValueError(f"{os.fspath(path)}: expected a safetensors file, got {error}") from error
+
+
+def _check_metadata(path: str, metadata: dict[str, str] | None) -> tuple[str, dict[str, Any]]:
+    import json
+
+    found = metadata or {}
+    if found.get("format") != FORMAT:
+        raise ValueError(f"{path}: expected an rgru file (format 'rgru' in the metadata), got {found.get('format')!r}")
+    if found.get("version") != VERSION:
+        raise ValueError(f"{path}: expected version '{VERSION}' of the format, got {found.get('version')!r}")
+    if found.get("kind") not in KINDS:
+        raise ValueError(f"{path}: expected one of {', '.join(KINDS)}, got {found.get('kind')!r}")
+    try:
+        config = json.loads(found["config"])
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path}: expected the configuration as JSON, got {found.get('config')!r}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: expected a configuration of names and values, got {found['config']!r}")
+    return found["kind"], config

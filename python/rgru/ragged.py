@@ -1,0 +1,270 @@
+"""Sequences of different lengths in one array, without padding."""
+
+from __future__ import annotations
+
+import operator
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru.arrays import as_index, as_real
+from rgru.scalars import as_int
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+
+class Ragged:
+    """Sequences laid end to end: sequence i is ``values[offsets[i]:offsets[i + 1]]``.
+
+    Immutable. Two are equal only when they are the same object; compare ``values`` and ``offsets`` to compare contents.
+
+    Parameters
+    ----------
+    values : array_like of float, shape (S, F)
+        The steps of all sequences, one after the other. Kept without a copy where it is contiguous and native-endian;
+        do not write to it afterwards.
+    offsets : array_like of int, shape (N + 1,)
+        Where each sequence starts, and last where the last one ends: from 0, never descending, to S. Copied.
+
+    Raises
+    ------
+    TypeError
+        If `values` does not hold floating-point numbers, or `offsets` integers.
+    ValueError
+        If a number of dimensions is wrong, or `offsets` do not run from 0 to S.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rgru import Ragged
+    >>> sequences = Ragged(np.zeros((5, 2), np.float32), [0, 3, 3, 5])
+    >>> sequences
+    Ragged(3 sequences, 5 steps, 2 features, float32)
+    >>> sequences.lengths.tolist()
+    [3, 0, 2]
+    """
+
+    __slots__ = ("_offsets", "_values")
+
+    _values: NDArray[Any]
+    _offsets: NDArray[np.int64]
+
+    def __init__(self, values: ArrayLike, offsets: ArrayLike) -> None:
+        array = as_real("values", values, None, 2, "(S, F)")
+        index = as_index("offsets", offsets, "(N + 1,)")
+        _check_offsets(index, len(array))
+        self._set(array, index.copy())
+
+    def _set(self, values: NDArray[Any], offsets: NDArray[np.int64]) -> None:
+        values = values.view()
+        values.flags.writeable = False
+        offsets.flags.writeable = False
+        self._values, self._offsets = values, offsets
+
+    @classmethod
+    def _over(cls, values: NDArray[Any], offsets: NDArray[np.int64]) -> Ragged:
+        """Make one of contiguous `values` (S, F) over offsets that are known to be right, and are shared."""
+        ragged = cls.__new__(cls)
+        ragged._set(values, offsets)
+        return ragged
+
+    @classmethod
+    def from_list(
+        cls, sequences: Iterable[ArrayLike], *, num_features: int | None = None, dtype: DTypeLike | None = None
+    ) -> Ragged:
+        """Lay arrays of different lengths end to end.
+
+        Parameters
+        ----------
+        sequences : iterable of array_like, each of shape (T_i, F)
+            T_i may be 0.
+        num_features : int, optional
+            F; needed where `sequences` is empty.
+        dtype : dtype_like, optional
+            The type of the result, into which each array must go without a value changing. By default the widest
+            of the arrays' types.
+
+        Returns
+        -------
+        Ragged
+            Of N sequences, in their order.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a sequence is no real array of shape (T_i, F); the message names it: ``sequences[3]``.
+        """
+        wanted = None if dtype is None else np.dtype(dtype)
+        arrays = [as_real(f"sequences[{i}]", one, wanted, 2, "(T, F)") for i, one in enumerate(sequences)]
+        if num_features is None:
+            if not arrays:
+                raise ValueError("num_features: expected a number, since sequences is empty, got None")
+            width = arrays[0].shape[1]
+        else:
+            width = as_int("num_features", num_features, 0)
+        for i, array in enumerate(arrays):
+            if array.shape[1] != width:
+                source = "sequences[0]" if num_features is None else "num_features"
+                raise ValueError(f"sequences[{i}]: expected {width} features as {source}, got shape {array.shape}")
+        offsets = np.zeros(len(arrays) + 1, np.int64)
+        np.cumsum([len(array) for array in arrays], out=offsets[1:])
+        values = np.concatenate(arrays) if arrays else np.zeros((0, width), wanted or np.float32)
+        return cls._over(values, offsets)
+
+    @classmethod
+    def from_padded(cls, x: ArrayLike, lengths: ArrayLike) -> Ragged:
+        """Take the valid steps out of a padded batch.
+
+        Parameters
+        ----------
+        x : array_like of float, shape (N, T, F)
+            What lies past a sequence's length is not read.
+        lengths : array_like of int, shape (N,)
+            From 0 to T.
+
+        Returns
+        -------
+        Ragged
+            Of N sequences.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` or `lengths` are not as above.
+        """
+        array = as_real("x", x, None, 3, "(N, T, F)")
+        index = as_index("lengths", lengths)
+        if len(index) != len(array):
+            raise ValueError(f"lengths: expected {len(array)}, one for each sequence of x, got {len(index)}")
+        steps = array.shape[1]
+        wrong = (index < 0) | (index > steps)
+        if wrong.any():
+            i = int(wrong.argmax())
+            raise ValueError(f"lengths: expected lengths from 0 to {steps}, got {index[i]} at position {i}")
+        return cls._over(array[np.arange(steps) < index[:, None]], _offsets(index))
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """The steps of all sequences, shape (S, F), read-only."""
+        return self._values
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Where each sequence starts and the last one ends, shape (N + 1,), read-only."""
+        return self._offsets
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """The number of steps of each sequence, shape (N,)."""
+        return np.diff(self._offsets)
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, i: int) -> NDArray[Any]:
+        """Give sequence `i`, counted from the end where negative, as a read-only view of shape (T_i, F)."""
+        position, count = operator.index(i), len(self)
+        if not -count <= position < count:
+            raise IndexError(f"index {position} is out of range for {count} sequences")
+        position %= count
+        return self._values[self._offsets[position] : self._offsets[position + 1]]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        bounds = self._offsets.tolist()
+        return (self._values[start:end] for start, end in pairwise(bounds))
+
+    def __array__(self, dtype: object = None, copy: object = None) -> None:
+        """Refuse: NumPy would otherwise try to stack the sequences, one by one."""
+        raise TypeError("a Ragged is no rectangular array; use its values, or to_padded()")
+
+    def take(self, indices: ArrayLike) -> Ragged:
+        """Select sequences, in the order given.
+
+        Parameters
+        ----------
+        indices : array_like of int, shape (M,)
+            Positions from -N to N - 1; the same one may come more than once.
+
+        Returns
+        -------
+        Ragged
+            A copy of the M sequences.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `indices` is no vector of integers.
+        IndexError
+            If a position is out of range.
+        """
+        index = as_index("indices", indices, "(M,)")
+        wrong = (index < -len(self)) | (index >= len(self))
+        if wrong.any():
+            raise IndexError(f"indices: expected positions within {len(self)} sequences, got {index[wrong.argmax()]}")
+        index = index % len(self) if len(self) else index
+        lengths = self.lengths[index]
+        offsets = _offsets(lengths)
+        # Row s of the result stands in sequence i at s - offsets[i], thus here at that many past its start.
+        rows = np.arange(offsets[-1]) + np.repeat(self._offsets[index] - offsets[:-1], lengths)
+        return Ragged._over(self._values[rows], offsets)
+
+    def to_list(self) -> list[NDArray[Any]]:
+        """Give the sequences as a list of read-only views, each of shape (T_i, F)."""
+        return list(self)
+
+    def to_padded(self, length: int | None = None) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Pad the sequences with zeros at their ends to one length.
+
+        Parameters
+        ----------
+        length : int, optional
+            T, at least the longest sequence's length, which is the default.
+
+        Returns
+        -------
+        padded : numpy.ndarray, shape (N, T, F)
+        lengths : numpy.ndarray of int64, shape (N,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `length` is no integer, or shorter than the longest sequence.
+        """
+        lengths = self.lengths
+        longest = int(lengths.max(initial=0))
+        steps = longest if length is None else as_int("length", length, 0)
+        if steps < longest:
+            raise ValueError(f"length: expected at least {longest}, the longest sequence's, got {steps}")
+        padded = np.zeros((len(self), steps, self._values.shape[1]), self._values.dtype)
+        padded[np.arange(steps) < lengths[:, None]] = self._values
+        return padded, lengths
+
+    def __reduce__(self) -> tuple[type[Ragged], tuple[NDArray[Any], NDArray[np.int64]]]:
+        return Ragged, (self._values, self._offsets)  # the constructor makes them read-only again
+
+    def __repr__(self) -> str:
+        steps, features = self._values.shape
+        return f"Ragged({len(self)} sequences, {steps} steps, {features} features, {self._values.dtype.name})"
+
+
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def _check_offsets(offsets: NDArray[np.int64], steps: int) -> None:
+    if len(offsets) == 0:
+        raise ValueError("offsets: expected N + 1 numbers, at least one, got none")
+    if offsets[0] != 0:
+        raise ValueError(f"offsets: expected 0 at the start, got {offsets[0]}")
+    down = offsets[1:] < offsets[:-1]
+    if down.any():
+        i = int(down.argmax())
+        raise ValueError(f"offsets: expected ascending, got {offsets[i]} then {offsets[i + 1]} at position {i + 1}")
+    if offsets[-1] != steps:
+        raise ValueError(f"offsets: expected {steps} at the end (the rows of values), got {offsets[-1]}")

@@ -1,0 +1,40 @@
+"""Threads and instruction set of the core."""
+
+from __future__ import annotations
+
+from rgru import _core
+from rgru.scalars import as_int
+
+
+def set_num_threads(n: int | None) -> None:
+    """Set how many threads the computations of this process use; results do not depend on it.
+
+    Parameters
+    ----------
+    n : int or None
+        At least 1. None goes back to the environment: RGRU_NUM_THREADS, else OMP_NUM_THREADS, else the physical cores
+        that this process may use.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n` is neither None nor a positive integer.
+    """
+    _core.set_num_threads(None if n is None else as_int("n", n, 1))
+
+
+def info() -> dict[str, object]:
+    """Tell how this installation computes.
+
+    Returns
+    -------
+    dict
+        ``version`` (str); ``isa`` (str), the instruction set in use; ``available_isas`` (list of str), those that this
+        machine has, best first; ``num_threads`` (int).
+    """
+    return {
+        "version": _core.__version__,
+        "isa": _core.isa(),
+        "available_isas": _core.available_isas(),
+        "num_threads": _core.get_num_threads(),
+    }
