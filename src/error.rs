@@ -14,6 +14,11 @@ pub enum Error {
         /// What came.
         got: String,
     },
+    /// There is not as much memory.
+    Memory {
+        /// Bytes asked for.
+        bytes: usize,
+    },
     /// The caller asked to stop.
     Interrupted,
 }
@@ -29,6 +34,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value { name, expected, got } => write!(f, "{name}: expected {expected}, got {got}"),
+            Self::Memory { bytes } => write!(f, "cannot allocate {bytes} bytes"),
             Self::Interrupted => f.write_str("interrupted"),
         }
     }

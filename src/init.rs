@@ -8,6 +8,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::error::Error;
 use crate::kernels::dot::dot;
+use crate::kernels::pack::zeros;
 use crate::kernels::real::Real;
 use crate::params::cells_mut;
 use crate::runtime::{Stop, execute, num_threads};
@@ -20,7 +21,7 @@ use crate::shape::Dims;
 pub fn initial<T: Real>(dims: Dims, seed: u64, stop: Stop) -> Result<Vec<T>, Error> {
     let dims = dims.check()?;
     let hidden = dims.hidden_size;
-    let mut params = vec![T::ZERO; dims.num_params()];
+    let mut params = zeros(dims.num_params())?;
     let mut tasks: Vec<(bool, usize, &mut [T])> = Vec::new();
     for (cell, part) in cells_mut(&dims, &mut params).into_iter().enumerate() {
         let input = dims.layer_input(cell / dims.directions());

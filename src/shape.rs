@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use crate::error::Error;
 
+/// More layers than any stack has: sizes in a damaged file are refused before they take memory.
+const MAX_LAYERS: usize = 1024;
+
 /// Sizes and options of a stack of GRU layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dims {
@@ -36,7 +39,7 @@ impl Dims {
     /// Checks the sizes.
     ///
     /// # Errors
-    /// A size is 0, or the parameters would not fit into memory addresses.
+    /// A size is 0, there are too many layers, or the parameters would not fit into memory addresses.
     pub fn check(self) -> Result<Self, Error> {
         for (name, value) in
             [("input_size", self.input_size), ("hidden_size", self.hidden_size), ("num_layers", self.num_layers)]
@@ -44,6 +47,10 @@ impl Dims {
             if value == 0 {
                 return Err(Error::value(name, "at least 1", "0"));
             }
+        }
+        if self.num_layers > MAX_LAYERS {
+            let got = self.num_layers.to_string();
+            return Err(Error::value("num_layers", format!("at most {MAX_LAYERS}"), got));
         }
         let bytes = |rows: usize, columns: usize| rows.checked_mul(columns)?.checked_mul(size_of::<f64>());
         let widest = self.input_size.checked_add(self.hidden_size.saturating_mul(3));

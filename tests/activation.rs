@@ -30,9 +30,9 @@ fn worst(kernels: &Kernels<f32>, bits: impl Iterator<Item = u32>) -> [(f64, f32)
             let mut outputs = inputs.clone();
             let exact: Exact = if function == 0 { sigmoid } else { f64::tanh };
             if function == 0 {
-                kernels.sigmoid(&mut outputs)
+                kernels.sigmoid(&mut outputs);
             } else {
-                kernels.tanh(&mut outputs)
+                kernels.tanh(&mut outputs);
             }
             for (&x, &y) in inputs.iter().zip(&outputs) {
                 let expected = exact(f64::from(x));

@@ -22,15 +22,20 @@ fn reduced_expm1<L: Lanes>(y: L) -> (L, L) {
     ((r * r).mul_add(g, r), n)
 }
 
-/// 1 / (1 + exp(-x)), the sum rounded once from exp's parts. Where exp would overflow, numerator and denominator are
-/// scaled down by a power of two, which keeps relative accuracy down to subnormal results.
+/// 1 / (1 + exp(-x)), with exp(-x) = 2^n (1 + p). For n > 0 it is 2^-n / (2^-n + 1 + p), so that nothing overflows and
+/// subnormal results keep their relative accuracy; both cases are num / (a p + 1 + a num) with powers of two a and num. What of 2^-n is no normal number comes last.
 #[inline(always)]
 pub fn sigmoid<L: Lanes>(x: L) -> L {
     let x = x.at_least(x.same(L::Elem::SIGMOID_MIN)).at_most(x.same(L::Elem::SIGMOID_MAX));
     let (p, n) = reduced_expm1(-x);
+    let falling = n.at_most(x.same(L::Elem::ZERO));
     let held = n.at_most(x.same(L::Elem::SCALE_MAX));
-    let scale = held.pow2();
-    (held - n).pow2() / scale.mul_add(p, x.same(L::Elem::ONE) + scale)
+    let (a, num) = (falling.pow2(), (falling - held).pow2());
+    let (one, power) = (x.same(L::Elem::ONE), a * num);
+    let base = one + power;
+    // What `base` has lost of a power too small for it goes where it still counts.
+    let lost = power - (base - one);
+    num / a.mul_add(p + lost, base) * (held - n).pow2()
 }
 
 /// tanh(x) = (1 - e) / (1 + e) with e = exp(-2|x|) and the sign of x; 1 - e is rounded once from exp's parts, which

@@ -103,10 +103,10 @@ pub trait Lanes:
 /// Implements the operators of a register type by expressions over its inner value.
 macro_rules! operators {
     ($name:ident, |$a:ident, $b:ident| $add:expr, $sub:expr, $mul:expr, $div:expr, $neg:expr) => {
-        operators!(@binary $name, Add, add, $a, $b, $add);
-        operators!(@binary $name, Sub, sub, $a, $b, $sub);
-        operators!(@binary $name, Mul, mul, $a, $b, $mul);
-        operators!(@binary $name, Div, div, $a, $b, $div);
+        crate::kernels::lanes::operators!(@binary $name, Add, add, $a, $b, $add);
+        crate::kernels::lanes::operators!(@binary $name, Sub, sub, $a, $b, $sub);
+        crate::kernels::lanes::operators!(@binary $name, Mul, mul, $a, $b, $mul);
+        crate::kernels::lanes::operators!(@binary $name, Div, div, $a, $b, $div);
         impl std::ops::Neg for $name {
             type Output = Self;
             #[inline(always)]

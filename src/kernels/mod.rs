@@ -20,6 +20,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -138,7 +140,7 @@ impl<T: real::Real> Kernels<T> {
 /// Instantiates all kernels for a register type, in a module named after its element, with the target features that
 /// the outermost functions alone carry.
 macro_rules! table {
-    ($elem:ident, $lanes:ident, $isa:ident $(, $features:literal)?) => {
+    ($elem:ident, $lanes:ident $(, $features:literal)?) => {
         #[doc = concat!("Kernels of `", stringify!($elem), "`.")]
         pub mod $elem {
             use super::$lanes as L;

@@ -1,8 +1,29 @@
 //! Memory as the kernels want it: buffers on cache lines, and matrices cut into panels.
 
+use std::alloc::{Layout, alloc_zeroed};
 use std::ops::{Deref, DerefMut};
 
 use super::real::Real;
+use crate::error::Error;
+
+/// `len` zeros, their pages touched only when they are written.
+///
+/// # Errors
+/// There is not as much memory.
+pub fn zeros<T: Real>(len: usize) -> Result<Vec<T>, Error> {
+    let bytes = len.saturating_mul(size_of::<T>());
+    let Ok(layout) = Layout::array::<T>(len) else { return Err(Error::Memory { bytes }) };
+    if layout.size() == 0 {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the layout is not empty.
+    let start = unsafe { alloc_zeroed(layout) }.cast::<T>();
+    if start.is_null() {
+        return Err(Error::Memory { bytes });
+    }
+    // SAFETY: allocated by the global allocator with the layout of `len` numbers; zero bits are the number 0.
+    Ok(unsafe { Vec::from_raw_parts(start, len, len) })
+}
 
 /// One cache line, which is also the widest register.
 #[derive(Clone, Copy)]

@@ -71,5 +71,5 @@ macro_rules! array_lanes {
 array_lanes!(F32x8, f32, 8, 127.0, 23);
 array_lanes!(F64x4, f64, 4, 1023.0, 52);
 
-super::table!(f32, F32x8, Portable);
-super::table!(f64, F64x4, Portable);
+super::table!(f32, F32x8);
+super::table!(f64, F64x4);

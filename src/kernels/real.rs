@@ -46,7 +46,7 @@ pub trait Real:
     const SIGMOID_MAX: Self;
     /// Of -2|x|: below, tanh rounds to 1, as it does there.
     const TANH_MIN: Self;
-    /// A power of two that can be multiplied by 2 without overflow; more of a scaling goes to the numerator.
+    /// An exponent whose negative is one of a normal number by far.
     const SCALE_MAX: Self;
     /// Coefficients of g in exp(r) - 1 = r + r^2 g(r), |r| <= ln(2)/2, ascending (`scripts/expm1_coefficients.py`).
     const EXPM1: &'static [Self];

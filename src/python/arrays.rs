@@ -5,6 +5,7 @@ use numpy::{
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::kernels::real::Real;
 
@@ -93,12 +94,21 @@ impl<'py, T: Element> InOut<'py, T> {
     }
 }
 
+/// Bytes that an allocation is trusted to get: above, NumPy is called in a way that can raise `MemoryError`.
+const SMALL: usize = 1 << 20;
+
 /// New array of zeros, and its borrow for writing.
 pub fn zeros<'py, T: Element>(
     py: Python<'py>,
     shape: &[usize],
 ) -> PyResult<(Bound<'py, PyArrayDyn<T>>, InOut<'py, T>)> {
-    let array = PyArrayDyn::<T>::zeros(py, shape, false);
+    let bytes = shape.iter().try_fold(size_of::<T>(), |bytes, &size| bytes.checked_mul(size));
+    let array = if bytes.is_some_and(|bytes| bytes <= SMALL) {
+        PyArrayDyn::<T>::zeros(py, shape, false)
+    } else {
+        let (numpy, shape) = (py.import("numpy")?, PyTuple::new(py, shape)?);
+        numpy.call_method1("zeros", (shape, numpy::dtype::<T>(py)))?.cast_into::<PyArrayDyn<T>>()?
+    };
     let borrowed = InOut::new("output", array.as_any())?;
     Ok((array, borrowed))
 }

@@ -7,6 +7,7 @@ use super::gradients::weight_gradients;
 use super::layer::{BackwardWalk, Walk};
 use super::tape::{LayerTape, Tape};
 use crate::error::Error;
+use crate::kernels::pack::zeros;
 use crate::kernels::real::Real;
 use crate::kernels::weights::BackwardCell;
 use crate::packed::Packed;
@@ -49,7 +50,7 @@ pub fn forward_tape<T: Real>(
     stop: Stop,
 ) -> Result<Tape<T>, Error> {
     let dropout = Dropout::new(dropout, seed)?;
-    let mut tape = Tape::new(&packed.dims, sequences.clone(), dropout);
+    let mut tape = Tape::new(&packed.dims, sequences.clone(), dropout)?;
     run(packed, x, &sequences, h0, y, h_n, Some(&mut tape), threads, stop)?;
     Ok(tape)
 }
@@ -92,8 +93,8 @@ pub fn backward<T: Real>(
     }
     let backward = packed.backward.as_deref().ok_or_else(|| Error::value("weights", "packed for training", "not"))?;
     let segments = BackwardWalk::<T>::segments(dims.reset_after);
-    let mut d: Vec<Vec<T>> =
-        (0..dims.num_cells()).map(|_| vec![T::ZERO; sequences.steps() * segments * dims.hidden_size]).collect();
+    let d = (0..dims.num_cells()).map(|_| zeros(sequences.steps() * segments * dims.hidden_size));
+    let mut d: Vec<Vec<T>> = d.collect::<Result<_, Error>>()?;
 
     let plan = Plan::new(dims, sequences, threads);
     match dh_n {

@@ -1,6 +1,8 @@
 //! What the backward pass needs of a forward pass.
 
 use super::dropout::Dropout;
+use crate::error::Error;
+use crate::kernels::pack::zeros;
 use crate::kernels::real::Real;
 use crate::shape::{Dims, Sequences};
 
@@ -22,16 +24,19 @@ pub(super) struct LayerTape<T> {
 }
 
 impl<T: Real> Tape<T> {
-    pub(super) fn new(dims: &Dims, sequences: Sequences, dropout: Option<Dropout>) -> Self {
+    pub(super) fn new(dims: &Dims, sequences: Sequences, dropout: Option<Dropout>) -> Result<Self, Error> {
         let (steps, width) = (sequences.steps(), dims.output_size());
         let layers = (0..dims.num_layers)
-            .map(|layer| LayerTape {
-                cells: (0..dims.directions()).map(|_| vec![T::ZERO; steps * 4 * dims.hidden_size]).collect(),
-                output: vec![T::ZERO; if layer + 1 < dims.num_layers { steps * width } else { 0 }],
-                dropped: vec![T::ZERO; if layer > 0 && dropout.is_some() { steps * width } else { 0 }],
+            .map(|layer| {
+                let cells = (0..dims.directions()).map(|_| zeros(steps * 4 * dims.hidden_size));
+                Ok(LayerTape {
+                    cells: cells.collect::<Result<_, Error>>()?,
+                    output: zeros(if layer + 1 < dims.num_layers { steps * width } else { 0 })?,
+                    dropped: zeros(if layer > 0 && dropout.is_some() { steps * width } else { 0 })?,
+                })
             })
-            .collect();
-        Self { sequences, dropout, layers }
+            .collect::<Result<_, Error>>()?;
+        Ok(Self { sequences, dropout, layers })
     }
 
     /// The sequences of the batch.
