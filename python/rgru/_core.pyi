@@ -10,8 +10,28 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-Real: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
-Index: TypeAlias = NDArray[np.int64]
+_Real: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+_Index: TypeAlias = NDArray[np.int64]
+
+__all__ = [
+    "Adam",
+    "Stream",
+    "Tape",
+    "Weights",
+    "__version__",
+    "available_isas",
+    "cross_entropy",
+    "get_num_threads",
+    "initial",
+    "isa",
+    "layout",
+    "linear",
+    "linear_backward",
+    "mean_over_time",
+    "mean_squared_error",
+    "set_num_threads",
+    "softmax",
+]
 
 __version__: str
 
@@ -21,7 +41,7 @@ class Weights:
 
     def __new__(
         cls,
-        params: Real,  # (P,) C: all tensors of `layout`, one after the other
+        params: _Real,  # (P,) C: all tensors of `layout`, one after the other
         *,
         input_size: int,
         hidden_size: int,
@@ -35,17 +55,17 @@ class Weights:
     def training(self) -> bool: ...
     def forward(
         self,
-        x: Real,  # (N, T, I) C, or (S, I) C with offsets
-        h0: Real | None,  # (L*D, N, H) C
-        lengths: Index | None,  # (N,) C, for padded x only
-        offsets: Index | None,  # (N + 1,) C, for ragged x only
+        x: _Real,  # (N, T, I) C, or (S, I) C with offsets
+        h0: _Real | None,  # (L*D, N, H) C
+        lengths: _Index | None,  # (N,) C, for padded x only
+        offsets: _Index | None,  # (N + 1,) C, for ragged x only
     ) -> tuple[Any, Any]: ...  # y (N, T, D*H) or (S, D*H); h_n (L*D, N, H)
     def forward_tape(
         self,
-        x: Real,
-        h0: Real | None,
-        lengths: Index | None,
-        offsets: Index | None,
+        x: _Real,
+        h0: _Real | None,
+        lengths: _Index | None,
+        offsets: _Index | None,
         dropout: float,  # between layers, [0, 1)
         seed: int,  # of the dropout masks, 64 bits unsigned
     ) -> tuple[Any, Any, Tape]: ...  # y is read-only: the tape needs it
@@ -56,8 +76,8 @@ class Tape:
 
     def backward(
         self,
-        dy: Real | None,  # as y, C
-        dh_n: Real | None,  # (L*D, N, H) C
+        dy: _Real | None,  # as y, C
+        dh_n: _Real | None,  # (L*D, N, H) C
     ) -> tuple[Any, Any, Any]: ...  # dx as x, dh0 (L*D, N, H), dparams (P,) in the order of `layout`
 
 @final
@@ -65,9 +85,9 @@ class Stream:
     """State of `batch_size` running sequences of a unidirectional stack."""
 
     def __new__(cls, weights: Weights, batch_size: int) -> Stream: ...
-    def step(self, x: Real) -> Any: ...  # (N, I) C -> (N, H)
+    def step(self, x: _Real) -> Any: ...  # (N, I) C -> (N, H)
     def get_state(self) -> Any: ...  # (L, N, H)
-    def set_state(self, h: Real) -> None: ...  # (L, N, H) C
+    def set_state(self, h: _Real) -> None: ...  # (L, N, H) C
 
 @final
 class Adam:
@@ -96,12 +116,12 @@ def initial(
     seed: int,
     dtype: str,  # "float32" | "float64"
 ) -> Any: ...  # (P,): glorot uniform W, orthogonal U, zero b; same values on every platform
-def linear(x: Real, weight: Real, bias: Real) -> Any: ...  # (M, K), (O, K), (O,) all C -> (M, O) = x W^T + b
-def linear_backward(x: Real, weight: Real, dy: Real) -> tuple[Any, Any, Any]: ...  # dx (M, K), dweight (O, K), dbias (O,)
-def mean_over_time(y: Real, offsets: Index) -> Any: ...  # (S, K) C, (N + 1,) -> (N, K); 0 for empty sequences
-def softmax(logits: Real) -> Any: ...  # (M, C) C -> (M, C)
-def cross_entropy(logits: Real, targets: Index) -> tuple[float, Any]: ...  # (M, C), (M,) -> mean loss in nats, dlogits
-def mean_squared_error(prediction: Real, target: Real) -> tuple[float, Any]: ...  # (M, O) twice -> mean over all M*O, d
+def linear(x: _Real, weight: _Real, bias: _Real) -> Any: ...  # (M, K), (O, K), (O,) all C -> (M, O) = x W^T + b
+def linear_backward(x: _Real, weight: _Real, dy: _Real) -> tuple[Any, Any, Any]: ...  # dx (M, K), dweight (O, K), dbias (O,)
+def mean_over_time(y: _Real, offsets: _Index) -> Any: ...  # (S, K) C, (N + 1,) -> (N, K); 0 for empty sequences
+def softmax(logits: _Real) -> Any: ...  # (M, C) C -> (M, C)
+def cross_entropy(logits: _Real, targets: _Index) -> tuple[float, Any]: ...  # (M, C), (M,) -> mean loss in nats, dlogits
+def mean_squared_error(prediction: _Real, target: _Real) -> tuple[float, Any]: ...  # (M, O) twice -> mean over all M*O, d
 def set_num_threads(n: int | None) -> None: ...  # None: back to RGRU_NUM_THREADS, OMP_NUM_THREADS, physical cores
 def get_num_threads() -> int: ...
 def isa() -> str: ...  # "avx512" | "avx2" | "neon" | "portable"

@@ -1,0 +1,37 @@
+# Small verbs; CI and the pre-commit hooks call the same ones. `make` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help develop test test-rust test-python lint lint-rust lint-python format bench ulp
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
+
+develop: ## build the core into python/rgru of the active virtual environment
+	maturin develop --release --extras dev
+
+test: test-rust test-python ## all tests
+
+test-rust: ## the crate's tests
+	cargo nextest run
+
+test-python: ## the package's tests, on what `make develop` built
+	pytest
+
+lint: lint-rust lint-python ## all linters
+
+lint-rust: ## rustfmt and clippy
+	cargo fmt --check
+	cargo clippy --all-targets --features python -- -D warnings
+
+lint-python: ## ruff, mypy and stubtest
+	ruff check .
+	ruff format --check .
+	mypy
+	python -m mypy.stubtest rgru._core
+
+format: ## rewrite the layout of all code
+	cargo fmt
+	ruff check --fix .
+	ruff format .
+
+ulp: ## every float through sigmoid and tanh: some minutes
+	cargo test --release --test activation -- --ignored --nocapture
