@@ -8,9 +8,10 @@
 //! ```
 //!
 //! Every output is one chain of fused multiply-adds in a fixed order, so its bits do not depend on the batch, the
-//! threads or the instruction set.
+//! threads or the instruction set. [`Gru`] is the layer; [`sequence`] has forward and backward over slices.
 
 pub mod error;
+pub mod gru;
 pub mod head;
 pub mod init;
 pub mod kernels;
@@ -23,6 +24,10 @@ pub mod reference;
 pub mod runtime;
 pub mod sequence;
 pub mod shape;
+
+pub use error::Error;
+pub use gru::Gru;
+pub use shape::Dims;
 
 mod cell;
 #[cfg(feature = "python")]
