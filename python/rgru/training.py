@@ -1,0 +1,299 @@
+"""The fit loop: batches grouped by length, Adam, early stopping, history."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru import _core
+from rgru.ragged import Ragged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from rgru.model import Loss, Model
+
+_BATCHES_PER_CHUNK = 8
+
+
+@dataclass(frozen=True)
+class Data:
+    """Sequences and what is to be learnt of them.
+
+    Attributes
+    ----------
+    x : Ragged
+        N sequences.
+    targets : ndarray or Ragged
+        N rows, or a Ragged over the same offsets: a row for each step.
+    """
+
+    x: Ragged
+    targets: NDArray[Any] | Ragged
+
+    def take(self, indices: NDArray[np.int64]) -> Data:
+        """Select sequences with their targets."""
+        targets = self.targets.take(indices) if isinstance(self.targets, Ragged) else self.targets[indices]
+        return Data(self.x.take(indices), targets)
+
+    @property
+    def rows(self) -> NDArray[Any]:
+        """The targets in the order of the rows of the model's outputs."""
+        return self.targets.values if isinstance(self.targets, Ragged) else self.targets
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How to train.
+
+    Attributes
+    ----------
+    learning_rate : float
+        Adam's step size at the start. It falls along half a cosine to 0 at the end of `max_epochs` [1]_: the last
+        epochs settle what the first have found.
+    batch_size : int
+        Sequences per step of Adam.
+    max_epochs : int
+    patience : int or None
+        Stop after so many epochs without a lower watched loss; None never stops. Watched is the validation loss, or,
+        without validation data, the training loss.
+    max_grad_norm : float or None
+        The gradients of a batch are scaled down to this global L2 norm if theirs is larger; None leaves them.
+
+    References
+    ----------
+    .. [1] I. Loshchilov, F. Hutter. SGDR: Stochastic gradient descent with warm restarts. ICLR 2017.
+    """
+
+    learning_rate: float
+    batch_size: int
+    max_epochs: int
+    patience: int | None
+    max_grad_norm: float | None
+
+
+@dataclass
+class History:
+    """What happened in each epoch: lists with one entry per epoch.
+
+    Attributes
+    ----------
+    train_loss : list of float
+        Mean over the epoch, while the weights moved and with dropout.
+    validation_loss, validation_score : list of float
+        After the epoch, without dropout; empty if there was no validation.
+    sequences_per_second : list of float
+        Of training alone.
+    best_epoch : int
+        The epoch (from 0) with the lowest watched loss, whose weights are kept if there was validation; -1 before any.
+    """
+
+    train_loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    validation_score: list[float] = field(default_factory=list)
+    sequences_per_second: list[float] = field(default_factory=list)
+    best_epoch: int = -1
+
+
+def train(
+    model: Model,
+    data: Data,
+    loss: Loss,
+    schedule: Schedule,
+    rng: np.random.Generator,
+    *,
+    validation: Data | None = None,
+    score: Callable[[NDArray[Any], NDArray[Any]], float] | None = None,
+    history: History | None = None,
+    progress: bool = False,
+) -> History:
+    """Train `model` in place.
+
+    Parameters
+    ----------
+    model : Model
+        Ends with the weights of the best epoch if there is validation, else with those of the last step; also when
+        Ctrl-C ends the training early.
+    data : Data
+        Of the model's dtype.
+    loss : callable
+        As `Model.loss_and_gradients` takes it.
+    schedule : Schedule
+    rng : numpy.random.Generator
+        Of the order of the batches.
+    validation : Data, optional
+        Watched after each epoch.
+    score : callable, optional
+        ``score(outputs, targets) -> float`` on the validation data, for the history; needed with `validation`.
+    history : History, optional
+        Filled epoch by epoch, so that it can be read after an interruption.
+    progress : bool, default False
+        Show a bar on stderr, if that is a terminal.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss or the gradients become NaN or infinite. Without validation the weights are then of no use.
+    ImportError
+        If `progress` is asked for and tqdm is not installed.
+    """
+    history = History() if history is None else history
+    adam = _core.Adam(schedule.learning_rate, 0.9, 0.999, 1e-8)
+    best_loss = math.inf
+    best_weights: list[NDArray[Any]] | None = None
+    bar = _progress_bar(schedule.max_epochs) if progress else None
+    try:
+        for epoch in range(schedule.max_epochs):
+            started = time.perf_counter()
+            watched = train_loss = _run_epoch(model, adam, data, loss=loss, schedule=schedule, rng=rng, epoch=epoch)
+            rate = len(data.x) / (time.perf_counter() - started)
+            if validation is not None and score is not None:
+                outputs = model.predict(validation.x)
+                watched = _finite(loss(outputs, validation.rows)[0], "validation loss", epoch)
+                history.validation_score.append(score(outputs, validation.rows))
+                history.validation_loss.append(watched)
+            history.train_loss.append(train_loss)
+            history.sequences_per_second.append(rate)
+            if watched < best_loss:
+                best_loss, history.best_epoch = watched, epoch
+                if validation is not None:
+                    best_weights = [array.copy() for array in model.parameters()]
+            if bar is not None:
+                bar.set_postfix_str(f"loss {watched:.4g}, {rate:.0f} sequences/s", refresh=False)
+                bar.update()
+            if schedule.patience is not None and epoch - history.best_epoch >= schedule.patience:
+                break
+    finally:
+        if bar is not None:
+            bar.close()
+        if best_weights is not None:
+            for array, best in zip(model.parameters(), best_weights, strict=True):
+                array[...] = best
+        # Ctrl-C may have come between a step of Adam and the word about it.
+        model.changed()
+    return history
+
+
+def batches_by_length(lengths: NDArray[np.int64], batch_size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Draw the batches of one epoch.
+
+    The sequences of a batch are alike in length: the recurrence does a step for all sequences that still run, so that a
+    lone long one would walk its last steps with the machine all but idle. To keep the batches random, only a shuffled
+    chunk of a few batches, a quarter of the data at most, is sorted at a time, and the batches are shuffled in the end.
+
+    Parameters
+    ----------
+    lengths : ndarray of int64, shape (N,)
+    batch_size : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    list of ndarray of int64
+        Each index from 0 to N - 1 once, `batch_size` at a time; one batch may be smaller.
+    """
+    order = rng.permutation(len(lengths))
+    chunk = batch_size * min(_BATCHES_PER_CHUNK, max(1, len(order) // (4 * batch_size)))
+    batches = []
+    for start in range(0, len(order), chunk):
+        part = order[start : start + chunk]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def split_validation(
+    count: int, fraction: float, rng: np.random.Generator, labels: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw a validation set.
+
+    Parameters
+    ----------
+    count : int
+        N.
+    fraction : float
+        Of the N sequences, between 0 and 1.
+    rng : numpy.random.Generator
+    labels : ndarray of int64, shape (N,), optional
+        Classes from 0: each gives its share, rounded up or down by chance, and keeps a sequence for training.
+
+    Returns
+    -------
+    train, validation : ndarray of int64
+        Ascending; neither is empty.
+
+    Raises
+    ------
+    ValueError
+        If the validation set would be empty.
+    """
+    groups = [np.arange(count)]
+    if labels is not None:
+        groups = [np.flatnonzero(labels == label) for label in range(int(labels.max()) + 1)]
+    chosen = np.zeros(count, bool)
+    for group in groups:
+        share = math.floor(fraction * len(group) + (0.5 if labels is None else rng.random()))
+        chosen[rng.permutation(group)[: min(share, len(group) - 1)]] = True
+    if not chosen.any():
+        raise ValueError(
+            f"validation_fraction: expected 0 or a share of {count} sequences that makes at least one, got {fraction}"
+        )
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def _run_epoch(
+    model: Model,
+    adam: _core.Adam,
+    data: Data,
+    *,
+    loss: Loss,
+    schedule: Schedule,
+    rng: np.random.Generator,
+    epoch: int,
+) -> float:
+    """Take a step for each batch; gives the mean loss over all rows."""
+    total, count = 0.0, 0
+    parameters = model.parameters()
+    batches = batches_by_length(data.x.lengths, schedule.batch_size, rng)
+    for i, indices in enumerate(batches):
+        batch = data.take(indices)
+        rows = batch.rows
+        if not len(rows):  # targets per step, and no sequence of the batch has a step
+            continue
+        value, gradients = model.loss_and_gradients(batch.x, rows, loss)
+        total += _finite(value, "loss", epoch) * len(rows)
+        count += len(rows)
+        done = (epoch + i / len(batches)) / schedule.max_epochs
+        adam.lr = schedule.learning_rate * (1.0 + math.cos(math.pi * done)) / 2.0
+        norm = adam.step(parameters, gradients, schedule.max_grad_norm)
+        model.changed()
+        _finite(norm, "norm of the gradients", epoch)
+    return total / count
+
+
+def _finite(value: float, what: str, epoch: int) -> float:
+    if not math.isfinite(value):
+        raise FloatingPointError(
+            f"training: expected a finite {what}, got {value} in epoch {epoch + 1}; likely causes: learning_rate is "
+            "too large, max_grad_norm is too large or None, or features are huge and not standardised"
+        )
+    return value
+
+
+def _progress_bar(epochs: int) -> Any:
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        raise ImportError("progress bars need tqdm: pip install 'rgru[cli]'") from error
+    # disable=None: no bar where stderr is no terminal.
+    return tqdm(total=epochs, desc="training", unit="epoch", disable=None, leave=False)
