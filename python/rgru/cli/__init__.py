@@ -1,0 +1,80 @@
+"""The command line: ``rgru fit | predict | info | demo``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import rgru
+from rgru.cli import demo, fit, info, predict
+from rgru.cli.errors import BAD_INPUT, CommandError, explained, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_BAD_INPUT, _INTERRUPTED, _BROKEN_PIPE, _TERMINATED = 2, 130, 141, 143
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments; those of the process by default.
+
+    Returns
+    -------
+    int
+        The exit code: 0, 2 on bad input, 130 on Ctrl-C, 141 if nobody reads the output any more, 143 on SIGTERM.
+    """
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        args = _parser().parse_args(argv)
+        if getattr(args, "threads", None) is not None:
+            with explained("--threads"):
+                rgru.set_num_threads(args.threads)
+        args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except KeyboardInterrupt:
+        return _fail("interrupted", _INTERRUPTED)
+    except ModuleNotFoundError as error:
+        return _fail(f"error: this needs {error.name}: pip install 'rgru[cli]'", _BAD_INPUT)
+    except (CommandError, *BAD_INPUT) as error:
+        return _fail(f"error: {one_line(error)}", _BAD_INPUT)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends in one line, as all errors of rgru do; argparse prints the usage, too."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_BAD_INPUT, f"rgru: error: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="rgru", description="Gated recurrent units: train, predict, look.")
+    parser.add_argument("--version", action="version", version=f"rgru {rgru.__version__}")
+    commands: Any = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in (demo, fit, predict, info):
+        command.add_parser(commands)
+    return parser
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    """End by an exception, so that drafts of files are removed on the way."""
+    sys.exit(_TERMINATED)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"rgru: {message}", file=sys.stderr)
+    return code

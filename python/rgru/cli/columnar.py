@@ -1,0 +1,223 @@
+"""Tables of any size, read and written batch by batch: Parquet, Arrow IPC file, Arrow IPC stream."""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rgru.cli.errors import CommandError, explained
+from rgru.cli.files import STANDARD, whole_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pyarrow as pa
+
+_IPC_ENDINGS = (".arrow", ".feather", ".ipc")
+_BATCH_BYTES, _BATCH_ROWS = 2**24, 2**13
+_ROW_GROUP_BYTES, _ROW_GROUP_ROWS = 2**26, 2**17
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that is read batch by batch.
+
+    Attributes
+    ----------
+    name : str
+        What to call it.
+    schema : pyarrow.Schema
+    num_rows : int or None
+        None where only reading to the end would tell.
+    batches : callable
+        ``batches(columns)`` gives the batches in order, with these columns in the schema's order, or with all for None.
+        No batch has more than some thousand rows or, if its rows are not huge, more than some dozen megabytes.
+    """
+
+    name: str
+    schema: pa.Schema
+    num_rows: int | None
+    batches: Callable[[list[str] | None], Iterator[pa.RecordBatch]]
+
+
+@contextmanager
+def open_table(path: str) -> Iterator[Table]:
+    """Open a table to read: "-" for an Arrow IPC stream on stdin, else a file whose first bytes tell its format.
+
+    Raises
+    ------
+    CommandError
+        Here or while reading: if it cannot be read, or is of no such format.
+    """
+    name = "stdin" if path == STANDARD else path
+    if path == STANDARD and sys.stdin.isatty():
+        raise CommandError("'-' reads an Arrow IPC stream from stdin, but stdin is a terminal")
+    with ExitStack() as stack:
+        with explained(name):
+            schema, num_rows, batches = _open(path, stack)
+            twice = {column for column in schema.names if schema.names.count(column) > 1}
+            if twice:
+                raise CommandError(f"{name}: expected distinct column names, got {', '.join(sorted(twice))} twice")
+
+        def checked(columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+            with explained(name):
+                yield from batches(columns)
+
+        yield Table(name, schema, num_rows, checked)
+
+
+def _open(path: str, stack: ExitStack) -> tuple[pa.Schema, int | None, Callable[..., Iterator[pa.RecordBatch]]]:
+    import pyarrow as pa
+
+    if path == STANDARD:
+        return _from_stream(stack.enter_context(pa.ipc.open_stream(sys.stdin.buffer)))
+    with Path(path).open("rb") as file:
+        start = file.read(6)
+    if start[:4] == b"PAR1":
+        import pyarrow.parquet as pq
+
+        # Without pre_buffer, which keeps all row groups; with a buffer, which reads them page by page.
+        return _from_parquet(stack.enter_context(pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20)))
+    if start == b"ARROW1":
+        source, release = _mapped(path)
+        return _from_ipc_file(stack.enter_context(pa.ipc.open_file(source)), release)
+    if start[:4] == b"\xff\xff\xff\xff":
+        return _from_stream(stack.enter_context(pa.ipc.open_stream(stack.enter_context(pa.OSFile(path)))))
+    raise ValueError("neither Parquet nor Arrow IPC")
+
+
+def _from_parquet(file: Any) -> tuple[pa.Schema, int, Callable[..., Iterator[pa.RecordBatch]]]:
+    metadata = file.metadata
+    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+
+    def batches(columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        rows = _rows_per_batch(size, metadata.num_rows)
+        for batch in file.iter_batches(batch_size=rows, columns=columns):
+            yield from _cut(batch)
+
+    return file.schema_arrow, metadata.num_rows, batches
+
+
+def _mapped(path: str) -> tuple[pa.Buffer, Callable[[], None]]:
+    """The bytes of a file, which are read where they are used, and the way to let go of the memory of those read.
+
+    A batch of an IPC file may be as large as the file (Polars writes such), so that reading it whole is no way.
+    """
+    import pyarrow as pa
+
+    with Path(path).open("rb") as file:
+        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def release() -> None:
+        if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows, which must do by itself
+            pages.madvise(mmap.MADV_DONTNEED)
+
+    return pa.py_buffer(pages), release
+
+
+def _from_ipc_file(
+    reader: Any, release: Callable[[], None]
+) -> tuple[pa.Schema, int | None, Callable[..., Iterator[pa.RecordBatch]]]:
+    def batches(columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        held = 0
+        for i in range(reader.num_record_batches):
+            for part in _cut(_select(reader.get_batch(i), columns)):
+                yield part
+                held += part.nbytes
+                if held >= _BATCH_BYTES:
+                    release()
+                    held = 0
+
+    # Elder pyarrow cannot count without decompressing everything.
+    return reader.schema, reader.count_rows() if hasattr(reader, "count_rows") else None, batches
+
+
+def _from_stream(reader: Any) -> tuple[pa.Schema, None, Callable[..., Iterator[pa.RecordBatch]]]:
+    def batches(columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        for batch in reader:
+            yield from _cut(_select(batch, columns))
+
+    return reader.schema, None, batches
+
+
+def _select(batch: pa.RecordBatch, columns: list[str] | None) -> pa.RecordBatch:
+    return batch if columns is None else batch.select([name for name in batch.schema.names if name in columns])
+
+
+def _cut(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    rows = _rows_per_batch(batch.nbytes, batch.num_rows)
+    for start in range(0, batch.num_rows, rows):
+        yield batch.slice(start, rows)
+
+
+def _rows_per_batch(num_bytes: int, num_rows: int) -> int:
+    return min(_BATCH_ROWS, max(1, _BATCH_BYTES * num_rows // max(num_bytes, 1)))
+
+
+@contextmanager
+def open_output(path: str, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], None]]:
+    """Open a table to write; gives the function that takes the batches.
+
+    "-" writes an Arrow IPC stream to stdout, an ending ``.arrow``, ``.feather`` or ``.ipc`` an Arrow IPC file, in which
+    dictionary columns become plain ones, any other ending a Parquet file. A file appears whole when the block ends
+    without an error, else not at all; a stream is then left without its end mark.
+
+    Raises
+    ------
+    OSError, pyarrow.ArrowException
+        If it cannot be written.
+    """
+    import pyarrow as pa
+
+    if path == STANDARD:
+        stream = pa.ipc.new_stream(sys.stdout.buffer, schema)
+        yield stream.write_batch
+        stream.close()
+        sys.stdout.buffer.flush()
+        return
+    with whole_file(path) as draft:
+        if Path(path).suffix.lower() in _IPC_ENDINGS:
+            # An IPC file can hold one dictionary per column, and batches may have their own.
+            plain = pa.schema([_without_dictionary(field) for field in schema], schema.metadata)
+            with pa.OSFile(str(draft), "wb") as file, pa.ipc.new_file(file, plain) as writer:
+                yield lambda batch: writer.write_batch(batch.cast(plain))
+        else:
+            import pyarrow.parquet as pq
+
+            with pq.ParquetWriter(draft, schema) as writer:
+                groups = _RowGroups(writer)
+                yield groups.add
+                groups.flush()
+
+
+def _without_dictionary(field: pa.Field) -> pa.Field:
+    import pyarrow as pa
+
+    return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+
+
+class _RowGroups:
+    """Gathers batches until they make a row group of a good size: readers are slow on many small ones."""
+
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+        self._batches: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self._batches.append(batch)
+        self._rows += batch.num_rows
+        self._bytes += batch.nbytes
+        if self._rows >= _ROW_GROUP_ROWS or self._bytes >= _ROW_GROUP_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        import pyarrow as pa
+
+        if self._batches:
+            self._writer.write_table(pa.Table.from_batches(self._batches), row_group_size=self._rows)
+            self._batches, self._rows, self._bytes = [], 0, 0

@@ -1,0 +1,112 @@
+"""Which column of a table is what, and predictions made into columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru.cli.errors import CommandError
+from rgru.integrations.arrow import is_sequence_type
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from rgru.cli.columnar import Table
+    from rgru.estimators import GRUClassifier, GRURegressor
+    from rgru.ragged import Ragged
+
+
+def find_sequences(table: Table, wanted: str | None) -> str:
+    """Give the name of the column of sequences: the wanted one, or else the only one there is.
+
+    Raises
+    ------
+    CommandError
+        If there is none, it is of another type, or there are several to choose from.
+    """
+    columns = [field.name for field in table.schema if is_sequence_type(field.type)]
+    if not columns:
+        raise CommandError(f"{table.name}: expected a list column of numbers, got {_described(table)}")
+    if wanted is None and len(columns) > 1:
+        raise CommandError(f"--sequence: expected one of the list columns {', '.join(columns)}, got none")
+    if wanted is not None and wanted not in columns:
+        came = f"of type {table.schema.field(wanted).type}" if wanted in table.schema.names else "which does not exist"
+        raise CommandError(f"--sequence: expected one of the list columns {', '.join(columns)}, got {wanted!r}, {came}")
+    return wanted or columns[0]
+
+
+def find_target(table: Table, wanted: str | None, sequences: str) -> str:
+    """Give the name of the column of targets: the wanted one, or else the only one beside the sequences.
+
+    Raises
+    ------
+    CommandError
+        If there is none, or there are several to choose from.
+    """
+    columns = [name for name in table.schema.names if name != sequences]
+    if not columns:
+        raise CommandError(f"{table.name}: expected a column of targets beside {sequences!r}, got no other column")
+    if wanted is None and len(columns) > 1:
+        raise CommandError(f"--target: expected one of the columns {', '.join(columns)}, got none")
+    if wanted is not None and wanted not in columns:
+        raise CommandError(f"--target: expected one of the columns {', '.join(columns)}, got {wanted!r}")
+    return wanted or columns[0]
+
+
+def _described(table: Table) -> str:
+    return ", ".join(f"{field.name}: {field.type}" for field in table.schema) or "no columns"
+
+
+def prediction_fields(estimator: GRUClassifier | GRURegressor, name: str, proba: bool) -> list[pa.Field]:
+    """Give the fields that `prediction_arrays` fills."""
+    import pyarrow as pa
+
+    from rgru.estimators import GRUClassifier
+
+    number = pa.from_numpy_dtype(estimator.model_.gru.dtype)
+    if isinstance(estimator, GRUClassifier):
+        label = pa.field(name, pa.array(estimator.classes_).type)
+        return [label, pa.field(f"{name}_proba", pa.list_(number, len(estimator.classes_)))] if proba else [label]
+    kind = number if estimator._single else pa.list_(number, estimator.model_.output_size)
+    return [pa.field(name, pa.list_(kind) if estimator.model_.pooling == "every" else kind)]
+
+
+def prediction_arrays(estimator: GRUClassifier | GRURegressor, x: Ragged, fields: list[pa.Field]) -> list[pa.Array]:
+    """Predict a batch of sequences.
+
+    Parameters
+    ----------
+    estimator : GRUClassifier or GRURegressor
+    x : Ragged
+        N sequences.
+    fields : list of pyarrow.Field
+        As `prediction_fields` gives them.
+
+    Returns
+    -------
+    list of pyarrow.Array
+        Of N rows, for each field: labels, or numbers (K of them in a fixed_size_list, one or a list for each step in a
+        list); then, if asked for, the probabilities in the order of the classes.
+    """
+    import pyarrow as pa
+
+    from rgru.estimators import GRUClassifier
+
+    if isinstance(estimator, GRUClassifier):
+        probabilities = estimator.predict_proba(x)
+        labels = pa.array(estimator.classes_).take(pa.array(probabilities.argmax(axis=1)))
+        return [labels, _rows(probabilities)][: len(fields)]
+    numbers, _ = estimator._rows(x)
+    rows = pa.array(numbers[:, 0]) if estimator._single else _rows(numbers)
+    if estimator.model_.pooling == "every":
+        rows = pa.ListArray.from_arrays(pa.array(x.offsets.astype(np.int32)), rows)
+    return [rows]
+
+
+def _rows(numbers: NDArray[Any]) -> pa.Array:
+    """An array (N, K) as N lists of K."""
+    import pyarrow as pa
+
+    return pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), numbers.shape[1])

@@ -1,0 +1,78 @@
+"""``rgru demo``: training and prediction on a real data set, from the package to files, in seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru.cli.errors import explained
+from rgru.cli.fit import fit_table, save_model, save_plot, summary
+from rgru.cli.predict import predict_table
+
+if TYPE_CHECKING:
+    import argparse
+
+SETTINGS: dict[str, Any] = {
+    "hidden_size": 128,
+    "bidirectional": True,
+    "dropout": 0.3,
+    "learning_rate": 0.01,
+    "batch_size": 16,
+    "max_epochs": 80,
+    "validation_fraction": 0.0,  # 270 recordings are few: all are needed to learn from
+    "patience": None,
+    "random_state": 0,
+}
+"""Chosen by five-fold cross-validation of the training set; the test set had no part in it."""
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "demo",
+        help="train and predict on a real data set",
+        description="Learn to tell nine speakers by two vowels (Japanese Vowels: 270 recordings to learn from, 370 to "
+        "test), and leave model, tables and training curve in a folder. Takes some seconds.",
+    )
+    parser.add_argument("--dir", default="rgru-demo", metavar="DIR", help="folder (default: ./%(default)s)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads to use (default: all physical cores)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    import pyarrow.parquet as pq
+
+    from rgru.datasets import japanese_vowels_table
+
+    folder = Path(args.dir)
+    names = {
+        "training set": "train.parquet",
+        "test set": "test.parquet",
+        "model": "model.safetensors",
+        "predictions": "predictions.parquet",
+        "training curve": "training.png",
+    }
+    paths = {what: str(folder / name) for what, name in names.items()}
+    with explained(args.dir):
+        folder.mkdir(parents=True, exist_ok=True)
+        for split in ("train", "test"):
+            pq.write_table(japanese_vowels_table(split), folder / f"{split}.parquet")
+
+    print("Japanese Vowels: tell nine speakers by 7 to 29 steps of 12 features.")
+    estimator, columns = fit_table(paths["training set"], target="speaker", parameters=SETTINGS)
+    save_model(estimator, columns, paths["model"])
+    save_plot(estimator, paths["training curve"], title="Japanese Vowels")
+    print(f"trained on 270 recordings: {summary(estimator)}")
+
+    done = predict_table(paths["model"], paths["test set"], paths["predictions"])
+    result = pq.read_table(paths["predictions"])
+    accuracy = np.mean(result["prediction"].to_numpy() == result["speaker"].to_numpy())
+    print(
+        f"tested on {done.rows} recordings: accuracy {accuracy:.4f}; "
+        f"{done.rows / done.seconds:,.0f} sequences/s, reading and writing included"
+    )
+    for what, path in paths.items():
+        print(f"  {what:<15} {path}")

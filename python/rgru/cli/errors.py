@@ -1,0 +1,44 @@
+"""Errors of the command line: each becomes one line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What bad input, a full disk or a missing extra raise in rgru and in pyarrow (whose errors derive from these).
+BAD_INPUT = (
+    ValueError,
+    TypeError,
+    KeyError,
+    OSError,
+    ImportError,
+    NotImplementedError,
+    FloatingPointError,
+    MemoryError,
+)
+
+
+class CommandError(Exception):
+    """Something that the user can put right; the message says what."""
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Make errors of the block that bad input causes into a CommandError that begins with `what`."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except BAD_INPUT as error:
+        text = one_line(error)
+        raise CommandError(text if text.startswith(what) else f"{what}: {text}") from error
+
+
+def one_line(error: BaseException) -> str:
+    """Give the first line of an error's message."""
+    lines = str(error).strip().splitlines()
+    text = lines[0] if lines else type(error).__name__
+    return error.strerror if isinstance(error, OSError) and error.strerror else text

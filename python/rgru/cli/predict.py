@@ -1,0 +1,132 @@
+"""``rgru predict``: a column of predictions added to a table, batch by batch."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import rgru
+from rgru.cli.columnar import open_output, open_table
+from rgru.cli.columns import find_sequences, prediction_arrays, prediction_fields
+from rgru.cli.errors import CommandError, explained
+from rgru.cli.files import check_output
+from rgru.cli.progress import rows_bar
+from rgru.estimators import GRUClassifier, GRURegressor
+from rgru.integrations.arrow import ragged_from_arrow
+from rgru.io import read_config
+from rgru.sequences import check_finite
+
+if TYPE_CHECKING:
+    import argparse
+
+    import pyarrow as pa
+
+    from rgru.ragged import Ragged
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a prediction has done: rows, and the seconds it took, reading and writing included."""
+
+    rows: int
+    seconds: float
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "predict",
+        help="add predictions to a table of any size",
+        description="Predict for each row of DATA with a model that `rgru fit` or save() has written. The output has "
+        "all columns of DATA, and the predictions. Tables are Parquet or Arrow IPC; the work is done batch by batch: "
+        "memory does not grow with the table.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="model file")
+    parser.add_argument(
+        "data", metavar="DATA", help="Parquet or Arrow IPC file; - reads an Arrow IPC stream from stdin"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="OUT",
+        help="Parquet file, or Arrow IPC file if it ends in .arrow, .feather or .ipc; - writes an Arrow IPC stream to "
+        "stdout. A file appears whole or not at all",
+    )
+    parser.add_argument(
+        "--sequence", metavar="COL", help="list column of sequences (default: as in training, else the only one)"
+    )
+    parser.add_argument(
+        "--column", metavar="NAME", default="prediction", help="name of the new column (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--proba", action="store_true", help="add NAME_proba too: the probabilities, in the order of `rgru info MODEL`"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="threads to use (default: all physical cores)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    check_output(args.output, "--output", inputs=(args.data, args.model))
+    predict_table(args.model, args.data, args.output, sequence=args.sequence, column=args.column, proba=args.proba)
+
+
+def predict_table(
+    model: str, data: str, output: str, *, sequence: str | None = None, column: str = "prediction", proba: bool = False
+) -> Done:
+    """Read a table, predict, write it with the predictions; paths and names as on the command line.
+
+    Raises
+    ------
+    CommandError
+        If the model or the table cannot be read, does not fit, or the output cannot be written.
+    """
+    import pyarrow as pa
+
+    estimator, trained_on = _load(model)
+    if proba and not isinstance(estimator, GRUClassifier):
+        raise CommandError(f"--proba: expected a classifier, got a {type(estimator).__name__} in {model}")
+    started = time.perf_counter()
+    with open_table(data) as table:
+        if sequence is None and trained_on in table.schema.names:
+            sequence = trained_on
+        name = find_sequences(table, sequence)
+        fields = prediction_fields(estimator, column, proba)
+        for field in fields:
+            if field.name in table.schema.names:
+                raise CommandError(f"--column: expected a name that {table.name} does not have, got {field.name!r}")
+        schema = table.schema
+        for field in fields:
+            schema = schema.append(field)
+        rows = 0
+        with explained(output), rows_bar(table.num_rows) as bar, open_output(output, schema) as write:
+            for batch in table.batches(None):
+                with explained(f"{table.name}, rows {rows} to {rows + batch.num_rows - 1}"):
+                    x = _sequences(batch, name, estimator.n_features_in_, rows)
+                    columns = [*batch.columns, *prediction_arrays(estimator, x, fields)]
+                write(pa.RecordBatch.from_arrays(columns, schema=schema))
+                rows += batch.num_rows
+                bar.update(batch.num_rows)
+    return Done(rows, time.perf_counter() - started)
+
+
+def _load(path: str) -> tuple[GRUClassifier | GRURegressor, str | None]:
+    """The model, and the column of sequences that it was trained on, where `rgru fit` did that."""
+    with explained(path):
+        estimator = rgru.load(path)
+        _, config = read_config(path)
+    if not isinstance(estimator, (GRUClassifier, GRURegressor)):
+        raise CommandError(f"{path}: expected a classifier or regressor, got a {type(estimator).__name__}")
+    return estimator, config.get("columns", {}).get("sequence")
+
+
+def _sequences(batch: pa.RecordBatch, name: str, width: int, first: int) -> Ragged:
+    """The sequences of a batch whose first row is row `first` of the table."""
+    what = f"column {name!r}"
+    x = ragged_from_arrow(batch.column(name), width=width, name=what)
+    if x.values.shape[1] != width:
+        raise ValueError(f"{what}: expected {width} numbers per step as in training, got {x.values.shape[1]}")
+    check_finite(what, x, first)
+    return x

@@ -1,0 +1,20 @@
+"""The progress bar over rows, on stderr, where that is a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def rows_bar(total: int | None) -> Any:
+    """Give a tqdm bar over `total` rows, or over an unknown number of them.
+
+    Raises
+    ------
+    ImportError
+        If tqdm is not installed.
+    """
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        raise ImportError("progress bars need tqdm: pip install 'rgru[cli]'") from error
+    return tqdm(total=total, unit="row", unit_scale=True, disable=None, leave=False)

@@ -1,0 +1,193 @@
+"""What the estimators share: the way from X to outputs, training, files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru.estimator_parameters import Parameters
+from rgru.gru import GRU
+from rgru.integrations.sklearn import not_fitted_error
+from rgru.model import Model
+from rgru.ragged import Ragged
+from rgru.scalars import as_precision
+from rgru.scaling import Scaler
+from rgru.sequences import as_ragged, check_finite
+from rgru.training import Data, History, split_validation, train
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+    from rgru.model import Loss
+
+
+class SequenceEstimator(Parameters):
+    """A `Model` in scikit-learn's manner; the base of `GRUClassifier` and `GRURegressor`."""
+
+    model_: Model
+    scaler_: Scaler | None
+    history_: History
+    n_features_in_: int
+    n_iter_: int
+
+    # -- from X to outputs -----------------------------------------------------------------------------------------
+
+    def _check_training_sequences(self, X: Any) -> Ragged:
+        x = as_ragged("X", X)
+        if len(x) == 0 or len(x.values) == 0:
+            raise ValueError(f"X: expected at least one sequence with at least one step, got {x!r}")
+        check_finite("X", x)
+        return x
+
+    def _outputs(self, X: Any) -> tuple[NDArray[Any], Ragged]:
+        """The head's outputs (N, O), or (S, O) for pooling "every"; and X as it went into the model."""
+        if not hasattr(self, "model_"):
+            raise not_fitted_error(f"this {type(self).__name__} is not fitted yet: call fit first")
+        x = as_ragged("X", X, self.n_features_in_)
+        if x.values.shape[1] != self.n_features_in_:
+            raise ValueError(f"X: expected {self.n_features_in_} features as in fit, got {x.values.shape[1]}")
+        check_finite("X", x)
+        x = _scaled(x, self.scaler_, self.model_.gru.dtype)
+        return self.model_.predict(x), x
+
+    # -- training --------------------------------------------------------------------------------------------------
+
+    def _train(
+        self,
+        x: Ragged,
+        targets: NDArray[Any] | Ragged,
+        *,
+        output_size: int,
+        loss: Loss,
+        score: Callable[[NDArray[Any], NDArray[Any]], float],
+        fitted: dict[str, Any],
+        labels: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Train a new model, then take it and the attributes `fitted` over: all at once or, on errors, not at all."""
+        schedule = self._schedule()
+        rng = self._generator()
+        model = Model(
+            GRU(
+                x.values.shape[1],
+                self.hidden_size,
+                self.num_layers,
+                bidirectional=self.bidirectional,
+                reset_after=self.reset_after,
+                # A GRU of one layer has nothing between layers to drop; the head's dropout is the model's.
+                dropout=0.0 if self.num_layers == 1 else self.dropout,
+                dtype=self.dtype,
+                seed=int(rng.integers(2**63)),
+            ),
+            output_size,
+            pooling=self.pooling,
+            dropout=self.dropout,
+            seed=int(rng.integers(2**63)),
+        )
+        scaler = Scaler.of(x.values) if self.standardize else None
+        data, validation = Data(_scaled(x, scaler, model.gru.dtype), targets), None
+        if self.validation_fraction:
+            kept, set_aside = split_validation(len(x), self.validation_fraction, rng, labels)
+            data, validation = data.take(kept), data.take(set_aside)
+        history = History()
+        try:
+            progress = self.verbose
+            train(
+                model, data, loss, schedule, rng, validation=validation, score=score, history=history, progress=progress
+            )
+        except FloatingPointError:
+            history = History()  # nothing worth keeping
+            raise
+        finally:
+            # Also after Ctrl-C: what has been learnt in whole epochs is kept.
+            if history.train_loss:
+                self.n_features_in_ = x.values.shape[1]
+                self.n_iter_ = len(history.train_loss)
+                self.model_, self.scaler_, self.history_ = model, scaler, history
+                self.__dict__.update(fitted)
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator to a safetensors file; `rgru.load` reads it.
+
+        What it predicts then has the same bits. The file holds the weights, the constructor's parameters (but for a
+        `random_state` that is no int), the history and what `fit` learnt of X and y. It appears whole or not at all.
+
+        Parameters
+        ----------
+        path : path_like
+            By custom ending in ``.safetensors``.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError or ValueError
+            If it is not fitted.
+        TypeError
+            If the class labels are neither numbers nor strings.
+        OSError
+            If the file cannot be written.
+        """
+        from rgru.io import save
+
+        save(path, self._tensors(), self._config(), kind=type(self).__name__)
+
+    def _tensors(self) -> dict[str, NDArray[Any]]:
+        if not hasattr(self, "model_"):
+            raise not_fitted_error(f"this {type(self).__name__} is not fitted yet: call fit before save")
+        head = {"head.weight": self.model_.head_weight, "head.bias": self.model_.head_bias}
+        scaling = {} if self.scaler_ is None else self.scaler_.tensors("input")
+        return {**self.model_.gru.params, **head, **scaling}
+
+    def _config(self) -> dict[str, Any]:
+        """All but the tensors, as JSON can hold it."""
+        params = self.get_params() | {"dtype": as_precision("dtype", self.dtype).name}
+        params = {name: value.item() if isinstance(value, np.generic) else value for name, value in params.items()}
+        if not isinstance(params["random_state"], int):
+            params["random_state"] = None
+        return {
+            "parameters": params,
+            "gru": self.model_.gru._config,
+            "output_size": self.model_.output_size,
+            "pooling": self.model_.pooling,
+            "history": asdict(self.history_),
+        }
+
+    @classmethod
+    def _from_saved(cls, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Self:
+        """Make one of its `_config` and `_tensors`; errors are KeyError, TypeError or ValueError."""
+        estimator = cls(**config["parameters"])
+        gru = GRU._from_saved(config["gru"], {k: v for k, v in tensors.items() if k.startswith("layers.")})
+        model = Model(gru, config["output_size"], pooling=config["pooling"])
+        for name, array in (("head.weight", model.head_weight), ("head.bias", model.head_bias)):
+            if tensors[name].shape != array.shape or tensors[name].dtype != array.dtype:
+                raise ValueError(
+                    f"{name}: expected {array.dtype} of shape {array.shape}, "
+                    f"got {tensors[name].dtype} of shape {tensors[name].shape}"
+                )
+            array[...] = tensors[name]
+        estimator.model_ = model
+        estimator.n_features_in_ = gru.input_size
+        estimator.scaler_ = Scaler.from_tensors("input", tensors, gru.input_size) if "input.mean" in tensors else None
+        estimator.history_ = History(**config["history"])
+        estimator.n_iter_ = len(estimator.history_.train_loss)
+        return estimator
+
+
+def _scaled(x: Ragged, scaler: Scaler | None, dtype: np.dtype[Any]) -> Ragged:
+    """Sequences as they go into the model."""
+    if scaler is not None:
+        values = scaler.apply(x.values, dtype)
+    elif x.values.dtype == dtype:
+        return x
+    else:
+        with np.errstate(over="ignore"):
+            values = x.values.astype(dtype)
+    scaled = Ragged._over(values, x.offsets)
+    check_finite(f"X in {dtype}" + ("" if scaler is None else ", standardised"), scaled)
+    return scaled

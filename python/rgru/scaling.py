@@ -1,0 +1,68 @@
+"""Standardisation: columns shifted to mean 0 and scaled to standard deviation 1."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+
+class Scaler:
+    """The means and standard deviations of some columns, and the way to standard units and back.
+
+    Parameters
+    ----------
+    mean, scale : ndarray of float64, shape (F,)
+        `scale` is the standard deviation, or 1 for a column that does not vary.
+    """
+
+    def __init__(self, mean: NDArray[np.float64], scale: NDArray[np.float64]) -> None:
+        self.mean, self.scale = mean, scale
+
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> Scaler:
+        """Measure `values` (M, F), M at least 1."""
+        mean = np.asarray(np.mean(values, axis=0, dtype=np.float64))
+        scale = np.asarray(np.std(values, axis=0, dtype=np.float64))
+        # By comparison, since rounding leaves a constant column some deviation in the last places.
+        scale[np.max(values, axis=0) == np.min(values, axis=0)] = 1.0
+        return cls(mean, scale)
+
+    def apply(self, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Give `values` (M, F) in standard units, in a new array of `dtype`."""
+        result = np.empty(values.shape, dtype)
+        with np.errstate(over="ignore"):  # the caller looks for infinities
+            # In float64, and rounded at the end: the mean may be large beside the deviation, the deviation tiny.
+            centred = np.subtract(values, self.mean, dtype=np.float64, casting="same_kind")
+            np.divide(centred, self.scale, out=result, casting="same_kind")
+        return result
+
+    def undo(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Give `values` (M, F) of standard units in the original ones, in the dtype of `values`."""
+        return (values * self.scale + self.mean).astype(values.dtype)
+
+    def tensors(self, prefix: str) -> dict[str, NDArray[Any]]:
+        """Name the two arrays for a file."""
+        return {f"{prefix}.mean": self.mean, f"{prefix}.scale": self.scale}
+
+    @classmethod
+    def from_tensors(cls, prefix: str, tensors: Mapping[str, NDArray[Any]], size: int) -> Scaler:
+        """Take the two arrays of a file.
+
+        Raises
+        ------
+        KeyError
+            If one is missing.
+        ValueError
+            If one is not of `size` numbers in float64.
+        """
+        arrays = [tensors[f"{prefix}.mean"], tensors[f"{prefix}.scale"]]
+        for array in arrays:
+            if array.shape != (size,) or array.dtype != np.float64:
+                raise ValueError(f"{prefix}: expected float64 of shape ({size},), got {array.dtype} of {array.shape}")
+        return cls(*arrays)

@@ -1,0 +1,106 @@
+"""What estimators take as X, made into one Ragged; and the search for values that are not finite."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru.arrays import as_real
+from rgru.integrations.arrow import is_arrow_column, ragged_from_arrow
+from rgru.ragged import Ragged
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_EXPECTED = "an array (N, T, I), a list of arrays (T_i, I), a Ragged or an Arrow list column"
+
+
+def as_ragged(name: str, value: Any, width: int | None = None) -> Ragged:
+    """Give sequences of any accepted kind as Ragged.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the errors.
+    value : array_like of shape (N, T, I), list or tuple of (T_i, I) arrays, Ragged, or Arrow list column
+        Of any type of real numbers. An object array of arrays counts as a list.
+    width : int, optional
+        I, where the data cannot tell it: an empty list.
+
+    Returns
+    -------
+    Ragged
+        N sequences. Floats keep their type, integers and booleans become float64. No copy of a contiguous array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `value` is nothing of this kind.
+    """
+    if isinstance(value, Ragged):
+        return value
+    if is_arrow_column(value):
+        return ragged_from_arrow(value, width=width, name=name)
+    if not isinstance(value, (list, tuple)):
+        if not hasattr(value, "__array__"):
+            raise TypeError(f"{name}: expected {_EXPECTED}, got {type(value).__name__}")
+        array = np.asarray(value)
+        if array.dtype != object or array.ndim != 1:
+            return _from_padded(as_float(name, array, 3, "(N, T, I)"))
+        value = list(array)
+    return _from_list(name, value, width)
+
+
+def check_finite(name: str, x: Ragged, first: int = 0) -> None:
+    """Refuse NaN and infinity.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the errors.
+    x : Ragged
+    first : int, default 0
+        The number of the first sequence, where `x` is a part of something larger.
+
+    Raises
+    ------
+    ValueError
+        With the place of the first such value, counted from 0.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(np.sum(x.values)):  # fast, and never finite with NaN or infinity among the values
+            return
+    wrong = ~np.isfinite(x.values)
+    if not wrong.any():
+        return
+    row, feature = (int(index) for index in np.unravel_index(int(wrong.argmax()), wrong.shape))
+    sequence = int(np.searchsorted(x.offsets, row, side="right")) - 1
+    raise ValueError(
+        f"{name}: expected finite numbers, got {x.values[row, feature]} in sequence {first + sequence}, "
+        f"step {row - int(x.offsets[sequence])}, feature {feature} (counted from 0)"
+    )
+
+
+def _from_padded(array: NDArray[Any]) -> Ragged:
+    count, steps, features = array.shape
+    return Ragged(array.reshape(count * steps, features), np.arange(count + 1) * steps)
+
+
+def _from_list(name: str, sequences: list[Any] | tuple[Any, ...], width: int | None) -> Ragged:
+    arrays = [as_float(f"{name}[{i}]", one, 2, "(T, I)") for i, one in enumerate(sequences)]
+    if not arrays:
+        return Ragged(np.zeros((0, width or 1), np.float32), [0])
+    widths = [array.shape[1] for array in arrays]
+    if min(widths) != max(widths):
+        i = next(i for i, other in enumerate(widths) if other != widths[0])
+        raise ValueError(f"{name}[{i}]: expected {widths[0]} features as {name}[0], got shape {arrays[i].shape}")
+    return Ragged(np.concatenate(arrays), np.cumsum([0, *map(len, arrays)]))
+
+
+def as_float(name: str, value: Any, ndim: int | None = None, axes: str = "") -> NDArray[Any]:
+    """As `as_real`, but integers and booleans are taken too: data, unlike states, come in every type."""
+    if hasattr(value, "__array__"):  # plain lists of integers pass as they are
+        value = np.asarray(value)
+        value = value.astype(np.float64) if value.dtype.kind in "biu" else value
+    return as_real(name, value, None, ndim, axes)

@@ -1,0 +1,117 @@
+"""Numbers to be predicted: one row per sequence or per step, and how well it was done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru.integrations.arrow import is_arrow_column
+from rgru.ragged import Ragged
+from rgru.sequences import as_float, as_ragged, check_finite
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def check_rows(name: str, value: Any, count: int) -> tuple[NDArray[Any], bool]:
+    """Give the targets of `count` sequences.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the errors.
+    value : array_like, shape (N,) or (N, K)
+    count : int
+        N.
+
+    Returns
+    -------
+    rows : ndarray of float, shape (N, K)
+    single : bool
+        Whether `value` is (N,); K is 1 then.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `value` is of another shape, holds no numbers, or some that are not finite.
+    """
+    array = as_float(name, value)
+    if array.ndim not in (1, 2) or len(array) != count or 0 in array.shape[1:]:
+        raise ValueError(f"{name}: expected targets of shape ({count},) or ({count}, K), got shape {array.shape}")
+    wrong = np.argwhere(~np.isfinite(array))
+    if len(wrong):
+        raise ValueError(f"{name}: expected finite numbers, got {array[tuple(wrong[0])]} at sequence {wrong[0][0]}")
+    return array.reshape(count, -1), array.ndim == 1
+
+
+def check_steps(name: str, value: Any, x: Ragged) -> tuple[NDArray[Any], bool]:
+    """Give the targets of all steps of `x`.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the errors.
+    value : array_like (N, T) or (N, T, K), list of arrays (T_i,) or (T_i, K), Ragged, or Arrow list column
+    x : Ragged
+        N sequences, S steps.
+
+    Returns
+    -------
+    rows : ndarray of float, shape (S, K)
+    single : bool
+        Whether `value` has a number for each step, not a row; K is 1 then.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `value` is of another shape, holds no numbers, or some that are not finite.
+    """
+    single = False
+    if not isinstance(value, Ragged) and not is_arrow_column(value) and np.iterable(value):
+        arrays = [np.asarray(one) for one in value]
+        single = all(array.ndim == 1 for array in arrays)
+        value = [array[:, None] for array in arrays] if single else value
+    targets = as_ragged(name, value)
+    if len(targets) != len(x):
+        raise ValueError(f"{name}: expected targets for {len(x)} sequences as in X, got {len(targets)}")
+    if not np.array_equal(targets.offsets, x.offsets):
+        i = int(np.flatnonzero(targets.lengths != x.lengths)[0])
+        raise ValueError(f"{name}: expected {x.lengths[i]} steps as in X at sequence {i}, got {targets.lengths[i]}")
+    check_finite(name, targets)
+    return targets.values, single or (is_arrow_column(value) and targets.values.shape[1] == 1)
+
+
+def shape_steps(rows: NDArray[Any], x: Ragged, like: Any) -> NDArray[Any] | list[NDArray[Any]]:
+    """Give predictions for every step in the shape of the X that they belong to.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (S,) or (S, K)
+    x : Ragged
+        N sequences, S steps.
+    like : object
+        X as the user passed it.
+
+    Returns
+    -------
+    ndarray of shape (N, T) or (N, T, K), or list of N arrays (T_i,) or (T_i, K)
+    """
+    listed = isinstance(like, (list, tuple, Ragged)) or is_arrow_column(like) or np.ndim(like) == 1
+    if listed:
+        return [rows[start:end] for start, end in zip(x.offsets[:-1], x.offsets[1:], strict=True)]
+    padded: NDArray[Any] = rows.reshape(*np.shape(like)[:2], *rows.shape[1:])
+    return padded
+
+
+def r_squared(predicted: NDArray[Any], targets: NDArray[Any]) -> float:
+    """Give the coefficient of determination, the mean over the columns of both (M, K).
+
+    A column of targets that does not vary counts 1 if all of it is predicted right, else 0, as in scikit-learn.
+    """
+    truth = targets.astype(np.float64)
+    residual = np.sum((truth - predicted) ** 2, axis=0)
+    total = np.sum((truth - truth.mean(axis=0)) ** 2, axis=0)
+    varies = total > 0
+    share = np.divide(residual, total, out=(residual > 0).astype(np.float64), where=varies)
+    return float(np.mean(1.0 - share))
