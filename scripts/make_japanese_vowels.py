@@ -63,9 +63,7 @@ def read_ts(path):
 def to_table(split, recordings, speakers):
     """Build the Arrow table of one split; ``values`` is list<fixed_size_list<float32>[12]>."""
     offsets = np.cumsum([0, *map(len, recordings)], dtype=np.int32)
-    steps = pa.FixedSizeListArray.from_arrays(
-        pa.array(np.concatenate(recordings).ravel()), COEFFICIENTS
-    )
+    steps = pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(recordings).ravel()), COEFFICIENTS)
     return pa.table(
         {
             "split": pa.array([split] * len(recordings), pa.string()),

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("pyarrow")
 
-from rgru.datasets import japanese_vowels_table, load_japanese_vowels  # noqa: E402
+from rgru.datasets import japanese_vowels_table, load_japanese_vowels
 
 TEST_COUNTS = [31, 35, 88, 44, 29, 24, 40, 50, 29]  # of speakers 1..9, from the source's notes
 
@@ -53,9 +53,7 @@ def test_arrays_are_contiguous_float32_and_independent():
 
 def test_values_are_those_of_the_source():
     X, y = load_japanese_vowels()
-    np.testing.assert_array_equal(
-        X[0][0, :4], np.float32([1.860936, -0.207383, 0.261557, -0.214562])
-    )
+    np.testing.assert_array_equal(X[0][0, :4], np.float32([1.860936, -0.207383, 0.261557, -0.214562]))
     np.testing.assert_array_equal(X[0][:3, 0], np.float32([1.860936, 1.891651, 1.939205]))
     np.testing.assert_array_equal(X[270][0, :2], np.float32([1.635533, 0.024848]))
     assert X[269][-1, -1] == np.float32(0.173642)

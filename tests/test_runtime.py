@@ -35,7 +35,10 @@ def test_threads_argument_beats_environment() -> None:
     assert python(THREADS, RGRU_NUM_THREADS="3", OMP_NUM_THREADS="5") == "3"
     assert python(THREADS, OMP_NUM_THREADS="5,2") == "5"
     assert python("import rgru; rgru.set_num_threads(7);" + THREADS, RGRU_NUM_THREADS="3") == "7"
-    assert python("import rgru; rgru.set_num_threads(7); rgru.set_num_threads(None);" + THREADS, RGRU_NUM_THREADS="3") == "3"
+    assert (
+        python("import rgru; rgru.set_num_threads(7); rgru.set_num_threads(None);" + THREADS, RGRU_NUM_THREADS="3")
+        == "3"
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")

@@ -117,11 +117,17 @@ def initial(
     dtype: str,  # "float32" | "float64"
 ) -> Any: ...  # (P,): glorot uniform W, orthogonal U, zero b; same values on every platform
 def linear(x: _Real, weight: _Real, bias: _Real) -> Any: ...  # (M, K), (O, K), (O,) all C -> (M, O) = x W^T + b
-def linear_backward(x: _Real, weight: _Real, dy: _Real) -> tuple[Any, Any, Any]: ...  # dx (M, K), dweight (O, K), dbias (O,)
+def linear_backward(
+    x: _Real, weight: _Real, dy: _Real
+) -> tuple[Any, Any, Any]: ...  # dx (M, K), dweight (O, K), dbias (O,)
 def mean_over_time(y: _Real, offsets: _Index) -> Any: ...  # (S, K) C, (N + 1,) -> (N, K); 0 for empty sequences
 def softmax(logits: _Real) -> Any: ...  # (M, C) C -> (M, C)
-def cross_entropy(logits: _Real, targets: _Index) -> tuple[float, Any]: ...  # (M, C), (M,) -> mean loss in nats, dlogits
-def mean_squared_error(prediction: _Real, target: _Real) -> tuple[float, Any]: ...  # (M, O) twice -> mean over all M*O, d
+def cross_entropy(
+    logits: _Real, targets: _Index
+) -> tuple[float, Any]: ...  # (M, C), (M,) -> mean loss in nats, dlogits
+def mean_squared_error(
+    prediction: _Real, target: _Real
+) -> tuple[float, Any]: ...  # (M, O) twice -> mean over all M*O, d
 def set_num_threads(n: int | None) -> None: ...  # None: back to RGRU_NUM_THREADS, OMP_NUM_THREADS, physical cores
 def get_num_threads() -> int: ...
 def isa() -> str: ...  # "avx512" | "avx2" | "neon" | "portable"

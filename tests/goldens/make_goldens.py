@@ -102,10 +102,7 @@ def torch_case(case, file_name, dtype):
         bidirectional=bidirectional,
         dtype=getattr(torch, dtype),
     )
-    params = {
-        key: uniform(rng, hidden**-0.5, tuple(value.shape), dtype)
-        for key, value in gru.state_dict().items()
-    }
+    params = {key: uniform(rng, hidden**-0.5, tuple(value.shape), dtype) for key, value in gru.state_dict().items()}
     gru.load_state_dict({key: torch.from_numpy(value) for key, value in params.items()})
     x = torch.from_numpy(normal(rng, (batch, steps, size), dtype)).requires_grad_()
     h0 = torch.from_numpy(uniform(rng, 1, (layers * directions, batch, hidden), dtype))
@@ -179,9 +176,7 @@ def keras_case(file_name, reset_after, dtype):
         "recurrent_kernel": uniform(rng, bound, (hidden, 3 * hidden), dtype),
         "bias": uniform(rng, bound, (2, 3 * hidden) if reset_after else (3 * hidden,), dtype),
     }
-    layer = keras.layers.GRU(
-        hidden, reset_after=reset_after, return_sequences=True, return_state=True, dtype=dtype
-    )
+    layer = keras.layers.GRU(hidden, reset_after=reset_after, return_sequences=True, return_state=True, dtype=dtype)
     layer.build((batch, steps, size))
     layer.set_weights(list(params.values()))  # in the order of layer.weights, checked next
     variables = {variable.name: variable.value for variable in layer.weights}
@@ -288,12 +283,8 @@ def onnx_model(attributes, params, optional, dtype):
     inputs = [name if name in given else "" for name in names]
     while not inputs[-1]:
         inputs.pop()
-    value_infos = [
-        helper.make_tensor_value_info("X", element, [ONNX_STEPS, ONNX_BATCH, ONNX_INPUT])
-    ] + [
-        helper.make_tensor_value_info(
-            name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
-        )
+    value_infos = [helper.make_tensor_value_info("X", element, [ONNX_STEPS, ONNX_BATCH, ONNX_INPUT])] + [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         for name, array in optional.items()
     ]
     graph = helper.make_graph(
@@ -301,9 +292,7 @@ def onnx_model(attributes, params, optional, dtype):
         "one_gru",
         value_infos,
         [
-            helper.make_tensor_value_info(
-                "Y", element, [ONNX_STEPS, directions, ONNX_BATCH, hidden]
-            ),
+            helper.make_tensor_value_info("Y", element, [ONNX_STEPS, directions, ONNX_BATCH, hidden]),
             helper.make_tensor_value_info("Y_h", element, [directions, ONNX_BATCH, hidden]),
         ],
         [numpy_helper.from_array(array, name) for name, array in params.items()],
@@ -324,9 +313,7 @@ def run_onnxruntime(model, feeds):
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return f"onnxruntime {onnxruntime.__version__}", session.run(["Y", "Y_h"], feeds)
 
 
