@@ -48,9 +48,8 @@ pub fn linear_backward<T: Real>(
     packed.pack_rows(outputs, inputs, |k| &weight[k * inputs..]);
     matmul(kernels, rows, |r| &dy[r * outputs..], &packed, Start::Continue, dx, inputs);
     let one = [T::ONE];
-    let dy = |r: usize| &dy[r * outputs..];
-    outer_sum(kernels, rows, dy, |r| &x[r * inputs..], inputs, dweight, || Ok(()))?;
-    outer_sum(kernels, rows, dy, |_| &one[..], 1, dbias, || Ok(()))
+    outer_sum(kernels, rows, dy, outputs, |r| &x[r * inputs..], inputs, dweight, || Ok(()))?;
+    outer_sum(kernels, rows, dy, outputs, |_| &one[..], 1, dbias, || Ok(()))
 }
 
 /// Mean over the steps of each sequence: y `[S, K]`, out `[N, K]`; 0 for an empty sequence.

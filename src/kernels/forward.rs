@@ -189,7 +189,7 @@ impl<L: Lanes> Tile<L> for ResetAfter<'_, L::Elem> {
                     acc[r][p][2] = L::load(s.b_hh.add((panel + p) * L::COUNT));
                 }
             }
-            accumulate::<L, R, P, V>(&mut acc, &s.rows_of(s.h, row), &s.panels_of::<L, P, V>(3, panel), s.hidden);
+            accumulate::<L, R, P, V>(&mut acc, &s.rows_of(s.h, row), &s.panels_of::<L, P, V>(3, panel), s.hidden, 1);
             for r in 0..R {
                 for p in 0..P {
                     let offset = (panel + p) * L::COUNT;
@@ -228,7 +228,7 @@ impl<L: Lanes> Tile<L> for Gates<'_, L::Elem> {
                     }
                 }
             }
-            accumulate::<L, R, P, V>(&mut acc, &s.rows_of(s.h, row), &s.panels_of::<L, P, V>(2, panel), s.hidden);
+            accumulate::<L, R, P, V>(&mut acc, &s.rows_of(s.h, row), &s.panels_of::<L, P, V>(2, panel), s.hidden, 1);
             for r in 0..R {
                 for p in 0..P {
                     let offset = (panel + p) * L::COUNT;
@@ -268,7 +268,7 @@ impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
                 }
             }
             let weights = s.panels_of::<L, P, V>(CANDIDATE_WIDTH, panel);
-            accumulate::<L, R, P, V>(&mut acc, &s.rows_of(s.rh, row), &weights, s.hidden);
+            accumulate::<L, R, P, V>(&mut acc, &s.rows_of(s.rh, row), &weights, s.hidden, 1);
             for r in 0..R {
                 for p in 0..P {
                     for v in 0..V {

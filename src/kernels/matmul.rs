@@ -20,8 +20,9 @@ pub enum Start<'a, T> {
 /// Arguments of the kernel: one chunk of rows.
 pub struct MatmulArgs<T> {
     rows: usize,
-    a: RowPointers<T>, // [rows][depth]
-    b: *const T,       // packed
+    a: RowPointers<T>, // [rows][depth], `step` apart
+    step: usize,
+    b: *const T, // packed
     depth: usize,
     columns: usize,
     init: *const T, // [rows or 1, columns], or null for zeros
@@ -45,6 +46,23 @@ pub fn matmul<'a, T: Real>(
     c: &mut [T],
     stride: usize,
 ) {
+    matmul_strided(kernels, rows, a, 1, b, start, c, stride);
+}
+
+/// As [`matmul`], with a(r)[k * step] in the place of a(r)[k]: A may be read down its columns.
+///
+/// # Panics
+/// Where an operand is too short for the product.
+pub fn matmul_strided<'a, T: Real>(
+    kernels: &Kernels<T>,
+    rows: usize,
+    a: impl Fn(usize) -> &'a [T],
+    step: usize,
+    b: &PackedMatrix<T>,
+    start: Start<T>,
+    c: &mut [T],
+    stride: usize,
+) {
     if rows == 0 || b.columns == 0 {
         return;
     }
@@ -53,11 +71,12 @@ pub fn matmul<'a, T: Real>(
     if let Start::Bias(bias) = start {
         assert!(bias.len() >= b.columns, "bias too short");
     }
+    let span = if b.depth == 0 { 0 } else { (b.depth - 1) * step + 1 };
     for first in (0..rows).step_by(CHUNK) {
         let chunk = CHUNK.min(rows - first);
         let mut pointers = [std::ptr::null(); CHUNK];
         for (r, pointer) in pointers[..chunk].iter_mut().enumerate() {
-            *pointer = a(first + r)[..b.depth].as_ptr();
+            *pointer = a(first + r)[..span].as_ptr();
         }
         let c = c[first * stride..].as_mut_ptr();
         let (init, init_stride) = match start {
@@ -68,6 +87,7 @@ pub fn matmul<'a, T: Real>(
         let args = MatmulArgs {
             rows: chunk,
             a: pointers,
+            step,
             b: b.data.as_ptr(),
             depth: b.depth,
             columns: b.columns,
@@ -78,7 +98,7 @@ pub fn matmul<'a, T: Real>(
             c_stride: stride,
             width: b.width,
         };
-        // SAFETY: the kernels exist only for instruction sets of this machine. Every row of A holds `depth` numbers
+        // SAFETY: the kernels exist only for instruction sets of this machine. Every row of A spans `depth` places
         // (sliced above), B is packed for these lanes, C and the bias hold what the asserts say.
         unsafe { (kernels.matmul)(&args) }
     }
@@ -129,7 +149,7 @@ impl<L: Lanes> Tile<L> for MatmulArgs<L::Elem> {
                 }
             }
             let b = std::array::from_fn(|p| self.b.add((panel + p) * self.width * depth * L::COUNT));
-            accumulate::<L, R, P, V>(&mut acc, &rows_from(&self.a, row), &b, depth);
+            accumulate::<L, R, P, V>(&mut acc, &rows_from(&self.a, row), &b, depth, self.step);
             for r in 0..R {
                 for p in 0..P {
                     for v in 0..V {

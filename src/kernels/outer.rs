@@ -1,15 +1,16 @@
 //! Sums of outer products over many steps: gradients of weights.
 
 use super::Kernels;
-use super::matmul::{Start, matmul};
-use super::pack::{Aligned, PackedMatrix};
+use super::matmul::{Start, matmul_strided};
+use super::pack::PackedMatrix;
 use super::real::Real;
 use super::weights::WIDTH;
 
 /// Steps in a block of the sum.
 pub const BLOCK: usize = 256;
 
-/// out += sum over steps k in 0..steps of a(k) b(k)^T; out is `[rows, columns]`, a(k) has `rows` numbers, b(k) `columns`.
+/// out += sum over steps k in 0..steps of `a_k` b(k)^T; out is `[rows, columns]`, `a_k` are the `rows` numbers of `a` from
+/// `k * stride` on, b(k) has `columns` numbers.
 ///
 /// The sum is cut into blocks of [`BLOCK`] steps, each one chain, which are added in order: the bits do not depend on
 /// which rows are computed together. Calls `check` before each block.
@@ -19,25 +20,20 @@ pub const BLOCK: usize = 256;
 pub fn outer_sum<'a, T: Real, E>(
     kernels: &Kernels<T>,
     steps: usize,
-    a: impl Fn(usize) -> &'a [T],
+    a: &'a [T],
+    stride: usize,
     b: impl Fn(usize) -> &'a [T],
     columns: usize,
     out: &mut [T],
     check: impl Fn() -> Result<(), E>,
 ) -> Result<(), E> {
     let rows = out.len() / columns.max(1);
-    let mut transposed = Aligned::zeros(rows * BLOCK);
     let mut packed = PackedMatrix::new(kernels.lanes, WIDTH);
     for first in (0..steps).step_by(BLOCK) {
         check()?;
-        let depth = BLOCK.min(steps - first);
-        for k in 0..depth {
-            for (r, &value) in a(first + k)[..rows].iter().enumerate() {
-                transposed[r * BLOCK + k] = value;
-            }
-        }
-        packed.pack_rows(depth, columns, |k| b(first + k));
-        matmul(kernels, rows, |r| &transposed[r * BLOCK..], &packed, Start::Sum, out, columns);
+        packed.pack_rows(BLOCK.min(steps - first), columns, |k| b(first + k));
+        let a = |r: usize| &a[first * stride + r..];
+        matmul_strided(kernels, rows, a, stride, &packed, Start::Sum, out, columns);
     }
     Ok(())
 }

@@ -25,16 +25,17 @@ pub trait Tile<L: Lanes> {
     unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize);
 }
 
-/// acc[r][p][v] += a[r][k] * b[p][k][v] for k in 0..depth, in order.
+/// acc[r][p][v] += a[r][k] * b[p][k][v] for k in 0..depth, in order; one k of `a` is `step` numbers from the next.
 ///
 /// # Safety
-/// The instruction set of `L` is present; `a[r]` is readable for `depth` numbers, `b[p]` for `depth * V` registers.
+/// The instruction set of `L` is present; `a[r]` is readable at `depth` places, `b[p]` for `depth * V` registers.
 #[inline(always)]
 pub unsafe fn accumulate<L: Lanes, const R: usize, const P: usize, const V: usize>(
     acc: &mut Accumulators<L, R, P, V>,
     a: &[*const L::Elem; R],
     b: &[*const L::Elem; P],
     depth: usize,
+    step: usize,
 ) {
     for k in 0..depth {
         // SAFETY: k < depth, and the caller's promise on both operands.
@@ -46,7 +47,7 @@ pub unsafe fn accumulate<L: Lanes, const R: usize, const P: usize, const V: usiz
                 }
             }
             for r in 0..R {
-                let x = L::splat(*a[r].add(k));
+                let x = L::splat(*a[r].add(k * step));
                 for p in 0..P {
                     for v in 0..V {
                         acc[r][p][v] = x.mul_add(weights[p][v], acc[r][p][v]);

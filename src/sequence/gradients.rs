@@ -119,6 +119,6 @@ fn sum_over_steps<T: Real>(
             Factor::One => &one,
         }
     };
-    let d = |step: usize| &d[step * row + task.column..];
-    outer_sum(batch.packed.kernels, sequences.steps(), d, factor, task.width, task.out, check)
+    let d = d.get(task.column..).unwrap_or_default();
+    outer_sum(batch.packed.kernels, sequences.steps(), d, row, factor, task.width, task.out, check)
 }
