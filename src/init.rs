@@ -56,8 +56,9 @@ fn fill_orthogonal<T: Real>(
     check: crate::runtime::Check,
 ) -> Result<(), Error> {
     // Box & Muller.
-    let normal = |_| (-2.0 * libm::log(uniform(random))).sqrt() * libm::cos(std::f64::consts::TAU * uniform(random));
-    let mut rows: Vec<f64> = (0..n * n).map(normal).collect();
+    let mut normal = || (-2.0 * libm::log(uniform(random))).sqrt() * libm::cos(std::f64::consts::TAU * uniform(random));
+    let mut rows = zeros::<f64>(n.saturating_mul(n))?;
+    rows.fill_with(&mut normal);
     for i in 0..n {
         check()?;
         let (row, rest) = rows[i * n..].split_at_mut(n);

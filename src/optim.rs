@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::kernels::dot::dot;
+use crate::kernels::pack::zeros;
 use crate::kernels::real::Real;
 use crate::shape::expect_shape;
 
@@ -28,7 +29,7 @@ impl AdamSettings {
             ("lr", self.lr, self.lr > 0.0 && self.lr.is_finite(), "a positive number"),
             ("beta1", self.beta1, (0.0..1.0).contains(&self.beta1), "a number in [0, 1)"),
             ("beta2", self.beta2, (0.0..1.0).contains(&self.beta2), "a number in [0, 1)"),
-            ("eps", self.eps, self.eps > 0.0 && self.eps.is_finite(), "a positive number"),
+            ("eps", self.eps, self.eps >= 1e-30 && self.eps.is_finite(), "a number of at least 1e-30"),
         ];
         for (name, value, fits, expected) in settings {
             if !fits {
@@ -61,14 +62,19 @@ impl<T: Real> Adam<T> {
         max_norm: Option<f64>,
     ) -> Result<f64, Error> {
         expect_shape("grads", &[params.len()], &[grads.len()])?;
+        for (i, (p, g)) in params.iter().zip(grads).enumerate() {
+            expect_shape(&format!("grads[{i}]"), &[p.len()], &[g.len()])?;
+        }
         if self.moments.is_empty() {
-            let zeros = |p: &&mut [T]| [vec![T::ZERO; p.len()], vec![T::ZERO; p.len()]];
-            self.moments = params.iter().map(zeros).collect();
+            let moments = |p: &&mut [T]| Ok([zeros(p.len())?, zeros(p.len())?]);
+            self.moments = params.iter().map(moments).collect::<Result<_, Error>>()?;
+        }
+        if max_norm.is_some_and(|max| max.is_nan() || max <= 0.0) {
+            return Err(Error::value("max_norm", "a positive number", format!("{max_norm:?}")));
         }
         expect_shape("params", &[self.moments.len()], &[params.len()])?;
-        for (i, ((p, g), m)) in params.iter().zip(grads).zip(&self.moments).enumerate() {
+        for (i, (p, m)) in params.iter().zip(&self.moments).enumerate() {
             expect_shape(&format!("params[{i}]"), &[m[0].len()], &[p.len()])?;
-            expect_shape(&format!("grads[{i}]"), &[m[0].len()], &[g.len()])?;
         }
         let norm = grads.iter().map(|g| dot(g, g)).sum::<f64>().sqrt();
         if !norm.is_finite() {

@@ -1,6 +1,7 @@
 //! A stack's parameters packed for the kernels of one instruction set: made once, shared by all threads.
 
 use crate::error::Error;
+use crate::kernels::pack::zeros;
 use crate::kernels::real::Real;
 use crate::kernels::weights::{BackwardCell, PackedCell};
 use crate::kernels::{Isa, Kernels};
@@ -32,6 +33,8 @@ impl<T: Real> Packed<T> {
         let dims = dims.check()?;
         dims.check_params(params.len())?;
         let kernels = Kernels::of(isa)?;
+        // Asked for at once and given back, so that too large a model is an error before it is an abort.
+        drop(zeros::<T>(params.len().saturating_mul(if training { 3 } else { 2 }))?);
         let canonical = cells(&dims, params);
         let backward = training.then(|| canonical.iter().map(|cell| BackwardCell::new(kernels, cell)).collect());
         Ok(Self {

@@ -9,7 +9,7 @@ use crate::kernels::tile::CHUNK;
 use crate::shape::{Dims, Sequences};
 
 /// Work below which a hand-over to other threads costs more than it saves: about 20 microseconds of one core.
-const INLINE_FLOPS: usize = 2_000_000;
+pub const INLINE_FLOPS: usize = 2_000_000;
 
 /// Groups a thread gets of sequences of unequal lengths, so that the last to finish is not late by much.
 const GROUPS_OF_UNEQUAL: usize = 4;
@@ -20,8 +20,10 @@ const TILE_ROWS: usize = 8;
 /// Who computes what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// 1: on the caller's own thread.
+    /// For the groups; 1: on the caller's own thread.
     pub threads: usize,
+    /// For work that is not split by sequences, such as the weights' gradients.
+    pub sharing: usize,
     /// Groups of sequences, as ranges of [`Sequences::order`]; at most [`CHUNK`] each.
     pub groups: Vec<Range<usize>>,
 }
@@ -31,7 +33,8 @@ impl Plan {
     pub fn new(dims: &Dims, sequences: &Sequences, threads: usize) -> Self {
         let count = sequences.count();
         let flops = sequences.steps().saturating_mul(step_flops(dims));
-        let threads = if flops < INLINE_FLOPS { 1 } else { threads.min(count) };
+        let sharing = if flops < INLINE_FLOPS { 1 } else { threads };
+        let threads = sharing.min(count);
         let mut groups = count.div_ceil(CHUNK);
         if threads > 1 {
             let order = sequences.order();
@@ -41,7 +44,7 @@ impl Plan {
         }
         let bound = |group: usize| group * count / groups.max(1);
         let groups = (0..groups).map(|group| bound(group)..bound(group + 1)).filter(|g| !g.is_empty()).collect();
-        Self { threads, groups }
+        Self { threads, sharing, groups }
     }
 }
 

@@ -13,8 +13,8 @@ use crate::error::Error;
 /// How often a caller is asked whether to stop.
 const POLL: Duration = Duration::from_millis(50);
 
-/// More threads than any machine has.
-const MOST_THREADS: usize = 4096;
+/// With more the pool spends its time on finding work.
+const MOST_THREADS: usize = 1024;
 
 /// Threads asked for by [`set_num_threads`]; 0: not set.
 static SETTING: AtomicUsize = AtomicUsize::new(0);
@@ -31,7 +31,7 @@ struct Pool {
 /// Sets the number of threads; `None` goes back to the environment's.
 ///
 /// # Errors
-/// 0, or more than 4096 threads.
+/// 0, or more than 1024 threads.
 pub fn set_num_threads(n: Option<usize>) -> Result<(), Error> {
     if let Some(n) = n {
         check_threads("n", &n.to_string(), n)?;

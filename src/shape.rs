@@ -192,7 +192,7 @@ impl Sequences {
     /// `lengths` has another size than the batch, or a length is not in 0..=time.
     pub fn padded(batch: usize, time: usize, lengths: Option<&[i64]>) -> Result<Self, Error> {
         let lengths = match lengths {
-            None => vec![time; batch],
+            None => repeated(batch, |_| time)?,
             Some(lengths) => {
                 expect_shape("lengths", &[batch], &[lengths.len()])?;
                 let check = |(n, &length): (usize, &i64)| {
@@ -203,7 +203,7 @@ impl Sequences {
                 lengths.iter().enumerate().map(check).collect::<Result<_, _>>()?
             }
         };
-        Ok(Self::new((0..batch).map(|n| n * time).collect(), lengths, batch * time))
+        Self::new(repeated(batch, |n| n * time)?, lengths, batch * time)
     }
 
     /// Sequence n takes rows `offsets[n]..offsets[n + 1]` of `rows`.
@@ -229,18 +229,18 @@ impl Sequences {
         }
         let offsets: Vec<usize> = offsets.iter().map(|&offset| offset.unsigned_abs() as usize).collect();
         let lengths = offsets.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        Ok(Self::new(offsets[..offsets.len() - 1].to_vec(), lengths, rows))
+        Self::new(offsets[..offsets.len() - 1].to_vec(), lengths, rows)
     }
 
-    fn new(starts: Vec<usize>, lengths: Vec<usize>, rows: usize) -> Self {
-        let mut compact = vec![0];
-        compact.extend(lengths.iter().scan(0, |sum, length| {
-            *sum += length;
-            Some(*sum)
-        }));
-        let mut order: Vec<usize> = (0..lengths.len()).collect();
+    fn new(starts: Vec<usize>, lengths: Vec<usize>, rows: usize) -> Result<Self, Error> {
+        let mut sum = 0;
+        let compact = repeated(lengths.len() + 1, |n| {
+            sum += if n == 0 { 0 } else { lengths[n - 1] };
+            sum
+        })?;
+        let mut order = repeated(lengths.len(), |n| n)?;
         order.sort_by_key(|&n| std::cmp::Reverse(lengths[n]));
-        Self { starts, lengths, rows, compact, order }
+        Ok(Self { starts, lengths, rows, compact, order })
     }
 
     /// Number of sequences, N.
@@ -303,6 +303,15 @@ impl Sequences {
     pub fn split_compact_mut<'a, T>(&self, data: &'a mut [T], width: usize) -> Vec<&'a mut [T]> {
         split_ranges(data, width, (0..self.count()).map(|n| self.compact_range(n)))
     }
+}
+
+/// `count` numbers by their position, if there is memory for them.
+fn repeated(count: usize, value: impl FnMut(usize) -> usize) -> Result<Vec<usize>, Error> {
+    let mut numbers = Vec::new();
+    let bytes = count.saturating_mul(size_of::<usize>());
+    numbers.try_reserve_exact(count).map_err(|_| Error::Memory { bytes })?;
+    numbers.extend((0..count).map(value));
+    Ok(numbers)
 }
 
 /// Disjoint ascending ranges of rows.

@@ -100,6 +100,9 @@ pub fn step<T: Real>(
 ) {
     let (hidden, padded) = (cell.hidden, cell.padded);
     assert!(rows <= CHUNK && state.padded == padded && state.h.len() >= rows * padded, "state of another size");
+    let between = if cell.reset_after() { 0 } else { rows * padded };
+    assert!(state.next.len() >= rows * padded && state.z.len() >= between, "state of another cell");
+    assert!(state.rh.len() >= between, "state of another cell");
     assert!(projected.len() >= rows * 3 * padded, "projection too short");
     assert_eq!(cell.lanes, kernels.lanes, "cell packed for another instruction set");
     let mut args = StepArgs {

@@ -67,11 +67,13 @@ pub fn matmul_strided<'a, T: Real>(
         return;
     }
     assert_eq!(b.lanes, kernels.lanes, "matrix packed for another instruction set");
-    assert!(stride >= b.columns && c.len() >= (rows - 1) * stride + b.columns, "output too short");
+    let last = (rows - 1).checked_mul(stride).and_then(|last| last.checked_add(b.columns));
+    assert!(stride >= b.columns && last.is_some_and(|last| c.len() >= last), "output too short");
     if let Start::Bias(bias) = start {
         assert!(bias.len() >= b.columns, "bias too short");
     }
-    let span = if b.depth == 0 { 0 } else { (b.depth - 1) * step + 1 };
+    let span = b.depth.checked_sub(1).map_or(Some(0), |last| last.checked_mul(step)?.checked_add(1));
+    let span = span.expect("rows that fit into memory addresses");
     for first in (0..rows).step_by(CHUNK) {
         let chunk = CHUNK.min(rows - first);
         let mut pointers = [std::ptr::null(); CHUNK];

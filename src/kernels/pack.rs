@@ -40,18 +40,27 @@ pub struct Aligned<T> {
 impl<T: Real> Aligned<T> {
     /// `len` zeros.
     pub fn zeros(len: usize) -> Self {
-        let lines = vec![Line([0; 8]); (len * size_of::<T>()).div_ceil(size_of::<Line>())];
+        let lines = vec![Line([0; 8]); lines_of::<T>(len)];
         Self { lines, len, element: std::marker::PhantomData }
     }
 
     /// Makes room for `len` numbers; their values are unspecified.
     pub fn resize(&mut self, len: usize) {
-        let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
+        let lines = lines_of::<T>(len);
         if lines > self.lines.len() {
             self.lines.resize(lines, Line([0; 8]));
         }
         self.len = len;
     }
+}
+
+/// Cache lines that hold `len` numbers.
+///
+/// # Panics
+/// Where there cannot be as many.
+fn lines_of<T>(len: usize) -> usize {
+    let bytes = len.checked_mul(size_of::<T>()).expect("a buffer that fits into memory addresses");
+    bytes.div_ceil(size_of::<Line>())
 }
 
 impl<T: Real> Default for Aligned<T> {
@@ -130,7 +139,8 @@ impl<T: Real> PackedMatrix<T> {
 
     fn reshape(&mut self, depth: usize, columns: usize) {
         (self.depth, self.columns) = (depth, columns);
-        self.data.resize(self.vectors() * depth * self.lanes);
+        let len = (self.vectors() * self.lanes).checked_mul(depth);
+        self.data.resize(len.expect("a matrix that fits into memory addresses"));
     }
 
     pub(super) fn vectors(&self) -> usize {

@@ -1,6 +1,6 @@
 //! Weights, tapes and streams.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use numpy::{PyArray1, PyArrayDyn};
 use pyo3::exceptions::PyValueError;
@@ -128,14 +128,21 @@ impl<'a, 'py, T: PyReal> Call<'a, 'py, T> {
         let dims = packed.dims();
         let x = Input::<T>::new("x", x)?;
         let lengths = Input::<i64>::optional("lengths", lengths)?;
-        let sequences = if let Some(offsets) = Input::<i64>::optional("offsets", offsets)? {
-            let [rows, _] = x.dimensions("x")?;
-            Sequences::ragged(offsets.slice()?, rows)?
-        } else {
-            let [batch, time, _] = x.dimensions("x")?;
-            Sequences::padded(batch, time, optional_slice(lengths.as_ref())?)?
+        let offsets = Input::<i64>::optional("offsets", offsets)?;
+        // Before anything is made for each sequence: a wrong array may claim any number of them.
+        let sequences = match (&offsets, &lengths) {
+            (Some(offsets), None) => {
+                let [rows, _] = x.dimensions("x")?;
+                expect_last("x", dims.input_size, "input_size", x.shape())?;
+                Sequences::ragged(offsets.slice()?, rows)?
+            }
+            (None, lengths) => {
+                let [batch, time, _] = x.dimensions("x")?;
+                expect_last("x", dims.input_size, "input_size", x.shape())?;
+                Sequences::padded(batch, time, optional_slice(lengths.as_ref())?)?
+            }
+            (Some(_), Some(_)) => return Err(Error::value("lengths", "None beside offsets", "both").into()),
         };
-        expect_last("x", dims.input_size, "input_size", x.shape())?;
         let h0 = Input::<T>::optional("h0", h0)?;
         if let Some(h0) = &h0 {
             dims.check_states("h0", h0.shape(), sequences.count())?;
@@ -279,7 +286,7 @@ fn step<'py, T: PyReal>(
     let (y, mut out) = zeros(py, &[batch, dims.hidden_size])?;
     let (x, out) = (x.slice()?, out.slice()?);
     let threads = num_threads()?;
-    detached(py, |stop| stream.lock().unwrap_or_else(PoisonError::into_inner).step(x, out, threads, stop))?;
+    detached(py, |stop| held(stream)?.step(x, out, threads, stop))?;
     Ok(y)
 }
 
@@ -299,13 +306,22 @@ fn set_state<T: PyReal>(py: Python<'_>, stream: &Mutex<Stream<T>>, h: &Bound<'_,
     with(py, stream, |stream| stream.set_states(h))
 }
 
-/// Waits for the stream without the interpreter: another thread may be stepping it.
+/// Does something with a stream that no other call is using.
 fn with<T: Real, R: Send>(
     py: Python<'_>,
     stream: &Mutex<Stream<T>>,
     work: impl Send + FnOnce(&mut Stream<T>) -> Result<R, Error>,
 ) -> PyResult<R> {
-    Ok(py.detach(|| work(&mut stream.lock().unwrap_or_else(PoisonError::into_inner)))?)
+    Ok(py.detach(|| work(&mut *held(stream)?))?)
+}
+
+/// The stream; never waits for it: a signal's handler that did would wait for the call it has interrupted.
+fn held<T>(stream: &Mutex<Stream<T>>) -> Result<MutexGuard<'_, Stream<T>>, Error> {
+    match stream.try_lock() {
+        Ok(stream) => Ok(stream),
+        Err(TryLockError::Poisoned(stream)) => Ok(stream.into_inner()),
+        Err(TryLockError::WouldBlock) => Err(Error::value("stream", "one call at a time", "one during another")),
+    }
 }
 
 #[pyfunction]

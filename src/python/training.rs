@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::arrays::{Either, InOut, Input, PyReal, precision, zeros};
 use super::threads::detached;
+use crate::error::Error;
 use crate::optim::{Adam, AdamSettings};
 use crate::shape::{Sequences, expect_shape};
 use crate::{head, loss};
@@ -86,7 +87,8 @@ pub fn softmax<'py>(py: Python<'py>, logits: &Array<'py>) -> PyResult<Array<'py>
         let logits = Input::<T>::new("logits", logits)?;
         let [_, classes] = logits.dimensions("logits")?;
         let (probabilities, mut out) = copy(py, &logits)?;
-        loss::softmax(classes, out.slice()?);
+        let numbers = out.slice()?;
+        py.detach(|| loss::softmax(classes, numbers));
         Ok(probabilities.into_any())
     }
     by_precision!("logits", logits, run(py, logits))
@@ -99,7 +101,8 @@ pub fn cross_entropy<'py>(py: Python<'py>, logits: &Array<'py>, targets: &Array<
         let [rows, classes] = logits.dimensions("logits")?;
         expect_shape("targets", &[rows], targets.shape())?;
         let (gradient, mut out) = copy(py, &logits)?;
-        let loss = loss::cross_entropy(classes, out.slice()?, targets.slice()?)?;
+        let (numbers, targets) = (out.slice()?, targets.slice()?);
+        let loss = py.detach(|| loss::cross_entropy(classes, numbers, targets))?;
         Ok((loss, gradient.into_any()))
     }
     by_precision!("logits", logits, run(py, logits, targets))
@@ -119,7 +122,8 @@ pub fn mean_squared_error<'py>(
         let (prediction, target) = (Input::<T>::new("prediction", prediction)?, Input::<T>::new("target", target)?);
         expect_shape("target", prediction.shape(), target.shape())?;
         let (gradient, mut out) = copy(py, &prediction)?;
-        let loss = loss::mean_squared_error(out.slice()?, target.slice()?)?;
+        let (numbers, target) = (out.slice()?, target.slice()?);
+        let loss = py.detach(|| loss::mean_squared_error(numbers, target))?;
         Ok((loss, gradient.into_any()))
     }
     by_precision!("prediction", prediction, run(py, prediction, target))
@@ -136,11 +140,9 @@ fn copy<'py, T: PyReal>(
 }
 
 #[pyclass(frozen, name = "Adam", module = "rgru._core")]
-pub struct PyAdam(Mutex<State>);
-
-struct State {
-    settings: AdamSettings,
-    moments: Option<Either<Adam<f32>, Adam<f64>>>,
+pub struct PyAdam {
+    settings: Mutex<AdamSettings>,
+    moments: Mutex<Option<Either<Adam<f32>, Adam<f64>>>>,
 }
 
 #[pymethods]
@@ -148,48 +150,54 @@ impl PyAdam {
     #[new]
     fn new(lr: f64, beta1: f64, beta2: f64, eps: f64) -> PyResult<Self> {
         let settings = AdamSettings { lr, beta1, beta2, eps }.check()?;
-        Ok(Self(Mutex::new(State { settings, moments: None })))
+        Ok(Self { settings: Mutex::new(settings), moments: Mutex::new(None) })
     }
 
     #[getter]
     fn lr(&self) -> f64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).settings.lr
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner).lr
     }
 
     #[setter]
     fn set_lr(&self, lr: f64) -> PyResult<()> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.settings = AdamSettings { lr, ..state.settings }.check()?;
+        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        *settings = AdamSettings { lr, ..*settings }.check()?;
         Ok(())
     }
 
     #[pyo3(signature = (params, grads, max_norm))]
-    fn step<'py>(&self, params: Vec<Array<'py>>, grads: Vec<Array<'py>>, max_norm: Option<f64>) -> PyResult<f64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let settings = state.settings;
+    fn step<'py>(
+        &self,
+        py: Python<'py>,
+        params: Vec<Array<'py>>,
+        grads: Vec<Array<'py>>,
+        max_norm: Option<f64>,
+    ) -> PyResult<f64> {
         let Some(first) = params.first() else {
             return Err(PyTypeError::new_err("params: expected at least one array, got none"));
         };
-        if state.moments.is_none() {
-            state.moments = Some(match precision("params[0]", first)? {
-                Either::F32(()) => Either::F32(Adam::default()),
-                Either::F64(()) => Either::F64(Adam::default()),
-            });
-        }
-        match &mut state.moments {
-            Some(Either::F32(adam)) => update(adam, settings, &params, &grads, max_norm),
-            Some(Either::F64(adam)) => update(adam, settings, &params, &grads, max_norm),
-            None => Ok(0.0),
+        match precision("params[0]", first)? {
+            Either::F32(()) => update(py, self, &params, &grads, max_norm, Either::F32, |moments| match moments {
+                Either::F32(adam) => Some(adam),
+                Either::F64(_) => None,
+            }),
+            Either::F64(()) => update(py, self, &params, &grads, max_norm, Either::F64, |moments| match moments {
+                Either::F64(adam) => Some(adam),
+                Either::F32(_) => None,
+            }),
         }
     }
 }
 
+/// One step in a precision, without the interpreter: no lock is ever held while Python code runs.
 fn update<T: PyReal>(
-    adam: &mut Adam<T>,
-    settings: AdamSettings,
+    py: Python<'_>,
+    adam: &PyAdam,
     params: &[Array<'_>],
     grads: &[Array<'_>],
     max_norm: Option<f64>,
+    new: impl Send + FnOnce(Adam<T>) -> Either<Adam<f32>, Adam<f64>>,
+    typed: impl Send + FnOnce(&mut Either<Adam<f32>, Adam<f64>>) -> Option<&mut Adam<T>>,
 ) -> PyResult<f64> {
     let named = |i: usize, kind: &str| format!("{kind}[{i}]");
     let mut params: Vec<InOut<T>> =
@@ -198,5 +206,12 @@ fn update<T: PyReal>(
         grads.iter().enumerate().map(|(i, g)| Input::new(&named(i, "grads"), g)).collect::<PyResult<_>>()?;
     let mut params: Vec<&mut [T]> = params.iter_mut().map(InOut::slice).collect::<PyResult<_>>()?;
     let grads: Vec<&[T]> = grads.iter().map(Input::slice).collect::<PyResult<_>>()?;
-    Ok(adam.step(settings, &mut params, &grads, max_norm)?)
+    let settings = *adam.settings.lock().unwrap_or_else(PoisonError::into_inner);
+    let moments = &adam.moments;
+    Ok(py.detach(|| {
+        let mut moments = moments.lock().unwrap_or_else(PoisonError::into_inner);
+        let moments = typed(moments.get_or_insert_with(|| new(Adam::default())));
+        let moments = moments.ok_or_else(|| Error::value("params", "the precision of the first step", "the other"))?;
+        moments.step(settings, &mut params, &grads, max_norm)
+    })?)
 }

@@ -19,6 +19,9 @@ const PROJECTED_AHEAD: usize = 1 << 16;
 /// Steps that they span at most.
 const STEPS_AHEAD: usize = 64;
 
+/// Rows of input gradients computed before the caller is asked whether to go on.
+const ROWS_BETWEEN_CHECKS: usize = 1024;
+
 /// Which part of a layer, over which steps.
 pub struct Walk<'a, T: 'static> {
     pub kernels: &'static Kernels<T>,
@@ -188,14 +191,21 @@ impl<T: Real> BackwardWalk<'_, '_, T> {
     }
 
     /// Adds the gradients of the inputs of all steps to `dx`.
-    pub fn input(&self, d: &[&mut [T]], dx: &mut [&mut [T]]) {
+    pub fn input(&self, d: &[&mut [T]], dx: &mut [&mut [T]]) -> Result<(), Error> {
         let walk = self.walk;
         let (kernels, hidden, input) = (walk.kernels, walk.hidden, walk.input);
         let row = Self::segments(self.reset_after) * hidden;
         for ((d, dx), &length) in d.iter().zip(dx).zip(walk.lengths) {
-            matmul(kernels, length, |t| &d[t * row..], &self.weights.w_gates, Start::Continue, dx, input);
-            let da_h = |t: usize| &d[(t + 1) * row - hidden..];
-            matmul(kernels, length, da_h, &self.weights.w_candidate, Start::Continue, dx, input);
+            for first in (0..length).step_by(ROWS_BETWEEN_CHECKS) {
+                (walk.check)()?;
+                let rows = ROWS_BETWEEN_CHECKS.min(length - first);
+                let dx = &mut dx[first * input..][..rows * input];
+                let gates = |t: usize| &d[(first + t) * row..];
+                matmul(kernels, rows, gates, &self.weights.w_gates, Start::Continue, dx, input);
+                let candidate = |t: usize| &d[(first + t + 1) * row - hidden..];
+                matmul(kernels, rows, candidate, &self.weights.w_candidate, Start::Continue, dx, input);
+            }
         }
+        Ok(())
     }
 }

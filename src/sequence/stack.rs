@@ -123,7 +123,7 @@ pub fn backward<T: Real>(
         .collect();
     execute(plan.threads, jobs, stop, |job, check| batch.backward_group(job, tape, &outputs, dy.as_deref(), check))?;
     drop(d_cells);
-    weight_gradients(&batch, tape, x, &outputs, &d, dparams, plan.threads, stop)
+    weight_gradients(&batch, tape, x, &outputs, &d, dparams, plan.sharing, stop)
 }
 
 fn run<T: Real>(
@@ -352,7 +352,9 @@ impl<T: Real> Batch<'_, T> {
                 if layer == last {
                     self.forward_layer(layer, &group, &input, &mut job.y, None, &mut job.h_n)?;
                 } else {
-                    current.resize(steps * width, T::ZERO);
+                    if current.is_empty() {
+                        current = zeros(steps * width)?;
+                    }
                     let mut output = split_steps_mut(&mut current, &lengths, width);
                     self.forward_layer(layer, &group, &input, &mut output, None, &mut job.h_n)?;
                     std::mem::swap(&mut before, &mut current);
@@ -429,6 +431,9 @@ impl<T: Real> Batch<'_, T> {
                 break;
             }
             below.clear();
+            below
+                .try_reserve_exact(steps * width)
+                .map_err(|_| Error::Memory { bytes: steps * width * size_of::<T>() })?;
             below.resize(steps * width, T::ZERO);
             let mut dx = split_steps_mut(&mut below, &lengths, width);
             self.backward_layer(layer, &group, tape, outputs, dy.as_deref(), cells, dh, &mut dx)?;
@@ -469,7 +474,7 @@ impl<T: Real> Batch<'_, T> {
                 .collect();
             let h0 = |r: usize| self.h0.of(cell, group.members[r]);
             back.recurrence(&recorded, &y, &h0, dy, &mut d[cell], &mut dh[cell])?;
-            back.input(&d[cell], dx);
+            back.input(&d[cell], dx)?;
         }
         Ok(())
     }

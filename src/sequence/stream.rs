@@ -4,16 +4,13 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::kernels::forward::{Outputs, State, step};
-use crate::kernels::pack::Aligned;
+use crate::kernels::pack::{Aligned, zeros};
 use crate::kernels::real::Real;
 use crate::kernels::tile::CHUNK;
 use crate::packed::Packed;
-use crate::plan::step_flops;
+use crate::plan::{INLINE_FLOPS, step_flops};
 use crate::runtime::{Stop, execute};
 use crate::shape::expect_shape;
-
-/// Work of a step below which it stays on the caller's thread.
-const INLINE_FLOPS: usize = 2_000_000;
 
 /// Running states of `batch` sequences of a unidirectional stack. A step gives the bits that the whole sequence would.
 pub struct Stream<T: 'static> {
@@ -39,6 +36,9 @@ impl<T: Real> Stream<T> {
         if packed.dims.bidirectional {
             return Err(Error::value("bidirectional", "False, since a step cannot look ahead", "True"));
         }
+        // Asked for at once and given back, so that too many sequences are an error before they are an abort.
+        let floats = packed.cells.iter().map(|cell| 5 * cell.projected_len()).sum::<usize>();
+        drop(zeros::<T>(batch.saturating_mul(floats))?);
         let running = |first: usize| {
             let rows = CHUNK.min(batch - first);
             Running {
