@@ -49,7 +49,7 @@ def test_threads_respect_affinity() -> None:
 @pytest.mark.parametrize("value", ["0", "-1", "many", "1.5", "99999"])
 def test_bad_thread_variable_is_named(value: str) -> None:
     message = python("import rgru; rgru.info()", RGRU_NUM_THREADS=value)
-    assert message == f"ValueError: RGRU_NUM_THREADS: expected a number of threads in 1..=4096, got '{value}'"
+    assert message == f"ValueError: RGRU_NUM_THREADS: expected a number of threads in 1..=1024, got '{value}'"
 
 
 def test_instruction_set_can_be_forced() -> None:

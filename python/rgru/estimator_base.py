@@ -163,6 +163,8 @@ class SequenceEstimator(Parameters):
         """Make one of its `_config` and `_tensors`; errors are KeyError, TypeError or ValueError."""
         estimator = cls(**config["parameters"])
         gru = GRU._from_saved(config["gru"], {k: v for k, v in tensors.items() if k.startswith("layers.")})
+        if config["output_size"] != len(tensors["head.bias"]):  # before any memory is taken for what a file may claim
+            raise ValueError(f"output_size: expected {len(tensors['head.bias'])}, got {config['output_size']}")
         model = Model(gru, config["output_size"], pooling=config["pooling"])
         for name, array in (("head.weight", model.head_weight), ("head.bias", model.head_bias)):
             if tensors[name].shape != array.shape or tensors[name].dtype != array.dtype:
@@ -175,6 +177,7 @@ class SequenceEstimator(Parameters):
         estimator.n_features_in_ = gru.input_size
         estimator.scaler_ = Scaler.from_tensors("input", tensors, gru.input_size) if "input.mean" in tensors else None
         estimator.history_ = History(**config["history"])
+        estimator.history_.check()
         estimator.n_iter_ = len(estimator.history_.train_loss)
         return estimator
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -47,7 +46,7 @@ def load(path: str | os.PathLike[str]) -> GRU | GRUClassifier | GRURegressor:
         from rgru import estimators
 
         return estimators.from_saved(kind, config, tensors)
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
         raise ValueError(f"{os.fspath(path)}: not a whole {kind} ({error})") from error
 
 
@@ -74,36 +73,18 @@ def save(
         If the file cannot be written.
     """
     import json
-    from pathlib import Path
 
     import numpy as np
     import safetensors.numpy
+
+    from rgru.whole_file import whole_file
 
     if kind not in KINDS:
         raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
     metadata = {"format": FORMAT, "version": VERSION, "kind": kind, "config": json.dumps(dict(config))}
     whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    _write_whole(Path(path).resolve(), safetensors.numpy.save(whole, metadata=metadata))
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    # Not tempfile: its files are for the owner alone, and the new file would keep that mode.
-    draft = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
-    try:
-        with draft.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":  # the new name, too, must outlive a power cut
-        handle = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    with whole_file(path) as draft:
+        draft.write_bytes(safetensors.numpy.save(whole, metadata=metadata))
 
 
 def read(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any], dict[str, NDArray[Any]]]:
@@ -171,8 +152,9 @@ def _check_metadata(path: str, metadata: dict[str, str] | None) -> tuple[str, di
         raise ValueError(f"{path}: expected one of {', '.join(KINDS)}, got {found.get('kind')!r}")
     try:
         config = json.loads(found["config"])
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{path}: expected the configuration as JSON, got {found.get('config')!r}") from error
+    except (KeyError, RecursionError, ValueError) as error:
+        got = str(found.get("config"))[:60]
+        raise ValueError(f"{path}: expected the configuration as JSON, got {got!r}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path}: expected a configuration of names and values, got {found['config']!r}")
     return found["kind"], config

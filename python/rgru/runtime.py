@@ -5,6 +5,8 @@ from __future__ import annotations
 from rgru import _core
 from rgru.scalars import as_int
 
+MOST_THREADS = 1024
+
 
 def set_num_threads(n: int | None) -> None:
     """Set how many threads the computations of this process use; results do not depend on it.
@@ -12,15 +14,15 @@ def set_num_threads(n: int | None) -> None:
     Parameters
     ----------
     n : int or None
-        At least 1. None goes back to the environment: RGRU_NUM_THREADS, else OMP_NUM_THREADS, else the physical cores
-        that this process may use.
+        From 1 to 1024. None goes back to the environment: RGRU_NUM_THREADS, else OMP_NUM_THREADS, else the physical
+        cores that this process may use.
 
     Raises
     ------
     TypeError, ValueError
         If `n` is neither None nor a positive integer.
     """
-    _core.set_num_threads(None if n is None else as_int("n", n, 1))
+    _core.set_num_threads(None if n is None else as_int("n", n, 1, MOST_THREADS))
 
 
 def info() -> dict[str, object]:

@@ -100,6 +100,19 @@ class History:
     sequences_per_second: list[float] = field(default_factory=list)
     best_epoch: int = -1
 
+    def check(self) -> None:
+        """Refuse lists of different lengths and an epoch that is not there.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As a damaged file may cause.
+        """
+        epochs = len(self.train_loss)
+        lengths = [len(self.sequences_per_second), len(self.validation_loss), len(self.validation_score)]
+        if lengths not in ([epochs, 0, 0], [epochs, epochs, epochs]) or not -1 <= self.best_epoch < epochs:
+            raise ValueError(f"history: expected lists over {epochs} epochs, got {lengths}, best {self.best_epoch}")
+
 
 def train(
     model: Model,
@@ -144,9 +157,14 @@ def train(
     ------
     FloatingPointError
         If the loss or the gradients become NaN or infinite. Without validation the weights are then of no use.
+    ValueError
+        If there is nothing to learn: all sequences are empty, and each step has a target.
     ImportError
         If `progress` is asked for and tqdm is not installed.
     """
+    for what, part in (("data", data), ("validation", validation)):
+        if part is not None and not len(part.rows):
+            raise ValueError(f"{what}: expected at least one target, got none: all its sequences are empty")
     history = History() if history is None else history
     adam = _core.Adam(schedule.learning_rate, 0.9, 0.999, 1e-8)
     best_loss = math.inf
@@ -278,6 +296,8 @@ def _run_epoch(
         norm = adam.step(parameters, gradients, schedule.max_grad_norm)
         model.changed()
         _finite(norm, "norm of the gradients", epoch)
+    for array in parameters:  # the last step, too, may have led astray
+        _finite(float(np.abs(array).max()), "size of the parameters", epoch)
     return total / count
 
 

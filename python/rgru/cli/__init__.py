@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             with explained("--threads"):
                 rgru.set_num_threads(args.threads)
         args.run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         # Python flushes stdout once more at exit, and would complain then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rgru.cli.errors import CommandError, explained
-from rgru.cli.files import STANDARD, whole_file
+from rgru.cli.files import STANDARD
+from rgru.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,6 +55,8 @@ def open_table(path: str) -> Iterator[Table]:
         Here or while reading: if it cannot be read, or is of no such format.
     """
     name = "stdin" if path == STANDARD else path
+    if path == STANDARD and sys.stdin is None:
+        raise CommandError("'-' reads an Arrow IPC stream from stdin, but stdin is closed")
     if path == STANDARD and sys.stdin.isatty():
         raise CommandError("'-' reads an Arrow IPC stream from stdin, but stdin is a terminal")
     with ExitStack() as stack:

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 BAD_INPUT = (
     ValueError,
     TypeError,
-    KeyError,
+    LookupError,
     OSError,
     ImportError,
     NotImplementedError,
-    FloatingPointError,
+    ArithmeticError,
+    RecursionError,
     MemoryError,
 )
 

@@ -48,6 +48,7 @@ def model_card(path: str) -> dict[str, str]:
         If the file cannot be read, or is none of rgru's.
     """
     with explained(path):
+        rgru.load(path)  # a card is made only of a file that is whole
         kind, config, tensors = read(path)
         gru = config if kind == "GRU" else config["gru"]
         card = {"kind": kind, "cell": _cell(gru)}

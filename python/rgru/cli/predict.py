@@ -119,7 +119,8 @@ def _load(path: str) -> tuple[GRUClassifier | GRURegressor, str | None]:
         _, config = read_config(path)
     if not isinstance(estimator, (GRUClassifier, GRURegressor)):
         raise CommandError(f"{path}: expected a classifier or regressor, got a {type(estimator).__name__}")
-    return estimator, config.get("columns", {}).get("sequence")
+    columns = config.get("columns")
+    return estimator, columns.get("sequence") if isinstance(columns, dict) else None
 
 
 def _sequences(batch: pa.RecordBatch, name: str, width: int, first: int) -> Ragged:

@@ -1,0 +1,45 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a draft beside `path` to write to; it becomes `path` when the block ends without an error, else it vanishes.
+
+    Raises
+    ------
+    OSError
+        If the draft cannot be written or put in its place; the error names `path`.
+    """
+    try:
+        target = Path(path).resolve()  # through a symbolic link, not over it
+    except RuntimeError as error:  # how Python before 3.13 tells a loop of links
+        raise OSError(None, "Symbolic links lead back to themselves", os.fspath(path)) from error
+    # Not tempfile: its files are for the owner alone, and the new file would keep that mode.
+    draft = target.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    try:
+        yield draft
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        draft.replace(target)
+    except OSError as error:
+        if error.filename is not None and os.fspath(error.filename) == os.fspath(draft):
+            raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
+        raise
+    finally:
+        draft.unlink(missing_ok=True)
+    if os.name == "posix":  # the new name, too, must outlive a power cut
+        handle = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
