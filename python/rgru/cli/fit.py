@@ -12,9 +12,9 @@ from rgru.cli.errors import CommandError, explained
 from rgru.cli.files import STANDARD, check_output
 from rgru.cli.targets import default_task, targets
 from rgru.estimators import GRUClassifier, GRURegressor
+from rgru.estimators.sequences import check_finite
 from rgru.integrations.arrow import ragged_from_arrow
 from rgru.io import save
-from rgru.sequences import check_finite
 from rgru.whole_file import whole_file
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from rgru.cli.errors import CommandError, explained
 from rgru.cli.files import check_output
 from rgru.cli.progress import rows_bar
 from rgru.estimators import GRUClassifier, GRURegressor
+from rgru.estimators.sequences import check_finite
 from rgru.integrations.arrow import ragged_from_arrow
 from rgru.io import read_config
-from rgru.sequences import check_finite
 
 if TYPE_CHECKING:
     import argparse

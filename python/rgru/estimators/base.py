@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru.estimator_parameters import Parameters
+from rgru.estimators.parameters import Parameters
+from rgru.estimators.scaling import Scaler
+from rgru.estimators.sequences import as_ragged, check_finite
 from rgru.gru import GRU
 from rgru.integrations.sklearn import not_fitted_error
 from rgru.model import Model
 from rgru.ragged import Ragged
 from rgru.scalars import as_precision
-from rgru.scaling import Scaler
-from rgru.sequences import as_ragged, check_finite
 from rgru.training import Data, History, split_validation, train
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rgru.estimators.sequences import as_float, as_ragged, check_finite
 from rgru.integrations.arrow import is_arrow_column
 from rgru.ragged import Ragged
-from rgru.sequences import as_float, as_ragged, check_finite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

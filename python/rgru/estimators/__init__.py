@@ -1,0 +1,46 @@
+"""GRUClassifier and GRURegressor: scikit-learn's manner, for sequences.
+
+`classifier` and `regressor` are the estimators; `base` and `parameters` what they share; `sequences`, `labels` and
+`targets` judge what users pass as X and y; `scaling` standardises.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rgru.estimators.classifier import GRUClassifier
+from rgru.estimators.regressor import GRURegressor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+__all__ = ["GRUClassifier", "GRURegressor", "from_saved"]
+
+
+def from_saved(
+    kind: str, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
+) -> GRUClassifier | GRURegressor:
+    """Make a fitted estimator of what its ``save`` has written; `rgru.load` calls this.
+
+    Parameters
+    ----------
+    kind : {"GRUClassifier", "GRURegressor"}
+    config : mapping
+    tensors : mapping of str to ndarray
+
+    Returns
+    -------
+    GRUClassifier or GRURegressor
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If something is missing or does not fit.
+    """
+    if kind == "GRUClassifier":
+        return GRUClassifier._from_saved(config, tensors)
+    if kind == "GRURegressor":
+        return GRURegressor._from_saved(config, tensors)
+    raise ValueError(f"kind: expected 'GRUClassifier' or 'GRURegressor', got {kind!r}")
