@@ -2,8 +2,8 @@
 //!
 //! Threads share the rows of the results, so their bits do not depend on the number of threads.
 
+use super::group::Batch;
 use super::layer::BackwardWalk;
-use super::stack::Batch;
 use super::tape::Tape;
 use crate::error::Error;
 use crate::kernels::outer::outer_sum;

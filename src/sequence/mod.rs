@@ -1,11 +1,13 @@
 //! How a sequence is walked; nothing here knows of Python.
 //!
-//! `layer` walks one direction of one layer, forward and backward, for a group of sequences; `stack` puts layers and
-//! directions together and splits the batch; `gradients` sums the weights' gradients over all steps; `stream` goes step
+//! `layer` walks one direction of one layer, forward and backward, for a group of sequences; `group` takes it through
+//! all layers and directions; `stack` splits the batch and `deal`s its arrays to the groups; `gradients` sums the weights' gradients over all steps; `stream` goes step
 //! by step; `dropout` makes the masks between layers.
 
+mod deal;
 mod dropout;
 mod gradients;
+mod group;
 mod layer;
 mod stack;
 mod stream;
