@@ -515,7 +515,8 @@ def wait_for_draft(folder):
 def seen_by_a_shell(code):
     """The exit code, or 128 + n for a process that signal n has ended.
 
-    Python ends itself by SIGINT, whatever exit code was asked for, once compiled code has run into a KeyboardInterrupt.
+    Once, on a busy machine, an interrupted command printed its line and then ended by SIGINT itself instead of with
+    130. A shell sees 130 both times; the cause has not been found.
     """
     return code if code >= 0 else 128 - code
 
