@@ -7,7 +7,7 @@ use super::Kernels;
 use super::lanes::Lanes;
 use super::pack::Aligned;
 use super::real::Real;
-use super::tile::{Accumulators, CHUNK, Tile, accumulate, cover};
+use super::tile::{Accumulators, CHUNK, Rows, Tile, accumulate, cover};
 use super::weights::{PackedCell, Recurrent};
 use crate::cell;
 
@@ -142,9 +142,9 @@ pub fn step<T: Real>(
 impl<T> StepArgs<T> {
     /// Pointers to the R rows of a `[rows, padded]` buffer from `row` on.
     #[inline(always)]
-    unsafe fn rows_of<const R: usize>(&self, buffer: *const T, row: usize) -> [*const T; R] {
+    unsafe fn rows_of<const R: usize>(&self, buffer: *const T, row: usize) -> Rows<T, R> {
         // SAFETY: the buffer holds these rows.
-        std::array::from_fn(|r| unsafe { buffer.add((row + r) * self.padded) })
+        unsafe { Rows::apart(buffer.add(row * self.padded), self.padded) }
     }
 
     /// Pointers to P panels of V vectors from `panel` on.
@@ -192,7 +192,7 @@ impl<L: Lanes> Tile<L> for ResetAfter<'_, L::Elem> {
                     acc[r][p][2] = L::load(s.b_hh.add((panel + p) * L::COUNT));
                 }
             }
-            accumulate::<L, R, P, V>(&mut acc, &s.rows_of(s.h, row), &s.panels_of::<L, P, V>(3, panel), s.hidden, 1);
+            accumulate::<L, R, P, V>(&mut acc, &s.rows_of::<R>(s.h, row), &s.panels_of::<L, P, V>(3, panel), s.hidden);
             for r in 0..R {
                 for p in 0..P {
                     let offset = (panel + p) * L::COUNT;
@@ -231,7 +231,7 @@ impl<L: Lanes> Tile<L> for Gates<'_, L::Elem> {
                     }
                 }
             }
-            accumulate::<L, R, P, V>(&mut acc, &s.rows_of(s.h, row), &s.panels_of::<L, P, V>(2, panel), s.hidden, 1);
+            accumulate::<L, R, P, V>(&mut acc, &s.rows_of::<R>(s.h, row), &s.panels_of::<L, P, V>(2, panel), s.hidden);
             for r in 0..R {
                 for p in 0..P {
                     let offset = (panel + p) * L::COUNT;
@@ -271,7 +271,7 @@ impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
                 }
             }
             let weights = s.panels_of::<L, P, V>(CANDIDATE_WIDTH, panel);
-            accumulate::<L, R, P, V>(&mut acc, &s.rows_of(s.rh, row), &weights, s.hidden, 1);
+            accumulate::<L, R, P, V>(&mut acc, &s.rows_of::<R>(s.rh, row), &weights, s.hidden);
             for r in 0..R {
                 for p in 0..P {
                     for v in 0..V {

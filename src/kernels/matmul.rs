@@ -1,10 +1,10 @@
-//! Matrix products on the register tile: C = A B, A given by rows, B packed.
+//! Matrix products on the register tile: C = A B, A given by rows or transposed, B packed.
 
 use super::Kernels;
 use super::lanes::Lanes;
 use super::pack::PackedMatrix;
 use super::real::Real;
-use super::tile::{Accumulators, CHUNK, RowPointers, Tile, accumulate, cover, rows_from};
+use super::tile::{Accumulators, CHUNK, Columns, Left, RowPointers, Rows, Tile, accumulate, cover};
 
 /// What the chains of a product start from.
 #[derive(Clone, Copy)]
@@ -20,8 +20,7 @@ pub enum Start<'a, T> {
 /// Arguments of the kernel: one chunk of rows.
 pub struct MatmulArgs<T> {
     rows: usize,
-    a: RowPointers<T>, // [rows][depth], `step` apart
-    step: usize,
+    a: Operand<T>,
     b: *const T, // packed
     depth: usize,
     columns: usize,
@@ -31,6 +30,12 @@ pub struct MatmulArgs<T> {
     c: *mut T, // [rows, columns]
     c_stride: usize,
     width: usize,
+}
+
+/// The left operand of a chunk.
+enum Operand<T> {
+    Rows(RowPointers<T>), // [rows][depth]
+    Columns(Columns<T>),  // [depth][rows]
 }
 
 /// C[r][j] = start + sum over k of a(r)[k] B[k][j], for r in 0..rows; C's rows are `stride` apart.
@@ -46,18 +51,43 @@ pub fn matmul<'a, T: Real>(
     c: &mut [T],
     stride: usize,
 ) {
-    matmul_strided(kernels, rows, a, 1, b, start, c, stride);
+    let chunk = |first: usize, count: usize| {
+        let mut pointers = [std::ptr::null(); CHUNK];
+        for (r, pointer) in pointers[..count].iter_mut().enumerate() {
+            *pointer = a(first + r)[..b.depth].as_ptr();
+        }
+        Operand::Rows(pointers)
+    };
+    in_chunks(kernels, rows, chunk, b, start, c, stride);
 }
 
-/// As [`matmul`], with a(r)[k * step] in the place of a(r)[k]: A may be read down its columns.
+/// As [`matmul`], with `a[k * a_stride + r]` in the place of a(r)[k].
 ///
 /// # Panics
-/// Where an operand is too short for the product.
-pub fn matmul_strided<'a, T: Real>(
+/// As [`matmul`].
+pub fn matmul_transposed<T: Real>(
     kernels: &Kernels<T>,
     rows: usize,
-    a: impl Fn(usize) -> &'a [T],
-    step: usize,
+    a: &[T],
+    a_stride: usize,
+    b: &PackedMatrix<T>,
+    start: Start<T>,
+    c: &mut [T],
+    stride: usize,
+) {
+    let end = b.depth.checked_sub(1).map_or(Some(0), |last| last.checked_mul(a_stride)?.checked_add(rows));
+    assert!(end.is_some_and(|end| a.len() >= end), "left operand too short");
+    let chunk =
+        |first: usize, _| Operand::Columns(Columns { first: a[first.min(a.len())..].as_ptr(), stride: a_stride });
+    in_chunks(kernels, rows, chunk, b, start, c, stride);
+}
+
+/// Runs the kernel on the chunks of rows; `a` gives the left operand of a chunk from its first row and their number,
+/// readable for all of them at `depth` places.
+fn in_chunks<T: Real>(
+    kernels: &Kernels<T>,
+    rows: usize,
+    a: impl Fn(usize, usize) -> Operand<T>,
     b: &PackedMatrix<T>,
     start: Start<T>,
     c: &mut [T],
@@ -72,14 +102,8 @@ pub fn matmul_strided<'a, T: Real>(
     if let Start::Bias(bias) = start {
         assert!(bias.len() >= b.columns, "bias too short");
     }
-    let span = b.depth.checked_sub(1).map_or(Some(0), |last| last.checked_mul(step)?.checked_add(1));
-    let span = span.expect("rows that fit into memory addresses");
     for first in (0..rows).step_by(CHUNK) {
         let chunk = CHUNK.min(rows - first);
-        let mut pointers = [std::ptr::null(); CHUNK];
-        for (r, pointer) in pointers[..chunk].iter_mut().enumerate() {
-            *pointer = a(first + r)[..span].as_ptr();
-        }
         let c = c[first * stride..].as_mut_ptr();
         let (init, init_stride) = match start {
             Start::Bias(bias) => (bias.as_ptr(), 0),
@@ -88,8 +112,7 @@ pub fn matmul_strided<'a, T: Real>(
         };
         let args = MatmulArgs {
             rows: chunk,
-            a: pointers,
-            step,
+            a: a(first, chunk),
             b: b.data.as_ptr(),
             depth: b.depth,
             columns: b.columns,
@@ -100,8 +123,8 @@ pub fn matmul_strided<'a, T: Real>(
             c_stride: stride,
             width: b.width,
         };
-        // SAFETY: the kernels exist only for instruction sets of this machine. Every row of A spans `depth` places
-        // (sliced above), B is packed for these lanes, C and the bias hold what the asserts say.
+        // SAFETY: the kernels exist only for instruction sets of this machine. A is readable for `rows` and `depth`
+        // (its makers' promise), B is packed for these lanes, C and the bias hold what the asserts say.
         unsafe { (kernels.matmul)(&args) }
     }
 }
@@ -112,34 +135,80 @@ pub fn matmul_strided<'a, T: Real>(
 /// The instruction set of `L` is present and the arguments are as [`matmul`] makes them.
 #[inline(always)]
 pub unsafe fn run<L: Lanes>(args: &MatmulArgs<L::Elem>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match &args.a {
+            Operand::Rows(rows) => cover_panels::<L>(args, &ByRows { args, rows }),
+            Operand::Columns(columns) => cover_panels::<L>(args, &ByColumns { args, columns }),
+        }
+    }
+}
+
+/// All full panels, then the narrower one.
+#[inline(always)]
+unsafe fn cover_panels<L: Lanes>(args: &MatmulArgs<L::Elem>, tile: &impl Tile<L>) {
     let vectors = args.columns.div_ceil(L::COUNT);
     let (panels, tail) = (vectors / args.width, vectors % args.width);
-    // SAFETY: the caller's promise; all full panels, then the narrower one.
+    // SAFETY: the caller's promise.
     unsafe {
         match args.width {
-            1 => cover::<L, 1>(args.rows, 0..panels, args),
-            2 => cover::<L, 2>(args.rows, 0..panels, args),
-            3 => cover::<L, 3>(args.rows, 0..panels, args),
+            1 => cover::<L, 1>(args.rows, 0..panels, tile),
+            2 => cover::<L, 2>(args.rows, 0..panels, tile),
+            3 => cover::<L, 3>(args.rows, 0..panels, tile),
             width => unreachable!("panels of {width} vectors"),
         }
         match tail {
             0 => {}
-            1 => cover::<L, 1>(args.rows, panels..panels + 1, args),
-            2 => cover::<L, 2>(args.rows, panels..panels + 1, args),
+            1 => cover::<L, 1>(args.rows, panels..panels + 1, tile),
+            2 => cover::<L, 2>(args.rows, panels..panels + 1, tile),
             width => unreachable!("panels of {width} vectors"),
         }
     }
 }
 
-impl<L: Lanes> Tile<L> for MatmulArgs<L::Elem> {
+struct ByRows<'a, T> {
+    args: &'a MatmulArgs<T>,
+    rows: &'a RowPointers<T>,
+}
+
+impl<L: Lanes> Tile<L> for ByRows<'_, L::Elem> {
     #[inline(always)]
     unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { self.args.tile::<L, R, P, V>(&Rows::<_, R>::from(self.rows, row), row, panel) }
+    }
+}
+
+struct ByColumns<'a, T> {
+    args: &'a MatmulArgs<T>,
+    columns: &'a Columns<T>,
+}
+
+impl<L: Lanes> Tile<L> for ByColumns<'_, L::Elem> {
+    #[inline(always)]
+    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let columns = Columns { first: self.columns.first.add(row), stride: self.columns.stride };
+            self.args.tile::<L, R, P, V>(&columns, row, panel);
+        }
+    }
+}
+
+impl<T: Real> MatmulArgs<T> {
+    #[inline(always)]
+    unsafe fn tile<L: Lanes<Elem = T>, const R: usize, const P: usize, const V: usize>(
+        &self,
+        a: &impl Left<T>,
+        row: usize,
+        panel: usize,
+    ) {
         let depth = self.depth;
         let column = |p: usize, v: usize| ((panel + p) * self.width + v) * L::COUNT;
         // SAFETY: the tile lies within the output, and the operands are as the caller of the kernel promised: loads
         // and stores of outputs are cut at `columns`.
         unsafe {
-            let mut acc: Accumulators<L, R, P, V> = [[[L::splat(L::Elem::ZERO); V]; P]; R];
+            let mut acc: Accumulators<L, R, P, V> = [[[L::splat(T::ZERO); V]; P]; R];
             if !self.init.is_null() {
                 for r in 0..R {
                     for p in 0..P {
@@ -151,7 +220,7 @@ impl<L: Lanes> Tile<L> for MatmulArgs<L::Elem> {
                 }
             }
             let b = std::array::from_fn(|p| self.b.add((panel + p) * self.width * depth * L::COUNT));
-            accumulate::<L, R, P, V>(&mut acc, &rows_from(&self.a, row), &b, depth, self.step);
+            accumulate::<L, R, P, V>(&mut acc, a, &b, depth);
             for r in 0..R {
                 for p in 0..P {
                     for v in 0..V {

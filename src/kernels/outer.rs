@@ -1,7 +1,7 @@
 //! Sums of outer products over many steps: gradients of weights.
 
 use super::Kernels;
-use super::matmul::{Start, matmul_strided};
+use super::matmul::{Start, matmul_transposed};
 use super::pack::PackedMatrix;
 use super::real::Real;
 use super::weights::WIDTH;
@@ -32,8 +32,8 @@ pub fn outer_sum<'a, T: Real, E>(
     for first in (0..steps).step_by(BLOCK) {
         check()?;
         packed.pack_rows(BLOCK.min(steps - first), columns, |k| b(first + k));
-        let a = |r: usize| &a[first * stride + r..];
-        matmul_strided(kernels, rows, a, stride, &packed, Start::Sum, out, columns);
+        let a = &a[first * stride..];
+        matmul_transposed(kernels, rows, a, stride, &packed, Start::Sum, out, columns);
     }
     Ok(())
 }

@@ -25,17 +25,71 @@ pub trait Tile<L: Lanes> {
     unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize);
 }
 
-/// acc[r][p][v] += a[r][k] * b[p][k][v] for k in 0..depth, in order; one k of `a` is `step` numbers from the next.
+/// The left operand of a tile.
+pub trait Left<T> {
+    /// Where a[r][k] lies.
+    ///
+    /// # Safety
+    /// r and k lie within the operand.
+    unsafe fn at(&self, r: usize, k: usize) -> *const T;
+}
+
+/// Each row by itself, its numbers one after the other.
+pub struct Rows<T, const R: usize>([*const T; R]);
+
+impl<T, const R: usize> Rows<T, R> {
+    /// The R rows from `row` on.
+    #[inline(always)]
+    pub fn from(rows: &RowPointers<T>, row: usize) -> Self {
+        Self(std::array::from_fn(|r| rows[row + r]))
+    }
+
+    /// R rows that are `stride` apart.
+    ///
+    /// # Safety
+    /// They lie in one buffer.
+    #[inline(always)]
+    pub unsafe fn apart(first: *const T, stride: usize) -> Self {
+        // SAFETY: the caller's promise.
+        Self(std::array::from_fn(|r| unsafe { first.add(r * stride) }))
+    }
+}
+
+impl<T, const R: usize> Left<T> for Rows<T, R> {
+    #[inline(always)]
+    unsafe fn at(&self, r: usize, k: usize) -> *const T {
+        // SAFETY: the caller's promise.
+        unsafe { self.0[r].add(k) }
+    }
+}
+
+/// A transposed operand: the rows side by side, one k `stride` numbers from the next.
+pub struct Columns<T> {
+    /// a[0][0].
+    pub first: *const T,
+    /// From one k to the next.
+    pub stride: usize,
+}
+
+impl<T> Left<T> for Columns<T> {
+    #[inline(always)]
+    unsafe fn at(&self, r: usize, k: usize) -> *const T {
+        // SAFETY: the caller's promise.
+        unsafe { self.first.add(k * self.stride + r) }
+    }
+}
+
+/// acc[r][p][v] += a[r][k] * b[p][k][v] for k in 0..depth, in order.
 ///
 /// # Safety
-/// The instruction set of `L` is present; `a[r]` is readable at `depth` places, `b[p]` for `depth * V` registers.
+/// The instruction set of `L` is present; `a` is readable for R rows and `depth` places, `b[p]` for `depth * V`
+/// registers.
 #[inline(always)]
 pub unsafe fn accumulate<L: Lanes, const R: usize, const P: usize, const V: usize>(
     acc: &mut Accumulators<L, R, P, V>,
-    a: &[*const L::Elem; R],
+    a: &impl Left<L::Elem>,
     b: &[*const L::Elem; P],
     depth: usize,
-    step: usize,
 ) {
     for k in 0..depth {
         // SAFETY: k < depth, and the caller's promise on both operands.
@@ -47,7 +101,7 @@ pub unsafe fn accumulate<L: Lanes, const R: usize, const P: usize, const V: usiz
                 }
             }
             for r in 0..R {
-                let x = L::splat(*a[r].add(k * step));
+                let x = L::splat(*a.at(r, k));
                 for p in 0..P {
                     for v in 0..V {
                         acc[r][p][v] = x.mul_add(weights[p][v], acc[r][p][v]);
@@ -58,62 +112,70 @@ pub unsafe fn accumulate<L: Lanes, const R: usize, const P: usize, const V: usiz
     }
 }
 
-/// Covers `rows` x `panels` of width V with tiles: as many rows as the registers hold, and for the few rows left more
-/// panels at once, so that no chain of multiply-adds waits for itself. The panels are the outer loop: each one is read
-/// from the nearest cache for all row tiles.
+/// Covers `rows` x `panels` of width V with tiles of nearly equal numbers of rows, as many as the registers hold. For
+/// one or two rows a tile takes several panels, so that no chain of multiply-adds waits for itself. The panels are the
+/// outer loop: each one is read from the nearest cache for all its tiles but the first.
 ///
 /// # Safety
 /// As [`Tile::run`], for all of `rows` and `panels`.
 #[inline(always)]
 pub unsafe fn cover<L: Lanes, const V: usize>(rows: usize, panels: Range<usize>, tile: &impl Tile<L>) {
-    // SAFETY: the caller's promise; the strips stay within rows and panels.
+    let most = if L::WIDE { 8 } else { 4 };
+    let tiles = rows.div_ceil(most);
+    // SAFETY: the caller's promise; the tiles stay within rows and panels.
     unsafe {
-        let mut row = 0;
-        if L::WIDE {
-            strip::<L, _, 8, 1, V>(&mut row, rows, panels.clone(), tile);
-            strip::<L, _, 4, 2, V>(&mut row, rows, panels.clone(), tile);
-            strip::<L, _, 2, 4, V>(&mut row, rows, panels.clone(), tile);
-            strip::<L, _, 1, 8, V>(&mut row, rows, panels, tile);
-        } else {
-            strip::<L, _, 4, 1, V>(&mut row, rows, panels.clone(), tile);
-            strip::<L, _, 2, 2, V>(&mut row, rows, panels.clone(), tile);
-            strip::<L, _, 1, 4, V>(&mut row, rows, panels, tile);
+        match rows {
+            0 => {}
+            1 => strip::<L, _, 1, V>(panels, tile),
+            2 => strip::<L, _, 2, V>(panels, tile),
+            _ => {
+                for panel in panels {
+                    for t in 0..tiles {
+                        let (row, end) = (t * rows / tiles, (t + 1) * rows / tiles);
+                        match end - row {
+                            2 => tile.run::<2, 1, V>(row, panel),
+                            3 => tile.run::<3, 1, V>(row, panel),
+                            4 => tile.run::<4, 1, V>(row, panel),
+                            5 if L::WIDE => tile.run::<5, 1, V>(row, panel),
+                            6 if L::WIDE => tile.run::<6, 1, V>(row, panel),
+                            7 if L::WIDE => tile.run::<7, 1, V>(row, panel),
+                            8 if L::WIDE => tile.run::<8, 1, V>(row, panel),
+                            rows => unreachable!("a tile of {rows} rows"),
+                        }
+                    }
+                }
+            }
         }
     }
 }
 
-/// All the full tiles of R rows from `row` on; `row` moves past them.
+/// One or two rows: as many panels at once as the registers hold, then fewer.
+///
+/// # Safety
+/// As [`cover`].
 #[inline(always)]
-unsafe fn strip<L: Lanes, W: Tile<L>, const R: usize, const P: usize, const V: usize>(
-    row: &mut usize,
-    rows: usize,
-    panels: Range<usize>,
-    tile: &W,
-) {
-    let (first, last) = (*row, *row + (rows - *row) / R * R);
-    *row = last;
-    if first == last {
-        return;
-    }
+unsafe fn strip<L: Lanes, W: Tile<L>, const R: usize, const V: usize>(panels: Range<usize>, tile: &W) {
     let mut panel = panels.start;
-    while panel + P <= panels.end {
-        for r in (first..last).step_by(R) {
-            // SAFETY: the caller's promise; r + R <= rows and panel + P <= panels.end.
-            unsafe { tile.run::<R, P, V>(r, panel) }
+    // SAFETY: the caller's promise; panel + P <= panels.end.
+    unsafe {
+        if R == 1 && L::WIDE {
+            while panel + 8 <= panels.end {
+                tile.run::<R, 8, V>(0, panel);
+                panel += 8;
+            }
         }
-        panel += P;
-    }
-    while panel < panels.end {
-        for r in (first..last).step_by(R) {
-            // SAFETY: the caller's promise; r + R <= rows and panel < panels.end.
-            unsafe { tile.run::<R, 1, V>(r, panel) }
+        if R == 1 || L::WIDE {
+            while panel + 4 <= panels.end {
+                tile.run::<R, 4, V>(0, panel);
+                panel += 4;
+            }
         }
-        panel += 1;
+        while panel + 2 <= panels.end {
+            tile.run::<R, 2, V>(0, panel);
+            panel += 2;
+        }
+        if panel < panels.end {
+            tile.run::<R, 1, V>(0, panel);
+        }
     }
-}
-
-/// The R row pointers from `row` on.
-#[inline(always)]
-pub fn rows_from<T, const R: usize>(rows: &RowPointers<T>, row: usize) -> [*const T; R] {
-    std::array::from_fn(|r| rows[row + r])
 }
