@@ -2,6 +2,7 @@
 //! its bits do not depend on the batch either.
 
 use crate::error::Error;
+use crate::kernels::crew::{Crew, Engine};
 use crate::kernels::matmul::{Start, matmul};
 use crate::kernels::outer::outer_sum;
 use crate::kernels::pack::PackedMatrix;
@@ -19,9 +20,10 @@ pub fn linear<T: Real>(inputs: usize, x: &[T], weight: &[T], bias: &[T], out: &m
     expect_shape("weight", &[outputs * inputs], &[weight.len()])?;
     expect_shape("out", &[rows * outputs], &[out.len()])?;
     let kernels = Kernels::of(Isa::active()?)?;
+    let engine = Engine { kernels, crew: &Crew::alone() };
     let column = |c: usize| Some(&weight[c * inputs..][..inputs]);
     let packed = PackedMatrix::from_columns(kernels.lanes, WIDTH, inputs, outputs, column);
-    matmul(kernels, rows, |r| &x[r * inputs..], &packed, Start::Bias(bias), out, outputs);
+    matmul(engine, rows, |r| &x[r * inputs..], &packed, Start::Bias(bias), out, outputs);
     Ok(())
 }
 
@@ -44,9 +46,10 @@ pub fn linear_backward<T: Real>(
     expect_shape("dx", &[x.len()], &[dx.len()])?;
     expect_shape("dweight", &[weight.len()], &[dweight.len()])?;
     let kernels = Kernels::of(Isa::active()?)?;
+    let engine = Engine { kernels, crew: &Crew::alone() };
     let mut packed = PackedMatrix::new(kernels.lanes, WIDTH);
     packed.pack_rows(outputs, inputs, |k| &weight[k * inputs..]);
-    matmul(kernels, rows, |r| &dy[r * outputs..], &packed, Start::Continue, dx, inputs);
+    matmul(engine, rows, |r| &dy[r * outputs..], &packed, Start::Continue, dx, inputs);
     let one = [T::ONE];
     outer_sum(kernels, rows, dy, outputs, |r| &x[r * inputs..], inputs, dweight, || Ok(()))?;
     outer_sum(kernels, rows, dy, outputs, |_| &one[..], 1, dbias, || Ok(()))

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::error::Error;
+use crate::kernels::crew::{Crew, Engine};
 use crate::kernels::dot::dot;
 use crate::kernels::matmul::{Start, matmul};
 use crate::kernels::pack::{PackedMatrix, zeros};
@@ -15,7 +16,7 @@ use crate::kernels::real::Real;
 use crate::kernels::weights::WIDTH;
 use crate::kernels::{Isa, Kernels};
 use crate::params::cells_mut;
-use crate::runtime::{Stop, execute, num_threads};
+use crate::runtime::{Grant, Stop, num_threads};
 use crate::shape::Dims;
 
 /// Rows of an orthogonal matrix that are made together.
@@ -37,7 +38,7 @@ pub fn initial<T: Real>(dims: Dims, seed: u64, stop: Stop) -> Result<Vec<T>, Err
     }
     let tasks = tasks.into_iter().enumerate().collect();
     let threads = if hidden >= 128 { num_threads()? } else { 1 };
-    execute(threads, tasks, stop, |(stream, (orthogonal, columns, out)), check| {
+    Grant::new(threads)?.execute(1, tasks, stop, |(stream, (orthogonal, columns, out)), _, check| {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         random.set_stream(stream as u64);
         if orthogonal {
@@ -67,6 +68,7 @@ fn fill_orthogonal<T: Real>(
     let mut rows = zeros::<f64>(n.saturating_mul(n))?;
     rows.fill_with(&mut normal);
     let kernels = Kernels::<f64>::of(Isa::active()?)?;
+    let engine = Engine { kernels, crew: &Crew::alone() };
     let mut along = Vec::new();
     for first in (0..n).step_by(TOGETHER) {
         check()?;
@@ -80,11 +82,11 @@ fn fill_orthogonal<T: Real>(
         for _ in 0..2 {
             along.clear();
             along.resize(count * first, 0.0);
-            matmul(kernels, count, |r| &group[r * n..], &columns, Start::Continue, &mut along, first);
+            matmul(engine, count, |r| &group[r * n..], &columns, Start::Continue, &mut along, first);
             for value in &mut along {
                 *value = -*value;
             }
-            matmul(kernels, count, |r| &along[r * first..], &packed, Start::Continue, group, n);
+            matmul(engine, count, |r| &along[r * first..], &packed, Start::Continue, group, n);
         }
         // And off each other, one by one.
         for i in 0..count {

@@ -1,31 +1,36 @@
 //! Threads: one process-local pool, safe after fork, and how many of them.
 //!
-//! Everything that runs in parallel goes through [`execute`]; nothing else touches rayon.
+//! Everything that runs in parallel goes through [`Grant::execute`]; nothing else starts threads.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
 use crate::error::Error;
+use crate::kernels::crew::{Crew, Muster};
+use crate::kernels::party::{Helper, host};
 
 /// How often a caller is asked whether to stop.
 const POLL: Duration = Duration::from_millis(50);
 
-/// With more the pool spends its time on finding work.
+/// More than any machine has.
 const MOST_THREADS: usize = 1024;
 
 /// Threads asked for by [`set_num_threads`]; 0: not set.
 static SETTING: AtomicUsize = AtomicUsize::new(0);
 
-/// The pool in use. rayon's threads do not survive fork, so a pool of another process is never used again.
+/// The pool in use. Threads do not survive fork, so a pool of another process is never used again.
 static POOL: ArcSwapOption<Pool> = ArcSwapOption::const_empty();
 
 struct Pool {
     process: u32,
     threads: usize,
-    rayon: rayon::ThreadPool,
+    /// Calls in progress that would use several threads.
+    calls: AtomicUsize,
+    /// Those that no call holds, of one less than `threads`: the caller works too.
+    free: Mutex<Vec<Helper>>,
 }
 
 /// Sets the number of threads; `None` goes back to the environment's.
@@ -95,12 +100,10 @@ fn pool(threads: usize) -> Result<Arc<Pool>, Error> {
     {
         return Ok(Arc::clone(pool));
     }
-    let rayon = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(|i| format!("rgru-{i}"))
-        .build()
-        .map_err(|error| Error::value("threads", format!("{threads} threads to start"), error.to_string()))?;
-    let new = Arc::new(Pool { process, threads, rayon });
+    let helpers = (1..threads).map(|i| Helper::start(format!("rgru-{i}"))).collect::<Result<Vec<_>, _>>();
+    let helpers =
+        helpers.map_err(|error| Error::value("threads", format!("{threads} threads to start"), error.to_string()))?;
+    let new = Arc::new(Pool { process, threads, calls: AtomicUsize::new(0), free: Mutex::new(helpers) });
     let old = POOL.swap(Some(Arc::clone(&new)));
     if let Some(old) = old.filter(|old| old.process != process) {
         // Its threads, and perhaps locks they held, stayed behind in the parent: never to be touched, not even dropped.
@@ -118,77 +121,110 @@ pub type Check<'a> = &'a (dyn Fn() -> Result<(), Error> + Sync);
 /// Asked of the caller now and then: true to stop.
 pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 
-/// Calls `work` with every item, on `threads` threads of the pool, or on the caller's thread if `threads` is 1.
+/// The threads of one call: the caller's, and some of the pool that are its own until this is dropped.
 ///
-/// `stop` is called on the caller's thread about every 50 ms; once it returns true the `Check` that `work` gets fails.
-/// Items should come in order of size, largest first.
-///
-/// # Errors
-/// The first error of `work`, or no threads can be started.
-pub fn execute<I: Send>(
-    threads: usize,
-    items: Vec<I>,
-    stop: Stop,
-    work: impl Fn(I, Check) -> Result<(), Error> + Sync,
-) -> Result<(), Error> {
-    if threads <= 1 || items.len() <= 1 {
-        let start = Instant::now();
-        let next = AtomicU64::new(POLL.as_millis() as u64);
-        let check = || {
-            let now = start.elapsed().as_millis() as u64;
-            if now >= next.load(Ordering::Relaxed) {
-                next.store(now + POLL.as_millis() as u64, Ordering::Relaxed);
-                if stop() {
-                    return Err(Error::Interrupted);
-                }
-            }
-            Ok(())
-        };
-        return items.into_iter().try_for_each(|item| work(item, &check));
+/// Calls at the same time share the threads evenly; the first one keeps what it has until its end. Since nobody waits
+/// for a thread that another call holds, calls cannot block each other.
+pub struct Grant {
+    pool: Option<Arc<Pool>>,
+    helpers: Vec<Helper>,
+}
+
+impl Grant {
+    /// Up to `threads` threads, as many as are free.
+    ///
+    /// # Errors
+    /// No threads can be started.
+    pub fn new(threads: usize) -> Result<Self, Error> {
+        if threads <= 1 {
+            return Ok(Self { pool: None, helpers: Vec::new() });
+        }
+        let pool = pool(num_threads()?.max(threads))?;
+        let calls = pool.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        let wanted = threads.min((pool.threads / calls).max(1)) - 1;
+        let mut free = pool.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = free.len().saturating_sub(wanted);
+        // The last given back come first: they may still be awake.
+        let helpers = free.split_off(rest);
+        drop(free);
+        Ok(Self { pool: Some(pool), helpers })
     }
-    let pool = pool(threads)?;
-    let stopped = AtomicBool::new(false);
-    let left = Mutex::new(items.len());
-    let done = Condvar::new();
-    let failure = Mutex::new(None);
-    let check = || if stopped.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) };
-    pool.rayon.in_place_scope(|scope| {
-        for item in items {
-            let (left, done, failure, check, work) = (&left, &done, &failure, &check, &work);
-            scope.spawn(move |_| {
-                // Counted down even when `work` panics, so that the caller wakes and rayon hands the panic on.
-                let _finished = Countdown { left, done };
-                if let Err(error) = check().and_then(|()| work(item, check)) {
+
+    /// Threads, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.helpers.len() + 1
+    }
+
+    /// Calls `work` with every item and the crew that shares its kernels: teams of `members` threads take one item
+    /// after the other.
+    ///
+    /// `stop` is called on the caller's thread about every 50 ms; once it returns true the `Check` that `work` gets
+    /// fails. Items should come in order of size, largest first.
+    ///
+    /// # Errors
+    /// The first error of `work`.
+    pub fn execute<I: Send>(
+        &self,
+        members: usize,
+        items: Vec<I>,
+        stop: Stop,
+        work: impl Fn(I, &Crew, Check) -> Result<(), Error> + Sync,
+    ) -> Result<(), Error> {
+        let members = members.clamp(1, self.threads());
+        let teams = (self.threads() / members).min(items.len());
+        let stopped = AtomicBool::new(false);
+        let polled = polled(stop, &stopped);
+        if teams * members <= 1 {
+            return items.into_iter().try_for_each(|item| work(item, &Crew::alone(), &polled));
+        }
+        let check = || if stopped.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) };
+        let failure = Mutex::new(None);
+        let queue = Mutex::new(items.into_iter());
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let lead = |crew: &Crew, check: Check| {
+            while let Some(item) = next() {
+                if let Err(error) = check().and_then(|()| work(item, crew, check)) {
                     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 }
-            });
+            }
+        };
+        // Ranks team by team, a team's leader first; the caller is rank 0.
+        let musters: Vec<Muster> = (0..teams).map(|_| Muster::default()).collect();
+        let take_part = |rank: usize, check: Check| {
+            let muster = &musters[rank / members];
+            match rank % members {
+                0 => lead(&muster.lead(), check),
+                _ => muster.serve(),
+            }
+        };
+        let idle = || drop(polled());
+        let helpers = &self.helpers[..teams * members - 1];
+        host(helpers, &|rank| take_part(rank, &check), || take_part(0, &polled), idle);
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.pool {
+            pool.free.lock().unwrap_or_else(PoisonError::into_inner).append(&mut self.helpers);
+            pool.calls.fetch_sub(1, Ordering::Relaxed);
         }
-        let mut waiting = left.lock().unwrap_or_else(PoisonError::into_inner);
-        while *waiting > 0 {
-            let result = done.wait_timeout(waiting, POLL).unwrap_or_else(PoisonError::into_inner);
-            waiting = result.0;
-            if result.1.timed_out() && !stopped.load(Ordering::Relaxed) {
-                drop(waiting);
+    }
+}
+
+/// A check for the caller's own thread, which asks `stop` now and then and notes the answer.
+fn polled<'a>(stop: Stop<'a>, stopped: &'a AtomicBool) -> impl Fn() -> Result<(), Error> + Sync + 'a {
+    let start = Instant::now();
+    let next = AtomicU64::new(POLL.as_millis() as u64);
+    move || {
+        let now = start.elapsed().as_millis() as u64;
+        if now >= next.load(Ordering::Relaxed) {
+            next.store(now + POLL.as_millis() as u64, Ordering::Relaxed);
+            if !stopped.load(Ordering::Relaxed) {
                 stopped.store(stop(), Ordering::Relaxed);
-                waiting = left.lock().unwrap_or_else(PoisonError::into_inner);
             }
         }
-    });
-    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
-}
-
-/// Counts a finished item down.
-struct Countdown<'a> {
-    left: &'a Mutex<usize>,
-    done: &'a Condvar,
-}
-
-impl Drop for Countdown<'_> {
-    fn drop(&mut self) {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        *left -= 1;
-        if *left == 0 {
-            self.done.notify_one();
-        }
+        if stopped.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
     }
 }

@@ -119,7 +119,25 @@ fn threads_change_nothing() {
         let dims = Dims { input_size: 20, hidden_size: 50, num_layers: 2, bidirectional, reset_after, bias: true };
         let lengths = (0..90).map(|n| (n * 7) % 41).collect();
         let problem = Problem { dims, time: 40, lengths, ragged: true, with_h0: true, seed: 3 };
-        assert_eq!(Plan::new(&dims, &problem.sequences(), 8).threads, 8);
+        assert_eq!(Plan::new(&dims, &problem.sequences(), 8).threads(), 8);
+        let arrays = problem.arrays::<f32>();
+        let one = problem.solve(&arrays, Isa::available()[0], 1);
+        for threads in [2, 3, 8] {
+            assert!(equal(&problem.solve(&arrays, Isa::available()[0], threads), &one), "{threads} threads");
+        }
+    }
+}
+
+/// Few sequences of large cells: the threads share the units of every step.
+#[test]
+fn threads_that_share_units_change_nothing() {
+    for (reset_after, hidden, lengths) in
+        [(false, 400, vec![9, 4, 7]), (true, 350, vec![12]), (false, 130, vec![60; 5])]
+    {
+        let dims =
+            Dims { input_size: 20, hidden_size: hidden, num_layers: 2, bidirectional: true, reset_after, bias: true };
+        let problem = Problem { dims, time: 60, lengths, ragged: true, with_h0: true, seed: 4 };
+        assert!(Plan::new(&dims, &problem.sequences(), 8).members > 1);
         let arrays = problem.arrays::<f32>();
         let one = problem.solve(&arrays, Isa::available()[0], 1);
         for threads in [2, 3, 8] {

@@ -3,11 +3,11 @@
 
 use std::ops::Range;
 
-use super::Kernels;
+use super::crew::{Engine, share};
 use super::lanes::Lanes;
-use super::pack::Aligned;
+use super::pack::{Aligned, PackedMatrix};
 use super::real::Real;
-use super::tile::{Accumulators, CHUNK, Rows, Tile, accumulate, cover};
+use super::tile::{Accumulators, CHUNK, Rows, Tile, Walk, accumulate, cover, cover_mixed};
 use super::weights::{PackedCell, Recurrent};
 use crate::cell;
 
@@ -18,6 +18,7 @@ pub struct State<T> {
     next: Aligned<T>, // [CHUNK, padded]
     z: Aligned<T>,    // [CHUNK, padded], reset-before only
     rh: Aligned<T>,   // [CHUNK, padded], reset-before only
+    down: bool,       // the next step's walk over the weights
 }
 
 impl<T: Real> State<T> {
@@ -31,6 +32,7 @@ impl<T: Real> State<T> {
             next: Aligned::zeros(rows * padded),
             z: Aligned::zeros(between),
             rh: Aligned::zeros(between),
+            down: false,
         }
     }
 
@@ -76,11 +78,16 @@ pub struct StepArgs<T> {
     z: *mut T,             // [rows, padded], reset-before
     rh: *mut T,            // [rows, padded], reset-before
     u: *const T,           // packed, of this kernel
+    width: usize,          // of its panels
     b_hh: *const T,        // [padded], reset-after
     y: [*mut T; CHUNK],    // [rows][hidden]
     tape: [*mut T; CHUNK], // [rows][r | z | c | q, hidden each], or null
-    units: Range<usize>,   // vectors of units
+    down: bool,            // walk over the panels
 }
+
+// SAFETY: the parts of a step write to different units, and nothing else writes to what the pointers point to while it
+// runs.
+unsafe impl<T: Sync> Sync for StepArgs<T> {}
 
 /// Moves the first `rows` rows one step on: their states, `y` (H numbers a row) and, if given, their tape
 /// (4H numbers a row: r, z, candidate, and r * h in reset-before or `U_hh h + b_hh` in reset-after).
@@ -90,7 +97,7 @@ pub struct StepArgs<T> {
 /// # Panics
 /// Where an operand is too short.
 pub fn step<T: Real>(
-    kernels: &Kernels<T>,
+    engine: Engine<T>,
     cell: &PackedCell<T>,
     rows: usize,
     projected: &[T],
@@ -104,7 +111,7 @@ pub fn step<T: Real>(
     assert!(state.next.len() >= rows * padded && state.z.len() >= between, "state of another cell");
     assert!(state.rh.len() >= between, "state of another cell");
     assert!(projected.len() >= rows * 3 * padded, "projection too short");
-    assert_eq!(cell.lanes, kernels.lanes, "cell packed for another instruction set");
+    assert_eq!(cell.lanes, engine.kernels.lanes, "cell packed for another instruction set");
     let mut args = StepArgs {
         rows,
         hidden,
@@ -115,28 +122,30 @@ pub fn step<T: Real>(
         z: state.z.as_mut_ptr(),
         rh: state.rh.as_mut_ptr(),
         u: std::ptr::null(),
+        width: 0,
         b_hh: std::ptr::null(),
         y: y.pointers(rows, hidden),
         tape: tape.map_or([std::ptr::null_mut(); CHUNK], |mut tape| tape.pointers(rows, 4 * hidden)),
-        units: 0..padded / cell.lanes,
+        down: state.down,
     };
-    // SAFETY: the kernels exist only for instruction sets of this machine; all buffers hold `rows` rows of the sizes
-    // noted in `StepArgs` (asserted or sliced above), and the weights are packed for these lanes.
-    unsafe {
-        match &cell.recurrent {
-            Recurrent::After { u, b_hh } => {
-                (args.u, args.b_hh) = (u.data.as_ptr(), b_hh.as_ptr());
-                (kernels.reset_after)(&args);
-            }
-            Recurrent::Before { gates, candidate } => {
-                args.u = gates.data.as_ptr();
-                (kernels.reset_before_gates)(&args);
-                args.u = candidate.data.as_ptr();
-                (kernels.reset_before_candidate)(&args);
-            }
+    let mut share_out = |kernel: unsafe fn(&StepArgs<T>, Range<usize>), u: &PackedMatrix<T>, b_hh: &[T]| {
+        (args.u, args.width, args.b_hh) = (u.data.as_ptr(), u.width, b_hh.as_ptr());
+        let args = &args;
+        engine.crew.run(|i, n| {
+            // SAFETY: the kernels exist only for instruction sets of this machine; all buffers hold `rows` rows of the
+            // sizes noted in `StepArgs` (asserted or sliced above), and the weights are packed for these lanes.
+            unsafe { kernel(args, share(u.panels(), i, n)) }
+        });
+    };
+    match &cell.recurrent {
+        Recurrent::After { u, b_hh } => share_out(engine.kernels.reset_after, u, b_hh),
+        Recurrent::Before { gates, candidate } => {
+            share_out(engine.kernels.reset_before_gates, gates, &[]);
+            share_out(engine.kernels.reset_before_candidate, candidate, &[]);
         }
     }
     std::mem::swap(&mut state.h, &mut state.next);
+    state.down = !state.down;
 }
 
 impl<T> StepArgs<T> {
@@ -258,7 +267,7 @@ impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
     #[inline(always)]
     unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize) {
         let s = self.0;
-        let unit = |p: usize, v: usize| (panel + p) * CANDIDATE_WIDTH + v;
+        let unit = |p: usize, v: usize| (panel + p) * s.width + v;
         // SAFETY: the tile lies within rows x units, and the buffers are as `step` promised.
         unsafe {
             let mut acc: Accumulators<L, R, P, V> = [[[L::splat(L::Elem::ZERO); V]; P]; R];
@@ -270,7 +279,7 @@ impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
                     }
                 }
             }
-            let weights = s.panels_of::<L, P, V>(CANDIDATE_WIDTH, panel);
+            let weights = s.panels_of::<L, P, V>(s.width, panel);
             accumulate::<L, R, P, V>(&mut acc, &s.rows_of::<R>(s.rh, row), &weights, s.hidden);
             for r in 0..R {
                 for p in 0..P {
@@ -289,17 +298,14 @@ impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
     }
 }
 
-/// Vectors of units in a panel of the candidate's weights.
-pub const CANDIDATE_WIDTH: usize = 3;
-
-/// The reset-after kernel.
+/// The reset-after kernel, for some of the panels.
 ///
 /// # Safety
 /// The instruction set of `L` is present and the arguments are as [`step`] makes them; so for the two below.
 #[inline(always)]
-pub unsafe fn reset_after<L: Lanes>(args: &StepArgs<L::Elem>) {
+pub unsafe fn reset_after<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usize>) {
     // SAFETY: the caller's promise.
-    unsafe { cover::<L, 3>(args.rows, args.units.clone(), &ResetAfter(args)) }
+    unsafe { cover::<L, 3>(args.rows, Walk { range: panels, down: args.down }, &ResetAfter(args)) }
 }
 
 /// The first reset-before kernel.
@@ -307,9 +313,9 @@ pub unsafe fn reset_after<L: Lanes>(args: &StepArgs<L::Elem>) {
 /// # Safety
 /// As [`reset_after`].
 #[inline(always)]
-pub unsafe fn reset_before_gates<L: Lanes>(args: &StepArgs<L::Elem>) {
+pub unsafe fn reset_before_gates<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usize>) {
     // SAFETY: the caller's promise.
-    unsafe { cover::<L, 2>(args.rows, args.units.clone(), &Gates(args)) }
+    unsafe { cover::<L, 2>(args.rows, Walk { range: panels, down: args.down }, &Gates(args)) }
 }
 
 /// The second reset-before kernel.
@@ -317,15 +323,8 @@ pub unsafe fn reset_before_gates<L: Lanes>(args: &StepArgs<L::Elem>) {
 /// # Safety
 /// As [`reset_after`].
 #[inline(always)]
-pub unsafe fn reset_before_candidate<L: Lanes>(args: &StepArgs<L::Elem>) {
-    let panels = args.units.len() / CANDIDATE_WIDTH;
-    // SAFETY: the caller's promise; all full panels, then the narrower one.
-    unsafe {
-        cover::<L, 3>(args.rows, 0..panels, &Candidate(args));
-        match args.units.len() % CANDIDATE_WIDTH {
-            0 => {}
-            1 => cover::<L, 1>(args.rows, panels..panels + 1, &Candidate(args)),
-            _ => cover::<L, 2>(args.rows, panels..panels + 1, &Candidate(args)),
-        }
-    }
+pub unsafe fn reset_before_candidate<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usize>) {
+    let walk = Walk { range: panels, down: args.down };
+    // SAFETY: the caller's promise.
+    unsafe { cover_mixed::<L>(args.rows, args.padded / L::COUNT, args.width, walk, &Candidate(args)) }
 }

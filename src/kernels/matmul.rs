@@ -1,10 +1,12 @@
 //! Matrix products on the register tile: C = A B, A given by rows or transposed, B packed.
 
-use super::Kernels;
+use std::ops::Range;
+
+use super::crew::{Engine, share};
 use super::lanes::Lanes;
 use super::pack::PackedMatrix;
 use super::real::Real;
-use super::tile::{Accumulators, CHUNK, Columns, Left, RowPointers, Rows, Tile, accumulate, cover};
+use super::tile::{Accumulators, CHUNK, Columns, Left, RowPointers, Rows, Tile, Walk, accumulate, cover_mixed};
 
 /// What the chains of a product start from.
 #[derive(Clone, Copy)]
@@ -32,7 +34,12 @@ pub struct MatmulArgs<T> {
     width: usize,
 }
 
+// SAFETY: the parts of a product write to different columns of C, and nothing else writes to what the pointers point to
+// while it runs.
+unsafe impl<T: Sync> Sync for MatmulArgs<T> {}
+
 /// The left operand of a chunk.
+#[allow(clippy::large_enum_variant)] // lives on the stack for one call
 enum Operand<T> {
     Rows(RowPointers<T>), // [rows][depth]
     Columns(Columns<T>),  // [depth][rows]
@@ -43,7 +50,7 @@ enum Operand<T> {
 /// # Panics
 /// Where an operand is too short for the product.
 pub fn matmul<'a, T: Real>(
-    kernels: &Kernels<T>,
+    engine: Engine<T>,
     rows: usize,
     a: impl Fn(usize) -> &'a [T],
     b: &PackedMatrix<T>,
@@ -58,7 +65,7 @@ pub fn matmul<'a, T: Real>(
         }
         Operand::Rows(pointers)
     };
-    in_chunks(kernels, rows, chunk, b, start, c, stride);
+    in_chunks(engine, rows, chunk, b, start, c, stride);
 }
 
 /// As [`matmul`], with `a[k * a_stride + r]` in the place of a(r)[k].
@@ -66,7 +73,7 @@ pub fn matmul<'a, T: Real>(
 /// # Panics
 /// As [`matmul`].
 pub fn matmul_transposed<T: Real>(
-    kernels: &Kernels<T>,
+    engine: Engine<T>,
     rows: usize,
     a: &[T],
     a_stride: usize,
@@ -79,13 +86,13 @@ pub fn matmul_transposed<T: Real>(
     assert!(end.is_some_and(|end| a.len() >= end), "left operand too short");
     let chunk =
         |first: usize, _| Operand::Columns(Columns { first: a[first.min(a.len())..].as_ptr(), stride: a_stride });
-    in_chunks(kernels, rows, chunk, b, start, c, stride);
+    in_chunks(engine, rows, chunk, b, start, c, stride);
 }
 
 /// Runs the kernel on the chunks of rows; `a` gives the left operand of a chunk from its first row and their number,
 /// readable for all of them at `depth` places.
 fn in_chunks<T: Real>(
-    kernels: &Kernels<T>,
+    engine: Engine<T>,
     rows: usize,
     a: impl Fn(usize, usize) -> Operand<T>,
     b: &PackedMatrix<T>,
@@ -96,7 +103,7 @@ fn in_chunks<T: Real>(
     if rows == 0 || b.columns == 0 {
         return;
     }
-    assert_eq!(b.lanes, kernels.lanes, "matrix packed for another instruction set");
+    assert_eq!(b.lanes, engine.kernels.lanes, "matrix packed for another instruction set");
     let last = (rows - 1).checked_mul(stride).and_then(|last| last.checked_add(b.columns));
     assert!(stride >= b.columns && last.is_some_and(|last| c.len() >= last), "output too short");
     if let Start::Bias(bias) = start {
@@ -123,47 +130,35 @@ fn in_chunks<T: Real>(
             c_stride: stride,
             width: b.width,
         };
-        // SAFETY: the kernels exist only for instruction sets of this machine. A is readable for `rows` and `depth`
-        // (its makers' promise), B is packed for these lanes, C and the bias hold what the asserts say.
-        unsafe { (kernels.matmul)(&args) }
+        let kernel = engine.kernels.matmul;
+        engine.crew.run(|i, n| {
+            // SAFETY: the kernels exist only for instruction sets of this machine. A is readable for `rows` and `depth`
+            // (its makers' promise), B is packed for these lanes, C and the bias hold what the asserts say.
+            unsafe { kernel(&args, share(b.panels(), i, n)) }
+        });
     }
 }
 
-/// The kernel.
+/// The kernel, for some of the panels.
 ///
 /// # Safety
 /// The instruction set of `L` is present and the arguments are as [`matmul`] makes them.
 #[inline(always)]
-pub unsafe fn run<L: Lanes>(args: &MatmulArgs<L::Elem>) {
+pub unsafe fn run<L: Lanes>(args: &MatmulArgs<L::Elem>, panels: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe {
         match &args.a {
-            Operand::Rows(rows) => cover_panels::<L>(args, &ByRows { args, rows }),
-            Operand::Columns(columns) => cover_panels::<L>(args, &ByColumns { args, columns }),
+            Operand::Rows(rows) => cover_panels::<L>(args, panels, &ByRows { args, rows }),
+            Operand::Columns(columns) => cover_panels::<L>(args, panels, &ByColumns { args, columns }),
         }
     }
 }
 
-/// All full panels, then the narrower one.
 #[inline(always)]
-unsafe fn cover_panels<L: Lanes>(args: &MatmulArgs<L::Elem>, tile: &impl Tile<L>) {
-    let vectors = args.columns.div_ceil(L::COUNT);
-    let (panels, tail) = (vectors / args.width, vectors % args.width);
+unsafe fn cover_panels<L: Lanes>(args: &MatmulArgs<L::Elem>, panels: Range<usize>, tile: &impl Tile<L>) {
+    let walk = Walk { range: panels, down: false };
     // SAFETY: the caller's promise.
-    unsafe {
-        match args.width {
-            1 => cover::<L, 1>(args.rows, 0..panels, tile),
-            2 => cover::<L, 2>(args.rows, 0..panels, tile),
-            3 => cover::<L, 3>(args.rows, 0..panels, tile),
-            width => unreachable!("panels of {width} vectors"),
-        }
-        match tail {
-            0 => {}
-            1 => cover::<L, 1>(args.rows, panels..panels + 1, tile),
-            2 => cover::<L, 2>(args.rows, panels..panels + 1, tile),
-            width => unreachable!("panels of {width} vectors"),
-        }
-    }
+    unsafe { cover_mixed::<L>(args.rows, args.columns.div_ceil(L::COUNT), args.width, walk, tile) }
 }
 
 struct ByRows<'a, T> {

@@ -5,12 +5,14 @@
 
 pub mod activation;
 pub mod backward;
+pub mod crew;
 pub mod dot;
 pub mod forward;
 pub mod lanes;
 pub mod matmul;
 pub mod outer;
 pub mod pack;
+pub mod party;
 pub mod real;
 pub mod tile;
 pub mod weights;
@@ -24,6 +26,7 @@ mod portable;
 mod x86;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::error::Error;
@@ -100,10 +103,10 @@ impl fmt::Display for Isa {
 pub struct Kernels<T> {
     /// Numbers in a register.
     pub lanes: usize,
-    matmul: unsafe fn(&MatmulArgs<T>),
-    reset_after: unsafe fn(&StepArgs<T>),
-    reset_before_gates: unsafe fn(&StepArgs<T>),
-    reset_before_candidate: unsafe fn(&StepArgs<T>),
+    matmul: unsafe fn(&MatmulArgs<T>, Range<usize>),
+    reset_after: unsafe fn(&StepArgs<T>, Range<usize>),
+    reset_before_gates: unsafe fn(&StepArgs<T>, Range<usize>),
+    reset_before_candidate: unsafe fn(&StepArgs<T>, Range<usize>),
     backward_after: unsafe fn(&BackwardArgs<T>),
     backward_before_update: unsafe fn(&BackwardArgs<T>),
     backward_before_reset: unsafe fn(&BackwardArgs<T>),
@@ -143,6 +146,8 @@ macro_rules! table {
     ($elem:ident, $lanes:ident $(, $features:literal)?) => {
         #[doc = concat!("Kernels of `", stringify!($elem), "`.")]
         pub mod $elem {
+            use std::ops::Range;
+
             use super::$lanes as L;
             use crate::kernels::{Kernels, activation, backward, forward, matmul};
 
@@ -162,10 +167,10 @@ macro_rules! table {
 
             crate::kernels::entries! {
                 [$($features)?]
-                entry_matmul(args: &matmul::MatmulArgs<$elem>) = matmul::run::<L>;
-                entry_reset_after(args: &forward::StepArgs<$elem>) = forward::reset_after::<L>;
-                entry_reset_before_gates(args: &forward::StepArgs<$elem>) = forward::reset_before_gates::<L>;
-                entry_reset_before_candidate(args: &forward::StepArgs<$elem>) = forward::reset_before_candidate::<L>;
+                entry_matmul(args: &matmul::MatmulArgs<$elem>, panels: Range<usize>) = matmul::run::<L>;
+                entry_reset_after(args: &forward::StepArgs<$elem>, panels: Range<usize>) = forward::reset_after::<L>;
+                entry_reset_before_gates(args: &forward::StepArgs<$elem>, panels: Range<usize>) = forward::reset_before_gates::<L>;
+                entry_reset_before_candidate(args: &forward::StepArgs<$elem>, panels: Range<usize>) = forward::reset_before_candidate::<L>;
                 entry_backward_after(args: &backward::BackwardArgs<$elem>) = backward::after::<L>;
                 entry_backward_before_update(args: &backward::BackwardArgs<$elem>) = backward::before_update::<L>;
                 entry_backward_before_reset(args: &backward::BackwardArgs<$elem>) = backward::before_reset::<L>;
@@ -180,11 +185,11 @@ use table;
 /// Outermost functions of an instruction set.
 macro_rules! entries {
     ([$($features:literal)?]) => {};
-    ([$($features:literal)?] $name:ident($args:ident: $type:ty) = $kernel:expr; $($rest:tt)*) => {
+    ([$($features:literal)?] $name:ident($($args:ident: $type:ty),+) = $kernel:expr; $($rest:tt)*) => {
         $(#[target_feature(enable = $features)])?
-        unsafe fn $name($args: $type) {
+        unsafe fn $name($($args: $type),+) {
             // SAFETY: the caller's promise, which is that of the kernel.
-            unsafe { $kernel($args) }
+            unsafe { $kernel($($args),+) }
         }
         crate::kernels::entries! { [$($features)?] $($rest)* }
     };

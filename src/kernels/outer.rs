@@ -1,6 +1,7 @@
 //! Sums of outer products over many steps: gradients of weights.
 
 use super::Kernels;
+use super::crew::{Crew, Engine};
 use super::matmul::{Start, matmul_transposed};
 use super::pack::PackedMatrix;
 use super::real::Real;
@@ -18,7 +19,7 @@ pub const BLOCK: usize = 256;
 /// # Errors
 /// What `check` returns.
 pub fn outer_sum<'a, T: Real, E>(
-    kernels: &Kernels<T>,
+    kernels: &'static Kernels<T>,
     steps: usize,
     a: &'a [T],
     stride: usize,
@@ -28,12 +29,13 @@ pub fn outer_sum<'a, T: Real, E>(
     check: impl Fn() -> Result<(), E>,
 ) -> Result<(), E> {
     let rows = out.len() / columns.max(1);
+    let engine = Engine { kernels, crew: &Crew::alone() };
     let mut packed = PackedMatrix::new(kernels.lanes, WIDTH);
     for first in (0..steps).step_by(BLOCK) {
         check()?;
         packed.pack_rows(BLOCK.min(steps - first), columns, |k| b(first + k));
         let a = &a[first * stride..];
-        matmul_transposed(kernels, rows, a, stride, &packed, Start::Sum, out, columns);
+        matmul_transposed(engine, rows, a, stride, &packed, Start::Sum, out, columns);
     }
     Ok(())
 }

@@ -147,6 +147,11 @@ impl<T: Real> PackedMatrix<T> {
         self.columns.div_ceil(self.lanes)
     }
 
+    /// Panels, the narrower one included.
+    pub(super) fn panels(&self) -> usize {
+        self.vectors().div_ceil(self.width)
+    }
+
     /// Where column c starts, and the distance from one k to the next.
     fn column_position(&self, c: usize) -> (usize, usize) {
         let (vector, lane) = (c / self.lanes, c % self.lanes);

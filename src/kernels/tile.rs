@@ -119,7 +119,7 @@ pub unsafe fn accumulate<L: Lanes, const R: usize, const P: usize, const V: usiz
 /// # Safety
 /// As [`Tile::run`], for all of `rows` and `panels`.
 #[inline(always)]
-pub unsafe fn cover<L: Lanes, const V: usize>(rows: usize, panels: Range<usize>, tile: &impl Tile<L>) {
+pub unsafe fn cover<L: Lanes, const V: usize>(rows: usize, panels: Walk, tile: &impl Tile<L>) {
     let most = if L::WIDE { 8 } else { 4 };
     let tiles = rows.div_ceil(most);
     // SAFETY: the caller's promise; the tiles stay within rows and panels.
@@ -129,7 +129,8 @@ pub unsafe fn cover<L: Lanes, const V: usize>(rows: usize, panels: Range<usize>,
             1 => strip::<L, _, 1, V>(panels, tile),
             2 => strip::<L, _, 2, V>(panels, tile),
             _ => {
-                for panel in panels {
+                for i in 0..panels.range.len() {
+                    let panel = panels.at(i, 1);
                     for t in 0..tiles {
                         let (row, end) = (t * rows / tiles, (t + 1) * rows / tiles);
                         match end - row {
@@ -149,33 +150,78 @@ pub unsafe fn cover<L: Lanes, const V: usize>(rows: usize, panels: Range<usize>,
     }
 }
 
+/// Covers `rows` x `panels` where all `vectors` are in panels of `width`, the last of which may be narrower.
+///
+/// # Safety
+/// As [`cover`].
+#[inline(always)]
+pub unsafe fn cover_mixed<L: Lanes>(rows: usize, vectors: usize, width: usize, panels: Walk, tile: &impl Tile<L>) {
+    let (full, tail) = (vectors / width, vectors % width);
+    let whole = Walk { range: panels.range.start..panels.range.end.min(full), down: panels.down };
+    // SAFETY: the caller's promise.
+    unsafe {
+        match width {
+            1 => cover::<L, 1>(rows, whole, tile),
+            2 => cover::<L, 2>(rows, whole, tile),
+            3 => cover::<L, 3>(rows, whole, tile),
+            width => unreachable!("panels of {width} vectors"),
+        }
+        let last = Walk { range: full..panels.range.end.max(full), down: false };
+        match tail {
+            1 => cover::<L, 1>(rows, last, tile),
+            2 => cover::<L, 2>(rows, last, tile),
+            _ => {}
+        }
+    }
+}
+
+/// Panels in the order of a walk over them.
+///
+/// Weights that are larger than a cache are walked up in one step and down in the next: what was read last is still
+/// there.
+#[derive(Clone)]
+pub struct Walk {
+    /// The panels.
+    pub range: Range<usize>,
+    /// Whether the last one comes first.
+    pub down: bool,
+}
+
+impl Walk {
+    /// The first of the `count` panels that come after `i` others.
+    #[inline(always)]
+    fn at(&self, i: usize, count: usize) -> usize {
+        if self.down { self.range.end - i - count } else { self.range.start + i }
+    }
+}
+
 /// One or two rows: as many panels at once as the registers hold, then fewer.
 ///
 /// # Safety
 /// As [`cover`].
 #[inline(always)]
-unsafe fn strip<L: Lanes, W: Tile<L>, const R: usize, const V: usize>(panels: Range<usize>, tile: &W) {
-    let mut panel = panels.start;
-    // SAFETY: the caller's promise; panel + P <= panels.end.
+unsafe fn strip<L: Lanes, W: Tile<L>, const R: usize, const V: usize>(panels: Walk, tile: &W) {
+    let (mut i, count) = (0, panels.range.len());
+    // SAFETY: the caller's promise; i + P <= count.
     unsafe {
         if R == 1 && L::WIDE {
-            while panel + 8 <= panels.end {
-                tile.run::<R, 8, V>(0, panel);
-                panel += 8;
+            while i + 8 <= count {
+                tile.run::<R, 8, V>(0, panels.at(i, 8));
+                i += 8;
             }
         }
         if R == 1 || L::WIDE {
-            while panel + 4 <= panels.end {
-                tile.run::<R, 4, V>(0, panel);
-                panel += 4;
+            while i + 4 <= count {
+                tile.run::<R, 4, V>(0, panels.at(i, 4));
+                i += 4;
             }
         }
-        while panel + 2 <= panels.end {
-            tile.run::<R, 2, V>(0, panel);
-            panel += 2;
+        while i + 2 <= count {
+            tile.run::<R, 2, V>(0, panels.at(i, 2));
+            i += 2;
         }
-        if panel < panels.end {
-            tile.run::<R, 1, V>(0, panel);
+        if i < count {
+            tile.run::<R, 1, V>(0, panels.at(i, 1));
         }
     }
 }

@@ -1,14 +1,20 @@
 //! The weights of one cell, packed for the kernels of one instruction set.
 
 use super::Kernels;
-use super::forward::CANDIDATE_WIDTH;
+use super::crew::Engine;
 use super::matmul::{Start, matmul};
 use super::pack::{Aligned, PackedMatrix};
 use super::real::Real;
 use crate::params::Cell;
 
-/// Vectors in a panel of a matrix that no cell equation is fused with.
+/// Vectors in a panel of a matrix whose panels one thread multiplies.
 pub const WIDTH: usize = 3;
+
+/// Vectors in a panel of a matrix of that many, whose panels threads may share: of few vectors, panels of two give more
+/// equal parts.
+fn shared_width(vectors: usize) -> usize {
+    if vectors < 12 && !vectors.is_multiple_of(6) { 2 } else { 3 }
+}
 
 /// Gates of a cell: r, z and the candidate.
 const GATES: usize = 3;
@@ -69,7 +75,7 @@ impl<T: Real> PackedCell<T> {
             let candidate = |c| Some(&cell.u[(2 * hidden + c) * hidden..][..hidden]);
             Recurrent::Before {
                 gates: PackedMatrix::from_columns(lanes, 2, hidden, 2 * padded, u(2)),
-                candidate: PackedMatrix::from_columns(lanes, CANDIDATE_WIDTH, hidden, hidden, candidate),
+                candidate: PackedMatrix::from_columns(lanes, shared_width(padded / lanes), hidden, hidden, candidate),
             }
         };
         let w = PackedMatrix::from_columns(lanes, WIDTH, input, GATES * padded, rows_of_w);
@@ -87,8 +93,8 @@ impl<T: Real> PackedCell<T> {
     }
 
     /// out[r] = b + W x(r) for r in 0..rows, in the order that [`super::forward::step`] reads.
-    pub fn project<'a>(&self, kernels: &Kernels<T>, rows: usize, x: impl Fn(usize) -> &'a [T], out: &mut [T]) {
-        matmul(kernels, rows, x, &self.w, Start::Bias(&self.bias), out, self.projected_len());
+    pub fn project<'a>(&self, engine: Engine<T>, rows: usize, x: impl Fn(usize) -> &'a [T], out: &mut [T]) {
+        matmul(engine, rows, x, &self.w, Start::Bias(&self.bias), out, self.projected_len());
     }
 }
 

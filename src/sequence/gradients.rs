@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::kernels::outer::outer_sum;
 use crate::kernels::real::Real;
 use crate::params::cells_mut;
-use crate::runtime::{Check, Stop, execute};
+use crate::runtime::{Check, Grant, Stop};
 
 /// Rows of a result that are worth a task of their own.
 const TASK_ROWS: usize = 48;
@@ -46,7 +46,7 @@ pub fn weight_gradients<T: Real>(
     outputs: &[Vec<&[T]>],
     d: &[Vec<T>],
     dparams: &mut [T],
-    threads: usize,
+    grant: &Grant,
     stop: Stop,
 ) -> Result<(), Error> {
     let dims = &batch.packed.dims;
@@ -72,7 +72,7 @@ pub fn weight_gradients<T: Real>(
             if out.is_empty() {
                 continue;
             }
-            let rows = (out.len() / width).div_ceil(threads).max(TASK_ROWS);
+            let rows = (out.len() / width).div_ceil(grant.threads()).max(TASK_ROWS);
             for (i, out) in out.chunks_mut(rows * width).enumerate() {
                 tasks.push(Task { cell, column: segment * hidden + i * rows, factor, width, out });
             }
@@ -80,7 +80,7 @@ pub fn weight_gradients<T: Real>(
     }
     tasks.sort_by_key(|task| std::cmp::Reverse(task.out.len()));
     let x = batch.sequences.split(x, dims.input_size);
-    execute(threads, tasks, stop, |task, check| sum_over_steps(batch, tape, &x, outputs, &d[task.cell], task, check))
+    grant.execute(1, tasks, stop, |task, _, check| sum_over_steps(batch, tape, &x, outputs, &d[task.cell], task, check))
 }
 
 fn sum_over_steps<T: Real>(

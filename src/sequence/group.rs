@@ -5,6 +5,7 @@ use super::layer::{BackwardWalk, Walk};
 use super::stack::States;
 use super::tape::Tape;
 use crate::error::Error;
+use crate::kernels::crew::{Crew, Engine};
 use crate::kernels::pack::zeros;
 use crate::kernels::real::Real;
 use crate::kernels::weights::BackwardCell;
@@ -21,10 +22,11 @@ pub(super) struct Batch<'a, T: 'static> {
     pub backward: &'a [BackwardCell<T>],
 }
 
-/// Sequences that one thread takes through the stack together, longest first.
+/// Sequences that one team takes through the stack together, longest first.
 pub(super) struct Group<'a> {
     members: &'a [usize],
     lengths: &'a [usize],
+    crew: &'a Crew<'a>,
     check: Check<'a>,
 }
 
@@ -57,17 +59,17 @@ impl<T: Real> Batch<'_, T> {
         members.iter().map(|&n| self.sequences.length(n)).collect()
     }
 
-    fn walk<'b>(&'b self, layer: usize, direction: usize, lengths: &'b [usize], check: Check<'b>) -> Walk<'b, T> {
+    fn walk<'b>(&'b self, layer: usize, direction: usize, group: &Group<'b>) -> Walk<'b, T> {
         let dims = &self.packed.dims;
         Walk {
-            kernels: self.packed.kernels,
+            engine: Engine { kernels: self.packed.kernels, crew: group.crew },
             cell: &self.packed.cells[layer * dims.directions() + direction],
-            lengths,
+            lengths: group.lengths,
             hidden: dims.hidden_size,
             input: dims.layer_input(layer),
             width: dims.output_size(),
             direction,
-            check,
+            check: group.check,
         }
     }
 
@@ -86,12 +88,13 @@ impl<T: Real> Batch<'_, T> {
         mut job: ForwardJob<T>,
         x: &[&[T]],
         dropout: Option<Dropout>,
+        crew: &Crew,
         check: Check,
     ) -> Result<(), Error> {
         let dims = &self.packed.dims;
         let (width, last) = (dims.output_size(), dims.num_layers - 1);
         let lengths = self.lengths(job.members);
-        let group = Group { members: job.members, lengths: &lengths, check };
+        let group = Group { members: job.members, lengths: &lengths, crew, check };
         let x: Vec<&[T]> = job.members.iter().map(|&n| x[n]).collect();
         let Some(layers) = &mut job.tape else {
             // Outputs of the layer before and of this one.
@@ -144,7 +147,7 @@ impl<T: Real> Batch<'_, T> {
     ) -> Result<(), Error> {
         for direction in 0..self.packed.dims.directions() {
             let cell = layer * self.packed.dims.directions() + direction;
-            let walk = self.walk(layer, direction, group.lengths, group.check);
+            let walk = self.walk(layer, direction, group);
             let h0 = |r: usize| self.h0.of(cell, group.members[r]);
             walk.forward(input, h0, output, tape.as_mut().map(|tape| tape[direction].as_mut_slice()))?;
             for (r, h_n) in h_n[cell].iter_mut().enumerate() {
@@ -160,12 +163,13 @@ impl<T: Real> Batch<'_, T> {
         tape: &Tape<T>,
         outputs: &[Vec<&[T]>],
         dy: Option<&[&[T]]>,
+        crew: &Crew,
         check: Check,
     ) -> Result<(), Error> {
         let dims = &self.packed.dims;
         let (width, last) = (dims.output_size(), dims.num_layers - 1);
         let lengths = self.lengths(job.members);
-        let group = Group { members: job.members, lengths: &lengths, check };
+        let group = Group { members: job.members, lengths: &lengths, crew, check };
         let steps: usize = lengths.iter().sum();
         // Gradients of the output of the layer below and of this one.
         let (mut below, mut current) = (Vec::new(), Vec::new());
@@ -213,7 +217,7 @@ impl<T: Real> Batch<'_, T> {
         let y: Vec<&[T]> = group.members.iter().map(|&n| outputs[layer][n]).collect();
         for direction in 0..dims.directions() {
             let cell = layer * dims.directions() + direction;
-            let walk = self.walk(layer, direction, group.lengths, group.check);
+            let walk = self.walk(layer, direction, group);
             let back = BackwardWalk { walk: &walk, weights: &self.backward[cell], reset_after: dims.reset_after };
             let recorded = &tape.layers[layer].cells[direction];
             let recorded: Vec<&[T]> = group

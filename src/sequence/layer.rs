@@ -4,8 +4,8 @@
 //! costs nothing.
 
 use crate::error::Error;
-use crate::kernels::Kernels;
 use crate::kernels::backward::{Part, Recorded, backward_step};
+use crate::kernels::crew::Engine;
 use crate::kernels::forward::{Outputs, State, step};
 use crate::kernels::matmul::{Start, matmul};
 use crate::kernels::pack::Aligned;
@@ -24,7 +24,7 @@ const ROWS_BETWEEN_CHECKS: usize = 1024;
 
 /// Which part of a layer, over which steps.
 pub struct Walk<'a, T: 'static> {
-    pub kernels: &'static Kernels<T>,
+    pub engine: Engine<'a, T>,
     pub cell: &'a PackedCell<T>,
     /// Steps of each sequence, descending.
     pub lengths: &'a [usize],
@@ -100,7 +100,7 @@ impl<T: Real> Walk<'_, T> {
                 let (r, at): (usize, usize) = ahead[i];
                 &x[r][at..]
             };
-            self.cell.project(self.kernels, ahead.len(), x, &mut projected);
+            self.cell.project(self.engine, ahead.len(), x, &mut projected);
             let mut done = 0;
             for t in t..last {
                 let rows = self.active(t);
@@ -110,15 +110,7 @@ impl<T: Real> Walk<'_, T> {
                 at_tape.extend((0..rows).map(|r| self.row(r, t) * 4 * hidden));
                 let tape = tape.as_deref_mut().map(|rows| Outputs { rows, at: &at_tape });
                 let y = Outputs { rows: y, at: &at_y };
-                step(
-                    self.kernels,
-                    self.cell,
-                    rows,
-                    &projected[done * self.cell.projected_len()..],
-                    &mut state,
-                    y,
-                    tape,
-                );
+                step(self.engine, self.cell, rows, &projected[done * self.cell.projected_len()..], &mut state, y, tape);
                 done += rows;
             }
             t = last;
@@ -146,7 +138,8 @@ impl<T: Real> BackwardWalk<'_, '_, T> {
         dh: &mut [&mut [T]],
     ) -> Result<(), Error> {
         let walk = self.walk;
-        let (kernels, hidden) = (walk.kernels, walk.hidden);
+        let (engine, hidden) = (walk.engine, walk.hidden);
+        let kernels = engine.kernels;
         let padded = hidden.next_multiple_of(kernels.lanes);
         let segments = Self::segments(self.reset_after);
         let rows = walk.active(0);
@@ -175,14 +168,14 @@ impl<T: Real> BackwardWalk<'_, '_, T> {
             let candidate = &self.weights.u_candidate;
             if self.reset_after {
                 let da_hh = |r: usize| &d[r][at[r] + 2 * hidden..];
-                matmul(kernels, rows, da_hh, candidate, Start::Continue, &mut carry, padded);
+                matmul(engine, rows, da_hh, candidate, Start::Continue, &mut carry, padded);
             } else {
                 drh.fill(T::ZERO);
-                matmul(kernels, rows, |r| &d[r][at[r] + 2 * hidden..], candidate, Start::Continue, &mut drh, padded);
+                matmul(engine, rows, |r| &d[r][at[r] + 2 * hidden..], candidate, Start::Continue, &mut drh, padded);
                 let d_rows = Outputs { rows: d, at: &at };
                 backward_step(kernels, Part::BeforeReset, hidden, rows, &recorded, None, d_rows, &mut carry, &drh);
             }
-            matmul(kernels, rows, |r| &d[r][at[r]..], &self.weights.u_gates, Start::Continue, &mut carry, padded);
+            matmul(engine, rows, |r| &d[r][at[r]..], &self.weights.u_gates, Start::Continue, &mut carry, padded);
         }
         for (r, dh) in dh[..rows].iter_mut().enumerate() {
             dh.copy_from_slice(&carry[r * padded..][..hidden]);
@@ -193,7 +186,7 @@ impl<T: Real> BackwardWalk<'_, '_, T> {
     /// Adds the gradients of the inputs of all steps to `dx`.
     pub fn input(&self, d: &[&mut [T]], dx: &mut [&mut [T]]) -> Result<(), Error> {
         let walk = self.walk;
-        let (kernels, hidden, input) = (walk.kernels, walk.hidden, walk.input);
+        let (engine, hidden, input) = (walk.engine, walk.hidden, walk.input);
         let row = Self::segments(self.reset_after) * hidden;
         for ((d, dx), &length) in d.iter().zip(dx).zip(walk.lengths) {
             for first in (0..length).step_by(ROWS_BETWEEN_CHECKS) {
@@ -201,9 +194,9 @@ impl<T: Real> BackwardWalk<'_, '_, T> {
                 let rows = ROWS_BETWEEN_CHECKS.min(length - first);
                 let dx = &mut dx[first * input..][..rows * input];
                 let gates = |t: usize| &d[(first + t) * row..];
-                matmul(kernels, rows, gates, &self.weights.w_gates, Start::Continue, dx, input);
+                matmul(engine, rows, gates, &self.weights.w_gates, Start::Continue, dx, input);
                 let candidate = |t: usize| &d[(first + t + 1) * row - hidden..];
-                matmul(kernels, rows, candidate, &self.weights.w_candidate, Start::Continue, dx, input);
+                matmul(engine, rows, candidate, &self.weights.w_candidate, Start::Continue, dx, input);
             }
         }
         Ok(())

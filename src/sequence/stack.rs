@@ -13,7 +13,7 @@ use crate::kernels::pack::zeros;
 use crate::kernels::real::Real;
 use crate::packed::Packed;
 use crate::plan::Plan;
-use crate::runtime::{Stop, execute};
+use crate::runtime::{Grant, Stop};
 use crate::shape::{Dims, Sequences, expect_shape};
 
 /// Inference. x `[rows, I]`, h0 `[L*D, N, H]` or zeros; writes y `[rows, D*H]`, whose padding is left as it is, and
@@ -97,7 +97,7 @@ pub fn backward<T: Real>(
     let d = (0..dims.num_cells()).map(|_| zeros(sequences.steps() * segments * dims.hidden_size));
     let mut d: Vec<Vec<T>> = d.collect::<Result<_, Error>>()?;
 
-    let plan = Plan::new(dims, sequences, threads);
+    let (plan, grant) = granted(dims, sequences, threads)?;
     match dh_n {
         Some(dh_n) => dh0.copy_from_slice(dh_n),
         None => dh0.fill(T::ZERO),
@@ -122,9 +122,11 @@ pub fn backward<T: Real>(
             d: d_cells.iter_mut().map(|cell| cell.next().unwrap_or_default()).collect(),
         })
         .collect();
-    execute(plan.threads, jobs, stop, |job, check| batch.backward_group(job, tape, &outputs, dy.as_deref(), check))?;
+    grant.execute(plan.members, jobs, stop, |job, crew, check| {
+        batch.backward_group(job, tape, &outputs, dy.as_deref(), crew, check)
+    })?;
     drop(d_cells);
-    weight_gradients(&batch, tape, x, &outputs, &d, dparams, plan.sharing, stop)
+    weight_gradients(&batch, tape, x, &outputs, &d, dparams, &grant, stop)
 }
 
 fn run<T: Real>(
@@ -149,7 +151,7 @@ fn run<T: Real>(
     ] {
         expect_shape(name, &[expected], &[got])?;
     }
-    let plan = Plan::new(dims, sequences, threads);
+    let (plan, grant) = granted(dims, sequences, threads)?;
     let batch = Batch { packed, sequences, h0: States::new(dims, sequences, h0), backward: &[] };
     let x = sequences.split(x, dims.input_size);
     let dealt = Dealt::new(&plan, sequences);
@@ -169,7 +171,15 @@ fn run<T: Real>(
             tape: layers.as_mut().map(|layers| layers.iter_mut().map(DealtLayer::next).collect()),
         })
         .collect();
-    execute(plan.threads, jobs, stop, |job, check| batch.forward_group(job, &x, dropout, check))
+    grant.execute(plan.members, jobs, stop, |job, crew, check| batch.forward_group(job, &x, dropout, crew, check))
+}
+
+/// The plan for the threads that there are for this call.
+fn granted(dims: &Dims, sequences: &Sequences, threads: usize) -> Result<(Plan, Grant), Error> {
+    let plan = Plan::new(dims, sequences, threads);
+    let grant = Grant::new(plan.sharing)?;
+    let plan = if grant.threads() < plan.sharing { Plan::new(dims, sequences, grant.threads()) } else { plan };
+    Ok((plan, grant))
 }
 
 /// Initial states `[L*D, N, H]`, zeros if there are none.

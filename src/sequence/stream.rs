@@ -1,27 +1,30 @@
 //! A stack run step by step, its states kept between calls.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::kernels::crew::{Crew, Engine};
 use crate::kernels::forward::{Outputs, State, step};
 use crate::kernels::pack::{Aligned, zeros};
 use crate::kernels::real::Real;
 use crate::kernels::tile::CHUNK;
 use crate::packed::Packed;
-use crate::plan::{INLINE_FLOPS, step_flops};
-use crate::runtime::{Stop, execute};
-use crate::shape::expect_shape;
+use crate::plan::Plan;
+use crate::runtime::{Grant, Stop, num_threads};
+use crate::shape::{Sequences, expect_shape};
 
 /// Running states of `batch` sequences of a unidirectional stack. A step gives the bits that the whole sequence would.
 pub struct Stream<T: 'static> {
     packed: Arc<Packed<T>>,
     batch: usize,
-    chunks: Vec<Running<T>>,
+    plan: Plan,
+    groups: Vec<Running<T>>,
 }
 
-/// Some of the sequences: at most [`CHUNK`].
+/// A group of the plan.
 struct Running<T> {
-    rows: usize,
+    members: Range<usize>,
     states: Vec<State<T>>, // by layer
     projected: Aligned<T>,
     between: Vec<T>, // [rows, H], outputs of the layers but the last
@@ -39,17 +42,15 @@ impl<T: Real> Stream<T> {
         // Asked for at once and given back, so that too many sequences are an error before they are an abort.
         let floats = packed.cells.iter().map(|cell| 5 * cell.projected_len()).sum::<usize>();
         drop(zeros::<T>(batch.saturating_mul(floats))?);
-        let running = |first: usize| {
-            let rows = CHUNK.min(batch - first);
-            Running {
-                rows,
-                states: packed.cells.iter().map(|cell| State::new(cell, rows)).collect(),
-                projected: Aligned::zeros(rows * packed.cells[0].projected_len()),
-                between: vec![T::ZERO; rows * packed.dims.hidden_size],
-            }
+        let plan = Plan::new(&packed.dims, &Sequences::padded(batch, 1, None)?, num_threads()?);
+        let running = |members: &Range<usize>| Running {
+            members: members.clone(),
+            states: packed.cells.iter().map(|cell| State::new(cell, members.len())).collect(),
+            projected: Aligned::zeros(members.len() * packed.cells[0].projected_len()),
+            between: vec![T::ZERO; members.len() * packed.dims.hidden_size],
         };
-        let chunks = (0..batch).step_by(CHUNK).map(running).collect();
-        Ok(Self { packed, batch, chunks })
+        let groups = plan.groups.iter().map(running).collect();
+        Ok(Self { packed, batch, plan, groups })
     }
 
     /// Sequences.
@@ -70,18 +71,36 @@ impl<T: Real> Stream<T> {
         let dims = &self.packed.dims;
         expect_shape("x", &[self.batch * dims.input_size], &[x.len()])?;
         expect_shape("y", &[self.batch * dims.hidden_size], &[y.len()])?;
-        let threads = if self.batch * step_flops(dims) < INLINE_FLOPS { 1 } else { threads };
         let packed = &*self.packed;
-        let work = self
-            .chunks
-            .iter_mut()
-            .zip(x.chunks(CHUNK * dims.input_size))
-            .zip(y.chunks_mut(CHUNK * dims.hidden_size))
-            .collect();
-        execute(threads, work, stop, |((running, x), y), _| {
-            running.step(packed, x, y);
+        let work = |running: &mut Running<T>, x: &[T], y: &mut [T], crew: &Crew| {
+            let Range { start, end } = running.members;
+            let y = &mut y[..(end - start) * dims.hidden_size];
+            running.step(packed, &x[start * dims.input_size..end * dims.input_size], y, crew);
+        };
+        if threads == 1 || self.plan.threads() == 1 {
+            for running in &mut self.groups {
+                let first = running.members.start * dims.hidden_size;
+                work(running, x, &mut y[first..], &Crew::alone());
+            }
+            return Ok(());
+        }
+        let mut rest = y;
+        let mut jobs = Vec::with_capacity(self.groups.len());
+        for running in &mut self.groups {
+            let (y, after) = rest.split_at_mut(running.members.len() * dims.hidden_size);
+            jobs.push((running, y));
+            rest = after;
+        }
+        Grant::new(threads.min(self.plan.threads()))?.execute(self.plan.members, jobs, stop, |(running, y), crew, _| {
+            work(running, x, y, crew);
             Ok(())
         })
+    }
+
+    /// Where a sequence's state is: the group, and the row in it.
+    fn place(&self, n: usize) -> (usize, usize) {
+        let group = self.groups.partition_point(|running| running.members.end <= n);
+        (group, n - self.groups[group].members.start)
     }
 
     /// Copies the states out, `[L, N, H]`.
@@ -92,8 +111,8 @@ impl<T: Real> Stream<T> {
         let hidden = self.packed.dims.hidden_size;
         expect_shape("h", &[self.packed.dims.num_layers * self.batch * hidden], &[h.len()])?;
         for (i, row) in h.chunks_mut(hidden).enumerate() {
-            let (layer, n) = (i / self.batch, i % self.batch);
-            row.copy_from_slice(&self.chunks[n / CHUNK].states[layer].row(n % CHUNK)[..hidden]);
+            let (group, place) = self.place(i % self.batch);
+            row.copy_from_slice(&self.groups[group].states[i / self.batch].row(place)[..hidden]);
         }
         Ok(())
     }
@@ -106,24 +125,25 @@ impl<T: Real> Stream<T> {
         let hidden = self.packed.dims.hidden_size;
         expect_shape("h", &[self.packed.dims.num_layers * self.batch * hidden], &[h.len()])?;
         for (i, row) in h.chunks(hidden).enumerate() {
-            let (layer, n) = (i / self.batch, i % self.batch);
-            self.chunks[n / CHUNK].states[layer].row_mut(n % CHUNK)[..hidden].copy_from_slice(row);
+            let (group, place) = self.place(i % self.batch);
+            self.groups[group].states[i / self.batch].row_mut(place)[..hidden].copy_from_slice(row);
         }
         Ok(())
     }
 }
 
 impl<T: Real> Running<T> {
-    fn step(&mut self, packed: &Packed<T>, x: &[T], y: &mut [T]) {
-        let (dims, kernels, rows) = (&packed.dims, packed.kernels, self.rows);
+    fn step(&mut self, packed: &Packed<T>, x: &[T], y: &mut [T], crew: &Crew) {
+        let (dims, rows) = (&packed.dims, self.members.len());
+        let engine = Engine { kernels: packed.kernels, crew };
         let at = [0; CHUNK];
         for (layer, (cell, state)) in packed.cells.iter().zip(&mut self.states).enumerate() {
             let input = dims.layer_input(layer);
             let from = if layer == 0 { x } else { &self.between };
-            cell.project(kernels, rows, |r| &from[r * input..], &mut self.projected);
+            cell.project(engine, rows, |r| &from[r * input..], &mut self.projected);
             let to = if layer + 1 == dims.num_layers { &mut *y } else { &mut self.between };
             let mut to: Vec<&mut [T]> = to.chunks_mut(dims.hidden_size).collect();
-            step(kernels, cell, rows, &self.projected, state, Outputs { rows: &mut to, at: &at }, None);
+            step(engine, cell, rows, &self.projected, state, Outputs { rows: &mut to, at: &at }, None);
         }
     }
 }
