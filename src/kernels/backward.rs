@@ -1,11 +1,15 @@
-//! One step of the backward walk for a chunk of rows: the equations of the cell, element by element. The products with
-//! the recurrent weights between them are [`super::matmul`]'s.
+//! One step of the backward walk for a chunk of rows: the product of the gradients of the step after it with the
+//! recurrent weights and, for the units that it gives while they are in the nearest cache, the equations of the cell.
 
-use super::Kernels;
-use super::forward::Outputs;
+use std::ops::Range;
+
+use super::crew::{Engine, share};
 use super::lanes::Lanes;
+use super::matmul::{self, MatmulArgs, Operand};
+use super::pack::{Aligned, PackedMatrix};
 use super::real::Real;
 use super::tile::{CHUNK, RowPointers};
+use super::weights::{BackwardCell, BackwardRecurrent};
 use crate::cell;
 
 /// What a backward step reads of each row.
@@ -16,8 +20,20 @@ pub struct Recorded<'a, T> {
     pub h: &'a dyn Fn(usize) -> &'a [T],
 }
 
+/// Rows of gradients of pre-activations, by sequence; a step's place in row i is `at[i]`.
+pub struct Gradients<'a, 'b, T> {
+    /// What the rows lie in.
+    pub rows: &'a mut [&'b mut [T]],
+    /// Of the step.
+    pub at: &'a [usize],
+    /// Of the step after it, for the rows that have one.
+    pub after: &'a [usize],
+}
+
 /// Arguments of the kernels.
 pub struct BackwardArgs<T> {
+    product: Option<MatmulArgs<T>>, // into carry or drh
+    width: usize,                   // of the panels
     rows: usize,
     hidden: usize,
     padded: usize,
@@ -29,74 +45,135 @@ pub struct BackwardArgs<T> {
     drh: *const T,        // [rows, padded], second reset-before kernel only
 }
 
-/// Kernels of a backward step.
-#[derive(Clone, Copy)]
-pub enum Part {
-    /// Reset-after, all of it. `d` rows become [`da_r` | `da_z` | `da_hh` | `da_h`].
-    After,
-    /// Reset-before, what does not need the candidate's product: `d` rows become [. | `da_z` | `da_h`].
-    BeforeUpdate,
-    /// Reset-before, the rest, from `drh` = `da_h` `U_hh`: `d` rows get their `da_r`.
-    BeforeReset,
+// SAFETY: the parts of a step write to different units, and read of others' only what was written before the step.
+unsafe impl<T: Sync> Sync for BackwardArgs<T> {}
+
+/// Buffers of a walk: `carry` is the gradient of the state that is known so far.
+pub struct BackwardState<T> {
+    /// `[rows, padded]`.
+    pub carry: Aligned<T>,
+    /// `[rows, padded]`: of r * h; reset-before only.
+    drh: Aligned<T>,
 }
 
-/// Element-wise part of a backward step of the first `rows` rows.
+impl<T: Real> BackwardState<T> {
+    /// For `rows` rows, all 0.
+    pub fn new(weights: &BackwardCell<T>, rows: usize, padded: usize) -> Self {
+        let between = match weights.u {
+            BackwardRecurrent::After(_) => 0,
+            BackwardRecurrent::Before { .. } => rows * padded,
+        };
+        Self { carry: Aligned::zeros(rows * padded), drh: Aligned::zeros(between) }
+    }
+}
+
+/// One step of the first `rows` rows.
 ///
-/// `carry` `[rows, padded]` holds the gradient of the state after the step that comes from later steps; `dy` is added to
-/// it (not in [`Part::BeforeReset`]). It becomes what goes straight to the state before the step; the products with U
-/// are for the caller to add.
+/// `carry` holds what `backward_step` left of the step after it, or the gradient of the last state; the step's gradients
+/// of the pre-activations go to `d`: in reset-after [`da_hh` | `da_r` | `da_z` | `da_h`], in reset-before [`da_r` |
+/// `da_z` | `da_h`].
 ///
 /// # Panics
 /// Where an operand is too short.
 pub fn backward_step<'a, T: Real>(
-    kernels: &Kernels<T>,
-    part: Part,
+    engine: Engine<T>,
+    weights: &BackwardCell<T>,
     hidden: usize,
     rows: usize,
     recorded: &Recorded<T>,
     dy: Option<&dyn Fn(usize) -> &'a [T]>,
-    mut d: Outputs<T>,
-    carry: &mut [T],
-    drh: &[T],
+    d: &mut Gradients<T>,
+    state: &mut BackwardState<T>,
 ) {
+    let kernels = engine.kernels;
     let padded = hidden.next_multiple_of(kernels.lanes);
-    let segments = if matches!(part, Part::After) { 4 } else { 3 };
-    assert!(rows <= CHUNK && carry.len() >= rows * padded, "carry too short");
-    assert!(!matches!(part, Part::BeforeReset) || drh.len() >= rows * padded, "drh too short");
+    let segments = weights.segments();
+    assert!(rows <= CHUNK && state.carry.len() >= rows * padded, "carry too short");
+    assert!(d.at.len() >= rows && d.after.len() <= rows && d.rows.len() >= rows, "rows missing");
     let mut args = BackwardArgs {
+        product: None,
+        width: 0,
         rows,
         hidden,
         padded,
         tape: [std::ptr::null(); CHUNK],
         h: [std::ptr::null(); CHUNK],
         dy: [std::ptr::null(); CHUNK],
-        d: d.pointers(rows, segments * hidden),
-        carry: carry.as_mut_ptr(),
-        drh: drh.as_ptr(),
+        d: [std::ptr::null_mut(); CHUNK],
+        carry: state.carry.as_mut_ptr(),
+        drh: state.drh.as_ptr(),
     };
+    // Of the step after, and the candidate's of this one.
+    let (mut after, mut candidate) = ([std::ptr::null(); CHUNK], [std::ptr::null(); CHUNK]);
     for row in 0..rows {
         args.tape[row] = (recorded.tape)(row)[..4 * hidden].as_ptr();
         args.h[row] = (recorded.h)(row)[..hidden].as_ptr();
         if let Some(dy) = dy {
             args.dy[row] = dy(row)[..hidden].as_ptr();
         }
+        let (data, at) = (&mut *d.rows[row], d.at[row]);
+        assert!(at + segments * hidden <= data.len(), "gradients too short");
+        let start = data.as_mut_ptr();
+        // SAFETY: within the row, as just asserted.
+        unsafe {
+            args.d[row] = start.add(at);
+            candidate[row] = start.add(at + 2 * hidden).cast_const();
+        }
+        if let Some(&at_after) = d.after.get(row) {
+            assert!(at_after + segments * hidden <= data.len(), "gradients too short");
+            assert!(at_after.abs_diff(at) >= segments * hidden, "steps that overlap");
+            // SAFETY: likewise.
+            after[row] = unsafe { start.add(at_after) }.cast_const();
+        }
     }
-    let kernel = match part {
-        Part::After => kernels.backward_after,
-        Part::BeforeUpdate => kernels.backward_before_update,
-        Part::BeforeReset => kernels.backward_before_reset,
+    let mut share_out = |kernel: unsafe fn(&BackwardArgs<T>, Range<usize>), product, u: &PackedMatrix<T>| {
+        (args.product, args.width) = (product, u.width);
+        let args = &args;
+        engine.crew.run(|i, n| {
+            // SAFETY: the kernels exist only for instruction sets of this machine; all rows were sliced to the lengths
+            // noted in `BackwardArgs` or asserted to have them, and so were the buffers.
+            unsafe { kernel(args, share(u.panels(), i, n)) }
+        });
     };
-    // SAFETY: the kernels exist only for instruction sets of this machine; all rows were sliced to the lengths noted in
-    // `BackwardArgs`, the buffers asserted.
-    unsafe { kernel(&args) }
+    let carry = state.carry.as_mut_ptr();
+    let into = |to, from, rows: usize, u: &PackedMatrix<T>| {
+        (rows > 0).then(|| MatmulArgs::adding(rows, Operand::Rows(from), u, hidden, to, padded))
+    };
+    match &weights.u {
+        BackwardRecurrent::After(u) => {
+            assert!(
+                u.lanes == kernels.lanes && u.depth == 3 * hidden && u.columns == hidden,
+                "weights of another cell"
+            );
+            share_out(kernels.backward_after, into(carry, after, d.after.len(), u), u);
+        }
+        BackwardRecurrent::Before { gates, candidate: u } => {
+            for (u, depth) in [(gates, 2 * hidden), (u, hidden)] {
+                assert!(u.lanes == kernels.lanes && u.depth == depth && u.columns == hidden, "weights of another cell");
+            }
+            assert!(state.drh.len() >= rows * padded, "drh too short");
+            share_out(kernels.backward_before_update, into(carry, after, d.after.len(), gates), gates);
+            state.drh.fill(T::ZERO);
+            share_out(kernels.backward_before_reset, into(state.drh.as_mut_ptr(), candidate, rows, u), u);
+        }
+    }
 }
 
 impl<T: Real> BackwardArgs<T> {
-    /// Calls `body(row, offset, n)` for every vector: n numbers from `offset` on.
+    /// Takes the product for some of its panels, and then calls `body(row, offset, n)` for every vector of their units:
+    /// n numbers from `offset` on.
+    ///
+    /// # Safety
+    /// The instruction set of `L` is present and the arguments are as [`backward_step`] makes them.
     #[inline(always)]
-    fn vectors<L: Lanes<Elem = T>>(&self, mut body: impl FnMut(usize, usize, usize)) {
+    unsafe fn vectors<L: Lanes<Elem = T>>(&self, panels: Range<usize>, mut body: impl FnMut(usize, usize, usize)) {
+        let units = panels.start * self.width * L::COUNT..self.hidden.min(panels.end * self.width * L::COUNT);
+        if let Some(product) = &self.product {
+            // SAFETY: the caller's promise.
+            unsafe { matmul::run::<L>(product, panels) }
+        }
         for row in 0..self.rows {
-            for offset in (0..self.hidden).step_by(L::COUNT) {
+            for offset in units.clone().step_by(L::COUNT) {
                 body(row, offset, self.hidden - offset);
             }
         }
@@ -133,66 +210,69 @@ impl<T: Real> BackwardArgs<T> {
     }
 }
 
-/// [`Part::After`].
+/// Reset-after, all of it.
 ///
 /// # Safety
 /// The instruction set of `L` is present and the arguments are as [`backward_step`] makes them; so for the two below.
 #[inline(always)]
-pub unsafe fn after<L: Lanes>(args: &BackwardArgs<L::Elem>) {
-    args.vectors::<L>(
-        #[inline(always)]
-        |row, offset, n| {
-            // SAFETY: the caller's promise.
-            unsafe {
+pub unsafe fn after<L: Lanes>(args: &BackwardArgs<L::Elem>, panels: Range<usize>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        args.vectors::<L>(
+            panels,
+            #[inline(always)]
+            |row, offset, n| {
                 let (da_z, da_h) = args.update::<L>(row, offset, n);
                 let (r, a_hh): (L, L) = (args.tape(row, 0, offset), args.tape(row, 3, offset));
                 let (da_r, da_hh) = cell::reset_after_backward(r, a_hh, da_h);
-                args.put(row, 0, offset, da_r);
-                args.put(row, 1, offset, da_z);
-                args.put(row, 2, offset, da_hh);
+                args.put(row, 0, offset, da_hh);
+                args.put(row, 1, offset, da_r);
+                args.put(row, 2, offset, da_z);
                 args.put(row, 3, offset, da_h);
-            }
-        },
-    );
+            },
+        );
+    }
 }
 
-/// [`Part::BeforeUpdate`].
+/// Reset-before, what does not need the candidate's product.
 ///
 /// # Safety
 /// As [`after`].
 #[inline(always)]
-pub unsafe fn before_update<L: Lanes>(args: &BackwardArgs<L::Elem>) {
-    args.vectors::<L>(
-        #[inline(always)]
-        |row, offset, n| {
-            // SAFETY: the caller's promise.
-            unsafe {
+pub unsafe fn before_update<L: Lanes>(args: &BackwardArgs<L::Elem>, panels: Range<usize>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        args.vectors::<L>(
+            panels,
+            #[inline(always)]
+            |row, offset, n| {
                 let (da_z, da_h) = args.update::<L>(row, offset, n);
                 args.put(row, 1, offset, da_z);
                 args.put(row, 2, offset, da_h);
-            }
-        },
-    );
+            },
+        );
+    }
 }
 
-/// [`Part::BeforeReset`].
+/// Reset-before, the rest, from `drh` = `da_h` `U_hh`.
 ///
 /// # Safety
 /// As [`after`].
 #[inline(always)]
-pub unsafe fn before_reset<L: Lanes>(args: &BackwardArgs<L::Elem>) {
-    args.vectors::<L>(
-        #[inline(always)]
-        |row, offset, n| {
-            // SAFETY: the caller's promise.
-            unsafe {
+pub unsafe fn before_reset<L: Lanes>(args: &BackwardArgs<L::Elem>, panels: Range<usize>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        args.vectors::<L>(
+            panels,
+            #[inline(always)]
+            |row, offset, n| {
                 let at = row * args.padded + offset;
                 let (r, drh): (L, L) = (args.tape(row, 0, offset), L::load(args.drh.add(at)));
                 let h = L::load_first(args.h[row].add(offset), n);
                 let (da_r, dh_prev) = cell::reset_backward(r, h, drh, L::load(args.carry.add(at)));
                 args.put(row, 0, offset, da_r);
                 dh_prev.store(args.carry.add(at));
-            }
-        },
-    );
+            },
+        );
+    }
 }

@@ -40,7 +40,7 @@ unsafe impl<T: Sync> Sync for MatmulArgs<T> {}
 
 /// The left operand of a chunk.
 #[allow(clippy::large_enum_variant)] // lives on the stack for one call
-enum Operand<T> {
+pub(super) enum Operand<T> {
     Rows(RowPointers<T>), // [rows][depth]
     Columns(Columns<T>),  // [depth][rows]
 }
@@ -191,6 +191,30 @@ impl<L: Lanes> Tile<L> for ByColumns<'_, L::Elem> {
 }
 
 impl<T: Real> MatmulArgs<T> {
+    /// Of C + A B for one chunk; the caller answers for the operands.
+    pub(super) fn adding(
+        rows: usize,
+        a: Operand<T>,
+        b: &PackedMatrix<T>,
+        columns: usize,
+        c: *mut T,
+        c_stride: usize,
+    ) -> Self {
+        Self {
+            rows,
+            a,
+            b: b.data.as_ptr(),
+            depth: b.depth,
+            columns,
+            init: c,
+            init_stride: c_stride,
+            add: false,
+            c,
+            c_stride,
+            width: b.width,
+        }
+    }
+
     #[inline(always)]
     unsafe fn tile<L: Lanes<Elem = T>, const R: usize, const P: usize, const V: usize>(
         &self,

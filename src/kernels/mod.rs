@@ -107,9 +107,9 @@ pub struct Kernels<T> {
     reset_after: unsafe fn(&StepArgs<T>, Range<usize>),
     reset_before_gates: unsafe fn(&StepArgs<T>, Range<usize>),
     reset_before_candidate: unsafe fn(&StepArgs<T>, Range<usize>),
-    backward_after: unsafe fn(&BackwardArgs<T>),
-    backward_before_update: unsafe fn(&BackwardArgs<T>),
-    backward_before_reset: unsafe fn(&BackwardArgs<T>),
+    backward_after: unsafe fn(&BackwardArgs<T>, Range<usize>),
+    backward_before_update: unsafe fn(&BackwardArgs<T>, Range<usize>),
+    backward_before_reset: unsafe fn(&BackwardArgs<T>, Range<usize>),
     sigmoid: unsafe fn(&mut [T]),
     tanh: unsafe fn(&mut [T]),
 }
@@ -171,9 +171,9 @@ macro_rules! table {
                 entry_reset_after(args: &forward::StepArgs<$elem>, panels: Range<usize>) = forward::reset_after::<L>;
                 entry_reset_before_gates(args: &forward::StepArgs<$elem>, panels: Range<usize>) = forward::reset_before_gates::<L>;
                 entry_reset_before_candidate(args: &forward::StepArgs<$elem>, panels: Range<usize>) = forward::reset_before_candidate::<L>;
-                entry_backward_after(args: &backward::BackwardArgs<$elem>) = backward::after::<L>;
-                entry_backward_before_update(args: &backward::BackwardArgs<$elem>) = backward::before_update::<L>;
-                entry_backward_before_reset(args: &backward::BackwardArgs<$elem>) = backward::before_reset::<L>;
+                entry_backward_after(args: &backward::BackwardArgs<$elem>, panels: Range<usize>) = backward::after::<L>;
+                entry_backward_before_update(args: &backward::BackwardArgs<$elem>, panels: Range<usize>) = backward::before_update::<L>;
+                entry_backward_before_reset(args: &backward::BackwardArgs<$elem>, panels: Range<usize>) = backward::before_reset::<L>;
                 entry_sigmoid(args: &mut [$elem]) = activation::sigmoid_slice::<L>;
                 entry_tanh(args: &mut [$elem]) = activation::tanh_slice::<L>;
             }

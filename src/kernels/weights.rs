@@ -98,33 +98,60 @@ impl<T: Real> PackedCell<T> {
     }
 }
 
-/// What the backward pass multiplies gradients of pre-activations with: rows are the rows of W and U.
+/// What the backward pass multiplies gradients of pre-activations with.
 pub struct BackwardCell<T> {
-    /// U of r and z, `[2H, H]`.
-    pub u_gates: PackedMatrix<T>,
-    /// U of the candidate, `[H, H]`.
-    pub u_candidate: PackedMatrix<T>,
-    /// W of r and z, `[2H, I]`.
-    pub w_gates: PackedMatrix<T>,
-    /// W of the candidate, `[H, I]`.
-    pub w_candidate: PackedMatrix<T>,
+    /// U, `[.., H]`.
+    pub(super) u: BackwardRecurrent<T>,
+    /// W of r, z and the candidate, `[3H, I]`.
+    pub w: PackedMatrix<T>,
+}
+
+/// Recurrent weights.
+pub(super) enum BackwardRecurrent<T> {
+    /// Reset-after: rows of the candidate, r and z, `[3H, H]`.
+    After(PackedMatrix<T>),
+    /// Reset-before.
+    Before {
+        /// Rows of r and z, `[2H, H]`.
+        gates: PackedMatrix<T>,
+        /// `[H, H]`.
+        candidate: PackedMatrix<T>,
+    },
 }
 
 impl<T: Real> BackwardCell<T> {
     /// Packs a cell's parameters.
     pub fn new(kernels: &Kernels<T>, cell: &Cell<T>) -> Self {
-        let pack = |matrix: &[T], columns: usize, from: usize, to: usize| {
-            let mut packed = PackedMatrix::new(kernels.lanes, WIDTH);
-            packed.pack_rows((to - from) * cell.hidden, columns, |k| {
-                &matrix[(from * cell.hidden + k) * columns..][..columns]
-            });
+        let (lanes, hidden) = (kernels.lanes, cell.hidden);
+        let pack_u = |rows: usize, from: usize| {
+            let mut packed = PackedMatrix::new(lanes, shared_width(hidden.div_ceil(lanes)));
+            packed.pack_rows(rows, hidden, |k| &cell.u[(from + k) % (3 * hidden) * hidden..][..hidden]);
             packed
         };
-        Self {
-            u_gates: pack(cell.u, cell.hidden, 0, 2),
-            u_candidate: pack(cell.u, cell.hidden, 2, 3),
-            w_gates: pack(cell.w, cell.input, 0, 2),
-            w_candidate: pack(cell.w, cell.input, 2, 3),
-        }
+        let u = if cell.reset_after {
+            BackwardRecurrent::After(pack_u(3 * hidden, 2 * hidden))
+        } else {
+            BackwardRecurrent::Before { gates: pack_u(2 * hidden, 0), candidate: pack_u(hidden, 2 * hidden) }
+        };
+        let mut w = PackedMatrix::new(lanes, WIDTH);
+        w.pack_rows(3 * hidden, cell.input, |k| &cell.w[k * cell.input..][..cell.input]);
+        Self { u, w }
+    }
+
+    /// Segments of H numbers in a row of gradients of pre-activations.
+    pub fn segments(&self) -> usize {
+        self.input_segment() + 3
+    }
+
+    /// The first of the three segments that W is multiplied with: r, z and the candidate.
+    pub fn input_segment(&self) -> usize {
+        usize::from(matches!(self.u, BackwardRecurrent::After(_)))
+    }
+
+    /// Adds the product of the last step's gradients, rows `d`, to `carry` `[rows, padded]`: the gradient of the state
+    /// before it.
+    pub fn last_product<'a>(&self, engine: Engine<T>, rows: usize, d: impl Fn(usize) -> &'a [T], carry: &mut [T]) {
+        let (BackwardRecurrent::After(u) | BackwardRecurrent::Before { gates: u, .. }) = &self.u;
+        matmul(engine, rows, d, u, Start::Continue, carry, u.columns.next_multiple_of(u.lanes));
     }
 }

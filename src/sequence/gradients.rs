@@ -3,7 +3,6 @@
 //! Threads share the rows of the results, so their bits do not depend on the number of threads.
 
 use super::group::Batch;
-use super::layer::BackwardWalk;
 use super::tape::Tape;
 use crate::error::Error;
 use crate::kernels::outer::outer_sum;
@@ -54,20 +53,16 @@ pub fn weight_gradients<T: Real>(
     let mut tasks = Vec::new();
     for (cell, grads) in cells_mut(dims, dparams).into_iter().enumerate() {
         let input = dims.layer_input(cell / dims.directions());
-        // In reset-after the candidate's recurrent and input sums have gradients of their own.
-        let candidate_input = if dims.reset_after { 3 } else { 2 };
-        let candidate_factor = if dims.reset_after { Factor::State } else { Factor::ResetState };
-        let (w_gates, w_candidate) = grads.w.split_at_mut(2 * hidden * input);
+        // In reset-after the candidate's recurrent sum has gradients of its own, which come first.
+        let from = batch.backward[cell].input_segment();
+        let (candidate, candidate_factor) = if from > 0 { (0, Factor::State) } else { (2, Factor::ResetState) };
         let (u_gates, u_candidate) = grads.u.split_at_mut(2 * hidden * hidden);
-        let (b_gates, b_candidate) = grads.b.split_at_mut(grads.b.len() / 3 * 2);
         for (segment, factor, width, out) in [
-            (0, Factor::Input, input, w_gates),
-            (candidate_input, Factor::Input, input, w_candidate),
-            (0, Factor::State, hidden, u_gates),
-            (2, candidate_factor, hidden, u_candidate),
-            (0, Factor::One, 1, b_gates),
-            (candidate_input, Factor::One, 1, b_candidate),
-            (2, Factor::One, 1, grads.b_hh),
+            (from, Factor::Input, input, grads.w),
+            (from, Factor::State, hidden, u_gates),
+            (candidate, candidate_factor, hidden, u_candidate),
+            (from, Factor::One, 1, grads.b),
+            (candidate, Factor::One, 1, grads.b_hh),
         ] {
             if out.is_empty() {
                 continue;
@@ -102,7 +97,7 @@ fn sum_over_steps<T: Real>(
     } else {
         outputs[layer - 1].clone()
     };
-    let row = BackwardWalk::<T>::segments(dims.reset_after) * hidden;
+    let row = batch.backward[task.cell].segments() * hidden;
     let one = [T::ONE];
     let factor = |step: usize| -> &[T] {
         let (n, t) = sequences.locate(step);

@@ -218,7 +218,7 @@ impl<T: Real> Batch<'_, T> {
         for direction in 0..dims.directions() {
             let cell = layer * dims.directions() + direction;
             let walk = self.walk(layer, direction, group);
-            let back = BackwardWalk { walk: &walk, weights: &self.backward[cell], reset_after: dims.reset_after };
+            let back = BackwardWalk { walk: &walk, weights: &self.backward[cell] };
             let recorded = &tape.layers[layer].cells[direction];
             let recorded: Vec<&[T]> = group
                 .members

@@ -4,7 +4,7 @@
 //! costs nothing.
 
 use crate::error::Error;
-use crate::kernels::backward::{Part, Recorded, backward_step};
+use crate::kernels::backward::{BackwardState, Gradients, Recorded, backward_step};
 use crate::kernels::crew::Engine;
 use crate::kernels::forward::{Outputs, State, step};
 use crate::kernels::matmul::{Start, matmul};
@@ -42,7 +42,6 @@ pub struct Walk<'a, T: 'static> {
 pub struct BackwardWalk<'a, 'b, T: 'static> {
     pub walk: &'a Walk<'b, T>,
     pub weights: &'a BackwardCell<T>,
-    pub reset_after: bool,
 }
 
 impl<T: Real> Walk<'_, T> {
@@ -120,14 +119,8 @@ impl<T: Real> Walk<'_, T> {
 }
 
 impl<T: Real> BackwardWalk<'_, '_, T> {
-    /// Segments of H numbers in a row of gradients of pre-activations.
-    pub fn segments(reset_after: bool) -> usize {
-        if reset_after { 4 } else { 3 }
-    }
-
-    /// Walks back over all steps. Writes to `d` each step's gradients of the pre-activations: `da_r`, `da_z`, that of
-    /// the candidate's recurrent product and, in reset-after, `da_h`. `dh` holds the gradients of the final states and
-    /// becomes those of the initial ones.
+    /// Walks back over all steps. Writes to `d` each step's gradients of the pre-activations, as [`backward_step`] has
+    /// them. `dh` holds the gradients of the final states and becomes those of the initial ones.
     pub fn recurrence<'a>(
         &self,
         tape: &[&'a [T]],
@@ -139,46 +132,34 @@ impl<T: Real> BackwardWalk<'_, '_, T> {
     ) -> Result<(), Error> {
         let walk = self.walk;
         let (engine, hidden) = (walk.engine, walk.hidden);
-        let kernels = engine.kernels;
-        let padded = hidden.next_multiple_of(kernels.lanes);
-        let segments = Self::segments(self.reset_after);
+        let padded = hidden.next_multiple_of(engine.kernels.lanes);
+        let width = self.weights.segments() * hidden;
         let rows = walk.active(0);
-        let mut carry = Aligned::<T>::zeros(rows * padded);
-        let mut drh = Aligned::<T>::zeros(if self.reset_after { 0 } else { rows * padded });
+        let mut state = BackwardState::new(self.weights, rows, padded);
         for (r, dh) in dh[..rows].iter().enumerate() {
-            carry[r * padded..][..hidden].copy_from_slice(dh);
+            state.carry[r * padded..][..hidden].copy_from_slice(dh);
         }
-        let mut at = Vec::with_capacity(rows);
+        let (mut at, mut after) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         for t in (0..walk.steps()).rev() {
             if t % STEPS_AHEAD == 0 {
                 (walk.check)()?;
             }
             let rows = walk.active(t);
+            std::mem::swap(&mut at, &mut after);
             at.clear();
-            at.extend((0..rows).map(|r| walk.row(r, t) * segments * hidden));
+            at.extend((0..rows).map(|r| walk.row(r, t) * width));
             let recorded = Recorded {
                 tape: &|r| &tape[r][walk.row(r, t) * 4 * hidden..],
                 h: &|r| t.checked_sub(1).map_or(h0(r), |before| &y[r][walk.output_at(r, before)..]),
             };
             let dy_row = |r: usize| dy.map_or(&[][..], |dy| &dy[r][walk.output_at(r, t)..]);
             let dy_row: Option<&dyn Fn(usize) -> &'a [T]> = if dy.is_some() { Some(&dy_row) } else { None };
-            let part = if self.reset_after { Part::After } else { Part::BeforeUpdate };
-            let d_rows = Outputs { rows: d, at: &at };
-            backward_step(kernels, part, hidden, rows, &recorded, dy_row, d_rows, &mut carry, &[]);
-            let candidate = &self.weights.u_candidate;
-            if self.reset_after {
-                let da_hh = |r: usize| &d[r][at[r] + 2 * hidden..];
-                matmul(engine, rows, da_hh, candidate, Start::Continue, &mut carry, padded);
-            } else {
-                drh.fill(T::ZERO);
-                matmul(engine, rows, |r| &d[r][at[r] + 2 * hidden..], candidate, Start::Continue, &mut drh, padded);
-                let d_rows = Outputs { rows: d, at: &at };
-                backward_step(kernels, Part::BeforeReset, hidden, rows, &recorded, None, d_rows, &mut carry, &drh);
-            }
-            matmul(engine, rows, |r| &d[r][at[r]..], &self.weights.u_gates, Start::Continue, &mut carry, padded);
+            let mut d = Gradients { rows: d, at: &at, after: &after };
+            backward_step(engine, self.weights, hidden, rows, &recorded, dy_row, &mut d, &mut state);
         }
+        self.weights.last_product(engine, rows, |r| &d[r][at[r]..], &mut state.carry);
         for (r, dh) in dh[..rows].iter_mut().enumerate() {
-            dh.copy_from_slice(&carry[r * padded..][..hidden]);
+            dh.copy_from_slice(&state.carry[r * padded..][..hidden]);
         }
         Ok(())
     }
@@ -187,16 +168,14 @@ impl<T: Real> BackwardWalk<'_, '_, T> {
     pub fn input(&self, d: &[&mut [T]], dx: &mut [&mut [T]]) -> Result<(), Error> {
         let walk = self.walk;
         let (engine, hidden, input) = (walk.engine, walk.hidden, walk.input);
-        let row = Self::segments(self.reset_after) * hidden;
+        let (width, first_column) = (self.weights.segments() * hidden, self.weights.input_segment() * hidden);
         for ((d, dx), &length) in d.iter().zip(dx).zip(walk.lengths) {
             for first in (0..length).step_by(ROWS_BETWEEN_CHECKS) {
                 (walk.check)()?;
                 let rows = ROWS_BETWEEN_CHECKS.min(length - first);
                 let dx = &mut dx[first * input..][..rows * input];
-                let gates = |t: usize| &d[(first + t) * row..];
-                matmul(engine, rows, gates, &self.weights.w_gates, Start::Continue, dx, input);
-                let candidate = |t: usize| &d[(first + t + 1) * row - hidden..];
-                matmul(engine, rows, candidate, &self.weights.w_candidate, Start::Continue, dx, input);
+                let d = |t: usize| &d[(first + t) * width + first_column..];
+                matmul(engine, rows, d, &self.weights.w, Start::Continue, dx, input);
             }
         }
         Ok(())

@@ -6,7 +6,6 @@ use super::deal::{Dealt, DealtLayer};
 use super::dropout::Dropout;
 use super::gradients::weight_gradients;
 use super::group::{BackwardJob, Batch, ForwardJob};
-use super::layer::BackwardWalk;
 use super::tape::Tape;
 use crate::error::Error;
 use crate::kernels::pack::zeros;
@@ -93,7 +92,7 @@ pub fn backward<T: Real>(
         expect_shape(name, &[expected], &[got])?;
     }
     let backward = packed.backward.as_deref().ok_or_else(|| Error::value("weights", "packed for training", "not"))?;
-    let segments = BackwardWalk::<T>::segments(dims.reset_after);
+    let segments = backward[0].segments();
     let d = (0..dims.num_cells()).map(|_| zeros(sequences.steps() * segments * dims.hidden_size));
     let mut d: Vec<Vec<T>> = d.collect::<Result<_, Error>>()?;
 
