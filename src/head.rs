@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::kernels::crew::{Crew, Engine};
 use crate::kernels::matmul::{Start, matmul};
-use crate::kernels::outer::outer_sum;
+use crate::kernels::outer::{outer_sum, row_sum};
 use crate::kernels::pack::PackedMatrix;
 use crate::kernels::real::Real;
 use crate::kernels::weights::WIDTH;
@@ -50,9 +50,9 @@ pub fn linear_backward<T: Real>(
     let mut packed = PackedMatrix::new(kernels.lanes, WIDTH);
     packed.pack_rows(outputs, inputs, |k| &weight[k * inputs..]);
     matmul(engine, rows, |r| &dy[r * outputs..], &packed, Start::Continue, dx, inputs);
-    let one = [T::ONE];
     outer_sum(kernels, rows, dy, outputs, |r| &x[r * inputs..], inputs, dweight, || Ok(()))?;
-    outer_sum(kernels, rows, dy, outputs, |_| &one[..], 1, dbias, || Ok(()))
+    row_sum(kernels, rows, dy, outputs, dbias);
+    Ok(())
 }
 
 /// Mean over the steps of each sequence: y `[S, K]`, out `[N, K]`; 0 for an empty sequence.

@@ -273,10 +273,15 @@ impl Sequences {
         self.compact[n]..self.compact[n + 1]
     }
 
-    /// The sequence that a compact row belongs to, and its step.
-    pub fn locate(&self, row: usize) -> (usize, usize) {
-        let n = self.compact.partition_point(|&start| start <= row) - 1;
-        (n, row - self.compact[n])
+    /// Finds the sequence that a compact row belongs to, and its step, for rows in ascending order.
+    pub fn locate(&self) -> impl FnMut(usize) -> (usize, usize) {
+        let mut n = 0;
+        move |row| {
+            while self.compact[n + 1] <= row {
+                n += 1;
+            }
+            (n, row - self.compact[n])
+        }
     }
 
     /// The sequences, longest first; equal ones in the order of the batch.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::crew::{Engine, share};
 use super::lanes::Lanes;
-use super::matmul::{self, MatmulArgs, Operand};
+use super::matmul::{MatmulArgs, Operand};
 use super::pack::{Aligned, PackedMatrix};
 use super::real::Real;
 use super::tile::{CHUNK, RowPointers};
@@ -32,8 +32,7 @@ pub struct Gradients<'a, 'b, T> {
 
 /// Arguments of the kernels.
 pub struct BackwardArgs<T> {
-    product: Option<MatmulArgs<T>>, // into carry or drh
-    width: usize,                   // of the panels
+    width: usize, // of the panels
     rows: usize,
     hidden: usize,
     padded: usize,
@@ -91,7 +90,6 @@ pub fn backward_step<'a, T: Real>(
     assert!(rows <= CHUNK && state.carry.len() >= rows * padded, "carry too short");
     assert!(d.at.len() >= rows && d.after.len() <= rows && d.rows.len() >= rows, "rows missing");
     let mut args = BackwardArgs {
-        product: None,
         width: 0,
         rows,
         hidden,
@@ -126,13 +124,19 @@ pub fn backward_step<'a, T: Real>(
             after[row] = unsafe { start.add(at_after) }.cast_const();
         }
     }
-    let mut share_out = |kernel: unsafe fn(&BackwardArgs<T>, Range<usize>), product, u: &PackedMatrix<T>| {
-        (args.product, args.width) = (product, u.width);
-        let args = &args;
+    let mut share_out = |kernel: unsafe fn(&BackwardArgs<T>, Range<usize>), product: Option<_>, u: &PackedMatrix<T>| {
+        args.width = u.width;
+        let (args, product): (_, &Option<MatmulArgs<T>>) = (&args, &product);
         engine.crew.run(|i, n| {
+            let panels = share(u.panels(), i, n);
             // SAFETY: the kernels exist only for instruction sets of this machine; all rows were sliced to the lengths
             // noted in `BackwardArgs` or asserted to have them, and so were the buffers.
-            unsafe { kernel(args, share(u.panels(), i, n)) }
+            unsafe {
+                if let Some(product) = product {
+                    (kernels.matmul)(product, panels.clone());
+                }
+                kernel(args, panels);
+            }
         });
     };
     let carry = state.carry.as_mut_ptr();
@@ -160,18 +164,10 @@ pub fn backward_step<'a, T: Real>(
 }
 
 impl<T: Real> BackwardArgs<T> {
-    /// Takes the product for some of its panels, and then calls `body(row, offset, n)` for every vector of their units:
-    /// n numbers from `offset` on.
-    ///
-    /// # Safety
-    /// The instruction set of `L` is present and the arguments are as [`backward_step`] makes them.
+    /// Calls `body(row, offset, n)` for every vector of some panels' units: n numbers from `offset` on.
     #[inline(always)]
-    unsafe fn vectors<L: Lanes<Elem = T>>(&self, panels: Range<usize>, mut body: impl FnMut(usize, usize, usize)) {
+    fn vectors<L: Lanes<Elem = T>>(&self, panels: Range<usize>, mut body: impl FnMut(usize, usize, usize)) {
         let units = panels.start * self.width * L::COUNT..self.hidden.min(panels.end * self.width * L::COUNT);
-        if let Some(product) = &self.product {
-            // SAFETY: the caller's promise.
-            unsafe { matmul::run::<L>(product, panels) }
-        }
         for row in 0..self.rows {
             for offset in units.clone().step_by(L::COUNT) {
                 body(row, offset, self.hidden - offset);

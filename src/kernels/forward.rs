@@ -7,7 +7,7 @@ use super::crew::{Engine, share};
 use super::lanes::Lanes;
 use super::pack::{Aligned, PackedMatrix};
 use super::real::Real;
-use super::tile::{Accumulators, CHUNK, Rows, Tile, Walk, accumulate, cover, cover_mixed};
+use super::tile::{Accumulators, CHUNK, Rows, Sums, Tile, Walk, accumulate, cover, cover_mixed};
 use super::weights::{PackedCell, Recurrent};
 use crate::cell;
 
@@ -202,10 +202,11 @@ impl<L: Lanes> Tile<L> for ResetAfter<'_, L::Elem> {
                 }
             }
             accumulate::<L, R, P, V>(&mut acc, &s.rows_of::<R>(s.h, row), &s.panels_of::<L, P, V>(3, panel), s.hidden);
-            for r in 0..R {
+            let sums = Sums::from(acc);
+            for r in 0..R.min(s.rows - row) {
                 for p in 0..P {
                     let offset = (panel + p) * L::COUNT;
-                    let [a_r, a_z, a_hh] = [acc[r][p][0], acc[r][p][1], acc[r][p][2]];
+                    let [a_r, a_z, a_hh] = [sums.at(r, p, 0), sums.at(r, p, 1), sums.at(r, p, 2)];
                     let h = L::load(s.h.add((row + r) * s.padded + offset));
                     let (gate_r, z) = cell::gates(a_r, a_z);
                     let (c, new) = cell::update(cell::reset_after(gate_r, L::load(projected(r, p, 2)), a_hh), z, h);
@@ -241,11 +242,12 @@ impl<L: Lanes> Tile<L> for Gates<'_, L::Elem> {
                 }
             }
             accumulate::<L, R, P, V>(&mut acc, &s.rows_of::<R>(s.h, row), &s.panels_of::<L, P, V>(2, panel), s.hidden);
-            for r in 0..R {
+            let sums = Sums::from(acc);
+            for r in 0..R.min(s.rows - row) {
                 for p in 0..P {
                     let offset = (panel + p) * L::COUNT;
                     let at = (row + r) * s.padded + offset;
-                    let (gate_r, z) = cell::gates(acc[r][p][0], acc[r][p][1]);
+                    let (gate_r, z) = cell::gates(sums.at(r, p, 0), sums.at(r, p, 1));
                     let rh = cell::reset(gate_r, L::load(s.h.add(at)));
                     z.store(s.z.add(at));
                     rh.store(s.rh.add(at));
@@ -281,12 +283,13 @@ impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
             }
             let weights = s.panels_of::<L, P, V>(s.width, panel);
             accumulate::<L, R, P, V>(&mut acc, &s.rows_of::<R>(s.rh, row), &weights, s.hidden);
-            for r in 0..R {
+            let sums = Sums::from(acc);
+            for r in 0..R.min(s.rows - row) {
                 for p in 0..P {
                     for v in 0..V {
                         let offset = unit(p, v) * L::COUNT;
                         let at = (row + r) * s.padded + offset;
-                        let (c, new) = cell::update(acc[r][p][v], L::load(s.z.add(at)), L::load(s.h.add(at)));
+                        let (c, new) = cell::update(sums.at(r, p, v), L::load(s.z.add(at)), L::load(s.h.add(at)));
                         s.output(row + r, offset, new);
                         if !s.tape[row + r].is_null() {
                             s.record(row + r, 2, offset, c);

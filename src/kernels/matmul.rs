@@ -222,32 +222,56 @@ impl<T: Real> MatmulArgs<T> {
         row: usize,
         panel: usize,
     ) {
-        let depth = self.depth;
-        let column = |p: usize, v: usize| ((panel + p) * self.width + v) * L::COUNT;
-        // SAFETY: the tile lies within the output, and the operands are as the caller of the kernel promised: loads
-        // and stores of outputs are cut at `columns`.
+        let first = panel * self.width * L::COUNT;
+        let valid = self.columns - first;
+        // SAFETY: the tile lies within the output, and the operands are as the caller of the kernel promised. Where a
+        // tile is wider than what is left of the output, or its sums are to be added, it works on a copy.
         unsafe {
+            let (to, from) =
+                (self.c.add(row * self.c_stride + first), self.init.wrapping_add(row * self.init_stride + first));
             let mut acc: Accumulators<L, R, P, V> = [[[L::splat(T::ZERO); V]; P]; R];
+            let mut copy = acc;
+            let copy: *mut T = (&raw mut copy).cast();
+            let width = P * V * L::COUNT;
+            let direct = valid >= width && !self.add;
+            let vectors = valid.min(width).div_ceil(L::COUNT);
+            let rows = R.min(self.rows - row); // R, which the compiler shall not know here: it would unroll
+            let (start, stride) = if direct { (from, self.init_stride) } else { (copy.cast_const(), width) };
             if !self.init.is_null() {
+                if !direct {
+                    for r in 0..rows {
+                        for v in 0..vectors {
+                            let at = v * L::COUNT;
+                            L::load_first(from.add(r * self.init_stride + at), valid - at)
+                                .store(copy.add(r * width + at));
+                        }
+                    }
+                }
                 for r in 0..R {
                     for p in 0..P {
                         for v in 0..V {
-                            let from = self.init.add((row + r) * self.init_stride + column(p, v));
-                            acc[r][p][v] = L::load_first(from, self.columns - column(p, v));
+                            acc[r][p][v] = L::load(start.add(r * stride + (p * V + v) * L::COUNT));
                         }
                     }
                 }
             }
-            let b = std::array::from_fn(|p| self.b.add((panel + p) * self.width * depth * L::COUNT));
-            accumulate::<L, R, P, V>(&mut acc, a, &b, depth);
+            let b = std::array::from_fn(|p| self.b.add((panel + p) * self.width * self.depth * L::COUNT));
+            accumulate::<L, R, P, V>(&mut acc, a, &b, self.depth);
+            let (out, stride) = if direct { (to, self.c_stride) } else { (copy, width) };
             for r in 0..R {
                 for p in 0..P {
                     for v in 0..V {
-                        let to = self.c.add((row + r) * self.c_stride + column(p, v));
-                        let n = self.columns - column(p, v);
-                        let sum = acc[r][p][v];
-                        let sum = if self.add { L::load_first(to, n) + sum } else { sum };
-                        sum.store_first(to, n);
+                        acc[r][p][v].store(out.add(r * stride + (p * V + v) * L::COUNT));
+                    }
+                }
+            }
+            if !direct {
+                for r in 0..rows {
+                    for v in 0..vectors {
+                        let at = v * L::COUNT;
+                        let (sum, to) = (L::load(copy.add(r * width + at)), to.add(r * self.c_stride + at));
+                        let sum = if self.add { L::load_first(to, valid - at) + sum } else { sum };
+                        sum.store_first(to, valid - at);
                     }
                 }
             }

@@ -85,6 +85,24 @@ impl<T: Real> DerefMut for Aligned<T> {
     }
 }
 
+/// Copies a vector's numbers; lanes that there are none for become 0. Whole vectors are copied in registers: a call of
+/// the library's function would take longer than the copy.
+#[inline]
+fn copy_vector<T: Real>(to: &mut [T], from: &[T]) {
+    fn whole<const N: usize, T: Copy>(to: &mut [T], from: &[T]) -> bool {
+        match (<&mut [T; N]>::try_from(to), <&[T; N]>::try_from(from)) {
+            (Ok(to), Ok(from)) => *to = *from,
+            _ => return false,
+        }
+        true
+    }
+    if whole::<16, T>(to, from) || whole::<8, T>(to, from) || whole::<4, T>(to, from) {
+        return;
+    }
+    to[..from.len()].copy_from_slice(from);
+    to[from.len()..].fill(T::ZERO);
+}
+
 /// The right operand of a product, `[depth, columns]`, cut into panels: `[panel][k][vector][lane]`. Each panel is read
 /// from front to back. All panels are `width` vectors wide, but the last may be narrower; lanes past the last column
 /// are 0.
@@ -124,15 +142,13 @@ impl<T: Real> PackedMatrix<T> {
     }
 
     /// Packs `depth` rows given as slices over the columns, in place of what was there before.
-    pub fn pack_rows<'a>(&mut self, depth: usize, columns: usize, row: impl Fn(usize) -> &'a [T]) {
+    pub fn pack_rows<'a>(&mut self, depth: usize, columns: usize, mut row: impl FnMut(usize) -> &'a [T]) {
         self.reshape(depth, columns);
         let lanes = self.lanes;
         for k in 0..depth {
             for (vector, values) in row(k)[..columns].chunks(lanes).enumerate() {
                 let (start, step) = self.column_position(vector * lanes);
-                let to = &mut self.data[start + k * step..][..lanes];
-                to[..values.len()].copy_from_slice(values);
-                to[values.len()..].fill(T::ZERO);
+                copy_vector(&mut self.data[start + k * step..][..lanes], values);
             }
         }
     }

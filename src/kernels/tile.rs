@@ -16,6 +16,34 @@ pub type RowPointers<T> = [*const T; CHUNK];
 /// Accumulators of R rows x P panels x V vectors.
 pub type Accumulators<L, const R: usize, const P: usize, const V: usize> = [[[L; V]; P]; R];
 
+/// A tile's sums in memory, for work on them vector by vector: loops over registers would have to be unrolled, and the
+/// code of all tiles would be many times as long.
+pub struct Sums<L, const R: usize, const P: usize, const V: usize>(Accumulators<L, R, P, V>);
+
+impl<L: Lanes, const R: usize, const P: usize, const V: usize> Sums<L, R, P, V> {
+    /// Writes the registers down.
+    #[inline(always)]
+    pub fn from(acc: Accumulators<L, R, P, V>) -> Self {
+        let mut sums = Self(acc);
+        for r in 0..R {
+            for p in 0..P {
+                for v in 0..V {
+                    // SAFETY: one register of the array.
+                    unsafe { acc[r][p][v].store((&raw mut sums.0[r][p][v]).cast()) }
+                }
+            }
+        }
+        sums
+    }
+
+    /// One of them.
+    #[inline(always)]
+    pub fn at(&self, r: usize, p: usize, v: usize) -> L {
+        // SAFETY: one register of the array; a value exists, so the instruction set is present.
+        unsafe { L::load((&raw const self.0[r][p][v]).cast()) }
+    }
+}
+
 /// Work on tiles of an output whose columns are cut into panels of `V` vectors.
 pub trait Tile<L: Lanes> {
     /// Computes rows `row..row + R` of panels `panel..panel + P`, whose width is V vectors.

@@ -2,7 +2,8 @@
 
 /// A register type: its numbers, and the intrinsics of the instruction set for them.
 macro_rules! x86_lanes {
-    ($name:ident: $count:literal x $elem:ident in $register:ident, wide $wide:literal, $set1:ident, $loadu:ident,
+    ($name:ident: $count:literal x $elem:ident in $register:ident, wide $wide:literal,
+     first |$at:ident, $n:ident, $x:ident| $load_first:expr, $store_first:expr, $set1:ident, $loadu:ident,
      $storeu:ident, $add:ident, $sub:ident, $mul:ident, $div:ident, $fmadd:ident, $max:ident, $min:ident,
      bits $to_bits:ident, $from_bits:ident, $and:ident, $andnot:ident, $or:ident, $xor:ident, $shift:ident,
      exponent $bias:literal << $mantissa_bits:literal) => {
@@ -38,6 +39,17 @@ macro_rules! x86_lanes {
             unsafe fn store(self, to: *mut $elem) {
                 // SAFETY: the caller's promise.
                 unsafe { $storeu(to, self.0) }
+            }
+            #[inline(always)]
+            unsafe fn load_first($at: *const $elem, $n: usize) -> Self {
+                // SAFETY: the caller's promise; masked lanes are not read.
+                Self(unsafe { if $n >= $count { $loadu($at) } else { $load_first } })
+            }
+            #[inline(always)]
+            unsafe fn store_first(self, $at: *mut $elem, $n: usize) {
+                let $x = self.0;
+                // SAFETY: the caller's promise; masked lanes are not written.
+                unsafe { if $n >= $count { $storeu($at, $x) } else { $store_first } }
             }
             #[inline(always)]
             fn mul_add(self, b: Self, c: Self) -> Self {

@@ -5,7 +5,7 @@
 use super::group::Batch;
 use super::tape::Tape;
 use crate::error::Error;
-use crate::kernels::outer::outer_sum;
+use crate::kernels::outer::{outer_sum, row_sum};
 use crate::kernels::real::Real;
 use crate::params::cells_mut;
 use crate::runtime::{Check, Grant, Stop};
@@ -98,9 +98,15 @@ fn sum_over_steps<T: Real>(
         outputs[layer - 1].clone()
     };
     let row = batch.backward[task.cell].segments() * hidden;
-    let one = [T::ONE];
+    let kernels = batch.packed.kernels;
+    let d = d.get(task.column..).unwrap_or_default();
+    if matches!(task.factor, Factor::One) {
+        row_sum(kernels, sequences.steps(), d, row, task.out);
+        return Ok(());
+    }
+    let mut locate = sequences.locate();
     let factor = |step: usize| -> &[T] {
-        let (n, t) = sequences.locate(step);
+        let (n, t) = locate(step);
         match task.factor {
             Factor::Input => &input[n][t * task.width..],
             Factor::State => {
@@ -111,9 +117,8 @@ fn sum_over_steps<T: Real>(
                 }
             }
             Factor::ResetState => &tape.layers[layer].cells[direction][(step * 4 + 3) * hidden..],
-            Factor::One => &one,
+            Factor::One => &[],
         }
     };
-    let d = d.get(task.column..).unwrap_or_default();
-    outer_sum(batch.packed.kernels, sequences.steps(), d, row, factor, task.width, task.out, check)
+    outer_sum(kernels, sequences.steps(), d, row, factor, task.width, task.out, check)
 }
