@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::kernels::crew::{Crew, Engine};
 use crate::kernels::matmul::{Start, matmul};
-use crate::kernels::outer::{outer_sum, row_sum};
+use crate::kernels::outer::{BLOCK, OuterSum, add_rows};
 use crate::kernels::pack::PackedMatrix;
 use crate::kernels::real::Real;
 use crate::kernels::weights::WIDTH;
@@ -50,8 +50,12 @@ pub fn linear_backward<T: Real>(
     let mut packed = PackedMatrix::new(kernels.lanes, WIDTH);
     packed.pack_rows(outputs, inputs, |k| &weight[k * inputs..]);
     matmul(engine, rows, |r| &dy[r * outputs..], &packed, Start::Continue, dx, inputs);
-    outer_sum(kernels, rows, dy, outputs, |r| &x[r * inputs..], inputs, dweight, || Ok(()))?;
-    row_sum(kernels, rows, dy, outputs, dbias);
+    let mut sum = OuterSum::new(kernels);
+    for first in (0..rows).step_by(BLOCK) {
+        let (steps, dy) = (BLOCK.min(rows - first), |k: usize| &dy[(first + k) * outputs..]);
+        sum.add(steps, dy, |k| &x[(first + k) * inputs..], inputs, dweight);
+        add_rows(kernels, steps, dy, dbias);
+    }
     Ok(())
 }
 

@@ -183,7 +183,11 @@ pub struct Sequences {
     rows: usize,
     compact: Vec<usize>,
     order: Vec<usize>,
+    origins: Vec<usize>,
 }
+
+/// Steps of a sequence that are summed together; see [`Sequences::blocks`].
+pub const SPAN: usize = 128;
 
 impl Sequences {
     /// `batch` sequences padded to `time` steps, of which `lengths` (default: all) count.
@@ -240,7 +244,8 @@ impl Sequences {
         })?;
         let mut order = repeated(lengths.len(), |n| n)?;
         order.sort_by_key(|&n| std::cmp::Reverse(lengths[n]));
-        Ok(Self { starts, lengths, rows, compact, order })
+        let origins = compact.clone();
+        Ok(Self { starts, lengths, rows, compact, order, origins })
     }
 
     /// Number of sequences, N.
@@ -273,15 +278,46 @@ impl Sequences {
         self.compact[n]..self.compact[n + 1]
     }
 
-    /// Finds the sequence that a compact row belongs to, and its step, for rows in ascending order.
-    pub fn locate(&self) -> impl FnMut(usize) -> (usize, usize) {
-        let mut n = 0;
-        move |row| {
-            while self.compact[n + 1] <= row {
-                n += 1;
-            }
-            (n, row - self.compact[n])
-        }
+    /// The steps in the order in which sums over them are taken, as blocks of at most `most` (sequence, step): spans of
+    /// [`SPAN`] steps from the last to the first, in each sequence after sequence. So the sums can be continued by an
+    /// earlier window of the batch.
+    pub fn blocks(&self, most: usize) -> impl Iterator<Item = Vec<(usize, usize)>> {
+        let longest = self.order.first().map_or(0, |&n| self.lengths[n]);
+        (0..longest.div_ceil(SPAN)).rev().flat_map(move |span| {
+            let first = span * SPAN;
+            let steps = move |n: usize| (first..self.lengths[n].min(first + SPAN)).map(move |t| (n, t));
+            let mut rows = (0..self.count()).flat_map(steps);
+            std::iter::from_fn(move || {
+                let block: Vec<_> = rows.by_ref().take(most).collect();
+                (!block.is_empty()).then_some(block)
+            })
+        })
+    }
+
+    /// The steps of a span of all sequences that are in `span`, in the same places; `span` is counted from each
+    /// sequence's start.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn window(&self, span: Range<usize>) -> Result<Self, Error> {
+        let starts = repeated(self.count(), |n| self.starts[n] + span.start.min(self.lengths[n]))?;
+        let lengths = repeated(self.count(), |n| self.lengths[n].min(span.end).saturating_sub(span.start))?;
+        let origins = repeated(self.count(), |n| self.origins[n] + span.start.min(self.lengths[n]))?;
+        Ok(Self { origins, ..Self::new(starts, lengths, self.rows)? })
+    }
+
+    /// The same sequences in an array of their own, without padding.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn compacted(&self) -> Result<Self, Error> {
+        let starts = self.compact[..self.count()].to_vec();
+        Ok(Self { origins: self.origins.clone(), ..Self::new(starts, self.lengths.clone(), self.steps())? })
+    }
+
+    /// The compact row of a sequence's first step in the batch that this is a window of, or in itself.
+    pub fn origin(&self, n: usize) -> usize {
+        self.origins[n]
     }
 
     /// The sequences, longest first; equal ones in the order of the batch.

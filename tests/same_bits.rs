@@ -146,6 +146,42 @@ fn threads_that_share_units_change_nothing() {
     }
 }
 
+/// Checkpoints keep less and give the same: windows of 128 steps, sequences that end in, between and before them.
+#[test]
+fn checkpoints_change_nothing() {
+    for (reset_after, dropout) in [(false, 0.0), (true, 0.3)] {
+        let dims = Dims { input_size: 5, hidden_size: 9, num_layers: 2, bidirectional: false, reset_after, bias: true };
+        let lengths = vec![300, 128, 0, 257, 40, 129];
+        let problem = Problem { dims, time: 300, lengths, ragged: false, with_h0: true, seed: 8 };
+        let (arrays, sequences) = (problem.arrays::<f32>(), problem.sequences());
+        let packed = Packed::new(dims, &arrays.params, true).unwrap();
+        let (x, h0, go_on) = (&arrays.x, arrays.h0.as_deref(), || false);
+        let empty = || common::Results {
+            y: vec![0.0; sequences.rows() * dims.output_size()],
+            h_n: vec![0.0; arrays.dh_n.len()],
+            dx: vec![0.0; x.len()],
+            dh0: vec![0.0; arrays.dh_n.len()],
+            dparams: vec![0.0; arrays.params.len()],
+        };
+        let (dy, dh_n) = (Some(&arrays.dy[..]), Some(&arrays.dh_n[..]));
+        let mut whole = empty();
+        let common::Results { y, h_n, dx, dh0, dparams } = &mut whole;
+        let tape = sequence::forward_tape(&packed, x, sequences.clone(), h0, y, h_n, dropout, 3, 1, &go_on).unwrap();
+        sequence::backward(&packed, &tape, x, h0, y, dy, dh_n, dx, dh0, dparams, 1, &go_on).unwrap();
+        for every in [1, 200, 1000] {
+            let mut parts = empty();
+            let common::Results { y, h_n, dx, dh0, dparams } = &mut parts;
+            let sequences = sequences.clone();
+            let kept =
+                sequence::forward_checkpoints(&packed, x, sequences, h0, y, h_n, dropout, 3, every, 2, &go_on).unwrap();
+            sequence::backward_checkpoints(&packed, &kept, x, dy, dh_n, dx, dh0, dparams, 2, &go_on).unwrap();
+            for ((name, got), (_, expected)) in parts.named().iter().zip(whole.named()) {
+                assert!(*got == expected, "{name} with every {every}");
+            }
+        }
+    }
+}
+
 /// Dropout drops the same numbers whatever the threads, and its gradient is that of the masked function.
 #[test]
 fn dropout_is_reproducible_and_differentiable() {

@@ -68,11 +68,12 @@ class Weights:
         offsets: _Index | None,
         dropout: float,  # between layers, [0, 1)
         seed: int,  # of the dropout masks, 64 bits unsigned
-    ) -> tuple[Any, Any, Tape]: ...  # y is read-only: the tape needs it
+        checkpoint: int | None,  # keep only every so-many-th state; unidirectional stacks
+    ) -> tuple[Any, Any, Tape]: ...  # y is read-only without checkpoint: the tape needs it
 
 @final
 class Tape:
-    """What the backward pass needs of one `forward_tape`; holds x and y by reference."""
+    """What the backward pass needs of one `forward_tape`; holds x and (without checkpoint) y by reference."""
 
     def backward(
         self,

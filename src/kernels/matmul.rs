@@ -41,8 +41,8 @@ unsafe impl<T: Sync> Sync for MatmulArgs<T> {}
 /// The left operand of a chunk.
 #[allow(clippy::large_enum_variant)] // lives on the stack for one call
 pub(super) enum Operand<T> {
-    Rows(RowPointers<T>), // [rows][depth]
-    Columns(Columns<T>),  // [depth][rows]
+    Rows(RowPointers<T>),            // [rows][depth]
+    Columns(*const *const T, usize), // [depth][rows], and the first row
 }
 
 /// C[r][j] = start + sum over k of a(r)[k] B[k][j], for r in 0..rows; C's rows are `stride` apart.
@@ -68,26 +68,30 @@ pub fn matmul<'a, T: Real>(
     in_chunks(engine, rows, chunk, b, start, c, stride);
 }
 
-/// As [`matmul`], with `a[k * a_stride + r]` in the place of a(r)[k].
+/// As [`matmul`], with a(k)[r] in the place of a(r)[k]; B is [`MOST_DEEP`] at most.
 ///
 /// # Panics
 /// As [`matmul`].
-pub fn matmul_transposed<T: Real>(
+pub fn matmul_transposed<'a, T: Real>(
     engine: Engine<T>,
     rows: usize,
-    a: &[T],
-    a_stride: usize,
+    a: impl Fn(usize) -> &'a [T],
     b: &PackedMatrix<T>,
     start: Start<T>,
     c: &mut [T],
     stride: usize,
 ) {
-    let end = b.depth.checked_sub(1).map_or(Some(0), |last| last.checked_mul(a_stride)?.checked_add(rows));
-    assert!(end.is_some_and(|end| a.len() >= end), "left operand too short");
-    let chunk =
-        |first: usize, _| Operand::Columns(Columns { first: a[first.min(a.len())..].as_ptr(), stride: a_stride });
+    assert!(b.depth <= MOST_DEEP, "left operand too deep");
+    let mut starts = [std::ptr::null(); MOST_DEEP];
+    for (k, start) in starts[..b.depth].iter_mut().enumerate() {
+        *start = a(k)[..rows].as_ptr();
+    }
+    let chunk = |first: usize, _| Operand::Columns(starts.as_ptr(), first);
     in_chunks(engine, rows, chunk, b, start, c, stride);
 }
+
+/// Depth of a product with a transposed operand; its pointers live on the stack.
+pub const MOST_DEEP: usize = 256;
 
 /// Runs the kernel on the chunks of rows; `a` gives the left operand of a chunk from its first row and their number,
 /// readable for all of them at `depth` places.
@@ -149,7 +153,7 @@ pub unsafe fn run<L: Lanes>(args: &MatmulArgs<L::Elem>, panels: Range<usize>) {
     unsafe {
         match &args.a {
             Operand::Rows(rows) => cover_panels::<L>(args, panels, &ByRows { args, rows }),
-            Operand::Columns(columns) => cover_panels::<L>(args, panels, &ByColumns { args, columns }),
+            &Operand::Columns(starts, first) => cover_panels::<L>(args, panels, &ByColumns { args, starts, first }),
         }
     }
 }
@@ -176,7 +180,8 @@ impl<L: Lanes> Tile<L> for ByRows<'_, L::Elem> {
 
 struct ByColumns<'a, T> {
     args: &'a MatmulArgs<T>,
-    columns: &'a Columns<T>,
+    starts: *const *const T,
+    first: usize,
 }
 
 impl<L: Lanes> Tile<L> for ByColumns<'_, L::Elem> {
@@ -184,7 +189,7 @@ impl<L: Lanes> Tile<L> for ByColumns<'_, L::Elem> {
     unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize) {
         // SAFETY: the caller's promise.
         unsafe {
-            let columns = Columns { first: self.columns.first.add(row), stride: self.columns.stride };
+            let columns = Columns { starts: self.starts, first: self.first + row };
             self.args.tile::<L, R, P, V>(&columns, row, panel);
         }
     }

@@ -110,7 +110,7 @@ pub struct Kernels<T> {
     backward_after: unsafe fn(&BackwardArgs<T>, Range<usize>),
     backward_before_update: unsafe fn(&BackwardArgs<T>, Range<usize>),
     backward_before_reset: unsafe fn(&BackwardArgs<T>, Range<usize>),
-    row_sum: unsafe fn(&[T], usize, usize, &mut [T]),
+    add_rows: unsafe fn(&[*const T], &mut [T]),
     sigmoid: unsafe fn(&mut [T]),
     tanh: unsafe fn(&mut [T]),
 }
@@ -162,7 +162,7 @@ macro_rules! table {
                 backward_after: entry_backward_after,
                 backward_before_update: entry_backward_before_update,
                 backward_before_reset: entry_backward_before_reset,
-                row_sum: entry_row_sum,
+                add_rows: entry_add_rows,
                 sigmoid: entry_sigmoid,
                 tanh: entry_tanh,
             };
@@ -176,7 +176,7 @@ macro_rules! table {
                 entry_backward_after(args: &backward::BackwardArgs<$elem>, panels: Range<usize>) = backward::after::<L>;
                 entry_backward_before_update(args: &backward::BackwardArgs<$elem>, panels: Range<usize>) = backward::before_update::<L>;
                 entry_backward_before_reset(args: &backward::BackwardArgs<$elem>, panels: Range<usize>) = backward::before_reset::<L>;
-                entry_row_sum(a: &[$elem], count: usize, stride: usize, out: &mut [$elem]) = outer::sum_block::<L>;
+                entry_add_rows(starts: &[*const $elem], out: &mut [$elem]) = outer::add_block::<L>;
                 entry_sigmoid(args: &mut [$elem]) = activation::sigmoid_slice::<L>;
                 entry_tanh(args: &mut [$elem]) = activation::tanh_slice::<L>;
             }

@@ -142,7 +142,7 @@ impl<T: Real> PackedMatrix<T> {
     }
 
     /// Packs `depth` rows given as slices over the columns, in place of what was there before.
-    pub fn pack_rows<'a>(&mut self, depth: usize, columns: usize, mut row: impl FnMut(usize) -> &'a [T]) {
+    pub fn pack_rows<'a>(&mut self, depth: usize, columns: usize, row: impl Fn(usize) -> &'a [T]) {
         self.reshape(depth, columns);
         let lanes = self.lanes;
         for k in 0..depth {

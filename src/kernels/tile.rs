@@ -91,19 +91,19 @@ impl<T, const R: usize> Left<T> for Rows<T, R> {
     }
 }
 
-/// A transposed operand: the rows side by side, one k `stride` numbers from the next.
+/// A transposed operand: for each k the rows side by side.
 pub struct Columns<T> {
-    /// a[0][0].
-    pub first: *const T,
-    /// From one k to the next.
-    pub stride: usize,
+    /// For each k where row 0 is.
+    pub starts: *const *const T,
+    /// The tile's first row.
+    pub first: usize,
 }
 
 impl<T> Left<T> for Columns<T> {
     #[inline(always)]
     unsafe fn at(&self, r: usize, k: usize) -> *const T {
         // SAFETY: the caller's promise.
-        unsafe { self.first.add(k * self.stride + r) }
+        unsafe { (*self.starts.add(k)).add(self.first + r) }
     }
 }
 
@@ -232,12 +232,6 @@ unsafe fn strip<L: Lanes, W: Tile<L>, const R: usize, const V: usize>(panels: Wa
     let (mut i, count) = (0, panels.range.len());
     // SAFETY: the caller's promise; i + P <= count.
     unsafe {
-        if R == 1 && L::WIDE {
-            while i + 8 <= count {
-                tile.run::<R, 8, V>(0, panels.at(i, 8));
-                i += 8;
-            }
-        }
         if R == 1 || L::WIDE {
             while i + 4 <= count {
                 tile.run::<R, 4, V>(0, panels.at(i, 4));

@@ -14,7 +14,7 @@ use crate::init;
 use crate::kernels::real::Real;
 use crate::packed::Packed;
 use crate::runtime::num_threads;
-use crate::sequence::{self, Stream, Tape};
+use crate::sequence::{self, Checkpoints, Stream, Tape};
 use crate::shape::{Dims, Sequences, expect_last, expect_shape};
 
 type Shared<T> = Arc<Packed<T>>;
@@ -77,7 +77,7 @@ impl PyWeights {
         })
     }
 
-    #[pyo3(signature = (x, h0, lengths, offsets, dropout, seed))]
+    #[pyo3(signature = (x, h0, lengths, offsets, dropout, seed, checkpoint))]
     fn forward_tape<'py>(
         &self,
         py: Python<'py>,
@@ -87,20 +87,30 @@ impl PyWeights {
         offsets: Option<&Bound<'py, PyAny>>,
         dropout: f64,
         seed: u64,
+        checkpoint: Option<usize>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         either!(&self.0, packed => {
             let call = Call::new(packed, x, h0, lengths, offsets)?;
             let sequences = call.sequences.clone();
-            let (y, h_n, tape) = call.run(py, |x, h0, y, h_n, threads, stop| {
-                sequence::forward_tape(packed, x, sequences, h0, y, h_n, dropout, seed, threads, stop)
+            let (y, h_n, kept) = call.run(py, |x, h0, y, h_n, threads, stop| match checkpoint {
+                None => sequence::forward_tape(packed, x, sequences, h0, y, h_n, dropout, seed, threads, stop)
+                    .map(Kept::Tape),
+                Some(every) => {
+                    sequence::forward_checkpoints(packed, x, sequences, h0, y, h_n, dropout, seed, every, threads, stop)
+                        .map(Kept::Checkpoints)
+                }
             })?;
-            y.call_method1("setflags", (false,))?;
+            let whole = checkpoint.is_none();
+            if whole {
+                y.call_method1("setflags", (false,))?;
+            }
+            let h0 = if whole { optional_slice(call.h0.as_ref())?.map(<[_]>::to_vec) } else { None };
             let recorded = Recorded {
                 packed: Arc::clone(packed),
-                tape,
-                h0: optional_slice(call.h0.as_ref())?.map(<[_]>::to_vec),
+                kept,
+                h0,
                 x: x.cast::<PyArrayDyn<_>>()?.clone().unbind(),
-                y: y.clone().unbind(),
+                y: whole.then(|| y.clone().unbind()),
             };
             (y, h_n, recorded.wrap()).into_pyobject(py)
         })
@@ -171,13 +181,21 @@ impl<'a, 'py, T: PyReal> Call<'a, 'py, T> {
     }
 }
 
-/// A tape with the arrays that it belongs to.
+/// What a forward pass keeps.
+enum Kept<T> {
+    Tape(Tape<T>),
+    Checkpoints(Checkpoints<T>),
+}
+
+/// It, with the arrays that it belongs to.
 struct Recorded<T: PyReal> {
     packed: Shared<T>,
-    tape: Tape<T>,
+    kept: Kept<T>,
+    /// With a tape only.
     h0: Option<Vec<T>>,
     x: Py<PyArrayDyn<T>>,
-    y: Py<PyArrayDyn<T>>,
+    /// With a tape only.
+    y: Option<Py<PyArrayDyn<T>>>,
 }
 
 /// Wraps what there is of one precision.
@@ -224,14 +242,21 @@ impl<T: PyReal> Recorded<T> {
         dh_n: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let dims = self.packed.dims();
-        let (x, y) = (self.x.bind(py), self.y.bind(py));
-        let (x, y) = (Input::<T>::new("x", x.as_any())?, Input::<T>::new("y", y.as_any())?);
+        let x = Input::<T>::new("x", self.x.bind(py).as_any())?;
+        let y = self.y.as_ref().map(|y| Input::<T>::new("y", y.bind(py).as_any())).transpose()?;
         let dy = Input::<T>::optional("dy", dy)?;
         if let Some(dy) = &dy {
-            expect_shape("dy", y.shape(), dy.shape())?;
+            let mut shape = x.shape().to_vec();
+            if let Some(last) = shape.last_mut() {
+                *last = dims.output_size();
+            }
+            expect_shape("dy", &shape, dy.shape())?;
         }
         let dh_n = Input::<T>::optional("dh_n", dh_n)?;
-        let batch = self.tape.sequences().count();
+        let batch = match &self.kept {
+            Kept::Tape(tape) => tape.sequences().count(),
+            Kept::Checkpoints(checkpoints) => checkpoints.sequences().count(),
+        };
         if let Some(dh_n) = &dh_n {
             dims.check_states("dh_n", dh_n.shape(), batch)?;
         }
@@ -239,11 +264,26 @@ impl<T: PyReal> Recorded<T> {
         let (dh0, mut dh0_out) = zeros(py, &[dims.num_cells(), batch, dims.hidden_size])?;
         let (dparams, mut dparams_out) = zeros(py, &[dims.num_params()])?;
         let (dx_out, dh0_out, dparams_out) = (dx_out.slice()?, dh0_out.slice()?, dparams_out.slice()?);
-        let (x, y, dy, dh_n) = (x.slice()?, y.slice()?, optional_slice(dy.as_ref())?, optional_slice(dh_n.as_ref())?);
+        let (x, y) = (x.slice()?, optional_slice(y.as_ref())?.unwrap_or_default());
+        let (dy, dh_n) = (optional_slice(dy.as_ref())?, optional_slice(dh_n.as_ref())?);
         let threads = num_threads()?;
-        let (packed, tape, h0) = (&*self.packed, &self.tape, self.h0.as_deref());
-        detached(py, |stop| {
-            sequence::backward(packed, tape, x, h0, y, dy, dh_n, dx_out, dh0_out, dparams_out, threads, stop)
+        let (packed, kept, h0) = (&*self.packed, &self.kept, self.h0.as_deref());
+        detached(py, |stop| match kept {
+            Kept::Tape(tape) => {
+                sequence::backward(packed, tape, x, h0, y, dy, dh_n, dx_out, dh0_out, dparams_out, threads, stop)
+            }
+            Kept::Checkpoints(checkpoints) => sequence::backward_checkpoints(
+                packed,
+                checkpoints,
+                x,
+                dy,
+                dh_n,
+                dx_out,
+                dh0_out,
+                dparams_out,
+                threads,
+                stop,
+            ),
         })?;
         (dx, dh0, dparams).into_pyobject(py)
     }

@@ -5,7 +5,7 @@
 use super::group::Batch;
 use super::tape::Tape;
 use crate::error::Error;
-use crate::kernels::outer::{outer_sum, row_sum};
+use crate::kernels::outer::{BLOCK, OuterSum, add_rows};
 use crate::kernels::real::Real;
 use crate::params::cells_mut;
 use crate::runtime::{Check, Grant, Stop};
@@ -97,16 +97,9 @@ fn sum_over_steps<T: Real>(
     } else {
         outputs[layer - 1].clone()
     };
-    let row = batch.backward[task.cell].segments() * hidden;
-    let kernels = batch.packed.kernels;
-    let d = d.get(task.column..).unwrap_or_default();
-    if matches!(task.factor, Factor::One) {
-        row_sum(kernels, sequences.steps(), d, row, task.out);
-        return Ok(());
-    }
-    let mut locate = sequences.locate();
-    let factor = |step: usize| -> &[T] {
-        let (n, t) = locate(step);
+    let width = batch.backward[task.cell].segments() * hidden;
+    let rows = task.out.len() / task.width;
+    let factor = |(n, t): (usize, usize)| -> &[T] {
         match task.factor {
             Factor::Input => &input[n][t * task.width..],
             Factor::State => {
@@ -116,9 +109,25 @@ fn sum_over_steps<T: Real>(
                     None => batch.h0.of(task.cell, n),
                 }
             }
-            Factor::ResetState => &tape.layers[layer].cells[direction][(step * 4 + 3) * hidden..],
+            Factor::ResetState => {
+                let step = sequences.compact_range(n).start + t;
+                &tape.layers[layer].cells[direction][(step * 4 + 3) * hidden..]
+            }
             Factor::One => &[],
         }
     };
-    outer_sum(kernels, sequences.steps(), d, row, factor, task.width, task.out, check)
+    let kernels = batch.packed.kernels;
+    let mut sum = OuterSum::new(kernels);
+    for block in sequences.blocks(BLOCK) {
+        check()?;
+        let d = |k: usize| {
+            let (n, t) = block[k];
+            &d[(sequences.compact_range(n).start + t) * width + task.column..][..rows]
+        };
+        match task.factor {
+            Factor::One => add_rows(kernels, block.len(), d, task.out),
+            _ => sum.add(block.len(), d, |k| factor(block[k]), task.width, task.out),
+        }
+    }
+    Ok(())
 }

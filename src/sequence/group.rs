@@ -124,7 +124,7 @@ impl<T: Real> Batch<'_, T> {
                 (Some(below), Some(dropout)) => {
                     for ((dropped, output), &n) in dropped.iter_mut().zip(&below.output).zip(group.members) {
                         dropped.copy_from_slice(output);
-                        dropout.apply(layer, self.sequences.compact_range(n).start, width, dropped);
+                        dropout.apply(layer, self.sequences.origin(n), width, dropped);
                     }
                     dropped.iter().map(|rows| &**rows).collect()
                 }
@@ -193,7 +193,7 @@ impl<T: Real> Batch<'_, T> {
             self.backward_layer(layer, &group, tape, outputs, dy.as_deref(), cells, dh, &mut dx)?;
             if let Some(dropout) = tape.dropout {
                 for (dx, &n) in dx.iter_mut().zip(group.members) {
-                    dropout.apply(layer, self.sequences.compact_range(n).start, width, dx);
+                    dropout.apply(layer, self.sequences.origin(n), width, dx);
                 }
             }
             std::mem::swap(&mut below, &mut current);

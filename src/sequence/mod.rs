@@ -1,9 +1,11 @@
 //! How a sequence is walked; nothing here knows of Python.
 //!
 //! `layer` walks one direction of one layer, forward and backward, for a group of sequences; `group` takes it through
-//! all layers and directions; `stack` splits the batch and `deal`s its arrays to the groups; `gradients` sums the weights' gradients over all steps; `stream` goes step
-//! by step; `dropout` makes the masks between layers.
+//! all layers and directions; `stack` splits the batch and `deal`s its arrays to the groups; `gradients` sums the
+//! weights' gradients over all steps; `checkpoint` trains in little memory, `stream` goes step by step; `dropout` makes
+//! the masks between layers.
 
+mod checkpoint;
 mod deal;
 mod dropout;
 mod gradients;
@@ -13,6 +15,7 @@ mod stack;
 mod stream;
 mod tape;
 
+pub use checkpoint::{Checkpoints, backward_checkpoints, forward_checkpoints};
 pub use stack::{backward, forward, forward_tape};
 pub use stream::Stream;
 pub use tape::Tape;
