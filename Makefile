@@ -1,6 +1,6 @@
 # Small verbs; CI and the pre-commit hooks call the same ones. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help develop test test-rust test-python lint lint-rust lint-python format ulp
+.PHONY: help develop test test-rust test-python lint lint-rust lint-python format bench ulp
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -32,6 +32,9 @@ format: ## rewrite the layout of all code
 	cargo fmt
 	ruff check --fix .
 	ruff format .
+
+bench: ## the kernels by themselves, and one step from Rust
+	cargo bench
 
 ulp: ## every float through sigmoid and tanh: some minutes
 	cargo test --release --test activation -- --ignored --nocapture

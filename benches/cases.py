@@ -20,7 +20,9 @@ class Case:
 
     @property
     def label(self) -> str:
-        return f"B={self.batch} T={self.time} I={self.inputs} H={self.hidden} {'after' if self.reset_after else 'before'}"
+        return (
+            f"B={self.batch} T={self.time} I={self.inputs} H={self.hidden} {'after' if self.reset_after else 'before'}"
+        )
 
     @property
     def flops(self) -> int:

@@ -212,19 +212,19 @@ def jax_training(case: Case) -> Contender:
         return jax.lax.scan(step, jnp.zeros((case.batch, hidden), jnp.float32), projected)[1]
 
     @jax.jit
-    def step(x: Any, w: Any, u: Any, b: Any, b_hh: Any, dy: Any) -> Any:
-        y, back = jax.vjp(forward, x, w, u, b, b_hh)
+    def step(primals: tuple[Any, ...], dy: Any) -> Any:
+        y, back = jax.vjp(forward, *primals)
         return y, back(dy)
 
     p = case.parameters()
     x, dy = (jnp.asarray(array.transpose(1, 0, 2)) for array in case.arrays())
-    arguments = x, *map(jnp.asarray, (p["W"], p["U"], p["b"], p.get("b_hh", np.zeros(hidden, np.float32)))), dy
+    primals = x, *map(jnp.asarray, (p["W"], p["U"], p["b"], p.get("b_hh", np.zeros(hidden, np.float32))))
 
     def read(result: Any) -> list[Any]:
         y, (dx, dw, du, db, _) = result
         return [np.asarray(y).transpose(1, 0, 2), np.asarray(dx).transpose(1, 0, 2), *map(np.asarray, (dw, du, db))]
 
-    return lambda: jax.block_until_ready(step(*arguments)), read
+    return lambda: jax.block_until_ready(step(primals, dy)), read
 
 
 INFERENCE = {

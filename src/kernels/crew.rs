@@ -122,6 +122,7 @@ impl Drop for Crew<'_> {
 
 impl Muster {
     fn post(&self, job: &Job<'_>, helpers: usize) {
+        #[allow(clippy::transmute_ptr_to_ptr)] // a cast cannot lengthen a lifetime
         // SAFETY: only the lifetime changes; nobody uses the job after this call, which waits below, panic or not.
         let job = unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(job) };
         // SAFETY: no helper is busy with the job before.

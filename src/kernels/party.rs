@@ -92,6 +92,7 @@ impl<I: FnMut()> Drop for Host<'_, I> {
 /// # Panics
 /// As `own` or `job` does.
 pub fn host(helpers: &[Helper], job: &Job<'_>, own: impl FnOnce(), idle: impl FnMut()) {
+    #[allow(clippy::transmute_ptr_to_ptr)] // a cast cannot lengthen a lifetime
     // SAFETY: only the lifetime changes; guests use the job only until `Host` is dropped.
     let job = unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(job) };
     let invited = helpers.iter().map(|helper| helper.thread.clone()).collect();

@@ -1,0 +1,63 @@
+//! The kernels by themselves: `cargo bench`. Items a second are multiply-adds (twice that in FLOP/s) or elements.
+
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use rgru::kernels::crew::{Crew, Engine};
+use rgru::kernels::matmul::{Start, matmul};
+use rgru::kernels::outer::{BLOCK, OuterSum};
+use rgru::kernels::pack::PackedMatrix;
+use rgru::kernels::weights::WIDTH;
+use rgru::kernels::{Isa, Kernels};
+
+fn main() {
+    divan::main();
+}
+
+fn kernels() -> &'static Kernels<f32> {
+    Kernels::of(Isa::active().unwrap()).unwrap()
+}
+
+/// C = A B of [rows, depth] and [depth, depth]. The first stays in the nearest cache: close to the peak of one core,
+/// by which the others are to be measured.
+#[divan::bench(args = [(64, 96), (1, 64), (1, 512), (8, 512), (64, 64), (64, 512), (64, 1024), (50, 300)])]
+fn matrix_product(bencher: Bencher, (rows, depth): (usize, usize)) {
+    product(bencher, rows, depth, depth);
+}
+
+fn product(bencher: Bencher, rows: usize, depth: usize, columns: usize) {
+    let kernels = kernels();
+    let a = vec![0.5; rows * depth];
+    let mut b = PackedMatrix::new(kernels.lanes, WIDTH);
+    b.pack_rows(depth, columns, |_| &a[..columns.min(a.len())]);
+    let mut c = vec![0.0; rows * columns];
+    bencher.counter(ItemsCount::new(rows * depth * columns)).bench_local(|| {
+        let engine = Engine { kernels, crew: &Crew::alone() };
+        matmul(engine, rows, |r| &a[r * depth..], &b, Start::Continue, black_box(&mut c), columns);
+    });
+}
+
+/// A block of a weight's gradient.
+#[divan::bench(args = [64, 300, 512])]
+fn outer_sum(bencher: Bencher, size: usize) {
+    let rows = vec![0.5; BLOCK * size];
+    let (mut sum, mut out) = (OuterSum::new(kernels()), vec![0.0; size * size]);
+    let row = |k: usize| &rows[k * size..][..size];
+    bencher
+        .counter(ItemsCount::new(BLOCK * size * size))
+        .bench_local(|| sum.add(BLOCK, row, row, size, black_box(&mut out)));
+}
+
+/// Elements that stay in the nearest cache.
+const ELEMENTS: usize = 4096;
+
+#[divan::bench]
+fn sigmoid(bencher: Bencher) {
+    let mut x = vec![0.5; ELEMENTS];
+    bencher.counter(ItemsCount::new(ELEMENTS)).bench_local(|| kernels().sigmoid(black_box(&mut x)));
+}
+
+#[divan::bench]
+fn tanh(bencher: Bencher) {
+    let mut x = vec![0.5; ELEMENTS];
+    bencher.counter(ItemsCount::new(ELEMENTS)).bench_local(|| kernels().tanh(black_box(&mut x)));
+}

@@ -1,0 +1,16 @@
+//! One step of one sequence from Rust: `cargo bench --bench stream`.
+
+use divan::{Bencher, black_box};
+use rgru::{Dims, Gru};
+
+fn main() {
+    divan::main();
+}
+
+#[divan::bench(args = [(16, 64), (64, 64), (256, 256), (64, 1024)])]
+fn step(bencher: Bencher, (input_size, hidden_size): (usize, usize)) {
+    let dims = Dims { input_size, hidden_size, num_layers: 1, bidirectional: false, reset_after: true, bias: true };
+    let mut stream = Gru::<f32>::seeded(dims, 0).unwrap().stream(1).unwrap();
+    let (x, mut y) = (vec![0.1; input_size], vec![0.0; hidden_size]);
+    bencher.bench_local(|| stream.step(black_box(&x), &mut y, 2, &|| false).unwrap());
+}
