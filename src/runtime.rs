@@ -193,13 +193,19 @@ impl Grant {
         let take_part = |rank: usize, check: Check| {
             let muster = &musters[rank / members];
             match rank % members {
-                0 => lead(&muster.lead(), check),
+                // `None`: everything is done already.
+                0 => muster.lead().iter().for_each(|crew| lead(crew, check)),
                 _ => muster.serve(),
             }
         };
+        let own = || {
+            // A team's members may have come and its leader not: they would wait for it.
+            let _dismissal = Dismissal(&musters);
+            take_part(0, &polled);
+        };
         let idle = || drop(polled());
         let helpers = &self.helpers[..teams * members - 1];
-        host(helpers, &|rank| take_part(rank, &check), || take_part(0, &polled), idle);
+        host(helpers, &|rank| take_part(rank, &check), own, idle);
         failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 }
@@ -210,6 +216,15 @@ impl Drop for Grant {
             pool.free.lock().unwrap_or_else(PoisonError::into_inner).append(&mut self.helpers);
             pool.calls.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// Lets go who waits for a leader, even in a panic.
+struct Dismissal<'a>(&'a [Muster]);
+
+impl Drop for Dismissal<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(Muster::dismiss);
     }
 }
 
@@ -226,5 +241,45 @@ fn polled<'a>(stop: Stop<'a>, stopped: &'a AtomicBool) -> impl Fn() -> Result<()
             }
         }
         if stopped.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Far more threads than cores, so that helpers come late, in any order, or never.
+    #[test]
+    fn nobody_waits_for_who_never_comes() {
+        for call in 0..3000 {
+            let grant = Grant::new(8).unwrap();
+            let done = AtomicUsize::new(0);
+            let work = |item: usize, crew: &Crew, _: Check| {
+                let parts = AtomicUsize::new(0);
+                crew.run(|_, _| {
+                    parts.fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(parts.into_inner() > 0);
+                done.fetch_add(item, Ordering::Relaxed);
+                Ok(())
+            };
+            grant.execute(1 + call % 4, (0..5).collect(), &|| false, work).unwrap();
+            assert_eq!(done.into_inner(), 10);
+        }
+    }
+
+    #[test]
+    fn a_panic_comes_back_and_leaves_the_threads_usable() {
+        for _ in 0..20 {
+            let grant = Grant::new(4).unwrap();
+            let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                grant.execute(2, (0..4).collect(), &|| false, |item: usize, _, _| {
+                    assert!(item != 2, "on purpose");
+                    Ok(())
+                })
+            }));
+            assert!(panic.is_err());
+        }
+        Grant::new(4).unwrap().execute(2, vec![1, 2], &|| false, |_, _, _| Ok(())).unwrap();
     }
 }

@@ -61,7 +61,7 @@ def test_instruction_set_can_be_forced() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_child_computes_with_a_pool_of_its_own() -> None:
-    """rayon's threads do not survive fork: a child that used the parent's pool would hang."""
+    """Threads do not survive fork: a child that used the parent's pool would hang."""
     gru = rgru.GRU(20, 50, seed=0)
     rgru.set_num_threads(2)
     try:

@@ -32,6 +32,7 @@ pub struct Muster {
     /// Helpers still at work on it.
     busy: AtomicUsize,
     job: UnsafeCell<Option<*const Job<'static>>>,
+    /// A leader has come, or none will be let in.
     led: AtomicBool,
 }
 
@@ -77,13 +78,16 @@ impl Muster {
         }
     }
 
-    /// The leader's side; the helpers are let go when it is dropped.
-    ///
-    /// # Panics
-    /// Where there has been a leader already.
-    pub fn lead(&self) -> Crew<'_> {
-        assert!(!self.led.swap(true, Ordering::Relaxed), "one leader a muster");
-        Crew { muster: Some(self), alone: PhantomData }
+    /// The leader's side; the helpers are let go when it is dropped. `None` if there has been a leader, or if none is
+    /// wanted any more.
+    pub fn lead(&self) -> Option<Crew<'_>> {
+        let first = !self.led.swap(true, Ordering::AcqRel);
+        first.then(|| Crew { muster: Some(self), alone: PhantomData }) // lazily: a Crew that is dropped closes
+    }
+
+    /// Lets the helpers go if no leader has come, and takes none from now on.
+    pub fn dismiss(&self) {
+        drop(self.lead());
     }
 }
 
@@ -189,3 +193,55 @@ impl<T> Clone for Engine<'_, T> {
 }
 
 impl<T> Copy for Engine<'_, T> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn helpers_do_not_wait_for_a_leader_who_never_comes() {
+        let muster = Muster::default();
+        std::thread::scope(|scope| {
+            scope.spawn(|| muster.serve());
+            muster.dismiss();
+        });
+        assert!(muster.lead().is_none());
+    }
+
+    #[test]
+    fn a_dismissal_leaves_a_leader_alone() {
+        let muster = Muster::default();
+        std::thread::scope(|scope| {
+            let crew = muster.lead().unwrap();
+            scope.spawn(|| muster.serve());
+            while muster.arrived.load(Ordering::Acquire) == 0 {
+                std::thread::yield_now();
+            }
+            muster.dismiss();
+            crew.run(|_, n| assert_eq!(n, 2));
+        });
+    }
+
+    #[test]
+    fn every_part_of_every_job_is_done_once() {
+        let muster = Muster::default();
+        let done = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let crew = muster.lead().unwrap();
+            for job in 0..1000 {
+                if job == 10 || job == 500 {
+                    scope.spawn(|| muster.serve());
+                }
+                let (parts, sum) = (AtomicUsize::new(0), AtomicUsize::new(0));
+                crew.run(|i, n| {
+                    parts.store(n, Ordering::Relaxed);
+                    sum.fetch_add(i + 1, Ordering::Relaxed);
+                });
+                let n = parts.into_inner();
+                assert_eq!(sum.into_inner(), n * (n + 1) / 2, "job {job} of {n} parts");
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        assert_eq!(done.into_inner(), 1000);
+    }
+}

@@ -14,6 +14,7 @@ pub mod outer;
 pub mod pack;
 pub mod party;
 pub mod real;
+pub mod spare;
 pub mod tile;
 pub mod weights;
 

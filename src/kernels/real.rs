@@ -4,6 +4,7 @@ use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
+use super::spare::Spares;
 use super::{Isa, Kernels};
 
 /// A floating-point type that rgru computes in: `f32` or `f64`.
@@ -66,6 +67,10 @@ pub trait Real:
     /// Whether it is neither infinite nor NaN.
     fn is_finite(self) -> bool;
 
+    /// Buffers to be used again.
+    #[doc(hidden)]
+    fn spares() -> &'static Spares<Self>;
+
     /// The kernels of an instruction set that this machine has.
     #[doc(hidden)]
     fn kernels(isa: Isa) -> &'static Kernels<Self>;
@@ -107,6 +112,10 @@ const NAME: &'static str = concat!("float", methods!(@bits $t));
         #[inline(always)]
         fn is_finite(self) -> bool {
             $t::is_finite(self)
+        }
+        fn spares() -> &'static Spares<Self> {
+            static SPARES: Spares<$t> = Spares::new(Vec::new());
+            &SPARES
         }
         fn kernels(isa: Isa) -> &'static Kernels<Self> {
             match isa {

@@ -182,7 +182,7 @@ impl<'a, 'py, T: PyReal> Call<'a, 'py, T> {
 }
 
 /// What a forward pass keeps.
-enum Kept<T> {
+enum Kept<T: Real> {
     Tape(Tape<T>),
     Checkpoints(Checkpoints<T>),
 }

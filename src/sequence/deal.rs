@@ -15,7 +15,7 @@ pub(super) struct DealtLayer<'a, T> {
 
 impl<'a, T: Real> DealtLayer<'a, T> {
     pub fn new(dealt: &Dealt, seqs: &Sequences, tape: &'a mut LayerTape<T>, width: usize, hidden: usize) -> Self {
-        let rows = |data: &'a mut Vec<T>, width: usize| {
+        let rows = |data: &'a mut [T], width: usize| {
             // What is not recorded is dealt as empty parts.
             let width = if data.is_empty() { 0 } else { width };
             dealt.deal(seqs.split_compact_mut(data, width)).into_iter()

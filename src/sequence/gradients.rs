@@ -7,6 +7,7 @@ use super::tape::Tape;
 use crate::error::Error;
 use crate::kernels::outer::{BLOCK, OuterSum, add_rows};
 use crate::kernels::real::Real;
+use crate::kernels::spare::Spare;
 use crate::params::cells_mut;
 use crate::runtime::{Check, Grant, Stop};
 
@@ -43,7 +44,7 @@ pub fn weight_gradients<T: Real>(
     tape: &Tape<T>,
     x: &[T],
     outputs: &[Vec<&[T]>],
-    d: &[Vec<T>],
+    d: &[Spare<T>],
     dparams: &mut [T],
     grant: &Grant,
     stop: Stop,

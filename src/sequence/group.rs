@@ -6,8 +6,8 @@ use super::stack::States;
 use super::tape::Tape;
 use crate::error::Error;
 use crate::kernels::crew::{Crew, Engine};
-use crate::kernels::pack::zeros;
 use crate::kernels::real::Real;
+use crate::kernels::spare::Spare;
 use crate::kernels::weights::BackwardCell;
 use crate::packed::Packed;
 use crate::runtime::Check;
@@ -98,16 +98,14 @@ impl<T: Real> Batch<'_, T> {
         let x: Vec<&[T]> = job.members.iter().map(|&n| x[n]).collect();
         let Some(layers) = &mut job.tape else {
             // Outputs of the layer before and of this one.
-            let (mut before, mut current) = (Vec::new(), Vec::new());
             let steps: usize = lengths.iter().sum();
+            let len = |between: bool| if between { steps * width } else { 0 };
+            let (mut before, mut current) = (Spare::new(len(last > 1))?, Spare::new(len(last > 0))?);
             for layer in 0..=last {
                 let input = if layer == 0 { x.clone() } else { split_steps(&before, &lengths, width) };
                 if layer == last {
                     self.forward_layer(layer, &group, &input, &mut job.y, None, &mut job.h_n)?;
                 } else {
-                    if current.is_empty() {
-                        current = zeros(steps * width)?;
-                    }
                     let mut output = split_steps_mut(&mut current, &lengths, width);
                     self.forward_layer(layer, &group, &input, &mut output, None, &mut job.h_n)?;
                     std::mem::swap(&mut before, &mut current);
@@ -172,7 +170,8 @@ impl<T: Real> Batch<'_, T> {
         let group = Group { members: job.members, lengths: &lengths, crew, check };
         let steps: usize = lengths.iter().sum();
         // Gradients of the output of the layer below and of this one.
-        let (mut below, mut current) = (Vec::new(), Vec::new());
+        let len = |between: bool| if between { steps * width } else { 0 };
+        let (mut below, mut current) = (Spare::new(len(last > 0))?, Spare::new(len(last > 1))?);
         for layer in (0..=last).rev() {
             let dy: Option<Vec<&[T]>> = if layer == last {
                 dy.map(|dy| job.members.iter().map(|&n| dy[n]).collect())
@@ -184,11 +183,7 @@ impl<T: Real> Batch<'_, T> {
                 self.backward_layer(layer, &group, tape, outputs, dy.as_deref(), cells, dh, &mut job.dx)?;
                 break;
             }
-            below.clear();
-            below
-                .try_reserve_exact(steps * width)
-                .map_err(|_| Error::Memory { bytes: steps * width * size_of::<T>() })?;
-            below.resize(steps * width, T::ZERO);
+            below.fill(T::ZERO);
             let mut dx = split_steps_mut(&mut below, &lengths, width);
             self.backward_layer(layer, &group, tape, outputs, dy.as_deref(), cells, dh, &mut dx)?;
             if let Some(dropout) = tape.dropout {

@@ -8,8 +8,8 @@ use super::gradients::weight_gradients;
 use super::group::{BackwardJob, Batch, ForwardJob};
 use super::tape::Tape;
 use crate::error::Error;
-use crate::kernels::pack::zeros;
 use crate::kernels::real::Real;
+use crate::kernels::spare::Spare;
 use crate::packed::Packed;
 use crate::plan::Plan;
 use crate::runtime::{Grant, Stop};
@@ -93,8 +93,8 @@ pub fn backward<T: Real>(
     }
     let backward = packed.backward.as_deref().ok_or_else(|| Error::value("weights", "packed for training", "not"))?;
     let segments = backward[0].segments();
-    let d = (0..dims.num_cells()).map(|_| zeros(sequences.steps() * segments * dims.hidden_size));
-    let mut d: Vec<Vec<T>> = d.collect::<Result<_, Error>>()?;
+    let d = (0..dims.num_cells()).map(|_| Spare::new(sequences.steps() * segments * dims.hidden_size));
+    let mut d: Vec<Spare<T>> = d.collect::<Result<_, Error>>()?;
 
     let (plan, grant) = granted(dims, sequences, threads)?;
     match dh_n {

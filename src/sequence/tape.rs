@@ -2,25 +2,25 @@
 
 use super::dropout::Dropout;
 use crate::error::Error;
-use crate::kernels::pack::zeros;
 use crate::kernels::real::Real;
+use crate::kernels::spare::Spare;
 use crate::shape::{Dims, Sequences};
 
 /// Recorded by [`super::forward_tape`]: for every step and direction 4H numbers, and the outputs of all layers but the
 /// last. Rows are compact: padding takes no room.
-pub struct Tape<T> {
+pub struct Tape<T: Real> {
     pub(super) sequences: Sequences,
     pub(super) dropout: Option<Dropout>,
     pub(super) layers: Vec<LayerTape<T>>,
 }
 
-pub(super) struct LayerTape<T> {
+pub(super) struct LayerTape<T: Real> {
     /// Of each direction, `[steps, 4H]`: r, z, candidate, and r * h (reset-before) or `U_hh h + b_hh` (reset-after).
-    pub cells: Vec<Vec<T>>,
+    pub cells: Vec<Spare<T>>,
     /// Output, `[steps, D*H]`; empty for the last layer, whose output the caller has.
-    pub output: Vec<T>,
+    pub output: Spare<T>,
     /// Input after dropout, `[steps, D*H]`; empty where nothing was dropped.
-    pub dropped: Vec<T>,
+    pub dropped: Spare<T>,
 }
 
 impl<T: Real> Tape<T> {
@@ -28,11 +28,11 @@ impl<T: Real> Tape<T> {
         let (steps, width) = (sequences.steps(), dims.output_size());
         let layers = (0..dims.num_layers)
             .map(|layer| {
-                let cells = (0..dims.directions()).map(|_| zeros(steps * 4 * dims.hidden_size));
+                let cells = (0..dims.directions()).map(|_| Spare::new(steps * 4 * dims.hidden_size));
                 Ok(LayerTape {
                     cells: cells.collect::<Result<_, Error>>()?,
-                    output: zeros(if layer + 1 < dims.num_layers { steps * width } else { 0 })?,
-                    dropped: zeros(if layer > 0 && dropout.is_some() { steps * width } else { 0 })?,
+                    output: Spare::new(if layer + 1 < dims.num_layers { steps * width } else { 0 })?,
+                    dropped: Spare::new(if layer > 0 && dropout.is_some() { steps * width } else { 0 })?,
                 })
             })
             .collect::<Result<_, Error>>()?;

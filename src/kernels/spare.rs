@@ -1,0 +1,91 @@
+//! Large buffers, used again from call to call: the system hands out fresh memory page by page and zeroes each, which
+//! takes longer than much of the work on it.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Mutex;
+
+use super::pack::zeros;
+use super::real::Real;
+use crate::error::Error;
+
+/// Bytes that are kept for later calls.
+const KEPT: usize = 128 << 20;
+
+/// Buffers of fewer bytes are left to the allocator, which does as well.
+const LARGE: usize = 256 << 10;
+
+/// Buffers that nobody uses, oldest first.
+pub type Spares<T> = Mutex<Vec<Vec<T>>>;
+
+/// A buffer of unspecified numbers.
+pub struct Spare<T: Real> {
+    buffer: Vec<T>,
+    len: usize,
+}
+
+impl<T: Real> Spare<T> {
+    /// Of `len` numbers.
+    ///
+    /// # Errors
+    /// There is not as much memory.
+    pub fn new(len: usize) -> Result<Self, Error> {
+        // Never waited for: after a fork nobody may be left to give it back.
+        if let Ok(mut spares) = T::spares().try_lock() {
+            let fits = |buffer: &Vec<T>| (len..=len.saturating_mul(2)).contains(&buffer.len());
+            if let Some(found) = spares.iter().rposition(fits) {
+                return Ok(Self { buffer: spares.remove(found), len });
+            }
+        }
+        Ok(Self { buffer: zeros(len)?, len })
+    }
+}
+
+impl<T: Real> Drop for Spare<T> {
+    fn drop(&mut self) {
+        let bytes = |buffer: &Vec<T>| size_of_val(&buffer[..]);
+        if !(LARGE..=KEPT).contains(&bytes(&self.buffer)) {
+            return;
+        }
+        if let Ok(mut spares) = T::spares().try_lock() {
+            spares.push(std::mem::take(&mut self.buffer));
+            let mut kept: usize = spares.iter().map(bytes).sum();
+            while kept > KEPT {
+                kept -= bytes(&spares.remove(0));
+            }
+        }
+    }
+}
+
+impl<T: Real> Deref for Spare<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        &self.buffer[..self.len]
+    }
+}
+
+impl<T: Real> DerefMut for Spare<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.buffer[..self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_buffer_comes_back_and_what_is_kept_is_bounded() {
+        let len = LARGE / size_of::<f64>();
+        let first = Spare::<f64>::new(len).unwrap();
+        let at = first.as_ptr();
+        drop(first);
+        let again = Spare::<f64>::new(len - 1).unwrap();
+        assert_eq!((again.as_ptr(), again.len()), (at, len - 1));
+        assert!(Spare::<f64>::new(len).unwrap().as_ptr() != at, "in use");
+
+        let many: Vec<_> = (0..10).map(|_| Spare::<f64>::new(KEPT / 40).unwrap()).collect();
+        drop(many);
+        let kept: usize = f64::spares().lock().unwrap().iter().map(|buffer| size_of_val(&buffer[..])).sum();
+        assert!(kept <= KEPT, "{kept}");
+    }
+}
