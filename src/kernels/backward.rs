@@ -89,6 +89,8 @@ pub fn backward_step<'a, T: Real>(
     let segments = weights.segments();
     assert!(rows <= CHUNK && state.carry.len() >= rows * padded, "carry too short");
     assert!(d.at.len() >= rows && d.after.len() <= rows && d.rows.len() >= rows, "rows missing");
+    state.drh.fill(T::ZERO);
+    let (carry, drh) = (state.carry.as_mut_ptr(), state.drh.as_mut_ptr());
     let mut args = BackwardArgs {
         width: 0,
         rows,
@@ -98,8 +100,8 @@ pub fn backward_step<'a, T: Real>(
         h: [std::ptr::null(); CHUNK],
         dy: [std::ptr::null(); CHUNK],
         d: [std::ptr::null_mut(); CHUNK],
-        carry: state.carry.as_mut_ptr(),
-        drh: state.drh.as_ptr(),
+        carry,
+        drh: drh.cast_const(),
     };
     // Of the step after, and the candidate's of this one.
     let (mut after, mut candidate) = ([std::ptr::null(); CHUNK], [std::ptr::null(); CHUNK]);
@@ -139,7 +141,6 @@ pub fn backward_step<'a, T: Real>(
             }
         });
     };
-    let carry = state.carry.as_mut_ptr();
     let into = |to, from, rows: usize, u: &PackedMatrix<T>| {
         (rows > 0).then(|| MatmulArgs::adding(rows, Operand::Rows(from), u, hidden, to, padded))
     };
@@ -157,8 +158,7 @@ pub fn backward_step<'a, T: Real>(
             }
             assert!(state.drh.len() >= rows * padded, "drh too short");
             share_out(kernels.backward_before_update, into(carry, after, d.after.len(), gates), gates);
-            state.drh.fill(T::ZERO);
-            share_out(kernels.backward_before_reset, into(state.drh.as_mut_ptr(), candidate, rows, u), u);
+            share_out(kernels.backward_before_reset, into(drh, candidate, rows, u), u);
         }
     }
 }

@@ -5,7 +5,6 @@
 //! the first. A helper that has not come yet is not waited for: the parts are made for those present.
 
 use std::cell::{Cell, UnsafeCell};
-use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -13,6 +12,9 @@ use super::Kernels;
 
 /// Looks at a flag before a waiting thread lets others run: some tens of microseconds.
 pub(super) const PATIENCE: usize = 1 << 12;
+
+/// Jobs that a leader does alone after a meeting that was held up; the more, the more often in a row.
+const ALONE: Range<usize> = 32..4096;
 
 /// Of [`Muster::posted`]: no more jobs.
 const CLOSED: u64 = u64::MAX;
@@ -34,6 +36,8 @@ pub struct Muster {
     job: UnsafeCell<Option<*const Job<'static>>>,
     /// A leader has come, or none will be let in.
     led: AtomicBool,
+    /// A helper has, and is gone.
+    panicked: AtomicBool,
 }
 
 // SAFETY: `job` is written by the one leader (`Crew` is neither Sync nor Clone, and `lead` gives one) while no helper is
@@ -50,6 +54,7 @@ impl Default for Muster {
             busy: AtomicUsize::new(0),
             job: UnsafeCell::new(None),
             led: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
         }
     }
 }
@@ -60,7 +65,7 @@ impl Muster {
         let rank = self.arrived.fetch_add(1, Ordering::AcqRel) + 1;
         let mut seen = 0;
         loop {
-            let posted = wait(|| Some(self.posted.load(Ordering::Acquire)).filter(|&posted| posted != seen));
+            let (posted, _) = wait(|| Some(self.posted.load(Ordering::Acquire)).filter(|&posted| posted != seen));
             if posted == CLOSED {
                 return;
             }
@@ -69,7 +74,7 @@ impl Muster {
             if rank >= parts {
                 continue; // came after the post
             }
-            let _done = Countdown(&self.busy);
+            let _done = Countdown(self);
             // SAFETY: counted in, so the leader waits: until `_done` is dropped the job stays and is not written.
             let job = unsafe { (*self.job.get()).map(|job| &*job) };
             if let Some(job) = job {
@@ -82,7 +87,7 @@ impl Muster {
     /// wanted any more.
     pub fn lead(&self) -> Option<Crew<'_>> {
         let first = !self.led.swap(true, Ordering::AcqRel);
-        first.then(|| Crew { muster: Some(self), alone: PhantomData }) // lazily: a Crew that is dropped closes
+        first.then(|| Crew::of(Some(self))) // lazily: a Crew that is dropped closes
     }
 
     /// Lets the helpers go if no leader has come, and takes none from now on.
@@ -91,17 +96,24 @@ impl Muster {
     }
 }
 
-/// A leader with the helpers that have come so far; or a thread by itself.
+/// A leader with the helpers that have come so far; or a thread by itself. It is not Sync: jobs are posted by one thread,
+/// and a job cannot post another.
 pub struct Crew<'a> {
     muster: Option<&'a Muster>,
-    /// Not Sync: jobs are posted by one thread, and a job cannot post another.
-    alone: PhantomData<Cell<()>>,
+    /// Jobs that the leader does alone before it asks the helpers again, and how many there were the last time: a helper
+    /// without a core of its own holds up every meeting.
+    alone_for: Cell<usize>,
+    last_alone: Cell<usize>,
 }
 
 impl Crew<'_> {
     /// A thread by itself.
     pub const fn alone() -> Self {
-        Self { muster: None, alone: PhantomData }
+        Self::of(None)
+    }
+
+    const fn of(muster: Option<&Muster>) -> Crew<'_> {
+        Crew { muster, alone_for: Cell::new(0), last_alone: Cell::new(0) }
     }
 
     /// Calls `job(i, n)` for every part i of n, each on a thread of its own. n stays the same from job to job once all
@@ -110,8 +122,16 @@ impl Crew<'_> {
     pub fn run(&self, job: impl Fn(usize, usize) + Sync) {
         let helpers = self.muster.map_or(0, |muster| muster.arrived.load(Ordering::Acquire));
         match self.muster {
-            Some(muster) if helpers > 0 => muster.post(&job, helpers),
-            _ => job(0, 1),
+            Some(muster) if helpers > 0 && self.alone_for.get() == 0 => {
+                let held_up = muster.post(&job, helpers);
+                let alone = if held_up { (2 * self.last_alone.get()).clamp(ALONE.start, ALONE.end) } else { 0 };
+                self.alone_for.set(alone);
+                self.last_alone.set(alone);
+            }
+            _ => {
+                self.alone_for.set(self.alone_for.get().saturating_sub(1));
+                job(0, 1);
+            }
         }
     }
 }
@@ -125,7 +145,11 @@ impl Drop for Crew<'_> {
 }
 
 impl Muster {
-    fn post(&self, job: &Job<'_>, helpers: usize) {
+    /// Has a job done; whether a helper was so late that the leader let others run.
+    ///
+    /// # Panics
+    /// As the job does, here or in a helper.
+    fn post(&self, job: &Job<'_>, helpers: usize) -> bool {
         #[allow(clippy::transmute_ptr_to_ptr)] // a cast cannot lengthen a lifetime
         // SAFETY: only the lifetime changes; nobody uses the job after this call, which waits below, panic or not.
         let job = unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(job) };
@@ -134,35 +158,48 @@ impl Muster {
         self.busy.store(helpers, Ordering::Relaxed);
         let number = (self.posted.load(Ordering::Relaxed) >> PARTS_BITS) + 1;
         self.posted.store(number << PARTS_BITS | (helpers + 1) as u64, Ordering::Release);
-        let _all_done = Join(&self.busy);
+        let join = Join(&self.busy);
         // SAFETY: just posted.
         unsafe { (*job)(0, helpers + 1) };
+        let held_up = join.wait();
+        assert!(!self.panicked.load(Ordering::Relaxed), "a helper panicked");
+        held_up
     }
 }
 
 /// Counts a helper down, even in a panic.
-struct Countdown<'a>(&'a AtomicUsize);
+struct Countdown<'a>(&'a Muster);
 
 impl Drop for Countdown<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Release);
+        if std::thread::panicking() {
+            self.0.panicked.store(true, Ordering::Relaxed);
+        }
+        self.0.busy.fetch_sub(1, Ordering::Release);
     }
 }
 
 /// Waits for the helpers, even in a panic.
 struct Join<'a>(&'a AtomicUsize);
 
-impl Drop for Join<'_> {
-    fn drop(&mut self) {
-        wait(|| (self.0.load(Ordering::Acquire) == 0).then_some(()));
+impl Join<'_> {
+    /// Whether it took long.
+    fn wait(&self) -> bool {
+        wait(|| (self.0.load(Ordering::Acquire) == 0).then_some(())).1
     }
 }
 
-/// Until `look` finds something.
-fn wait<R>(look: impl Fn() -> Option<R>) -> R {
+impl Drop for Join<'_> {
+    fn drop(&mut self) {
+        self.wait();
+    }
+}
+
+/// Until `look` finds something; and whether it took long.
+fn wait<R>(look: impl Fn() -> Option<R>) -> (R, bool) {
     for looks in 0.. {
         if let Some(found) = look() {
-            return found;
+            return (found, looks >= PATIENCE);
         }
         if looks < PATIENCE {
             std::hint::spin_loop();
@@ -218,8 +255,26 @@ mod tests {
                 std::thread::yield_now();
             }
             muster.dismiss();
-            crew.run(|_, n| assert_eq!(n, 2));
+            let parts = AtomicUsize::new(0);
+            crew.run(|_, n| parts.store(n, Ordering::Relaxed));
+            assert_eq!(parts.into_inner(), 2);
         });
+    }
+
+    #[test]
+    fn a_panic_of_a_helper_reaches_the_leader() {
+        let muster = Muster::default();
+        let scope = || {
+            std::thread::scope(|scope| {
+                let crew = muster.lead().unwrap();
+                scope.spawn(|| std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| muster.serve())));
+                while muster.arrived.load(Ordering::Acquire) == 0 {
+                    std::thread::yield_now();
+                }
+                crew.run(|i, _| assert!(i == 0, "on purpose"));
+            });
+        };
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(scope)).is_err());
     }
 
     #[test]

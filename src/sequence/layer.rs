@@ -19,6 +19,9 @@ const PROJECTED_AHEAD: usize = 1 << 16;
 /// Steps that they span at most.
 const STEPS_AHEAD: usize = 64;
 
+/// Rows times weights multiplied before the caller is asked whether to go on: about a tenth of a millisecond.
+const UNCHECKED: usize = 1 << 22;
+
 /// Rows of input gradients computed before the caller is asked whether to go on.
 const ROWS_BETWEEN_CHECKS: usize = 1024;
 
@@ -139,9 +142,10 @@ impl<T: Real> BackwardWalk<'_, '_, T> {
         for (r, dh) in dh[..rows].iter().enumerate() {
             state.carry[r * padded..][..hidden].copy_from_slice(dh);
         }
+        let unchecked = (UNCHECKED / (rows * hidden * hidden).max(1)).clamp(1, STEPS_AHEAD);
         let (mut at, mut after) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         for t in (0..walk.steps()).rev() {
-            if t % STEPS_AHEAD == 0 {
+            if t % unchecked == 0 {
                 (walk.check)()?;
             }
             let rows = walk.active(t);

@@ -96,7 +96,7 @@ pub fn backward<T: Real>(
     let d = (0..dims.num_cells()).map(|_| Spare::new(sequences.steps() * segments * dims.hidden_size));
     let mut d: Vec<Spare<T>> = d.collect::<Result<_, Error>>()?;
 
-    let (plan, grant) = granted(dims, sequences, threads)?;
+    let (plan, grant) = granted(dims, sequences, threads, |plan| plan.sharing)?;
     match dh_n {
         Some(dh_n) => dh0.copy_from_slice(dh_n),
         None => dh0.fill(T::ZERO),
@@ -150,7 +150,7 @@ fn run<T: Real>(
     ] {
         expect_shape(name, &[expected], &[got])?;
     }
-    let (plan, grant) = granted(dims, sequences, threads)?;
+    let (plan, grant) = granted(dims, sequences, threads, Plan::threads)?;
     let batch = Batch { packed, sequences, h0: States::new(dims, sequences, h0), backward: &[] };
     let x = sequences.split(x, dims.input_size);
     let dealt = Dealt::new(&plan, sequences);
@@ -174,10 +174,15 @@ fn run<T: Real>(
 }
 
 /// The plan for the threads that there are for this call.
-fn granted(dims: &Dims, sequences: &Sequences, threads: usize) -> Result<(Plan, Grant), Error> {
+fn granted(
+    dims: &Dims,
+    sequences: &Sequences,
+    threads: usize,
+    wanted: impl Fn(&Plan) -> usize,
+) -> Result<(Plan, Grant), Error> {
     let plan = Plan::new(dims, sequences, threads);
-    let grant = Grant::new(plan.sharing)?;
-    let plan = if grant.threads() < plan.sharing { Plan::new(dims, sequences, grant.threads()) } else { plan };
+    let grant = Grant::new(wanted(&plan))?;
+    let plan = if grant.threads() < wanted(&plan) { Plan::new(dims, sequences, grant.threads()) } else { plan };
     Ok((plan, grant))
 }
 
