@@ -7,6 +7,7 @@
 use std::cell::{Cell, UnsafeCell};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use super::Kernels;
 
@@ -87,7 +88,7 @@ impl Muster {
     /// wanted any more.
     pub fn lead(&self) -> Option<Crew<'_>> {
         let first = !self.led.swap(true, Ordering::AcqRel);
-        first.then(|| Crew::of(Some(self))) // lazily: a Crew that is dropped closes
+        first.then(|| Crew::of(Some(self), Some(Instant::now()))) // lazily: a Crew that is dropped closes
     }
 
     /// Lets the helpers go if no leader has come, and takes none from now on.
@@ -100,6 +101,8 @@ impl Muster {
 /// and a job cannot post another.
 pub struct Crew<'a> {
     muster: Option<&'a Muster>,
+    since: Option<Instant>,
+    jobs: Cell<u32>,
     /// Jobs that the leader does alone before it asks the helpers again, and how many there were the last time: a helper
     /// without a core of its own holds up every meeting.
     alone_for: Cell<usize>,
@@ -109,11 +112,11 @@ pub struct Crew<'a> {
 impl Crew<'_> {
     /// A thread by itself.
     pub const fn alone() -> Self {
-        Self::of(None)
+        Self::of(None, None)
     }
 
-    const fn of(muster: Option<&Muster>) -> Crew<'_> {
-        Crew { muster, alone_for: Cell::new(0), last_alone: Cell::new(0) }
+    const fn of(muster: Option<&Muster>, since: Option<Instant>) -> Crew<'_> {
+        Crew { muster, since, jobs: Cell::new(0), alone_for: Cell::new(0), last_alone: Cell::new(0) }
     }
 
     /// Calls `job(i, n)` for every part i of n, each on a thread of its own. n stays the same from job to job once all
@@ -121,9 +124,11 @@ impl Crew<'_> {
     #[inline]
     pub fn run(&self, job: impl Fn(usize, usize) + Sync) {
         let helpers = self.muster.map_or(0, |muster| muster.arrived.load(Ordering::Acquire));
+        self.jobs.set(self.jobs.get().saturating_add(1));
         match self.muster {
             Some(muster) if helpers > 0 && self.alone_for.get() == 0 => {
-                let held_up = muster.post(&job, helpers);
+                let waited = muster.post(&job, helpers);
+                let held_up = waited.is_some_and(|waited| self.is_long(waited));
                 let alone = if held_up { (2 * self.last_alone.get()).clamp(ALONE.start, ALONE.end) } else { 0 };
                 self.alone_for.set(alone);
                 self.last_alone.set(alone);
@@ -136,6 +141,13 @@ impl Crew<'_> {
     }
 }
 
+impl Crew<'_> {
+    /// Whether a wait is long beside the mean of the jobs so far: parts of long jobs end some time apart.
+    fn is_long(&self, waited: Duration) -> bool {
+        self.since.is_some_and(|since| waited > since.elapsed().saturating_sub(waited) / self.jobs.get())
+    }
+}
+
 impl Drop for Crew<'_> {
     fn drop(&mut self) {
         if let Some(muster) = self.muster {
@@ -145,11 +157,11 @@ impl Drop for Crew<'_> {
 }
 
 impl Muster {
-    /// Has a job done; whether a helper was so late that the leader let others run.
+    /// Has a job done; how long a helper was waited for, if the leader let others run meanwhile.
     ///
     /// # Panics
     /// As the job does, here or in a helper.
-    fn post(&self, job: &Job<'_>, helpers: usize) -> bool {
+    fn post(&self, job: &Job<'_>, helpers: usize) -> Option<Duration> {
         #[allow(clippy::transmute_ptr_to_ptr)] // a cast cannot lengthen a lifetime
         // SAFETY: only the lifetime changes; nobody uses the job after this call, which waits below, panic or not.
         let job = unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(job) };
@@ -161,9 +173,9 @@ impl Muster {
         let join = Join(&self.busy);
         // SAFETY: just posted.
         unsafe { (*job)(0, helpers + 1) };
-        let held_up = join.wait();
+        let waited = join.wait();
         assert!(!self.panicked.load(Ordering::Relaxed), "a helper panicked");
-        held_up
+        waited
     }
 }
 
@@ -183,8 +195,8 @@ impl Drop for Countdown<'_> {
 struct Join<'a>(&'a AtomicUsize);
 
 impl Join<'_> {
-    /// Whether it took long.
-    fn wait(&self) -> bool {
+    /// How long, if others were let run meanwhile.
+    fn wait(&self) -> Option<Duration> {
         wait(|| (self.0.load(Ordering::Acquire) == 0).then_some(())).1
     }
 }
@@ -195,19 +207,21 @@ impl Drop for Join<'_> {
     }
 }
 
-/// Until `look` finds something; and whether it took long.
-fn wait<R>(look: impl Fn() -> Option<R>) -> (R, bool) {
-    for looks in 0.. {
+/// Until `look` finds something; and how long others were let run meanwhile, if they were.
+fn wait<R>(look: impl Fn() -> Option<R>) -> (R, Option<Duration>) {
+    for _ in 0..PATIENCE {
         if let Some(found) = look() {
-            return (found, looks >= PATIENCE);
+            return (found, None);
         }
-        if looks < PATIENCE {
-            std::hint::spin_loop();
-        } else {
-            std::thread::yield_now();
-        }
+        std::hint::spin_loop();
     }
-    unreachable!("looks without end")
+    let since = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return (found, Some(since.elapsed()));
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// Part `i` of `parts` of 0..n.
