@@ -141,8 +141,8 @@ pub fn backward_step<'a, T: Real>(
             }
         });
     };
-    let into = |to, from, rows: usize, u: &PackedMatrix<T>| {
-        (rows > 0).then(|| MatmulArgs::adding(rows, Operand::Rows(from), u, hidden, to, padded))
+    let into = |to, from: &RowPointers<T>, rows: usize, u: &PackedMatrix<T>| {
+        (rows > 0).then(|| MatmulArgs::adding(rows, Operand::Rows(from.as_ptr()), u, hidden, to, padded))
     };
     match &weights.u {
         BackwardRecurrent::After(u) => {
@@ -150,15 +150,15 @@ pub fn backward_step<'a, T: Real>(
                 u.lanes == kernels.lanes && u.depth == 3 * hidden && u.columns == hidden,
                 "weights of another cell"
             );
-            share_out(kernels.backward_after, into(carry, after, d.after.len(), u), u);
+            share_out(kernels.backward_after, into(carry, &after, d.after.len(), u), u);
         }
         BackwardRecurrent::Before { gates, candidate: u } => {
             for (u, depth) in [(gates, 2 * hidden), (u, hidden)] {
                 assert!(u.lanes == kernels.lanes && u.depth == depth && u.columns == hidden, "weights of another cell");
             }
             assert!(state.drh.len() >= rows * padded, "drh too short");
-            share_out(kernels.backward_before_update, into(carry, after, d.after.len(), gates), gates);
-            share_out(kernels.backward_before_reset, into(drh, candidate, rows, u), u);
+            share_out(kernels.backward_before_update, into(carry, &after, d.after.len(), gates), gates);
+            share_out(kernels.backward_before_reset, into(drh, &candidate, rows, u), u);
         }
     }
 }

@@ -7,7 +7,7 @@ use super::crew::{Engine, share};
 use super::lanes::Lanes;
 use super::pack::{Aligned, PackedMatrix};
 use super::real::Real;
-use super::tile::{Accumulators, CHUNK, Rows, Sums, Tile, Walk, accumulate, cover, cover_mixed};
+use super::tile::{Accumulators, CHUNK, Next, Rows, Sums, Tile, Walk, accumulate, cover, cover_mixed};
 use super::weights::{PackedCell, Recurrent};
 use crate::cell;
 
@@ -149,18 +149,24 @@ pub fn step<T: Real>(
 }
 
 impl<T> StepArgs<T> {
-    /// Pointers to the R rows of a `[rows, padded]` buffer from `row` on.
+    /// Adds the product of R rows of a `[rows, padded]` buffer with P panels of U, `width` vectors each.
     #[inline(always)]
-    unsafe fn rows_of<const R: usize>(&self, buffer: *const T, row: usize) -> Rows<T, R> {
-        // SAFETY: the buffer holds these rows.
-        unsafe { Rows::apart(buffer.add(row * self.padded), self.padded) }
-    }
-
-    /// Pointers to P panels of V vectors from `panel` on.
-    #[inline(always)]
-    unsafe fn panels_of<L: Lanes, const P: usize, const V: usize>(&self, width: usize, panel: usize) -> [*const T; P] {
-        // SAFETY: the packed weights hold these panels.
-        std::array::from_fn(|p| unsafe { self.u.add((panel + p) * width * self.hidden * L::COUNT) })
+    unsafe fn product<L: Lanes<Elem = T>, const R: usize, const P: usize, const V: usize>(
+        &self,
+        acc: &mut Accumulators<L, R, P, V>,
+        buffer: *const T,
+        row: usize,
+        width: usize,
+        panel: usize,
+        next: Next,
+    ) {
+        let start = |panel: usize| self.u.wrapping_add(panel * width * self.hidden * L::COUNT);
+        // SAFETY: the buffer holds these rows, and the packed weights these panels.
+        unsafe {
+            let a = Rows::<_, R>::apart(buffer.add(row * self.padded), self.padded);
+            let b = std::array::from_fn(|p| start(panel + p));
+            accumulate(acc, &a, &b, self.hidden, next.fetch::<L, V>(start(next.panel), self.hidden));
+        }
     }
 
     /// Writes one vector of a tape row's segment, cut at H.
@@ -186,7 +192,7 @@ struct ResetAfter<'a, T>(&'a StepArgs<T>);
 
 impl<L: Lanes> Tile<L> for ResetAfter<'_, L::Elem> {
     #[inline(always)]
-    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize) {
+    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
         let s = self.0;
         // SAFETY: the tile lies within rows x units, and the buffers are as `step` promised.
         unsafe {
@@ -201,7 +207,7 @@ impl<L: Lanes> Tile<L> for ResetAfter<'_, L::Elem> {
                     acc[r][p][2] = L::load(s.b_hh.add((panel + p) * L::COUNT));
                 }
             }
-            accumulate::<L, R, P, V>(&mut acc, &s.rows_of::<R>(s.h, row), &s.panels_of::<L, P, V>(3, panel), s.hidden);
+            s.product::<L, R, P, V>(&mut acc, s.h, row, 3, panel, next);
             let sums = Sums::from(acc);
             for r in 0..R.min(s.rows - row) {
                 for p in 0..P {
@@ -228,7 +234,7 @@ struct Gates<'a, T>(&'a StepArgs<T>);
 
 impl<L: Lanes> Tile<L> for Gates<'_, L::Elem> {
     #[inline(always)]
-    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize) {
+    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
         let s = self.0;
         // SAFETY: the tile lies within rows x units, and the buffers are as `step` promised.
         unsafe {
@@ -241,7 +247,7 @@ impl<L: Lanes> Tile<L> for Gates<'_, L::Elem> {
                     }
                 }
             }
-            accumulate::<L, R, P, V>(&mut acc, &s.rows_of::<R>(s.h, row), &s.panels_of::<L, P, V>(2, panel), s.hidden);
+            s.product::<L, R, P, V>(&mut acc, s.h, row, 2, panel, next);
             let sums = Sums::from(acc);
             for r in 0..R.min(s.rows - row) {
                 for p in 0..P {
@@ -267,7 +273,7 @@ struct Candidate<'a, T>(&'a StepArgs<T>);
 
 impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
     #[inline(always)]
-    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize) {
+    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
         let s = self.0;
         let unit = |p: usize, v: usize| (panel + p) * s.width + v;
         // SAFETY: the tile lies within rows x units, and the buffers are as `step` promised.
@@ -281,8 +287,7 @@ impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
                     }
                 }
             }
-            let weights = s.panels_of::<L, P, V>(s.width, panel);
-            accumulate::<L, R, P, V>(&mut acc, &s.rows_of::<R>(s.rh, row), &weights, s.hidden);
+            s.product::<L, R, P, V>(&mut acc, s.rh, row, s.width, panel, next);
             let sums = Sums::from(acc);
             for r in 0..R.min(s.rows - row) {
                 for p in 0..P {

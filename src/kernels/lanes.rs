@@ -63,6 +63,10 @@ pub trait Lanes:
     /// 2^self for integral values in the range of normal exponents; NaN gives any number.
     fn pow2(self) -> Self;
 
+    /// Asks for the cache line of an address, valid or not, in the second-level cache.
+    #[inline(always)]
+    fn fetch(_address: *const Self::Elem) {}
+
     /// Reads the first `n <= COUNT` numbers; the other lanes are 0.
     ///
     /// # Safety

@@ -6,7 +6,7 @@ use super::crew::{Engine, share};
 use super::lanes::Lanes;
 use super::pack::PackedMatrix;
 use super::real::Real;
-use super::tile::{Accumulators, CHUNK, Columns, Left, RowPointers, Rows, Tile, Walk, accumulate, cover_mixed};
+use super::tile::{Accumulators, Columns, Left, Next, Rows, Tile, Walk, accumulate, cover_mixed};
 
 /// What the chains of a product start from.
 #[derive(Clone, Copy)]
@@ -39,9 +39,8 @@ pub struct MatmulArgs<T> {
 unsafe impl<T: Sync> Sync for MatmulArgs<T> {}
 
 /// The left operand of a chunk.
-#[allow(clippy::large_enum_variant)] // lives on the stack for one call
 pub(super) enum Operand<T> {
-    Rows(RowPointers<T>),            // [rows][depth]
+    Rows(*const *const T),           // [rows][depth]
     Columns(*const *const T, usize), // [depth][rows], and the first row
 }
 
@@ -58,12 +57,12 @@ pub fn matmul<'a, T: Real>(
     c: &mut [T],
     stride: usize,
 ) {
+    let mut starts = [std::ptr::null(); MOST_ROWS];
     let chunk = |first: usize, count: usize| {
-        let mut pointers = [std::ptr::null(); CHUNK];
-        for (r, pointer) in pointers[..count].iter_mut().enumerate() {
-            *pointer = a(first + r)[..b.depth].as_ptr();
+        for (r, start) in starts[..count].iter_mut().enumerate() {
+            *start = a(first + r)[..b.depth].as_ptr();
         }
-        Operand::Rows(pointers)
+        Operand::Rows(starts.as_ptr())
     };
     in_chunks(engine, rows, chunk, b, start, c, stride);
 }
@@ -90,6 +89,14 @@ pub fn matmul_transposed<'a, T: Real>(
     in_chunks(engine, rows, chunk, b, start, c, stride);
 }
 
+/// Rows of a chunk at most. All of B is read for each chunk, and the chunk's part of A and C for each panel of B: many
+/// rows for a B beyond the caches, few for one that stays in them, so that A and C do too.
+const MOST_ROWS: usize = 256;
+const FEW_ROWS: usize = 64;
+
+/// Bytes of a B beyond the second-level cache.
+const LARGE: usize = 1 << 20;
+
 /// Depth of a product with a transposed operand; its pointers live on the stack.
 pub const MOST_DEEP: usize = 256;
 
@@ -98,7 +105,7 @@ pub const MOST_DEEP: usize = 256;
 fn in_chunks<T: Real>(
     engine: Engine<T>,
     rows: usize,
-    a: impl Fn(usize, usize) -> Operand<T>,
+    mut a: impl FnMut(usize, usize) -> Operand<T>,
     b: &PackedMatrix<T>,
     start: Start<T>,
     c: &mut [T],
@@ -113,8 +120,9 @@ fn in_chunks<T: Real>(
     if let Start::Bias(bias) = start {
         assert!(bias.len() >= b.columns, "bias too short");
     }
-    for first in (0..rows).step_by(CHUNK) {
-        let chunk = CHUNK.min(rows - first);
+    let most = if size_of_val(&b.data[..]) > LARGE { MOST_ROWS } else { FEW_ROWS };
+    for first in (0..rows).step_by(most) {
+        let chunk = most.min(rows - first);
         let c = c[first * stride..].as_mut_ptr();
         let (init, init_stride) = match start {
             Start::Bias(bias) => (bias.as_ptr(), 0),
@@ -152,7 +160,7 @@ pub unsafe fn run<L: Lanes>(args: &MatmulArgs<L::Elem>, panels: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe {
         match &args.a {
-            Operand::Rows(rows) => cover_panels::<L>(args, panels, &ByRows { args, rows }),
+            &Operand::Rows(starts) => cover_panels::<L>(args, panels, &ByRows { args, starts }),
             &Operand::Columns(starts, first) => cover_panels::<L>(args, panels, &ByColumns { args, starts, first }),
         }
     }
@@ -167,14 +175,14 @@ unsafe fn cover_panels<L: Lanes>(args: &MatmulArgs<L::Elem>, panels: Range<usize
 
 struct ByRows<'a, T> {
     args: &'a MatmulArgs<T>,
-    rows: &'a RowPointers<T>,
+    starts: *const *const T,
 }
 
 impl<L: Lanes> Tile<L> for ByRows<'_, L::Elem> {
     #[inline(always)]
-    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize) {
+    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
         // SAFETY: the caller's promise.
-        unsafe { self.args.tile::<L, R, P, V>(&Rows::<_, R>::from(self.rows, row), row, panel) }
+        unsafe { self.args.tile::<L, R, P, V>(&Rows::<_, R>::from(self.starts.add(row)), row, panel, next) }
     }
 }
 
@@ -186,11 +194,11 @@ struct ByColumns<'a, T> {
 
 impl<L: Lanes> Tile<L> for ByColumns<'_, L::Elem> {
     #[inline(always)]
-    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize) {
+    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
         // SAFETY: the caller's promise.
         unsafe {
             let columns = Columns { starts: self.starts, first: self.first + row };
-            self.args.tile::<L, R, P, V>(&columns, row, panel);
+            self.args.tile::<L, R, P, V>(&columns, row, panel, next);
         }
     }
 }
@@ -226,6 +234,7 @@ impl<T: Real> MatmulArgs<T> {
         a: &impl Left<T>,
         row: usize,
         panel: usize,
+        next: Next,
     ) {
         let first = panel * self.width * L::COUNT;
         let valid = self.columns - first;
@@ -260,8 +269,9 @@ impl<T: Real> MatmulArgs<T> {
                     }
                 }
             }
-            let b = std::array::from_fn(|p| self.b.add((panel + p) * self.width * self.depth * L::COUNT));
-            accumulate::<L, R, P, V>(&mut acc, a, &b, self.depth);
+            let start = |panel: usize| self.b.wrapping_add(panel * self.width * self.depth * L::COUNT);
+            let b = std::array::from_fn(|p| start(panel + p));
+            accumulate(&mut acc, a, &b, self.depth, next.fetch::<L, V>(start(next.panel), self.depth));
             let (out, stride) = if direct { (to, self.c_stride) } else { (copy, width) };
             for r in 0..R {
                 for p in 0..P {

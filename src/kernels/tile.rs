@@ -46,11 +46,41 @@ impl<L: Lanes, const R: usize, const P: usize, const V: usize> Sums<L, R, P, V> 
 
 /// Work on tiles of an output whose columns are cut into panels of `V` vectors.
 pub trait Tile<L: Lanes> {
-    /// Computes rows `row..row + R` of panels `panel..panel + P`, whose width is V vectors.
+    /// Computes rows `row..row + R` of panels `panel..panel + P`, whose width is V vectors, while `next` is fetched.
     ///
     /// # Safety
     /// The instruction set of `L` is present, and the tile lies within the output.
-    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize);
+    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next);
+}
+
+/// The part of the next panel that a tile fetches into the second-level cache while it computes: else the first tile of
+/// each panel would wait for memory, and the others leave it idle.
+#[derive(Clone, Copy)]
+pub struct Next {
+    /// The panel.
+    pub panel: usize,
+    /// Which part of how many.
+    part: usize,
+    parts: usize,
+}
+
+/// Addresses to be fetched, one a multiply-add of a chain.
+#[derive(Clone, Copy)]
+pub struct Fetch<T> {
+    from: *const T,
+    step: usize,
+}
+
+impl Next {
+    /// For tiles of one or two rows, which fetch nothing: each panel is read but once, and its loads fill the time.
+    const NONE: Self = Self { panel: 0, part: 0, parts: 1 };
+
+    /// Of the panel that starts at `start`, as wide as V registers of L.
+    #[inline(always)]
+    pub fn fetch<L: Lanes, const V: usize>(self, start: *const L::Elem, depth: usize) -> Fetch<L::Elem> {
+        let step = V * L::COUNT;
+        Fetch { from: start.wrapping_add(self.part * step * depth / self.parts), step: step / self.parts }
+    }
 }
 
 /// The left operand of a tile.
@@ -66,10 +96,14 @@ pub trait Left<T> {
 pub struct Rows<T, const R: usize>([*const T; R]);
 
 impl<T, const R: usize> Rows<T, R> {
-    /// The R rows from `row` on.
+    /// The R rows that pointers are at `starts` of.
+    ///
+    /// # Safety
+    /// There are R.
     #[inline(always)]
-    pub fn from(rows: &RowPointers<T>, row: usize) -> Self {
-        Self(std::array::from_fn(|r| rows[row + r]))
+    pub unsafe fn from(starts: *const *const T) -> Self {
+        // SAFETY: the caller's promise.
+        Self(std::array::from_fn(|r| unsafe { *starts.add(r) }))
     }
 
     /// R rows that are `stride` apart.
@@ -118,8 +152,12 @@ pub unsafe fn accumulate<L: Lanes, const R: usize, const P: usize, const V: usiz
     a: &impl Left<L::Elem>,
     b: &[*const L::Elem; P],
     depth: usize,
+    fetch: Fetch<L::Elem>,
 ) {
     for k in 0..depth {
+        if R > 2 {
+            L::fetch(fetch.from.wrapping_add(k * fetch.step));
+        }
         // SAFETY: k < depth, and the caller's promise on both operands.
         unsafe {
             let mut weights = [[L::splat(L::Elem::default()); V]; P];
@@ -159,16 +197,18 @@ pub unsafe fn cover<L: Lanes, const V: usize>(rows: usize, panels: Walk, tile: &
             _ => {
                 for i in 0..panels.range.len() {
                     let panel = panels.at(i, 1);
+                    let after = if i + 1 < panels.range.len() { panels.at(i + 1, 1) } else { panel };
                     for t in 0..tiles {
                         let (row, end) = (t * rows / tiles, (t + 1) * rows / tiles);
+                        let next = Next { panel: after, part: t, parts: tiles };
                         match end - row {
-                            2 => tile.run::<2, 1, V>(row, panel),
-                            3 => tile.run::<3, 1, V>(row, panel),
-                            4 => tile.run::<4, 1, V>(row, panel),
-                            5 if L::WIDE => tile.run::<5, 1, V>(row, panel),
-                            6 if L::WIDE => tile.run::<6, 1, V>(row, panel),
-                            7 if L::WIDE => tile.run::<7, 1, V>(row, panel),
-                            8 if L::WIDE => tile.run::<8, 1, V>(row, panel),
+                            2 => tile.run::<2, 1, V>(row, panel, next),
+                            3 => tile.run::<3, 1, V>(row, panel, next),
+                            4 => tile.run::<4, 1, V>(row, panel, next),
+                            5 if L::WIDE => tile.run::<5, 1, V>(row, panel, next),
+                            6 if L::WIDE => tile.run::<6, 1, V>(row, panel, next),
+                            7 if L::WIDE => tile.run::<7, 1, V>(row, panel, next),
+                            8 if L::WIDE => tile.run::<8, 1, V>(row, panel, next),
                             rows => unreachable!("a tile of {rows} rows"),
                         }
                     }
@@ -234,16 +274,16 @@ unsafe fn strip<L: Lanes, W: Tile<L>, const R: usize, const V: usize>(panels: Wa
     unsafe {
         if R == 1 || L::WIDE {
             while i + 4 <= count {
-                tile.run::<R, 4, V>(0, panels.at(i, 4));
+                tile.run::<R, 4, V>(0, panels.at(i, 4), Next::NONE);
                 i += 4;
             }
         }
         while i + 2 <= count {
-            tile.run::<R, 2, V>(0, panels.at(i, 2));
+            tile.run::<R, 2, V>(0, panels.at(i, 2), Next::NONE);
             i += 2;
         }
         if i < count {
-            tile.run::<R, 1, V>(0, panels.at(i, 1));
+            tile.run::<R, 1, V>(0, panels.at(i, 1), Next::NONE);
         }
     }
 }

@@ -41,6 +41,11 @@ macro_rules! x86_lanes {
                 unsafe { $storeu(to, self.0) }
             }
             #[inline(always)]
+            fn fetch(address: *const $elem) {
+                // SAFETY: part of every x86-64; a hint, which no address makes fail.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+            }
+            #[inline(always)]
             unsafe fn load_first($at: *const $elem, $n: usize) -> Self {
                 // SAFETY: the caller's promise; masked lanes are not read.
                 Self(unsafe { if $n >= $count { $loadu($at) } else { $load_first } })

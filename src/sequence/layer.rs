@@ -13,8 +13,10 @@ use crate::kernels::real::Real;
 use crate::kernels::weights::{BackwardCell, PackedCell};
 use crate::runtime::Check;
 
-/// Numbers of input projections computed ahead, to stay in the second-level cache.
-const PROJECTED_AHEAD: usize = 1 << 16;
+/// Numbers of input projections computed ahead: few, to stay in the second-level cache, or a part of those in W, where
+/// reading W again would take longer than writing and reading the projections.
+const PROJECTED_AHEAD: std::ops::Range<usize> = 1 << 16..1 << 18;
+const OF_WEIGHTS: usize = 12;
 
 /// Steps that they span at most.
 const STEPS_AHEAD: usize = 64;
@@ -85,13 +87,15 @@ impl<T: Real> Walk<'_, T> {
         for r in 0..rows {
             state.row_mut(r)[..hidden].copy_from_slice(h0(r));
         }
+        let weights = self.cell.projected_len() * self.input;
+        let numbers_ahead = (weights / OF_WEIGHTS).clamp(PROJECTED_AHEAD.start, PROJECTED_AHEAD.end);
         let mut projected = Aligned::<T>::default();
         let mut ahead = Vec::new();
         let (mut at_y, mut at_tape) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         let mut t = 0;
         while t < self.steps() {
             (self.check)()?;
-            let block = (PROJECTED_AHEAD / (self.active(t) * self.cell.projected_len())).clamp(1, STEPS_AHEAD);
+            let block = (numbers_ahead / (self.active(t) * self.cell.projected_len())).clamp(1, STEPS_AHEAD);
             let last = (t + block).min(self.steps());
             ahead.clear();
             for t in t..last {
