@@ -15,14 +15,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import cases
 import contenders
-import numpy as np
+import rgru
 import sections
 from clock import interleaved
 from report import draw, geometric_mean, print_rows
-
-import rgru
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,12 +7,12 @@ import time
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 import cases
 import contenders
-import numpy as np
-from clock import interleaved, seconds_of
-
 import rgru
+from clock import interleaved, seconds_of
 
 
 def peak(quick: bool) -> dict[str, Any]:
