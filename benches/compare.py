@@ -15,19 +15,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import cases
 import contenders
-import numpy as np
+import rgru
 import sections
 from clock import interleaved
 from report import draw, geometric_mean, print_rows
 
-import rgru
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from cases import Case
+    from contenders import Maker
 
 TOLERANCE = 2e-4
 """Largest difference of outputs, relative to the largest magnitude or 1: sums in another order, gradients included."""
@@ -73,10 +74,9 @@ def cpu_name() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
-def compare(case: Case, makers: dict[str, Callable[[Case], Any]], work: float, rounds: int) -> dict[str, Any]:
+def compare(case: Case, makers: Mapping[str, Maker], work: float, rounds: int) -> dict[str, Any]:
     """Check that the outputs agree, then time."""
-    made = {name: maker(case) for name, maker in makers.items()}
-    made = {name: contender for name, contender in made.items() if contender is not None}
+    made = contenders.made(makers, case)
     outputs = {name: [np.array(array) for array in read(run())] for name, (run, read) in made.items()}
     for name, arrays in outputs.items():
         for ours, theirs in zip(outputs["rgru"], arrays, strict=True):
@@ -94,7 +94,7 @@ def compare(case: Case, makers: dict[str, Callable[[Case], Any]], work: float, r
     }
 
 
-def table(sizes: list[Any], makers: dict[str, Callable[[Case], Any]], work: float, rounds: int) -> dict[str, Any]:
+def table(sizes: list[Any], makers: Mapping[str, Maker], work: float, rounds: int) -> dict[str, Any]:
     rows = []
     for case in cases.cases(sizes):
         rows.append(compare(case, makers, work, rounds))

@@ -1,4 +1,4 @@
-"""rgru and its peers behind one face: ``make(case) -> (run, read)``.
+"""rgru and its peers behind one face: ``make(case) -> (run, read)``, or None where a peer does not have the cell.
 
 ``run()`` does the work and gives what the library gives; ``read(result)`` turns that into NumPy arrays in one order:
 [y (B, T, H)] for inference; [y, dx, dW, dU, db] for training, W, U and b as rgru has them (no gradient of ``b_hh``: the
@@ -15,11 +15,12 @@ import rgru
 from rgru.convert import gates_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from cases import Case
 
     Contender = tuple[Callable[[], Any], Callable[[Any], list[Any]]]
+    Maker = Callable[[Case], Contender | None]
 
 
 def our_gru(case: Case) -> rgru.GRU:
@@ -211,11 +212,11 @@ def jax_training(case: Case) -> Contender:
 
         return jax.lax.scan(step, jnp.zeros((case.batch, hidden), jnp.float32), projected)[1]
 
-    @jax.jit
     def step(primals: tuple[Any, ...], dy: Any) -> Any:
         y, back = jax.vjp(forward, *primals)
         return y, back(dy)
 
+    compiled = jax.jit(step)
     p = case.parameters()
     x, dy = (jnp.asarray(array.transpose(1, 0, 2)) for array in case.arrays())
     primals = x, *map(jnp.asarray, (p["W"], p["U"], p["b"], p.get("b_hh", np.zeros(hidden, np.float32))))
@@ -224,13 +225,18 @@ def jax_training(case: Case) -> Contender:
         y, (dx, dw, du, db, _) = result
         return [np.asarray(y).transpose(1, 0, 2), np.asarray(dx).transpose(1, 0, 2), *map(np.asarray, (dw, du, db))]
 
-    return lambda: jax.block_until_ready(step(primals, dy)), read
+    return lambda: jax.block_until_ready(compiled(primals, dy)), read
 
 
-INFERENCE = {
+def made(makers: Mapping[str, Maker], case: Case) -> dict[str, Contender]:
+    """Those that have the case's cell."""
+    return {name: contender for name, maker in makers.items() if (contender := maker(case)) is not None}
+
+
+INFERENCE: dict[str, Maker] = {
     "rgru": rgru_inference,
     "onnxruntime": onnxruntime_inference,
     "openvino": openvino_inference,
     "torch": torch_inference,
 }
-TRAINING = {"rgru": rgru_training, "torch": torch_training, "jax": jax_training}
+TRAINING: dict[str, Maker] = {"rgru": rgru_training, "torch": torch_training, "jax": jax_training}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 import cases
 import contenders
-import numpy as np
-from clock import interleaved, seconds_of
-
 import rgru
+from clock import interleaved, seconds_of
 
 
 def peak(quick: bool) -> dict[str, Any]:
@@ -66,11 +67,12 @@ def step(quick: bool) -> dict[str, Any]:
         stream = contenders.our_gru(case).stream()
         x = case.arrays()[0][:, 0]
         weights = np.ones(3 * hidden * (hidden + case.inputs), np.float32)
-        runs = {"rgru": lambda stream=stream, x=x: stream.step(x), "read": lambda weights=weights: read(weights)}
-        peers = {name: contenders.INFERENCE[name](case)[0] for name in ("onnxruntime", "openvino", "torch")}
+        runs = {"rgru": partial(stream.step, x), "read": partial(read, weights)}
+        made = contenders.made(contenders.INFERENCE, case)
+        peers = {name: run for name, (run, _) in made.items() if name != "rgru"}
         seconds = interleaved(runs | peers, 3 if quick else 9, 0.02)
         bytes_read = weights.nbytes
-        row = {
+        row: dict[str, Any] = {
             "hidden": hidden,
             "microseconds": {name: 1e6 * value for name, value in seconds.items() if name != "read"},
             "gigabytes_a_second": bytes_read / seconds["rgru"] / 1e9,

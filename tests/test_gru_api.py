@@ -1,4 +1,4 @@
-"""The layer as its users meet it: shapes, equations, lengths, gradients, dropout, seeds, streams, copies, threads."""
+"""The layer as its users meet it: shapes, equations, lengths, dropout, seeds, copies, threads."""
 
 import copy
 import pickle
@@ -8,19 +8,7 @@ import numpy as np
 import pytest
 
 import rgru
-
-CELLS = [pytest.param(False, id="reset_before"), pytest.param(True, id="reset_after")]
-
-
-def normal(*shape, dtype="float32", seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
-
-
-def with_biases(gru, seed=5):
-    """Biases begin at zero, where a wrong one would not show."""
-    rng = np.random.default_rng(seed)
-    gru.params.update({name: rng.normal(0, 0.5, array.shape).astype(gru.dtype) for name, array in gru.params.items()})
-    return gru
+from layers import CELLS, normal, with_biases
 
 
 def sigma(a):
@@ -141,93 +129,6 @@ def test_nothing_in_gives_nothing_out_and_keeps_h0(shape, ragged):
     assert not gradients.flat.any()
 
 
-# -- gradients ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("reset_after", CELLS)
-@pytest.mark.parametrize("batch", ["padded", "lengths", "ragged"])
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_gradients_agree_with_central_differences(reset_after, batch, dropout):
-    def run(x, h0, flat):
-        """Make anew for each run, so that each draws the same dropout masks."""
-        gru = rgru.GRU(3, 4, 2, bidirectional=True, reset_after=reset_after, dropout=dropout, dtype="float64", seed=7)
-        gru._flat[:] = flat
-        gru._changed()
-        lengths = {"lengths": [5, 2]} if batch == "lengths" else {}
-        y, h_n, tape = gru.forward(rgru.Ragged(x, [0, 5, 5, 7]) if batch == "ragged" else x, h0, **lengths)
-        return (y.values if batch == "ragged" else y), h_n, tape, gru
-
-    x = normal(7, 3, dtype="float64") if batch == "ragged" else normal(2, 5, 3, dtype="float64")
-    h0 = normal(4, 3 if batch == "ragged" else 2, 4, dtype="float64", seed=1)
-    flat = 0.4 * normal(rgru.GRU(3, 4, 2, bidirectional=True, reset_after=reset_after).num_params, dtype="float64")
-    y, h_n, tape, gru = run(x, h0, flat)
-    dy, dh_n = normal(*y.shape, dtype="float64", seed=2), normal(*h_n.shape, dtype="float64", seed=3)
-    gradients = tape.backward(dy, dh_n)
-
-    def loss(*arrays):
-        y, h_n, _, _ = run(*arrays)
-        return (y * dy).sum() + (h_n * dh_n).sum()
-
-    found = [gradients.x.values if batch == "ragged" else gradients.x, gradients.h0, gradients.flat]
-    rng = np.random.default_rng(4)
-    for i, (array, gradient) in enumerate(zip((x, h0, flat), found, strict=True)):
-        assert gradient.shape == array.shape
-        for place in rng.choice(array.size, min(array.size, 25), replace=False):
-            ends = []
-            for nudge in (1e-5, -1e-5):
-                arrays = [x, h0, flat]
-                arrays[i] = array.copy()
-                arrays[i].flat[place] += nudge
-                ends.append(loss(*arrays))
-            difference = (ends[0] - ends[1]) / 2e-5
-            assert abs(gradient.flat[place] - difference) <= 1e-7 * max(1, abs(difference))
-    assert list(gradients.params) == list(gru.params)
-    for name, gradient in gradients.params.items():
-        assert gradient.shape == gru.params[name].shape
-        assert np.shares_memory(gradient, gradients.flat)
-
-
-def test_gradients_add_up_and_either_may_be_left_out():
-    gru = rgru.GRU(3, 4, dtype="float64", seed=0)
-    y, h_n, tape = gru.forward(normal(2, 5, 3, dtype="float64"))
-    dy, dh_n = np.ones_like(y), np.ones_like(h_n)
-    both, first, second = tape.backward(dy, dh_n), tape.backward(dy), tape.backward(dh_n=dh_n)
-    np.testing.assert_allclose(both.flat, first.flat + second.flat, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(both.x, first.x + second.x, rtol=1e-12, atol=1e-12)
-    assert first.flat.any()
-    assert second.flat.any()
-    with pytest.raises(ValueError, match=r"dy, dh_n: .*None"):
-        tape.backward()
-
-
-def test_gradient_of_ragged_is_ragged_and_takes_plain_steps():
-    gru = rgru.GRU(3, 4, seed=0)
-    x = rgru.Ragged(normal(7, 3), [0, 2, 2, 7])
-    y, _, tape = gru.forward(x)
-    gradients = tape.backward(rgru.Ragged(np.ones_like(y.values), x.offsets))
-    assert isinstance(gradients.x, rgru.Ragged)
-    assert np.array_equal(gradients.x.offsets, x.offsets)
-    assert np.array_equal(gradients.x.values, tape.backward(np.ones_like(y.values)).x.values)
-
-
-def test_tape_belongs_to_the_parameters_of_its_run():
-    gru = rgru.GRU(3, 4, dtype="float64", seed=0)
-    y, _, tape = gru.forward(normal(2, 5, 3, dtype="float64"))
-    before = tape.backward(np.ones_like(y)).flat
-    gru.layers[0].fwd.W = np.zeros((12, 3))
-    assert np.array_equal(tape.backward(np.ones_like(y)).flat, before)
-
-
-def test_forward_gives_what_a_call_gives_read_only():
-    gru = with_biases(rgru.GRU(3, 4, 2, seed=0))
-    x = normal(2, 5, 3)
-    y, h_n, _ = gru.forward(x)
-    assert np.array_equal(y, gru(x)[0])
-    assert np.array_equal(h_n, gru(x)[1])
-    assert not y.flags.writeable
-    assert gru(x)[0].flags.writeable
-
-
 # -- dropout and seeds -------------------------------------------------------------------------------------------------
 
 
@@ -261,61 +162,6 @@ def test_seed_decides_the_initial_parameters():
 def test_every_seed_of_64_bits_works(seed):
     gru = rgru.GRU(3, 4, 2, dropout=0.5, seed=seed)
     assert np.isfinite(gru.forward(normal(2, 5, 3))[0]).all()
-
-
-# -- streams -----------------------------------------------------------------------------------------------------------
-
-
-def test_stream_walks_step_by_step_with_its_state_inside():
-    gru = with_biases(rgru.GRU(3, 4, 2, seed=0))
-    x, h0 = normal(2, 6, 3), normal(2, 2, 4, seed=1)
-    y, h_n = gru(x, h0)
-    stream = gru.stream(2, h0)
-    assert stream.batch_size == 2
-    assert np.array_equal(stream.h, h0)
-    for t in range(6):
-        assert np.array_equal(stream.step(x[:, t]), y[:, t])  # x[:, t] is strided: the slow road in
-    assert np.array_equal(stream.h, h_n)
-
-
-def test_stream_state_can_be_set_and_reset():
-    gru = with_biases(rgru.GRU(3, 4, 2, seed=0))
-    stream, x = gru.stream(), normal(1, 3)
-    first = stream.step(x)
-    kept = stream.h
-    second = stream.step(x)
-    assert not np.array_equal(first, second)
-    stream.h = kept
-    assert np.array_equal(stream.step(x), second)
-    stream.reset()
-    assert not stream.h.any()
-    assert np.array_equal(stream.step(x), first)
-
-
-def test_outputs_and_states_of_a_stream_are_copies():
-    gru = rgru.GRU(3, 4, seed=0)
-    stream, x = gru.stream(), normal(1, 3)
-    y = stream.step(x)
-    kept = y.copy()
-    stream.step(x)
-    assert np.array_equal(y, kept)
-    state = stream.h
-    state[:] = 0
-    assert stream.h.any()
-
-
-def test_stream_keeps_the_parameters_it_began_with():
-    gru = rgru.GRU(3, 4, seed=0)
-    x = normal(1, 3)
-    expected = gru.stream().step(x)
-    stream = gru.stream()
-    gru.layers[0].fwd.W = np.zeros((12, 3), np.float32)
-    assert np.array_equal(stream.step(x), expected)
-
-
-def test_bidirectional_cannot_stream():
-    with pytest.raises(ValueError, match="bidirectional"):
-        rgru.GRU(3, 4, bidirectional=True).stream()
 
 
 # -- what it is, and copies --------------------------------------------------------------------------------------------

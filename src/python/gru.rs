@@ -1,6 +1,6 @@
-//! Weights, tapes and streams.
+//! Weights and tapes.
 
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::Arc;
 
 use numpy::{PyArray1, PyArrayDyn};
 use pyo3::exceptions::PyValueError;
@@ -14,13 +14,13 @@ use crate::init;
 use crate::kernels::real::Real;
 use crate::packed::Packed;
 use crate::runtime::num_threads;
-use crate::sequence::{self, Checkpoints, Stream, Tape};
+use crate::sequence::{self, Checkpoints, Tape};
 use crate::shape::{Dims, Sequences, expect_last, expect_shape};
 
 type Shared<T> = Arc<Packed<T>>;
 
 #[pyclass(frozen, name = "Weights", module = "rgru._core")]
-pub struct PyWeights(Either<Shared<f32>, Shared<f64>>);
+pub struct PyWeights(pub(super) Either<Shared<f32>, Shared<f64>>);
 
 #[pymethods]
 impl PyWeights {
@@ -286,81 +286,6 @@ impl<T: PyReal> Recorded<T> {
             ),
         })?;
         (dx, dh0, dparams).into_pyobject(py)
-    }
-}
-
-#[pyclass(frozen, name = "Stream", module = "rgru._core")]
-pub struct PyStream(Either<Mutex<Stream<f32>>, Mutex<Stream<f64>>>);
-
-#[pymethods]
-impl PyStream {
-    #[new]
-    fn new(weights: &PyWeights, batch_size: usize) -> PyResult<Self> {
-        Ok(Self(match &weights.0 {
-            Either::F32(packed) => Either::F32(Mutex::new(Stream::new(Arc::clone(packed), batch_size)?)),
-            Either::F64(packed) => Either::F64(Mutex::new(Stream::new(Arc::clone(packed), batch_size)?)),
-        }))
-    }
-
-    fn step<'py>(&self, py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        either!(&self.0, stream => Ok(step(py, stream, x)?.into_any()))
-    }
-
-    fn get_state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        either!(&self.0, stream => Ok(state(py, stream)?.into_any()))
-    }
-
-    fn set_state(&self, py: Python<'_>, h: &Bound<'_, PyAny>) -> PyResult<()> {
-        either!(&self.0, stream => set_state(py, stream, h))
-    }
-}
-
-fn step<'py, T: PyReal>(
-    py: Python<'py>,
-    stream: &Mutex<Stream<T>>,
-    x: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
-    let x = Input::<T>::new("x", x)?;
-    let (batch, dims) = with(py, stream, |stream| Ok((stream.batch(), *stream.packed().dims())))?;
-    expect_shape("x", &[batch, dims.input_size], x.shape())?;
-    let (y, mut out) = zeros(py, &[batch, dims.hidden_size])?;
-    let (x, out) = (x.slice()?, out.slice()?);
-    let threads = num_threads()?;
-    detached(py, |stop| held(stream)?.step(x, out, threads, stop))?;
-    Ok(y)
-}
-
-fn state<'py, T: PyReal>(py: Python<'py>, stream: &Mutex<Stream<T>>) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
-    let (batch, dims) = with(py, stream, |stream| Ok((stream.batch(), *stream.packed().dims())))?;
-    let (h, mut out) = zeros(py, &[dims.num_layers, batch, dims.hidden_size])?;
-    let out = out.slice()?;
-    with(py, stream, |stream| stream.states(out))?;
-    Ok(h)
-}
-
-fn set_state<T: PyReal>(py: Python<'_>, stream: &Mutex<Stream<T>>, h: &Bound<'_, PyAny>) -> PyResult<()> {
-    let h = Input::<T>::new("h", h)?;
-    let (batch, dims) = with(py, stream, |stream| Ok((stream.batch(), *stream.packed().dims())))?;
-    dims.check_states("h", h.shape(), batch)?;
-    let h = h.slice()?;
-    with(py, stream, |stream| stream.set_states(h))
-}
-
-/// Does something with a stream that no other call is using.
-fn with<T: Real, R: Send>(
-    py: Python<'_>,
-    stream: &Mutex<Stream<T>>,
-    work: impl Send + FnOnce(&mut Stream<T>) -> Result<R, Error>,
-) -> PyResult<R> {
-    Ok(py.detach(|| work(&mut *held(stream)?))?)
-}
-
-/// The stream; never waits for it: a signal's handler that did would wait for the call it has interrupted.
-fn held<T>(stream: &Mutex<Stream<T>>) -> Result<MutexGuard<'_, Stream<T>>, Error> {
-    match stream.try_lock() {
-        Ok(stream) => Ok(stream),
-        Err(TryLockError::Poisoned(stream)) => Ok(stream.into_inner()),
-        Err(TryLockError::WouldBlock) => Err(Error::value("stream", "one call at a time", "one during another")),
     }
 }
 

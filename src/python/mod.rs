@@ -3,6 +3,7 @@
 
 mod arrays;
 mod gru;
+mod stream;
 mod threads;
 mod training;
 
@@ -24,7 +25,9 @@ impl From<Error> for PyErr {
 #[pymodule(name = "_core")]
 mod core {
     #[pymodule_export]
-    use super::gru::{PyStream, PyTape, PyWeights, initial, layout};
+    use super::gru::{PyTape, PyWeights, initial, layout};
+    #[pymodule_export]
+    use super::stream::PyStream;
     #[pymodule_export]
     use super::threads::{available_isas, get_num_threads, isa, set_num_threads};
     #[pymodule_export]

@@ -14,7 +14,7 @@ use crate::runtime::{Check, Grant, Stop};
 /// Rows of a result that are worth a task of their own.
 const TASK_ROWS: usize = 48;
 
-/// What the gradients of a weight are multiplied with, by step.
+/// What the gradients of the pre-activations are multiplied with, by step.
 #[derive(Clone, Copy)]
 enum Factor {
     /// The layer's input (for W).
@@ -23,8 +23,6 @@ enum Factor {
     State,
     /// Its product with the reset gate (for the candidate's U in reset-before).
     ResetState,
-    /// 1 (for biases).
-    One,
 }
 
 /// Rows of one result.
@@ -32,7 +30,8 @@ struct Task<'a, T> {
     cell: usize,
     /// Column of `d` that belongs to the first row.
     column: usize,
-    factor: Factor,
+    /// None for biases, which take the gradients as they are.
+    factor: Option<Factor>,
     /// Columns of the result.
     width: usize,
     out: &'a mut [T],
@@ -59,11 +58,11 @@ pub fn weight_gradients<T: Real>(
         let (candidate, candidate_factor) = if from > 0 { (0, Factor::State) } else { (2, Factor::ResetState) };
         let (u_gates, u_candidate) = grads.u.split_at_mut(2 * hidden * hidden);
         for (segment, factor, width, out) in [
-            (from, Factor::Input, input, grads.w),
-            (from, Factor::State, hidden, u_gates),
-            (candidate, candidate_factor, hidden, u_candidate),
-            (from, Factor::One, 1, grads.b),
-            (candidate, Factor::One, 1, grads.b_hh),
+            (from, Some(Factor::Input), input, grads.w),
+            (from, Some(Factor::State), hidden, u_gates),
+            (candidate, Some(candidate_factor), hidden, u_candidate),
+            (from, None, 1, grads.b),
+            (candidate, None, 1, grads.b_hh),
         ] {
             if out.is_empty() {
                 continue;
@@ -100,8 +99,8 @@ fn sum_over_steps<T: Real>(
     };
     let width = batch.backward[task.cell].segments() * hidden;
     let rows = task.out.len() / task.width;
-    let factor = |(n, t): (usize, usize)| -> &[T] {
-        match task.factor {
+    let row_of = |factor: Factor, (n, t): (usize, usize)| -> &[T] {
+        match factor {
             Factor::Input => &input[n][t * task.width..],
             Factor::State => {
                 let before = if direction == 0 { t.checked_sub(1) } else { Some(t + 1) };
@@ -114,7 +113,6 @@ fn sum_over_steps<T: Real>(
                 let step = sequences.compact_range(n).start + t;
                 &tape.layers[layer].cells[direction][(step * 4 + 3) * hidden..]
             }
-            Factor::One => &[],
         }
     };
     let kernels = batch.packed.kernels;
@@ -126,8 +124,8 @@ fn sum_over_steps<T: Real>(
             &d[(sequences.compact_range(n).start + t) * width + task.column..][..rows]
         };
         match task.factor {
-            Factor::One => add_rows(kernels, block.len(), d, task.out),
-            _ => sum.add(block.len(), d, |k| factor(block[k]), task.width, task.out),
+            Some(factor) => sum.add(block.len(), d, |k| row_of(factor, block[k]), task.width, task.out),
+            None => add_rows(kernels, block.len(), d, task.out),
         }
     }
     Ok(())

@@ -1,0 +1,214 @@
+"""What the command line refuses: exit code 2 and one line for whatever is wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from command_line import SEQUENCE, fail, make_table, names, stream
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("missing.parquet", r"missing\.parquet: No such file or directory"),
+        ("corrupt.parquet", r"corrupt\.parquet: "),
+        ("truncated.parquet", r"truncated\.parquet: "),
+        ("corrupt.arrow", r"corrupt\.arrow: "),
+        ("text.csv", r"text\.csv: neither Parquet nor Arrow IPC"),
+        ("nothing", "nothing: neither Parquet nor Arrow IPC"),
+        (".", r"Is a directory"),
+    ],
+)
+def test_unreadable_tables(work, tmp_path, data, message):
+    fail(message, "predict", work / "classifier", work / data, "-o", tmp_path / "out.parquet")
+    fail(message, "fit", work / data, "-o", tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_unreadable_streams(work, tmp_path):
+    for stdin in (b"", b"no arrow at all, but rather long", stream(make_table())[:1000]):
+        fail("stdin: ", "predict", work / "classifier", "-", "-o", tmp_path / "out.parquet", stdin=stdin)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("missing", "missing: No such file or directory"),
+        ("text.csv", r"text\.csv: expected a safetensors file"),
+        ("nothing", "nothing: expected a safetensors file"),
+        ("layer", "layer: expected a classifier or regressor, got a GRU"),
+    ],
+)
+def test_unreadable_models(work, tmp_path, model, message):
+    fail(message, "predict", work / model, work / "data.parquet", "-o", tmp_path / "out.parquet")
+    if model != "layer":
+        fail(message, "info", work / model)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sequence", "nope"], "--sequence: expected one of the list columns values, pair, running, got 'nope'"),
+        (["--sequence", "id"], "--sequence: expected one of the list columns .*, got 'id', of type int32"),
+        (["--sequence", "running"], "column 'running': expected 2 numbers per step as in training, got 1"),
+        (["--column", "id"], r"--column: expected a name that .*data\.parquet does not have, got 'id'"),
+        (["--threads", "0"], "--threads: "),
+        (["--threads", "many"], "argument --threads: invalid int value: 'many'"),
+        (["--frobnicate"], "unrecognized arguments: --frobnicate"),
+    ],
+)
+def test_bad_options_of_predict(work, tmp_path, options, message):
+    fail(message, "predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "out.parquet", *options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_probabilities_of_a_regressor(work, tmp_path):
+    out = tmp_path / "out.parquet"
+    fail("--proba: expected a classifier", "predict", work / "regressor", work / "data.parquet", "-o", out, "--proba")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--sequence: expected one of the list columns values, pair, running, got none"),
+        (["--sequence", "values"], "--target: expected one of the columns id, sign, .*, got none"),
+        (["--sequence", "values", "--target", "nope"], "--target: expected one of the columns id, .*, got 'nope'"),
+        (["--sequence", "values", "--target", "values"], "--target: expected one of the columns id, .*, got 'values'"),
+        (["--sequence", "values", "--target", "note"], "column 'note': expected no nulls, got 33"),
+        (
+            ["--sequence", "values", "--target", "sign", "--task", "regress"],
+            "column 'sign': expected numbers .* string",
+        ),
+        (["--sequence", "values", "--target", "pair", "--task", "classify"], "column 'pair': expected labels .*list"),
+        (["--sequence", "values", "--target", "running"], "column 'running': expected lists of one length"),
+        (
+            ["--sequence", "values", "--target", "total", "--task", "classify"],
+            "y: expected class labels, got the number",
+        ),
+        (["--sequence", "values", "--target", "sign", "--hidden-size", "0"], "hidden_size: expected an integer from 1"),
+        (["--sequence", "values", "--target", "sign", "--pooling", "max"], "pooling: expected one of 'last', 'mean'"),
+        (
+            ["--sequence", "values", "--target", "sign", "--learning-rate", "x"],
+            "argument --learning-rate: invalid float",
+        ),
+        (["--sequence", "values", "--target", "sign", "--patience", "x"], "argument --patience: invalid int or none"),
+        (["--task", "cluster"], "argument --task: invalid choice: 'cluster'"),
+    ],
+)
+def test_bad_options_of_fit(work, tmp_path, options, message):
+    fail(message, "fit", work / "data.parquet", "-o", tmp_path / "model", *options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_class_only(tmp_path):
+    table = make_table().append_column("same", pa.array([1] * 50))
+    pq.write_table(table, tmp_path / "data.parquet")
+    options = ["--sequence", "values", "--target", "same"]
+    fail(
+        r"y: same\): y: expected at least two classes", "fit", tmp_path / "data.parquet", "-o", tmp_path / "m", *options
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            [[1.0, float("nan")]],
+            r"rows 0 to 50: column 'values': expected finite numbers, got nan in sequence 50, step 0",
+        ),
+        (
+            [[float("-inf"), 1.0]],
+            r"column 'values': expected finite numbers, got -inf in sequence 50, step 0, feature 0",
+        ),
+        (None, "column 'values': expected no nulls, got 1 null sequence"),
+        # Elder pyarrow cannot read a null of a fixed size.
+        ([None], "column 'values': expected no nulls, got 1 null step|Expected all lists to be of size=2"),
+        ([[1.0, None]], "column 'values': expected no nulls, got 1 null value"),
+    ],
+)
+def test_bad_values(work, tmp_path, value, message):
+    table = make_table().select(["values", "sign"])
+    bad = pa.table({"values": pa.array([value], SEQUENCE), "sign": ["up"]})
+    pq.write_table(pa.concat_tables([table, bad]), tmp_path / "data.parquet")
+    fail(message, "predict", work / "classifier", tmp_path / "data.parquet", "-o", tmp_path / "out.parquet")
+    message = message.removeprefix("rows 0 to 50: ")
+    fail(message, "fit", tmp_path / "data.parquet", "-o", tmp_path / "model")
+    assert names(tmp_path) == ["data.parquet"]
+
+
+def test_rows_are_counted_over_batches(work, tmp_path):
+    table = pa.concat_tables(
+        [make_table(), pa.table({"values": pa.array([[[np.nan, 1.0]]], SEQUENCE)})], promote_options="default"
+    )
+    message = "stdin, rows 45 to 49|stdin, rows 50 to 50: .* got nan in sequence 50, step 0, feature 0"
+    fail(message, "predict", work / "classifier", "-", "-o", tmp_path / "out.parquet", stdin=stream(table, rows=5))
+
+
+def test_no_list_columns(work, tmp_path):
+    pq.write_table(make_table().select(["id", "sign"]), tmp_path / "data.parquet")
+    message = r"data\.parquet: expected a list column of numbers, got id: int32, sign: string"
+    fail(message, "predict", work / "classifier", tmp_path / "data.parquet", "-o", tmp_path / "out.parquet")
+    fail(message, "fit", tmp_path / "data.parquet", "-o", tmp_path / "model")
+
+
+def test_the_same_column_twice(work, tmp_path):
+    table = pa.Table.from_arrays([make_table()["values"]] * 2, ["values", "values"])
+    fail(
+        "expected distinct column names, got values twice",
+        "predict",
+        work / "classifier",
+        "-",
+        "-o",
+        "-",
+        stdin=stream(table),
+    )
+
+
+@pytest.mark.parametrize("command", ["predict", "fit"])
+def test_bad_outputs(work, tmp_path, command):
+    data = tmp_path / "data.parquet"
+    data.write_bytes((work / "data.parquet").read_bytes())
+    (tmp_path / "link").symlink_to(data)
+    arguments = ["predict", work / "classifier", data] if command == "predict" else ["fit", data]
+    for output, message in (
+        (tmp_path / "no" / "out", "--output: expected a file in an existing folder, got .*no"),
+        (tmp_path, "--output: expected a file, got .*, which is a folder or a device"),
+        (os.devnull, "--output: expected a file, got .*, which is a folder or a device"),
+        (data, "--output: expected another file than the input"),
+        (tmp_path / "link", "--output: expected another file than the input"),
+    ):
+        fail(message, *arguments, "-o", output)
+    assert data.read_bytes() == (work / "data.parquet").read_bytes()
+    if command == "predict":
+        model = tmp_path / "model"
+        model.write_bytes((work / "classifier").read_bytes())
+        fail("--output: expected another file than the input", "predict", model, data, "-o", model)
+    else:
+        fail("--output: expected a file, got -", *arguments, "-o", "-")
+        fail("--plot: expected another file than --output", *arguments, "-o", tmp_path / "m", "--plot", tmp_path / "m")
+        fail("--plot: expected another file than the input", *arguments, "-o", tmp_path / "model", "--plot", data)
+
+
+def test_missing_extras_are_named(work, tmp_path):
+    """Without pyarrow the command line still says what to install, and describes models."""
+    blocked = "import sys; sys.modules['pyarrow'] = None; from rgru.cli import main; sys.exit(main(sys.argv[1:]))"
+
+    def run(*arguments):
+        command = [sys.executable, "-c", blocked, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    done = run("predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "out")
+    assert done.returncode == 2
+    assert re.fullmatch(r"rgru: error: [^\n]*pyarrow[^\n]*\n", done.stderr), done.stderr
+    assert "pip install 'rgru[cli]'" in done.stderr
+    assert run("info", work / "classifier").returncode == 0

@@ -1,0 +1,59 @@
+"""Streams: step by step what a call gives, with a state that can be read and set."""
+
+import numpy as np
+import pytest
+
+import rgru
+from layers import normal, with_biases
+
+
+def test_stream_walks_step_by_step_with_its_state_inside():
+    gru = with_biases(rgru.GRU(3, 4, 2, seed=0))
+    x, h0 = normal(2, 6, 3), normal(2, 2, 4, seed=1)
+    y, h_n = gru(x, h0)
+    stream = gru.stream(2, h0)
+    assert stream.batch_size == 2
+    assert np.array_equal(stream.h, h0)
+    for t in range(6):
+        assert np.array_equal(stream.step(x[:, t]), y[:, t])  # x[:, t] is strided: the slow road in
+    assert np.array_equal(stream.h, h_n)
+
+
+def test_stream_state_can_be_set_and_reset():
+    gru = with_biases(rgru.GRU(3, 4, 2, seed=0))
+    stream, x = gru.stream(), normal(1, 3)
+    first = stream.step(x)
+    kept = stream.h
+    second = stream.step(x)
+    assert not np.array_equal(first, second)
+    stream.h = kept
+    assert np.array_equal(stream.step(x), second)
+    stream.reset()
+    assert not stream.h.any()
+    assert np.array_equal(stream.step(x), first)
+
+
+def test_outputs_and_states_of_a_stream_are_copies():
+    gru = rgru.GRU(3, 4, seed=0)
+    stream, x = gru.stream(), normal(1, 3)
+    y = stream.step(x)
+    kept = y.copy()
+    stream.step(x)
+    assert np.array_equal(y, kept)
+    state = stream.h
+    state[:] = 0
+    assert stream.h.any()
+
+
+def test_stream_keeps_the_parameters_it_began_with():
+    gru = rgru.GRU(3, 4, seed=0)
+    x = normal(1, 3)
+    expected = gru.stream().step(x)
+    stream = gru.stream()
+    gru.layers[0].fwd.W = np.zeros((12, 3), np.float32)
+    assert np.array_equal(stream.step(x), expected)
+
+
+def test_bidirectional_cannot_stream():
+    with pytest.raises(ValueError, match="bidirectional"):
+        rgru.GRU(3, 4, bidirectional=True).stream()
