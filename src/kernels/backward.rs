@@ -6,11 +6,13 @@ use std::ops::Range;
 use super::crew::{Engine, share};
 use super::lanes::Lanes;
 use super::matmul::{MatmulArgs, Operand};
-use super::pack::{Aligned, PackedMatrix};
+use super::pack::PackedMatrix;
 use super::real::Real;
+use super::spare::Spare;
 use super::tile::{CHUNK, RowPointers};
 use super::weights::{BackwardCell, BackwardRecurrent};
 use crate::cell;
+use crate::error::Error;
 
 /// What a backward step reads of each row.
 pub struct Recorded<'a, T> {
@@ -36,33 +38,38 @@ pub struct BackwardArgs<T> {
     rows: usize,
     hidden: usize,
     padded: usize,
-    tape: RowPointers<T>, // [rows][4 * hidden]
-    h: RowPointers<T>,    // [rows][hidden]
-    dy: RowPointers<T>,   // [rows][hidden], or null
-    d: [*mut T; CHUNK],   // [rows][3 or 4 segments of hidden]
-    carry: *mut T,        // [rows, padded]
-    drh: *const T,        // [rows, padded], second reset-before kernel only
+    tape: *const *const T, // [rows][4 * hidden]
+    h: *const *const T,    // [rows][hidden]
+    dy: *const *const T,   // [rows][hidden], or null
+    d: *const *mut T,      // [rows][3 or 4 segments of hidden]
+    carry: *mut T,         // [rows, padded]
+    drh: *const T,         // [rows, padded], second reset-before kernel only
 }
 
 // SAFETY: the parts of a step write to different units, and read of others' only what was written before the step.
 unsafe impl<T: Sync> Sync for BackwardArgs<T> {}
 
 /// Buffers of a walk: `carry` is the gradient of the state that is known so far.
-pub struct BackwardState<T> {
+pub struct BackwardState<T: Real> {
     /// `[rows, padded]`.
-    pub carry: Aligned<T>,
+    pub carry: Spare<T>,
     /// `[rows, padded]`: of r * h; reset-before only.
-    drh: Aligned<T>,
+    drh: Spare<T>,
 }
 
 impl<T: Real> BackwardState<T> {
     /// For `rows` rows, all 0.
-    pub fn new(weights: &BackwardCell<T>, rows: usize, padded: usize) -> Self {
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    pub fn new(weights: &BackwardCell<T>, rows: usize, padded: usize) -> Result<Self, Error> {
         let between = match weights.u {
             BackwardRecurrent::After(_) => 0,
             BackwardRecurrent::Before { .. } => rows * padded,
         };
-        Self { carry: Aligned::zeros(rows * padded), drh: Aligned::zeros(between) }
+        let mut carry = Spare::new(rows * padded)?;
+        carry.fill(T::ZERO);
+        Ok(Self { carry, drh: Spare::new(between)? })
     }
 }
 
@@ -91,41 +98,34 @@ pub fn backward_step<'a, T: Real>(
     assert!(d.at.len() >= rows && d.after.len() <= rows && d.rows.len() >= rows, "rows missing");
     state.drh.fill(T::ZERO);
     let (carry, drh) = (state.carry.as_mut_ptr(), state.drh.as_mut_ptr());
+    let (mut tape, mut h, mut dy_list) = (RowPointers::new(), RowPointers::new(), RowPointers::new());
+    let (mut starts, mut at) = (RowPointers::new(), RowPointers::new());
+    let (mut after, mut candidate) = (RowPointers::new(), RowPointers::new());
+    for at in [&d.at[..rows], d.after] {
+        let fits = |(at, row): (&usize, &&mut [T])| at + segments * hidden <= row.len();
+        assert!(at.iter().zip(&*d.rows).all(fits), "gradients too short");
+    }
+    assert!(d.at.iter().zip(d.after).all(|(&at, after)| after.abs_diff(at) >= segments * hidden), "steps that overlap");
+    let starts = starts.fill(rows, |row| d.rows[row].as_mut_ptr());
+    // SAFETY: within the row, as just asserted; so below.
+    let at = at.fill(rows, |row| unsafe { starts[row].add(d.at[row]) });
+    // Of the step after, and the candidate's of this one.
+    // SAFETY: as above.
+    let after = after.fill(d.after.len(), |row| unsafe { starts[row].add(d.after[row]) }.cast_const());
+    // SAFETY: the third of at least three segments.
+    let candidate = candidate.fill(rows, |row| unsafe { at[row].add(2 * hidden) }.cast_const());
     let mut args = BackwardArgs {
         width: 0,
         rows,
         hidden,
         padded,
-        tape: [std::ptr::null(); CHUNK],
-        h: [std::ptr::null(); CHUNK],
-        dy: [std::ptr::null(); CHUNK],
-        d: [std::ptr::null_mut(); CHUNK],
+        tape: tape.fill(rows, |row| (recorded.tape)(row)[..4 * hidden].as_ptr()).as_ptr(),
+        h: h.fill(rows, |row| (recorded.h)(row)[..hidden].as_ptr()).as_ptr(),
+        dy: dy.map_or(std::ptr::null(), |dy| dy_list.fill(rows, |row| dy(row)[..hidden].as_ptr()).as_ptr()),
+        d: at.as_ptr(),
         carry,
         drh: drh.cast_const(),
     };
-    // Of the step after, and the candidate's of this one.
-    let (mut after, mut candidate) = ([std::ptr::null(); CHUNK], [std::ptr::null(); CHUNK]);
-    for row in 0..rows {
-        args.tape[row] = (recorded.tape)(row)[..4 * hidden].as_ptr();
-        args.h[row] = (recorded.h)(row)[..hidden].as_ptr();
-        if let Some(dy) = dy {
-            args.dy[row] = dy(row)[..hidden].as_ptr();
-        }
-        let (data, at) = (&mut *d.rows[row], d.at[row]);
-        assert!(at + segments * hidden <= data.len(), "gradients too short");
-        let start = data.as_mut_ptr();
-        // SAFETY: within the row, as just asserted.
-        unsafe {
-            args.d[row] = start.add(at);
-            candidate[row] = start.add(at + 2 * hidden).cast_const();
-        }
-        if let Some(&at_after) = d.after.get(row) {
-            assert!(at_after + segments * hidden <= data.len(), "gradients too short");
-            assert!(at_after.abs_diff(at) >= segments * hidden, "steps that overlap");
-            // SAFETY: likewise.
-            after[row] = unsafe { start.add(at_after) }.cast_const();
-        }
-    }
     let mut share_out = |kernel: unsafe fn(&BackwardArgs<T>, Range<usize>), product: Option<_>, u: &PackedMatrix<T>| {
         args.width = u.width;
         let (args, product): (_, &Option<MatmulArgs<T>>) = (&args, &product);
@@ -141,8 +141,8 @@ pub fn backward_step<'a, T: Real>(
             }
         });
     };
-    let into = |to, from: &RowPointers<T>, rows: usize, u: &PackedMatrix<T>| {
-        (rows > 0).then(|| MatmulArgs::adding(rows, Operand::Rows(from.as_ptr()), u, hidden, to, padded))
+    let into = |to, from: &[*const T], u: &PackedMatrix<T>| {
+        (!from.is_empty()).then(|| MatmulArgs::adding(from.len(), Operand::Rows(from.as_ptr()), u, hidden, to, padded))
     };
     match &weights.u {
         BackwardRecurrent::After(u) => {
@@ -150,15 +150,15 @@ pub fn backward_step<'a, T: Real>(
                 u.lanes == kernels.lanes && u.depth == 3 * hidden && u.columns == hidden,
                 "weights of another cell"
             );
-            share_out(kernels.backward_after, into(carry, &after, d.after.len(), u), u);
+            share_out(kernels.backward_after, into(carry, after, u), u);
         }
         BackwardRecurrent::Before { gates, candidate: u } => {
             for (u, depth) in [(gates, 2 * hidden), (u, hidden)] {
                 assert!(u.lanes == kernels.lanes && u.depth == depth && u.columns == hidden, "weights of another cell");
             }
             assert!(state.drh.len() >= rows * padded, "drh too short");
-            share_out(kernels.backward_before_update, into(carry, &after, d.after.len(), gates), gates);
-            share_out(kernels.backward_before_reset, into(drh, &candidate, rows, u), u);
+            share_out(kernels.backward_before_update, into(carry, after, gates), gates);
+            share_out(kernels.backward_before_reset, into(drh, candidate, u), u);
         }
     }
 }
@@ -179,14 +179,14 @@ impl<T: Real> BackwardArgs<T> {
     #[inline(always)]
     unsafe fn tape<L: Lanes<Elem = T>>(&self, row: usize, segment: usize, offset: usize) -> L {
         // SAFETY: a tape row holds 4 segments of H numbers; the load is cut at the segment's end.
-        unsafe { L::load_first(self.tape[row].add(segment * self.hidden + offset), self.hidden - offset) }
+        unsafe { L::load_first((*self.tape.add(row)).add(segment * self.hidden + offset), self.hidden - offset) }
     }
 
     /// Writes one vector of a segment of a row of gradients.
     #[inline(always)]
     unsafe fn put<L: Lanes<Elem = T>>(&self, row: usize, segment: usize, offset: usize, value: L) {
         // SAFETY: the row holds this segment of H numbers; the store is cut at the segment's end.
-        unsafe { value.store_first(self.d[row].add(segment * self.hidden + offset), self.hidden - offset) }
+        unsafe { value.store_first((*self.d.add(row)).add(segment * self.hidden + offset), self.hidden - offset) }
     }
 
     /// Gradient of the state after the step; then (`da_z`, `da_h`), with the direct part of `dh_prev` left in `carry`.
@@ -196,8 +196,8 @@ impl<T: Real> BackwardArgs<T> {
         unsafe {
             let carry = self.carry.add(row * self.padded + offset);
             let dh = L::load(carry);
-            let dh = if self.dy[row].is_null() { dh } else { dh + L::load_first(self.dy[row].add(offset), n) };
-            let h = L::load_first(self.h[row].add(offset), n);
+            let dh = if self.dy.is_null() { dh } else { dh + L::load_first((*self.dy.add(row)).add(offset), n) };
+            let h = L::load_first((*self.h.add(row)).add(offset), n);
             let (da_z, da_h, direct) =
                 cell::update_backward(self.tape(row, 1, offset), self.tape(row, 2, offset), h, dh);
             direct.store(carry);
@@ -264,7 +264,7 @@ pub unsafe fn before_reset<L: Lanes>(args: &BackwardArgs<L::Elem>, panels: Range
             |row, offset, n| {
                 let at = row * args.padded + offset;
                 let (r, drh): (L, L) = (args.tape(row, 0, offset), L::load(args.drh.add(at)));
-                let h = L::load_first(args.h[row].add(offset), n);
+                let h = L::load_first((*args.h.add(row)).add(offset), n);
                 let (da_r, dh_prev) = cell::reset_backward(r, h, drh, L::load(args.carry.add(at)));
                 args.put(row, 0, offset, da_r);
                 dh_prev.store(args.carry.add(at));

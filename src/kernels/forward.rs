@@ -5,47 +5,64 @@ use std::ops::Range;
 
 use super::crew::{Engine, share};
 use super::lanes::Lanes;
-use super::pack::{Aligned, PackedMatrix};
+use super::pack::PackedMatrix;
 use super::real::Real;
-use super::tile::{Accumulators, CHUNK, Next, Rows, Sums, Tile, Walk, accumulate, cover, cover_mixed};
+use super::spare::Spare;
+use super::tile::{Accumulators, CHUNK, Next, RowPointers, Rows, Sums, Tile, Walk, accumulate, cover, cover_mixed};
 use super::weights::{PackedCell, Recurrent};
 use crate::cell;
+use crate::error::Error;
 
 /// Running states of up to [`CHUNK`] rows, and what a step needs beside them.
-pub struct State<T> {
+pub struct State<T: Real> {
     padded: usize,
-    h: Aligned<T>,    // [CHUNK, padded]
-    next: Aligned<T>, // [CHUNK, padded]
-    z: Aligned<T>,    // [CHUNK, padded], reset-before only
-    rh: Aligned<T>,   // [CHUNK, padded], reset-before only
-    down: bool,       // the next step's walk over the weights
+    rows: usize,
+    /// Parts of `[rows, padded]`: two for the states before and after a step, in turns; in reset-before also z and r * h.
+    parts: Spare<T>,
+    /// From one part to the next.
+    stride: usize,
+    /// An odd number of steps is done: the states are in the second part, and the next walk over the weights goes down.
+    odd: bool,
 }
 
 impl<T: Real> State<T> {
     /// States of `rows` rows, all 0.
-    pub fn new(cell: &PackedCell<T>, rows: usize) -> Self {
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    pub fn new(cell: &PackedCell<T>, rows: usize) -> Result<Self, Error> {
         let padded = cell.padded;
-        let between = if cell.reset_after() { 0 } else { rows * padded };
-        Self {
-            padded,
-            h: Aligned::zeros(rows * padded),
-            next: Aligned::zeros(rows * padded),
-            z: Aligned::zeros(between),
-            rh: Aligned::zeros(between),
-            down: false,
-        }
+        let stride = (rows * padded * size_of::<T>()).next_multiple_of(ALIAS) / size_of::<T>() + APART / size_of::<T>();
+        let mut parts = Spare::new(parts_of(cell) * stride)?;
+        parts[..rows * padded].fill(T::ZERO);
+        Ok(Self { padded, rows, parts, stride, odd: false })
+    }
+
+    fn at(&self, row: usize) -> usize {
+        usize::from(self.odd) * self.stride + row * self.padded
     }
 
     /// The state of a row; its first H numbers count.
     pub fn row(&self, row: usize) -> &[T] {
-        &self.h[row * self.padded..][..self.padded]
+        &self.parts[self.at(row)..][..self.padded]
     }
 
     /// The state of a row, to be set.
     pub fn row_mut(&mut self, row: usize) -> &mut [T] {
-        &mut self.h[row * self.padded..][..self.padded]
+        let at = self.at(row);
+        &mut self.parts[at..][..self.padded]
     }
 }
+
+/// Parts of a cell's states.
+fn parts_of<T: Real>(cell: &PackedCell<T>) -> usize {
+    if cell.reset_after() { 2 } else { 4 }
+}
+
+/// A load waits for an earlier store whose address differs by a multiple of this many bytes, as if it were the same. So
+/// the parts begin this far apart from such multiples.
+const ALIAS: usize = 4096;
+const APART: usize = 1088;
 
 /// Rows to be written: row i is `rows[i][at[i]..]`.
 pub struct Outputs<'a, 'b, T> {
@@ -56,14 +73,12 @@ pub struct Outputs<'a, 'b, T> {
 }
 
 impl<T> Outputs<'_, '_, T> {
-    /// Pointers to the first `count` rows, each of `len` numbers.
-    pub(super) fn pointers(&mut self, count: usize, len: usize) -> [*mut T; CHUNK] {
-        let mut pointers = [std::ptr::null_mut(); CHUNK];
-        for ((pointer, row), &at) in pointers[..count].iter_mut().zip(self.rows.iter_mut()).zip(self.at) {
-            *pointer = row[at..at + len].as_mut_ptr();
-        }
-        assert!(self.rows.len() >= count && self.at.len() >= count, "output rows missing");
-        pointers
+    /// Where the first `count` rows are to be written, `len` numbers each.
+    ///
+    /// # Panics
+    /// Where a row is missing or too short.
+    fn fill(&mut self, list: &mut RowPointers<*mut T>, count: usize, len: usize) -> *const *mut T {
+        list.fill(count, |r| self.rows[r][self.at[r]..][..len].as_mut_ptr()).as_ptr()
     }
 }
 
@@ -72,17 +87,17 @@ pub struct StepArgs<T> {
     rows: usize,
     hidden: usize,
     padded: usize,
-    projected: *const T,   // [rows, 3 * padded]: b + W x, columns [unit block][gate][lane]
-    h: *const T,           // [rows, padded]
-    next: *mut T,          // [rows, padded]
-    z: *mut T,             // [rows, padded], reset-before
-    rh: *mut T,            // [rows, padded], reset-before
-    u: *const T,           // packed, of this kernel
-    width: usize,          // of its panels
-    b_hh: *const T,        // [padded], reset-after
-    y: [*mut T; CHUNK],    // [rows][hidden]
-    tape: [*mut T; CHUNK], // [rows][r | z | c | q, hidden each], or null
-    down: bool,            // walk over the panels
+    projected: *const T, // [rows, 3 * padded]: b + W x, columns [unit block][gate][lane]
+    h: *const T,         // [rows, padded]
+    next: *mut T,        // [rows, padded]
+    z: *mut T,           // [rows, padded], reset-before
+    rh: *mut T,          // [rows, padded], reset-before
+    u: *const T,         // packed, of this kernel
+    width: usize,        // of its panels
+    b_hh: *const T,      // [padded], reset-after
+    y: *const *mut T,    // [rows][hidden]
+    tape: *const *mut T, // [rows][r | z | c | q, hidden each], or null
+    down: bool,          // walk over the panels
 }
 
 // SAFETY: the parts of a step write to different units, and nothing else writes to what the pointers point to while it
@@ -106,27 +121,28 @@ pub fn step<T: Real>(
     tape: Option<Outputs<T>>,
 ) {
     let (hidden, padded) = (cell.hidden, cell.padded);
-    assert!(rows <= CHUNK && state.padded == padded && state.h.len() >= rows * padded, "state of another size");
-    let between = if cell.reset_after() { 0 } else { rows * padded };
-    assert!(state.next.len() >= rows * padded && state.z.len() >= between, "state of another cell");
-    assert!(state.rh.len() >= between, "state of another cell");
+    assert!(rows <= CHUNK.min(state.rows) && state.padded == padded, "state of another size");
+    assert!(state.parts.len() >= parts_of(cell) * state.stride, "state of another cell");
     assert!(projected.len() >= rows * 3 * padded, "projection too short");
     assert_eq!(cell.lanes, engine.kernels.lanes, "cell packed for another instruction set");
+    let start = state.parts.as_mut_ptr();
+    let part = |part: usize| start.wrapping_add(part * state.stride); // the last two in reset-before alone
+    let (mut y_list, mut tape_list) = (RowPointers::new(), RowPointers::new());
     let mut args = StepArgs {
         rows,
         hidden,
         padded,
         projected: projected.as_ptr(),
-        h: state.h.as_ptr(),
-        next: state.next.as_mut_ptr(),
-        z: state.z.as_mut_ptr(),
-        rh: state.rh.as_mut_ptr(),
+        h: part(usize::from(state.odd)),
+        next: part(usize::from(!state.odd)),
+        z: part(2),
+        rh: part(3),
         u: std::ptr::null(),
         width: 0,
         b_hh: std::ptr::null(),
-        y: y.pointers(rows, hidden),
-        tape: tape.map_or([std::ptr::null_mut(); CHUNK], |mut tape| tape.pointers(rows, 4 * hidden)),
-        down: state.down,
+        y: y.fill(&mut y_list, rows, hidden),
+        tape: tape.map_or(std::ptr::null(), |mut tape| tape.fill(&mut tape_list, rows, 4 * hidden)),
+        down: state.odd,
     };
     let mut share_out = |kernel: unsafe fn(&StepArgs<T>, Range<usize>), u: &PackedMatrix<T>, b_hh: &[T]| {
         (args.u, args.width, args.b_hh) = (u.data.as_ptr(), u.width, b_hh.as_ptr());
@@ -144,8 +160,7 @@ pub fn step<T: Real>(
             share_out(engine.kernels.reset_before_candidate, candidate, &[]);
         }
     }
-    std::mem::swap(&mut state.h, &mut state.next);
-    state.down = !state.down;
+    state.odd = !state.odd;
 }
 
 impl<T> StepArgs<T> {
@@ -173,7 +188,7 @@ impl<T> StepArgs<T> {
     #[inline(always)]
     unsafe fn record<L: Lanes<Elem = T>>(&self, row: usize, segment: usize, offset: usize, value: L) {
         // SAFETY: a tape row holds 4 segments of H numbers, and the store is cut at the segment's end.
-        unsafe { value.store_first(self.tape[row].add(segment * self.hidden + offset), self.hidden - offset) }
+        unsafe { value.store_first((*self.tape.add(row)).add(segment * self.hidden + offset), self.hidden - offset) }
     }
 
     /// Writes one vector of the new state, whole to the running state and cut at H to y.
@@ -182,7 +197,7 @@ impl<T> StepArgs<T> {
         // SAFETY: the running state is padded to whole vectors; the store to y is cut at H.
         unsafe {
             h.store(self.next.add(row * self.padded + offset));
-            h.store_first(self.y[row].add(offset), self.hidden - offset);
+            h.store_first((*self.y.add(row)).add(offset), self.hidden - offset);
         }
     }
 }
@@ -217,7 +232,7 @@ impl<L: Lanes> Tile<L> for ResetAfter<'_, L::Elem> {
                     let (gate_r, z) = cell::gates(a_r, a_z);
                     let (c, new) = cell::update(cell::reset_after(gate_r, L::load(projected(r, p, 2)), a_hh), z, h);
                     s.output(row + r, offset, new);
-                    if !s.tape[row + r].is_null() {
+                    if !s.tape.is_null() {
                         s.record(row + r, 0, offset, gate_r);
                         s.record(row + r, 1, offset, z);
                         s.record(row + r, 2, offset, c);
@@ -257,7 +272,7 @@ impl<L: Lanes> Tile<L> for Gates<'_, L::Elem> {
                     let rh = cell::reset(gate_r, L::load(s.h.add(at)));
                     z.store(s.z.add(at));
                     rh.store(s.rh.add(at));
-                    if !s.tape[row + r].is_null() {
+                    if !s.tape.is_null() {
                         s.record(row + r, 0, offset, gate_r);
                         s.record(row + r, 1, offset, z);
                         s.record(row + r, 3, offset, rh);
@@ -296,7 +311,7 @@ impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
                         let at = (row + r) * s.padded + offset;
                         let (c, new) = cell::update(sums.at(r, p, v), L::load(s.z.add(at)), L::load(s.h.add(at)));
                         s.output(row + r, offset, new);
-                        if !s.tape[row + r].is_null() {
+                        if !s.tape.is_null() {
                             s.record(row + r, 2, offset, c);
                         }
                     }

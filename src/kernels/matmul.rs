@@ -6,7 +6,7 @@ use super::crew::{Engine, share};
 use super::lanes::Lanes;
 use super::pack::PackedMatrix;
 use super::real::Real;
-use super::tile::{Accumulators, Columns, Left, Next, Rows, Tile, Walk, accumulate, cover_mixed};
+use super::tile::{Accumulators, Columns, Left, Next, Pointers, Rows, Tile, Walk, accumulate, cover_mixed};
 
 /// What the chains of a product start from.
 #[derive(Clone, Copy)]
@@ -57,13 +57,8 @@ pub fn matmul<'a, T: Real>(
     c: &mut [T],
     stride: usize,
 ) {
-    let mut starts = [std::ptr::null(); MOST_ROWS];
-    let chunk = |first: usize, count: usize| {
-        for (r, start) in starts[..count].iter_mut().enumerate() {
-            *start = a(first + r)[..b.depth].as_ptr();
-        }
-        Operand::Rows(starts.as_ptr())
-    };
+    let mut starts = Pointers::<_, MOST_ROWS>::new();
+    let chunk = |first: usize, count| Operand::Rows(starts.fill(count, |r| a(first + r)[..b.depth].as_ptr()).as_ptr());
     in_chunks(engine, rows, chunk, b, start, c, stride);
 }
 
@@ -80,12 +75,9 @@ pub fn matmul_transposed<'a, T: Real>(
     c: &mut [T],
     stride: usize,
 ) {
-    assert!(b.depth <= MOST_DEEP, "left operand too deep");
-    let mut starts = [std::ptr::null(); MOST_DEEP];
-    for (k, start) in starts[..b.depth].iter_mut().enumerate() {
-        *start = a(k)[..rows].as_ptr();
-    }
-    let chunk = |first: usize, _| Operand::Columns(starts.as_ptr(), first);
+    let mut starts = Pointers::<_, MOST_DEEP>::new();
+    let starts = starts.fill(b.depth, |k| a(k)[..rows].as_ptr()).as_ptr();
+    let chunk = |first: usize, _| Operand::Columns(starts, first);
     in_chunks(engine, rows, chunk, b, start, c, stride);
 }
 

@@ -6,6 +6,7 @@ use super::lanes::Lanes;
 use super::matmul::{MOST_DEEP, Start, matmul_transposed};
 use super::pack::PackedMatrix;
 use super::real::Real;
+use super::tile::Pointers;
 use super::weights::WIDTH;
 
 /// Steps in a block of a sum. A block is one chain for each result; blocks are added in order. So the bits depend on how
@@ -47,12 +48,10 @@ impl<T: Real> OuterSum<T> {
 /// # Panics
 /// As [`OuterSum::add`].
 pub fn add_rows<'a, T: Real>(kernels: &Kernels<T>, steps: usize, a: impl Fn(usize) -> &'a [T], out: &mut [T]) {
-    let mut starts = [std::ptr::null(); BLOCK];
-    for (k, start) in starts[..steps].iter_mut().enumerate() {
-        *start = a(k)[..out.len()].as_ptr();
-    }
+    let mut starts = Pointers::<_, BLOCK>::new();
+    let starts = starts.fill(steps, |k| a(k)[..out.len()].as_ptr());
     // SAFETY: the kernels exist only for instruction sets of this machine; the rows hold as many numbers as `out`.
-    unsafe { (kernels.add_rows)(&starts[..steps], out) }
+    unsafe { (kernels.add_rows)(starts, out) }
 }
 
 /// The kernel.

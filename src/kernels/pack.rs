@@ -25,63 +25,71 @@ pub fn zeros<T: Real>(len: usize) -> Result<Vec<T>, Error> {
     Ok(unsafe { Vec::from_raw_parts(start, len, len) })
 }
 
-/// One cache line, which is also the widest register.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u64; 8]);
+/// Bytes of a cache line, which is also the widest register.
+const LINE: usize = 64;
 
-/// A zero-initialised buffer of numbers that starts on a cache line.
+/// A buffer of numbers that starts on a cache line.
+///
+/// Memory of the allocator's usual alignment with room to move the start: it is handed out much faster than memory
+/// asked for with an alignment.
 pub struct Aligned<T> {
-    lines: Vec<Line>,
+    memory: Vec<T>,
+    first: usize,
     len: usize,
-    element: std::marker::PhantomData<T>,
 }
 
 impl<T: Real> Aligned<T> {
+    /// Numbers that a buffer needs beyond its own.
+    pub const ROOM: usize = LINE / size_of::<T>();
+
     /// `len` zeros.
+    ///
+    /// # Panics
+    /// Where there cannot be as many.
     pub fn zeros(len: usize) -> Self {
-        let lines = vec![Line([0; 8]); lines_of::<T>(len)];
-        Self { lines, len, element: std::marker::PhantomData }
+        let len_and_room = len.checked_add(Self::ROOM).expect("a buffer that fits into memory addresses");
+        Self::within(vec![T::ZERO; len_and_room])
+    }
+
+    /// What of `memory` begins on a line, of [`Aligned::ROOM`] numbers fewer.
+    pub fn within(memory: Vec<T>) -> Self {
+        let first = memory.as_ptr().align_offset(LINE);
+        assert!(first <= Self::ROOM, "memory that cannot be aligned");
+        let mut within = Self { memory, first, len: 0 };
+        within.len = within.capacity();
+        within
+    }
+
+    /// Numbers that there is memory for.
+    pub fn capacity(&self) -> usize {
+        self.memory.len().saturating_sub(Self::ROOM)
     }
 
     /// Makes room for `len` numbers; their values are unspecified.
     pub fn resize(&mut self, len: usize) {
-        let lines = lines_of::<T>(len);
-        if lines > self.lines.len() {
-            self.lines.resize(lines, Line([0; 8]));
+        if len > self.capacity() {
+            *self = Self::zeros(len);
         }
         self.len = len;
     }
 }
 
-/// Cache lines that hold `len` numbers.
-///
-/// # Panics
-/// Where there cannot be as many.
-fn lines_of<T>(len: usize) -> usize {
-    let bytes = len.checked_mul(size_of::<T>()).expect("a buffer that fits into memory addresses");
-    bytes.div_ceil(size_of::<Line>())
-}
-
 impl<T: Real> Default for Aligned<T> {
     fn default() -> Self {
-        Self::zeros(0)
+        Self { memory: Vec::new(), first: 0, len: 0 }
     }
 }
 
-impl<T: Real> Deref for Aligned<T> {
+impl<T> Deref for Aligned<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        // SAFETY: the lines hold at least `len` numbers of T, which is f32 or f64: any bits are a value, and a line's
-        // alignment exceeds theirs.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        &self.memory[self.first..][..self.len]
     }
 }
 
-impl<T: Real> DerefMut for Aligned<T> {
+impl<T> DerefMut for Aligned<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: as in `deref`, and the borrow is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        &mut self.memory[self.first..][..self.len]
     }
 }
 

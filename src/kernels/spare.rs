@@ -4,7 +4,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 
-use super::pack::zeros;
+use super::pack::{Aligned, zeros};
 use super::real::Real;
 use crate::error::Error;
 
@@ -15,13 +15,10 @@ const KEPT: usize = 128 << 20;
 const LARGE: usize = 256 << 10;
 
 /// Buffers that nobody uses, oldest first.
-pub type Spares<T> = Mutex<Vec<Vec<T>>>;
+pub type Spares<T> = Mutex<Vec<Aligned<T>>>;
 
-/// A buffer of unspecified numbers.
-pub struct Spare<T: Real> {
-    buffer: Vec<T>,
-    len: usize,
-}
+/// A buffer of unspecified numbers that starts on a cache line.
+pub struct Spare<T: Real>(Aligned<T>);
 
 impl<T: Real> Spare<T> {
     /// Of `len` numbers.
@@ -31,23 +28,25 @@ impl<T: Real> Spare<T> {
     pub fn new(len: usize) -> Result<Self, Error> {
         // Never waited for: after a fork nobody may be left to give it back.
         if let Ok(mut spares) = T::spares().try_lock() {
-            let fits = |buffer: &Vec<T>| (len..=len.saturating_mul(2)).contains(&buffer.len());
+            let fits = |buffer: &Aligned<T>| (len..=len.saturating_mul(2)).contains(&buffer.capacity());
             if let Some(found) = spares.iter().rposition(fits) {
-                return Ok(Self { buffer: spares.remove(found), len });
+                let mut found = spares.remove(found);
+                found.resize(len);
+                return Ok(Self(found));
             }
         }
-        Ok(Self { buffer: zeros(len)?, len })
+        Ok(Self(Aligned::within(zeros(len.saturating_add(Aligned::<T>::ROOM))?)))
     }
 }
 
 impl<T: Real> Drop for Spare<T> {
     fn drop(&mut self) {
-        let bytes = |buffer: &Vec<T>| size_of_val(&buffer[..]);
-        if !(LARGE..=KEPT).contains(&bytes(&self.buffer)) {
+        let bytes = |buffer: &Aligned<T>| buffer.capacity() * size_of::<T>();
+        if !(LARGE..=KEPT).contains(&bytes(&self.0)) {
             return;
         }
         if let Ok(mut spares) = T::spares().try_lock() {
-            spares.push(std::mem::take(&mut self.buffer));
+            spares.push(std::mem::take(&mut self.0));
             let mut kept: usize = spares.iter().map(bytes).sum();
             while kept > KEPT {
                 kept -= bytes(&spares.remove(0));
@@ -59,13 +58,13 @@ impl<T: Real> Drop for Spare<T> {
 impl<T: Real> Deref for Spare<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        &self.buffer[..self.len]
+        &self.0
     }
 }
 
 impl<T: Real> DerefMut for Spare<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.buffer[..self.len]
+        &mut self.0
     }
 }
 

@@ -3,15 +3,40 @@
 //! A tile holds R rows x P panels x V vectors of accumulators and adds `a[row][k] * b[k][column]` for k in order: one
 //! chain of fused multiply-adds for each output, so its bits do not depend on R, P, V or on who computes it.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::lanes::Lanes;
 
-/// Rows that one kernel call takes at most; their pointers live on the stack.
+/// Rows that one step takes at most; their pointers live on the stack.
 pub const CHUNK: usize = 64;
 
-/// Pointers to the rows of an operand.
-pub type RowPointers<T> = [*const T; CHUNK];
+/// A list of up to N pointers on the stack, of which only what is filled in costs time.
+pub struct Pointers<P, const N: usize>([MaybeUninit<P>; N]);
+
+/// For the rows of a step.
+pub type RowPointers<P> = Pointers<P, CHUNK>;
+
+impl<P, const N: usize> Pointers<P, N> {
+    /// None yet.
+    #[inline(always)]
+    pub fn new() -> Self {
+        Self([const { MaybeUninit::uninit() }; N])
+    }
+
+    /// The list of pointer(i) for i in 0..count.
+    ///
+    /// # Panics
+    /// With more than N.
+    #[inline(always)]
+    pub fn fill(&mut self, count: usize, mut pointer: impl FnMut(usize) -> P) -> &[P] {
+        for (i, place) in self.0[..count].iter_mut().enumerate() {
+            place.write(pointer(i));
+        }
+        // SAFETY: just written.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), count) }
+    }
+}
 
 /// Accumulators of R rows x P panels x V vectors.
 pub type Accumulators<L, const R: usize, const P: usize, const V: usize> = [[[L; V]; P]; R];

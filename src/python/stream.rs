@@ -81,7 +81,7 @@ fn with<T: Real, R: Send>(
 }
 
 /// The stream; never waits for it: a signal's handler that did would wait for the call it has interrupted.
-fn held<T>(stream: &Mutex<Stream<T>>) -> Result<MutexGuard<'_, Stream<T>>, Error> {
+fn held<T: Real>(stream: &Mutex<Stream<T>>) -> Result<MutexGuard<'_, Stream<T>>, Error> {
     match stream.try_lock() {
         Ok(stream) => Ok(stream),
         Err(TryLockError::Poisoned(stream)) => Ok(stream.into_inner()),

@@ -13,6 +13,9 @@ use crate::packed::Packed;
 use crate::runtime::Check;
 use crate::shape::Sequences;
 
+/// Numbers between two layers at a time.
+const BETWEEN: usize = 1 << 18;
+
 /// What all groups share.
 pub(super) struct Batch<'a, T: 'static> {
     pub packed: &'a Packed<T>,
@@ -96,23 +99,12 @@ impl<T: Real> Batch<'_, T> {
         let lengths = self.lengths(job.members);
         let group = Group { members: job.members, lengths: &lengths, crew, check };
         let x: Vec<&[T]> = job.members.iter().map(|&n| x[n]).collect();
-        let Some(layers) = &mut job.tape else {
-            // Outputs of the layer before and of this one.
-            let steps: usize = lengths.iter().sum();
-            let len = |between: bool| if between { steps * width } else { 0 };
-            let (mut before, mut current) = (Spare::new(len(last > 1))?, Spare::new(len(last > 0))?);
-            for layer in 0..=last {
-                let input = if layer == 0 { x.clone() } else { split_steps(&before, &lengths, width) };
-                if layer == last {
-                    self.forward_layer(layer, &group, &input, &mut job.y, None, &mut job.h_n)?;
-                } else {
-                    let mut output = split_steps_mut(&mut current, &lengths, width);
-                    self.forward_layer(layer, &group, &input, &mut output, None, &mut job.h_n)?;
-                    std::mem::swap(&mut before, &mut current);
-                }
+        for (cell, h_n) in job.h_n.iter_mut().enumerate() {
+            for (h_n, &n) in h_n.iter_mut().zip(job.members) {
+                h_n.copy_from_slice(self.h0.of(cell, n));
             }
-            return Ok(());
-        };
+        }
+        let Some(layers) = &mut job.tape else { return self.infer(&group, &x, &mut job.y, &mut job.h_n) };
         for layer in 0..=last {
             let (done, rest) = layers.split_at_mut(layer);
             let LayerSlices { cells, output, dropped } = &mut rest[0];
@@ -133,7 +125,42 @@ impl<T: Real> Batch<'_, T> {
         Ok(())
     }
 
-    /// One layer, all directions; `h_n` has all cells, `tape` those of this layer.
+    /// All layers of some steps before the next steps, so that what is between the layers stays small; of all steps
+    /// where a direction begins at the end.
+    fn infer(&self, group: &Group, x: &[&[T]], y: &mut [&mut [T]], h_n: &mut [Vec<&mut [T]>]) -> Result<(), Error> {
+        let dims = &self.packed.dims;
+        let (input, width, last) = (dims.input_size, dims.output_size(), dims.num_layers - 1);
+        let longest = group.lengths.first().copied().unwrap_or(0);
+        let whole = last == 0 || dims.bidirectional;
+        let window = if whole { longest } else { (BETWEEN / (group.lengths.len() * width)).max(1) };
+        let steps: usize = group.lengths.iter().map(|&length| length.min(window)).sum();
+        // Outputs of the layer before and of this one.
+        let len = |between: bool| if between { steps * width } else { 0 };
+        let (mut before, mut current) = (Spare::new(len(last > 1))?, Spare::new(len(last > 0))?);
+        for first in (0..longest).step_by(window.max(1)) {
+            let lengths: Vec<usize> = group.lengths.iter().map(|&l| l.saturating_sub(first).min(window)).collect();
+            let group = Group { lengths: &lengths, ..*group };
+            let mut y: Vec<&mut [T]> = y.iter_mut().map(|y| y.split_at_mut(y.len().min(first * width)).1).collect();
+            for layer in 0..=last {
+                let input = if layer == 0 {
+                    x.iter().map(|x| &x[x.len().min(first * input)..]).collect()
+                } else {
+                    split_steps(&before, &lengths, width)
+                };
+                if layer == last {
+                    self.forward_layer(layer, &group, &input, &mut y, None, h_n)?;
+                } else {
+                    let mut output = split_steps_mut(&mut current, &lengths, width);
+                    self.forward_layer(layer, &group, &input, &mut output, None, h_n)?;
+                    std::mem::swap(&mut before, &mut current);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One layer, all directions, from the states in `h_n`, which become the final ones. `h_n` has all cells, `tape`
+    /// those of this layer.
     fn forward_layer(
         &self,
         layer: usize,
@@ -146,10 +173,12 @@ impl<T: Real> Batch<'_, T> {
         for direction in 0..self.packed.dims.directions() {
             let cell = layer * self.packed.dims.directions() + direction;
             let walk = self.walk(layer, direction, group);
-            let h0 = |r: usize| self.h0.of(cell, group.members[r]);
-            walk.forward(input, h0, output, tape.as_mut().map(|tape| tape[direction].as_mut_slice()))?;
+            let tape = tape.as_mut().map(|tape| tape[direction].as_mut_slice());
+            walk.forward(input, |r| &h_n[cell][r], output, tape)?;
             for (r, h_n) in h_n[cell].iter_mut().enumerate() {
-                h_n.copy_from_slice(walk.final_state(r, output[r], h0(r)));
+                if let Some(state) = walk.final_state(r, output[r]) {
+                    h_n.copy_from_slice(state);
+                }
             }
         }
         Ok(())

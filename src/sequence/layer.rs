@@ -8,8 +8,8 @@ use crate::kernels::backward::{BackwardState, Gradients, Recorded, backward_step
 use crate::kernels::crew::Engine;
 use crate::kernels::forward::{Outputs, State, step};
 use crate::kernels::matmul::{Start, matmul};
-use crate::kernels::pack::Aligned;
 use crate::kernels::real::Real;
+use crate::kernels::spare::Spare;
 use crate::kernels::weights::{BackwardCell, PackedCell};
 use crate::runtime::Check;
 
@@ -69,9 +69,9 @@ impl<T: Real> Walk<'_, T> {
         self.row(r, t) * self.width + self.direction * self.hidden
     }
 
-    /// The state of sequence r after its last step; `h0` if it has none.
-    pub fn final_state<'a>(&self, r: usize, y: &'a [T], h0: &'a [T]) -> &'a [T] {
-        self.lengths[r].checked_sub(1).map_or(h0, |last| &y[self.output_at(r, last)..][..self.hidden])
+    /// The state of sequence r after its last step, if it has any.
+    pub fn final_state<'a>(&self, r: usize, y: &'a [T]) -> Option<&'a [T]> {
+        self.lengths[r].checked_sub(1).map(|last| &y[self.output_at(r, last)..][..self.hidden])
     }
 
     /// Runs over all steps. `x` and `y` hold each sequence's rows; `tape` its 4H numbers a step.
@@ -83,25 +83,26 @@ impl<T: Real> Walk<'_, T> {
         mut tape: Option<&mut [&mut [T]]>,
     ) -> Result<(), Error> {
         let (rows, hidden) = (self.active(0), self.hidden);
-        let mut state = State::new(self.cell, rows);
+        let mut state = State::new(self.cell, rows)?;
         for r in 0..rows {
             state.row_mut(r)[..hidden].copy_from_slice(h0(r));
         }
-        let weights = self.cell.projected_len() * self.input;
-        let numbers_ahead = (weights / OF_WEIGHTS).clamp(PROJECTED_AHEAD.start, PROJECTED_AHEAD.end);
-        let mut projected = Aligned::<T>::default();
-        let mut ahead = Vec::new();
+        let projected_len = self.cell.projected_len();
+        let numbers_ahead = (projected_len * self.input / OF_WEIGHTS).clamp(PROJECTED_AHEAD.start, PROJECTED_AHEAD.end);
+        let all_steps = self.lengths.iter().sum::<usize>();
+        let rows_ahead = (numbers_ahead / projected_len).max(rows).min(all_steps);
+        let mut projected = Spare::<T>::new(rows_ahead * projected_len)?;
+        let mut ahead = Vec::with_capacity(rows_ahead);
         let (mut at_y, mut at_tape) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         let mut t = 0;
         while t < self.steps() {
             (self.check)()?;
-            let block = (numbers_ahead / (self.active(t) * self.cell.projected_len())).clamp(1, STEPS_AHEAD);
+            let block = (rows_ahead / self.active(t)).clamp(1, STEPS_AHEAD);
             let last = (t + block).min(self.steps());
             ahead.clear();
             for t in t..last {
                 ahead.extend((0..self.active(t)).map(|r| (r, self.row(r, t) * self.input)));
             }
-            projected.resize(ahead.len() * self.cell.projected_len());
             let x = |i: usize| -> &[T] {
                 let (r, at): (usize, usize) = ahead[i];
                 &x[r][at..]
@@ -116,7 +117,7 @@ impl<T: Real> Walk<'_, T> {
                 at_tape.extend((0..rows).map(|r| self.row(r, t) * 4 * hidden));
                 let tape = tape.as_deref_mut().map(|rows| Outputs { rows, at: &at_tape });
                 let y = Outputs { rows: y, at: &at_y };
-                step(self.engine, self.cell, rows, &projected[done * self.cell.projected_len()..], &mut state, y, tape);
+                step(self.engine, self.cell, rows, &projected[done * projected_len..], &mut state, y, tape);
                 done += rows;
             }
             t = last;
@@ -142,7 +143,7 @@ impl<T: Real> BackwardWalk<'_, '_, T> {
         let padded = hidden.next_multiple_of(engine.kernels.lanes);
         let width = self.weights.segments() * hidden;
         let rows = walk.active(0);
-        let mut state = BackwardState::new(self.weights, rows, padded);
+        let mut state = BackwardState::new(self.weights, rows, padded)?;
         for (r, dh) in dh[..rows].iter().enumerate() {
             state.carry[r * padded..][..hidden].copy_from_slice(dh);
         }

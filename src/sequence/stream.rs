@@ -15,7 +15,7 @@ use crate::runtime::{Grant, Stop, num_threads};
 use crate::shape::{Sequences, expect_shape};
 
 /// Running states of `batch` sequences of a unidirectional stack. A step gives the bits that the whole sequence would.
-pub struct Stream<T: 'static> {
+pub struct Stream<T: Real> {
     packed: Arc<Packed<T>>,
     batch: usize,
     plan: Plan,
@@ -23,7 +23,7 @@ pub struct Stream<T: 'static> {
 }
 
 /// A group of the plan.
-struct Running<T> {
+struct Running<T: Real> {
     members: Range<usize>,
     states: Vec<State<T>>, // by layer
     projected: Aligned<T>,
@@ -43,13 +43,16 @@ impl<T: Real> Stream<T> {
         let floats = packed.cells.iter().map(|cell| 5 * cell.projected_len()).sum::<usize>();
         drop(zeros::<T>(batch.saturating_mul(floats))?);
         let plan = Plan::new(&packed.dims, &Sequences::padded(batch, 1, None)?, num_threads()?);
-        let running = |members: &Range<usize>| Running {
-            members: members.clone(),
-            states: packed.cells.iter().map(|cell| State::new(cell, members.len())).collect(),
-            projected: Aligned::zeros(members.len() * packed.cells[0].projected_len()),
-            between: vec![T::ZERO; members.len() * packed.dims.hidden_size],
+        let running = |members: &Range<usize>| {
+            let states: Result<_, Error> = packed.cells.iter().map(|cell| State::new(cell, members.len())).collect();
+            Ok(Running {
+                members: members.clone(),
+                states: states?,
+                projected: Aligned::zeros(members.len() * packed.cells[0].projected_len()),
+                between: vec![T::ZERO; members.len() * packed.dims.hidden_size],
+            })
         };
-        let groups = plan.groups.iter().map(running).collect();
+        let groups = plan.groups.iter().map(running).collect::<Result<_, Error>>()?;
         Ok(Self { packed, batch, plan, groups })
     }
 
