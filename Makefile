@@ -1,6 +1,6 @@
 # Small verbs; CI and the pre-commit hooks call the same ones. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help develop test test-rust test-python lint lint-rust lint-python format bench ulp
+.PHONY: help develop test test-rust test-python test-neon lint lint-rust lint-python format bench ulp
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -15,6 +15,11 @@ test-rust: ## the crate's tests
 
 test-python: ## the package's tests, on what `make develop` built
 	pytest
+
+test-neon: ## the crate's integration tests on AArch64, in qemu's emulator, after `rustup target add`
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld \
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUNNER=qemu-aarch64 \
+	CARGO_PROFILE_TEST_DEBUG=false cargo test --target aarch64-unknown-linux-musl --test '*'
 
 lint: lint-rust lint-python ## all linters
 

@@ -75,6 +75,24 @@ fn f32_within_2_ulp_everywhere() {
     assert!(worst <= 2.0);
 }
 
+#[test]
+fn instruction_sets_agree() {
+    let inputs: Vec<f32> = (0..=u32::MAX).step_by(10_007).map(f32::from_bits).collect();
+    let of = |isa, function: fn(&Kernels<f32>, &mut [f32])| {
+        let mut values = inputs.clone();
+        function(Kernels::of(isa).unwrap(), &mut values);
+        values
+    };
+    for function in [Kernels::sigmoid, Kernels::tanh] {
+        let best = of(Isa::available()[0], function);
+        for isa in Isa::available() {
+            for ((x, a), b) in inputs.iter().zip(of(isa, function)).zip(&best) {
+                assert!(a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan(), "{a} and {b} at {x} on {isa}");
+            }
+        }
+    }
+}
+
 fn special_values<T: Real>() {
     for isa in Isa::available() {
         let kernels = Kernels::<T>::of(isa).unwrap();

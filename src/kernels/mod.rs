@@ -22,6 +22,8 @@ pub mod weights;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -44,6 +46,9 @@ pub enum Isa {
     /// AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// NEON.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     /// Plain Rust.
     Portable,
 }
@@ -51,18 +56,16 @@ pub enum Isa {
 impl Isa {
     /// The instruction sets of this machine, best first.
     pub fn available() -> Vec<Isa> {
-        let mut found = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") {
-                found.push(Isa::Avx512);
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                found.push(Isa::Avx2);
-            }
-        }
-        found.push(Isa::Portable);
-        found
+        let known = [
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, is_x86_feature_detected!("avx512f")),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")),
+            #[cfg(target_arch = "aarch64")]
+            (Isa::Neon, true), // part of the architecture
+            (Isa::Portable, true),
+        ];
+        known.into_iter().filter_map(|(isa, here)| here.then_some(isa)).collect()
     }
 
     /// The one in use: the best available, or what the environment variable `RGRU_ISA` forces. Decided once.
@@ -89,6 +92,8 @@ impl Isa {
             Isa::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => "neon",
             Isa::Portable => "portable",
         }
     }

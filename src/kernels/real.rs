@@ -123,6 +123,8 @@ const NAME: &'static str = concat!("float", methods!(@bits $t));
                 Isa::Avx512 => &super::avx512::$t::KERNELS,
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => &super::avx2::$t::KERNELS,
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => &super::neon::$t::KERNELS,
                 Isa::Portable => &super::portable::$t::KERNELS,
             }
         }

@@ -185,17 +185,12 @@ pub unsafe fn accumulate<L: Lanes, const R: usize, const P: usize, const V: usiz
         }
         // SAFETY: k < depth, and the caller's promise on both operands.
         unsafe {
-            let mut weights = [[L::splat(L::Elem::default()); V]; P];
             for p in 0..P {
-                for v in 0..V {
-                    weights[p][v] = L::load(b[p].add((k * V + v) * L::COUNT));
-                }
-            }
-            for r in 0..R {
-                let x = L::splat(*a.at(r, k));
-                for p in 0..P {
+                let weights: [L; V] = std::array::from_fn(|v| L::load(b[p].add((k * V + v) * L::COUNT)));
+                for r in 0..R {
+                    let x = L::splat(*a.at(r, k));
                     for v in 0..V {
-                        acc[r][p][v] = x.mul_add(weights[p][v], acc[r][p][v]);
+                        acc[r][p][v] = x.mul_add(weights[v], acc[r][p][v]);
                     }
                 }
             }
