@@ -80,6 +80,8 @@ def compare(case: Case, makers: Mapping[str, Maker], work: float, rounds: int) -
     outputs = {name: [np.array(array) for array in read(run())] for name, (run, read) in made.items()}
     for name, arrays in outputs.items():
         for ours, theirs in zip(outputs["rgru"], arrays, strict=True):
+            if ours.shape != theirs.shape:
+                sys.exit(f"{case.label}: {name} gives {theirs.shape}, rgru {ours.shape}")
             difference = np.abs(ours - theirs).max() / max(1.0, np.abs(ours).max())
             if not difference <= TOLERANCE:
                 sys.exit(f"{case.label}: {name} differs from rgru by {difference:.1e}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import cases
 import contenders
 import rgru
-from clock import interleaved, seconds_of
+from clock import interleaved
 
 
 def peak(quick: bool) -> dict[str, Any]:
@@ -60,37 +60,35 @@ def openvino_product(size: int) -> Any:
 
 
 def step(quick: bool) -> dict[str, Any]:
-    """One step of one sequence from Python, and how fast it reads its weights beside plain reading."""
+    """One step of one sequence from Python, and how fast it reads its weights beside plain reading: a dot product by
+    NumPy's BLAS, on one thread, or a sum by PyTorch, on all."""
+    import torch
+
     rows = []
     for hidden in (64, 256, 1024):
         case = cases.Case(True, 1, 1, hidden if hidden < 1024 else 64, hidden)
         stream = contenders.our_gru(case).stream()
         x = case.arrays()[0][:, 0]
         weights = np.ones(3 * hidden * (hidden + case.inputs), np.float32)
-        runs = {"rgru": partial(stream.step, x), "read": partial(read, weights)}
+        reads = {"NumPy": partial(np.dot, weights, weights), "PyTorch": torch.from_numpy(weights).sum}
+        runs = {"rgru": partial(stream.step, x), **reads}
         made = contenders.made(contenders.INFERENCE, case)
         peers = {name: run for name, (run, _) in made.items() if name != "rgru"}
         seconds = interleaved(runs | peers, 3 if quick else 9, 0.02)
-        bytes_read = weights.nbytes
         row: dict[str, Any] = {
             "hidden": hidden,
-            "microseconds": {name: 1e6 * value for name, value in seconds.items() if name != "read"},
-            "gigabytes_a_second": bytes_read / seconds["rgru"] / 1e9,
-            "read_gigabytes_a_second": bytes_read / seconds["read"] / 1e9,
+            "microseconds": {name: 1e6 * value for name, value in seconds.items() if name not in reads},
+            "gigabytes_a_second": weights.nbytes / seconds["rgru"] / 1e9,
+            "read_gigabytes_a_second": weights.nbytes / min(seconds[name] for name in reads) / 1e9,
         }
         rows.append(row)
         times = "  ".join(f"{name} {value:.1f}" for name, value in row["microseconds"].items())
         print(
-            f"H={hidden:5}  us: {times}   {row['gigabytes_a_second']:.0f} GB/s of weights; a dot product by one thread"
-            f" reads {row['read_gigabytes_a_second']:.0f} GB/s",
+            f"H={hidden:5}  us: {times}   {row['gigabytes_a_second']:.0f} GB/s of weights; a sum of as many reads"
+            f" {row['read_gigabytes_a_second']:.0f} GB/s",
             flush=True,
         )
     return {"rows": rows}
-
-
-def read(array: Any) -> Any:
-    """Read an array once: a dot product with itself by NumPy's BLAS."""
-    return np.dot(array, array)
 
 
 def ragged(quick: bool) -> dict[str, Any]:
@@ -137,7 +135,7 @@ def ragged(quick: bool) -> dict[str, Any]:
 
 
 def threads(quick: bool) -> dict[str, Any]:
-    """All threads against one, and two Python threads at once against one after the other."""
+    """All threads against one, and two Python threads at once against one."""
     every = int(str(rgru.info()["num_threads"]))
     rows = []
     for case in cases.cases([(1, 100, 512, 512), (32, 100, 128, 128), (64, 30, 512, 512), (512, 10, 512, 512)]):
@@ -156,7 +154,7 @@ def threads(quick: bool) -> dict[str, Any]:
             seconds = interleaved({"alone": alone, "together": together}, 3 if quick else 9, 0.05)
             row[name] = seconds["alone"] / seconds["together"]
         rgru.set_num_threads(None)
-        row["two_callers"] = two_callers(case, 3 if quick else 9)
+        row["two_callers"] = two_callers(case, 3 if quick else 5)
         rows.append(row)
         print(
             f"{case.label:36} {every} threads: forward {row['forward']:.2f}x, training {row['training']:.2f}x of one;"
@@ -167,17 +165,24 @@ def threads(quick: bool) -> dict[str, Any]:
 
 
 def two_callers(case: cases.Case, rounds: int) -> float:
-    """Throughput of two Python threads that call at once, by that of one."""
+    """Calls a second of two Python threads together, by those of one; over spans of many calls, since the first and the
+    last call of a span have the machine to themselves for a part."""
     runs = [contenders.rgru_inference(case)[0] for _ in range(2)]
-    repeats = max(2, int(0.1 / seconds_of(runs[0], 2)))
+
+    def rate(run: Any) -> float:
+        start, calls = time.perf_counter(), 0
+        while time.perf_counter() < start + SPAN:
+            run()
+            calls += 1
+        return calls / (time.perf_counter() - start)
+
     ratios = []
-    for _ in range(rounds):
-        one = seconds_of(runs[0], 2 * repeats) * 2 * repeats
-        callers = [threading.Thread(target=seconds_of, args=(run, repeats)) for run in runs]
-        start = time.perf_counter()
-        for caller in callers:
-            caller.start()
-        for caller in callers:
-            caller.join()
-        ratios.append(one / (time.perf_counter() - start))
+    with ThreadPoolExecutor(2) as callers:
+        for _ in range(rounds):
+            one = rate(runs[0])
+            ratios.append(sum(callers.map(rate, runs)) / one)
     return float(np.median(ratios))
+
+
+SPAN = 0.7
+"""Seconds that calls are counted for."""
