@@ -102,12 +102,28 @@ pub fn zeros<'py, T: Element>(
     py: Python<'py>,
     shape: &[usize],
 ) -> PyResult<(Bound<'py, PyArrayDyn<T>>, InOut<'py, T>)> {
+    new(py, "zeros", shape)
+}
+
+/// As [`zeros`], of unspecified numbers if there are many: for what is written as a whole.
+pub fn unwritten<'py, T: Element>(
+    py: Python<'py>,
+    shape: &[usize],
+) -> PyResult<(Bound<'py, PyArrayDyn<T>>, InOut<'py, T>)> {
+    new(py, "empty", shape)
+}
+
+fn new<'py, T: Element>(
+    py: Python<'py>,
+    function: &str,
+    shape: &[usize],
+) -> PyResult<(Bound<'py, PyArrayDyn<T>>, InOut<'py, T>)> {
     let bytes = shape.iter().try_fold(size_of::<T>(), |bytes, &size| bytes.checked_mul(size));
     let array = if bytes.is_some_and(|bytes| bytes <= SMALL) {
         PyArrayDyn::<T>::zeros(py, shape, false)
     } else {
         let (numpy, shape) = (py.import("numpy")?, PyTuple::new(py, shape)?);
-        numpy.call_method1("zeros", (shape, numpy::dtype::<T>(py)))?.cast_into::<PyArrayDyn<T>>()?
+        numpy.call_method1(function, (shape, numpy::dtype::<T>(py)))?.cast_into::<PyArrayDyn<T>>()?
     };
     let borrowed = InOut::new("output", array.as_any())?;
     Ok((array, borrowed))

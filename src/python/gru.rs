@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::arrays::{Either, Input, PyReal, either, optional_slice, precision, zeros};
+use super::arrays::{Either, Input, PyReal, either, optional_slice, precision, unwritten, zeros};
 use super::threads::detached;
 use crate::error::Error;
 use crate::init;
@@ -123,6 +123,8 @@ struct Call<'a, 'py, T: PyReal> {
     x: Input<'py, T>,
     h0: Option<Input<'py, T>>,
     sequences: Sequences,
+    /// Rows of y may belong to no step.
+    padding: bool,
 }
 
 type Outputs<'py, T, R> = (Bound<'py, PyArrayDyn<T>>, Bound<'py, PyArrayDyn<T>>, R);
@@ -157,7 +159,7 @@ impl<'a, 'py, T: PyReal> Call<'a, 'py, T> {
         if let Some(h0) = &h0 {
             dims.check_states("h0", h0.shape(), sequences.count())?;
         }
-        Ok(Self { packed, x, h0, sequences })
+        Ok(Self { packed, x, h0, sequences, padding: lengths.is_some() })
     }
 
     /// Runs with new y and `h_n`.
@@ -171,7 +173,7 @@ impl<'a, 'py, T: PyReal> Call<'a, 'py, T> {
         if let Some(last) = shape.last_mut() {
             *last = dims.output_size();
         }
-        let (y, mut y_out) = zeros(py, &shape)?;
+        let (y, mut y_out) = if self.padding { zeros(py, &shape)? } else { unwritten(py, &shape)? };
         let (h_n, mut h_n_out) = zeros(py, &[dims.num_cells(), self.sequences.count(), dims.hidden_size])?;
         let (x, h0) = (self.x.slice()?, optional_slice(self.h0.as_ref())?);
         let (y_out, h_n_out) = (y_out.slice()?, h_n_out.slice()?);
