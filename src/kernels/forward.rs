@@ -32,8 +32,9 @@ impl<T: Real> State<T> {
     /// There is not enough memory.
     pub fn new(cell: &PackedCell<T>, rows: usize) -> Result<Self, Error> {
         let padded = cell.padded;
-        let stride = (rows * padded * size_of::<T>()).next_multiple_of(ALIAS) / size_of::<T>() + APART / size_of::<T>();
-        let mut parts = Spare::new(parts_of(cell) * stride)?;
+        let (part, count) = (rows * padded * size_of::<T>(), parts_of(cell));
+        let stride = if count * part <= ALIAS { part } else { part.next_multiple_of(ALIAS) + APART } / size_of::<T>();
+        let mut parts = Spare::new(count * stride)?;
         parts[..rows * padded].fill(T::ZERO);
         Ok(Self { padded, rows, parts, stride, odd: false })
     }
