@@ -44,8 +44,6 @@ pub struct Muster {
 // SAFETY: `job` is written by the one leader (`Crew` is neither Sync nor Clone, and `lead` gives one) while no helper is
 // busy, and read by helpers only between a post that counts them in and the leader's wait for them.
 unsafe impl Sync for Muster {}
-// SAFETY: as above; the pointer is used only while the leader, who owns what it points to, waits.
-unsafe impl Send for Muster {}
 
 impl Default for Muster {
     fn default() -> Self {

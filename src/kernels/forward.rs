@@ -19,8 +19,6 @@ pub struct State<T: Real> {
     rows: usize,
     /// Parts of `[rows, padded]`: two for the states before and after a step, in turns; in reset-before also z and r * h.
     parts: Spare<T>,
-    /// From one part to the next.
-    stride: usize,
     /// An odd number of steps is done: the states are in the second part, and the next walk over the weights goes down.
     odd: bool,
 }
@@ -32,15 +30,13 @@ impl<T: Real> State<T> {
     /// There is not enough memory.
     pub fn new(cell: &PackedCell<T>, rows: usize) -> Result<Self, Error> {
         let padded = cell.padded;
-        let (part, count) = (rows * padded * size_of::<T>(), parts_of(cell));
-        let stride = if count * part <= ALIAS { part } else { part.next_multiple_of(ALIAS) + APART } / size_of::<T>();
-        let mut parts = Spare::new(count * stride)?;
+        let mut parts = Spare::new(parts_of(cell) * rows * padded)?;
         parts[..rows * padded].fill(T::ZERO);
-        Ok(Self { padded, rows, parts, stride, odd: false })
+        Ok(Self { padded, rows, parts, odd: false })
     }
 
     fn at(&self, row: usize) -> usize {
-        usize::from(self.odd) * self.stride + row * self.padded
+        (usize::from(self.odd) * self.rows + row) * self.padded
     }
 
     /// The state of a row; its first H numbers count.
@@ -59,11 +55,6 @@ impl<T: Real> State<T> {
 fn parts_of<T: Real>(cell: &PackedCell<T>) -> usize {
     if cell.reset_after() { 2 } else { 4 }
 }
-
-/// A load waits for an earlier store whose address differs by a multiple of this many bytes, as if it were the same. So
-/// the parts begin this far apart from such multiples.
-const ALIAS: usize = 4096;
-const APART: usize = 1088;
 
 /// Rows to be written: row i is `rows[i][at[i]..]`.
 pub struct Outputs<'a, 'b, T> {
@@ -123,11 +114,11 @@ pub fn step<T: Real>(
 ) {
     let (hidden, padded) = (cell.hidden, cell.padded);
     assert!(rows <= CHUNK.min(state.rows) && state.padded == padded, "state of another size");
-    assert!(state.parts.len() >= parts_of(cell) * state.stride, "state of another cell");
+    assert!(state.parts.len() >= parts_of(cell) * state.rows * padded, "state of another cell");
     assert!(projected.len() >= rows * 3 * padded, "projection too short");
     assert_eq!(cell.lanes, engine.kernels.lanes, "cell packed for another instruction set");
     let start = state.parts.as_mut_ptr();
-    let part = |part: usize| start.wrapping_add(part * state.stride); // the last two in reset-before alone
+    let part = |part: usize| start.wrapping_add(part * state.rows * padded); // the last two in reset-before alone
     let (mut y_list, mut tape_list) = (RowPointers::new(), RowPointers::new());
     let mut args = StepArgs {
         rows,

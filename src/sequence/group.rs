@@ -14,7 +14,7 @@ use crate::runtime::Check;
 use crate::shape::Sequences;
 
 /// Numbers between two layers at a time.
-const BETWEEN: usize = 1 << 18;
+const BETWEEN: usize = 1 << 17;
 
 /// What all groups share.
 pub(super) struct Batch<'a, T: 'static> {
