@@ -23,6 +23,11 @@ const FAR: f64 = 60.0;
 /// Bytes of weights that stay in a core's own cache from step to step.
 const CACHE: f64 = 900_000.0;
 
+/// Bytes of weights that stay in the last cache, and what a core reads in a nanosecond from memory beyond it. Such
+/// reading is hardly hidden by the computing, other than that from caches.
+const LAST_CACHE: f64 = 24e6;
+const MEMORY: f64 = 20.0;
+
 /// Nanoseconds of a meeting of two threads; of more, by the logarithm.
 const MEETING: f64 = 250.0;
 
@@ -115,11 +120,12 @@ impl Plan {
         let bytes = size_of::<f32>() as f64 * 3.0 * hidden * hidden / members;
         let from_cache = CACHE.min(bytes);
         let reading = from_cache / NEAR + (bytes - from_cache) / FAR;
+        let from_memory = (bytes - LAST_CACHE / members).max(0.0) / MEMORY;
         let cell = |layer| {
             let input = dims.layer_input(layer) as f64;
             let recurrent = 6.0 * hidden * hidden / members / FLOPS;
             let projection = 6.0 * hidden * input / members / FLOPS;
-            longest * (STEP + meetings) + (longest * reading).max(steps * recurrent) + steps * projection
+            longest * (STEP + meetings + from_memory) + (longest * reading).max(steps * recurrent) + steps * projection
         };
         dims.directions() as f64 * (0..dims.num_layers).map(cell).sum::<f64>()
     }

@@ -181,7 +181,9 @@ pub unsafe fn accumulate<L: Lanes, const R: usize, const P: usize, const V: usiz
 ) {
     for k in 0..depth {
         if R > 2 {
+            // Twice: with one or two tiles a panel more than one cache line falls to each k.
             L::fetch(fetch.from.wrapping_add(k * fetch.step));
+            L::fetch(fetch.from.wrapping_add(k * fetch.step + fetch.step / 2));
         }
         // SAFETY: k < depth, and the caller's promise on both operands.
         unsafe {
