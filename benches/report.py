@@ -15,7 +15,7 @@ def geometric_mean(values: list[float]) -> float:
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
     for row in rows:
-        times = "  ".join(f"{name} {value:,.0f}" for name, value in row["microseconds"].items())
+        times = "  ".join(f"{name} {value:,.{1 if value < 100 else 0}f}" for name, value in row["microseconds"].items())
         print(f"{row['case']:36} {row['ratio']:6.2f}x  {row['gflops']:5.0f} GFLOP/s  us: {times}", flush=True)
 
 

@@ -167,3 +167,17 @@ def test_place_in_memory(dtype, offset):
     moved = np.empty(x.size + offset, dtype)[offset:].reshape(x.shape)
     moved[...] = x
     assert same(gru(moved)[0], gru(x)[0])
+
+
+@pytest.mark.parametrize("num_layers", [2, 3, 4])
+@pytest.mark.parametrize("lengths", [[3000], [2500, 0, 2100, 7], [1100] * 3])
+def test_a_stack_that_takes_some_steps_at_a_time_gives_what_all_at_once_give(num_layers, lengths, dtype, reset_after):
+    """Long enough that inference goes through all layers in several parts; a tape goes layer by layer."""
+    gru = rgru.GRU(5, 70, num_layers, reset_after=reset_after, dtype=dtype, seed=3)
+    random = np.random.default_rng(5)
+    rows = rgru.Ragged.from_list([random.standard_normal((n, 5)).astype(dtype) for n in lengths])
+    h0 = random.standard_normal((num_layers, len(lengths), 70)).astype(dtype)
+    y, h_n = gru(rows, h0)
+    whole, whole_h_n, _ = gru.forward(rows, h0)
+    np.testing.assert_array_equal(y.values, whole.values)
+    np.testing.assert_array_equal(h_n, whole_h_n)

@@ -102,7 +102,7 @@ pub fn backward_step<'a, T: Real>(
     let (mut starts, mut at) = (RowPointers::new(), RowPointers::new());
     let (mut after, mut candidate) = (RowPointers::new(), RowPointers::new());
     for at in [&d.at[..rows], d.after] {
-        let fits = |(at, row): (&usize, &&mut [T])| at + segments * hidden <= row.len();
+        let fits = |(&at, row): (&usize, &&mut [T])| row.len().checked_sub(at).is_some_and(|n| n >= segments * hidden);
         assert!(at.iter().zip(&*d.rows).all(fits), "gradients too short");
     }
     assert!(d.at.iter().zip(d.after).all(|(&at, after)| after.abs_diff(at) >= segments * hidden), "steps that overlap");

@@ -104,7 +104,8 @@ impl Next {
     #[inline(always)]
     pub fn fetch<L: Lanes, const V: usize>(self, start: *const L::Elem, depth: usize) -> Fetch<L::Elem> {
         let step = V * L::COUNT;
-        Fetch { from: start.wrapping_add(self.part * step * depth / self.parts), step: step / self.parts }
+        // Rounded up: parts may overlap, but leave nothing out.
+        Fetch { from: start.wrapping_add(self.part * step * depth / self.parts), step: step.div_ceil(self.parts) }
     }
 }
 

@@ -134,25 +134,25 @@ impl<T: Real> Batch<'_, T> {
         let whole = last == 0 || dims.bidirectional;
         let window = if whole { longest } else { (BETWEEN / (group.lengths.len() * width)).max(1) };
         let steps: usize = group.lengths.iter().map(|&length| length.min(window)).sum();
-        // Outputs of the layer before and of this one.
+        // Outputs of the layers in turn.
         let len = |between: bool| if between { steps * width } else { 0 };
-        let (mut before, mut current) = (Spare::new(len(last > 1))?, Spare::new(len(last > 0))?);
+        let (mut even, mut odd) = (Spare::new(len(last > 0))?, Spare::new(len(last > 1))?);
         for first in (0..longest).step_by(window.max(1)) {
             let lengths: Vec<usize> = group.lengths.iter().map(|&l| l.saturating_sub(first).min(window)).collect();
             let group = Group { lengths: &lengths, ..*group };
             let mut y: Vec<&mut [T]> = y.iter_mut().map(|y| y.split_at_mut(y.len().min(first * width)).1).collect();
             for layer in 0..=last {
+                let (before, current) = if layer % 2 == 0 { (&odd, &mut even) } else { (&even, &mut odd) };
                 let input = if layer == 0 {
                     x.iter().map(|x| &x[x.len().min(first * input)..]).collect()
                 } else {
-                    split_steps(&before, &lengths, width)
+                    split_steps(before, &lengths, width)
                 };
                 if layer == last {
                     self.forward_layer(layer, &group, &input, &mut y, None, h_n)?;
                 } else {
-                    let mut output = split_steps_mut(&mut current, &lengths, width);
+                    let mut output = split_steps_mut(current, &lengths, width);
                     self.forward_layer(layer, &group, &input, &mut output, None, h_n)?;
-                    std::mem::swap(&mut before, &mut current);
                 }
             }
         }
