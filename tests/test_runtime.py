@@ -117,7 +117,7 @@ def test_ctrl_c_ends_a_long_run(threads: int, batch: int) -> None:
 def test_other_threads_run_while_it_computes() -> None:
     """The interpreter is released: a counter in Python goes on during one long call."""
     gru = rgru.GRU(64, 256, seed=0)
-    x = np.zeros((8, 400, 64), np.float32)
+    x = np.zeros((8, 8000, 64), np.float32)  # some tenths of a second: time for all, on a busy machine too
     counted, done = [0], threading.Event()
 
     def count() -> None:
