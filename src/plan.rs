@@ -33,7 +33,7 @@ const MEETING: f64 = 250.0;
 
 /// Nanoseconds that inviting other threads costs. Those of the call before are still awake and come at once; to wake
 /// one takes far longer, but the work goes on meanwhile, and who comes too late is not waited for.
-const WAKING: f64 = 3_000.0;
+const INVITING: f64 = 3_000.0;
 
 /// Nanoseconds of a step of a group whatever its size: the latency of one chain of multiply-adds and the gates.
 const STEP: f64 = 200.0;
@@ -63,7 +63,7 @@ impl Plan {
         let mut best = Self::split(sequences, 1, 1);
         let mut least = best.cost(dims, sequences);
         // Nothing can be gained where waking the others takes longer than the work.
-        if least > WAKING && threads > 1 {
+        if least > INVITING && threads > 1 {
             let sizes = (0..).map(|power| 1 << power).take_while(|&members| members < threads).chain([threads]);
             for members in sizes {
                 let plan = Self::split(sequences, threads / members, members);
@@ -108,7 +108,7 @@ impl Plan {
             ready[first] += self.group_cost(dims, longest as f64, steps as f64);
         }
         let last = ready.into_iter().fold(0.0, f64::max);
-        if self.threads() > 1 { last + WAKING } else { last }
+        if self.threads() > 1 { last + INVITING } else { last }
     }
 
     /// Of a group with `longest` steps one after the other and `steps` in all its sequences.
@@ -197,7 +197,7 @@ mod tests {
                 assert!(cost(2 * threads) <= cost(threads), "{batch} {time} {hidden}: {threads} threads doubled");
             }
             let work = cost(1);
-            if work > 100.0 * WAKING {
+            if work > 100.0 * INVITING {
                 assert!(cost(8) < work / 3.0, "{batch} {time} {hidden}: {} of {work}", cost(8));
             }
         }

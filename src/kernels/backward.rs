@@ -47,7 +47,7 @@ pub struct BackwardArgs<T> {
 }
 
 // SAFETY: the parts of a step write to different units, and read of others' only what was written before the step.
-unsafe impl<T: Sync> Sync for BackwardArgs<T> {}
+unsafe impl<T: Send + Sync> Sync for BackwardArgs<T> {}
 
 /// Buffers of a walk: `carry` is the gradient of the state that is known so far.
 pub struct BackwardState<T: Real> {

@@ -94,7 +94,7 @@ pub struct StepArgs<T> {
 
 // SAFETY: the parts of a step write to different units, and nothing else writes to what the pointers point to while it
 // runs.
-unsafe impl<T: Sync> Sync for StepArgs<T> {}
+unsafe impl<T: Send + Sync> Sync for StepArgs<T> {}
 
 /// Moves the first `rows` rows one step on: their states, `y` (H numbers a row) and, if given, their tape
 /// (4H numbers a row: r, z, candidate, and r * h in reset-before or `U_hh h + b_hh` in reset-after).

@@ -36,7 +36,7 @@ pub struct MatmulArgs<T> {
 
 // SAFETY: the parts of a product write to different columns of C, and nothing else writes to what the pointers point to
 // while it runs.
-unsafe impl<T: Sync> Sync for MatmulArgs<T> {}
+unsafe impl<T: Send + Sync> Sync for MatmulArgs<T> {}
 
 /// The left operand of a chunk.
 pub(super) enum Operand<T> {

@@ -52,9 +52,12 @@ impl<T: Real> Aligned<T> {
     }
 
     /// What of `memory` begins on a line, of [`Aligned::ROOM`] numbers fewer.
+    ///
+    /// # Panics
+    /// With fewer than those.
     pub fn within(memory: Vec<T>) -> Self {
         let first = memory.as_ptr().align_offset(LINE);
-        assert!(first <= Self::ROOM, "memory that cannot be aligned");
+        assert!(first <= Self::ROOM && memory.len() >= Self::ROOM, "memory that cannot be aligned");
         let mut within = Self { memory, first, len: 0 };
         within.len = within.capacity();
         within

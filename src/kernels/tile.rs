@@ -97,7 +97,7 @@ pub struct Fetch<T> {
 }
 
 impl Next {
-    /// For tiles of one or two rows, which fetch nothing: each panel is read but once, and its loads fill the time.
+    /// For one or two rows: such tiles fetch nothing, since each panel is read but once, and its loads fill the time.
     const NONE: Self = Self { panel: 0, part: 0, parts: 1 };
 
     /// Of the panel that starts at `start`, as wide as V registers of L.
