@@ -98,9 +98,9 @@ pub fn backward_step<'a, T: Real>(
     assert!(d.at.len() >= rows && d.after.len() <= rows && d.rows.len() >= rows, "rows missing");
     state.drh.fill(T::ZERO);
     let (carry, drh) = (state.carry.as_mut_ptr(), state.drh.as_mut_ptr());
-    let (mut tape, mut h, mut dy_list) = (RowPointers::new(), RowPointers::new(), RowPointers::new());
-    let (mut starts, mut at) = (RowPointers::new(), RowPointers::new());
-    let (mut after, mut candidate) = (RowPointers::new(), RowPointers::new());
+    let (mut tape, mut h, mut dy_list) = (RowPointers::default(), RowPointers::default(), RowPointers::default());
+    let (mut starts, mut at) = (RowPointers::default(), RowPointers::default());
+    let (mut after, mut candidate) = (RowPointers::default(), RowPointers::default());
     for at in [&d.at[..rows], d.after] {
         let fits = |(&at, row): (&usize, &&mut [T])| row.len().checked_sub(at).is_some_and(|n| n >= segments * hidden);
         assert!(at.iter().zip(&*d.rows).all(fits), "gradients too short");

@@ -119,7 +119,7 @@ pub fn step<T: Real>(
     assert_eq!(cell.lanes, engine.kernels.lanes, "cell packed for another instruction set");
     let start = state.parts.as_mut_ptr();
     let part = |part: usize| start.wrapping_add(part * state.rows * padded); // the last two in reset-before alone
-    let (mut y_list, mut tape_list) = (RowPointers::new(), RowPointers::new());
+    let (mut y_list, mut tape_list) = (RowPointers::default(), RowPointers::default());
     let mut args = StepArgs {
         rows,
         hidden,

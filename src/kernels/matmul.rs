@@ -57,7 +57,7 @@ pub fn matmul<'a, T: Real>(
     c: &mut [T],
     stride: usize,
 ) {
-    let mut starts = Pointers::<_, MOST_ROWS>::new();
+    let mut starts = Pointers::<_, MOST_ROWS>::default();
     let chunk = |first: usize, count| Operand::Rows(starts.fill(count, |r| a(first + r)[..b.depth].as_ptr()).as_ptr());
     in_chunks(engine, rows, chunk, b, start, c, stride);
 }
@@ -75,7 +75,7 @@ pub fn matmul_transposed<'a, T: Real>(
     c: &mut [T],
     stride: usize,
 ) {
-    let mut starts = Pointers::<_, MOST_DEEP>::new();
+    let mut starts = Pointers::<_, MOST_DEEP>::default();
     let starts = starts.fill(b.depth, |k| a(k)[..rows].as_ptr()).as_ptr();
     let chunk = |first: usize, _| Operand::Columns(starts, first);
     in_chunks(engine, rows, chunk, b, start, c, stride);
@@ -151,9 +151,9 @@ fn in_chunks<T: Real>(
 pub unsafe fn run<L: Lanes>(args: &MatmulArgs<L::Elem>, panels: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe {
-        match &args.a {
-            &Operand::Rows(starts) => cover_panels::<L>(args, panels, &ByRows { args, starts }),
-            &Operand::Columns(starts, first) => cover_panels::<L>(args, panels, &ByColumns { args, starts, first }),
+        match args.a {
+            Operand::Rows(starts) => cover_panels::<L>(args, panels, &ByRows { args, starts }),
+            Operand::Columns(starts, first) => cover_panels::<L>(args, panels, &ByColumns { args, starts, first }),
         }
     }
 }

@@ -48,7 +48,7 @@ impl<T: Real> OuterSum<T> {
 /// # Panics
 /// As [`OuterSum::add`].
 pub fn add_rows<'a, T: Real>(kernels: &Kernels<T>, steps: usize, a: impl Fn(usize) -> &'a [T], out: &mut [T]) {
-    let mut starts = Pointers::<_, BLOCK>::new();
+    let mut starts = Pointers::<_, BLOCK>::default();
     let starts = starts.fill(steps, |k| a(k)[..out.len()].as_ptr());
     // SAFETY: the kernels exist only for instruction sets of this machine; the rows hold as many numbers as `out`.
     unsafe { (kernels.add_rows)(starts, out) }

@@ -17,13 +17,14 @@ pub struct Pointers<P, const N: usize>([MaybeUninit<P>; N]);
 /// For the rows of a step.
 pub type RowPointers<P> = Pointers<P, CHUNK>;
 
-impl<P, const N: usize> Pointers<P, N> {
-    /// None yet.
+impl<P, const N: usize> Default for Pointers<P, N> {
     #[inline(always)]
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self([const { MaybeUninit::uninit() }; N])
     }
+}
 
+impl<P, const N: usize> Pointers<P, N> {
     /// The list of pointer(i) for i in 0..count.
     ///
     /// # Panics

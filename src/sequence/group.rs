@@ -174,7 +174,7 @@ impl<T: Real> Batch<'_, T> {
             let cell = layer * self.packed.dims.directions() + direction;
             let walk = self.walk(layer, direction, group);
             let tape = tape.as_mut().map(|tape| tape[direction].as_mut_slice());
-            walk.forward(input, |r| &h_n[cell][r], output, tape)?;
+            walk.forward(input, |r| h_n[cell][r], output, tape)?;
             for (r, h_n) in h_n[cell].iter_mut().enumerate() {
                 if let Some(state) = walk.final_state(r, output[r]) {
                     h_n.copy_from_slice(state);
