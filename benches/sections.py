@@ -154,7 +154,7 @@ def threads(quick: bool) -> dict[str, Any]:
             seconds = interleaved({"alone": alone, "together": together}, 3 if quick else 9, 0.05)
             row[name] = seconds["alone"] / seconds["together"]
         rgru.set_num_threads(None)
-        row["two_callers"] = two_callers(case, 3 if quick else 5)
+        row["two_callers"] = two_callers(case, 1 if quick else 5)
         rows.append(row)
         print(
             f"{case.label:36} {every} threads: forward {row['forward']:.2f}x, training {row['training']:.2f}x of one;"

@@ -182,6 +182,9 @@ mod tests {
             assert_eq!(plan(&dims(1024, 1024), 1, 100, threads).teams, 1);
             assert!(plan(&dims(1024, 1024), 1, 100, threads).members > 1);
         }
+        // More rows, but weights that no cache holds: better read once than by each thread.
+        let memory = plan(&dims(512, 2048), 16, 20, 2);
+        assert_eq!((memory.teams, memory.members), (1, 2));
         // Both ways at once, where neither alone gives work to all.
         let plan = plan(&dims(512, 1024), 16, 100, 64);
         assert!(plan.members > 1 && plan.threads() == 64, "{plan:?}");

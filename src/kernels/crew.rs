@@ -290,6 +290,15 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_is_long_beside_the_jobs_before() {
+        let muster = Muster::default();
+        let crew = Crew::of(Some(&muster), Instant::now().checked_sub(Duration::from_secs(100)));
+        crew.jobs.set(10);
+        assert!(!crew.is_long(Duration::from_secs(1)), "of jobs of ten seconds");
+        assert!(crew.is_long(Duration::from_secs(60)));
+    }
+
+    #[test]
     fn every_part_of_every_job_is_done_once() {
         let muster = Muster::default();
         let done = AtomicUsize::new(0);
