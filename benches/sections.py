@@ -138,7 +138,8 @@ def threads(quick: bool) -> dict[str, Any]:
     """All threads against one, and two Python threads at once against one."""
     every = int(str(rgru.info()["num_threads"]))
     rows = []
-    for case in cases.cases([(1, 100, 512, 512), (32, 100, 128, 128), (64, 30, 512, 512), (512, 10, 512, 512)]):
+    sizes = [(1, 100, 512, 512), (32, 100, 128, 128), (64, 30, 512, 512), (512, 10, 512, 512)]
+    for case in cases.cases(sizes[:2] if quick else sizes):
         row: dict[str, Any] = {"case": case.label}
         for name, make in (("forward", contenders.rgru_inference), ("training", contenders.rgru_training)):
             run = make(case)[0]
