@@ -1,0 +1,182 @@
+"""CUDA on the CPU, for tests: compiles a CUDA source with g++ and runs its kernels, every thread a fiber.
+
+    module = cuda_shim.compile(Path("kernels.cu"), {"REAL": "float"})
+    module.launch("scale", grid=4, block=128, args=[x, np.int32(x.size)], shared_bytes=512, seed=7)
+
+The order in which threads run is shuffled from the seed. Whatever a GPU would only do wrong sometimes (a barrier that
+not all threads reach, a write beyond the shared memory) is an error here. Arrays have no guards: what a kernel writes
+beyond them is not seen. A loop that waits without `load_acquire` never ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import re
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["CudaShimError", "DeadlockError", "DivergenceError", "Module", "OutOfBoundsError", "compile"]
+
+HEADERS = Path(__file__).parent
+FLAGS = ["-std=c++17", "-O2", "-fPIC", "-shared", "-ffp-contract=off"]
+SHARED_LIMIT = 227 * 1024  # what a block may have at most on any GPU so far
+SCALARS = (np.int32, np.int64, np.uint32, np.float32, np.float64)
+# A library's fibers live in its global variables.
+LOCK = threading.Lock()
+
+
+class CudaShimError(RuntimeError):
+    """A kernel did what it may not do."""
+
+
+class DeadlockError(CudaShimError):
+    """All threads that live wait, and none can go on."""
+
+
+class DivergenceError(DeadlockError):
+    """Threads of one block wait for each other at different barriers, or for threads that have ended."""
+
+
+class OutOfBoundsError(CudaShimError):
+    """A kernel wrote beyond its shared memory or its stack."""
+
+
+ERRORS = {1: DeadlockError, 2: DivergenceError, 3: OutOfBoundsError, 4: CudaShimError}
+
+
+def compile(source: Path | str, defines: dict[str, object] | None = None) -> Module:  # noqa: A001
+    """Compile a CUDA source: a path, or the text itself (a string with a line break).
+
+    A define of None has no value. Libraries are kept in a folder of temporary files, for all processes.
+    """
+    if isinstance(source, str) and "\n" in source:
+        text, name = source, "<text>"
+    else:
+        text, name = Path(source).read_text(encoding="utf-8"), str(source)
+    flags = [f"-D{key}" if value is None else f"-D{key}={_define(value)}" for key, value in (defines or {}).items()]
+    headers = [(HEADERS / header).read_bytes() for header in ("shim.h", "fiber.h", "device.h")]
+    key = hashlib.sha256(repr([_version(), FLAGS, flags, name, text, headers]).encode()).hexdigest()[:32]
+    folder = Path(tempfile.gettempdir()) / f"cuda-shim-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to someone else")
+    library = folder / f"{key}.so"
+    if not library.exists():
+        _build(f'#line 1 "{name}"\n{text}', flags, library)
+    return Module(library, text)
+
+
+def _build(text: str, flags: list[str], library: Path) -> None:
+    """Build under a name of its own, then rename: other processes see all of a library or nothing."""
+    unfinished = library.with_suffix(f".{os.getpid()}.{threading.get_ident()}.tmp")
+    command = ["g++", *FLAGS, *flags, "-include", str(HEADERS / "shim.h"), "-x", "c++", "-", "-o", str(unfinished)]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if done.returncode:
+        unfinished.unlink(missing_ok=True)
+        raise CudaShimError(f"g++ failed:\n{done.stderr}")
+    unfinished.replace(library)
+
+
+@functools.cache
+def _version() -> str:
+    return subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True).stdout
+
+
+def _define(value: object) -> str:
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+class Module:
+    """The kernels of one compiled source."""
+
+    def __init__(self, library: Path, text: str) -> None:
+        self._library = ctypes.CDLL(str(library))
+        self._text = re.sub(r"//[^\n]*|/\*.*?\*/", " ", text, flags=re.DOTALL)
+
+    def launch(
+        self,
+        name: str,
+        grid: int,
+        block: int,
+        args: list[np.ndarray | np.generic | None] | tuple[np.ndarray | np.generic | None, ...],
+        *,
+        shared_bytes: int = 0,
+        cluster: int = 1,
+        seed: int = 0,
+    ) -> None:
+        """Run a kernel to its end.
+
+        Arrays are passed as pointers, None as a null pointer, numpy's numbers (int32, int64, uint32, float32, float64)
+        by value. Writes go to the arrays themselves.
+        """
+        if not (grid > 0 and 0 < block <= 1024 and 0 < cluster <= 16 and grid % cluster == 0):
+            raise ValueError(f"grid {grid}, block {block}, cluster {cluster}: no such launch")
+        if not 0 <= shared_bytes <= SHARED_LIMIT:
+            raise ValueError(f"shared_bytes must be in 0 ... {SHARED_LIMIT}, not {shared_bytes}")
+        kernel = ctypes.cast(self._library[name], ctypes.c_void_p)
+        self._check(name, args)
+        bits = np.zeros(max(len(args), 1), np.uint64)
+        floats = np.zeros(max(len(args), 1), np.int32)
+        for i, argument in enumerate(args):
+            raw = _bytes(name, i, argument)
+            bits[i : i + 1].view(np.uint8)[: len(raw)] = np.frombuffer(raw, np.uint8)
+            floats[i] = isinstance(argument, np.floating)
+        text = ctypes.create_string_buffer(4096)
+        with LOCK:
+            outcome = self._library.cuda_shim_launch(
+                kernel,
+                ctypes.c_uint(grid),
+                ctypes.c_uint(block),
+                ctypes.c_uint(cluster),
+                ctypes.c_size_t(shared_bytes),
+                ctypes.c_uint64(seed),
+                ctypes.c_int(len(args)),
+                bits.ctypes.data_as(ctypes.c_void_p),
+                floats.ctypes.data_as(ctypes.c_void_p),
+                text,
+                ctypes.c_size_t(len(text)),
+            )
+        if outcome:
+            raise ERRORS[outcome](f"{name}: {text.value.decode()}")
+
+    def _check(self, name: str, args: object) -> None:
+        """Compare the arguments with the kernel's parameters, where these can be read from the source."""
+        found = re.search(rf"__global__[^;{{}}]*?\b{name}\s*\(([^()]*)\)", self._text)
+        if found is None:
+            return
+        parameters = [parameter.strip() for parameter in found[1].split(",") if parameter.strip()]
+        if len(parameters) != len(args):
+            raise TypeError(f"{name} takes {len(parameters)} arguments, not {len(args)}")
+        for parameter, argument in zip(parameters, args, strict=True):
+            if ("*" in parameter) == isinstance(argument, np.generic):
+                raise TypeError(f"{name}: {parameter!r} cannot be {argument!r}")
+            wanted = _scalar(parameter)
+            if wanted is not None and not isinstance(argument, wanted):
+                raise TypeError(f"{name}: {parameter!r} cannot be {type(argument).__name__}")
+
+
+def _scalar(parameter: str) -> type | None:
+    """The numpy type of a parameter such as `const int n`; None for pointers and for types that only macros know."""
+    kinds = {"int": np.int32, "unsigned": np.uint32, "unsigned int": np.uint32, "float": np.float32}
+    kinds |= {"double": np.float64, "long long": np.int64, "int64_t": np.int64, "long": np.int64}
+    words = [word for word in re.findall(r"\w+|\*", parameter) if word != "const"]
+    return kinds.get(" ".join(words[:-1]))
+
+
+def _bytes(name: str, index: int, argument: object) -> bytes:
+    if argument is None:
+        return bytes(8)
+    if isinstance(argument, np.ndarray):
+        if not argument.flags.c_contiguous:
+            raise ValueError(f"{name}: argument {index} is not contiguous")
+        return int(argument.ctypes.data).to_bytes(8, "little")
+    if isinstance(argument, SCALARS):
+        return argument.tobytes()
+    raise TypeError(f"{name}: argument {index} is a {type(argument).__name__}")
