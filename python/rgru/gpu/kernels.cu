@@ -1,0 +1,1068 @@
+// The GRU on the GPU. Compiled at first use, once for each variant; the variant's numbers come as macros:
+//
+//   PRECISION    what is stored and multiplied: 0 float32, 1 tf32, 2 float16, 3 bfloat16, 4 float64
+//   RESET_AFTER  which of the two cells
+//   H            hidden units
+//   EXCHANGE     how the blocks of a team give each other h: 0 BLOCK (a team is one block), 1 CLUSTER, 2 GRID
+//   BLOCKS       blocks of a team, which together hold U: block i the rows of units i*UNITS to (i+1)*UNITS
+//   UNITS        units of a block
+//   BATCH        sequences that a team walks at once
+//   THREADS      threads of a block
+//   SLICES       parts that the sums over k are split into
+//   UNIT_TILE, BATCH_TILE    units and sequences of a thread, where products are made of single multiply-adds
+//   KEPT         steps of k whose weights a warp keeps in registers, where products are made by matrix units
+//   SHARED_BYTES what plan.py reckons that a block needs of shared memory
+//
+// Sizes in comments: N sequences, S rows (one row a step, all sequences), D directions, H units. Number is the type of
+// arrays, Sum the type that is computed in, Operand what products read. Padding units (BLOCKS * UNITS > H) have zero
+// weights and stay zero; padding sequences have no steps.
+
+#define FLOAT32 0
+#define TF32 1
+#define FLOAT16 2
+#define BFLOAT16 3
+#define FLOAT64 4
+#define BLOCK 0
+#define CLUSTER 1
+#define GRID 2
+#define MATRIX_UNITS (PRECISION == TF32 || PRECISION == FLOAT16 || PRECISION == BFLOAT16)
+
+// -- what the hardware gives ------------------------------------------------------------------------------------------
+// Tests on a CPU have versions of their own.
+
+#ifdef __CUDACC__
+
+__device__ __forceinline__ unsigned char* dynamic_shared() {
+    extern __shared__ uint4 dynamic[];
+    return reinterpret_cast<unsigned char*>(dynamic);
+}
+
+__device__ __forceinline__ unsigned load_acquire(const unsigned* from) {
+    unsigned value;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
+    return value;
+}
+
+__device__ __forceinline__ void add_release(unsigned* to, unsigned value) {
+    __threadfence();
+    asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(to), "r"(value) : "memory");
+}
+
+// From the second-level cache: what other multiprocessors have written.
+__device__ __forceinline__ uint4 load_shared_by_all(const uint4* from) {
+    uint4 v;
+    asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(from)
+                 : "memory");
+    return v;
+}
+
+#if EXCHANGE == CLUSTER
+#define CLUSTERED __cluster_dims__(BLOCKS, 1, 1)
+__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+__device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+
+__device__ __forceinline__ unsigned cluster_rank() {
+    unsigned rank;
+    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return rank;
+}
+
+__device__ __forceinline__ void* cluster_map(void* own, unsigned rank) {
+    void* mapped;
+    asm volatile("mapa.u64 %0, %1, %2;" : "=l"(mapped) : "l"(own), "r"(rank));
+    return mapped;
+}
+
+__device__ __forceinline__ void store_remote(void* to, uint4 value) { *static_cast<uint4*>(to) = value; }
+#endif
+
+#if PRECISION == FLOAT16
+__device__ __forceinline__ unsigned short to_f16(float value) {
+    unsigned short bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+    return bits;
+}
+
+__device__ __forceinline__ float from_f16(unsigned short bits) {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return value;
+}
+
+// c += a b with a (16, 16), b (16, 8). PTX ISA, "Matrix fragments for mma.m16n8k16": with g = lane / 4, i = lane % 4,
+// a[0] holds row g, k = 2i and 2i+1; a[1] row g+8; a[2] and a[3] the same at k + 8; b[0] column g, k = 2i and 2i+1;
+// b[1] k + 8; c[0] and c[1] row g, columns 2i and 2i+1; c[2] and c[3] row g+8.
+__device__ __forceinline__ void mma_m16n8k16_f16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+#if __CUDA_ARCH__ >= 800
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    for (int half = 0; half < 2; half++) {
+        asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(a[2 * half]), "r"(a[2 * half + 1]), "r"(b[half]));
+    }
+#endif
+}
+#endif
+
+#if PRECISION == BFLOAT16
+__device__ __forceinline__ float from_bf16(unsigned short bits) { return __uint_as_float(unsigned(bits) << 16); }
+
+__device__ __forceinline__ unsigned short to_bf16(float value) {
+    const unsigned bits = __float_as_uint(value);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<unsigned short>(bits >> 16 | 0x40u);  // NaN stays NaN
+    return static_cast<unsigned short>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);                  // nearest even
+}
+
+// As mma_m16n8k16_f16.
+__device__ __forceinline__ void mma_m16n8k16_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+#endif
+
+#if PRECISION == TF32
+__device__ __forceinline__ float to_tf32(float value) {
+    unsigned bits;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
+    return __uint_as_float(bits);
+}
+
+// c += a b with a (16, 8), b (8, 8). PTX ISA, "Matrix fragments for mma.m16n8k8": a[0] holds row g, k = i; a[1] row
+// g+8; a[2] and a[3] the same at k + 4; b[0] column g, k = i; b[1] k + 4; c as for m16n8k16.
+__device__ __forceinline__ void mma_m16n8k8_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+#endif
+
+#endif  // __CUDACC__
+
+#ifndef CLUSTERED
+#define CLUSTERED
+#endif
+
+// -- numbers ----------------------------------------------------------------------------------------------------------
+
+#if PRECISION == FLOAT64
+typedef double Number;
+typedef double Sum;
+typedef double Operand;
+#elif PRECISION == FLOAT16 || PRECISION == BFLOAT16
+typedef unsigned short Number;
+typedef float Sum;
+typedef unsigned short Operand;
+#else
+typedef float Number;
+typedef float Sum;
+typedef float Operand;
+#endif
+
+#if PRECISION == FLOAT16
+__device__ __forceinline__ Sum widen(Number number) { return from_f16(number); }
+__device__ __forceinline__ Number narrow(Sum sum) { return to_f16(sum); }
+#elif PRECISION == BFLOAT16
+__device__ __forceinline__ Sum widen(Number number) { return from_bf16(number); }
+__device__ __forceinline__ Number narrow(Sum sum) { return to_bf16(sum); }
+#else
+__device__ __forceinline__ Sum widen(Number number) { return number; }
+__device__ __forceinline__ Number narrow(Sum sum) { return sum; }
+#endif
+
+#if PRECISION == TF32
+__device__ __forceinline__ Operand operand(Sum sum) { return to_tf32(sum); }
+#else
+__device__ __forceinline__ Operand operand(Sum sum) { return narrow(sum); }
+#endif
+
+__device__ __forceinline__ float exponential(float a) { return expf(a); }
+__device__ __forceinline__ double exponential(double a) { return exp(a); }
+__device__ __forceinline__ float hyperbolic_tangent(float a) { return tanhf(a); }
+__device__ __forceinline__ double hyperbolic_tangent(double a) { return tanh(a); }
+__device__ __forceinline__ Sum sigmoid(Sum a) { return Sum(1) / (Sum(1) + exponential(-a)); }
+
+// -- the cell ---------------------------------------------------------------------------------------------------------
+// The GRU equations, forward and backward; a_* are pre-activations, d* gradients of the loss.
+
+struct Gates {
+    Sum r, z, c, a_hh;  // a_hh = U_hh h + b_hh, reset-after
+};
+
+// What the candidate's recurrent product reads: r * h, reset-before.
+__device__ __forceinline__ Sum reset(Sum a_r, Sum h) { return sigmoid(a_r) * h; }
+
+// Gates of a step and, in h, its new state. a_h is W_xh x + b_h, and a_hh the candidate's recurrent part:
+// U_hh h + b_hh reset-after, U_hh (r * h) reset-before.
+__device__ __forceinline__ Gates cell(Sum a_r, Sum a_z, Sum a_h, Sum a_hh, Sum& h) {
+    Gates gates;
+    gates.r = sigmoid(a_r);
+    gates.z = sigmoid(a_z);
+    gates.c = hyperbolic_tangent(RESET_AFTER ? a_h + gates.r * a_hh : a_h + a_hh);
+    gates.a_hh = a_hh;
+    h += gates.z * (gates.c - h);
+    return gates;
+}
+
+struct Slopes {
+    Sum r, z, h, hh;  // gradients of a_r, a_z, a_h and, reset-after, of a_hh
+};
+
+__device__ __forceinline__ Sum reset_slope(Sum r, Sum dr) { return dr * r * (Sum(1) - r); }
+
+// Slopes of a step from the gradient dh of its state, which becomes the part that does not pass through the gates.
+// Reset-before, the slope of r waits for `cell_backward_reset`.
+__device__ __forceinline__ Slopes cell_backward(const Gates& gates, Sum h_prev, Sum& dh) {
+    const Sum kept = Sum(1) - gates.z;
+    Slopes slopes;
+    slopes.z = dh * (gates.c - h_prev) * gates.z * kept;
+    slopes.h = dh * gates.z * (Sum(1) - gates.c * gates.c);
+    slopes.hh = RESET_AFTER ? slopes.h * gates.r : slopes.h;
+    slopes.r = RESET_AFTER ? reset_slope(gates.r, slopes.h * gates.a_hh) : Sum(0);
+    dh *= kept;
+    return slopes;
+}
+
+// Reset-before: the slope of r, from the gradient drh of r * h; adds to dh what goes to h through r * h.
+__device__ __forceinline__ Sum cell_backward_reset(Sum r, Sum h_prev, Sum drh, Sum& dh) {
+    dh += r * drh;
+    return reset_slope(r, drh * h_prev);
+}
+
+// -- arrays of a run --------------------------------------------------------------------------------------------------
+
+// A sequence in one direction.
+struct Sequence {
+    int n;            // its place in arrays [N]; padding has no steps, and n = -1
+    int length;       // steps
+    long long first;  // row of its first step in arrays [S]
+
+    __device__ __forceinline__ long long row(int t, int direction) const {
+        return first + (direction ? length - 1 - t : t);
+    }
+};
+
+__device__ __forceinline__ Sequence sequence_at(
+    int position, int count, const int* order, const int* length, const long long* first) {
+    if (position >= count) return Sequence{-1, 0, 0};
+    const int n = order[position];
+    return Sequence{n, length[n], first[n]};
+}
+
+// Where the numbers of one unit in one step lie.
+struct Cells {
+    int directions, direction, unit;
+
+    // In arrays [S, D, H], and [S, D, 3, H] at the gate's.
+    __device__ __forceinline__ long long one(long long row) const {
+        return (row * directions + direction) * H + unit;
+    }
+    __device__ __forceinline__ long long three(long long row, int gate) const {
+        return ((row * directions + direction) * 3 + gate) * H + unit;
+    }
+    // In arrays [D, N, H].
+    __device__ __forceinline__ long long state(int n, int count) const {
+        return (static_cast<long long>(direction) * count + n) * H + unit;
+    }
+};
+
+struct Biases {
+    Sum r, z, h, hh;
+};
+
+__device__ __forceinline__ Biases load_biases(const Sum* b, const Sum* b_hh, int direction, int unit) {
+    Biases biases = {0, 0, 0, 0};
+    if (b != nullptr) {
+        biases.r = b[(direction * 3 + 0) * H + unit];
+        biases.z = b[(direction * 3 + 1) * H + unit];
+        biases.h = b[(direction * 3 + 2) * H + unit];
+    }
+    if (b_hh != nullptr) biases.hh = b_hh[direction * H + unit];
+    return biases;
+}
+
+// The input's part of the pre-activations of a step, with the biases.
+__device__ __forceinline__ Biases load_projection(const Sum* gx, const Biases& b, const Cells& cells, long long row) {
+    return Biases{gx[cells.three(row, 0)] + b.r, gx[cells.three(row, 1)] + b.z, gx[cells.three(row, 2)] + b.h, b.hh};
+}
+
+// tape may be gx itself: whoever writes here has read there.
+__device__ __forceinline__ void store_step(
+    Number* y, Number* tape, Number* tape_hh, const Cells& cells, long long row, const Gates& gates, Sum h) {
+    y[cells.one(row)] = narrow(h);
+    if (tape == nullptr) return;
+    tape[cells.three(row, 0)] = narrow(gates.r);
+    tape[cells.three(row, 1)] = narrow(gates.z);
+    tape[cells.three(row, 2)] = narrow(gates.c);
+    if (RESET_AFTER) tape_hh[cells.one(row)] = narrow(gates.a_hh);
+}
+
+__device__ __forceinline__ Gates load_gates(
+    const Number* tape, const Number* tape_hh, const Cells& cells, long long row) {
+    Gates gates;
+    gates.r = widen(tape[cells.three(row, 0)]);
+    gates.z = widen(tape[cells.three(row, 1)]);
+    gates.c = widen(tape[cells.three(row, 2)]);
+    gates.a_hh = RESET_AFTER ? widen(tape_hh[cells.one(row)]) : Sum(0);
+    return gates;
+}
+
+// The state before step t.
+__device__ __forceinline__ Sum load_previous(
+    const Number* y, const Number* h0, const Cells& cells, const Sequence& sequence, int t, int count) {
+    if (t > 0) return widen(y[cells.one(sequence.row(t - 1, cells.direction))]);
+    return h0 == nullptr ? Sum(0) : widen(h0[cells.state(sequence.n, count)]);
+}
+
+// What the gradients of the weights are made of: da (S, D, 3, H); h_prev (S, D, H), what U_r and U_z have read; and
+// what is the candidate's own (S, D, H): the slope of U_hh h reset-after, else r * h_prev, what U_hh has read.
+__device__ __forceinline__ void store_slopes(
+    Number* da, Number* da_own, Number* previous, const Cells& cells, long long row, const Slopes& slopes, Sum r,
+    Sum h_prev) {
+    da[cells.three(row, 0)] = narrow(slopes.r);
+    da[cells.three(row, 1)] = narrow(slopes.z);
+    da[cells.three(row, 2)] = narrow(slopes.h);
+    da_own[cells.one(row)] = narrow(RESET_AFTER ? slopes.hh : r * h_prev);
+    previous[cells.one(row)] = narrow(h_prev);
+}
+
+// -- steps one by one: a product of the library, then one of these, one thread for each unit of each sequence ---------
+// `step` (in device memory) holds how many steps are done; so the launches of a graph are the same for all steps.
+
+#ifdef STEPS
+
+// Position of a thread: sequence `at` among the sorted, and unit.
+#define EACH_UNIT                                                                             \
+    const long long index = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;    \
+    if (index >= static_cast<long long>(count) * H) return;                                   \
+    const int at = static_cast<int>(index / H), unit = static_cast<int>(index % H), t = *step; \
+    const Sequence sequence = sequence_at(at, count, order, length, first);                   \
+    const Cells cells = {directions, direction, unit};
+
+extern "C" __global__ void begin(
+    const Number* h0,         // [D, N, H] or null
+    const long long* first,   // [N] row of each sequence's first step
+    const int* length,        // [N]
+    const int* order,         // [N] the sequences, longest first
+    Sum* h,                   // [N, H], sorted: the state
+    Number* read,             // [N, H], sorted: h as the product reads it
+    Number* h_n,              // [D, N, H]
+    int* step, int count, int directions, int direction) {
+    if (blockIdx.x == 0 && threadIdx.x == 0) *step = 0;
+    const long long index = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;
+    if (index >= static_cast<long long>(count) * H) return;
+    const Sequence sequence = sequence_at(static_cast<int>(index / H), count, order, length, first);
+    const Cells cells = {directions, direction, static_cast<int>(index % H)};
+    const Sum state = h0 == nullptr ? Sum(0) : widen(h0[cells.state(sequence.n, count)]);
+    h[index] = state;
+    read[index] = narrow(state);
+    h_n[cells.state(sequence.n, count)] = narrow(state);  // of a sequence without steps
+}
+
+extern "C" __global__ void advance(int* step, int by) { *step += by; }
+
+// Reset-before, first half: r * h for the candidate's product.
+extern "C" __global__ void step_reset(
+    const Sum* products,  // [N, 3, H]: U h, of r and z
+    const Sum* gx, const Sum* b, const long long* first, const int* length, const int* order,
+    const Sum* h,         // [N, H]
+    Number* read,         // [N, H]: r * h
+    const int* step, int count, int directions, int direction) {
+    EACH_UNIT
+    if (t >= sequence.length) return;
+    const Biases a = load_projection(
+        gx, load_biases(b, nullptr, direction, unit), cells, sequence.row(t, direction));
+    read[index] = narrow(reset(a.r + products[(at * 3ll + 0) * H + unit], h[index]));
+}
+
+extern "C" __global__ void step_forward(
+    const Sum* products,  // [N, 3, H]
+    const Sum* gx, const Sum* b, const Sum* b_hh, const long long* first, const int* length, const int* order,
+    Sum* h,               // [N, H]
+    Number* read,         // [N, H]: h
+    Number* y, Number* h_n, Number* tape, Number* tape_hh, const int* step, int count, int directions, int direction) {
+    EACH_UNIT
+    if (t < sequence.length) {
+        const long long row = sequence.row(t, direction);
+        const Biases a = load_projection(gx, load_biases(b, b_hh, direction, unit), cells, row);
+        const Sum* product = products + at * 3ll * H + unit;
+        Sum state = h[index];
+        const Gates gates = cell(a.r + product[0], a.z + product[H], a.h, a.hh + product[2 * H], state);
+        store_step(y, tape, tape_hh, cells, row, gates, state);
+        h[index] = state;
+        read[index] = narrow(state);
+        if (t + 1 == sequence.length) h_n[cells.state(sequence.n, count)] = narrow(state);
+    } else {
+        read[index] = narrow(h[index]);  // over r * h
+    }
+}
+
+// `step` counts down here: the step that is walked back is total - 1 - *step.
+extern "C" __global__ void step_backward(
+    const Number* tape, const Number* tape_hh, const Number* y, const Number* h0, const Number* dy,
+    const long long* first, const int* length, const int* order,
+    Sum* dh,              // [N, H]
+    Number* slopes,       // [N, 3, H]: what the products read
+    Number* da, Number* da_own, Number* previous, const int* step, int total, int count, int directions,
+    int direction) {
+    EACH_UNIT
+    const int back = total - 1 - t;
+    Slopes slope = {0, 0, 0, 0};
+    if (back >= 0 && back < sequence.length) {
+        const long long row = sequence.row(back, direction);
+        const Gates gates = load_gates(tape, tape_hh, cells, row);
+        const Sum h_prev = load_previous(y, h0, cells, sequence, back, count);
+        Sum gradient = dh[index] + (dy == nullptr ? Sum(0) : widen(dy[cells.one(row)]));
+        slope = cell_backward(gates, h_prev, gradient);
+        dh[index] = gradient;
+        store_slopes(da, da_own, previous, cells, row, slope, gates.r, h_prev);
+    }
+    Number* own = slopes + at * 3ll * H + unit;
+    own[0] = narrow(slope.r);
+    own[H] = narrow(slope.z);
+    own[2 * H] = narrow(slope.hh);
+}
+
+// Reset-before, second half: the slope of r.
+extern "C" __global__ void step_backward_reset(
+    const Sum* drh,       // [N, H]: the gradient of r * h
+    const Number* tape, const Number* y, const Number* h0,
+    const long long* first, const int* length, const int* order, Sum* dh, Number* slopes, Number* da, const int* step,
+    int total, int count, int directions, int direction) {
+    EACH_UNIT
+    const int back = total - 1 - t;
+    if (back < 0 || back >= sequence.length) return;
+    const long long row = sequence.row(back, direction);
+    const Sum h_prev = load_previous(y, h0, cells, sequence, back, count);
+    Sum gradient = dh[index];
+    const Number slope = narrow(cell_backward_reset(widen(tape[cells.three(row, 0)]), h_prev, drh[index], gradient));
+    dh[index] = gradient;
+    slopes[at * 3ll * H + unit] = slope;
+    da[cells.three(row, 0)] = slope;
+}
+
+// Between dh by the sorted place and dh_n, dh0 by the caller's.
+extern "C" __global__ void begin_backward(
+    const Number* dh_n, const int* order, Sum* dh, int* step, int count, int direction) {
+    if (blockIdx.x == 0 && threadIdx.x == 0) *step = 0;
+    const long long index = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;
+    if (index >= static_cast<long long>(count) * H) return;
+    const long long n = order[index / H];
+    dh[index] = dh_n == nullptr ? Sum(0) : widen(dh_n[(static_cast<long long>(direction) * count + n) * H + index % H]);
+}
+
+extern "C" __global__ void end_backward(const Sum* dh, const int* order, Number* dh0, int count, int direction) {
+    const long long index = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;
+    if (index >= static_cast<long long>(count) * H) return;
+    const long long n = order[index / H];
+    dh0[(static_cast<long long>(direction) * count + n) * H + index % H] = narrow(dh[index]);
+}
+
+#else  // not STEPS
+
+// -- persistent: U stays on the chip for all steps --------------------------------------------------------------------
+
+constexpr int WIDTH = BLOCKS * UNITS;            // units, padding included
+constexpr int VECTOR = 16 / sizeof(Operand);     // operands in 16 bytes
+constexpr int PITCH = WIDTH + VECTOR;            // of rows in shared memory: neighbours lie in different banks
+constexpr int WARPS = THREADS / 32;
+constexpr int OWN = UNITS * BATCH;               // states that a block computes
+constexpr int PAIRS = (OWN + THREADS - 1) / THREADS;
+constexpr int PARTIAL_PITCH = UNITS + 4;
+
+#if MATRIX_UNITS
+constexpr int STEP_K = 32 / sizeof(Operand);     // k of one mma
+constexpr int STEPS_K = WIDTH / STEP_K;
+constexpr int TILES = UNITS / 16;
+constexpr int STEPS_WARP = (STEPS_K + SLICES - 1) / SLICES;
+constexpr int FRAGMENT = 32 * 16 / sizeof(Operand);
+constexpr int WEIGHTS = 3 * TILES * STEPS_K * FRAGMENT;                      // operands of a block, in all
+constexpr int WEIGHTS_SHARED = 3 * TILES * SLICES * (STEPS_WARP - KEPT) * FRAGMENT;  // of them in shared memory
+static_assert(UNITS % 16 == 0 && BATCH % 8 == 0 && WIDTH % STEP_K == 0, "whole tiles");
+static_assert(TILES * SLICES == WARPS, "a warp for each tile of units and slice of k");
+static_assert(KEPT <= STEPS_WARP, "no more than there are");
+#else
+constexpr int UNIT_GROUPS = UNITS / UNIT_TILE;
+constexpr int TILES = UNIT_GROUPS * (BATCH / BATCH_TILE);
+constexpr int WEIGHTS = 3 * UNITS * PITCH;
+constexpr int WEIGHTS_SHARED = WEIGHTS;
+static_assert(UNITS % UNIT_TILE == 0 && BATCH % BATCH_TILE == 0 && WIDTH % VECTOR == 0, "whole tiles");
+static_assert(TILES * SLICES <= THREADS, "a thread for each tile and slice of k");
+#endif
+static_assert(UNITS % VECTOR == 0, "whole vectors are exchanged");
+
+// Shared memory: weights, what products read, staged values (CLUSTER), partial sums.
+#ifdef BACKWARD
+constexpr int CHANNELS = 3;                      // what is exchanged: da_r, da_z, da_h
+#else
+constexpr int CHANNELS = RESET_AFTER ? 1 : 2;    // h, r * h
+#endif
+constexpr int INPUTS = EXCHANGE == GRID ? 1 : 2 * CHANNELS;
+constexpr int INPUT = BATCH * PITCH;
+constexpr int STAGED = EXCHANGE == CLUSTER ? CHANNELS * OWN : 0;
+constexpr int PARTIAL = SLICES * BATCH * PARTIAL_PITCH;
+constexpr int OPERAND_BYTES = (WEIGHTS_SHARED + INPUTS * INPUT + STAGED) * static_cast<int>(sizeof(Operand));
+constexpr int PARTIAL_AT = (OPERAND_BYTES + 15) / 16 * 16;
+static_assert(PARTIAL_AT + 3 * PARTIAL * static_cast<int>(sizeof(Sum)) == SHARED_BYTES, "plan.py reckons otherwise");
+
+// What block `rank` of a team keeps of U (3, H, H): unit j of gate `set` as products read it at k.
+__device__ __forceinline__ Operand weight(const Number* u, int set, int unit, int k) {
+    if (unit >= H || k >= H) return operand(Sum(0));
+#ifdef BACKWARD
+    return operand(widen(u[(static_cast<long long>(set) * H + k) * H + unit]));
+#else
+    return operand(widen(u[(static_cast<long long>(set) * H + unit) * H + k]));
+#endif
+}
+
+// Put U in the order in which blocks keep it: [D, BLOCKS, WEIGHTS]. One thread for each number.
+extern "C" __global__ void pack(
+    const Number* u,   // [D, 3, H, H]
+    Operand* packed, int directions) {
+    const long long index = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;
+    if (index >= static_cast<long long>(directions) * BLOCKS * WEIGHTS) return;
+    const int direction = static_cast<int>(index / (static_cast<long long>(BLOCKS) * WEIGHTS));
+    const int rank = static_cast<int>(index / WEIGHTS % BLOCKS);
+    int rest = static_cast<int>(index % WEIGHTS);
+#if MATRIX_UNITS
+    // [set][step of k][tile][lane][4 registers][operands of a register]
+    constexpr int EACH = 4 / sizeof(Operand);
+    const int part = rest % EACH, place = rest / EACH % 4, lane = rest / EACH / 4 % 32;
+    rest /= FRAGMENT;
+    const int tile = rest % TILES, step = rest / TILES % STEPS_K, set = rest / TILES / STEPS_K;
+    const int unit = tile * 16 + lane / 4 + place % 2 * 8;
+    const int k = step * STEP_K + lane % 4 * EACH + part + place / 2 * (STEP_K / 2);
+#else
+    // [set][unit][k]
+    const int k = rest % PITCH, unit = rest / PITCH % UNITS, set = rest / PITCH / UNITS;
+#endif
+    packed[index] = weight(u + direction * 3ll * H * H, set, rank * UNITS + unit, k);
+}
+
+// The blocks that walk the same sequences, and this block's place among them.
+struct Team {
+    int index, rank, teams;
+
+    __device__ Team() {
+        index = blockIdx.x / BLOCKS;
+#if EXCHANGE == CLUSTER
+        rank = cluster_rank();
+#else
+        rank = blockIdx.x % BLOCKS;
+#endif
+        teams = gridDim.x / BLOCKS;
+    }
+};
+
+// How the blocks of a team give each other what products read. Everything that is published in a turn has been read
+// before the turn after the next: two buffers do.
+struct Exchange {
+    Operand* inputs;    // in shared memory: [INPUTS][BATCH][PITCH]
+    Operand* staged;    // in shared memory: [CHANNELS][BATCH][UNITS]
+    Operand* published; // in global memory, of this team: [CHANNELS][2][BATCH][WIDTH]
+    unsigned* arrivals; // of this team
+    unsigned awaited;
+    int rank;
+
+    __device__ __forceinline__ Operand* input(int channel, int turn) const {
+        return inputs + (channel * 2 + (turn & 1)) * INPUT;
+    }
+    __device__ __forceinline__ Operand* global(int channel, int turn) const {
+        return published + static_cast<long long>(channel * 2 + (turn & 1)) * BATCH * WIDTH;
+    }
+
+    __device__ __forceinline__ void begin() {
+#if EXCHANGE == CLUSTER
+        cluster_arrive();  // nobody writes to a block that has not begun
+        cluster_wait();
+#endif
+    }
+
+    __device__ __forceinline__ void publish(int channel, int turn, int unit, int batch, Operand value) {
+#if EXCHANGE == BLOCK
+        input(channel, turn)[batch * PITCH + unit] = value;
+#elif EXCHANGE == CLUSTER
+        staged[(channel * BATCH + batch) * UNITS + unit] = value;
+#else
+        global(channel, turn)[batch * WIDTH + rank * UNITS + unit] = value;
+#endif
+    }
+
+    // To be called by all threads after `publish` of channels first to last.
+    __device__ __forceinline__ void arrive(int first, int last, int turn) {
+#if EXCHANGE == CLUSTER
+        __syncthreads();
+        constexpr int ROW = UNITS / VECTOR;
+        const int vectors = (last - first + 1) * BATCH * ROW;
+        for (int i = threadIdx.x; i < vectors * BLOCKS; i += THREADS) {
+            const int peer = i % BLOCKS, part = i / BLOCKS % ROW, batch = i / BLOCKS / ROW % BATCH;
+            const int channel = first + i / BLOCKS / ROW / BATCH;
+            Operand* own = input(channel, turn) + batch * PITCH + rank * UNITS + part * VECTOR;
+            const Operand* from = staged + (channel * BATCH + batch) * UNITS + part * VECTOR;
+            store_remote(cluster_map(own, peer), *reinterpret_cast<const uint4*>(from));
+        }
+        cluster_arrive();
+#elif EXCHANGE == GRID
+        __syncthreads();
+        if (threadIdx.x == 0) add_release(arrivals, 1);
+        awaited += BLOCKS;
+#endif
+    }
+
+    __device__ __forceinline__ void wait() const {
+#if EXCHANGE == BLOCK
+        __syncthreads();
+#elif EXCHANGE == CLUSTER
+        cluster_wait();
+#else
+        if (threadIdx.x == 0) {
+            while (static_cast<int>(load_acquire(arrivals) - awaited) < 0) {
+            }
+        }
+        __syncthreads();
+#endif
+    }
+
+    // What has been published, as products read it. Nobody may still read what an earlier call gave.
+    __device__ __forceinline__ const Operand* read(int channel, int turn) const {
+#if EXCHANGE == GRID
+        constexpr int ROW = WIDTH / VECTOR;
+        const uint4* from = reinterpret_cast<const uint4*>(global(channel, turn));
+        for (int i = threadIdx.x; i < BATCH * ROW; i += THREADS) {
+            uint4* to = reinterpret_cast<uint4*>(inputs + i / ROW * PITCH + i % ROW * VECTOR);
+            *to = load_shared_by_all(from + i);
+        }
+        __syncthreads();
+        return inputs;
+#else
+        return input(channel, turn);
+#endif
+    }
+
+    __device__ __forceinline__ void end() {
+#if EXCHANGE == CLUSTER
+        cluster_arrive();  // nobody ends whose shared memory may still be written to
+        cluster_wait();
+#endif
+    }
+};
+
+// Products of the kept weights with what was exchanged: of each slice of k its partial sums.
+struct Products {
+    const Operand* shared;  // weights in shared memory
+    Sum* partial;           // in shared memory: [3][SLICES][BATCH][PARTIAL_PITCH]
+
+#if MATRIX_UNITS
+    uint4 kept[3][KEPT > 0 ? KEPT : 1];
+
+    __device__ __forceinline__ static int slice() { return threadIdx.x / 32 / TILES; }
+    __device__ __forceinline__ static int tile() { return threadIdx.x / 32 % TILES; }
+
+    __device__ __forceinline__ void load(const Operand* packed, Operand* to) {
+        shared = to;
+        const uint4* from = reinterpret_cast<const uint4*>(packed);
+        const int lane = threadIdx.x % 32;
+#pragma unroll
+        for (int set = 0; set < 3; set++) {
+#pragma unroll
+            for (int i = 0; i < STEPS_WARP; i++) {
+                const int step = i * SLICES + slice();
+                uint4 fragment = make_uint4(0, 0, 0, 0);
+                if (step < STEPS_K) fragment = from[((set * STEPS_K + step) * TILES + tile()) * 32 + lane];
+                if (i < KEPT) {
+                    kept[set][i < KEPT ? i : 0] = fragment;
+                } else {
+                    reinterpret_cast<uint4*>(to)[place(set, i) + lane] = fragment;
+                }
+            }
+        }
+        __syncthreads();
+    }
+
+    // Of a fragment in shared memory, in lanes.
+    __device__ __forceinline__ static int place(int set, int i) {
+        return ((set * (STEPS_WARP - KEPT) + i - KEPT) * WARPS + static_cast<int>(threadIdx.x) / 32) * 32;
+    }
+
+    template <int SETS>
+    struct Sums {
+        float at[SETS][BATCH / 8][4] = {};
+    };
+
+    // sums += rows of the gates FIRST and on, times input (BATCH, k).
+    template <int FIRST, int SETS>
+    __device__ __forceinline__ void multiply(Sums<SETS>& sums, const Operand* input) const {
+        const int lane = threadIdx.x % 32;
+        // Operands 2i and 2i+1 (half), or i (tf32), and those half a step further.
+        const Operand* column = input + lane / 4 * PITCH + lane % 4 * (4 / static_cast<int>(sizeof(Operand)));
+#pragma unroll
+        for (int i = 0; i < STEPS_WARP; i++) {
+            const int step = i * SLICES + slice();
+            if (STEPS_K % SLICES != 0 && step >= STEPS_K) break;
+            unsigned b[BATCH / 8][2];
+            for (int n = 0; n < BATCH / 8; n++) {
+                const Operand* from = column + n * 8 * PITCH + step * STEP_K;
+                b[n][0] = *reinterpret_cast<const unsigned*>(from);
+                b[n][1] = *reinterpret_cast<const unsigned*>(from + STEP_K / 2);
+            }
+            for (int set = 0; set < SETS; set++) {
+                const uint4 fragment = i < KEPT ? kept[FIRST + set][i < KEPT ? i : 0]
+                                                : reinterpret_cast<const uint4*>(shared)[place(FIRST + set, i) + lane];
+                const unsigned a[4] = {fragment.x, fragment.y, fragment.z, fragment.w};
+                for (int n = 0; n < BATCH / 8; n++) {
+#if PRECISION == TF32
+                    mma_m16n8k8_tf32(sums.at[set][n], a, b[n]);
+#elif PRECISION == FLOAT16
+                    mma_m16n8k16_f16(sums.at[set][n], a, b[n]);
+#else
+                    mma_m16n8k16_bf16(sums.at[set][n], a, b[n]);
+#endif
+                }
+            }
+        }
+    }
+
+    template <int FIRST, int SETS>
+    __device__ __forceinline__ void store(const Sums<SETS>& sums) const {
+        const int lane = threadIdx.x % 32;
+        for (int set = 0; set < SETS; set++) {
+            for (int n = 0; n < BATCH / 8; n++) {
+                for (int i = 0; i < 4; i++) {
+                    const int unit = tile() * 16 + lane / 4 + i / 2 * 8, batch = n * 8 + lane % 4 * 2 + i % 2;
+                    at(FIRST + set, slice(), batch, unit) = sums.at[set][n][i];
+                }
+            }
+        }
+    }
+#else
+    __device__ __forceinline__ static int slice() { return threadIdx.x / TILES; }
+    // Unit and sequence i of a thread lie apart by the number of groups, so that neighbouring threads read neighbours.
+    __device__ __forceinline__ static int unit(int i) { return threadIdx.x % TILES % UNIT_GROUPS + i * UNIT_GROUPS; }
+    __device__ __forceinline__ static int batch(int i) {
+        return threadIdx.x % TILES / UNIT_GROUPS + i * (BATCH / BATCH_TILE);
+    }
+
+    __device__ __forceinline__ void load(const Operand* packed, Operand* to) {
+        shared = to;
+        for (int i = threadIdx.x; i < WEIGHTS / VECTOR; i += THREADS) {
+            reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(packed)[i];
+        }
+        __syncthreads();
+    }
+
+    template <int SETS>
+    struct Sums {
+        Sum at[SETS][UNIT_TILE][BATCH_TILE] = {};
+    };
+
+    struct alignas(16) Vector {
+        Operand at[VECTOR];
+    };
+
+    __device__ __forceinline__ static Vector vector(const Operand* from) {
+        Vector v;
+        *reinterpret_cast<uint4*>(v.at) = *reinterpret_cast<const uint4*>(from);
+        return v;
+    }
+
+    // sums += rows of the gates FIRST and on, times input (BATCH, k).
+    template <int FIRST, int SETS>
+    __device__ __forceinline__ void multiply(Sums<SETS>& sums, const Operand* input) const {
+        if (slice() >= SLICES) return;
+        for (int k = slice() * VECTOR; k < WIDTH; k += SLICES * VECTOR) {
+            Vector columns[BATCH_TILE];
+            for (int n = 0; n < BATCH_TILE; n++) columns[n] = vector(input + batch(n) * PITCH + k);
+            for (int set = 0; set < SETS; set++) {
+                for (int j = 0; j < UNIT_TILE; j++) {
+                    const Vector row = vector(shared + ((FIRST + set) * UNITS + unit(j)) * PITCH + k);
+                    for (int n = 0; n < BATCH_TILE; n++) {
+                        for (int i = 0; i < VECTOR; i++) sums.at[set][j][n] += row.at[i] * columns[n].at[i];
+                    }
+                }
+            }
+        }
+    }
+
+    template <int FIRST, int SETS>
+    __device__ __forceinline__ void store(const Sums<SETS>& sums) const {
+        if (slice() >= SLICES) return;
+        for (int set = 0; set < SETS; set++) {
+            for (int j = 0; j < UNIT_TILE; j++) {
+                for (int n = 0; n < BATCH_TILE; n++) at(FIRST + set, slice(), batch(n), unit(j)) = sums.at[set][j][n];
+            }
+        }
+    }
+#endif
+
+    __device__ __forceinline__ Sum& at(int set, int slice, int batch, int unit) const {
+        return partial[(set * SLICES + slice) * (BATCH * PARTIAL_PITCH) + batch * PARTIAL_PITCH + unit];
+    }
+
+    // The sum over all slices, always in the same order.
+    __device__ __forceinline__ Sum total(int set, int batch, int unit) const {
+        Sum sum = at(set, 0, batch, unit);
+        for (int slice = 1; slice < SLICES; slice++) sum += at(set, slice, batch, unit);
+        return sum;
+    }
+
+    template <int FIRST, int SETS>
+    __device__ __forceinline__ void product(const Operand* input) const {
+        Sums<SETS> sums;
+        multiply<FIRST, SETS>(sums, input);
+        store<FIRST, SETS>(sums);
+    }
+};
+
+// A state that a thread computes: its unit in the block, its sequence in the team's.
+struct Owned {
+    bool real;  // neither beyond the block's, nor padding
+    bool mine;
+    int unit, batch;
+    Sequence sequence;
+    Cells cells;
+};
+
+__device__ __forceinline__ Owned owned(
+    int i, int tile, const Team& team, int directions, int direction, int count, const int* order, const int* length,
+    const long long* first) {
+    const int index = threadIdx.x + i * THREADS;
+    Owned own;
+    own.mine = index < OWN;
+    own.unit = index % UNITS;
+    own.batch = index / UNITS;
+    own.sequence = sequence_at(own.mine ? tile * BATCH + own.batch : count, count, order, length, first);
+    own.cells = Cells{directions, direction, team.rank * UNITS + own.unit};
+    own.real = own.sequence.n >= 0 && own.cells.unit < H;
+    return own;
+}
+
+// Shared memory and exchange of a block, weights loaded.
+__device__ __forceinline__ void prepare(
+    Products& products, Exchange& exchange, const Team& team, int direction, const Operand* packed, Operand* published,
+    unsigned* arrivals) {
+    Operand* operands = reinterpret_cast<Operand*>(dynamic_shared());
+    products.partial = reinterpret_cast<Sum*>(dynamic_shared() + PARTIAL_AT);
+    products.load(packed + (static_cast<long long>(direction) * BLOCKS + team.rank) * WEIGHTS, operands);
+    exchange.inputs = operands + WEIGHTS_SHARED;
+    exchange.staged = exchange.inputs + INPUTS * INPUT;
+    exchange.published = published + static_cast<long long>(team.index) * CHANNELS * 2 * BATCH * WIDTH;
+    exchange.arrivals = arrivals + team.index;
+    exchange.awaited = 0;
+    exchange.rank = team.rank;
+    exchange.begin();
+}
+
+#ifndef BACKWARD
+
+// All steps of all sequences. Team i walks in direction i % D. In every step it multiplies U with h of its sequences,
+// sums the slices, computes the new states and exchanges them.
+extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_forward(
+    const Operand* packed,   // [D, BLOCKS, WEIGHTS] of `pack`
+    const Sum* gx,           // [S, D, 3, H]: W x
+    const Sum* b,            // [D, 3, H] or null
+    const Sum* b_hh,         // [D, H] or null
+    const Number* h0,        // [D, N, H] or null
+    const long long* first,  // [N] row of each sequence's first step
+    const int* length,       // [N]
+    const int* order,        // [N] the sequences, longest first
+    Number* y,               // [S, D, H]
+    Number* h_n,             // [D, N, H]
+    Number* tape,            // [S, D, 3, H]: r, z, h~, or null
+    Number* tape_hh,         // [S, D, H]: U_hh h + b_hh, reset-after, or null
+    Operand* published,      // [teams, CHANNELS, 2, BATCH, WIDTH], GRID
+    unsigned* arrivals,      // [teams], zeroed, GRID
+    int count, int directions) {
+    const Team team;
+    const int direction = team.index % directions;
+    Products products;
+    Exchange exchange;
+    prepare(products, exchange, team, direction, packed, published, arrivals);
+
+    int turn = 0;
+    for (int tile = team.index / directions; tile * BATCH < count; tile += team.teams / directions) {
+        const int steps = length[order[tile * BATCH]];
+        Owned own[PAIRS];
+        Biases biases[PAIRS];
+        Sum h[PAIRS];
+#pragma unroll
+        for (int i = 0; i < PAIRS; i++) {
+            own[i] = owned(i, tile, team, directions, direction, count, order, length, first);
+            biases[i] = Biases{0, 0, 0, 0};
+            h[i] = 0;
+            if (own[i].real) {
+                biases[i] = load_biases(b, b_hh, direction, own[i].cells.unit);
+                if (h0 != nullptr) h[i] = widen(h0[own[i].cells.state(own[i].sequence.n, count)]);
+            }
+            if (own[i].mine) exchange.publish(0, turn, own[i].unit, own[i].batch, operand(h[i]));
+        }
+        exchange.arrive(0, 0, turn);
+
+        for (int t = 0; t < steps; t++, turn++) {
+            Biases a[PAIRS];  // pre-activations but for the recurrent part
+#pragma unroll
+            for (int i = 0; i < PAIRS; i++) {
+                a[i] = Biases{0, 0, 0, 0};
+                if (own[i].real && t < own[i].sequence.length) {
+                    a[i] = load_projection(gx, biases[i], own[i].cells, own[i].sequence.row(t, direction));
+                }
+            }
+            exchange.wait();
+            const Operand* input = exchange.read(0, turn);
+#if RESET_AFTER
+            products.product<0, 3>(input);
+#else
+            products.product<0, 1>(input);
+            __syncthreads();
+#pragma unroll
+            for (int i = 0; i < PAIRS; i++) {
+                if (!own[i].mine) continue;
+                const Sum rh = reset(a[i].r + products.total(0, own[i].batch, own[i].unit), h[i]);
+                exchange.publish(1, turn, own[i].unit, own[i].batch, operand(rh));
+            }
+            exchange.arrive(1, 1, turn);
+            products.product<1, 1>(input);  // while the others come
+            exchange.wait();
+            products.product<2, 1>(exchange.read(1, turn));
+#endif
+            __syncthreads();
+#pragma unroll
+            for (int i = 0; i < PAIRS; i++) {
+                if (!own[i].mine) continue;
+                if (own[i].real && t < own[i].sequence.length) {
+                    const int batch = own[i].batch, unit = own[i].unit;
+                    const Gates gates = cell(
+                        a[i].r + products.total(0, batch, unit), a[i].z + products.total(1, batch, unit), a[i].h,
+                        a[i].hh + products.total(2, batch, unit), h[i]);
+                    store_step(y, tape, tape_hh, own[i].cells, own[i].sequence.row(t, direction), gates, h[i]);
+                }
+                if (t + 1 < steps) exchange.publish(0, turn + 1, own[i].unit, own[i].batch, operand(h[i]));
+            }
+            if (t + 1 < steps) exchange.arrive(0, 0, turn + 1);
+        }
+        if (steps == 0) {
+            exchange.wait();
+            turn++;
+        }
+#pragma unroll
+        for (int i = 0; i < PAIRS; i++) {
+            if (own[i].real) h_n[own[i].cells.state(own[i].sequence.n, count)] = narrow(h[i]);
+        }
+    }
+    exchange.end();
+}
+
+#else  // BACKWARD
+
+// The way back through all steps of all sequences, for the gradients dy and dh_n. Only dh is carried from step to step;
+// the gradients of the weights and of x are products of what is stored here.
+extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_backward(
+    const Operand* packed,   // [D, BLOCKS, WEIGHTS] of `pack`
+    const Number* tape,      // [S, D, 3, H]
+    const Number* tape_hh,   // [S, D, H], reset-after
+    const Number* y,         // [S, D, H]
+    const Number* h0,        // [D, N, H] or null
+    const Number* dy,        // [S, D, H] or null
+    const Number* dh_n,      // [D, N, H] or null
+    const long long* first, const int* length, const int* order,
+    Number* da,              // [S, D, 3, H], zeroed where there are rows of no sequence
+    Number* da_own,          // [S, D, H], likewise
+    Number* previous,        // [S, D, H], likewise
+    Number* dh0,             // [D, N, H]
+    Operand* published,      // [teams, CHANNELS, 2, BATCH, WIDTH], GRID
+    unsigned* arrivals,      // [teams], zeroed, GRID
+    int count, int directions) {
+    const Team team;
+    const int direction = team.index % directions;
+    Products products;
+    Exchange exchange;
+    prepare(products, exchange, team, direction, packed, published, arrivals);
+
+    int turn = 0;
+    for (int tile = team.index / directions; tile * BATCH < count; tile += team.teams / directions) {
+        const int steps = length[order[tile * BATCH]];
+        Owned own[PAIRS];
+        Sum dh[PAIRS];
+#pragma unroll
+        for (int i = 0; i < PAIRS; i++) {
+            own[i] = owned(i, tile, team, directions, direction, count, order, length, first);
+            dh[i] = 0;
+            if (own[i].real && dh_n != nullptr) dh[i] = widen(dh_n[own[i].cells.state(own[i].sequence.n, count)]);
+        }
+        for (int t = steps - 1; t >= 0; t--, turn++) {
+            Slopes slopes[PAIRS];
+            Sum r[PAIRS], h_prev[PAIRS];
+#pragma unroll
+            for (int i = 0; i < PAIRS; i++) {
+                slopes[i] = Slopes{0, 0, 0, 0};
+                r[i] = h_prev[i] = 0;
+                if (own[i].real && t < own[i].sequence.length) {
+                    const long long row = own[i].sequence.row(t, direction);
+                    const Gates gates = load_gates(tape, tape_hh, own[i].cells, row);
+                    h_prev[i] = load_previous(y, h0, own[i].cells, own[i].sequence, t, count);
+                    r[i] = gates.r;
+                    if (dy != nullptr) dh[i] += widen(dy[own[i].cells.one(row)]);
+                    slopes[i] = cell_backward(gates, h_prev[i], dh[i]);
+#if RESET_AFTER
+                    store_slopes(da, da_own, previous, own[i].cells, row, slopes[i], r[i], h_prev[i]);
+#endif
+                }
+                if (!own[i].mine) continue;
+#if RESET_AFTER
+                exchange.publish(0, turn, own[i].unit, own[i].batch, operand(slopes[i].r));
+#endif
+                exchange.publish(1, turn, own[i].unit, own[i].batch, operand(slopes[i].z));
+                exchange.publish(2, turn, own[i].unit, own[i].batch, operand(slopes[i].hh));
+            }
+            exchange.arrive(RESET_AFTER ? 0 : 1, 2, turn);
+            exchange.wait();
+            Products::Sums<1> sums;
+#if RESET_AFTER
+            products.multiply<0, 1>(sums, exchange.read(0, turn));
+            if (EXCHANGE == GRID) __syncthreads();
+            products.multiply<1, 1>(sums, exchange.read(1, turn));
+            if (EXCHANGE == GRID) __syncthreads();
+            products.multiply<2, 1>(sums, exchange.read(2, turn));
+#else
+            products.product<2, 1>(exchange.read(2, turn));
+            __syncthreads();
+#pragma unroll
+            for (int i = 0; i < PAIRS; i++) {
+                if (!own[i].mine) continue;
+                if (own[i].real && t < own[i].sequence.length) {
+                    const Sum drh = products.total(2, own[i].batch, own[i].unit);
+                    slopes[i].r = cell_backward_reset(r[i], h_prev[i], drh, dh[i]);
+                    const long long row = own[i].sequence.row(t, direction);
+                    store_slopes(da, da_own, previous, own[i].cells, row, slopes[i], r[i], h_prev[i]);
+                }
+                exchange.publish(0, turn, own[i].unit, own[i].batch, operand(slopes[i].r));
+            }
+            exchange.arrive(0, 0, turn);
+            products.multiply<1, 1>(sums, exchange.read(1, turn));  // while the others come
+            exchange.wait();
+            products.multiply<0, 1>(sums, exchange.read(0, turn));
+#endif
+            products.store<0, 1>(sums);
+            __syncthreads();
+#pragma unroll
+            for (int i = 0; i < PAIRS; i++) {
+                if (own[i].mine) dh[i] += products.total(0, own[i].batch, own[i].unit);
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < PAIRS; i++) {
+            if (own[i].real) dh0[own[i].cells.state(own[i].sequence.n, count)] = narrow(dh[i]);
+        }
+    }
+    exchange.end();
+}
+
+#endif  // BACKWARD
+#endif  // STEPS

@@ -1,0 +1,345 @@
+"""Which form of the kernels walks a layer, on what chip, for which sizes: a pure function.
+
+A team of blocks keeps U on the chip for all steps and walks a tile of the batch; its blocks give each other the new
+states in every step. With no room for U, or for large batches, a product of the library and a small kernel take each
+step instead. The costs are estimates in cycles of one step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Precision(IntEnum):
+    """What is stored and multiplied; sums are float32, or float64 in float64. The kernels know them by number."""
+
+    FLOAT32 = 0
+    TF32 = 1
+    FLOAT16 = 2
+    BFLOAT16 = 3
+    FLOAT64 = 4
+
+    @property
+    def number_bytes(self) -> int:
+        """The size of a number in arrays, and of what products read."""
+        return {Precision.FLOAT64: 8, Precision.FLOAT16: 2, Precision.BFLOAT16: 2}.get(self, 4)
+
+    @property
+    def sum_bytes(self) -> int:
+        """The size of a number in sums."""
+        return 8 if self is Precision.FLOAT64 else 4
+
+    @property
+    def matrix_units(self) -> bool:
+        """Whether products are made by matrix units, of 16 units by 8 sequences at least."""
+        return self in (Precision.TF32, Precision.FLOAT16, Precision.BFLOAT16)
+
+
+class Exchange(IntEnum):
+    """How the blocks of a team give each other the states; the kernels know them by number."""
+
+    BLOCK = 0
+    CLUSTER = 1
+    GRID = 2
+
+
+@dataclass(frozen=True)
+class Chip:
+    """What the plan needs to know of a device.
+
+    Attributes
+    ----------
+    capability : int
+        Ten times the major version and the minor one: 90 for Hopper.
+    multiprocessors : int
+    shared_bytes : int
+        The most dynamic shared memory that a block may take.
+    """
+
+    capability: int
+    multiprocessors: int
+    shared_bytes: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What the kernels are compiled for, besides the form.
+
+    Attributes
+    ----------
+    precision : Precision
+    reset_after : bool
+    hidden : int
+        H.
+    backward : bool
+    """
+
+    precision: Precision
+    reset_after: bool
+    hidden: int
+    backward: bool
+
+    @property
+    def exchanges(self) -> int:
+        """How often the blocks of a team wait for each other in a step."""
+        return 1 if self.reset_after else 2
+
+    @property
+    def macros(self) -> dict[str, int]:
+        """The kernels' macros for it."""
+        return {"PRECISION": self.precision, "RESET_AFTER": int(self.reset_after), "H": self.hidden} | (
+            {"BACKWARD": 1} if self.backward else {}
+        )
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A product of the library and a small kernel for each step."""
+
+    cell: Cell
+
+    @property
+    def macros(self) -> dict[str, int]:
+        """The kernels' macros for this form."""
+        return self.cell.macros | {"EXCHANGE": Exchange.BLOCK, "STEPS": 1}
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One persistent kernel for all steps.
+
+    Attributes
+    ----------
+    cell : Cell
+    exchange : Exchange
+    teams : int
+        Teams in the grid, over all directions.
+    blocks, units, batch, threads, slices, unit_tile, batch_tile, kept : int
+        As kernels.cu has them.
+    """
+
+    cell: Cell
+    exchange: Exchange
+    teams: int
+    blocks: int
+    units: int
+    batch: int
+    threads: int
+    slices: int
+    unit_tile: int = 0
+    batch_tile: int = 0
+    kept: int = 0
+
+    @property
+    def width(self) -> int:
+        """Units with padding."""
+        return self.blocks * self.units
+
+    @property
+    def channels(self) -> int:
+        """How many arrays are exchanged: h and r * h, or the slopes of the three gates."""
+        return 3 if self.cell.backward else self.cell.exchanges
+
+    @property
+    def weights(self) -> int:
+        """How many numbers of U a block keeps, with padding."""
+        if self.cell.precision.matrix_units:
+            return 3 * self.units * self.width
+        return 3 * self.units * self._pitch
+
+    @property
+    def published(self) -> int:
+        """How many numbers lie in the global memory through which blocks exchange states."""
+        return self.teams * self.channels * 2 * self.batch * self.width if self.exchange is Exchange.GRID else 0
+
+    @property
+    def _pitch(self) -> int:
+        return self.width + 16 // self.cell.precision.number_bytes
+
+    @property
+    def shared_bytes(self) -> int:
+        """The dynamic shared memory of a block: weights, inputs, staged values, partial sums."""
+        precision = self.cell.precision
+        weights = self.weights
+        if precision.matrix_units:
+            steps = -(-self.width * precision.number_bytes // 32)
+            in_shared = -(-steps // self.slices) - self.kept
+            weights = 3 * (self.units // 16) * self.slices * in_shared * 512 // precision.number_bytes
+        inputs = (1 if self.exchange is Exchange.GRID else 2 * self.channels) * self.batch * self._pitch
+        staged = self.channels * self.units * self.batch if self.exchange is Exchange.CLUSTER else 0
+        operands = (weights + inputs + staged) * precision.number_bytes
+        return _up(operands, 16) + 3 * self.slices * self.batch * (self.units + 4) * precision.sum_bytes
+
+    @property
+    def macros(self) -> dict[str, int]:
+        """The kernels' macros for this form."""
+        return self.cell.macros | {
+            "EXCHANGE": self.exchange,
+            "BLOCKS": self.blocks,
+            "UNITS": self.units,
+            "BATCH": self.batch,
+            "THREADS": self.threads,
+            "SLICES": self.slices,
+            "UNIT_TILE": self.unit_tile,
+            "BATCH_TILE": self.batch_tile,
+            "KEPT": self.kept,
+            "SHARED_BYTES": self.shared_bytes,
+        }
+
+
+@lru_cache(maxsize=4096)
+def plan(chip: Chip, cell: Cell, count: int, directions: int) -> Walk | Steps:
+    """Choose the form with the least estimated time of one step.
+
+    Parameters
+    ----------
+    chip : Chip
+    cell : Cell
+    count : int
+        N, the sequences.
+    directions : int
+        D; two share the chip.
+
+    Returns
+    -------
+    Walk or Steps
+    """
+    best: Walk | Steps = Steps(cell)
+    least = _cost_of_steps(chip, cell, count, directions)
+    for walk in _walks(chip, cell, count, directions):
+        cost = _cost_of_walk(walk, count, directions)
+        if cost < least:
+            best, least = walk, cost
+    return best
+
+
+def _walks(chip: Chip, cell: Cell, count: int, directions: int) -> Iterator[Walk]:
+    """All persistent forms that the chip has room for."""
+    number = cell.precision.number_bytes
+    whole = 16 if cell.precision.matrix_units else max(4, 16 // number)
+    batches = (8, 16, 32) if cell.precision.matrix_units else (1, 2, 4, 8, 16)
+    for exchange, blocks in _teams(chip, cell.hidden, directions):
+        units = _up(-(-cell.hidden // blocks), whole)
+        blocks = -(-cell.hidden // units)  # noqa: PLW2901 - padding may have made some needless
+        if exchange is Exchange.CLUSTER and blocks not in _CLUSTERS:
+            continue
+        if (blocks == 1) != (exchange is Exchange.BLOCK):
+            continue
+        for batch in batches:
+            if batch >= 2 * count and batch > batches[0]:
+                continue  # half of it would be padding
+            tiles = directions * -(-count // batch)
+            room = max(directions, chip.multiprocessors // blocks // directions * directions)
+            teams = min(tiles, room if exchange is Exchange.GRID else 4 * room)
+            for walk in _shapes(cell, exchange, teams, blocks, units, batch):
+                if walk.shared_bytes <= chip.shared_bytes:
+                    yield walk
+
+
+_CLUSTERS = (2, 4, 8)
+
+
+def _teams(chip: Chip, hidden: int, directions: int) -> Iterator[tuple[Exchange, int]]:
+    """Ways to make a team, with its number of blocks."""
+    yield Exchange.BLOCK, 1
+    if chip.capability >= 90:
+        yield from ((Exchange.CLUSTER, blocks) for blocks in _CLUSTERS)
+    units = 4
+    while units < hidden:
+        blocks = -(-hidden // units)
+        if blocks * directions <= chip.multiprocessors:
+            yield Exchange.GRID, blocks
+        units += 4 if units < 16 else 16
+
+
+_REGISTERS_KEPT = 96
+"""How many registers of a thread may hold weights, in blocks of 256 threads, which may have 255."""
+
+
+def _shapes(cell: Cell, exchange: Exchange, teams: int, blocks: int, units: int, batch: int) -> Iterator[Walk]:
+    """Ways to share a block's products among its threads."""
+    width = blocks * units
+    if cell.precision.matrix_units:
+        tiles, steps = units // 16, width * cell.precision.number_bytes // 32
+        for warps in (4, 8, 16):
+            if warps % tiles or (warps // tiles > steps and warps > 4) or warps * 32 > 512:
+                continue
+            slices = warps // tiles
+            each = -(-steps // slices)
+            # The accumulators, 3 * batch / 2 registers, come first; 16 warps leave no more than 128 registers each.
+            kept = min(each, max(0, (_REGISTERS_KEPT if warps <= 8 else 0) - 3 * batch // 2) // 12)
+            yield Walk(cell, exchange, teams, blocks, units, batch, warps * 32, slices, kept=kept)
+        return
+    vectors = width * cell.precision.number_bytes // 16
+    for unit_tile in (1, 2, 4):
+        for batch_tile in (1, 2, 4):
+            if units % unit_tile or batch % batch_tile or unit_tile * batch_tile > 8:
+                continue
+            tiles = units // unit_tile * (batch // batch_tile)
+            if tiles > 256:
+                continue
+            slices = min(256 // tiles, vectors, 32)
+            threads = min(256, _up(max(tiles * slices, 32), 32))
+            yield Walk(cell, exchange, teams, blocks, units, batch, threads, slices, unit_tile, batch_tile)
+
+
+# -- what it costs: cycles of a step -----------------------------------------------------------------------------------
+
+_WAIT = {Exchange.BLOCK: 60, Exchange.CLUSTER: 700, Exchange.GRID: 1900}
+"""For everyone's states: a barrier of the block, of the cluster, or through the second-level cache."""
+_POINTWISE = 400
+_LAUNCH = 4500
+"""A kernel of a graph, with the gap before it."""
+
+
+def _cost_of_walk(walk: Walk, count: int, directions: int) -> float:
+    cell, number = walk.cell, walk.cell.precision.number_bytes
+    if cell.precision.matrix_units:
+        made = 3 * (walk.units // 16) * (walk.width * number // 32) * (walk.batch // 8) * 2.0
+        read = 3 * walk.units * walk.width * number / 128 * (1 - _share_kept(walk))
+    else:
+        each = {8: 0.5}.get(number, 1.0)
+        made = 3 * walk.units * walk.width * walk.batch / (128 * each * min(1.0, walk.threads / 128))
+        # Each weight is read once for every group of sequences, each state once for every group of units.
+        weights = 3 * walk.units * walk.width * number / 128 * (walk.batch // walk.batch_tile)
+        states = 3 * walk.batch * walk.width * number / 128 * (walk.units // walk.unit_tile) / 4
+        read = weights + states
+    partial = 3 * walk.slices * walk.batch * walk.units * walk.cell.precision.sum_bytes * 2 / 128
+    fetched = 0.0
+    if walk.exchange is Exchange.GRID:
+        fetched = walk.channels * walk.batch * walk.width * number / 48
+    elif walk.exchange is Exchange.CLUSTER:
+        fetched = walk.channels * walk.batch * walk.width * number / 24
+    pairs = math.ceil(walk.units * walk.batch / walk.threads)
+    step = cell.exchanges * (_WAIT[walk.exchange] + 150) + max(made, read) + partial + fetched + _POINTWISE * pairs
+    return step * math.ceil(directions * -(-count // walk.batch) / walk.teams) * _crowd(walk)
+
+
+def _share_kept(walk: Walk) -> float:
+    steps = walk.width * walk.cell.precision.number_bytes // 32
+    return min(1.0, walk.kept * walk.slices / steps)
+
+
+def _crowd(walk: Walk) -> float:
+    """How much longer a block's step takes for the blocks that share its multiprocessor: teams beyond the room wait."""
+    return max(1.0, walk.teams * walk.blocks / 132) if walk.exchange is not Exchange.GRID else 1.0
+
+
+def _cost_of_steps(chip: Chip, cell: Cell, count: int, directions: int) -> float:
+    number = cell.precision.number_bytes
+    per_cycle = chip.multiprocessors * {8: 64, 4: 128, 2: 1024}[number] * (4 if cell.precision is Precision.TF32 else 1)
+    made = 3.0 * cell.hidden * cell.hidden * count / (0.7 * per_cycle)
+    read = 3.0 * cell.hidden * cell.hidden * number / (24 * chip.multiprocessors)
+    pointwise = 12.0 * count * cell.hidden * number / (16 * chip.multiprocessors)
+    return directions * (2 * cell.exchanges * _LAUNCH + max(made, read) + pointwise)
+
+
+def _up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit

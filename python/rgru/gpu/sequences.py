@@ -1,0 +1,87 @@
+"""Where the sequences of a batch lie, as the kernels read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rgru.gpu.device import Array, Device
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """N sequences in arrays of S rows, one row a step.
+
+    Attributes
+    ----------
+    count : int
+        N.
+    rows : int
+        S.
+    steps : int
+        No sequence is longer.
+    whole : bool
+        Whether each row belongs to a sequence; else some are padding.
+    first : array of int64, shape (N,)
+        The row of each sequence's first step.
+    length : array of int32, shape (N,)
+    order : array of int32, shape (N,)
+        The sequences, longest first.
+    """
+
+    count: int
+    rows: int
+    steps: int
+    whole: bool
+    first: Array
+    length: Array
+    order: Array
+
+    @classmethod
+    def equal(cls, device: Device, count: int, steps: int) -> Sequences:
+        """Of a padded batch whose sequences all have `steps` steps."""
+        xp = device.xp
+        return cls(
+            count,
+            count * steps,
+            steps,
+            True,
+            xp.arange(count, dtype=np.int64) * steps,
+            xp.full(count, steps, np.int32),
+            xp.arange(count, dtype=np.int32),
+        )
+
+    @classmethod
+    def padded(cls, device: Device, count: int, steps: int, lengths: Array) -> Sequences:
+        """Of a padded batch with lengths (N,) of any integers, on the host or the device; cut to 0 to `steps`."""
+        xp = device.xp
+        if isinstance(lengths, np.ndarray):
+            lengths = device.array(np.clip(lengths, 0, steps).astype(np.int32))
+        length = xp.clip(lengths, 0, steps).astype(np.int32)
+        first = xp.arange(count, dtype=np.int64) * steps
+        return cls(count, count * steps, steps, False, first, length, xp.argsort(-length).astype(np.int32))
+
+    @classmethod
+    def ragged(cls, device: Device, offsets: NDArray[np.int64]) -> Sequences:
+        """Of sequences that lie end to end, with offsets (N + 1,) on the host."""
+        lengths = np.diff(offsets)
+        order = np.argsort(-lengths, kind="stable")
+        return cls(
+            len(lengths),
+            int(offsets[-1] - offsets[0]),
+            int(lengths.max(initial=0)),
+            True,
+            device.array(offsets[:-1] - offsets[0]),
+            device.array(lengths.astype(np.int32)),
+            device.array(order.astype(np.int32)),
+        )
+
+    def valid(self, device: Device) -> Any:
+        """Which rows of a padded batch belong to a sequence, shape (S, 1)."""
+        xp = device.xp
+        return (xp.arange(self.steps, dtype=np.int32) < self.length[:, None]).reshape(self.rows, 1)
