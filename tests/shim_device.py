@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import cuda_shim
@@ -27,7 +28,15 @@ class ShimDevice:
 
     def __init__(self, chip=HOPPER, choose=plans.plan, seed=0):
         self.chip, self._choose, self._seed = chip, choose, seed
+        self.free = 1 << 40
         self.launched = []  # (kernel, form)
+
+    @contextmanager
+    def current(self, held):
+        yield
+
+    def free_bytes(self):
+        return self.free
 
     def plan(self, cell, count, directions):
         return self._choose(self.chip, cell, count, directions)

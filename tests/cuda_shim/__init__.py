@@ -27,7 +27,7 @@ __all__ = ["CudaShimError", "DeadlockError", "DivergenceError", "Module", "OutOf
 HEADERS = Path(__file__).parent
 FLAGS = ["-std=c++17", "-O2", "-fPIC", "-shared", "-ffp-contract=off"]
 SHARED_LIMIT = 227 * 1024  # what a block may have at most on any GPU so far
-SCALARS = (np.int32, np.int64, np.uint32, np.float32, np.float64)
+SCALARS = (np.int32, np.int64, np.uint32, np.uint64, np.float32, np.float64)
 # A library's fibers live in its global variables.
 LOCK = threading.Lock()
 
@@ -166,6 +166,7 @@ def _scalar(parameter: str) -> type | None:
     """The numpy type of a parameter such as `const int n`; None for pointers and for types that only macros know."""
     kinds = {"int": np.int32, "unsigned": np.uint32, "unsigned int": np.uint32, "float": np.float32}
     kinds |= {"double": np.float64, "long long": np.int64, "int64_t": np.int64, "long": np.int64}
+    kinds |= {"unsigned long long": np.uint64}
     words = [word for word in re.findall(r"\w+|\*", parameter) if word != "const"]
     return kinds.get(" ".join(words[:-1]))
 

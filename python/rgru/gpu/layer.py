@@ -85,7 +85,12 @@ class LayerTape:
 
 
 def forward(
-    weights: LayerWeights, x: Array, sequences: Sequences, h0: Array | None, keep: bool
+    weights: LayerWeights,
+    x: Array,
+    sequences: Sequences,
+    h0: Array | None,
+    keep: bool,
+    y: Array | None = None,
 ) -> tuple[Array, Array, LayerTape | None]:
     """Run a layer.
 
@@ -98,6 +103,8 @@ def forward(
     h0 : array, shape (D, N, H), optional
     keep : bool
         Whether to keep a tape.
+    y : array, shape (S, D*H), optional
+        Where the outputs go, zero in the padding; by default a new array.
 
     Returns
     -------
@@ -108,7 +115,8 @@ def forward(
     device, precision = weights.device, weights.precision
     xp, number, sums = device.xp, number_type(precision), sum_type(precision)
     directions, hidden, count, rows = weights.directions, weights.hidden, sequences.count, sequences.rows
-    y = (xp.empty if sequences.whole else xp.zeros)((rows, directions * hidden), number)
+    if y is None:
+        y = (xp.empty if sequences.whole else xp.zeros)((rows, directions * hidden), number)
     h_n = xp.empty((directions, count, hidden), number)
     gx = xp.empty((rows, directions * 3 * hidden), sums)
     device.multiply(x, weights.w.T, gx, precision)

@@ -1,0 +1,208 @@
+"""A GPU as the rest of this package sees it: arrays, kernels, products, streams. The only place that calls CuPy's
+machinery; tests put NumPy and kernels on the CPU in its place.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from rgru.gpu.cublas import Products
+from rgru.gpu.availability import find_cupy
+from rgru.gpu.plan import Chip, Exchange, Walk, plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from rgru.gpu.plan import Cell, Precision, Steps
+
+Array: TypeAlias = Any
+"""A cupy.ndarray."""
+
+_STEPS_PER_GRAPH = 32
+
+
+@cache
+def open_device(index: int) -> Device:
+    """Give the GPU of this index; the same object every time.
+
+    Raises
+    ------
+    ImportError, RuntimeError
+        If there is no CuPy, no driver, or no such GPU; the message says what to install or change.
+    """
+    return Device(index)
+
+
+class Device:
+    """One GPU.
+
+    Attributes
+    ----------
+    xp : module
+        CuPy.
+    chip : Chip
+    """
+
+    def __init__(self, index: int) -> None:
+        self.xp = cupy = find_cupy(index)
+        self.index = index
+        attributes = cupy.cuda.Device(index).attributes
+        self.chip = Chip(
+            capability=int(cupy.cuda.Device(index).compute_capability),
+            multiprocessors=attributes["MultiProcessorCount"],
+            shared_bytes=attributes["MaxSharedMemoryPerBlockOptin"],
+        )
+        self._modules: dict[tuple[object, ...], Any] = {}
+        self._kernels: dict[tuple[object, ...], Any] = {}
+        self._lock = threading.Lock()
+        self._of_thread = threading.local()
+
+    @contextmanager
+    def current(self, held: list[Any]) -> Iterator[None]:
+        """Work on this device; what is allocated while a graph is captured is put into `held`.
+
+        A graph writes to the same addresses whenever it is launched, so that they must not be given to others.
+        """
+        cupy = self.xp
+        with cupy.cuda.Device(self.index):
+            if not cupy.cuda.get_current_stream().is_capturing():
+                yield
+                return
+
+            def hold(size: int) -> Any:
+                memory = cupy.get_default_memory_pool().malloc(size)
+                held.append(memory)
+                return memory
+
+            with cupy.cuda.using_allocator(hold):
+                yield
+
+    def array(self, host: NDArray[Any]) -> Array:
+        """Copy an array to the device."""
+        return self.xp.asarray(host)
+
+    def numpy(self, array: Array) -> NDArray[Any]:
+        """Copy an array to the host."""
+        host: NDArray[Any] = self.xp.asnumpy(array)
+        return host
+
+    def free_bytes(self) -> int:
+        """Ask how much memory could be had now."""
+        free, _ = self.xp.cuda.Device(self.index).mem_info
+        return int(free) + int(self.xp.get_default_memory_pool().free_bytes())
+
+    def plan(self, cell: Cell, count: int, directions: int) -> Walk | Steps:
+        """Choose the form of the kernels; see `rgru.gpu.plan.plan`."""
+        return plan(self.chip, cell, count, directions)
+
+    def multiply(self, a: Array, b: Array, out: Array, precision: Precision, add: bool = False) -> None:
+        """Put a b (or out + a b) into out; see `rgru.gpu.cublas.Products.multiply`."""
+        products = getattr(self._of_thread, "products", None)
+        if products is None:
+            products = self._of_thread.products = Products(self.xp)
+        products.multiply(a, b, out, precision, add)
+
+    def launch(
+        self,
+        form: Walk | Steps,
+        name: str,
+        blocks: int,
+        threads: int,
+        arguments: tuple[Array | int | None, ...],
+    ) -> None:
+        """Launch a kernel of kernels.cu on the current stream; whole numbers are passed as int32."""
+        walk = isinstance(form, Walk) and name.startswith("walk")
+        kernel = self._kernel(form, name, walk)
+        numbers = tuple(np.int32(value) if isinstance(value, int) else value for value in arguments)
+        shared = form.shared_bytes if isinstance(form, Walk) and walk else 0
+        kernel((blocks,), (threads,), numbers, shared_mem=shared)
+
+    def _kernel(self, form: Walk | Steps, name: str, walk: bool) -> Any:
+        cooperative = walk and isinstance(form, Walk) and form.exchange is Exchange.GRID
+        macros = tuple(f"-D{macro}={int(value)}" for macro, value in form.macros.items())
+        key = (macros, cooperative, name)
+        kernel = self._kernels.get(key)
+        if kernel is None:
+            with self._lock:
+                module = self._modules.get(key[:2])
+                if module is None:
+                    module = self.xp.RawModule(
+                        code=_source(), options=macros, enable_cooperative_groups=cooperative, backend="nvrtc"
+                    )
+                    self._modules[key[:2]] = module
+                kernel = module.get_function(name)
+                if walk and isinstance(form, Walk):
+                    kernel.max_dynamic_shared_size_bytes = form.shared_bytes
+                    self._check_room(form, kernel)
+                self._kernels[key] = kernel
+        return kernel
+
+    def _check_room(self, form: Walk, kernel: Any) -> None:
+        """Refuse a grid whose blocks cannot all run at once: they would wait for each other for ever."""
+        driver = self.xp.cuda.driver
+        each = driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, form.threads, form.shared_bytes)
+        if each < 1:
+            raise RuntimeError(
+                f"GPU {self.index}: expected room for {form.threads} threads with {form.shared_bytes} bytes of shared "
+                "memory on a multiprocessor, got none; is the GPU partitioned, or shared with limits?"
+            )
+
+    def repeat(self, step: Callable[[], None], times: int) -> None:
+        """Call `step`, which only launches the same work each time, so many times; through a graph where it pays."""
+        cupy = self.xp
+        current = cupy.cuda.get_current_stream()
+        graphs = 0 if current.is_capturing() else times // _STEPS_PER_GRAPH
+        if graphs > 1:
+            # The default stream cannot be captured, so that another one is.
+            with self._side("capture") as stream:
+                stream.begin_capture()
+                try:
+                    for _ in range(_STEPS_PER_GRAPH):
+                        step()
+                finally:
+                    graph = stream.end_capture()
+            for _ in range(graphs):
+                graph.launch(current)
+            self._keep(graph)
+            times -= graphs * _STEPS_PER_GRAPH
+        for _ in range(times):
+            step()
+
+    def side_by_side(self, walk: Callable[[int], None], directions: int) -> None:
+        """Call ``walk(direction)`` for each direction, the second one on a stream beside the current one."""
+        if directions == 1:
+            walk(0)
+            return
+        current = self.xp.cuda.get_current_stream()
+        begun = current.record()
+        with self._side("second direction") as stream:
+            stream.wait_event(begun)
+            walk(1)
+            done = stream.record()
+        walk(0)
+        current.wait_event(done)
+
+    def _side(self, use: str) -> Any:
+        """Give this thread's stream for a use."""
+        streams = self._of_thread.__dict__.setdefault("streams", {})
+        if use not in streams:
+            streams[use] = self.xp.cuda.Stream(non_blocking=True)
+        return streams[use]
+
+    def _keep(self, graph: Any) -> None:
+        """Keep a graph until it has surely run."""
+        self._of_thread.__dict__.setdefault("graphs", deque(maxlen=8)).append(graph)
+
+
+@cache
+def _source() -> str:
+    return Path(__file__).with_name("kernels.cu").read_text(encoding="utf-8")
