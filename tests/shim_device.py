@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from pathlib import Path
 
-import cuda_shim
 import numpy as np
 
+import cuda_shim
 import rgru.gpu
 from rgru.gpu import plan as plans
 from rgru.gpu.numbers import number_type

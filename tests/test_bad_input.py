@@ -62,8 +62,18 @@ BAD_ARRAYS = [
     (X.astype("M8[s]"), TypeError, "datetime64"),
     (np.zeros(3, [("a", "f4")]), TypeError, "void"),
     (np.ma.masked_array(X, X > 0), TypeError, "masked array"),
-    (OnGpu(), TypeError, "host"),
 ]
+
+
+def test_arrays_on_a_gpu_are_refused_beside_an_x_on_the_host():
+    layer, stream = gru(), gru().stream(N)
+    y, _, tape = layer.forward(X)
+    raises(TypeError, lambda: layer(X, OnGpu()), "h0: expected", "on a GPU", "host")
+    raises(TypeError, lambda: layer(X, lengths=OnGpu()), "lengths: expected", "on a GPU", "host")
+    raises(TypeError, lambda: tape.backward(OnGpu()), "dy: expected", "host")
+    raises(TypeError, lambda: tape.backward(y, OnGpu()), "dh_n: expected", "host")
+    raises(TypeError, lambda: stream.step(OnGpu()), "x: expected", "host")
+    raises(TypeError, lambda: layer.params.update({"layers.0.fwd.W": OnGpu()}), "layers.0.fwd.W: expected", "host")
 
 
 @pytest.mark.parametrize(("bad", "error", "word"), BAD_ARRAYS, ids=lambda value: getattr(value, "__name__", None))
@@ -211,7 +221,7 @@ def test_bad_offsets(offsets, error, words):
     raises(error, lambda: Ragged(zeros(6, I), offsets), "offsets: expected", *words)
 
 
-@pytest.mark.parametrize("bad", [None, "text", X[0].astype(complex), X[0].astype(int), X[0].astype(bool), OnGpu()])
+@pytest.mark.parametrize("bad", [None, "text", X[0].astype(complex), X[0].astype(int), X[0].astype(bool)])
 def test_bad_values(bad):
     raises(TypeError, lambda: Ragged(bad, [0, 5]), "values: expected")
     raises(TypeError, lambda: Ragged.from_padded(bad, [5]), "x: expected")

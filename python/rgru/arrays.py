@@ -94,6 +94,29 @@ def as_index(name: str, value: object, axes: str = "(N,)") -> NDArray[np.int64]:
     return np.require(array, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
 
 
+def on_gpu(value: object) -> bool:
+    """Whether `value` is an array on an NVIDIA GPU, of whatever library; nothing is imported to find out."""
+    if type(value) is np.ndarray or isinstance(value, (list, tuple)):
+        return False
+    if hasattr(value, "__cuda_array_interface__"):
+        return True
+    device = getattr(value, "__dlpack_device__", None)
+    return device is not None and device()[0] in _DLPACK_CUDA
+
+
+def module_of(array: Any) -> Any:
+    """Give the module that `array` is of: NumPy or CuPy."""
+    if type(array) is np.ndarray:
+        return np
+    import cupy
+
+    return cupy
+
+
+_DLPACK_CUDA = (2, 13)
+"""kDLCUDA and kDLCUDAManaged of DLPack's device types."""
+
+
 def _as_ndarray(name: str, value: object, expected: str) -> NDArray[Any]:
     """Strip subclasses and call the array protocols; refuse what has no numbers on the host."""
     if isinstance(value, np.ndarray):
@@ -101,9 +124,9 @@ def _as_ndarray(name: str, value: object, expected: str) -> NDArray[Any]:
             raise TypeError(f"{name}: expected {expected}, got a masked array; fill it first with {name}.filled(...)")
         return np.asarray(value)
     kind = type(value)
-    if hasattr(value, "__cuda_array_interface__"):
+    if on_gpu(value):
         got = f"{kind.__module__}.{kind.__qualname__} on a GPU"
-        raise TypeError(f"{name}: expected a NumPy array (rgru runs on the CPU), got {got}; copy it to the host first")
+        raise TypeError(f"{name}: expected an array on the CPU, got {got}; copy it to the host first")
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from rgru import _core
-from rgru.arrays import as_index, as_real
+from rgru.arrays import as_index, as_real, on_gpu
 from rgru.params import Layer, Params
 from rgru.ragged import Ragged
 from rgru.scalars import as_int
@@ -110,6 +110,7 @@ class GRU(Settings):
         self._lock = Lock()
         self._version = 0  # of the parameters
         self._packed: _core.Weights | None = None
+        self._on_gpus: dict[int, Any] = {}  # the same, by the index of the GPU
 
     # -- parameters ------------------------------------------------------------------------------------------------
 
@@ -134,6 +135,24 @@ class GRU(Settings):
         with self._lock:
             self._version += 1
             self._packed = None
+            self._on_gpus = {}
+
+    def _weights_beside(self, values: Any, training: bool = False) -> Any:
+        """Give the packed weights on the device of an array that `_inputs` has made."""
+        return self._weights(training) if type(values) is np.ndarray else self._gpu_weights(values.device.id)
+
+    def _gpu_weights(self, index: int) -> Any:
+        weights = self._on_gpus.get(index)
+        if weights is None:
+            from rgru.gpu.device import open_device
+            from rgru.gpu.stack import Weights
+
+            version, device = self._version, open_device(index)
+            weights = Weights(device, device.array(self._flat), **self._sizes)
+            with self._lock:
+                if self._version == version:
+                    self._on_gpus[index] = weights
+        return weights
 
     def _weights(self, training: bool = False) -> _core.Weights:
         packed = self._packed
@@ -185,7 +204,7 @@ class GRU(Settings):
             If an argument does not fit; the message names it, what was expected and what came.
         """
         values, h0, lengths, offsets = self._inputs(x, h0, lengths)
-        y, h_n = self._weights().forward(values, h0, lengths, offsets)
+        y, h_n = self._weights_beside(values).forward(values, h0, lengths, offsets)
         return (y if offsets is None else Ragged._over(y, offsets)), h_n
 
     @overload
@@ -239,9 +258,9 @@ class GRU(Settings):
             checkpoint = as_int("checkpoint", checkpoint, 1)
             if self.bidirectional:
                 raise ValueError(f"checkpoint: expected None for a GRU with bidirectional=True, got {checkpoint}")
-        weights = self._weights(training=True)
+        weights = self._weights_beside(values, training=True)
         y, h_n, tape = weights.forward_tape(values, h0, lengths, offsets, self._dropout, self._mask_seed(), checkpoint)
-        wrapped: Tape[Any] = Tape(tape, self._layout, self._dtype, offsets)
+        wrapped: Tape[Any] = Tape(tape, self._layout, y.dtype, offsets, _real_beside(values))
         return (y if offsets is None else Ragged._over(y, offsets)), h_n, wrapped
 
     def stream(self, batch_size: int = 1, h0: ArrayLike | None = None) -> Stream:
@@ -273,16 +292,22 @@ class GRU(Settings):
 
     def _inputs(
         self, x: ArrayLike | Ragged, h0: ArrayLike | None, lengths: ArrayLike | None
-    ) -> tuple[Any, NDArray[Any] | None, NDArray[np.int64] | None, NDArray[np.int64] | None]:
-        """Give x, h0, lengths and offsets as the core takes them, their sizes unchecked."""
+    ) -> tuple[Any, Any, Any, NDArray[np.int64] | None]:
+        """Give x, h0, lengths and offsets as the core takes them, or the GPU's, their sizes unchecked."""
+        values: Any = x.values if isinstance(x, Ragged) else x
+        real, dtype = as_real, self._dtype
+        if on_gpu(values):
+            from rgru.gpu import arrays
+
+            real, dtype = arrays.as_real, arrays.compute_type(values, dtype)
         if h0 is not None:
-            h0 = as_real("h0", h0, self._dtype, 3, "(L*D, N, H)")
+            h0 = real("h0", h0, dtype, 3, "(L*D, N, H)")
         if not isinstance(x, Ragged):
-            index = None if lengths is None else as_index("lengths", lengths)
-            return as_real("x", x, self._dtype, 3, "(N, T, I)"), h0, index, None
+            index = None if lengths is None else _as_lengths(lengths, real is not as_real)
+            return real("x", values, dtype, 3, "(N, T, I)"), h0, index, None
         if lengths is not None:
             raise ValueError(f"lengths: expected None with a Ragged x, whose offsets give them, got {lengths!r}")
-        return as_real("x", x.values, self._dtype), h0, None, x.offsets
+        return real("x", values, dtype), h0, None, x.offsets
 
     def _mask_seed(self) -> int:
         """Give the next seed for dropout masks: SplitMix64 (Steele et al. 2014), begun at the GRU's seed."""
@@ -342,7 +367,7 @@ class GRU(Settings):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        del state["_lock"], state["_packed"]
+        del state["_lock"], state["_packed"], state["_on_gpus"]
         state["_flat"] = self._flat.copy()  # a shallow copy must not share what it can change
         return state
 
@@ -350,3 +375,22 @@ class GRU(Settings):
         self.__dict__.update(state)
         self._lock = Lock()
         self._packed = None
+        self._on_gpus = {}
+
+
+def _real_beside(values: Any) -> Any:
+    """Give the judge of arrays that have to lie where `values` does."""
+    if type(values) is np.ndarray:
+        return as_real
+    from rgru.gpu import arrays
+
+    return arrays.as_real
+
+
+def _as_lengths(lengths: Any, beside: bool) -> Any:
+    """Lengths on the host or, `beside` an x on a GPU, there too."""
+    if not (beside and on_gpu(lengths)):
+        return as_index("lengths", lengths)
+    from rgru.gpu import arrays
+
+    return arrays.as_lengths(lengths)

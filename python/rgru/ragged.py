@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru.arrays import as_index, as_real
+from rgru.arrays import as_index, as_real, module_of, on_gpu
 from rgru.scalars import as_int
 
 if TYPE_CHECKING:
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 class Ragged:
     """Sequences laid end to end: sequence i is ``values[offsets[i]:offsets[i + 1]]``.
 
-    Immutable. Two are equal only when they are the same object; compare ``values`` and ``offsets`` to compare contents.
+    Immutable, but for values on a GPU, which cannot be made read-only. Two are equal only when they are the same
+    object; compare ``values`` and ``offsets`` to compare contents.
 
     Parameters
     ----------
     values : array_like of float, shape (S, F)
         The steps of all sequences, one after the other. Kept without a copy where it is contiguous and native-endian;
-        do not write to it afterwards.
+        do not write to it afterwards. It may lie on a GPU; the offsets stay on the host.
     offsets : array_like of int, shape (N + 1,)
         Where each sequence starts, and last where the last one ends: from 0, never descending, to S. Copied.
 
@@ -54,14 +55,15 @@ class Ragged:
     _offsets: NDArray[np.int64]
 
     def __init__(self, values: ArrayLike, offsets: ArrayLike) -> None:
-        array = as_real("values", values, None, 2, "(S, F)")
+        array = _as_real("values", values, 2, "(S, F)")
         index = as_index("offsets", offsets, "(N + 1,)")
         _check_offsets(index, len(array))
         self._set(array, index.copy())
 
     def _set(self, values: NDArray[Any], offsets: NDArray[np.int64]) -> None:
-        values = values.view()
-        values.flags.writeable = False
+        if type(values) is np.ndarray:  # arrays on a GPU cannot be made read-only
+            values = values.view()
+            values.flags.writeable = False
         offsets.flags.writeable = False
         self._values, self._offsets = values, offsets
 
@@ -136,7 +138,7 @@ class Ragged:
         TypeError, ValueError
             If `x` or `lengths` are not as above.
         """
-        array = as_real("x", x, None, 3, "(N, T, F)")
+        array = _as_real("x", x, 3, "(N, T, F)")
         index = as_index("lengths", lengths)
         if len(index) != len(array):
             raise ValueError(f"lengths: expected {len(array)}, one for each sequence of x, got {len(index)}")
@@ -145,7 +147,7 @@ class Ragged:
         if wrong.any():
             i = int(wrong.argmax())
             raise ValueError(f"lengths: expected lengths from 0 to {steps}, got {index[i]} at position {i}")
-        return cls._over(array[np.arange(steps) < index[:, None]], _offsets(index))
+        return cls._over(array[module_of(array).asarray(np.arange(steps) < index[:, None])], _offsets(index))
 
     @property
     def values(self) -> NDArray[Any]:
@@ -210,7 +212,7 @@ class Ragged:
         offsets = _offsets(lengths)
         # Row s of the result stands in sequence i at s - offsets[i], thus here at that many past its start.
         rows = np.arange(offsets[-1]) + np.repeat(self._offsets[index] - offsets[:-1], lengths)
-        return Ragged._over(self._values[rows], offsets)
+        return Ragged._over(self._values[module_of(self._values).asarray(rows)], offsets)
 
     def to_list(self) -> list[NDArray[Any]]:
         """Give the sequences as a list of read-only views, each of shape (T_i, F)."""
@@ -239,8 +241,9 @@ class Ragged:
         steps = longest if length is None else as_int("length", length, 0)
         if steps < longest:
             raise ValueError(f"length: expected at least {longest}, the longest sequence's, got {steps}")
-        padded = np.zeros((len(self), steps, self._values.shape[1]), self._values.dtype)
-        padded[np.arange(steps) < lengths[:, None]] = self._values
+        module = module_of(self._values)
+        padded = module.zeros((len(self), steps, self._values.shape[1]), self._values.dtype)
+        padded[module.asarray(np.arange(steps) < lengths[:, None])] = self._values
         return padded, lengths
 
     def __reduce__(self) -> tuple[type[Ragged], tuple[NDArray[Any], NDArray[np.int64]]]:
@@ -249,6 +252,16 @@ class Ragged:
     def __repr__(self) -> str:
         steps, features = self._values.shape
         return f"Ragged({len(self)} sequences, {steps} steps, {features} features, {self._values.dtype.name})"
+
+
+def _as_real(name: str, value: ArrayLike, ndim: int, axes: str) -> NDArray[Any]:
+    """Judge an array on the host or, where it is there, on a GPU."""
+    if not on_gpu(value):
+        return as_real(name, value, None, ndim, axes)
+    from rgru.gpu import arrays
+
+    array: NDArray[Any] = arrays.as_real(name, value, None, ndim, axes)
+    return array
 
 
 def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from rgru.arrays import as_real
 from rgru.params import named
 from rgru.ragged import Ragged
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
 
-    from rgru import _core
     from rgru.params import Layout
 
 Batch = TypeVar("Batch")
@@ -49,12 +49,18 @@ class Gradients(Generic[Batch]):
 class Tape(Generic[Batch]):
     """What one run of `GRU.forward` keeps for the backward pass."""
 
-    __slots__ = ("_core", "_dtype", "_layout", "_offsets")
+    __slots__ = ("_as_real", "_core", "_dtype", "_layout", "_offsets")
 
     def __init__(
-        self, core: _core.Tape, layout: Layout, dtype: np.dtype[Any], offsets: NDArray[np.int64] | None
+        self,
+        core: Any,
+        layout: Layout,
+        dtype: np.dtype[Any],
+        offsets: NDArray[np.int64] | None,
+        as_real: Callable[..., NDArray[Any]],
     ) -> None:
-        self._core, self._layout, self._dtype, self._offsets = core, layout, dtype, offsets
+        """Wrap a tape of the core or of a GPU, with the judge of arrays there."""
+        self._core, self._layout, self._dtype, self._offsets, self._as_real = core, layout, dtype, offsets, as_real
 
     def backward(self, dy: ArrayLike | Ragged | None = None, dh_n: ArrayLike | None = None) -> Gradients[Batch]:
         """Walk back through the run.
@@ -80,16 +86,16 @@ class Tape(Generic[Batch]):
         if dy is None and dh_n is None:
             raise ValueError("dy, dh_n: expected at least one of them, got None for both")
         values = None if dy is None else self._values(dy)
-        states = None if dh_n is None else as_real("dh_n", dh_n, self._dtype, 3, "(L*D, N, H)")
+        states = None if dh_n is None else self._as_real("dh_n", dh_n, self._dtype, 3, "(L*D, N, H)")
         dx, dh0, flat = self._core.backward(values, states)
         x: Any = dx if self._offsets is None else Ragged._over(dx, self._offsets)
         return Gradients(x, dh0, flat, self._layout)
 
     def _values(self, dy: ArrayLike | Ragged) -> NDArray[Any]:
         if self._offsets is None:
-            return as_real("dy", dy, self._dtype, 3, "(N, T, D*H)")
+            return self._as_real("dy", dy, self._dtype, 3, "(N, T, D*H)")
         if not isinstance(dy, Ragged):
-            return as_real("dy", dy, self._dtype, 2, "(S, D*H)")
+            return self._as_real("dy", dy, self._dtype, 2, "(S, D*H)")
         if dy.offsets is not self._offsets and not np.array_equal(dy.offsets, self._offsets):
             raise ValueError(f"dy: expected a Ragged over the offsets of x, {self._offsets}, got {dy.offsets}")
-        return as_real("dy", dy.values, self._dtype)
+        return self._as_real("dy", dy.values, self._dtype)

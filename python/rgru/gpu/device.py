@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from rgru.gpu.cublas import Products
 from rgru.gpu.availability import find_cupy
+from rgru.gpu.cublas import Products
 from rgru.gpu.plan import Chip, Exchange, Walk, plan
 
 if TYPE_CHECKING:

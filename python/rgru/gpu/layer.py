@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru.gpu.numbers import number_type, sum_type
-from rgru.gpu.plan import Cell, Precision, Steps, plan
+from rgru.gpu.plan import Cell, Precision, Steps
 from rgru.gpu.steps import step_back, step_through
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def forward(
     weights: LayerWeights,
     x: Array,
     sequences: Sequences,
+    *,
     h0: Array | None,
     keep: bool,
     y: Array | None = None,
@@ -126,7 +127,7 @@ def forward(
         a_hh = xp.empty(y.shape, number) if weights.reset_after else None
     form = weights.form(count, backward=False)
     if isinstance(form, Steps):
-        step_through(form, weights, sequences, gx, h0, y, h_n, gates, a_hh)
+        step_through(form, weights, sequences, gx=gx, h0=h0, y=y, h_n=h_n, gates=gates, a_hh=a_hh)
     elif count:
         published, arrivals = _meeting_place(device, form)
         arguments = (
@@ -141,6 +142,7 @@ def backward(
     weights: LayerWeights,
     tape: LayerTape,
     sequences: Sequences,
+    *,
     dy: Array | None,
     dh_n: Array | None,
     gradients: list[Mapping[str, Array]],
@@ -172,7 +174,7 @@ def backward(
     dh0 = xp.empty((directions, count, hidden), number)
     form = weights.form(count, backward=True)
     if isinstance(form, Steps):
-        step_back(form, weights, tape, sequences, dy, dh_n, da, da_own, previous, dh0)
+        step_back(*(form, weights, tape, sequences), dy=dy, dh_n=dh_n, da=da, da_own=da_own, previous=previous, dh0=dh0)
     elif count:
         published, arrivals = _meeting_place(device, form)
         arguments = (
@@ -181,7 +183,7 @@ def backward(
         )
         device.launch(form, "walk_backward", form.teams * form.blocks, form.threads, arguments)
     for direction, into in enumerate(gradients):
-        _gradients(weights, direction, tape.x, da, da_own, previous, into)
+        _gradients(weights, direction, tape.x, da=da, da_own=da_own, previous=previous, into=into)
     dx = xp.empty(tape.x.shape, number)
     device.multiply(da, weights.w, dx, precision)
     return dx, dh0
@@ -191,6 +193,7 @@ def _gradients(
     weights: LayerWeights,
     direction: int,
     x: Array,
+    *,
     da: Array,
     da_own: Array,
     previous: Array,

@@ -34,7 +34,8 @@ def number_type(precision: Precision) -> np.dtype[Any]:
             import ml_dtypes
         except ImportError as error:
             raise ImportError("bfloat16 needs ml_dtypes: pip install 'rgru[gpu]'") from error
-        return np.dtype(ml_dtypes.bfloat16)
+        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return bfloat16
     name = {Precision.FLOAT16: "float16", Precision.FLOAT64: "float64"}.get(precision, "float32")
     return np.dtype(name)
 

@@ -238,7 +238,7 @@ def _walks(chip: Chip, cell: Cell, count: int, directions: int) -> Iterator[Walk
             tiles = directions * -(-count // batch)
             room = max(directions, chip.multiprocessors // blocks // directions * directions)
             teams = min(tiles, room if exchange is Exchange.GRID else 4 * room)
-            for walk in _shapes(cell, exchange, teams, blocks, units, batch):
+            for walk in _shapes(cell, exchange, teams=teams, blocks=blocks, units=units, batch=batch):
                 if walk.shared_bytes <= chip.shared_bytes:
                     yield walk
 
@@ -263,7 +263,7 @@ _REGISTERS_KEPT = 96
 """How many registers of a thread may hold weights, in blocks of 256 threads, which may have 255."""
 
 
-def _shapes(cell: Cell, exchange: Exchange, teams: int, blocks: int, units: int, batch: int) -> Iterator[Walk]:
+def _shapes(cell: Cell, exchange: Exchange, *, teams: int, blocks: int, units: int, batch: int) -> Iterator[Walk]:
     """Ways to share a block's products among its threads."""
     width = blocks * units
     if cell.precision.matrix_units:

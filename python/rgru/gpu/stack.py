@@ -106,10 +106,11 @@ class Weights:
                     None if lengths is None else lengths[part],
                     None if offsets is None else offsets[n : n + at_once + 1],
                 )
-                self._through(weights, x[rows], None if h0 is None else h0[:, part], sequences, y[rows], h_n[:, part])
+                given = None if h0 is None else h0[:, part]
+                self._through(weights, x[rows], given, sequences, y=y[rows], h_n=h_n[:, part])
             return y, h_n
 
-    def forward_tape(
+    def forward_tape(  # noqa: PLR0917 - as the core has it
         self,
         x: Array,
         h0: Array | None,
@@ -158,12 +159,16 @@ class Weights:
             for k, one in enumerate(weights):
                 given = None if h0 is None else h0[k * self.directions : (k + 1) * self.directions]
                 read = self._dropped(one, rows, k, dropout, seed) if k and dropout else rows
-                rows, h_n, tape = layers.forward(one, read, sequences, given, keep=True)
+                rows, h_n, tape = layers.forward(one, read, sequences, h0=given, keep=True)
                 assert tape is not None
                 tapes.append(tape)
                 states.append(h_n)
             h_n = self.device.xp.concatenate(states)
-            return rows.reshape(shape), h_n, Tape(self, weights, tapes, sequences, x.shape, (dropout, seed))
+            return (
+                rows.reshape(shape),
+                h_n,
+                Tape(self, weights, tapes, sequences, shape=x.shape, dropout=(dropout, seed)),
+            )
 
     # -- the parts of it -------------------------------------------------------------------------------------------
 
@@ -188,7 +193,7 @@ class Weights:
             return Sequences.ragged(self.device, offsets)
         if lengths is None:
             return Sequences.equal(self.device, *x.shape[:2])
-        return Sequences.padded(self.device, *x.shape[:2], lengths)
+        return Sequences.padded(self.device, x.shape[0], x.shape[1], lengths)
 
     def _at_once(self, weights: LayerWeights, count: int, rows: int) -> int:
         """How many sequences' projections and states between layers there is memory for."""
@@ -215,6 +220,7 @@ class Weights:
         x: Array,
         h0: Array | None,
         sequences: Sequences,
+        *,
         y: Array,
         h_n: Array,
     ) -> None:
@@ -224,7 +230,7 @@ class Weights:
             states = slice(k * self.directions, (k + 1) * self.directions)
             given = None if h0 is None else self.device.xp.ascontiguousarray(h0[states])
             into = y.reshape(sequences.rows, self.directions * self.hidden_size) if k + 1 == self.num_layers else None
-            rows, h_n[states], _ = layers.forward(one, rows, sequences, given, keep=False, y=into)
+            rows, h_n[states], _ = layers.forward(one, rows, sequences, h0=given, keep=False, y=into)
 
     def _dropped(self, weights: LayerWeights, values: Array, k: int, rate: float, seed: int) -> Array:
         """What layer k sees of `values`, its input or the gradient by it."""
@@ -246,6 +252,7 @@ class Tape:
         layers_: list[LayerWeights],
         tapes: list[LayerTape],
         sequences: Sequences,
+        *,
         shape: tuple[int, ...],
         dropout: tuple[float, int],
     ) -> None:
@@ -283,12 +290,12 @@ class Tape:
         with device.current(weights._held):
             flat = device.xp.empty_like(weights.params)
             tensors = named(weights._layout, flat)
-            gradient = None if dy is None else dy.reshape(sequences.rows, outputs[-1])
+            gradient: Any = None if dy is None else dy.reshape(sequences.rows, outputs[-1])
             dh0 = []
             for k in reversed(range(weights.num_layers)):
                 given = None if dh_n is None else dh_n[k * directions : (k + 1) * directions]
                 gradient, before = layers.backward(
-                    self._layers[k], self._tapes[k], sequences, gradient, given, tensors[k]
+                    self._layers[k], self._tapes[k], sequences, dy=gradient, dh_n=given, gradients=tensors[k]
                 )
                 dh0.append(before)
                 rate, seed = self._dropout

@@ -1,0 +1,112 @@
+"""Arrays on a GPU that users pass, made into CuPy arrays; the counterpart of `rgru.arrays`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru.arrays import on_gpu
+from rgru.gpu.availability import find_cupy
+from rgru.gpu.numbers import precision_of
+
+if TYPE_CHECKING:
+    from rgru.gpu.device import Array
+
+
+def compute_type(value: object, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Give the type that a GRU of type `dtype` computes in for x: that of x if it is float16 or bfloat16.
+
+    A GRU of float64 computes in float64 whatever x is.
+    """
+    found = np.dtype(as_cupy("x", value).dtype)
+    return found if dtype.itemsize == 4 and found.name in ("float16", "bfloat16") else dtype
+
+
+def as_real(name: str, value: object, dtype: np.dtype[Any] | None, ndim: int | None = None, axes: str = "") -> Array:
+    """Give `value` as a C-contiguous CuPy array of real numbers; without a copy where it is one already.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the errors.
+    value : array on a GPU
+        Of any library with DLPack or the CUDA array interface.
+    dtype : numpy.dtype or None
+        None takes every type that the kernels know, and keeps it.
+    ndim, axes
+        As in `rgru.arrays.as_real`.
+
+    Returns
+    -------
+    cupy.ndarray
+
+    Raises
+    ------
+    TypeError
+        If `value` is no array on a GPU, or cannot become `dtype` without a value changing.
+    ValueError
+        If the number of dimensions differs.
+    """
+    array = as_cupy(name, value)
+    if dtype is None:
+        if precision_of(array.dtype) is None:
+            raise TypeError(f"{name}: expected floating-point numbers, got {array.dtype.name}")
+    elif array.dtype != dtype:
+        if not _exact(np.dtype(array.dtype), dtype):
+            subject = f"; convert it with {name}.astype('{dtype.name}')" if name.isidentifier() else ""
+            raise TypeError(f"{name}: expected {dtype.name}, got {array.dtype.name}{subject}")
+        array = array.astype(dtype)
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{name}: expected {ndim} dimensions{axes and ' ' + axes}, got shape {array.shape}")
+    return find_cupy(array.device.id).ascontiguousarray(array)
+
+
+def as_lengths(value: object) -> Array:
+    """Give lengths that lie on a GPU as a CuPy array of integers.
+
+    Raises
+    ------
+    TypeError
+        If they are no integers.
+    ValueError
+        If they are not one-dimensional.
+    """
+    array = as_cupy("lengths", value)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"lengths: expected integers, got {array.dtype.name}")
+    if array.ndim != 1:
+        raise ValueError(f"lengths: expected 1 dimension, got shape {array.shape}")
+    return array
+
+
+def as_cupy(name: str, value: object) -> Array:
+    """Give `value` as a CuPy array over the same memory.
+
+    Raises
+    ------
+    TypeError
+        If it is not on a GPU.
+    ImportError, RuntimeError
+        If there is no CuPy, or none that can use the GPU.
+    """
+    if not on_gpu(value):
+        kind = type(value)
+        raise TypeError(
+            f"{name}: expected an array on the GPU, where x is, got {kind.__module__}.{kind.__qualname__}; "
+            f"cupy.asarray({name}) copies it there"
+        )
+    cupy = find_cupy(0)
+    if isinstance(value, cupy.ndarray):
+        return value
+    # DLPack orders the work of the two libraries' streams; the older interface does so only by waiting.
+    return cupy.from_dlpack(value) if hasattr(value, "__dlpack__") else cupy.asarray(value)
+
+
+def _exact(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
+    """Whether every value of the one type has its like in the other."""
+    if given.name == "bfloat16":
+        return wanted.itemsize >= 4
+    if precision_of(wanted) is None or given.kind not in "fiu" or (given.kind in "iu" and given.itemsize == 8):
+        return False
+    return wanted.name != "bfloat16" and bool(np.can_cast(given, wanted, "safe"))
