@@ -25,6 +25,7 @@ class ShimDevice:
     """
 
     xp = np
+    capturing = False
 
     def __init__(self, chip=HOPPER, choose=plans.plan, seed=0):
         self.chip, self._choose, self._seed = chip, choose, seed
@@ -66,9 +67,16 @@ class ShimDevice:
         product = _operand(a, precision).astype(wide) @ _operand(b, precision).astype(wide)
         out[...] = (out + product if add else product).astype(out.dtype)
 
-    def repeat(self, step, times):
-        for _ in range(times):
-            step()
+    def repeat(self, step, advance, times):
+        for _ in range(times // 2):  # as through a graph of two steps
+            step(0)
+            step(1)
+            advance(2)
+        if times % 2:
+            step(0)
+
+    def made(self, value):
+        return lambda: value
 
     def side_by_side(self, walk, directions):
         for direction in range(directions):

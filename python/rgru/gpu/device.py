@@ -9,7 +9,7 @@ from collections import deque
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rgru.gpu.plan import Cell, Precision, Steps
+
+Made = TypeVar("Made")
 
 Array: TypeAlias = Any
 """A cupy.ndarray."""
@@ -95,6 +97,36 @@ class Device:
         host: NDArray[Any] = self.xp.asnumpy(array)
         return host
 
+    @property
+    def capturing(self) -> bool:
+        """Whether what is launched now goes into a graph."""
+        return bool(self.xp.cuda.get_current_stream().is_capturing())
+
+    def made(self, value: Made) -> Callable[[], Made]:
+        """Keep what is computed on the current stream, for use on any: gives the way to get at it.
+
+        Raises
+        ------
+        RuntimeError
+            In a capture, since nothing is computed there.
+        """
+        cupy = self.xp
+        if self.capturing:
+            raise RuntimeError("a GRU has to be called once before its calls can be captured into a graph")
+        stream = cupy.cuda.get_current_stream()
+        home, event = stream.ptr, stream.record(cupy.cuda.Event(disable_timing=True))
+
+        def get() -> Made:
+            current = cupy.cuda.get_current_stream()
+            if current.ptr != home and not event.done:
+                if current.is_capturing():
+                    event.synchronize()
+                else:
+                    current.wait_event(event)
+            return value
+
+        return get
+
     def free_bytes(self) -> int:
         """Ask how much memory could be had now."""
         free, _ = self.xp.cuda.Device(self.index).mem_info
@@ -156,8 +188,11 @@ class Device:
                 "memory on a multiprocessor, got none; is the GPU partitioned, or shared with limits?"
             )
 
-    def repeat(self, step: Callable[[], None], times: int) -> None:
-        """Call `step`, which only launches the same work each time, so many times; through a graph where it pays."""
+    def repeat(self, step: Callable[[int], None], advance: Callable[[int], None], times: int) -> None:
+        """Take so many steps; through a graph where it pays.
+
+        ``step(i)`` launches the step that comes i after those that are done, and ``advance(n)`` says that n more are.
+        """
         cupy = self.xp
         current = cupy.cuda.get_current_stream()
         graphs = 0 if current.is_capturing() else times // _STEPS_PER_GRAPH
@@ -166,16 +201,17 @@ class Device:
             with self._side("capture") as stream:
                 stream.begin_capture()
                 try:
-                    for _ in range(_STEPS_PER_GRAPH):
-                        step()
+                    for offset in range(_STEPS_PER_GRAPH):
+                        step(offset)
+                    advance(_STEPS_PER_GRAPH)
                 finally:
                     graph = stream.end_capture()
             for _ in range(graphs):
                 graph.launch(current)
             self._keep(graph)
             times -= graphs * _STEPS_PER_GRAPH
-        for _ in range(times):
-            step()
+        for offset in range(times):
+            step(offset)
 
     def side_by_side(self, walk: Callable[[int], None], directions: int) -> None:
         """Call ``walk(direction)`` for each direction, the second one on a stream beside the current one."""

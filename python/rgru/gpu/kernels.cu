@@ -60,8 +60,8 @@ __device__ __forceinline__ uint4 load_shared_by_all(const uint4* from) {
 
 #if EXCHANGE == CLUSTER
 #define CLUSTERED __cluster_dims__(BLOCKS, 1, 1)
-__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
-__device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release;" ::: "memory"); }
+__device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire;" ::: "memory"); }
 
 __device__ __forceinline__ unsigned cluster_rank() {
     unsigned rank;
@@ -335,7 +335,7 @@ __device__ __forceinline__ void store_slopes(
 }
 
 // -- steps one by one: a product of the library, then one of these, one thread for each unit of each sequence ---------
-// `step` (in device memory) holds how many steps are done; so the launches of a graph are the same for all steps.
+// Step t is number `offset` after the `*done` steps in device memory, so that a graph of some steps is the same for all.
 
 #ifdef STEPS
 
@@ -343,7 +343,8 @@ __device__ __forceinline__ void store_slopes(
 #define EACH_UNIT                                                                             \
     const long long index = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;    \
     if (index >= static_cast<long long>(count) * H) return;                                   \
-    const int at = static_cast<int>(index / H), unit = static_cast<int>(index % H), t = *step; \
+    const int at = static_cast<int>(index / H), unit = static_cast<int>(index % H);           \
+    const int t = *done + offset;                                                             \
     const Sequence sequence = sequence_at(at, count, order, length, first);                   \
     const Cells cells = {directions, direction, unit};
 
@@ -355,8 +356,8 @@ extern "C" __global__ void begin(
     Sum* h,                   // [N, H], sorted: the state
     Number* read,             // [N, H], sorted: h as the product reads it
     Number* h_n,              // [D, N, H]
-    int* step, int count, int directions, int direction) {
-    if (blockIdx.x == 0 && threadIdx.x == 0) *step = 0;
+    int* done, int count, int directions, int direction) {
+    if (blockIdx.x == 0 && threadIdx.x == 0) *done = 0;
     const long long index = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;
     if (index >= static_cast<long long>(count) * H) return;
     const Sequence sequence = sequence_at(static_cast<int>(index / H), count, order, length, first);
@@ -367,7 +368,7 @@ extern "C" __global__ void begin(
     h_n[cells.state(sequence.n, count)] = narrow(state);  // of a sequence without steps
 }
 
-extern "C" __global__ void advance(int* step, int by) { *step += by; }
+extern "C" __global__ void advance(int* done, int by) { *done += by; }
 
 // Reset-before, first half: r * h for the candidate's product.
 extern "C" __global__ void step_reset(
@@ -375,7 +376,7 @@ extern "C" __global__ void step_reset(
     const Sum* gx, const Sum* b, const long long* first, const int* length, const int* order,
     const Sum* h,         // [N, H]
     Number* read,         // [N, H]: r * h
-    const int* step, int count, int directions, int direction) {
+    const int* done, int offset, int count, int directions, int direction) {
     EACH_UNIT
     if (t >= sequence.length) return;
     const Biases a = load_projection(
@@ -388,7 +389,8 @@ extern "C" __global__ void step_forward(
     const Sum* gx, const Sum* b, const Sum* b_hh, const long long* first, const int* length, const int* order,
     Sum* h,               // [N, H]
     Number* read,         // [N, H]: h
-    Number* y, Number* h_n, Number* tape, Number* tape_hh, const int* step, int count, int directions, int direction) {
+    Number* y, Number* h_n, Number* tape, Number* tape_hh, const int* done, int offset, int count, int directions,
+    int direction) {
     EACH_UNIT
     if (t < sequence.length) {
         const long long row = sequence.row(t, direction);
@@ -405,13 +407,13 @@ extern "C" __global__ void step_forward(
     }
 }
 
-// `step` counts down here: the step that is walked back is total - 1 - *step.
+// The way back begins at step total - 1.
 extern "C" __global__ void step_backward(
     const Number* tape, const Number* tape_hh, const Number* y, const Number* h0, const Number* dy,
     const long long* first, const int* length, const int* order,
     Sum* dh,              // [N, H]
     Number* slopes,       // [N, 3, H]: what the products read
-    Number* da, Number* da_own, Number* previous, const int* step, int total, int count, int directions,
+    Number* da, Number* da_own, Number* previous, const int* done, int offset, int total, int count, int directions,
     int direction) {
     EACH_UNIT
     const int back = total - 1 - t;
@@ -435,8 +437,8 @@ extern "C" __global__ void step_backward(
 extern "C" __global__ void step_backward_reset(
     const Sum* drh,       // [N, H]: the gradient of r * h
     const Number* tape, const Number* y, const Number* h0,
-    const long long* first, const int* length, const int* order, Sum* dh, Number* slopes, Number* da, const int* step,
-    int total, int count, int directions, int direction) {
+    const long long* first, const int* length, const int* order, Sum* dh, Number* slopes, Number* da, const int* done,
+    int offset, int total, int count, int directions, int direction) {
     EACH_UNIT
     const int back = total - 1 - t;
     if (back < 0 || back >= sequence.length) return;
@@ -451,8 +453,8 @@ extern "C" __global__ void step_backward_reset(
 
 // Between dh by the sorted place and dh_n, dh0 by the caller's.
 extern "C" __global__ void begin_backward(
-    const Number* dh_n, const int* order, Sum* dh, int* step, int count, int direction) {
-    if (blockIdx.x == 0 && threadIdx.x == 0) *step = 0;
+    const Number* dh_n, const int* order, Sum* dh, int* done, int count, int direction) {
+    if (blockIdx.x == 0 && threadIdx.x == 0) *done = 0;
     const long long index = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;
     if (index >= static_cast<long long>(count) * H) return;
     const long long n = order[index / H];
@@ -751,6 +753,7 @@ struct Products {
     // sums += rows of the gates FIRST and on, times input (BATCH, k).
     template <int FIRST, int SETS>
     __device__ __forceinline__ void multiply(Sums<SETS>& sums, const Operand* input) const {
+        __syncwarp();  // an mma is for whole warps
         const int lane = threadIdx.x % 32;
         // Operands 2i and 2i+1 (half), or i (tf32), and those half a step further.
         const Operand* column = input + lane / 4 * PITCH + lane % 4 * (4 / static_cast<int>(sizeof(Operand)));

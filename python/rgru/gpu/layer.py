@@ -12,7 +12,7 @@ from rgru.gpu.plan import Cell, Precision, Steps
 from rgru.gpu.steps import step_back, step_through
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from rgru.gpu.device import Array, Device
     from rgru.gpu.plan import Walk
@@ -43,7 +43,7 @@ class LayerWeights:
         self.u = xp.stack([cell["U"] for cell in cells]).astype(number)  # (D, 3H, H)
         self.b = xp.stack([cell["b"] for cell in cells]).astype(sums) if "b" in cells[0] else None  # (D, 3H)
         self.b_hh = xp.stack([cell["b_hh"] for cell in cells]).astype(sums) if "b_hh" in cells[0] else None  # (D, H)
-        self._packed: dict[tuple[int, ...], Array] = {}
+        self._packed: dict[tuple[int, ...], Callable[[], Array]] = {}
 
     def form(self, count: int, backward: bool) -> Walk | Steps:
         """Give the form in which `count` sequences are walked."""
@@ -52,13 +52,13 @@ class LayerWeights:
 
     def packed(self, walk: Walk) -> Array:
         """U as the blocks of `walk` keep it."""
-        key = (walk.cell.backward, walk.blocks, walk.units, walk.batch * (not walk.cell.precision.matrix_units))
+        key = (int(walk.cell.backward), walk.blocks, walk.units)
         if key not in self._packed:
             count = self.directions * walk.blocks * walk.weights
             packed = self.device.xp.empty(count, number_type(self.precision))
             self.device.launch(walk, "pack", -(-count // 256), 256, (self.u, packed, self.directions))
-            self._packed[key] = packed
-        return self._packed[key]
+            self._packed[key] = self.device.made(packed)
+        return self._packed[key]()
 
 
 @dataclass(frozen=True)

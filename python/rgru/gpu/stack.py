@@ -15,7 +15,7 @@ from rgru.gpu.sequences import Sequences
 from rgru.gpu.settings import tf32_allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -50,7 +50,7 @@ class Weights:
         reset_after: bool,
         bias: bool,
     ) -> None:
-        self.device, self.params = device, params
+        self.device, self._params = device, device.made(params)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.directions = 1 + bidirectional
         self.reset_after = reset_after
@@ -62,7 +62,8 @@ class Weights:
             reset_after=reset_after,
             bias=bias,
         )
-        self._layers: dict[Precision, list[LayerWeights]] = {}
+        self._layers: dict[Precision, Callable[[], list[LayerWeights]]] = {}
+        self._last: tuple[tuple[int, int], Callable[[], Sequences]] | None = None
         self._held: list[Any] = []  # memory of captured graphs, which launch with these weights
 
     def forward(
@@ -192,8 +193,18 @@ class Weights:
         if offsets is not None:
             return Sequences.ragged(self.device, offsets)
         if lengths is None:
-            return Sequences.equal(self.device, *x.shape[:2])
+            return self._equal(x.shape[0], x.shape[1])
         return Sequences.padded(self.device, x.shape[0], x.shape[1], lengths)
+
+    def _equal(self, count: int, steps: int) -> Sequences:
+        """Give the places of sequences of equal lengths: the same as last time, mostly."""
+        last = self._last
+        if last is not None and last[0] == (count, steps):
+            return last[1]()
+        sequences = Sequences.equal(self.device, count, steps)
+        if not self.device.capturing:
+            self._last = (count, steps), self.device.made(sequences)
+        return sequences
 
     def _at_once(self, weights: LayerWeights, count: int, rows: int) -> int:
         """How many sequences' projections and states between layers there is memory for."""
@@ -208,11 +219,10 @@ class Weights:
         if precision is Precision.FLOAT32 and tf32_allowed() and self.device.chip.capability >= 80:
             precision = Precision.TF32
         if precision not in self._layers:
-            tensors = named(self._layout, self.params)
-            self._layers[precision] = [
-                LayerWeights(self.device, precision, self.reset_after, tensors[k]) for k in range(self.num_layers)
-            ]
-        return self._layers[precision]
+            tensors = named(self._layout, self._params())
+            made = [LayerWeights(self.device, precision, self.reset_after, cells) for cells in tensors]
+            self._layers[precision] = self.device.made(made)
+        return self._layers[precision]()
 
     def _through(
         self,
@@ -288,7 +298,7 @@ class Tape:
         if dh_n is not None and dh_n.shape != states:
             raise ValueError(f"dh_n: expected shape {states}, got {dh_n.shape}")
         with device.current(weights._held):
-            flat = device.xp.empty_like(weights.params)
+            flat = device.xp.empty_like(weights._params())
             tensors = named(weights._layout, flat)
             gradient: Any = None if dy is None else dy.reshape(sequences.rows, outputs[-1])
             dh0 = []

@@ -40,27 +40,26 @@ def step_through(
         h = xp.empty((count, hidden), sum_type(precision))
         read = xp.empty((count, hidden), number_type(precision))
         products = xp.empty((count, 3 * hidden), sum_type(precision))
-        step = xp.empty(1, np.int32)
-        end = (step, count, directions, direction)
+        done = xp.empty(1, np.int32)
+        end = (count, directions, direction)
 
         def launch(name: str, *arguments: Array | int | None) -> None:
             device.launch(form, name, blocks, _THREADS, arguments)
 
-        def one_step() -> None:
+        def step(offset: int) -> None:
             if weights.reset_after:
                 device.multiply(read, u.T, products, precision)
             else:
                 device.multiply(read, u[: 2 * hidden].T, products[:, : 2 * hidden], precision)
-                launch("step_reset", products, gx, weights.b, *where, h, read, *end)
+                launch("step_reset", products, gx, weights.b, *where, h, read, done, offset, *end)
                 device.multiply(read, u[2 * hidden :].T, products[:, 2 * hidden :], precision)
             launch(
                 *("step_forward", products, gx, weights.b, weights.b_hh, *where, h, read),
-                *(y, h_n, gates, a_hh, *end),
+                *(y, h_n, gates, a_hh, done, offset, *end),
             )
-            device.launch(form, "advance", 1, 1, (step, 1))
 
-        launch("begin", h0, *where, h, read, h_n, *end)
-        device.repeat(one_step, sequences.steps)
+        launch("begin", h0, *where, h, read, h_n, done, *end)
+        device.repeat(step, lambda by: device.launch(form, "advance", 1, 1, (done, by)), sequences.steps)
 
     if count:
         device.side_by_side(walk, directions)
@@ -90,27 +89,28 @@ def step_back(
         dh = xp.empty((count, hidden), sum_type(precision))
         slopes = xp.empty((count, 3 * hidden), number_type(precision))
         drh = None if weights.reset_after else xp.empty((count, hidden), sum_type(precision))
-        step = xp.empty(1, np.int32)
-        end = (step, sequences.steps, count, directions, direction)
+        done = xp.empty(1, np.int32)
+        end = (sequences.steps, count, directions, direction)
 
         def launch(name: str, *arguments: Array | int | None) -> None:
             device.launch(form, name, blocks, _THREADS, arguments)
 
-        def one_step() -> None:
+        def step(offset: int) -> None:
             launch(
                 *("step_backward", tape.gates, tape.a_hh, tape.y, tape.h0, dy, *where, dh, slopes),
-                *(da, da_own, previous, *end),
+                *(da, da_own, previous, done, offset, *end),
             )
             if drh is None:
                 device.multiply(slopes, u, dh, precision, add=True)
             else:
                 device.multiply(slopes[:, 2 * hidden :], u[2 * hidden :], drh, precision)
-                launch("step_backward_reset", drh, tape.gates, tape.y, tape.h0, *where, dh, slopes, da, *end)
+                launch(
+                    "step_backward_reset", drh, tape.gates, tape.y, tape.h0, *where, dh, slopes, da, done, offset, *end
+                )
                 device.multiply(slopes[:, : 2 * hidden], u[: 2 * hidden], dh, precision, add=True)
-            device.launch(form, "advance", 1, 1, (step, 1))
 
-        launch("begin_backward", dh_n, sequences.order, dh, step, count, direction)
-        device.repeat(one_step, sequences.steps)
+        launch("begin_backward", dh_n, sequences.order, dh, done, count, direction)
+        device.repeat(step, lambda by: device.launch(form, "advance", 1, 1, (done, by)), sequences.steps)
         launch("end_backward", dh, sequences.order, dh0, count, direction)
 
     if count:
