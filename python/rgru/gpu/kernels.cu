@@ -53,8 +53,7 @@ __device__ __forceinline__ uint4 load_shared_by_all(const uint4* from) {
     uint4 v;
     asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                 : "l"(from)
-                 : "memory");
+                 : "l"(from));
     return v;
 }
 
@@ -289,9 +288,13 @@ __device__ __forceinline__ Biases load_biases(const Sum* b, const Sum* b_hh, int
     return biases;
 }
 
-// The input's part of the pre-activations of a step, with the biases.
-__device__ __forceinline__ Biases load_projection(const Sum* gx, const Biases& b, const Cells& cells, long long row) {
-    return Biases{gx[cells.three(row, 0)] + b.r, gx[cells.three(row, 1)] + b.z, gx[cells.three(row, 2)] + b.h, b.hh};
+// The input's part of the pre-activations of a step. Nothing is done with it here, so that nobody waits for it yet.
+struct Projection {
+    Sum r, z, h;
+};
+
+__device__ __forceinline__ Projection load_projection(const Sum* gx, const Cells& cells, long long row) {
+    return Projection{gx[cells.three(row, 0)], gx[cells.three(row, 1)], gx[cells.three(row, 2)]};
 }
 
 // tape may be gx itself: whoever writes here has read there.
@@ -305,21 +308,31 @@ __device__ __forceinline__ void store_step(
     if (RESET_AFTER) tape_hh[cells.one(row)] = narrow(gates.a_hh);
 }
 
-__device__ __forceinline__ Gates load_gates(
-    const Number* tape, const Number* tape_hh, const Cells& cells, long long row) {
-    Gates gates;
-    gates.r = widen(tape[cells.three(row, 0)]);
-    gates.z = widen(tape[cells.three(row, 1)]);
-    gates.c = widen(tape[cells.three(row, 2)]);
-    gates.a_hh = RESET_AFTER ? widen(tape_hh[cells.one(row)]) : Sum(0);
-    return gates;
+// What the way back through a step needs, as it lies in memory: again nobody waits for it yet.
+struct Kept {
+    Number r, z, c, a_hh, h_prev, dy;
+
+    __device__ __forceinline__ Gates gates() const { return Gates{widen(r), widen(z), widen(c), widen(a_hh)}; }
+};
+
+__device__ __forceinline__ Number load_previous(
+    const Number* y, const Number* h0, const Cells& cells, const Sequence& sequence, int t, int count) {
+    if (t > 0) return y[cells.one(sequence.row(t - 1, cells.direction))];
+    return h0 == nullptr ? narrow(0) : h0[cells.state(sequence.n, count)];
 }
 
-// The state before step t.
-__device__ __forceinline__ Sum load_previous(
-    const Number* y, const Number* h0, const Cells& cells, const Sequence& sequence, int t, int count) {
-    if (t > 0) return widen(y[cells.one(sequence.row(t - 1, cells.direction))]);
-    return h0 == nullptr ? Sum(0) : widen(h0[cells.state(sequence.n, count)]);
+__device__ __forceinline__ Kept load_kept(
+    const Number* tape, const Number* tape_hh, const Number* y, const Number* h0, const Number* dy, const Cells& cells,
+    const Sequence& sequence, int t, int count) {
+    const long long row = sequence.row(t, cells.direction);
+    Kept kept;
+    kept.r = tape[cells.three(row, 0)];
+    kept.z = tape[cells.three(row, 1)];
+    kept.c = tape[cells.three(row, 2)];
+    kept.a_hh = RESET_AFTER ? tape_hh[cells.one(row)] : narrow(0);
+    kept.h_prev = load_previous(y, h0, cells, sequence, t, count);
+    kept.dy = dy == nullptr ? narrow(0) : dy[cells.one(row)];
+    return kept;
 }
 
 // What the gradients of the weights are made of: da (S, D, 3, H); h_prev (S, D, H), what U_r and U_z have read; and
@@ -379,9 +392,9 @@ extern "C" __global__ void step_reset(
     const int* done, int offset, int count, int directions, int direction) {
     EACH_UNIT
     if (t >= sequence.length) return;
-    const Biases a = load_projection(
-        gx, load_biases(b, nullptr, direction, unit), cells, sequence.row(t, direction));
-    read[index] = narrow(reset(a.r + products[(at * 3ll + 0) * H + unit], h[index]));
+    const Projection a = load_projection(gx, cells, sequence.row(t, direction));
+    const Biases biases = load_biases(b, nullptr, direction, unit);
+    read[index] = narrow(reset(a.r + biases.r + products[(at * 3ll + 0) * H + unit], h[index]));
 }
 
 extern "C" __global__ void step_forward(
@@ -394,10 +407,13 @@ extern "C" __global__ void step_forward(
     EACH_UNIT
     if (t < sequence.length) {
         const long long row = sequence.row(t, direction);
-        const Biases a = load_projection(gx, load_biases(b, b_hh, direction, unit), cells, row);
+        const Projection a = load_projection(gx, cells, row);
+        const Biases biases = load_biases(b, b_hh, direction, unit);
         const Sum* product = products + at * 3ll * H + unit;
         Sum state = h[index];
-        const Gates gates = cell(a.r + product[0], a.z + product[H], a.h, a.hh + product[2 * H], state);
+        const Gates gates = cell(
+            a.r + biases.r + product[0], a.z + biases.z + product[H], a.h + biases.h, biases.hh + product[2 * H],
+            state);
         store_step(y, tape, tape_hh, cells, row, gates, state);
         h[index] = state;
         read[index] = narrow(state);
@@ -420,12 +436,12 @@ extern "C" __global__ void step_backward(
     Slopes slope = {0, 0, 0, 0};
     if (back >= 0 && back < sequence.length) {
         const long long row = sequence.row(back, direction);
-        const Gates gates = load_gates(tape, tape_hh, cells, row);
-        const Sum h_prev = load_previous(y, h0, cells, sequence, back, count);
-        Sum gradient = dh[index] + (dy == nullptr ? Sum(0) : widen(dy[cells.one(row)]));
-        slope = cell_backward(gates, h_prev, gradient);
+        const Kept kept = load_kept(tape, tape_hh, y, h0, dy, cells, sequence, back, count);
+        const Sum h_prev = widen(kept.h_prev);
+        Sum gradient = dh[index] + widen(kept.dy);
+        slope = cell_backward(kept.gates(), h_prev, gradient);
         dh[index] = gradient;
-        store_slopes(da, da_own, previous, cells, row, slope, gates.r, h_prev);
+        store_slopes(da, da_own, previous, cells, row, slope, widen(kept.r), h_prev);
     }
     Number* own = slopes + at * 3ll * H + unit;
     own[0] = narrow(slope.r);
@@ -443,7 +459,7 @@ extern "C" __global__ void step_backward_reset(
     const int back = total - 1 - t;
     if (back < 0 || back >= sequence.length) return;
     const long long row = sequence.row(back, direction);
-    const Sum h_prev = load_previous(y, h0, cells, sequence, back, count);
+    const Sum h_prev = widen(load_previous(y, h0, cells, sequence, back, count));
     Sum gradient = dh[index];
     const Number slope = narrow(cell_backward_reset(widen(tape[cells.three(row, 0)]), h_prev, drh[index], gradient));
     dh[index] = gradient;
@@ -689,9 +705,19 @@ struct Exchange {
 #if EXCHANGE == GRID
         constexpr int ROW = WIDTH / VECTOR;
         const uint4* from = reinterpret_cast<const uint4*>(global(channel, turn));
-        for (int i = threadIdx.x; i < BATCH * ROW; i += THREADS) {
-            uint4* to = reinterpret_cast<uint4*>(inputs + i / ROW * PITCH + i % ROW * VECTOR);
-            *to = load_shared_by_all(from + i);
+        constexpr int AT_ONCE = 8;  // loads under way at the same time
+        for (int start = threadIdx.x; start < BATCH * ROW; start += AT_ONCE * THREADS) {
+            uint4 loaded[AT_ONCE];
+#pragma unroll
+            for (int j = 0; j < AT_ONCE; j++) {
+                const int i = start + j * THREADS;
+                if (i < BATCH * ROW) loaded[j] = load_shared_by_all(from + i);
+            }
+#pragma unroll
+            for (int j = 0; j < AT_ONCE; j++) {
+                const int i = start + j * THREADS;
+                if (i < BATCH * ROW) *reinterpret_cast<uint4*>(inputs + i / ROW * PITCH + i % ROW * VECTOR) = loaded[j];
+            }
         }
         __syncthreads();
         return inputs;
@@ -916,6 +942,18 @@ __device__ __forceinline__ void prepare(
 
 #ifndef BACKWARD
 
+// Of step t, where there is one.
+__device__ __forceinline__ void load_projections(
+    Projection (&into)[PAIRS], const Sum* gx, const Owned (&own)[PAIRS], int t, int direction) {
+#pragma unroll
+    for (int i = 0; i < PAIRS; i++) {
+        into[i] = Projection{0, 0, 0};
+        if (own[i].real && t < own[i].sequence.length) {
+            into[i] = load_projection(gx, own[i].cells, own[i].sequence.row(t, direction));
+        }
+    }
+}
+
 // All steps of all sequences. Team i walks in direction i % D. In every step it multiplies U with h of its sequences,
 // sums the slices, computes the new states and exchanges them.
 extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_forward(
@@ -958,17 +996,15 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_forward(
             if (own[i].mine) exchange.publish(0, turn, own[i].unit, own[i].batch, operand(h[i]));
         }
         exchange.arrive(0, 0, turn);
+        Projection next[PAIRS];  // of the step to come: memory is far
+        load_projections(next, gx, own, 0, direction);
 
         for (int t = 0; t < steps; t++, turn++) {
-            Biases a[PAIRS];  // pre-activations but for the recurrent part
+            Projection a[PAIRS];
 #pragma unroll
-            for (int i = 0; i < PAIRS; i++) {
-                a[i] = Biases{0, 0, 0, 0};
-                if (own[i].real && t < own[i].sequence.length) {
-                    a[i] = load_projection(gx, biases[i], own[i].cells, own[i].sequence.row(t, direction));
-                }
-            }
+            for (int i = 0; i < PAIRS; i++) a[i] = next[i];
             exchange.wait();
+            load_projections(next, gx, own, t + 1, direction);
             const Operand* input = exchange.read(0, turn);
 #if RESET_AFTER
             products.product<0, 3>(input);
@@ -978,7 +1014,7 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_forward(
 #pragma unroll
             for (int i = 0; i < PAIRS; i++) {
                 if (!own[i].mine) continue;
-                const Sum rh = reset(a[i].r + products.total(0, own[i].batch, own[i].unit), h[i]);
+                const Sum rh = reset(a[i].r + biases[i].r + products.total(0, own[i].batch, own[i].unit), h[i]);
                 exchange.publish(1, turn, own[i].unit, own[i].batch, operand(rh));
             }
             exchange.arrive(1, 1, turn);
@@ -993,8 +1029,9 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_forward(
                 if (own[i].real && t < own[i].sequence.length) {
                     const int batch = own[i].batch, unit = own[i].unit;
                     const Gates gates = cell(
-                        a[i].r + products.total(0, batch, unit), a[i].z + products.total(1, batch, unit), a[i].h,
-                        a[i].hh + products.total(2, batch, unit), h[i]);
+                        a[i].r + biases[i].r + products.total(0, batch, unit),
+                        a[i].z + biases[i].z + products.total(1, batch, unit), a[i].h + biases[i].h,
+                        biases[i].hh + products.total(2, batch, unit), h[i]);
                     store_step(y, tape, tape_hh, own[i].cells, own[i].sequence.row(t, direction), gates, h[i]);
                 }
                 if (t + 1 < steps) exchange.publish(0, turn + 1, own[i].unit, own[i].batch, operand(h[i]));
@@ -1014,6 +1051,18 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_forward(
 }
 
 #else  // BACKWARD
+
+// Of step t, where there is one.
+__device__ __forceinline__ void load_all_kept(
+    Kept (&into)[PAIRS], const Number* tape, const Number* tape_hh, const Number* y, const Number* h0, const Number* dy,
+    const Owned (&own)[PAIRS], int t, int count) {
+#pragma unroll
+    for (int i = 0; i < PAIRS; i++) {
+        if (own[i].real && t >= 0 && t < own[i].sequence.length) {
+            into[i] = load_kept(tape, tape_hh, y, h0, dy, own[i].cells, own[i].sequence, t, count);
+        }
+    }
+}
 
 // The way back through all steps of all sequences, for the gradients dy and dh_n. Only dh is carried from step to step;
 // the gradients of the weights and of x are products of what is stored here.
@@ -1050,6 +1099,9 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_backward
             dh[i] = 0;
             if (own[i].real && dh_n != nullptr) dh[i] = widen(dh_n[own[i].cells.state(own[i].sequence.n, count)]);
         }
+        Kept next[PAIRS];  // of the step to come: memory is far
+        load_all_kept(next, tape, tape_hh, y, h0, dy, own, steps - 1, count);
+
         for (int t = steps - 1; t >= 0; t--, turn++) {
             Slopes slopes[PAIRS];
             Sum r[PAIRS], h_prev[PAIRS];
@@ -1059,11 +1111,10 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_backward
                 r[i] = h_prev[i] = 0;
                 if (own[i].real && t < own[i].sequence.length) {
                     const long long row = own[i].sequence.row(t, direction);
-                    const Gates gates = load_gates(tape, tape_hh, own[i].cells, row);
-                    h_prev[i] = load_previous(y, h0, own[i].cells, own[i].sequence, t, count);
-                    r[i] = gates.r;
-                    if (dy != nullptr) dh[i] += widen(dy[own[i].cells.one(row)]);
-                    slopes[i] = cell_backward(gates, h_prev[i], dh[i]);
+                    h_prev[i] = widen(next[i].h_prev);
+                    r[i] = widen(next[i].r);
+                    dh[i] += widen(next[i].dy);
+                    slopes[i] = cell_backward(next[i].gates(), h_prev[i], dh[i]);
 #if RESET_AFTER
                     store_slopes(da, da_own, previous, own[i].cells, row, slopes[i], r[i], h_prev[i]);
 #endif
@@ -1076,6 +1127,7 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_backward
                 exchange.publish(2, turn, own[i].unit, own[i].batch, operand(slopes[i].hh));
             }
             exchange.arrive(RESET_AFTER ? 0 : 1, 2, turn);
+            load_all_kept(next, tape, tape_hh, y, h0, dy, own, t - 1, count);
             exchange.wait();
             Products::Sums<1> sums;
 #if RESET_AFTER
