@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rgru.gpu.plan import Cell, Precision, Steps
+    from rgru.gpu.plan import Cell, Common, Precision, Steps
 
 Made = TypeVar("Made")
 
@@ -145,7 +145,7 @@ class Device:
 
     def launch(
         self,
-        form: Walk | Steps,
+        form: Walk | Steps | Common,
         name: str,
         blocks: int,
         threads: int,
@@ -158,7 +158,7 @@ class Device:
         shared = form.shared_bytes if isinstance(form, Walk) and walk else 0
         kernel((blocks,), (threads,), numbers, shared_mem=shared)
 
-    def _kernel(self, form: Walk | Steps, name: str, walk: bool) -> Any:
+    def _kernel(self, form: Walk | Steps | Common, name: str, walk: bool) -> Any:
         cooperative = walk and isinstance(form, Walk) and form.exchange is Exchange.GRID
         macros = tuple(f"-D{macro}={int(value)}" for macro, value in form.macros.items())
         key = (macros, cooperative, name)

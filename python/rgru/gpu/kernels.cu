@@ -347,6 +347,76 @@ __device__ __forceinline__ void store_slopes(
     previous[cells.one(row)] = narrow(h_prev);
 }
 
+// -- what does not depend on the layer ---------------------------------------------------------------------------------
+
+#ifdef COMMON
+
+// The sequences, longest first, equal ones in the order of the batch; one thread for each.
+extern "C" __global__ void sort_by_length(
+    const int* length,  // [N]
+    int* order,         // [N]
+    int count) {
+    const int n = blockIdx.x * blockDim.x + threadIdx.x;
+    if (n >= count) return;
+    int before = 0;
+    for (int other = 0; other < count; other++) {
+        before += length[other] > length[n] || (length[other] == length[n] && other < n);
+    }
+    order[before] = n;
+}
+
+// Dropout between layers, with the CPU's masks: number i of a layer's input is hidden if word i of ChaCha8 (Bernstein 2008; stream: the layer) is
+// below rate * 2^32. The key is drawn from the seed by PCG32 (O'Neill 2014).
+
+struct Block16 {
+    unsigned word[16];
+};
+
+__device__ __forceinline__ unsigned rotate(unsigned value, unsigned by) { return value << by | value >> (32 - by); }
+
+__device__ __forceinline__ void quarter_round(unsigned& a, unsigned& b, unsigned& c, unsigned& d) {
+    a += b, d = rotate(d ^ a, 16);
+    c += d, b = rotate(b ^ c, 12);
+    a += b, d = rotate(d ^ a, 8);
+    c += d, b = rotate(b ^ c, 7);
+}
+
+__device__ __forceinline__ Block16 chacha8(unsigned long long seed, unsigned layer, unsigned long long counter) {
+    Block16 start = {{0x61707865u, 0x3320646eu, 0x79622d32u, 0x6b206574u}};
+    for (int i = 4; i < 12; i++) {
+        seed = seed * 0x5851f42d4c957f2dull + 0xa17654e46fbe17f3ull;
+        const unsigned value = static_cast<unsigned>((seed >> 18 ^ seed) >> 27), by = static_cast<unsigned>(seed >> 59);
+        start.word[i] = by == 0 ? value : value >> by | value << (32 - by);
+    }
+    start.word[12] = static_cast<unsigned>(counter), start.word[13] = static_cast<unsigned>(counter >> 32);
+    start.word[14] = layer, start.word[15] = 0;
+    Block16 block = start;
+    unsigned* w = block.word;
+    for (int i = 0; i < 4; i++) {
+        quarter_round(w[0], w[4], w[8], w[12]), quarter_round(w[1], w[5], w[9], w[13]);
+        quarter_round(w[2], w[6], w[10], w[14]), quarter_round(w[3], w[7], w[11], w[15]);
+        quarter_round(w[0], w[5], w[10], w[15]), quarter_round(w[1], w[6], w[11], w[12]);
+        quarter_round(w[2], w[7], w[8], w[13]), quarter_round(w[3], w[4], w[9], w[14]);
+    }
+    for (int i = 0; i < 16; i++) w[i] += start.word[i];
+    return block;
+}
+
+// to = from * mask; one thread for 16 numbers. to may be from.
+extern "C" __global__ void dropout(
+    const Number* from, Number* to, long long size, double rate, unsigned long long seed, int layer) {
+    const long long counter = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;
+    if (counter * 16 >= size) return;
+    const Block16 block = chacha8(seed, layer, counter);
+    const Sum scale = static_cast<Sum>(1.0 / (1.0 - rate));
+    for (int i = 0; i < 16 && counter * 16 + i < size; i++) {
+        const bool hidden = static_cast<double>(block.word[i]) < rate * 4294967296.0;
+        to[counter * 16 + i] = narrow(hidden ? Sum(0) : widen(from[counter * 16 + i]) * scale);
+    }
+}
+
+#endif  // COMMON
+
 // -- steps one by one: a product of the library, then one of these, one thread for each unit of each sequence ---------
 // Step t is number `offset` after the `*done` steps in device memory, so that a graph of some steps is the same for all.
 
@@ -484,58 +554,7 @@ extern "C" __global__ void end_backward(const Sum* dh, const int* order, Number*
     dh0[(static_cast<long long>(direction) * count + n) * H + index % H] = narrow(dh[index]);
 }
 
-// -- dropout between layers -------------------------------------------------------------------------------------------
-// The CPU's masks: number i of a layer's input is hidden if word i of ChaCha8 (Bernstein 2008; stream: the layer) is
-// below rate * 2^32. The key is drawn from the seed by PCG32 (O'Neill 2014).
-
-struct Block16 {
-    unsigned word[16];
-};
-
-__device__ __forceinline__ unsigned rotate(unsigned value, unsigned by) { return value << by | value >> (32 - by); }
-
-__device__ __forceinline__ void quarter_round(unsigned& a, unsigned& b, unsigned& c, unsigned& d) {
-    a += b, d = rotate(d ^ a, 16);
-    c += d, b = rotate(b ^ c, 12);
-    a += b, d = rotate(d ^ a, 8);
-    c += d, b = rotate(b ^ c, 7);
-}
-
-__device__ __forceinline__ Block16 chacha8(unsigned long long seed, unsigned layer, unsigned long long counter) {
-    Block16 start = {{0x61707865u, 0x3320646eu, 0x79622d32u, 0x6b206574u}};
-    for (int i = 4; i < 12; i++) {
-        seed = seed * 0x5851f42d4c957f2dull + 0xa17654e46fbe17f3ull;
-        const unsigned value = static_cast<unsigned>((seed >> 18 ^ seed) >> 27), by = static_cast<unsigned>(seed >> 59);
-        start.word[i] = by == 0 ? value : value >> by | value << (32 - by);
-    }
-    start.word[12] = static_cast<unsigned>(counter), start.word[13] = static_cast<unsigned>(counter >> 32);
-    start.word[14] = layer, start.word[15] = 0;
-    Block16 block = start;
-    unsigned* w = block.word;
-    for (int i = 0; i < 4; i++) {
-        quarter_round(w[0], w[4], w[8], w[12]), quarter_round(w[1], w[5], w[9], w[13]);
-        quarter_round(w[2], w[6], w[10], w[14]), quarter_round(w[3], w[7], w[11], w[15]);
-        quarter_round(w[0], w[5], w[10], w[15]), quarter_round(w[1], w[6], w[11], w[12]);
-        quarter_round(w[2], w[7], w[8], w[13]), quarter_round(w[3], w[4], w[9], w[14]);
-    }
-    for (int i = 0; i < 16; i++) w[i] += start.word[i];
-    return block;
-}
-
-// to = from * mask; one thread for 16 numbers. to may be from.
-extern "C" __global__ void dropout(
-    const Number* from, Number* to, long long size, double rate, unsigned long long seed, int layer) {
-    const long long counter = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;
-    if (counter * 16 >= size) return;
-    const Block16 block = chacha8(seed, layer, counter);
-    const Sum scale = static_cast<Sum>(1.0 / (1.0 - rate));
-    for (int i = 0; i < 16 && counter * 16 + i < size; i++) {
-        const bool hidden = static_cast<double>(block.word[i]) < rate * 4294967296.0;
-        to[counter * 16 + i] = narrow(hidden ? Sum(0) : widen(from[counter * 16 + i]) * scale);
-    }
-}
-
-#else  // not STEPS
+#elif !defined(COMMON)
 
 // -- persistent: U stays on the chip for all steps --------------------------------------------------------------------
 
@@ -546,6 +565,7 @@ constexpr int WARPS = THREADS / 32;
 constexpr int OWN = UNITS * BATCH;               // states that a block computes
 constexpr int PAIRS = (OWN + THREADS - 1) / THREADS;
 constexpr int PARTIAL_PITCH = UNITS + 4;
+constexpr int ARRIVALS_PITCH = 32;               // teams count in cache lines of their own
 
 #if MATRIX_UNITS
 constexpr int STEP_K = 32 / sizeof(Operand);     // k of one mma
@@ -934,7 +954,7 @@ __device__ __forceinline__ void prepare(
     exchange.inputs = operands + WEIGHTS_SHARED;
     exchange.staged = exchange.inputs + INPUTS * INPUT;
     exchange.published = published + static_cast<long long>(team.index) * CHANNELS * 2 * BATCH * WIDTH;
-    exchange.arrivals = arrivals + team.index;
+    exchange.arrivals = arrivals + team.index * ARRIVALS_PITCH;
     exchange.awaited = 0;
     exchange.rank = team.rank;
     exchange.begin();
@@ -970,7 +990,7 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_forward(
     Number* tape,            // [S, D, 3, H]: r, z, h~, or null
     Number* tape_hh,         // [S, D, H]: U_hh h + b_hh, reset-after, or null
     Operand* published,      // [teams, CHANNELS, 2, BATCH, WIDTH], GRID
-    unsigned* arrivals,      // [teams], zeroed, GRID
+    unsigned* arrivals,      // [teams, ARRIVALS_PITCH], zeroed, GRID
     int count, int directions) {
     const Team team;
     const int direction = team.index % directions;
@@ -1080,7 +1100,7 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_backward
     Number* previous,        // [S, D, H], likewise
     Number* dh0,             // [D, N, H]
     Operand* published,      // [teams, CHANNELS, 2, BATCH, WIDTH], GRID
-    unsigned* arrivals,      // [teams], zeroed, GRID
+    unsigned* arrivals,      // [teams, ARRIVALS_PITCH], zeroed, GRID
     int count, int directions) {
     const Team team;
     const int direction = team.index % directions;
@@ -1171,4 +1191,4 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_backward
 }
 
 #endif  // BACKWARD
-#endif  // STEPS
+#endif  // neither STEPS nor COMMON

@@ -216,9 +216,13 @@ def _gradients(
         into["b_hh"][...] = own.sum(axis=0, dtype=sum_type(precision))
 
 
+_ARRIVALS_PITCH = 32
+"""As in kernels.cu."""
+
+
 def _meeting_place(device: Device, walk: Walk) -> tuple[Any, Any]:
     """Global memory through which the blocks of a grid exchange states, and the counters of their arrivals."""
     if not walk.published:
         return None, None
     published = device.xp.empty(walk.published, number_type(walk.cell.precision))
-    return published, device.xp.zeros(walk.teams, np.uint32)
+    return published, device.xp.zeros((walk.teams, _ARRIVALS_PITCH), np.uint32)

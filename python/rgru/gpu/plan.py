@@ -100,6 +100,18 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Common:
+    """The kernels that do not depend on the layer."""
+
+    precision: Precision
+
+    @property
+    def macros(self) -> dict[str, int]:
+        """The kernels' macros for this form."""
+        return {"PRECISION": self.precision, "RESET_AFTER": 0, "H": 1, "EXCHANGE": Exchange.BLOCK, "COMMON": 1}
+
+
+@dataclass(frozen=True)
 class Steps:
     """A product of the library and a small kernel for each step."""
 

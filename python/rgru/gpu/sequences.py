@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rgru.gpu.plan import Common, Precision
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -64,7 +66,10 @@ class Sequences:
             lengths = device.array(np.clip(lengths, 0, steps).astype(np.int32))
         length = xp.clip(lengths, 0, steps).astype(np.int32)
         first = xp.arange(count, dtype=np.int64) * steps
-        return cls(count, count * steps, steps, False, first, length, xp.argsort(-length).astype(np.int32))
+        order = xp.empty(count, np.int32)
+        if count:  # not by the library's sort, which waits for the device
+            device.launch(Common(Precision.FLOAT32), "sort_by_length", -(-count // 256), 256, (length, order, count))
+        return cls(count, count * steps, steps, False, first, length, order)
 
     @classmethod
     def ragged(cls, device: Device, offsets: NDArray[np.int64]) -> Sequences:

@@ -10,7 +10,7 @@ from rgru import _core
 from rgru.gpu import layer as layers
 from rgru.gpu.layer import LayerWeights
 from rgru.gpu.numbers import precision_of, sum_type
-from rgru.gpu.plan import Cell, Precision, Steps
+from rgru.gpu.plan import Common, Precision
 from rgru.gpu.sequences import Sequences
 from rgru.gpu.settings import tf32_allowed
 
@@ -246,10 +246,9 @@ class Weights:
         """What layer k sees of `values`, its input or the gradient by it."""
         dropped = self.device.xp.empty_like(values)
         if values.size:
-            form = Steps(Cell(weights.precision, self.reset_after, self.hidden_size, backward=False))
             blocks = -(-values.size // (16 * 256))
             arguments = (values, dropped, np.int64(values.size), np.float64(rate), np.uint64(seed), k)
-            self.device.launch(form, "dropout", blocks, 256, arguments)
+            self.device.launch(Common(weights.precision), "dropout", blocks, 256, arguments)
         return dropped
 
 
