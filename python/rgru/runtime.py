@@ -1,6 +1,8 @@
-"""Threads and instruction set of the core."""
+"""What computes: threads, instruction set, GPUs."""
 
 from __future__ import annotations
+
+from importlib.util import find_spec
 
 from rgru import _core
 from rgru.scalars import as_int
@@ -32,11 +34,23 @@ def info() -> dict[str, object]:
     -------
     dict
         ``version`` (str); ``isa`` (str), the instruction set in use; ``available_isas`` (list of str), those that this
-        machine has, best first; ``num_threads`` (int).
+        machine has, best first; ``num_threads`` (int); ``gpus`` (list of str), the names of those that rgru can use.
     """
     return {
         "version": _core.__version__,
         "isa": _core.isa(),
         "available_isas": _core.available_isas(),
         "num_threads": _core.get_num_threads(),
+        "gpus": _gpus(),
     }
+
+
+def _gpus() -> list[str]:
+    if find_spec("cupy") is None:
+        return []
+    from rgru.gpu.availability import gpu_names
+
+    try:
+        return gpu_names()
+    except (ImportError, RuntimeError):
+        return []

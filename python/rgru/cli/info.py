@@ -17,7 +17,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "info",
         help="describe this installation, or a model file",
-        description="Without FILE: version, instruction set and threads. With FILE: the model that it holds.",
+        description="Without FILE: version, instruction set, threads and GPUs. With FILE: the model that it holds.",
     )
     parser.add_argument("file", metavar="FILE", nargs="?", help="file that save() or `rgru fit` has written")
     parser.set_defaults(run=run)
@@ -36,7 +36,18 @@ def installation() -> dict[str, str]:
         "version": info["version"],
         "instruction set": f"{info['isa']} (of {', '.join(info['available_isas'])})",
         "threads": str(info["num_threads"]),
+        "GPUs": ", ".join(info["gpus"]) or f"none: {_why_no_gpu()}",
     }
+
+
+def _why_no_gpu() -> str:
+    from rgru.gpu.availability import find_cupy
+
+    try:
+        find_cupy(0)
+    except (ImportError, RuntimeError) as error:
+        return str(error)
+    return "none is in use"  # one has appeared meanwhile
 
 
 def model_card(path: str) -> dict[str, str]:

@@ -41,6 +41,18 @@ def find_cupy(index: int) -> Any:
     return cupy
 
 
+def gpu_names() -> list[str]:
+    """Give the names of all GPUs, by index.
+
+    Raises
+    ------
+    ImportError, RuntimeError
+        As `find_cupy`.
+    """
+    runtime = find_cupy(0).cuda.runtime
+    return [runtime.getDeviceProperties(i)["name"].decode() for i in range(runtime.getDeviceCount())]
+
+
 def _no_gpu(runtime: Any, error: Exception) -> str:
     version = runtime.driverGetVersion()
     if version == 0:
