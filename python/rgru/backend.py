@@ -129,6 +129,8 @@ class _Cpu:
 
 CPU: Backend = _Cpu()
 
+_CUDA = re.compile(r"cuda(:[0-9]{1,4})?")
+
 
 def find_backend(device: object) -> Backend:
     """Give the backend of a device.
@@ -149,13 +151,12 @@ def find_backend(device: object) -> Backend:
     ImportError, RuntimeError
         If this machine or installation has no such GPU; the message says what is missing.
     """
-    expected = "device: expected 'cpu', 'cuda' or 'cuda:N' for the GPU of number N"
-    if not isinstance(device, str):
-        raise TypeError(f"{expected}, got {device!r}")
-    if device == "cpu":
-        return CPU
-    if not re.fullmatch(r"cuda(:[0-9]{1,4})?", device):
-        raise ValueError(f"{expected}, got {device!r}")
-    from rgru.gpu import open_backend
+    if isinstance(device, str):
+        if device == "cpu":
+            return CPU
+        if _CUDA.fullmatch(device):
+            from rgru.gpu import open_backend
 
-    return open_backend("cuda:0" if device == "cuda" else device)
+            return open_backend("cuda:0" if device == "cuda" else device)
+    kind = ValueError if isinstance(device, str) else TypeError
+    raise kind(f"device: expected 'cpu', 'cuda' or 'cuda:N' for the GPU of number N, got {device!r}")

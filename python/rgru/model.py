@@ -122,20 +122,22 @@ class Model:
                     # Ctrl-C may have come between a change and the word about it.
                     self.gru._changed()
 
-    def predict(self, x: Ragged) -> NDArray[Any]:
+    def predict(self, x: Ragged, *, softmax: bool = False) -> NDArray[Any]:
         """Compute the outputs.
 
         Parameters
         ----------
         x : Ragged
             N sequences, S steps, I features, of the GRU's dtype.
+        softmax : bool, default False
+            Give the softmax of each row instead.
 
         Returns
         -------
         ndarray, shape (N, O), or (S, O) for pooling "every"
             On the CPU the bits of a row depend on its sequence alone, not on the others in `x`.
         """
-        [outputs] = self.predict_each([x])
+        [outputs] = self.predict_each([x], softmax=softmax)
         return outputs
 
     def predict_each(self, batches: Iterable[Ragged], *, softmax: bool = False) -> Generator[NDArray[Any]]:
@@ -146,7 +148,6 @@ class Model:
         batches : iterable of Ragged
             Each as in `predict`. On the CPU taken one by one, else one or two ahead of the results.
         softmax : bool, default False
-            Give the softmax of each row instead.
 
         Yields
         ------

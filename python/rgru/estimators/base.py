@@ -72,8 +72,8 @@ class SequenceEstimator(Parameters):
                 yield self._finished(output)
 
     def _predict_one(self, x: Ragged) -> NDArray[Any]:
-        [rows] = self._predict_each([x])
-        return rows
+        self.model_.backend = find_backend(self.device)
+        return self._finished(self.model_.predict(x, softmax=self._softmax))
 
     def _finished(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """Predictions of what the model gives."""
