@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import rgru
 from rgru.backend import find_backend
-from rgru.cli.errors import explained
+from rgru.cli.errors import CommandError, explained, one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -31,5 +31,8 @@ def apply_options(args: argparse.Namespace) -> None:
         with explained("--threads"):
             rgru.set_num_threads(args.threads)
     if hasattr(args, "device"):
-        with explained("--device"):
-            find_backend(args.device)
+        try:
+            with explained("--device"):
+                find_backend(args.device)
+        except RuntimeError as error:  # no driver, no such GPU: bad input here, but a fault of rgru's elsewhere
+            raise CommandError(f"--device: {one_line(error)}") from error
