@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rgru import GRU, Ragged, _core
+from rgru.backend import CPU
 from rgru.model import POOLINGS, Model
 
 LENGTHS = [4, 0, 1, 7]
@@ -109,7 +110,7 @@ def test_dropout_acts_in_training_only_and_keeps_the_scale():
     model = Model(gru, 1, pooling="last", dropout=0.75, seed=0)
     x = make_batch("float32")
     np.testing.assert_array_equal(model.predict(x), model.predict(x))
-    mask = model._dropout_mask(np.ones((50, 400), np.float32))
+    mask = model._dropout_mask(CPU, np.ones((50, 400), np.float32))
     assert set(np.unique(mask)) == {0.0, 4.0}
     assert mask.mean() == pytest.approx(1.0, abs=0.05)
     losses = {model.loss_and_gradients(x, np.ones((4, 1), np.float32), _core.mean_squared_error)[0] for _ in range(5)}

@@ -165,7 +165,7 @@ def test_the_learning_rate_falls_to_zero_along_a_cosine(monkeypatch):
             self.adam.lr = self.lr
             return self.adam.step(*arguments)
 
-    monkeypatch.setattr("rgru.training._core.Adam", Recorder)
+    monkeypatch.setattr("rgru.backend.CPU.Adam", Recorder)
     run(make_model(), make_data(32), max_epochs=5, learning_rate=0.2)
     expected = [0.1 * (1 + math.cos(math.pi * i / 20)) for i in range(20)]
     assert rates == pytest.approx(expected)
@@ -235,7 +235,7 @@ def test_ctrl_c_in_a_step_leaves_weights_and_outputs_in_agreement(monkeypatch):
             self.adam.step(*arguments)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("rgru.training._core.Adam", Interrupting)
+    monkeypatch.setattr("rgru.backend.CPU.Adam", Interrupting)
     model, data = make_model(), make_data()
     before = model.predict(data.x)
     with pytest.raises(KeyboardInterrupt):

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+from collections import deque
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from rgru import _core
+from rgru.backend import CPU
+from rgru.placement import Placement
 from rgru.ragged import Ragged
 from rgru.scalars import as_int, as_probability
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from numpy.typing import NDArray
 
+    from rgru.backend import Backend
     from rgru.gru import GRU
 
 Pooling: TypeAlias = Literal["last", "mean", "every"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
-Loss: TypeAlias = "Callable[[NDArray[Any], NDArray[Any]], tuple[float, NDArray[Any]]]"
-"""Of outputs (M, O) and targets: the mean loss, and its gradient by the outputs (M, O)."""
+Loss: TypeAlias = "Callable[[Any, Any], tuple[Any, Any]]"
+"""Of outputs (M, O) and targets, on a device: the mean loss, and its gradient by the outputs (M, O)."""
 
 _NUMBERS_PER_PIECE = 2**23
 """Prediction runs over pieces of a batch whose GRU outputs hold about so many numbers, to bound the memory."""
@@ -50,6 +54,8 @@ class Model:
     head_weight : ndarray, shape (O, K), of the GRU's dtype
     head_bias : ndarray, shape (O,)
         Initially 0.
+    backend : rgru.backend.Backend
+        Of the device that computes; the CPU's at first, and after unpickling. May be set between calls.
 
     Raises
     ------
@@ -71,35 +77,112 @@ class Model:
         bound = features**-0.5
         self.head_weight = self._rng.uniform(-bound, bound, (output_size, features)).astype(gru.dtype)
         self.head_bias = np.zeros(output_size, gru.dtype)
+        self.backend: Backend = CPU
+        self._placement: Placement | None = None  # while the model's own arrays hold the parameters
+        self._resident: Placement | None = None  # while the device's do
 
-    def parameters(self) -> list[NDArray[Any]]:
-        """Give what training changes: the GRU's flat parameters (P,), the head's weight (O, K) and bias (O,).
+    def host_parameters(self) -> list[NDArray[Any]]:
+        """Give the model's own parameters: the GRU's flat ones (P,), the head's weight (O, K) and bias (O,).
 
-        They are the arrays themselves; call `changed` after writing to them.
+        Call `changed` after writing to them.
         """
         return [self.gru._flat, self.head_weight, self.head_bias]
 
+    def parameters(self) -> list[Any]:
+        """Give what training changes, in the order of `host_parameters`.
+
+        Within `on_device` they are arrays of the device, elsewhere the model's own. Call `changed` after writing to
+        them.
+        """
+        return self.host_parameters() if self._resident is None else self._resident.arrays
+
     def changed(self) -> None:
-        """Tell the GRU that its parameters were changed in place."""
+        """Tell that parameters were changed in place."""
+        if self._resident is not None:
+            self._resident.changed()
         self.gru._changed()
 
-    def predict(self, x: Ragged) -> NDArray[Any]:
+    @contextmanager
+    def on_device(self) -> Iterator[None]:
+        """Let the parameters live on the device for the length of a block, to be trained there.
+
+        At its end, however that comes, they are copied into the model's own arrays; on the CPU they are these. The
+        device is the current one in the block. Not for two threads at a time.
+        """
+        with self.backend.here():
+            self._placement = None  # no two copies in the device's memory
+            self._resident = resident = Placement(self)
+            try:
+                yield
+            finally:
+                self._resident = None
+                try:
+                    resident.bring_back()
+                finally:
+                    # Ctrl-C may have come between a change and the word about it.
+                    self.gru._changed()
+
+    def predict(self, x: Ragged, *, softmax: bool = False) -> NDArray[Any]:
         """Compute the outputs.
 
         Parameters
         ----------
         x : Ragged
             N sequences, S steps, I features, of the GRU's dtype.
+        softmax : bool, default False
+            Give the softmax of each row instead.
 
         Returns
         -------
         ndarray, shape (N, O), or (S, O) for pooling "every"
-            The bits of a row depend on its sequence alone, not on the others in `x`.
+            On the CPU the bits of a row depend on its sequence alone, not on the others in `x`.
         """
-        outputs = [self._predict_piece(piece) for piece in self._pieces(x)]
-        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+        [outputs] = self.predict_each([x], softmax=softmax)
+        return outputs
 
-    def loss_and_gradients(self, x: Ragged, targets: NDArray[Any], loss: Loss) -> tuple[float, list[NDArray[Any]]]:
+    def predict_each(self, batches: Iterable[Ragged], *, softmax: bool = False) -> Generator[NDArray[Any]]:
+        """Compute the outputs of batch after batch; a GPU works while the host makes the next one.
+
+        Parameters
+        ----------
+        batches : iterable of Ragged
+            Each as in `predict`. On the CPU taken one by one, else one or two ahead of the results.
+        softmax : bool, default False
+
+        Yields
+        ------
+        ndarray
+            As `predict` gives it, for each batch in order.
+        """
+        backend = self.backend
+        with backend.here():
+            placement = self._placed()
+            weights = placement.weights()
+        _, head_weight, head_bias = placement.arrays
+        counts: deque[int] = deque()  # of the pieces of each batch that is on its way
+
+        def run(values: Any, offsets: NDArray[np.int64]) -> Any:
+            y, h_n = weights.forward(values, None, None, offsets)
+            rows = backend.linear(self._pool(backend, y, h_n, offsets), head_weight, head_bias)
+            return backend.softmax(rows) if softmax else rows
+
+        def pieces() -> Iterator[Ragged]:
+            for x in batches:
+                cut = list(self._pieces(x))
+                counts.append(len(cut))
+                yield from cut
+
+        outputs: list[NDArray[Any]] = []
+        with closing(backend.each(run, pieces())) as results:
+            for output in results:
+                outputs.append(output)
+                if len(outputs) == counts[0]:
+                    whole = output if len(outputs) == 1 else np.concatenate(outputs)
+                    outputs = []
+                    counts.popleft()
+                    yield whole
+
+    def loss_and_gradients(self, x: Ragged, targets: NDArray[Any], loss: Loss) -> tuple[Any, list[Any]]:
         """Run one training batch forward and backward, with dropout.
 
         Parameters
@@ -109,30 +192,41 @@ class Model:
         targets : ndarray
             What `loss` takes, a row for each row of the outputs: N, or S for pooling "every".
         loss : callable
-            ``loss(outputs, targets) -> (mean loss, gradient by the outputs)``.
+            ``loss(outputs, targets) -> (mean loss, gradient by the outputs)``, of the device's arrays.
 
         Returns
         -------
-        loss : float
-        gradients : list of ndarray
+        loss : float, or 0-d array of the device
+        gradients : list of array of the device
             In the order and shapes of `parameters`.
         """
-        y, h_n, tape = self.gru.forward(x)
-        features = self._pool(y, h_n)
-        mask = self._dropout_mask(features)
-        if mask is not None:
-            features = features * mask
-        outputs = _core.linear(features, self.head_weight, self.head_bias)
-        value, d_outputs = loss(outputs, targets)
-        d_features, d_weight, d_bias = _core.linear_backward(features, self.head_weight, d_outputs)
-        if mask is not None:
-            d_features *= mask
-        gradients = tape.backward(*self._unpool(d_features, x))
-        return value, [gradients.flat, d_weight, d_bias]
+        backend = self.backend
+        with backend.here():
+            placement = self._placed()
+            _, head_weight, head_bias = placement.arrays
+            y, h_n, tape = placement.weights(training=True).forward_tape(
+                backend.array(x.values), None, None, x.offsets, self.gru.dropout, self.gru._mask_seed(), None
+            )
+            features = self._pool(backend, y, h_n, x.offsets)
+            mask = self._dropout_mask(backend, features)
+            if mask is not None:
+                features = features * mask
+            outputs = backend.linear(features, head_weight, head_bias)
+            value, d_outputs = loss(outputs, backend.array(targets))
+            d_features, d_weight, d_bias = backend.linear_backward(features, head_weight, d_outputs)
+            if mask is not None:
+                d_features *= mask
+            _, _, d_flat = tape.backward(*self._unpool(backend, d_features, x))
+            return value, [d_flat, d_weight, d_bias]
 
-    def _predict_piece(self, x: Ragged) -> NDArray[Any]:
-        features = self._pool(*self.gru(x))
-        return cast("NDArray[Any]", _core.linear(features, self.head_weight, self.head_bias))
+    def _placed(self) -> Placement:
+        """The parameters on the device: where they live, or else an up-to-date copy."""
+        if self._resident is not None:
+            return self._resident
+        placement = self._placement
+        if placement is None or not placement.is_of(self):
+            placement = self._placement = Placement(self)
+        return placement
 
     def _pieces(self, x: Ragged) -> Iterator[Ragged]:
         """Cut `x` between sequences into pieces of bounded size; a longer sequence is a piece of its own."""
@@ -151,33 +245,42 @@ class Model:
                 return
             first = last
 
-    def _pool(self, y: Ragged, h_n: NDArray[Any]) -> NDArray[Any]:
-        """Features of the head, (N, K) or (S, K)."""
+    def _pool(self, backend: Backend, y: Any, h_n: Any, offsets: NDArray[np.int64]) -> Any:
+        """Features of the head, (N, K) or (S, K), of y (S, K) and h_n (L*D, N, H)."""
         if self.pooling == "every":
-            return y.values
+            return y
         if self.pooling == "mean":
-            return cast("NDArray[Any]", _core.mean_over_time(y.values, y.offsets))
-        # h_n (L*D, N, H): the last layer's directions are the last D.
+            return backend.mean_over_time(y, offsets)
+        # The last layer's directions are the last D.
         last = h_n[-2:] if self.gru.bidirectional else h_n[-1:]
-        return np.concatenate(list(last), axis=1)
+        return backend.xp.concatenate(list(last), axis=1)
 
-    def _unpool(self, d_features: NDArray[Any], x: Ragged) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    def _unpool(self, backend: Backend, d_features: Any, x: Ragged) -> tuple[Any, Any]:
         """The gradient by the features as gradients by y (S, K) and by h_n (L*D, N, H)."""
+        count = len(x)
         if self.pooling == "every":
             return d_features, None
         if self.pooling == "mean":
             lengths = x.lengths
-            shares = d_features / np.maximum(lengths, 1)[:, None].astype(d_features.dtype)
-            return np.repeat(shares, lengths, axis=0), None
+            shares = d_features / backend.array(np.maximum(lengths, 1).astype(d_features.dtype)[:, None])
+            return shares[backend.array(np.repeat(np.arange(count), lengths))], None
         directions = 2 if self.gru.bidirectional else 1
-        d_h_n = np.zeros((self.gru.num_layers * directions, len(x), self.gru.hidden_size), d_features.dtype)
-        d_h_n[-directions:] = d_features.reshape(len(x), directions, -1).transpose(1, 0, 2)
+        d_h_n = backend.xp.zeros((self.gru.num_layers * directions, count, self.gru.hidden_size), d_features.dtype)
+        d_h_n[-directions:] = d_features.reshape(count, directions, -1).transpose(1, 0, 2)
         return None, d_h_n
 
-    def _dropout_mask(self, features: NDArray[Any]) -> NDArray[Any] | None:
-        """0 where hidden, else 1 / (1 - dropout), so that the expected features stay the same."""
+    def _dropout_mask(self, backend: Backend, features: Any) -> Any:
+        """0 where hidden, else 1 / (1 - dropout), so that the expected features stay the same; or None.
+
+        Drawn on the host: the same on every device.
+        """
         if self.dropout == 0.0:
             return None
-        kept = self._rng.random(features.shape, np.float32) >= self.dropout
-        mask: NDArray[Any] = kept.astype(features.dtype) / features.dtype.type(1.0 - self.dropout)
-        return mask
+        kept = backend.array(self._rng.random(features.shape, np.float32) >= self.dropout)
+        return kept.astype(features.dtype) / features.dtype.type(1.0 - self.dropout)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "backend": None, "_placement": None, "_resident": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, backend=CPU)

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru import _core
 from rgru.ragged import Ragged
+from rgru.tally import Tally, finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from rgru.backend import Optimizer
     from rgru.model import Loss, Model
 
 _BATCHES_PER_CHUNK = 8
@@ -132,11 +133,11 @@ def train(
     ----------
     model : Model
         Ends with the weights of the best epoch if there is validation, else with those of the last step; also when
-        Ctrl-C ends the training early.
+        Ctrl-C ends the training early. Meanwhile they live on its device.
     data : Data
         Of the model's dtype.
     loss : callable
-        As `Model.loss_and_gradients` takes it.
+        As `Model.loss_and_gradients` takes it: one of the model's backend.
     schedule : Schedule
     rng : numpy.random.Generator
         Of the order of the batches.
@@ -166,39 +167,38 @@ def train(
         if part is not None and not len(part.rows):
             raise ValueError(f"{what}: expected at least one target, got none: all its sequences are empty")
     history = History() if history is None else history
-    adam = _core.Adam(schedule.learning_rate, 0.9, 0.999, 1e-8)
+    adam = model.backend.Adam(schedule.learning_rate, 0.9, 0.999, 1e-8)
     best_loss = math.inf
-    best_weights: list[NDArray[Any]] | None = None
+    best_weights: list[Any] | None = None
     bar = _progress_bar(schedule.max_epochs) if progress else None
-    try:
-        for epoch in range(schedule.max_epochs):
-            started = time.perf_counter()
-            watched = train_loss = _run_epoch(model, adam, data, loss=loss, schedule=schedule, rng=rng, epoch=epoch)
-            rate = len(data.x) / (time.perf_counter() - started)
-            if validation is not None and score is not None:
-                outputs = model.predict(validation.x)
-                watched = _finite(loss(outputs, validation.rows)[0], "validation loss", epoch)
-                history.validation_score.append(score(outputs, validation.rows))
-                history.validation_loss.append(watched)
-            history.train_loss.append(train_loss)
-            history.sequences_per_second.append(rate)
-            if watched < best_loss:
-                best_loss, history.best_epoch = watched, epoch
-                if validation is not None:
-                    best_weights = [array.copy() for array in model.parameters()]
+    with model.on_device():
+        try:
+            for epoch in range(schedule.max_epochs):
+                started = time.perf_counter()
+                watched = train_loss = _run_epoch(model, adam, data, loss=loss, schedule=schedule, rng=rng, epoch=epoch)
+                rate = len(data.x) / (time.perf_counter() - started)
+                if validation is not None and score is not None:
+                    outputs = model.predict(validation.x)
+                    watched = finite(_loss(model, loss, outputs, validation.rows), "validation loss", epoch)
+                    history.validation_score.append(score(outputs, validation.rows))
+                    history.validation_loss.append(watched)
+                history.train_loss.append(train_loss)
+                history.sequences_per_second.append(rate)
+                if watched < best_loss:
+                    best_loss, history.best_epoch = watched, epoch
+                    if validation is not None:
+                        best_weights = [array.copy() for array in model.parameters()]
+                if bar is not None:
+                    bar.set_postfix_str(f"loss {watched:.4g}, {rate:.0f} sequences/s", refresh=False)
+                    bar.update()
+                if schedule.patience is not None and epoch - history.best_epoch >= schedule.patience:
+                    break
+        finally:
             if bar is not None:
-                bar.set_postfix_str(f"loss {watched:.4g}, {rate:.0f} sequences/s", refresh=False)
-                bar.update()
-            if schedule.patience is not None and epoch - history.best_epoch >= schedule.patience:
-                break
-    finally:
-        if bar is not None:
-            bar.close()
-        if best_weights is not None:
-            for array, best in zip(model.parameters(), best_weights, strict=True):
-                array[...] = best
-        # Ctrl-C may have come between a step of Adam and the word about it.
-        model.changed()
+                bar.close()
+            if best_weights is not None:
+                for array, best in zip(model.parameters(), best_weights, strict=True):
+                    array[...] = best
     return history
 
 
@@ -271,7 +271,7 @@ def split_validation(
 
 def _run_epoch(
     model: Model,
-    adam: _core.Adam,
+    adam: Optimizer,
     data: Data,
     *,
     loss: Loss,
@@ -280,7 +280,8 @@ def _run_epoch(
     epoch: int,
 ) -> float:
     """Take a step for each batch; gives the mean loss over all rows."""
-    total, count = 0.0, 0
+    backend = model.backend
+    tally = Tally(backend, epoch)
     parameters = model.parameters()
     batches = batches_by_length(data.x.lengths, schedule.batch_size, rng)
     for i, indices in enumerate(batches):
@@ -289,25 +290,23 @@ def _run_epoch(
         if not len(rows):  # targets per step, and no sequence of the batch has a step
             continue
         value, gradients = model.loss_and_gradients(batch.x, rows, loss)
-        total += _finite(value, "loss", epoch) * len(rows)
-        count += len(rows)
+        tally.add_loss(value, len(rows))
         done = (epoch + i / len(batches)) / schedule.max_epochs
         adam.lr = schedule.learning_rate * (1.0 + math.cos(math.pi * done)) / 2.0
         norm = adam.step(parameters, gradients, schedule.max_grad_norm)
         model.changed()
-        _finite(norm, "norm of the gradients", epoch)
+        tally.add_norm(norm)
+    mean = tally.mean_loss()
     for array in parameters:  # the last step, too, may have led astray
-        _finite(float(np.abs(array).max()), "size of the parameters", epoch)
-    return total / count
+        finite(float(backend.numpy(backend.xp.abs(array).max())), "size of the parameters", epoch)
+    return mean
 
 
-def _finite(value: float, what: str, epoch: int) -> float:
-    if not math.isfinite(value):
-        raise FloatingPointError(
-            f"training: expected a finite {what}, got {value} in epoch {epoch + 1}; likely causes: learning_rate is "
-            "too large, max_grad_norm is too large or None, or features are huge and not standardised"
-        )
-    return value
+def _loss(model: Model, loss: Loss, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
+    """The loss of outputs that are on the host."""
+    backend = model.backend
+    value, _ = loss(backend.array(outputs), backend.array(targets))
+    return float(backend.numpy(value))
 
 
 def _progress_bar(epochs: int) -> Any:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import rgru
 from rgru.cli import demo, fit, info, predict
-from rgru.cli.errors import BAD_INPUT, CommandError, explained, one_line
+from rgru.cli.errors import BAD_INPUT, CommandError, one_line
+from rgru.cli.machine import apply_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,9 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         args = _parser().parse_args(argv)
-        if getattr(args, "threads", None) is not None:
-            with explained("--threads"):
-                rgru.set_num_threads(args.threads)
+        apply_options(args)
         args.run(args)
         if sys.stdout is not None:
             sys.stdout.flush()

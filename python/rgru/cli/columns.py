@@ -73,14 +73,18 @@ def prediction_fields(estimator: GRUClassifier | GRURegressor, name: str, proba:
     return [pa.field(name, pa.list_(kind) if estimator.model_.pooling == "every" else kind)]
 
 
-def prediction_arrays(estimator: GRUClassifier | GRURegressor, x: Ragged, fields: list[pa.Field]) -> list[pa.Array]:
-    """Predict a batch of sequences.
+def prediction_arrays(
+    estimator: GRUClassifier | GRURegressor, x: Ragged, predicted: NDArray[Any], fields: list[pa.Field]
+) -> list[pa.Array]:
+    """Give the predictions for a batch of sequences as columns.
 
     Parameters
     ----------
     estimator : GRUClassifier or GRURegressor
     x : Ragged
         N sequences.
+    predicted : ndarray
+        What the estimator predicts for them: probabilities (N, C), or numbers (N, K) or (S, K).
     fields : list of pyarrow.Field
         As `prediction_fields` gives them.
 
@@ -95,11 +99,9 @@ def prediction_arrays(estimator: GRUClassifier | GRURegressor, x: Ragged, fields
     from rgru.estimators import GRUClassifier
 
     if isinstance(estimator, GRUClassifier):
-        probabilities = estimator.predict_proba(x)
-        labels = pa.array(estimator.classes_).take(pa.array(probabilities.argmax(axis=1)))
-        return [labels, _rows(probabilities)][: len(fields)]
-    numbers, _ = estimator._rows(x)
-    rows = pa.array(numbers[:, 0]) if estimator._single else _rows(numbers)
+        labels = pa.array(estimator.classes_).take(pa.array(predicted.argmax(axis=1)))
+        return [labels, _rows(predicted)][: len(fields)]
+    rows = pa.array(predicted[:, 0]) if estimator._single else _rows(predicted)
     if estimator.model_.pooling == "every":
         rows = pa.ListArray.from_arrays(pa.array(x.offsets.astype(np.int32)), rows)
     return [rows]

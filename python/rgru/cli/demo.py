@@ -9,6 +9,7 @@ import numpy as np
 
 from rgru.cli.errors import explained
 from rgru.cli.fit import fit_table, save_model, save_plot, summary
+from rgru.cli.machine import add_options
 from rgru.cli.predict import predict_table
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def add_parser(commands: Any) -> None:
         "test), and leave model, tables and training curve in a folder. Takes some seconds.",
     )
     parser.add_argument("--dir", default="rgru-demo", metavar="DIR", help="folder (default: ./%(default)s)")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads to use (default: all physical cores)")
+    add_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -62,12 +63,13 @@ def run(args: argparse.Namespace) -> None:
             pq.write_table(japanese_vowels_table(split), folder / f"{split}.parquet")
 
     print("Japanese Vowels: tell nine speakers by 7 to 29 steps of 12 features.")
-    estimator, columns = fit_table(paths["training set"], target="speaker", parameters=SETTINGS)
+    settings = SETTINGS | {"device": args.device}
+    estimator, columns = fit_table(paths["training set"], target="speaker", parameters=settings)
     save_model(estimator, columns, paths["model"])
     save_plot(estimator, paths["training curve"], title="Japanese Vowels")
     print(f"trained on 270 recordings: {summary(estimator)}")
 
-    done = predict_table(paths["model"], paths["test set"], paths["predictions"])
+    done = predict_table(paths["model"], paths["test set"], paths["predictions"], device=args.device)
     result = pq.read_table(paths["predictions"])
     accuracy = np.mean(result["prediction"].to_numpy() == result["speaker"].to_numpy())
     print(

@@ -10,6 +10,7 @@ from rgru.cli.columnar import open_table
 from rgru.cli.columns import find_sequences, find_target
 from rgru.cli.errors import CommandError, explained
 from rgru.cli.files import STANDARD, check_output
+from rgru.cli.machine import add_options
 from rgru.cli.targets import default_task, targets
 from rgru.estimators import GRUClassifier, GRURegressor
 from rgru.estimators.sequences import check_finite
@@ -70,7 +71,7 @@ def add_parser(commands: Any) -> None:
         help="default: regress if the targets are floats or lists, else classify",
     )
     parser.add_argument("--plot", metavar="PNG", help="draw the training curve")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads to use (default: all physical cores)")
+    add_options(parser)
     group = parser.add_argument_group("hyper-parameters")
     defaults = GRUClassifier._defaults()
     for option, name, kind, text in _HYPER_PARAMETERS:
@@ -93,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
     if args.plot is not None and Path(args.plot).resolve() == Path(args.output).resolve():
         raise CommandError(f"--plot: expected another file than --output, got {args.plot}")
     given = vars(args)
-    parameters = {name: given[name] for _, name, _, _ in _HYPER_PARAMETERS if name in given}
+    parameters = {name: given[name] for _, name, _, _ in _HYPER_PARAMETERS if name in given} | {"device": args.device}
     estimator, columns = fit_table(
         args.data, sequence=args.sequence, target=args.target, task=args.task, parameters=parameters
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from rgru.cli.columnar import open_output, open_table
 from rgru.cli.columns import find_sequences, prediction_arrays, prediction_fields
 from rgru.cli.errors import CommandError, explained
 from rgru.cli.files import check_output
+from rgru.cli.machine import add_options
 from rgru.cli.progress import rows_bar
 from rgru.estimators import GRUClassifier, GRURegressor
 from rgru.estimators.sequences import check_finite
@@ -19,9 +22,11 @@ from rgru.io import read_config
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Generator, Iterator
 
     import pyarrow as pa
 
+    from rgru.cli.columnar import Table
     from rgru.ragged import Ragged
 
 
@@ -63,18 +68,33 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--proba", action="store_true", help="add NAME_proba too: the probabilities, in the order of `rgru info MODEL`"
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="threads to use (default: all physical cores)")
+    add_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     check_output(args.output, "--output", inputs=(args.data, args.model))
-    predict_table(args.model, args.data, args.output, sequence=args.sequence, column=args.column, proba=args.proba)
+    predict_table(
+        args.model,
+        args.data,
+        args.output,
+        sequence=args.sequence,
+        column=args.column,
+        proba=args.proba,
+        device=args.device,
+    )
 
 
 def predict_table(
-    model: str, data: str, output: str, *, sequence: str | None = None, column: str = "prediction", proba: bool = False
+    model: str,
+    data: str,
+    output: str,
+    *,
+    sequence: str | None = None,
+    column: str = "prediction",
+    proba: bool = False,
+    device: str = "cpu",
 ) -> Done:
     """Read a table, predict, write it with the predictions; paths and names as on the command line.
 
@@ -86,6 +106,7 @@ def predict_table(
     import pyarrow as pa
 
     estimator, trained_on = _load(model)
+    estimator.set_params(device=device)
     if proba and not isinstance(estimator, GRUClassifier):
         raise CommandError(f"--proba: expected a classifier, got a {type(estimator).__name__} in {model}")
     started = time.perf_counter()
@@ -101,12 +122,14 @@ def predict_table(
         for field in fields:
             schema = schema.append(field)
         rows = 0
-        with explained(output), rows_bar(table.num_rows) as bar, open_output(output, schema) as write:
-            for batch in table.batches(None):
-                with explained(f"{table.name}, rows {rows} to {rows + batch.num_rows - 1}"):
-                    x = _sequences(batch, name, estimator.n_features_in_, rows)
-                    columns = [*batch.columns, *prediction_arrays(estimator, x, fields)]
-                write(pa.RecordBatch.from_arrays(columns, schema=schema))
+        with (
+            explained(output),
+            rows_bar(table.num_rows) as bar,
+            open_output(output, schema) as write,
+            closing(_predicted(estimator, table, name, fields)) as predicted,
+        ):
+            for batch, columns in predicted:
+                write(pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema))
                 rows += batch.num_rows
                 bar.update(batch.num_rows)
     return Done(rows, time.perf_counter() - started)
@@ -121,6 +144,37 @@ def _load(path: str) -> tuple[GRUClassifier | GRURegressor, str | None]:
         raise CommandError(f"{path}: expected a classifier or regressor, got a {type(estimator).__name__}")
     columns = config.get("columns")
     return estimator, columns.get("sequence") if isinstance(columns, dict) else None
+
+
+def _predicted(
+    estimator: GRUClassifier | GRURegressor, table: Table, name: str, fields: list[pa.Field]
+) -> Generator[tuple[pa.RecordBatch, list[pa.Array]]]:
+    """Each batch of the table with its predictions, of the sequences in column `name`.
+
+    On a GPU one or two batches are read ahead, so that reading, copying and computing overlap.
+    """
+    under_way: deque[tuple[pa.RecordBatch, Ragged]] = deque()
+
+    def inputs() -> Iterator[Ragged]:
+        first = 0
+        for batch in table.batches(None):
+            with explained(f"{table.name}, rows {first} to {first + batch.num_rows - 1}"):
+                x = estimator._input(_sequences(batch, name, estimator.n_features_in_, first))
+            under_way.append((batch, x))
+            first += batch.num_rows
+            yield x
+
+    rows = 0
+    with closing(estimator._predict_each(inputs())) as predictions:
+        while True:
+            with explained(f"{table.name}, from row {rows}"):
+                predicted = next(predictions, None)
+                if predicted is None:
+                    return
+                batch, x = under_way.popleft()
+                columns = prediction_arrays(estimator, x, predicted, fields)
+            rows += batch.num_rows
+            yield batch, columns
 
 
 def _sequences(batch: pa.RecordBatch, name: str, width: int, first: int) -> Ragged:

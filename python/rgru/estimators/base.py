@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from rgru.backend import find_backend
 from rgru.estimators.parameters import Parameters
 from rgru.estimators.scaling import Scaler
 from rgru.estimators.sequences import as_ragged, check_finite
@@ -19,12 +21,13 @@ from rgru.training import Data, History, split_validation, train
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Iterable, Mapping
 
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from rgru.model import Loss
+LossName: TypeAlias = Literal["cross_entropy", "mean_squared_error"]
+"""Of a call of `rgru.backend.Backend`."""
 
 
 class SequenceEstimator(Parameters):
@@ -36,6 +39,9 @@ class SequenceEstimator(Parameters):
     n_features_in_: int
     n_iter_: int
 
+    _softmax: bool
+    """Whether predictions are the softmax of the model's outputs."""
+
     # -- from X to outputs -----------------------------------------------------------------------------------------
 
     def _check_training_sequences(self, X: Any) -> Ragged:
@@ -45,16 +51,33 @@ class SequenceEstimator(Parameters):
         check_finite("X", x)
         return x
 
-    def _outputs(self, X: Any) -> tuple[NDArray[Any], Ragged]:
-        """The head's outputs (N, O), or (S, O) for pooling "every"; and X as it went into the model."""
+    def _input(self, X: Any) -> Ragged:
+        """X as it goes into the model."""
         if not hasattr(self, "model_"):
             raise not_fitted_error(f"this {type(self).__name__} is not fitted yet: call fit first")
         x = as_ragged("X", X, self.n_features_in_)
         if x.values.shape[1] != self.n_features_in_:
             raise ValueError(f"X: expected {self.n_features_in_} features as in fit, got {x.values.shape[1]}")
         check_finite("X", x)
-        x = _scaled(x, self.scaler_, self.model_.gru.dtype)
-        return self.model_.predict(x), x
+        return _scaled(x, self.scaler_, self.model_.gru.dtype)
+
+    def _predict_each(self, inputs: Iterable[Ragged]) -> Generator[NDArray[Any]]:
+        """Give the predictions for each of many `_input`, in order: probabilities (N, C), or numbers (N, K) or (S, K).
+
+        On a GPU the next input is taken and uploaded while it computes.
+        """
+        self.model_.backend = find_backend(self.device)
+        with closing(self.model_.predict_each(inputs, softmax=self._softmax)) as outputs:
+            for output in outputs:
+                yield self._finished(output)
+
+    def _predict_one(self, x: Ragged) -> NDArray[Any]:
+        self.model_.backend = find_backend(self.device)
+        return self._finished(self.model_.predict(x, softmax=self._softmax))
+
+    def _finished(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        """Predictions of what the model gives."""
+        return outputs
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -64,13 +87,13 @@ class SequenceEstimator(Parameters):
         targets: NDArray[Any] | Ragged,
         *,
         output_size: int,
-        loss: Loss,
+        loss: LossName,
         score: Callable[[NDArray[Any], NDArray[Any]], float],
         fitted: dict[str, Any],
         labels: NDArray[np.int64] | None = None,
     ) -> None:
         """Train a new model, then take it and the attributes `fitted` over: all at once or, on errors, not at all."""
-        schedule = self._schedule()
+        schedule, backend = self._schedule(), find_backend(self.device)
         rng = self._generator()
         model = Model(
             GRU(
@@ -89,6 +112,7 @@ class SequenceEstimator(Parameters):
             dropout=self.dropout,
             seed=int(rng.integers(2**63)),
         )
+        model.backend = backend
         scaler = Scaler.of(x.values) if self.standardize else None
         data, validation = Data(_scaled(x, scaler, model.gru.dtype), targets), None
         if self.validation_fraction:
@@ -96,9 +120,16 @@ class SequenceEstimator(Parameters):
             data, validation = data.take(kept), data.take(set_aside)
         history = History()
         try:
-            progress = self.verbose
             train(
-                model, data, loss, schedule, rng, validation=validation, score=score, history=history, progress=progress
+                model,
+                data,
+                getattr(backend, loss),
+                schedule,
+                rng,
+                validation=validation,
+                score=score,
+                history=history,
+                progress=self.verbose,
             )
         except FloatingPointError:
             history = History()  # nothing worth keeping
@@ -116,8 +147,9 @@ class SequenceEstimator(Parameters):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to a safetensors file; `rgru.load` reads it.
 
-        What it predicts then has the same bits. The file holds the weights, the constructor's parameters (but for a
-        `random_state` that is no int), the history and what `fit` learnt of X and y. It appears whole or not at all.
+        What it predicts then has the same bits (on the CPU). The file holds the weights, the constructor's parameters
+        (but for the `device`, and a `random_state` that is no int), the history and what `fit` learnt of X and y. It
+        appears whole or not at all.
 
         Parameters
         ----------
@@ -150,6 +182,7 @@ class SequenceEstimator(Parameters):
         params = {name: value.item() if isinstance(value, np.generic) else value for name, value in params.items()}
         if not isinstance(params["random_state"], int):
             params["random_state"] = None
+        del params["device"]  # of the machine, not of the model
         return {
             "parameters": params,
             "gru": self.model_.gru._config,

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru import _core
 from rgru.estimators.base import SequenceEstimator
 from rgru.estimators.labels import check_labels, classes_from_json, classes_to_json, encode_labels
 from rgru.integrations.sklearn import tags
@@ -26,8 +25,8 @@ class GRUClassifier(SequenceEstimator):
     ``cross_val_score`` and ``GridSearchCV``, and without scikit-learn. The parameters are described at ``__init__``.
 
     X is an array (N, T, I), a list of arrays (T_i, I), a `rgru.Ragged`, or an Arrow or Polars list column, of any type
-    of real numbers. A sequence without steps is classified by the layer's bias alone. A prediction's bits depend on its
-    sequence alone: not on the others in X, on padding, or on the number of threads.
+    of real numbers. A sequence without steps is classified by the layer's bias alone. On the CPU, a
+    prediction's bits depend on its sequence alone: not on the others in X, on padding, or on the number of threads.
 
     Attributes
     ----------
@@ -53,6 +52,7 @@ class GRUClassifier(SequenceEstimator):
     """
 
     _poolings = ("last", "mean")
+    _softmax = True
 
     classes_: NDArray[Any]
 
@@ -85,7 +85,7 @@ class GRUClassifier(SequenceEstimator):
             x,
             codes,
             output_size=len(classes),
-            loss=_core.cross_entropy,
+            loss="cross_entropy",
             score=_accuracy,
             fitted={"classes_": classes},
             labels=codes,
@@ -110,8 +110,7 @@ class GRUClassifier(SequenceEstimator):
         TypeError, ValueError
             If X is not as described, or the estimator is not fitted.
         """
-        probabilities: NDArray[Any] = _core.softmax(self._outputs(X)[0])
-        return probabilities
+        return self._predict_one(self._input(X))
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Give the most probable classes.

@@ -42,6 +42,7 @@ class Parameters:
         max_grad_norm: float | None = 1.0,
         standardize: bool = True,
         dtype: DTypeLike = "float32",
+        device: str = "cpu",
         random_state: RandomState = None,
         verbose: bool = False,
     ) -> None:
@@ -78,8 +79,13 @@ class Parameters:
             Shift and scale each feature to mean 0 and deviation 1 over all steps that `fit` sees.
         dtype : dtype_like, default "float32"
             float32 or float64: the precision of all computations.
+        device : str, default "cpu"
+            Where `fit` and predictions compute: "cpu", "cuda" (the first GPU) or "cuda:1" and so on. ``set_params``
+            changes it for a fitted estimator, too. X, y and all results are arrays of the host in any case. Files do
+            not keep it: what `rgru.load` gives computes on the CPU until told otherwise.
         random_state : int, numpy.random.Generator, numpy.random.RandomState or None, default None
-            Of initial weights, dropout, validation split and order. With the same int, `fit` does the same.
+            Of initial weights, dropout, validation split and order. With the same int, `fit` does the same on the same
+            device.
         verbose : bool, default False
             Show a progress bar on stderr while fitting, if that is a terminal; needs tqdm.
         """
@@ -97,6 +103,7 @@ class Parameters:
         self.max_grad_norm = max_grad_norm
         self.standardize = standardize
         self.dtype = dtype
+        self.device = device
         self.random_state = random_state
         self.verbose = verbose
 

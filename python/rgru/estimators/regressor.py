@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rgru import _core
 from rgru.estimators.base import SequenceEstimator
 from rgru.estimators.scaling import Scaler
 from rgru.estimators.targets import check_rows, check_steps, r_squared, shape_steps
@@ -27,8 +26,8 @@ class GRURegressor(SequenceEstimator):
     to mean 0 and deviation 1 for the training, so that a learning rate suits every unit, and the predictions back.
     Works with scikit-learn as `GRUClassifier` does, and takes the same X. The parameters are described at ``__init__``.
 
-    A sequence without steps is predicted from the layer's bias alone (or, for every step, gives no numbers). A
-    prediction's bits depend on its sequence alone.
+    A sequence without steps is predicted from the layer's bias alone (or, for every step, gives no numbers). On
+    the CPU, a prediction's bits depend on its sequence alone.
 
     Attributes
     ----------
@@ -52,6 +51,7 @@ class GRURegressor(SequenceEstimator):
     """
 
     _poolings = ("last", "mean", "every")
+    _softmax = False
 
     target_scaler_: Scaler
     _single: bool
@@ -89,7 +89,7 @@ class GRURegressor(SequenceEstimator):
             x,
             targets,
             output_size=rows.shape[1],
-            loss=_core.mean_squared_error,
+            loss="mean_squared_error",
             score=r_squared,
             fitted={"target_scaler_": scaler, "_single": single},
         )
@@ -114,7 +114,8 @@ class GRURegressor(SequenceEstimator):
         TypeError, ValueError
             If X is not as described, or the estimator is not fitted.
         """
-        rows, x = self._rows(X)
+        x = self._input(X)
+        rows = self._predict_one(x)
         if self._single:
             rows = rows[:, 0]
         return shape_steps(rows, x, X) if self.model_.pooling == "every" else rows
@@ -138,16 +139,15 @@ class GRURegressor(SequenceEstimator):
         TypeError, ValueError
             As `predict`, and if y does not fit.
         """
-        predicted, x = self._rows(X)
+        x = self._input(X)
+        predicted = self._predict_one(x)
         rows, _ = check_steps("y", y, x) if self.model_.pooling == "every" else check_rows("y", y, len(x))
         if rows.shape != predicted.shape:
             raise ValueError(f"y: expected {predicted.shape[1]} numbers per target as in fit, got {rows.shape[1]}")
         return r_squared(predicted, rows)
 
-    def _rows(self, X: Any) -> tuple[NDArray[Any], Ragged]:
-        """Predictions (N, K) or (S, K), in the targets' units."""
-        outputs, x = self._outputs(X)
-        return self.target_scaler_.undo(outputs), x
+    def _finished(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        return self.target_scaler_.undo(outputs)
 
     def __sklearn_tags__(self) -> Any:
         return tags("regressor", multi_output=True)

@@ -27,7 +27,7 @@ _FREELY = 1 << 30
 
 
 class Weights:
-    """Immutable snapshot of all parameters of a GRU on a device; packed at first use, for each precision.
+    """Immutable snapshot of all parameters of a GRU on a device; packed at first use, for each precision and form.
 
     Parameters
     ----------
@@ -37,6 +37,8 @@ class Weights:
     input_size, hidden_size, num_layers, bidirectional, reset_after, bias
         As `rgru.GRU` has them.
     """
+
+    training = True  # all that the way back needs is packed when it is needed
 
     def __init__(
         self,
