@@ -34,6 +34,8 @@ class Sequences:
     length : array of int32, shape (N,)
     order : array of int32, shape (N,)
         The sequences, longest first.
+    running : list of int or None
+        How many sequences have a step t, for each t; None where they are equally long, or the host does not know.
     """
 
     count: int
@@ -43,6 +45,7 @@ class Sequences:
     first: Array
     length: Array
     order: Array
+    running: list[int] | None = None
 
     @classmethod
     def equal(cls, device: Device, count: int, steps: int) -> Sequences:
@@ -61,15 +64,16 @@ class Sequences:
     @classmethod
     def padded(cls, device: Device, count: int, steps: int, lengths: Array) -> Sequences:
         """Of a padded batch with lengths (N,) of any integers, on the host or the device; cut to 0 to `steps`."""
-        xp = device.xp
+        xp, running = device.xp, None
         if isinstance(lengths, np.ndarray):
-            lengths = device.array(np.clip(lengths, 0, steps).astype(np.int32))
+            running = _running(lengths, steps)
+            lengths = device.array(lengths)
         length = xp.clip(lengths, 0, steps).astype(np.int32)
         first = xp.arange(count, dtype=np.int64) * steps
         order = xp.empty(count, np.int32)
         if count:  # not by the library's sort, which waits for the device
             device.launch(Common(Precision.FLOAT32), "sort_by_length", -(-count // 256), 256, (length, order, count))
-        return cls(count, count * steps, steps, False, first, length, order)
+        return cls(count, count * steps, steps, False, first, length, order, running)
 
     @classmethod
     def ragged(cls, device: Device, offsets: NDArray[np.int64]) -> Sequences:
@@ -84,9 +88,19 @@ class Sequences:
             device.array(offsets[:-1] - offsets[0]),
             device.array(lengths.astype(np.int32)),
             device.array(order.astype(np.int32)),
+            _running(lengths, int(lengths.max(initial=0))),
         )
 
     def valid(self, device: Device) -> Any:
         """Which rows of a padded batch belong to a sequence, shape (S, 1)."""
         xp = device.xp
         return (xp.arange(self.steps, dtype=np.int32) < self.length[:, None]).reshape(self.rows, 1)
+
+
+def _running(lengths: NDArray[np.int64], steps: int) -> list[int] | None:
+    """How many of the sequences have a step t, for each t up to the longest; None if all have all `steps`."""
+    if (lengths == steps).all():
+        return None
+    ended = np.bincount(lengths)
+    running: list[int] = (len(lengths) - np.cumsum(ended)[:-1]).tolist()
+    return running

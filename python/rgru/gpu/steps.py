@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,9 @@ import numpy as np
 from rgru.gpu.numbers import number_type, sum_type
 
 if TYPE_CHECKING:
-    from rgru.gpu.device import Array
+    from collections.abc import Callable
+
+    from rgru.gpu.device import Array, Device
     from rgru.gpu.layer import LayerTape, LayerWeights
     from rgru.gpu.plan import Steps
     from rgru.gpu.sequences import Sequences
@@ -32,7 +35,6 @@ def step_through(
     """Fill y, h_n and, unless None, gates and a_hh; shapes as in `rgru.gpu.layer.forward`."""
     device, precision = weights.device, weights.precision
     xp, count, hidden, directions = device.xp, sequences.count, weights.hidden, weights.directions
-    blocks = -(-count * hidden // _THREADS)
     where = (sequences.first, sequences.length, sequences.order)
 
     def walk(direction: int) -> None:
@@ -43,23 +45,24 @@ def step_through(
         done = xp.empty(1, np.int32)
         end = (count, directions, direction)
 
-        def launch(name: str, *arguments: Array | int | None) -> None:
-            device.launch(form, name, blocks, _THREADS, arguments)
+        def launch(running: int, name: str, *arguments: Array | int | None) -> None:
+            device.launch(form, name, -(-running * hidden // _THREADS), _THREADS, arguments)
 
-        def step(offset: int) -> None:
+        def step(offset: int, running: int) -> None:
+            states, into = read[:running], products[:running]
             if weights.reset_after:
-                device.multiply(read, u.T, products, precision)
+                device.multiply(states, u.T, into, precision)
             else:
-                device.multiply(read, u[: 2 * hidden].T, products[:, : 2 * hidden], precision)
-                launch("step_reset", products, gx, weights.b, *where, h, read, done, offset, *end)
-                device.multiply(read, u[2 * hidden :].T, products[:, 2 * hidden :], precision)
+                device.multiply(states, u[: 2 * hidden].T, into[:, : 2 * hidden], precision)
+                launch(running, "step_reset", products, gx, weights.b, *where, h, read, done, offset, *end)
+                device.multiply(states, u[2 * hidden :].T, into[:, 2 * hidden :], precision)
             launch(
-                *("step_forward", products, gx, weights.b, weights.b_hh, *where, h, read),
+                *(running, "step_forward", products, gx, weights.b, weights.b_hh, *where, h, read),
                 *(y, h_n, gates, a_hh, done, offset, *end),
             )
 
-        launch("begin", h0, *where, h, read, h_n, done, *end)
-        device.repeat(step, lambda by: device.launch(form, "advance", 1, 1, (done, by)), sequences.steps)
+        launch(count, "begin", h0, *where, h, read, h_n, done, *end)
+        _take_steps(form, device, sequences, step, done)
 
     if count:
         device.side_by_side(walk, directions)
@@ -81,8 +84,8 @@ def step_back(
     """Fill da, da_own, previous and dh0; shapes as in `rgru.gpu.layer.backward`."""
     device, precision = weights.device, weights.precision
     xp, count, hidden, directions = device.xp, sequences.count, weights.hidden, weights.directions
-    blocks = -(-count * hidden // _THREADS)
     where = (sequences.first, sequences.length, sequences.order)
+    total = sequences.steps if sequences.running is None else len(sequences.running)
 
     def walk(direction: int) -> None:
         u = weights.u[direction]
@@ -90,28 +93,49 @@ def step_back(
         slopes = xp.empty((count, 3 * hidden), number_type(precision))
         drh = None if weights.reset_after else xp.empty((count, hidden), sum_type(precision))
         done = xp.empty(1, np.int32)
-        end = (sequences.steps, count, directions, direction)
+        end = (total, count, directions, direction)
 
-        def launch(name: str, *arguments: Array | int | None) -> None:
-            device.launch(form, name, blocks, _THREADS, arguments)
+        def launch(running: int, name: str, *arguments: Array | int | None) -> None:
+            device.launch(form, name, -(-running * hidden // _THREADS), _THREADS, arguments)
 
-        def step(offset: int) -> None:
+        def step(offset: int, running: int) -> None:
             launch(
-                *("step_backward", tape.gates, tape.a_hh, tape.y, tape.h0, dy, *where, dh, slopes),
+                *(running, "step_backward", tape.gates, tape.a_hh, tape.y, tape.h0, dy, *where, dh, slopes),
                 *(da, da_own, previous, done, offset, *end),
             )
             if drh is None:
-                device.multiply(slopes, u, dh, precision, add=True)
+                device.multiply(slopes[:running], u, dh[:running], precision, add=True)
             else:
-                device.multiply(slopes[:, 2 * hidden :], u[2 * hidden :], drh, precision)
+                device.multiply(slopes[:running, 2 * hidden :], u[2 * hidden :], drh[:running], precision)
                 launch(
-                    "step_backward_reset", drh, tape.gates, tape.y, tape.h0, *where, dh, slopes, da, done, offset, *end
+                    *(running, "step_backward_reset", drh, tape.gates, tape.y, tape.h0, *where, dh, slopes, da),
+                    *(done, offset, *end),
                 )
-                device.multiply(slopes[:, : 2 * hidden], u[: 2 * hidden], dh, precision, add=True)
+                of_gates = slopes[:running, : 2 * hidden]
+                device.multiply(of_gates, u[: 2 * hidden], dh[:running], precision, add=True)
 
-        launch("begin_backward", dh_n, sequences.order, dh, done, count, direction)
-        device.repeat(step, lambda by: device.launch(form, "advance", 1, 1, (done, by)), sequences.steps)
-        launch("end_backward", dh, sequences.order, dh0, count, direction)
+        launch(count, "begin_backward", dh_n, sequences.order, dh, done, count, direction)
+        _take_steps(form, device, sequences, step, done, back=True)
+        launch(count, "end_backward", dh, sequences.order, dh0, count, direction)
 
     if count:
         device.side_by_side(walk, directions)
+
+
+def _take_steps(
+    form: Steps,
+    device: Device,
+    sequences: Sequences,
+    step: Callable[[int, int], None],
+    done: Array,
+    *,
+    back: bool = False,
+) -> None:
+    """Take all steps, each for the sequences that have it, as far as the host knows them."""
+    if sequences.running is None:
+        count = sequences.count
+        advance = partial(device.launch, form, "advance", 1, 1)
+        device.repeat(lambda offset: step(offset, count), lambda by: advance((done, by)), sequences.steps)
+        return
+    for offset, running in enumerate(sequences.running[::-1] if back else sequences.running):
+        step(offset, running)
