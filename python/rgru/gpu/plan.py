@@ -213,7 +213,7 @@ def plan(chip: Chip, cell: Cell, count: int, directions: int) -> Walk | Steps:
     """
     best: Walk | Steps = Steps(cell)
     least = _cost_of_steps(chip, cell, count, directions)
-    for walk in _walks(chip, cell, count, directions):
+    for walk in _walks(chip, cell, count, directions) if count else ():
         cost = _cost_of_walk(walk, count, directions)
         if cost < least:
             best, least = walk, cost
