@@ -127,3 +127,14 @@ def test_clusters_only_where_the_hardware_has_them():
         cells = [Cell(Precision.FLOAT32, False, hidden, False) for hidden in (16, 100, 256, 500)]
         walks = [walk for cell in cells for walk in offered(CHIPS[capability], cell, 8, 1)]
         assert {walk.exchange for walk in walks} == {Exchange.BLOCK, Exchange.GRID}
+
+
+def test_fewer_multiprocessors_take_no_less_time():
+    """Of the same form: teams beyond the room wait, whatever the chip."""
+    cell = Cell(Precision.FLOAT32, False, 64, False)
+    large, small = CHIPS[120], CHIPS[75]
+    for walk in offered(small, cell, 300, 1):
+        assert plans._cost_of_walk(small, walk, 300, 1) >= plans._cost_of_walk(large, walk, 300, 1)
+    crowded = max(offered(small, cell, 300, 1), key=lambda walk: walk.teams * (walk.exchange is Exchange.BLOCK))
+    assert crowded.teams > small.multiprocessors
+    assert plans._cost_of_walk(small, crowded, 300, 1) > plans._cost_of_walk(large, crowded, 300, 1)

@@ -214,7 +214,7 @@ def plan(chip: Chip, cell: Cell, count: int, directions: int) -> Walk | Steps:
     best: Walk | Steps = Steps(cell)
     least = _cost_of_steps(chip, cell, count, directions)
     for walk in _walks(chip, cell, count, directions) if count else ():
-        cost = _cost_of_walk(walk, count, directions)
+        cost = _cost_of_walk(chip, walk, count, directions)
         if cost < least:
             best, least = walk, cost
     return best
@@ -299,7 +299,7 @@ _LAUNCH = 4500
 """A kernel of a graph, with the gap before it."""
 
 
-def _cost_of_walk(walk: Walk, count: int, directions: int) -> float:
+def _cost_of_walk(chip: Chip, walk: Walk, count: int, directions: int) -> float:
     cell, number = walk.cell, walk.cell.precision.number_bytes
     if cell.precision.matrix_units:
         made = 3 * (walk.units // 16) * (walk.width * number // 32) * (walk.batch // 8) * 2.0
@@ -319,7 +319,7 @@ def _cost_of_walk(walk: Walk, count: int, directions: int) -> float:
         fetched = walk.channels * walk.batch * walk.width * number / 24
     pairs = math.ceil(walk.units * walk.batch / walk.threads)
     step = cell.exchanges * (_WAIT[walk.exchange] + 150) + max(made, read) + partial + fetched + _POINTWISE * pairs
-    return step * math.ceil(directions * -(-count // walk.batch) / walk.teams) * _crowd(walk)
+    return step * math.ceil(directions * -(-count // walk.batch) / walk.teams) * _crowd(chip, walk)
 
 
 def _share_kept(walk: Walk) -> float:
@@ -327,9 +327,9 @@ def _share_kept(walk: Walk) -> float:
     return min(1.0, walk.kept * walk.slices / steps)
 
 
-def _crowd(walk: Walk) -> float:
+def _crowd(chip: Chip, walk: Walk) -> float:
     """How much longer a block's step takes for the blocks that share its multiprocessor: teams beyond the room wait."""
-    return max(1.0, walk.teams * walk.blocks / 132) if walk.exchange is not Exchange.GRID else 1.0
+    return max(1.0, walk.teams * walk.blocks / chip.multiprocessors) if walk.exchange is not Exchange.GRID else 1.0
 
 
 def _cost_of_steps(chip: Chip, cell: Cell, count: int, directions: int) -> float:
