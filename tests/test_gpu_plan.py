@@ -138,3 +138,17 @@ def test_fewer_multiprocessors_take_no_less_time():
     crowded = max(offered(small, cell, 300, 1), key=lambda walk: walk.teams * (walk.exchange is Exchange.BLOCK))
     assert crowded.teams > small.multiprocessors
     assert plans._cost_of_walk(small, crowded, 300, 1) > plans._cost_of_walk(large, crowded, 300, 1)
+
+
+def test_before_capability_8_tf32_is_float32():
+    for hidden, count in ((64, 4), (5000, 4)):
+        form = plan(CHIPS[75], Cell(Precision.TF32, True, hidden, True), count, 1)
+        assert form == plan(CHIPS[75], Cell(Precision.FLOAT32, True, hidden, True), count, 1)
+    assert plan(CHIPS[80], Cell(Precision.TF32, True, 64, True), 4, 1).cell.precision is Precision.TF32
+
+
+@pytest.mark.parametrize("hidden", [64, 5000])
+def test_before_capability_8_bfloat16_is_refused(hidden):
+    with pytest.raises(ValueError, match=r"bfloat16: expected a GPU of compute capability 8\.0 or newer, got 7\.5"):
+        plan(CHIPS[75], Cell(Precision.BFLOAT16, False, hidden, False), 4, 1)
+    assert plan(CHIPS[75], Cell(Precision.FLOAT16, False, 64, False), 4, 1).cell.precision is Precision.FLOAT16

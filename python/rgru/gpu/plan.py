@@ -8,7 +8,7 @@ step instead. The costs are estimates in cycles of one step.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -210,7 +210,14 @@ def plan(chip: Chip, cell: Cell, count: int, directions: int) -> Walk | Steps:
     Returns
     -------
     Walk or Steps
+        Of the cell, but in float32 instead of tf32 where the chip does not know tf32.
+
+    Raises
+    ------
+    ValueError
+        For bfloat16 on a chip that does not know it.
     """
+    cell = replace(cell, precision=_known(chip, cell.precision))
     best: Walk | Steps = Steps(cell)
     least = _cost_of_steps(chip, cell, count, directions)
     for walk in _walks(chip, cell, count, directions) if count else ():
@@ -218,6 +225,16 @@ def plan(chip: Chip, cell: Cell, count: int, directions: int) -> Walk | Steps:
         if cost < least:
             best, least = walk, cost
     return best
+
+
+def _known(chip: Chip, precision: Precision) -> Precision:
+    """The precision in which the chip can multiply: its matrix units know tf32 and bfloat16 from capability 8.0 on."""
+    if chip.capability >= 80:
+        return precision
+    if precision is Precision.BFLOAT16:
+        major, minor = divmod(chip.capability, 10)
+        raise ValueError(f"bfloat16: expected a GPU of compute capability 8.0 or newer, got {major}.{minor}")
+    return Precision.FLOAT32 if precision is Precision.TF32 else precision
 
 
 def _walks(chip: Chip, cell: Cell, count: int, directions: int) -> Iterator[Walk]:
