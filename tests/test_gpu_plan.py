@@ -105,6 +105,24 @@ def test_the_plan_is_a_pure_function():
         assert plan.__wrapped__(chip, cell, 20, 2) == plan(chip, cell, 20, 2)
 
 
+def kind(form):
+    """How far the units are spread: one block, several that wait for each other, or no room on the chip."""
+    return 2 if isinstance(form, Steps) else int(form.exchange is not Exchange.BLOCK)
+
+
+@pytest.mark.parametrize("capability", CHIPS)
+@pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.FLOAT16, Precision.FLOAT64])
+@pytest.mark.parametrize("count", [1, 16, 64, 256])
+def test_more_units_are_spread_further(capability, precision, count):
+    for reset_after, backward in CELLS:
+        kinds = [
+            kind(plan(CHIPS[capability], Cell(precision, reset_after, hidden, backward), count, 1))
+            for hidden in (4, 16, 32, 48, 64, 80, 96, 112, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 5000)
+        ]
+        assert kinds == sorted(kinds)
+        assert kinds[0] == 0
+
+
 @pytest.mark.parametrize("chip", CHIPS.values(), ids=lambda chip: f"{chip.capability}")
 def test_who_walks_what(chip):
     def chosen(hidden, count, precision=Precision.FLOAT32, backward=False):

@@ -285,10 +285,10 @@ def _shapes(cell: Cell, exchange: Exchange, *, teams: int, blocks: int, units: i
     width = blocks * units
     if cell.precision.matrix_units:
         tiles, steps = units // 16, width * cell.precision.number_bytes // 32
-        for warps in (4, 8, 16):
-            if warps % tiles or (warps // tiles > steps and warps > 4) or warps * 32 > 512:
+        for slices in (1, 2, 4, 8, 16):
+            warps = tiles * slices
+            if not 4 <= warps <= 16 or (slices > steps and warps > 4):
                 continue
-            slices = warps // tiles
             each = -(-steps // slices)
             # The accumulators, 3 * batch / 2 registers, come first; 16 warps leave no more than 128 registers each.
             kept = min(each, max(0, (_REGISTERS_KEPT if warps <= 8 else 0) - 3 * batch // 2) // 12)
