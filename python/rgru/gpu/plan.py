@@ -289,9 +289,14 @@ def _shapes(cell: Cell, exchange: Exchange, *, teams: int, blocks: int, units: i
             warps = tiles * slices
             if not 4 <= warps <= 16 or (slices > steps and warps > 4):
                 continue
+            # States of a thread, some 25 registers each; a thread of 16 warps has no more than 128.
+            states = -(-units * batch // (warps * 32))
+            if states > (8 if warps <= 8 else 2):
+                continue
             each = -(-steps // slices)
-            # The accumulators, 3 * batch / 2 registers, come first; 16 warps leave no more than 128 registers each.
-            kept = min(each, max(0, (_REGISTERS_KEPT if warps <= 8 else 0) - 3 * batch // 2) // 12)
+            # The accumulators, 3 * batch / 2 registers, and many states come first.
+            free = (_REGISTERS_KEPT if warps <= 8 else 0) - 3 * batch // 2 - 16 * max(0, states - 4)
+            kept = min(each, max(0, free) // 12)
             yield Walk(cell, exchange, teams, blocks, units, batch, warps * 32, slices, kept=kept)
         return
     vectors = width * cell.precision.number_bytes // 16
