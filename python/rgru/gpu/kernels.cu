@@ -561,13 +561,13 @@ extern "C" __global__ void end_backward(const Sum* dh, const int* order, Number*
 constexpr int WIDTH = BLOCKS * UNITS;            // units, padding included
 constexpr int VECTOR = 16 / sizeof(Operand);     // operands in 16 bytes
 constexpr int PITCH = WIDTH + VECTOR;            // of rows in shared memory: neighbours lie in different banks
-constexpr int WARPS = THREADS / 32;
 constexpr int OWN = UNITS * BATCH;               // states that a block computes
 constexpr int PAIRS = (OWN + THREADS - 1) / THREADS;
 constexpr int PARTIAL_PITCH = UNITS + 4;
 constexpr int ARRIVALS_PITCH = 32;               // teams count in cache lines of their own
 
 #if MATRIX_UNITS
+constexpr int WARPS = THREADS / 32;
 constexpr int STEP_K = 32 / sizeof(Operand);     // k of one mma
 constexpr int STEPS_K = WIDTH / STEP_K;
 constexpr int TILES = UNITS / 16;

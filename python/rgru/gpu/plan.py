@@ -8,7 +8,7 @@ step instead. The costs are estimates in cycles of one step.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -222,14 +222,31 @@ def plan(chip: Chip, cell: Cell, count: int, directions: int) -> Walk | Steps:
     Returns
     -------
     Walk or Steps
+        Of the cell, but in float32 instead of tf32 where the chip does not know tf32.
+
+    Raises
+    ------
+    ValueError
+        For bfloat16 on a chip that does not know it.
     """
+    cell = replace(cell, precision=_known(chip, cell.precision))
     best: Walk | Steps = Steps(cell)
     least = _cost_of_steps(chip, cell, count, directions)
-    for walk in _walks(chip, cell, count, directions):
-        cost = _cost_of_walk(walk, count, directions)
+    for walk in _walks(chip, cell, count, directions) if count else ():
+        cost = _cost_of_walk(chip, walk, count, directions)
         if cost < least:
             best, least = walk, cost
     return best
+
+
+def _known(chip: Chip, precision: Precision) -> Precision:
+    """The precision in which the chip can multiply: its matrix units know tf32 and bfloat16 from capability 8.0 on."""
+    if chip.capability >= 80:
+        return precision
+    if precision is Precision.BFLOAT16:
+        major, minor = divmod(chip.capability, 10)
+        raise ValueError(f"bfloat16: expected a GPU of compute capability 8.0 or newer, got {major}.{minor}")
+    return Precision.FLOAT32 if precision is Precision.TF32 else precision
 
 
 def _walks(chip: Chip, cell: Cell, count: int, directions: int) -> Iterator[Walk]:
@@ -280,13 +297,18 @@ def _shapes(cell: Cell, exchange: Exchange, *, teams: int, blocks: int, units: i
     width = blocks * units
     if cell.precision.matrix_units:
         tiles, steps = units // 16, width * cell.precision.number_bytes // 32
-        for warps in (4, 8, 16):
-            if warps % tiles or (warps // tiles > steps and warps > 4) or warps * 32 > 512:
+        for slices in (1, 2, 4, 8, 16):
+            warps = tiles * slices
+            if not 4 <= warps <= 16 or (slices > steps and warps > 4):
                 continue
-            slices = warps // tiles
+            # States of a thread, some 25 registers each; a thread of 16 warps has no more than 128.
+            states = -(-units * batch // (warps * 32))
+            if states > (8 if warps <= 8 else 2):
+                continue
             each = -(-steps // slices)
-            # The accumulators, 3 * batch / 2 registers, come first; 16 warps leave no more than 128 registers each.
-            kept = min(each, max(0, (_REGISTERS_KEPT if warps <= 8 else 0) - 3 * batch // 2) // 12)
+            # The accumulators, 3 * batch / 2 registers, and many states come first.
+            free = (_REGISTERS_KEPT if warps <= 8 else 0) - 3 * batch // 2 - 16 * max(0, states - 4)
+            kept = min(each, max(0, free) // 12)
             yield Walk(cell, exchange, teams, blocks, units, batch, warps * 32, slices, kept=kept)
         return
     vectors = width * cell.precision.number_bytes // 16
@@ -311,7 +333,7 @@ _LAUNCH = 4500
 """A kernel of a graph, with the gap before it."""
 
 
-def _cost_of_walk(walk: Walk, count: int, directions: int) -> float:
+def _cost_of_walk(chip: Chip, walk: Walk, count: int, directions: int) -> float:
     cell, number = walk.cell, walk.cell.precision.number_bytes
     if cell.precision.matrix_units:
         made = 3 * (walk.units // 16) * (walk.width * number // 32) * (walk.batch // 8) * 2.0
@@ -331,7 +353,7 @@ def _cost_of_walk(walk: Walk, count: int, directions: int) -> float:
         fetched = walk.channels * walk.batch * walk.width * number / 24
     pairs = math.ceil(walk.units * walk.batch / walk.threads)
     step = cell.exchanges * (_WAIT[walk.exchange] + 150) + max(made, read) + partial + fetched + _POINTWISE * pairs
-    return step * math.ceil(directions * -(-count // walk.batch) / walk.teams) * _crowd(walk)
+    return step * math.ceil(directions * -(-count // walk.batch) / walk.teams) * _crowd(chip, walk)
 
 
 def _share_kept(walk: Walk) -> float:
@@ -339,9 +361,9 @@ def _share_kept(walk: Walk) -> float:
     return min(1.0, walk.kept * walk.slices / steps)
 
 
-def _crowd(walk: Walk) -> float:
+def _crowd(chip: Chip, walk: Walk) -> float:
     """How much longer a block's step takes for the blocks that share its multiprocessor: teams beyond the room wait."""
-    return max(1.0, walk.teams * walk.blocks / 132) if walk.exchange is not Exchange.GRID else 1.0
+    return max(1.0, walk.teams * walk.blocks / chip.multiprocessors) if walk.exchange is not Exchange.GRID else 1.0
 
 
 def _cost_of_steps(chip: Chip, cell: Cell, count: int, directions: int) -> float:

@@ -1,0 +1,194 @@
+"""NVRTC compiles every kind of variant for every kind of chip, without a GPU: what it takes of a chip stays within it.
+
+`python tests/test_gpu_compile.py` compiles all variants that the sizes below lead to, some 2,500, in about 8 minutes.
+"""
+
+import functools
+import itertools
+import random
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import rgru.gpu
+from rgru.gpu.plan import Cell, Chip, Exchange, Precision, Steps, Walk, plan
+
+nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings is not installed")
+
+KIB = 1024
+# By example: T4, A100, A10, L40, H200, B200, RTX 5090.
+CHIPS = {
+    75: Chip(75, 40, 64 * KIB),
+    80: Chip(80, 108, 163 * KIB),
+    86: Chip(86, 72, 99 * KIB),
+    89: Chip(89, 142, 99 * KIB),
+    90: Chip(90, 132, 227 * KIB),
+    100: Chip(100, 148, 227 * KIB),
+    120: Chip(120, 170, 99 * KIB),
+}
+SIZES = [64, 128, 256, 512, 1024, 1536, 2048]
+COUNTS = [1, 4, 16, 32, 64, 256, 1024]
+REGISTERS = 65536  # of a multiprocessor
+SOURCE = Path(rgru.gpu.__file__).with_name("kernels.cu").read_text(encoding="utf-8")
+STEP_THREADS = 256  # of the kernels that have no number of threads of their own
+
+
+def compiled(source, macros, capability):
+    """Whether it can be compiled, and the compiler's log. CuPy compiles with the same options."""
+    _, program = nvrtc.nvrtcCreateProgram(source.encode(), b"kernels.cu", 0, [], [])
+    options = [f"-arch=sm_{capability}", "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v"]
+    options += [f"-D{key}={int(value)}" for key, value in macros.items()]
+    (error,) = nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
+    _, size = nvrtc.nvrtcGetProgramLogSize(program)
+    log = b" " * size
+    nvrtc.nvrtcGetProgramLog(program, log)
+    nvrtc.nvrtcDestroyProgram(program)
+    return error == nvrtc.nvrtcResult.NVRTC_SUCCESS, log.rstrip(b"\0 ").decode()
+
+
+@functools.cache
+def no_compiler():
+    """Why the bindings cannot be used, or None."""
+    try:
+        nvrtc.nvrtcVersion()
+    except Exception as error:  # its kind depends on the version
+        return f"no library of NVRTC: {str(error).splitlines()[0]}"
+    return None
+
+
+@pytest.fixture(autouse=True)
+def _compiler():
+    if no_compiler():
+        pytest.skip(no_compiler())
+
+
+class Usage(NamedTuple):
+    """What the assembler says of a kernel."""
+
+    stack: int
+    stores: int
+    loads: int
+    registers: int
+    shared: int
+
+
+def usages(log):
+    """By kernel."""
+    found = {}
+    for name, text in re.findall(
+        r"Compiling entry function '(\w+)'(.*?)(?=Compiling entry function|$)", log, re.DOTALL
+    ):
+        stack, stores, loads = (
+            int(re.search(rf"(\d+) bytes {what}", text)[1]) for what in ("stack frame", "spill stores", "spill loads")
+        )
+        static = re.search(r"(\d+) bytes smem", text)
+        registers = int(re.search(r"Used (\d+) registers", text)[1])
+        found[name] = Usage(stack, stores, loads, registers, int(static[1]) if static else 0)
+    return found
+
+
+def kernels(form):
+    """What a variant is made of."""
+    if isinstance(form, Walk):
+        return {"pack", "walk_backward" if form.cell.backward else "walk_forward"}
+    return {*re.findall(r"__global__ void (\w+)\(", SOURCE.partition("#ifdef STEPS")[2].partition("#else")[0])}
+
+
+def wrong(form, chip):
+    """What speaks against a variant, or None."""
+    done, log = compiled(SOURCE, form.macros, chip.capability)
+    if not done or "warning" in log:
+        return log
+    found = usages(log)
+    if set(found) != kernels(form):
+        return f"kernels {sorted(found)}, expected {sorted(kernels(form))}"
+    for name, usage in found.items():
+        walks = isinstance(form, Walk) and name.startswith("walk")
+        threads = form.threads if walks else STEP_THREADS
+        dynamic = form.shared_bytes if walks else 0
+        warps = -(-usage.registers // 8) * 8 * threads  # given out by eights
+        if usage.stack or usage.stores or usage.loads or usage.registers > 255 or warps > REGISTERS:
+            return f"{name}: {usage}, {threads} threads"
+        if dynamic + usage.shared > chip.shared_bytes:
+            return f"{name}: {dynamic} + {usage.shared} bytes of shared memory"
+    return None
+
+
+@functools.cache
+def variants(chip, precision):
+    """All that the plan chooses for these sizes, by kind: the cell, the direction and the exchange."""
+    kinds = {}
+    for reset_after, backward, hidden, count in itertools.product((False, True), (False, True), SIZES, COUNTS):
+        form = plan(chip, Cell(precision, reset_after, hidden, backward), count, 1)
+        kind = (reset_after, backward, None if isinstance(form, Steps) else form.exchange)
+        kinds.setdefault(kind, {})[tuple(form.macros.items())] = form
+    return {kind: list(forms.values()) for kind, forms in kinds.items()}
+
+
+def weight(form):
+    """What grows with the registers of a thread, over those that it may have."""
+    if isinstance(form, Steps):
+        return 0
+    states = -(-form.units * form.batch // form.threads)
+    sums = 3 * form.batch // 2 if form.cell.precision.matrix_units else 3 * form.unit_tile * form.batch_tile
+    return (25 * states + 12 * form.kept + sums) * max(256, form.threads)
+
+
+def chosen(chip, precision):
+    """Of each kind the one that wants most registers; and some others."""
+    rng = random.Random(0)
+    for forms in variants(chip, precision).values():
+        first = max(forms, key=weight)
+        yield first
+        others = [form for form in forms if form is not first and isinstance(form, Walk)]
+        yield from rng.sample(others, min(len(others), 1))
+
+
+def name(form):
+    walk = f" {form.exchange.name}: {form}" if isinstance(form, Walk) else ""
+    return f"{form.cell}{walk}"
+
+
+@pytest.mark.parametrize("precision", Precision, ids=lambda precision: precision.name.lower())
+@pytest.mark.parametrize("chip", CHIPS.values(), ids=lambda chip: f"sm_{chip.capability}")
+def test_each_kind_of_variant_fits_the_chip(chip, precision):
+    if chip.capability < 80 and precision in (Precision.TF32, Precision.BFLOAT16):
+        pytest.skip("not on this chip: see test_gpu_plan.py")
+    found = {name(form): wrong(form, chip) for form in chosen(chip, precision)}
+    assert len(found) >= 4 * 3, "both cells, both directions, at least three exchanges"
+    assert not {form: what for form, what in found.items() if what}
+
+
+def test_the_source_includes_nothing():
+    """A header would have to be found on the user's machine, and CuPy's cache would not see its changes."""
+    assert not re.search(r"^\s*#\s*include", SOURCE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.FLOAT16])
+def test_the_kernels_reckon_their_shared_memory_as_the_plan_does(precision):
+    form = plan(CHIPS[90], Cell(precision, True, 256, False), 16, 1)
+    assert isinstance(form, Walk)
+    for more in (-16, 16):
+        done, log = compiled(SOURCE, form.macros | {"SHARED_BYTES": form.shared_bytes + more}, 90)
+        assert not done
+        assert "plan.py reckons otherwise" in log
+
+
+def test_too_many_states_of_a_thread_would_show():
+    """The limits above can be broken: this form, which the plan avoids, has no room for its 16 states."""
+    cell = Cell(Precision.FLOAT16, True, 64, False)
+    form = Walk(cell, Exchange.BLOCK, 1, 1, 64, 32, 128, 1)
+    assert "walk_forward: Usage(stack=" in wrong(form, CHIPS[90])
+
+
+if __name__ == "__main__":
+    if no_compiler():
+        sys.exit(no_compiler())
+    for chip, precision in itertools.product(CHIPS.values(), Precision):
+        if chip.capability >= 80 or precision not in (Precision.TF32, Precision.BFLOAT16):
+            forms = list(itertools.chain(*variants(chip, precision).values()))
+            bad = [f"{name(form)}: {what}" for form in forms if (what := wrong(form, chip))]
+            print(f"sm_{chip.capability} {precision.name}: {len(forms)} variants, {len(bad)} wrong", *bad, sep="\n  ")

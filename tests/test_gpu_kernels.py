@@ -1,0 +1,368 @@
+"""The GPU's kernels against the core, without a GPU: each CUDA thread is a fiber on the CPU, in shuffled order.
+
+What is compiled takes most of the time: some 90 variants, a second each where they are not in the cache.
+"""
+
+import platform
+import random
+import shutil
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+import rgru
+from layers import CELLS, normal, with_biases
+
+if shutil.which("g++") is None or platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
+    pytest.skip("the kernels are compiled by g++ on Linux", allow_module_level=True)
+pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
+
+import cuda_shim
+import shim_device
+from rgru.gpu import layer
+from rgru.gpu import plan as plans
+from rgru.gpu.numbers import number_type
+from rgru.gpu.plan import Chip, Exchange, Precision, Steps, Walk
+from rgru.gpu.sequences import Sequences
+from shim_device import ShimDevice
+
+# Half the distance from 1 to the next number, in which float16, bfloat16 and tf32 round what is stored and multiplied.
+ROUNDING = {Precision.TF32: 2.0**-11, Precision.FLOAT16: 2.0**-11, Precision.BFLOAT16: 2.0**-8}
+# The core computes in float64 from the same rounded weights and inputs. What remains with low precisions is that every
+# step rounds h, r * h and the output (forward), and the tape and three slopes (backward), each by no more than ROUNDING
+# of a number around 1. Rows of U have a norm of 1 and slopes of the activations are 1 at most, so that errors of a step
+# do not grow on their way through the others; gradients of weights add up those of all steps.
+FORWARD = {Precision.FLOAT64: 1e-13, Precision.FLOAT32: 3e-6} | {key: 4 * u for key, u in ROUNDING.items()}
+BACKWARD = {Precision.FLOAT64: 1e-13, Precision.FLOAT32: 3e-6} | {key: 8 * u for key, u in ROUNDING.items()}
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form of the kernels, but for the cell and the direction."""
+
+    precision: Precision
+    hidden: int
+    exchange: Exchange | None  # None: Steps
+    teams: int = 0  # of each direction
+    blocks: int = 0
+    units: int = 0
+    batch: int = 0
+    threads: int = 0
+    slices: int = 0
+    unit_tile: int = 0
+    batch_tile: int = 0
+    kept: int = 0
+
+    def __call__(self, _chip, cell, _count, directions):
+        """As the device's plan: both ways in the same form."""
+        if self.exchange is None:
+            return Steps(cell)
+        rest = (self.blocks, self.units, self.batch, self.threads, self.slices)
+        tiles = (self.unit_tile, self.batch_tile, self.kept)
+        return Walk(cell, self.exchange, self.teams * directions, *rest, *tiles)
+
+
+BLOCK, CLUSTER, GRID = Exchange.BLOCK, Exchange.CLUSTER, Exchange.GRID
+# Sizes are odd, teams fewer than tiles. Slices do not divide the steps of k, or are more than these.
+FORMS = {
+    "one_unit": Form(Precision.FLOAT32, 1, BLOCK, 2, 1, 4, 1, 32, 1, 1, 1),
+    "block_float32": Form(Precision.FLOAT32, 17, BLOCK, 2, 1, 20, 4, 64, 3, 2, 2),
+    "cluster_float64": Form(Precision.FLOAT64, 21, CLUSTER, 1, 2, 12, 2, 32, 5, 4, 1),
+    "grid_float32": Form(Precision.FLOAT32, 31, GRID, 2, 3, 12, 2, 64, 4, 1, 2),
+    "block_float16": Form(Precision.FLOAT16, 33, BLOCK, 1, 1, 48, 8, 192, 2, kept=1),
+    "block_tf32": Form(Precision.TF32, 15, BLOCK, 1, 1, 16, 8, 128, 4),
+    "cluster_bfloat16": Form(Precision.BFLOAT16, 50, CLUSTER, 1, 4, 16, 8, 128, 4),
+    "cluster_tf32": Form(Precision.TF32, 29, CLUSTER, 1, 2, 16, 8, 128, 4, kept=1),
+    "grid_float16": Form(Precision.FLOAT16, 40, GRID, 1, 3, 16, 16, 128, 4, kept=1),
+    "steps_float64": Form(Precision.FLOAT64, 17, None),
+    "steps_bfloat16": Form(Precision.BFLOAT16, 20, None),
+}
+WALKS = {name: form for name, form in FORMS.items() if form.exchange is not None}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences, and what is given beside them."""
+
+    lengths: tuple[int, ...]
+    layout: str = "equal"  # or "padded", "ragged"
+    steps: int = 0
+    directions: int = 1
+    h0: bool = True
+    dy: bool = True
+    dh_n: bool = True
+    bias: bool = True
+    size: int = 3  # I
+
+
+BATCHES = {
+    "equal": Batch((4,) * 19),
+    "zeros_among_lengths": Batch((5, 0, 1, 4, 0, 2, 5, 3, 1, 5), "padded", 6, directions=2, h0=False, dh_n=False),
+    "very_different": Batch((1, 0, 17, 2, 1, 1, 9, 0, 1), "ragged", directions=2, dy=False, bias=False, size=1),
+    "one_step_of_one": Batch((1,), directions=2, size=5),
+    "no_sequence": Batch((), steps=3),
+    "no_step": Batch((0, 0, 0), directions=2),
+    "all_empty": Batch((0, 0), "padded", 4),
+}
+
+
+class NaNs:
+    """NumPy, whose new memory holds NaN: what nobody writes shows."""
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    def empty(self, shape, dtype):
+        return np.full(shape, np.nan if np.dtype(dtype).kind not in "iu" else -99, dtype)
+
+
+class Device(ShimDevice):
+    """One device for both ways; `sources` may replace kernels.cu."""
+
+    xp = NaNs()
+
+
+def rounded(array, precision):
+    """What can be represented, in the type of the device's arrays."""
+    array = array.astype(number_type(precision))
+    return shim_device._operand(array, precision) if precision is Precision.TF32 else array
+
+
+class Problem:
+    """A layer and its inputs in some precision, on the device and for the core."""
+
+    def __init__(self, precision, reset_after, hidden, batch, seed=0):
+        self.precision, self.reset_after, self.batch = precision, reset_after, batch
+        count, directions = len(batch.lengths), batch.directions
+        steps = max(batch.lengths, default=batch.steps) if batch.layout == "equal" else batch.steps
+        self.offsets = np.cumsum([0, *batch.lengths])
+        rows = self.offsets[-1] if batch.layout == "ragged" else count * steps
+        gru = rgru.GRU(
+            *(batch.size, hidden),
+            bidirectional=directions == 2,
+            reset_after=reset_after,
+            bias=batch.bias,
+            dtype="float64",
+            seed=seed,
+        )
+        weights = {name: array.copy() for name, array in gru.params.items()}
+        if batch.bias:
+            with_biases(gru, seed)
+        # Weights as they are at first, biases that show.
+        for name, array in weights.items():
+            value = gru.params[name] if name.rpartition(".")[2].startswith("b") else array
+            gru.params[name] = rounded(value, precision).astype(np.float64)
+        self.gru = gru
+        self.cells = [
+            {name.rpartition(".")[2]: gru.params[name] for name in gru.params if f".{direction}." in name}
+            for direction in ("fwd", "rev")[:directions]
+        ]
+        self.x = rounded(normal(rows, batch.size, seed=seed), precision)
+        self.h0 = rounded(normal(directions, count, hidden, seed=seed + 1), precision) if batch.h0 else None
+        self.dy = rounded(normal(rows, directions * hidden, seed=seed + 2), precision) if batch.dy else None
+        self.dh_n = rounded(normal(directions, count, hidden, seed=seed + 3), precision) if batch.dh_n else None
+        self.padding = np.zeros(rows, bool)
+        if batch.layout == "padded":
+            self.padding = (np.arange(steps) >= np.array(batch.lengths)[:, None]).reshape(rows)
+        self.shape = (count, steps)
+
+    def sequences(self, device):
+        if self.batch.layout == "equal":
+            return Sequences.equal(device, *self.shape)
+        if self.batch.layout == "padded":
+            return Sequences.padded(device, *self.shape, np.array(self.batch.lengths))
+        return Sequences.ragged(device, self.offsets)
+
+    def on_device(self, device, change=lambda sequences: sequences):
+        """All results, by name. Nothing may be read from the padding."""
+        weights = layer.LayerWeights(device, self.precision, self.reset_after, self.cells)
+        sequences = change(self.sequences(device))
+        padding = self.padding[:, None]
+        x = np.where(padding, 0, self.x).astype(self.x.dtype)
+        y, h_n, tape = layer.forward(weights, x, sequences, h0=self.h0, keep=True)
+        blind = np.where(padding, np.nan, self.x).astype(self.x.dtype)
+        without_tape = layer.forward(weights, blind, sequences, h0=self.h0, keep=False)
+        assert same(y, without_tape[0])
+        assert same(h_n, without_tape[1])
+        dy = None if self.dy is None else np.where(padding, np.nan, self.dy).astype(self.dy.dtype)
+        gradients = [{name: np.full_like(array, np.nan) for name, array in cell.items()} for cell in self.cells]
+        dx, dh0 = layer.backward(weights, tape, sequences, dy=dy, dh_n=self.dh_n, gradients=gradients)
+        found = {"y": y, "h_n": h_n, "dx": dx, "dh0": dh0}
+        return found | {f"{i}.{name}": array for i, of in enumerate(gradients) for name, array in of.items()}
+
+    def on_core(self):
+        """The same of the core, in float64."""
+        x, h0, dy, dh_n = (
+            None if array is None else np.where(padding, 0, array.astype(np.float64))
+            for array, padding in (
+                *((self.x, self.padding[:, None]), (self.h0, False)),
+                *((self.dy, self.padding[:, None]), (self.dh_n, False)),
+            )
+        )
+        if self.batch.layout == "ragged":
+            y, h_n, tape = self.gru.forward(rgru.Ragged(x, self.offsets), h0)
+            gradients = tape.backward(dy, dh_n)
+            y, dx = y.values, gradients.x.values
+        else:
+            lengths = list(self.batch.lengths) if self.batch.layout == "padded" else None
+            y, h_n, tape = self.gru.forward(x.reshape(*self.shape, self.batch.size), h0, lengths=lengths)
+            gradients = tape.backward(None if dy is None else dy.reshape(y.shape), dh_n)
+            y, dx = (array.reshape(len(x), array.shape[-1]) for array in (y, gradients.x))
+        expected = {"y": y, "h_n": h_n, "dx": dx, "dh0": gradients.h0}
+        for name, array in gradients.params.items():
+            _, _, direction, short = name.split(".")
+            expected[f"{int(direction == 'rev')}.{short}"] = array
+        return expected
+
+    def errors(self, found):
+        """The greatest of each result, in units of what is allowed."""
+        expected = self.on_core()
+        assert found.keys() == expected.keys()
+        worst = {}
+        for name, array in expected.items():
+            assert found[name].shape == array.shape
+            if array.size:
+                off = np.abs(found[name].astype(np.float64) - array).max() / max(1, np.abs(array).max())
+                worst[name] = off / (FORWARD if name in ("y", "h_n") else BACKWARD)[self.precision]
+        return worst
+
+    def check(self, found):
+        wrong = {name: error for name, error in self.errors(found).items() if not error <= 1}
+        assert not wrong
+
+
+def same(one, other):
+    """The same bits."""
+    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+
+
+def all_same(one, other):
+    return [name for name in one if not same(one[name], other[name])] == []
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("reset_after", CELLS)
+@pytest.mark.parametrize("form", FORMS)
+def test_kernels_agree_with_the_core(form, reset_after, batch):
+    form = FORMS[form]
+    problem = Problem(form.precision, reset_after, form.hidden, BATCHES[batch])
+    device = Device(choose=form)
+    problem.check(problem.on_device(device))
+    walked = {launched for name, launched in device.launched if name.startswith("walk")}
+    assert len(walked) == (2 if form.exchange is not None and BATCHES[batch].lengths else 0)
+
+
+@pytest.mark.parametrize("reset_after", CELLS)
+@pytest.mark.parametrize("form", FORMS)
+def test_the_order_of_the_threads_does_not_matter(form, reset_after):
+    form = FORMS[form]
+    problem = Problem(form.precision, reset_after, form.hidden, BATCHES["zeros_among_lengths"], seed=1)
+    first, *others = (problem.on_device(Device(choose=form, seed=seed)) for seed in (0, 1000, 2000, 3000))
+    assert all(all_same(first, other) for other in others)
+
+
+@pytest.mark.parametrize("reset_after", CELLS)
+@pytest.mark.parametrize("form", WALKS)
+def test_neither_teams_nor_places_matter(form, reset_after):
+    """Sequences keep their bits if others share their tile, another team walks them, or they are in another place."""
+    form = FORMS[form]
+    problem = Problem(form.precision, reset_after, form.hidden, Batch((3,) * 19, directions=2))
+
+    def elsewhere(sequences):
+        return replace(sequences, order=np.random.default_rng(0).permutation(sequences.order))
+
+    first = problem.on_device(Device(choose=form))
+    for teams in {1, 3} - {form.teams}:
+        assert all_same(first, problem.on_device(Device(choose=replace(form, teams=teams))))
+    assert all_same(first, problem.on_device(Device(choose=form), elsewhere))
+
+
+@pytest.mark.parametrize("reset_after", CELLS)
+@pytest.mark.parametrize("form", WALKS)
+def test_a_sequence_alone_has_the_same_bits(form, reset_after):
+    """Without an input, whose product is the library's."""
+    form = FORMS[form]
+    problem = Problem(form.precision, reset_after, form.hidden, Batch((2, 7, 5, 7, 1), "ragged", dy=False))
+    weights = layer.LayerWeights(Device(choose=form), form.precision, reset_after, problem.cells)
+
+    def states(count, offsets, h0):
+        sequences = Sequences.ragged(weights.device, np.array(offsets))
+        x = np.zeros((offsets[-1], problem.batch.size), problem.x.dtype)
+        return layer.forward(weights, x, sequences, h0=h0, keep=False)[:2]
+
+    y, h_n = states(5, [0, 2, 9, 14, 21, 22], problem.h0)
+    alone, last = states(1, [0, 5], np.ascontiguousarray(problem.h0[:, 2:3]))
+    assert same(y[9:14], alone)
+    assert same(h_n[:, 2:3], last)
+
+
+RANDOM = 12
+
+
+@pytest.mark.parametrize("seed", range(RANDOM))
+def test_forms_of_the_plan_agree_with_the_core(seed):
+    """Any form that the plan offers on small chips, both ways in different ones; any sizes."""
+    rng = random.Random(seed)
+    precision = list(Precision)[seed % len(Precision)]
+    count, directions = rng.choice([1, 2, 5, 9, 17]), rng.choice([1, 2])
+    batch = Batch(
+        tuple(rng.choice([0, 1, 2, 3, 7]) for _ in range(count)),
+        rng.choice(["padded", "ragged"]),
+        7,
+        directions=directions,
+        h0=rng.random() < 0.7,
+        dy=(dy := rng.random() < 0.7),
+        dh_n=not dy or rng.random() < 0.7,
+        bias=rng.random() < 0.7,
+        size=rng.choice([1, 4, 7]),
+    )
+    hidden = rng.choice([2, 5, 16, 24, 33, 47, 64, 70])
+    chip = Chip(90, rng.choice([2, 4, 8, 16]), rng.choice([232448, 60000]))
+    wanted = list(Exchange)[seed // 2 % 3]
+
+    def choose(_chip, cell, count, directions):
+        walks = [walk for walk in plans._walks(chip, cell, count, directions) if few_threads(walk)]
+        return rng.choice([walk for walk in walks if walk.exchange is wanted] or walks or [Steps(cell)])
+
+    def few_threads(walk):
+        return walk.teams * walk.blocks * walk.threads <= 6000
+
+    problem = Problem(precision, rng.random() < 0.5, hidden, batch, seed=seed)
+    chosen = {}  # one form for each direction, asked for more than once
+    device = Device(choose=lambda *sizes: chosen.setdefault(sizes, choose(*sizes)), seed=seed)
+    problem.check(problem.on_device(device))
+    assert {True, False} == {cell.backward for _, cell, _, _ in chosen}
+
+
+@pytest.mark.parametrize("precision", Precision, ids=lambda precision: precision.name.lower())
+def test_the_plan_of_this_chip_agrees_with_the_core(precision):
+    problem = Problem(precision, bool(precision % 2), 24, Batch((6, 0, 3), "padded", 6, directions=2))
+    problem.check(problem.on_device(Device()))
+
+
+# -- what these tests would see ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("correct", "wrong", "form"),
+    [
+        pytest.param("channel * 2 + (turn & 1)) * BATCH", "channel * 2) * BATCH", "grid_float32", id="one_buffer"),
+        pytest.param("lane / 4 + place % 2 * 8", "lane / 4 + place / 2 * 8", "block_tf32", id="another_fragment"),
+        pytest.param("wait();\n            const Operand* input", "", "block_float32", id="no_wait"),
+    ],
+)
+def test_errors_in_the_kernels_show(monkeypatch, correct, wrong, form):
+    if not wrong:
+        correct, wrong = "exchange." + correct, "const Operand* input"
+    source = shim_device.KERNELS.read_text(encoding="utf-8")
+    assert source.count(correct) == 1
+    monkeypatch.setattr(shim_device, "KERNELS", source.replace(correct, wrong))
+    problem = Problem(FORMS[form].precision, True, FORMS[form].hidden, BATCHES["very_different"])
+    failed = 0
+    for seed in range(3):
+        try:
+            problem.check(problem.on_device(Device(choose=FORMS[form], seed=1000 * seed)))
+        except (AssertionError, cuda_shim.CudaShimError):
+            failed += 1
+    assert failed
