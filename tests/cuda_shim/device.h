@@ -195,6 +195,17 @@ void add_release(unsigned* p, unsigned n) {
     *static_cast<volatile unsigned*>(p) += n;
 }
 uint4 load_shared_by_all(const uint4* p) { return *p; }
+uint4 load_packet(const uint4* p) {
+    using namespace cuda_shim;
+    current->state = LOAD_ACQUIRE;
+    next_round.push_back(current);
+    leave();
+    return *p;
+}
+void store_packet(uint4* p, uint4 packet) {
+    ++cuda_shim::progress;
+    *p = packet;
+}
 
 }  // namespace
 

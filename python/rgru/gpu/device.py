@@ -31,6 +31,10 @@ Array: TypeAlias = Any
 
 _STEPS_PER_GRAPH = 32
 
+_PORTABLE_CLUSTER = 8
+_NON_PORTABLE_CLUSTER_SIZE_ALLOWED = 14
+"""Of CUfunction_attribute in CUDA's driver API."""
+
 
 @cache
 def open_device(index: int) -> Device:
@@ -159,7 +163,7 @@ class Device:
         kernel((blocks,), (threads,), numbers, shared_mem=shared)
 
     def _kernel(self, form: Walk | Steps | Common, name: str, walk: bool) -> Any:
-        cooperative = walk and isinstance(form, Walk) and form.exchange is Exchange.GRID
+        cooperative = walk and isinstance(form, Walk) and form.exchange.through_memory
         macros = tuple(f"-D{macro}={int(value)}" for macro, value in form.macros.items())
         key = (macros, cooperative, name)
         kernel = self._kernels.get(key)
@@ -174,6 +178,9 @@ class Device:
                 kernel = module.get_function(name)
                 if walk and isinstance(form, Walk):
                     kernel.max_dynamic_shared_size_bytes = form.shared_bytes
+                    if form.exchange is Exchange.CLUSTER and form.blocks > _PORTABLE_CLUSTER:
+                        driver = self.xp.cuda.driver
+                        driver.funcSetAttribute(kernel.kernel.ptr, _NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1)
                     self._check_room(form, kernel)
                 self._kernels[key] = kernel
         return kernel

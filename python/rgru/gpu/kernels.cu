@@ -3,7 +3,7 @@
 //   PRECISION    what is stored and multiplied: 0 float32, 1 tf32, 2 float16, 3 bfloat16, 4 float64
 //   RESET_AFTER  which of the two cells
 //   H            hidden units
-//   EXCHANGE     how the blocks of a team give each other h: 0 BLOCK (a team is one block), 1 CLUSTER, 2 GRID
+//   EXCHANGE     how the blocks of a team give each other h: 0 BLOCK (a team is one block), 1 CLUSTER, 2 GRID, 3 PACKETS
 //   BLOCKS       blocks of a team, which together hold U: block i the rows of units i*UNITS to (i+1)*UNITS
 //   UNITS        units of a block
 //   BATCH        sequences that a team walks at once
@@ -25,6 +25,7 @@
 #define BLOCK 0
 #define CLUSTER 1
 #define GRID 2
+#define PACKETS 3
 #define MATRIX_UNITS (PRECISION == TF32 || PRECISION == FLOAT16 || PRECISION == BFLOAT16)
 
 // -- what the hardware gives ------------------------------------------------------------------------------------------
@@ -44,7 +45,6 @@ __device__ __forceinline__ unsigned load_acquire(const unsigned* from) {
 }
 
 __device__ __forceinline__ void add_release(unsigned* to, unsigned value) {
-    __threadfence();
     asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(to), "r"(value) : "memory");
 }
 
@@ -55,6 +55,25 @@ __device__ __forceinline__ uint4 load_shared_by_all(const uint4* from) {
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                  : "l"(from));
     return v;
+}
+
+// 16 bytes that arrive as one: a scalar of 128 bits in the memory model, which a vector of four words is not.
+__device__ __forceinline__ uint4 load_packet(const uint4* from) {
+    uint4 v;
+    asm volatile(
+        "{.reg .b128 packet; .reg .b64 low, high; ld.relaxed.gpu.global.b128 packet, [%4]; mov.b128 {low, high}, packet; "
+        "mov.b64 {%0, %1}, low; mov.b64 {%2, %3}, high;}"
+        : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+        : "l"(from));
+    return v;
+}
+
+__device__ __forceinline__ void store_packet(uint4* to, uint4 v) {
+    asm volatile(
+        "{.reg .b128 packet; .reg .b64 low, high; mov.b64 low, {%1, %2}; mov.b64 high, {%3, %4}; "
+        "mov.b128 packet, {low, high}; st.relaxed.gpu.global.b128 [%0], packet;}" ::"l"(to),
+        "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+        : "memory");
 }
 
 #if EXCHANGE == CLUSTER
@@ -594,9 +613,10 @@ constexpr int CHANNELS = 3;                      // what is exchanged: da_r, da_
 #else
 constexpr int CHANNELS = RESET_AFTER ? 1 : 2;    // h, r * h
 #endif
-constexpr int INPUTS = EXCHANGE == GRID ? 1 : 2 * CHANNELS;
+constexpr bool THROUGH_MEMORY = EXCHANGE == GRID || EXCHANGE == PACKETS;
+constexpr int INPUTS = THROUGH_MEMORY ? 1 : 2 * CHANNELS;
 constexpr int INPUT = BATCH * PITCH;
-constexpr int STAGED = EXCHANGE == CLUSTER ? CHANNELS * OWN : 0;
+constexpr int STAGED = EXCHANGE == CLUSTER || EXCHANGE == PACKETS ? CHANNELS * OWN : 0;
 constexpr int PARTIAL = SLICES * BATCH * PARTIAL_PITCH;
 constexpr int OPERAND_BYTES = (WEIGHTS_SHARED + INPUTS * INPUT + STAGED) * static_cast<int>(sizeof(Operand));
 constexpr int PARTIAL_AT = (OPERAND_BYTES + 15) / 16 * 16;
@@ -651,18 +671,33 @@ struct Team {
     }
 };
 
+// Some of what a block publishes, and the turn in which it does: who sees the turn has the rest too. No barrier is needed,
+// and no fence (the idea is that of the LL protocol in NVIDIA's NCCL).
+struct alignas(16) Packet {
+    union {
+        uint4 whole;
+        Operand at[16 / sizeof(Operand)];
+    };
+};
+constexpr int IN_PACKET = 12 / sizeof(Operand);  // operands; the last 4 bytes are the turn
+constexpr int PACKETS_BLOCK = (OWN + IN_PACKET - 1) / IN_PACKET;
+
 // How the blocks of a team give each other what products read. Everything that is published in a turn has been read
 // before the turn after the next: two buffers do.
 struct Exchange {
     Operand* inputs;    // in shared memory: [INPUTS][BATCH][PITCH]
     Operand* staged;    // in shared memory: [CHANNELS][BATCH][UNITS]
-    Operand* published; // in global memory, of this team: [CHANNELS][2][BATCH][WIDTH]
+    Operand* published; // in global memory, of this team: [CHANNELS][2][BATCH][WIDTH], or
+    uint4* packets;     // [CHANNELS][2][BLOCKS][PACKETS_BLOCK]
     unsigned* arrivals; // of this team
     unsigned awaited;
     int rank;
 
     __device__ __forceinline__ Operand* input(int channel, int turn) const {
         return inputs + (channel * 2 + (turn & 1)) * INPUT;
+    }
+    __device__ __forceinline__ uint4* packets_of(int channel, int turn) const {
+        return packets + (channel * 2 + (turn & 1)) * BLOCKS * PACKETS_BLOCK;
     }
     __device__ __forceinline__ Operand* global(int channel, int turn) const {
         return published + static_cast<long long>(channel * 2 + (turn & 1)) * BATCH * WIDTH;
@@ -678,7 +713,7 @@ struct Exchange {
     __device__ __forceinline__ void publish(int channel, int turn, int unit, int batch, Operand value) {
 #if EXCHANGE == BLOCK
         input(channel, turn)[batch * PITCH + unit] = value;
-#elif EXCHANGE == CLUSTER
+#elif EXCHANGE == CLUSTER || EXCHANGE == PACKETS
         staged[(channel * BATCH + batch) * UNITS + unit] = value;
 #else
         global(channel, turn)[batch * WIDTH + rank * UNITS + unit] = value;
@@ -703,11 +738,25 @@ struct Exchange {
         __syncthreads();
         if (threadIdx.x == 0) add_release(arrivals, 1);
         awaited += BLOCKS;
+#elif EXCHANGE == PACKETS
+        __syncthreads();
+        for (int i = threadIdx.x; i < (last - first + 1) * PACKETS_BLOCK; i += THREADS) {
+            const int channel = first + i / PACKETS_BLOCK, place = i % PACKETS_BLOCK;
+            Packet packet;
+            packet.whole = make_uint4(0, 0, 0, 0);
+#pragma unroll
+            for (int j = 0; j < IN_PACKET; j++) {
+                const int index = place * IN_PACKET + j;
+                if (index < OWN) packet.at[j] = staged[channel * OWN + index];
+            }
+            packet.whole.w = turn + 1;  // 0 is what memory holds before the first turn
+            store_packet(packets_of(channel, turn) + rank * PACKETS_BLOCK + place, packet.whole);
+        }
 #endif
     }
 
     __device__ __forceinline__ void wait() const {
-#if EXCHANGE == BLOCK
+#if EXCHANGE == BLOCK || EXCHANGE == PACKETS
         __syncthreads();
 #elif EXCHANGE == CLUSTER
         cluster_wait();
@@ -737,6 +786,31 @@ struct Exchange {
             for (int j = 0; j < AT_ONCE; j++) {
                 const int i = start + j * THREADS;
                 if (i < BATCH * ROW) *reinterpret_cast<uint4*>(inputs + i / ROW * PITCH + i % ROW * VECTOR) = loaded[j];
+            }
+        }
+        __syncthreads();
+        return inputs;
+#elif EXCHANGE == PACKETS
+        constexpr int AT_ONCE = 8;
+        const uint4* from = packets_of(channel, turn);
+        for (int start = threadIdx.x; start < BLOCKS * PACKETS_BLOCK; start += AT_ONCE * THREADS) {
+            Packet loaded[AT_ONCE];
+#pragma unroll
+            for (int j = 0; j < AT_ONCE; j++) {
+                const int i = start + j * THREADS;
+                if (i < BLOCKS * PACKETS_BLOCK) loaded[j].whole = load_packet(from + i);
+            }
+#pragma unroll
+            for (int j = 0; j < AT_ONCE; j++) {
+                const int i = start + j * THREADS;
+                if (i >= BLOCKS * PACKETS_BLOCK) continue;
+                while (loaded[j].whole.w != turn + 1) loaded[j].whole = load_packet(from + i);
+                const int block = i / PACKETS_BLOCK, place = i % PACKETS_BLOCK;
+#pragma unroll
+                for (int part = 0; part < IN_PACKET; part++) {
+                    const int index = place * IN_PACKET + part;
+                    if (index < OWN) inputs[index / UNITS * PITCH + block * UNITS + index % UNITS] = loaded[j].at[part];
+                }
             }
         }
         __syncthreads();
@@ -946,14 +1020,15 @@ __device__ __forceinline__ Owned owned(
 
 // Shared memory and exchange of a block, weights loaded.
 __device__ __forceinline__ void prepare(
-    Products& products, Exchange& exchange, const Team& team, int direction, const Operand* packed, Operand* published,
+    Products& products, Exchange& exchange, const Team& team, int direction, const Operand* packed, void* published,
     unsigned* arrivals) {
     Operand* operands = reinterpret_cast<Operand*>(dynamic_shared());
     products.partial = reinterpret_cast<Sum*>(dynamic_shared() + PARTIAL_AT);
     products.load(packed + (static_cast<long long>(direction) * BLOCKS + team.rank) * WEIGHTS, operands);
     exchange.inputs = operands + WEIGHTS_SHARED;
     exchange.staged = exchange.inputs + INPUTS * INPUT;
-    exchange.published = published + static_cast<long long>(team.index) * CHANNELS * 2 * BATCH * WIDTH;
+    exchange.published = static_cast<Operand*>(published) + team.index * (CHANNELS * 2ll * BATCH * WIDTH);
+    exchange.packets = static_cast<uint4*>(published) + team.index * (CHANNELS * 2ll * BLOCKS * PACKETS_BLOCK);
     exchange.arrivals = arrivals + team.index * ARRIVALS_PITCH;
     exchange.awaited = 0;
     exchange.rank = team.rank;
@@ -989,7 +1064,7 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_forward(
     Number* h_n,             // [D, N, H]
     Number* tape,            // [S, D, 3, H]: r, z, h~, or null
     Number* tape_hh,         // [S, D, H]: U_hh h + b_hh, reset-after, or null
-    Operand* published,      // [teams, CHANNELS, 2, BATCH, WIDTH], GRID
+    void* published,         // what blocks exchange through memory, of all teams; zeroed for PACKETS
     unsigned* arrivals,      // [teams, ARRIVALS_PITCH], zeroed, GRID
     int count, int directions) {
     const Team team;
@@ -1013,9 +1088,9 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_forward(
                 biases[i] = load_biases(b, b_hh, direction, own[i].cells.unit);
                 if (h0 != nullptr) h[i] = widen(h0[own[i].cells.state(own[i].sequence.n, count)]);
             }
-            if (own[i].mine) exchange.publish(0, turn, own[i].unit, own[i].batch, operand(h[i]));
+            if (own[i].mine && steps > 0) exchange.publish(0, turn, own[i].unit, own[i].batch, operand(h[i]));
         }
-        exchange.arrive(0, 0, turn);
+        if (steps > 0) exchange.arrive(0, 0, turn);  // what nobody reads must not be published over what some may
         Projection next[PAIRS];  // of the step to come: memory is far
         load_projections(next, gx, own, 0, direction);
 
@@ -1058,10 +1133,6 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_forward(
             }
             if (t + 1 < steps) exchange.arrive(0, 0, turn + 1);
         }
-        if (steps == 0) {
-            exchange.wait();
-            turn++;
-        }
 #pragma unroll
         for (int i = 0; i < PAIRS; i++) {
             if (own[i].real) h_n[own[i].cells.state(own[i].sequence.n, count)] = narrow(h[i]);
@@ -1099,7 +1170,7 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_backward
     Number* da_own,          // [S, D, H], likewise
     Number* previous,        // [S, D, H], likewise
     Number* dh0,             // [D, N, H]
-    Operand* published,      // [teams, CHANNELS, 2, BATCH, WIDTH], GRID
+    void* published,         // what blocks exchange through memory, of all teams; zeroed for PACKETS
     unsigned* arrivals,      // [teams, ARRIVALS_PITCH], zeroed, GRID
     int count, int directions) {
     const Team team;
@@ -1152,9 +1223,9 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_backward
             Products::Sums<1> sums;
 #if RESET_AFTER
             products.multiply<0, 1>(sums, exchange.read(0, turn));
-            if (EXCHANGE == GRID) __syncthreads();
+            if (THROUGH_MEMORY) __syncthreads();  // before the inputs are written over
             products.multiply<1, 1>(sums, exchange.read(1, turn));
-            if (EXCHANGE == GRID) __syncthreads();
+            if (THROUGH_MEMORY) __syncthreads();  // before the inputs are written over
             products.multiply<2, 1>(sums, exchange.read(2, turn));
 #else
             products.product<2, 1>(exchange.read(2, turn));

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru.gpu.numbers import number_type, sum_type
-from rgru.gpu.plan import Cell, Precision, Steps
+from rgru.gpu.plan import Cell, Exchange, Precision, Steps
 from rgru.gpu.steps import step_back, step_through
 
 if TYPE_CHECKING:
@@ -222,7 +222,9 @@ _ARRIVALS_PITCH = 32
 
 def _meeting_place(device: Device, walk: Walk) -> tuple[Any, Any]:
     """Global memory through which the blocks of a grid exchange states, and the counters of their arrivals."""
-    if not walk.published:
+    if not walk.published_bytes:
         return None, None
-    published = device.xp.empty(walk.published, number_type(walk.cell.precision))
-    return published, device.xp.zeros((walk.teams, _ARRIVALS_PITCH), np.uint32)
+    if walk.exchange is Exchange.PACKETS:
+        return device.xp.zeros(walk.published_bytes, np.uint8), None
+    arrivals = device.xp.zeros((walk.teams, _ARRIVALS_PITCH), np.uint32)
+    return device.xp.empty(walk.published_bytes, np.uint8), arrivals

@@ -48,6 +48,12 @@ class Exchange(IntEnum):
     BLOCK = 0
     CLUSTER = 1
     GRID = 2
+    PACKETS = 3
+
+    @property
+    def through_memory(self) -> bool:
+        """Whether all blocks of the grid have to run at the same time, as they meet in global memory."""
+        return self in (Exchange.GRID, Exchange.PACKETS)
 
 
 @dataclass(frozen=True)
@@ -167,9 +173,19 @@ class Walk:
         return 3 * self.units * self._pitch
 
     @property
-    def published(self) -> int:
-        """How many numbers lie in the global memory through which blocks exchange states."""
-        return self.teams * self.channels * 2 * self.batch * self.width if self.exchange is Exchange.GRID else 0
+    def published_bytes(self) -> int:
+        """The global memory through which blocks exchange states."""
+        if not self.exchange.through_memory:
+            return 0
+        return self.teams * 2 * self.channels * self.exchanged_bytes
+
+    @property
+    def exchanged_bytes(self) -> int:
+        """What a block reads of the others' states (or of one gate's slopes) in a step."""
+        number = self.cell.precision.number_bytes
+        if self.exchange is Exchange.PACKETS:  # 16 bytes with 12 bytes of numbers each
+            return self.blocks * -(-self.units * self.batch // (12 // number)) * 16
+        return self.batch * self.width * number
 
     @property
     def _pitch(self) -> int:
@@ -184,8 +200,9 @@ class Walk:
             steps = -(-self.width * precision.number_bytes // 32)
             in_shared = -(-steps // self.slices) - self.kept
             weights = 3 * (self.units // 16) * self.slices * in_shared * 512 // precision.number_bytes
-        inputs = (1 if self.exchange is Exchange.GRID else 2 * self.channels) * self.batch * self._pitch
-        staged = self.channels * self.units * self.batch if self.exchange is Exchange.CLUSTER else 0
+        inputs = (1 if self.exchange.through_memory else 2 * self.channels) * self.batch * self._pitch
+        is_staged = self.exchange in (Exchange.CLUSTER, Exchange.PACKETS)
+        staged = self.channels * self.units * self.batch if is_staged else 0
         operands = (weights + inputs + staged) * precision.number_bytes
         return _up(operands, 16) + 3 * self.slices * self.batch * (self.units + 4) * precision.sum_bytes
 
@@ -257,7 +274,7 @@ def _walks(chip: Chip, cell: Cell, count: int, directions: int) -> Iterator[Walk
     for exchange, blocks in _teams(chip, cell.hidden, directions):
         units = _up(-(-cell.hidden // blocks), whole)
         blocks = -(-cell.hidden // units)  # noqa: PLW2901 - padding may have made some needless
-        if exchange is Exchange.CLUSTER and blocks not in _CLUSTERS:
+        if exchange is Exchange.CLUSTER and blocks not in _clusters(chip):
             continue
         if (blocks == 1) != (exchange is Exchange.BLOCK):
             continue
@@ -266,25 +283,28 @@ def _walks(chip: Chip, cell: Cell, count: int, directions: int) -> Iterator[Walk
                 continue  # half of it would be padding
             tiles = directions * -(-count // batch)
             room = max(directions, chip.multiprocessors // blocks // directions * directions)
-            teams = min(tiles, room if exchange is Exchange.GRID else 4 * room)
+            teams = min(tiles, room if exchange.through_memory else 4 * room)
             for walk in _shapes(cell, exchange, teams=teams, blocks=blocks, units=units, batch=batch):
                 if walk.shared_bytes <= chip.shared_bytes:
                     yield walk
 
 
-_CLUSTERS = (2, 4, 8)
+def _clusters(chip: Chip) -> tuple[int, ...]:
+    """Sizes of clusters; those of 16 blocks exist on the chips for servers alone, and have to be asked for."""
+    return (2, 4, 8, 16) if chip.capability in (90, 100) else (2, 4, 8)
 
 
 def _teams(chip: Chip, hidden: int, directions: int) -> Iterator[tuple[Exchange, int]]:
     """Ways to make a team, with its number of blocks."""
     yield Exchange.BLOCK, 1
     if chip.capability >= 90:
-        yield from ((Exchange.CLUSTER, blocks) for blocks in _CLUSTERS)
+        yield from ((Exchange.CLUSTER, blocks) for blocks in _clusters(chip))
     units = 4
     while units < hidden:
         blocks = -(-hidden // units)
         if blocks * directions <= chip.multiprocessors:
             yield Exchange.GRID, blocks
+            yield Exchange.PACKETS, blocks
         units += 4 if units < 16 else 16
 
 
@@ -326,8 +346,8 @@ def _shapes(cell: Cell, exchange: Exchange, *, teams: int, blocks: int, units: i
 
 # -- what it costs: cycles of a step -----------------------------------------------------------------------------------
 
-_WAIT = {Exchange.BLOCK: 60, Exchange.CLUSTER: 700, Exchange.GRID: 1900}
-"""For everyone's states: a barrier of the block, of the cluster, or through the second-level cache."""
+_WAIT = {Exchange.BLOCK: 60, Exchange.CLUSTER: 700, Exchange.GRID: 1900, Exchange.PACKETS: 1000}
+"""For everyone's states: a barrier of the block, of the cluster, through the second-level cache, or none there."""
 _POINTWISE = 400
 _LAUNCH = 4500
 """A kernel of a graph, with the gap before it."""
@@ -347,10 +367,12 @@ def _cost_of_walk(chip: Chip, walk: Walk, count: int, directions: int) -> float:
         read = weights + states
     partial = 3 * walk.slices * walk.batch * walk.units * walk.cell.precision.sum_bytes * 2 / 128
     fetched = 0.0
-    if walk.exchange is Exchange.GRID:
-        fetched = walk.channels * walk.batch * walk.width * number / 48
+    if walk.exchange.through_memory:
+        # What one multiprocessor gets by itself, and what the second-level cache has for all.
+        rate = min(48.0, 24.0 * chip.multiprocessors / (walk.teams * walk.blocks))
+        fetched = walk.channels * walk.exchanged_bytes / rate
     elif walk.exchange is Exchange.CLUSTER:
-        fetched = walk.channels * walk.batch * walk.width * number / 24
+        fetched = walk.channels * walk.exchanged_bytes / 24
     pairs = math.ceil(walk.units * walk.batch / walk.threads)
     step = cell.exchanges * (_WAIT[walk.exchange] + 150) + max(made, read) + partial + fetched + _POINTWISE * pairs
     return step * math.ceil(directions * -(-count // walk.batch) / walk.teams) * _crowd(chip, walk)
@@ -363,7 +385,7 @@ def _share_kept(walk: Walk) -> float:
 
 def _crowd(chip: Chip, walk: Walk) -> float:
     """How much longer a block's step takes for the blocks that share its multiprocessor: teams beyond the room wait."""
-    return max(1.0, walk.teams * walk.blocks / chip.multiprocessors) if walk.exchange is not Exchange.GRID else 1.0
+    return max(1.0, walk.teams * walk.blocks / chip.multiprocessors)
 
 
 def _cost_of_steps(chip: Chip, cell: Cell, count: int, directions: int) -> float:
