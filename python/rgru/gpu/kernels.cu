@@ -951,6 +951,7 @@ struct Products {
     template <int FIRST, int SETS>
     __device__ __forceinline__ void multiply(Sums<SETS>& sums, const Operand* input) const {
         if (slice() >= SLICES) return;
+#pragma unroll 2
         for (int k = slice() * VECTOR; k < WIDTH; k += SLICES * VECTOR) {
             Vector columns[BATCH_TILE];
             for (int n = 0; n < BATCH_TILE; n++) columns[n] = vector(input + batch(n) * PITCH + k);
