@@ -212,7 +212,7 @@ def test_the_plan_chooses_every_form(cupy, backward):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("reset_after", CELLS)
 @pytest.mark.parametrize(
-    ("form", "hidden"), [("BLOCK", 70), ("CLUSTER", 70), ("CLUSTER", 250), ("GRID", 70), ("GRID", 250)]
+    ("form", "hidden"), [("BLOCK", 60), ("CLUSTER", 60), ("CLUSTER", 250), ("GRID", 60), ("GRID", 250)]
 )
 def test_forms_that_the_plan_offers(cupy, monkeypatch, *, kind, reset_after, form, hidden):
     """Whatever the estimates say: some walk of each kind, with padding and two directions."""
@@ -236,7 +236,7 @@ def test_step_by_step(cupy, monkeypatch, kind, reset_after, time):
 @pytest.mark.parametrize("reset_after", CELLS)
 def test_the_same_bits_every_time(cupy, monkeypatch, form, kind, reset_after):
     force(monkeypatch, form)
-    gru = random_gru(kind, 100, 90, bidirectional=True, reset_after=reset_after)
+    gru = random_gru(kind, 100, 60, bidirectional=True, reset_after=reset_after)
     batch = Batch(gru, kind, 50, 100)
     arrays = [batch.to(cupy, array) for array in (batch.x, batch.h0, batch.dy, batch.dh_n)]
     first = bits(run(gru, *arrays))
