@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 import rgru.gpu
-from rgru.gpu.plan import Cell, Chip, Exchange, Precision, Steps, Walk, plan
+from rgru.gpu.plan import Cell, Chip, Common, Exchange, Precision, Steps, Walk, plan
 
 nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings is not installed")
 
@@ -94,7 +94,8 @@ def kernels(form):
     """What a variant is made of."""
     if isinstance(form, Walk):
         return {"pack", "walk_backward" if form.cell.backward else "walk_forward"}
-    return {*re.findall(r"__global__ void (\w+)\(", SOURCE.partition("#ifdef STEPS")[2].partition("#else")[0])}
+    begin, end = ("#ifdef STEPS", "#elif") if isinstance(form, Steps) else ("#ifdef COMMON", "#endif  // COMMON")
+    return {*re.findall(r"__global__ void (\w+)\(", SOURCE.partition(begin)[2].partition(end)[0])}
 
 
 def wrong(form, chip):
@@ -160,6 +161,13 @@ def test_each_kind_of_variant_fits_the_chip(chip, precision):
     found = {name(form): wrong(form, chip) for form in chosen(chip, precision)}
     assert len(found) >= 4 * 3, "both cells, both directions, at least three exchanges"
     assert not {form: what for form, what in found.items() if what}
+
+
+@pytest.mark.parametrize("chip", CHIPS.values(), ids=lambda chip: f"sm_{chip.capability}")
+def test_kernels_that_depend_on_no_layer_fit_the_chip(chip):
+    for precision in Precision:
+        if chip.capability >= 80 or precision not in (Precision.TF32, Precision.BFLOAT16):
+            assert not wrong(Common(precision), chip)
 
 
 def test_the_source_includes_nothing():
