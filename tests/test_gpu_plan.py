@@ -58,11 +58,14 @@ def check(walk, chip, cell, count, directions):
     assert (walk.exchange is Exchange.BLOCK) == (walk.blocks == 1)
     if walk.exchange is Exchange.CLUSTER:
         assert chip.capability >= 90
-        assert walk.blocks in (2, 4, 8), "portable sizes of clusters"
-    if walk.exchange is Exchange.GRID:
+        assert walk.blocks in (2, 4, 8, 16)[: 4 if chip.capability in (90, 100) else 3]
+    if walk.exchange.through_memory:
         # All of them wait for each other: one that finds no room would never come.
         assert walk.teams * walk.blocks <= chip.multiprocessors
-    assert walk.published == (walk.exchange is Exchange.GRID) * walk.teams * walk.channels * 2 * walk.batch * walk.width
+    # Two buffers of each channel; packets hold 12 bytes of numbers in 16.
+    states = walk.teams * walk.channels * 2 * walk.batch * walk.width * number
+    least = {Exchange.GRID: states, Exchange.PACKETS: states * 16 // (12 // number * number)}.get(walk.exchange, 0)
+    assert least <= walk.published_bytes <= least + (walk.teams * walk.channels * 2 * walk.blocks * 16 if least else 0)
 
 
 @pytest.mark.parametrize("chip", [*CHIPS.values(), *TINY], ids=lambda chip: f"{chip.capability}-{chip.multiprocessors}")
@@ -126,13 +129,14 @@ def test_who_walks_what(chip):
     def chosen(hidden, count, precision=Precision.FLOAT32, backward=False):
         return plan(chip, Cell(precision, True, hidden, backward), count, 1)
 
-    together = Exchange.CLUSTER if chip.capability >= 90 else Exchange.GRID
+    memory = {Exchange.GRID, Exchange.PACKETS}
+    together = {Exchange.CLUSTER} if chip.capability >= 90 else memory
     for backward in (False, True):
         assert chosen(32, 1, backward=backward).exchange is Exchange.BLOCK
         assert chosen(32, 200, backward=backward).exchange is Exchange.BLOCK
-        assert chosen(128, 1, backward=backward).exchange in (Exchange.BLOCK, together)
-        assert chosen(256, 16, Precision.FLOAT16, backward).exchange is together
-        assert chosen(640 if chip.shared_bytes > 64 * KIB else 256, 1, backward=backward).exchange is Exchange.GRID
+        assert chosen(128, 1, backward=backward).exchange in {Exchange.BLOCK} | together | memory
+        assert chosen(256, 16, Precision.FLOAT16, backward).exchange in together
+        assert chosen(640 if chip.shared_bytes > 64 * KIB else 256, 1, backward=backward).exchange in memory
         assert isinstance(chosen(5000, 1, backward=backward), Steps)  # 300 MB of weights
         assert isinstance(chosen(1024, 65536, backward=backward), Steps)
         assert isinstance(chosen(1024, 65536, Precision.FLOAT16, backward), Steps)
@@ -142,7 +146,7 @@ def test_clusters_only_where_the_hardware_has_them():
     for capability in (75, 80, 86, 89):
         cells = [Cell(Precision.FLOAT32, False, hidden, False) for hidden in (16, 100, 256, 500)]
         walks = [walk for cell in cells for walk in offered(CHIPS[capability], cell, 8, 1)]
-        assert {walk.exchange for walk in walks} == {Exchange.BLOCK, Exchange.GRID}
+        assert {walk.exchange for walk in walks} == {Exchange.BLOCK, Exchange.GRID, Exchange.PACKETS}
 
 
 def test_fewer_multiprocessors_take_no_less_time():
