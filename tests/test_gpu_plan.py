@@ -130,12 +130,14 @@ def test_who_walks_what(chip):
         return plan(chip, Cell(precision, True, hidden, backward), count, 1)
 
     memory = {Exchange.GRID, Exchange.PACKETS}
+    # The six buffers of a cluster on the way back crowd the weights out of 99 KiB.
     together = {Exchange.CLUSTER} if chip.capability >= 90 else memory
+    together_back = together if chip.shared_bytes > 99 * KIB else together | memory
     for backward in (False, True):
         assert chosen(32, 1, backward=backward).exchange is Exchange.BLOCK
         assert chosen(32, 200, backward=backward).exchange is Exchange.BLOCK
         assert chosen(128, 1, backward=backward).exchange in {Exchange.BLOCK} | together | memory
-        assert chosen(256, 16, Precision.FLOAT16, backward).exchange in together
+        assert chosen(256, 16, Precision.FLOAT16, backward).exchange in (together_back if backward else together)
         assert chosen(640 if chip.shared_bytes > 64 * KIB else 256, 1, backward=backward).exchange in memory
         assert isinstance(chosen(5000, 1, backward=backward), Steps)  # 300 MB of weights
         assert isinstance(chosen(1024, 65536, backward=backward), Steps)
