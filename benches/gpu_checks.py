@@ -74,7 +74,7 @@ def _differences(gru: rgru.GRU, kind: str, batch: int, time: int) -> dict[str, f
 
 
 SANITIZED = ("float32", "tf32", "bfloat16")
-KINDS_OF_FORMS = ("BLOCK", "CLUSTER", "GRID", "STEPS")
+KINDS_OF_FORMS = ("BLOCK", "CLUSTER", "GRID", "PACKETS", "STEPS")
 COUNT, HIDDEN, DIRECTIONS = 9, 40, 2
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rgru.gpu import plan as plans
-from rgru.gpu.plan import Cell, Chip, Exchange, Precision, Steps, Walk
+from rgru.gpu.plan import Cell, Chip, Precision, Steps, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,11 +43,8 @@ def name_of(form: Form, full: bool = False) -> str:
 def offered(chip: Chip, cell: Cell, count: int, directions: int = 1) -> list[tuple[float, Form]]:
     """All forms that there is room for, with the plan's estimates in cycles of a step, cheapest first."""
     found: list[tuple[float, Form]] = [(plans._cost_of_steps(chip, cell, count, directions), Steps(cell))]
-    cost: Any = plans._cost_of_walk
-    names = inspect.signature(cost).parameters
     for walk in dict.fromkeys(plans._walks(chip, cell, count, directions)):  # some come twice
-        given = {"chip": chip, "walk": walk, "count": count, "directions": directions}
-        found.append((float(cost(**{name: value for name, value in given.items() if name in names})), walk))
+        found.append((plans._cost_of_walk(chip, walk, count, directions), walk))
     return sorted(found, key=lambda one: one[0])
 
 
@@ -85,7 +81,7 @@ def _compile(forms: list[Form]) -> list[str]:
                 device._kernel(form, "advance", False)
                 continue
             device._kernel(form, "walk_backward" if form.cell.backward else "walk_forward", True)
-            if form.exchange is Exchange.GRID:
+            if form.exchange.through_memory:  # whose module is another one
                 device._kernel(form, "pack", False)
         except Exception as error:
             wrong.append(f"{name_of(form)} of {form.cell}: {error!r}"[:500])

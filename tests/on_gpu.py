@@ -148,7 +148,7 @@ def bits(found):
 
 # -- forms ---------------------------------------------------------------------------------------------------------
 
-FORMS = ("BLOCK", "CLUSTER", "GRID", "STEPS")
+FORMS = ("BLOCK", "CLUSTER", "GRID", "PACKETS", "STEPS")
 
 
 def form_of(form):

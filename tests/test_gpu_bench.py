@@ -115,7 +115,7 @@ def test_the_cheapest_form_offered_is_the_plan_s(kind, hidden, count, backward):
 def test_forms_to_tune():
     cell = gpu_forms.cell_of("bfloat16", 256, reset_after=False, backward=True)
     kinds = gpu_forms.of_each_kind(HOPPER, cell, 16)
-    assert kinds.keys() == {"CLUSTER", "GRID", "STEPS"}
+    assert kinds.keys() >= {"CLUSTER", "GRID", "STEPS"}
     found = gpu_tune.candidates(HOPPER, cell, 16, 12)
     assert len(found) == len({form for _, form in found}) == 12
     assert {form for _, form in found} >= set(kinds.values())

@@ -89,7 +89,8 @@ def test_two_streams_of_one_thread_at_once(cupy, monkeypatch):
 @pytest.mark.parametrize("form", FORMS)
 def test_the_host_waits_for_nothing(cupy, monkeypatch, form):
     force(monkeypatch, form)
-    gru = random_gru("float32", 8, 48, 2, bidirectional=True)
+    # Not step by step in two directions: some thousand launches wait in a queue, and then the host does.
+    gru = random_gru("float32", 8, 48, bidirectional=form != "STEPS")
     batch = Batch(gru, "float32", 6, 70)
     x, h0, dy, dh_n = (cupy.asarray(array) for array in (batch.x, batch.h0, batch.dy, batch.dh_n))
     lengths, offsets = np.array([70, 3, 0, 50, 20, 70]), np.arange(7) * 70
@@ -193,7 +194,7 @@ def test_a_first_call_cannot_be_captured(cupy):
 # -- threads ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["CLUSTER", "GRID", "STEPS"])
+@pytest.mark.parametrize("form", ["CLUSTER", "GRID", "PACKETS", "STEPS"])
 @pytest.mark.parametrize("own_streams", [False, True])
 def test_threads(cupy, monkeypatch, form, own_streams):
     """Four threads call one GRU with arrays of two shapes in turns."""
@@ -223,9 +224,11 @@ def test_threads(cupy, monkeypatch, form, own_streams):
     assert not wrong
 
 
-def test_threads_that_come_and_go_leave_nothing(cupy):
-    gru, pool = random_gru("float32", 8, 600), cupy.get_default_memory_pool()  # large enough for the library's products
-    x = cupy.asarray(values(300, 4, 8))
+def test_threads_that_come_and_go_leave_nothing(cupy, monkeypatch):
+    """Each has streams, and a handle and workspaces of the library's products, of its own."""
+    force(monkeypatch, "STEPS")
+    gru, pool = random_gru("float32", 8, 48, bidirectional=True), cupy.get_default_memory_pool()
+    x = cupy.asarray(values(5, 70, 8))
 
     def in_a_thread():
         thread = threading.Thread(target=lambda: gru(x))
@@ -240,7 +243,7 @@ def test_threads_that_come_and_go_leave_nothing(cupy):
     for _ in range(10):
         free_after, used_after = in_a_thread()
     assert used_after == used
-    assert free - free_after < 16 << 20
+    assert free - free_after < 64 << 20
 
 
 # -- memory ----------------------------------------------------------------------------------------------------------
