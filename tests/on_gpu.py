@@ -27,10 +27,10 @@ PRECISIONS = {
     "bfloat16": Precision.BFLOAT16,
 }
 
-BOUNDS = {"float32": 1e-5, "float64": 1e-12, "tf32": 2e-3, "float16": 3e-3, "bfloat16": 2.5e-2}
+BOUNDS = {"float32": 1e-5, "float64": 1e-12, "tf32": 1.5e-3, "float16": 1.5e-3, "bfloat16": 1.2e-2}
 """Of the largest difference of outputs. Operands have 24, 53, 11, 11 and 8 bits."""
 
-GRADIENT_BOUNDS = {"float32": 1e-5, "float64": 1e-12, "tf32": 5e-3, "float16": 1e-2, "bfloat16": 8e-2}
+GRADIENT_BOUNDS = {"float32": 1e-5, "float64": 1e-12, "tf32": 3e-3, "float16": 4e-3, "bfloat16": 3e-2}
 """Likewise, relative to the largest magnitude or 1: what the way back reads is rounded too."""
 
 

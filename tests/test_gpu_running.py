@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import rgru
-from on_gpu import FORMS, Batch, agree, bits, close, force, gpu, random_gru, run, spin
+from on_gpu import BOUNDS, FORMS, Batch, agree, bits, close, force, gpu, random_gru, run, spin
 from rgru import Ragged
 
 pytestmark = gpu
@@ -303,9 +303,7 @@ def test_tensors_of_torch(cupy, torch, kind):
     assert back.data_ptr() == y.data.ptr
     assert back.dtype == x.dtype
     assert torch.equal(x, before)
-    close(
-        "y", back.float().cpu(), gru(x.float().cpu().numpy())[0], {"float32": 1e-5, "float16": 3e-3}.get(kind, 2.5e-2)
-    )
+    close("y", back.float().cpu(), gru(x.float().cpu().numpy())[0], BOUNDS[kind])
     assert torch.from_dlpack(h_n).shape == (1, 3, 48)
 
 
