@@ -355,6 +355,22 @@ def test_names_of_gpus(host, monkeypatch):
     assert rgru.info()["gpus"] == ["Fake 0", "Fake 1"]
 
 
+def test_too_little_memory(host):
+    gru, there = gru_of(), host.cupy.asarray(normal(2, 5, FEATURES))
+    y, h_n, tape = gru.forward(there)
+    tape.backward(y, h_n)
+    gpu = host.machine.gpus[0]
+    gpu.memory = gpu.taken
+    message = "^GPU 0: not enough memory .*smaller batches"
+    for call in (lambda: gru(there), lambda: gru.forward(there), lambda: tape.backward(y, h_n)):
+        with pytest.raises(MemoryError, match=message):
+            call()
+    with pytest.raises(MemoryError, match=message):
+        rgru.GRUClassifier(hidden_size=H, device="cuda", max_epochs=1).fit(normal(20, 5, FEATURES), [0, 1] * 10)
+    gpu.memory = 1 << 36
+    close(gru(there)[0], gru(there.get())[0])
+
+
 def test_a_partitioned_gpu_has_no_room(host):
     host.put(Machine(Gpu()))
     host.monkeypatch.setattr("fake_cupy.kernels.blocks_at_once", lambda *_: 0)

@@ -77,10 +77,15 @@ class Device:
         """Work on this device; what is allocated while a graph is captured is put into `held`.
 
         A graph writes to the same addresses whenever it is launched, so that they must not be given to others.
+
+        Raises
+        ------
+        MemoryError
+            If the device has not enough memory.
         """
         cupy = self.xp
-        with cupy.cuda.Device(self.index):
-            if not cupy.cuda.get_current_stream().is_capturing():
+        with self.here():
+            if not self.capturing:
                 yield
                 return
 
@@ -91,6 +96,18 @@ class Device:
 
             with cupy.cuda.using_allocator(hold):
                 yield
+
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        """Make this device the current one, and say what to do where its memory is too small."""
+        cupy = self.xp
+        with cupy.cuda.Device(self.index):
+            try:
+                yield
+            except cupy.cuda.memory.OutOfMemoryError as error:
+                raise MemoryError(
+                    f"GPU {self.index}: not enough memory ({error}); smaller batches or shorter sequences need less"
+                ) from error
 
     def array(self, host: NDArray[Any]) -> Array:
         """Copy an array to the device."""
