@@ -8,6 +8,7 @@ import pickle
 import platform
 import shutil
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -150,6 +151,32 @@ def test_the_fake_runs_graphs(host):
 # -- the same numbers ----------------------------------------------------------------------------------------------
 
 
+@BOTH
+@pytest.mark.parametrize("exchange", [*Exchange, None], ids=lambda one: one.name if one is not None else "STEPS")
+def test_a_call_and_its_way_back(host, exchange, reset_after):
+    """With graphs: five steps are two graphs of two steps, and one more."""
+    host.form(exchange)
+    gru = gru_of(num_layers=2, bidirectional=True, reset_after=reset_after)
+    x, h0 = normal(3, 5, FEATURES), normal(4, 3, H, seed=1)
+    lengths = np.array([2, 5, 0])
+    put = host.cupy.asarray
+    for length in (None, lengths, put(lengths), put(lengths.astype(np.int8))):
+        on_host = None if length is None else lengths
+        y, h_n = gru(put(x), put(h0), lengths=length)
+        expected, states = gru(x, h0, lengths=on_host)
+        close(y, expected)
+        close(h_n, states)
+    for length in (None, lengths):
+        y, h_n, tape = gru.forward(put(x), put(h0), lengths=length)
+        expected, states, host_tape = gru.forward(x, h0, lengths=length)
+        close(y, expected)
+        close(h_n, states)
+        found, wanted = tape.backward(y, h_n), host_tape.backward(expected, states)
+        for name in ("x", "h0", "flat"):
+            close(getattr(found, name), getattr(wanted, name))
+        assert list(found.params) == list(wanted.params)
+
+
 def test_shared_memory_that_has_to_be_asked_for(host):
     gru, x = rgru.GRU(2, 72, seed=0), normal(1, 2, 2)
     close(gru(host.cupy.asarray(x))[0], gru(x)[0])
@@ -265,6 +292,95 @@ def test_other_libraries(host):
 
 
 # -- streams and graphs --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("exchange", [Exchange.BLOCK, None], ids=["BLOCK", "STEPS"])
+def test_weights_of_one_stream_on_others(host, exchange):
+    host.form(exchange)
+    gru, x = gru_of(bidirectional=True, num_layers=2), normal(3, 5, FEATURES)
+    cupy, expected = host.cupy, gru(x)[0]
+    results = []
+    for _ in range(2):
+        for stream in [cupy.cuda.Stream(non_blocking=True), cupy.cuda.Stream(), cupy.cuda.Stream(null=True)]:
+            with stream:
+                there = cupy.asarray(x)
+                y, h_n, tape = gru.forward(there)
+                results.append((stream, there, gru(there)[0], y, tape.backward(y, h_n)))
+    wanted = gru.forward(x)[2].backward(*gru(x)).flat
+    for stream, _, called, y, gradients in results:
+        with stream:
+            close(called, expected)
+            close(y, expected)
+            close(gradients.flat, wanted)
+
+
+def test_threads(host):
+    host.form(None)
+    gru, x = gru_of(bidirectional=True), normal(3, 5, FEATURES)
+    there, found = host.cupy.asarray(x), []
+    host.machine.synchronize()
+
+    def work():
+        with host.cupy.cuda.Stream(non_blocking=True):
+            found.append(gru(there)[0].get())
+
+    for _ in range(3):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    for one in found:
+        np.testing.assert_allclose(one, gru(x)[0], atol=1e-5)
+
+
+@BOTH
+@pytest.mark.parametrize("exchange", [Exchange.BLOCK, None], ids=["BLOCK", "STEPS"])
+def test_a_call_in_a_graph(host, exchange, reset_after):
+    host.form(exchange)
+    gru, cupy = gru_of(bidirectional=True, num_layers=2, reset_after=reset_after), host.cupy
+    x, dy = normal(2, 5, FEATURES), normal(2, 5, 2 * H)
+    lengths = np.array([5, 3])
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        there, gradient, length = cupy.asarray(x), cupy.asarray(dy), cupy.asarray(lengths)
+        called = gru(there, lengths=length)
+        back = gru.forward(there)[2].backward(gradient)
+        stream.begin_capture()
+        called = gru(there, lengths=length)
+        back = gru.forward(there)[2].backward(gradient)
+        graph = stream.end_capture()
+        for seed in range(3):
+            x, lengths = normal(2, 5, FEATURES, seed=seed), np.array([seed, 5])
+            there.set(x)
+            length.set(lengths)
+            graph.launch()
+            gru(there)  # beside it
+            for found, expected in zip(called, gru(x, lengths=lengths), strict=True):
+                close(found, expected)
+            wanted = gru.forward(x)[2].backward(dy)
+            close(back.flat, wanted.flat)
+            close(back.x, wanted.x)
+        stream.synchronize()
+
+
+def test_a_graph_beside_other_work(host):
+    """Nothing that it writes is what calls on the stream of its capture write."""
+    host.form(None)
+    gru, cupy, x = gru_of(bidirectional=True), host.cupy, normal(2, 5, FEATURES)
+    other = cupy.cuda.Stream(non_blocking=True)
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        there = cupy.asarray(x)
+        gru(there)
+        captured = []
+        for _ in range(2):
+            stream.begin_capture()
+            y, _ = gru(there)
+            captured.append((stream.end_capture(), y))
+        stream.synchronize()
+        captured[0][0].launch(other)
+        captured[1][0].launch(stream)
+        close(gru(there)[0], gru(x)[0])
+        close(captured[1][1], gru(x)[0])
+    with other:
+        close(captured[0][1], gru(x)[0])
 
 
 # -- parameters ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 from rgru.gpu.availability import find_cupy
-from rgru.gpu.cublas import Products
+from rgru.gpu.cublas import Products, Workspaces
 from rgru.gpu.plan import Chip, Exchange, Walk, plan
 
 if TYPE_CHECKING:
@@ -94,8 +94,13 @@ class Device:
                 held.append(memory)
                 return memory
 
-            with cupy.cuda.using_allocator(hold):
-                yield
+            # The graph may be launched on any stream, beside any work.
+            usual, self._of_thread.workspaces = self._workspaces(), Workspaces()
+            try:
+                with cupy.cuda.using_allocator(hold):
+                    yield
+            finally:
+                self._of_thread.workspaces = usual
 
     @contextmanager
     def here(self) -> Iterator[None]:
@@ -162,7 +167,12 @@ class Device:
         products = getattr(self._of_thread, "products", None)
         if products is None:
             products = self._of_thread.products = Products(self.xp)
-        products.multiply(a, b, out, precision, add)
+        products.multiply(a, b, out, precision, add=add, workspaces=self._workspaces())
+
+    def _workspaces(self) -> Workspaces:
+        """Give the memory in which this thread's products work."""
+        workspaces: Workspaces = self._of_thread.__dict__.setdefault("workspaces", Workspaces())
+        return workspaces
 
     def launch(
         self,
@@ -222,6 +232,9 @@ class Device:
         graphs = 0 if current.is_capturing() else times // _STEPS_PER_GRAPH
         if graphs > 1:
             # The default stream cannot be captured, so that another one is.
+            workspaces = self._workspaces()
+            workspaces.of(cupy, current.ptr)  # now, to be memory of this stream
+            workspaces.launched_on = current.ptr
             with self._side("capture") as stream:
                 stream.begin_capture()
                 try:
@@ -229,6 +242,7 @@ class Device:
                         step(offset)
                     advance(_STEPS_PER_GRAPH)
                 finally:
+                    workspaces.launched_on = None
                     graph = stream.end_capture()
             for _ in range(graphs):
                 graph.launch(current)
