@@ -177,6 +177,28 @@ def test_a_call_and_its_way_back(host, exchange, reset_after):
         assert list(found.params) == list(wanted.params)
 
 
+@pytest.mark.parametrize("exchange", [Exchange.BLOCK, None], ids=["BLOCK", "STEPS"])
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+def test_types(host, dtype, exchange):
+    host.form(exchange)
+    gru = gru_of(dtype="float64" if dtype == "float64" else "float32", bidirectional=True, reset_after=True)
+    from ml_dtypes import bfloat16
+
+    kind = np.dtype(bfloat16 if dtype == "bfloat16" else dtype)
+    x = normal(3, 5, FEATURES).astype(kind)
+    lengths = np.array([2, 5, 0])
+    expected, states, host_tape = gru.forward(x.astype(gru.dtype), lengths=lengths)
+    y, h_n = gru(host.cupy.asarray(x), lengths=lengths)
+    close(y, expected, dtype)
+    y, h_n, tape = gru.forward(host.cupy.asarray(x), lengths=lengths)
+    close(y, expected, dtype)
+    close(h_n, states, dtype)
+    found, wanted = tape.backward(y, None), host_tape.backward(expected, None)
+    close(found.x, wanted.x, dtype)
+    assert found.flat.dtype == gru.dtype
+    np.testing.assert_allclose(found.flat.get(), wanted.flat, atol=TOLERANCE[dtype] * 20)
+
+
 def test_shared_memory_that_has_to_be_asked_for(host):
     gru, x = rgru.GRU(2, 72, seed=0), normal(1, 2, 2)
     close(gru(host.cupy.asarray(x))[0], gru(x)[0])

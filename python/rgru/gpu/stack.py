@@ -157,6 +157,7 @@ class Weights:
             if not sequences.whole:  # what lies in the padding, NaN perhaps, must not get into sums over all rows
                 xp = self.device.xp
                 rows = xp.where(sequences.valid(self.device), rows, xp.zeros((), rows.dtype))
+                rows = rows.astype(x.dtype, copy=False)  # CuPy's `where` widens bfloat16
             tapes: list[LayerTape] = []
             states = []
             for k, one in enumerate(weights):
