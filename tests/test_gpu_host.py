@@ -216,6 +216,12 @@ def test_tf32(host):
     assert 1e-6 < error < 2e-3
 
 
+def test_lengths_of_a_small_type(host):
+    """Which does not hold the number of steps."""
+    gru, x, lengths = gru_of(), normal(2, 130, FEATURES), np.array([100, 5], np.int8)
+    close(gru(host.cupy.asarray(x), lengths=host.cupy.asarray(lengths))[0], gru(x, lengths=lengths)[0])
+
+
 @pytest.mark.parametrize("lengths", [[3, 0, 5], [0, 0], [1], []], ids=str)
 def test_ragged(host, lengths):
     gru = gru_of(num_layers=2, bidirectional=True)
