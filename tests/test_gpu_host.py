@@ -389,6 +389,23 @@ def test_a_call_in_a_graph(host, exchange, reset_after):
         stream.synchronize()
 
 
+def test_a_graph_launched_elsewhere_waits_for_the_weights(host):
+    gru, cupy, x = gru_of(), host.cupy, normal(2, 5, FEATURES)
+    other = cupy.cuda.Stream(non_blocking=True)
+    with other:
+        there = cupy.asarray(x)
+        other.synchronize()
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        gru(there)
+        stream.begin_capture()
+        y, _ = gru(there)
+        graph = stream.end_capture()
+        graph.launch(other)
+    with other:
+        close(y, gru(x)[0])
+    host.machine.synchronize()
+
+
 def test_a_graph_beside_other_work(host):
     """Nothing that it writes is what calls on the stream of its capture write."""
     host.form(None)

@@ -138,17 +138,21 @@ class Device:
         """
         cupy = self.xp
         if self.capturing:
-            raise RuntimeError("a GRU has to be called once before its calls can be captured into a graph")
+            raise RuntimeError(
+                "a GRU has to be called once, with arrays of the same shapes, before its calls can be captured into a "
+                "graph"
+            )
         stream = cupy.cuda.get_current_stream()
-        home, event = stream.ptr, stream.record(cupy.cuda.Event(disable_timing=True))
+        event = stream.record(cupy.cuda.Event(disable_timing=True))
+        home = stream.ptr, threading.get_ident()  # each thread may have a default stream of its own, of one pointer
 
         def get() -> Made:
             current = cupy.cuda.get_current_stream()
-            if current.ptr != home and not event.done:
-                if current.is_capturing():
+            if current.is_capturing():  # the graph may be launched on any stream
+                if not event.done:
                     event.synchronize()
-                else:
-                    current.wait_event(event)
+            elif (current.ptr, threading.get_ident()) != home and not event.done:
+                current.wait_event(event)
             return value
 
         return get
