@@ -451,6 +451,42 @@ def test_copies_leave_the_gpu(host, renew):
 # -- two GPUs ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("exchange", [Exchange.BLOCK, None], ids=["BLOCK", "STEPS"])
+def test_two_gpus(host, exchange):
+    host.put(Machine(Gpu(), Gpu(multiprocessors=4)))
+    host.form(exchange)
+    cupy, gru, x, h0 = host.cupy, gru_of(bidirectional=True), normal(3, 5, FEATURES), normal(2, 3, H)
+    expected = gru(x, h0)
+    for index in (1, 0, 1):
+        with cupy.cuda.Device(index):
+            there, state = cupy.asarray(x), cupy.asarray(h0)
+            short, turned = cupy.asarray(x.astype("float16")), cupy.asarray(x.swapaxes(0, 1).copy()).transpose(1, 0, 2)
+        for current in (0, 1):
+            with cupy.cuda.Device(current):
+                y, h_n = gru(there, state)
+                gru(short)
+                z, _ = gru(turned, state)
+                _, _, tape = gru.forward(there, state)
+                gradients = tape.backward(y, h_n)
+            with cupy.cuda.Device(index):
+                assert y.device.id == index
+                close(y, expected[0])
+                close(z, expected[0])
+                close(h_n, expected[1])
+                close(gradients.flat, gru.forward(x, h0)[2].backward(*expected).flat)
+    with cupy.cuda.Device(0):
+        there = cupy.asarray(x)
+    with cupy.cuda.Device(1):
+        state, lengths = cupy.asarray(h0), cupy.asarray(np.array([1, 2, 3]))
+        dy = cupy.asarray(normal(3, 5, 2 * H))
+    with pytest.raises(ValueError, match=r"^h0: expected an array on GPU 0, where x is, got one on GPU 1"):
+        gru(there, state)
+    with pytest.raises(ValueError, match=r"^lengths: expected an array on GPU 0, where x is, got one on GPU 1"):
+        gru(there, lengths=lengths)
+    with pytest.raises(ValueError, match=r"^dy: expected an array on GPU 0, where x is, got one on GPU 1"):
+        gru.forward(there)[2].backward(dy)
+
+
 # -- errors --------------------------------------------------------------------------------------------------------
 
 
