@@ -389,6 +389,22 @@ def test_a_call_in_a_graph(host, exchange, reset_after):
         stream.synchronize()
 
 
+def test_a_graph_outlives_a_change_of_the_parameters(host):
+    """It goes on with those that it was captured with."""
+    gru, cupy, x = gru_of(), host.cupy, normal(2, 5, FEATURES)
+    expected = gru(x)[0]
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        there = cupy.asarray(x)
+        gru(there)
+        stream.begin_capture()
+        y, _ = gru(there)
+        graph = stream.end_capture()
+        gru.params["layers.0.fwd.b"] = gru.params["layers.0.fwd.b"] * 2
+        close(gru(there)[0], gru(x)[0])
+        graph.launch()
+        close(y, expected)
+
+
 def test_a_graph_launched_elsewhere_waits_for_the_weights(host):
     gru, cupy, x = gru_of(), host.cupy, normal(2, 5, FEATURES)
     other = cupy.cuda.Stream(non_blocking=True)

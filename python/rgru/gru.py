@@ -112,6 +112,7 @@ class GRU(Settings):
         self._version = 0  # of the parameters
         self._packed: _core.Weights | None = None
         self._on_gpus: dict[int, Any] = {}  # the same, by the index of the GPU
+        self._captured: list[Any] = []  # old ones that captured graphs still read
 
     # -- parameters ------------------------------------------------------------------------------------------------
 
@@ -136,6 +137,7 @@ class GRU(Settings):
         with self._lock:
             self._version += 1
             self._packed = None
+            self._captured += [weights for weights in self._on_gpus.values() if weights.captured]
             self._on_gpus = {}
 
     def _weights_beside(self, values: Any, training: bool = False) -> Any:
@@ -370,7 +372,7 @@ class GRU(Settings):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        del state["_lock"], state["_packed"], state["_on_gpus"]
+        del state["_lock"], state["_packed"], state["_on_gpus"], state["_captured"]
         state["_flat"] = self._flat.copy()  # a shallow copy must not share what it can change
         return state
 
@@ -379,6 +381,7 @@ class GRU(Settings):
         self._lock = Lock()
         self._packed = None
         self._on_gpus = {}
+        self._captured = []
 
 
 def _real_beside(values: Any) -> Any:

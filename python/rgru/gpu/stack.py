@@ -174,6 +174,11 @@ class Weights:
                 Tape(self, weights, tapes, sequences, shape=x.shape, dropout=(dropout, seed)),
             )
 
+    @property
+    def captured(self) -> bool:
+        """Whether there are graphs that read these weights."""
+        return bool(self._held)
+
     # -- the parts of it -------------------------------------------------------------------------------------------
 
     def _check(
