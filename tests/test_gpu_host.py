@@ -444,6 +444,31 @@ def test_a_graph_beside_other_work(host):
         close(captured[0][1], gru(x)[0])
 
 
+@pytest.mark.parametrize("what", ["weights", "shape", "lengths", "ragged", "order", "type"])
+def test_what_cannot_be_captured(host, what):
+    gru, cupy = gru_of(dtype="float64" if what == "type" else "float32"), host.cupy
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        x = cupy.asarray(normal(2, 5, FEATURES, dtype=gru.dtype))
+        short = cupy.asarray(normal(2, 5, FEATURES))
+        if what != "weights":
+            gru(x)
+        lengths = np.array([5, 3])
+        stream.begin_capture()
+        call, message = {
+            "weights": (lambda: gru(x), "call once before the capture"),
+            "shape": (lambda: gru.forward(x)[2].backward(x[:, :, :1] + cupy.zeros(H, x.dtype)), "called once"),
+            "lengths": (lambda: gru(x, lengths=lengths), "copies from the host cannot be captured"),
+            "ragged": (lambda: gru(rgru.Ragged(x.reshape(10, FEATURES), [0, 5, 10])), "copies from the host"),
+            "order": (lambda: gru(x.transpose(1, 0, 2)), "^x: expected a C-contiguous array of float32 .* captured"),
+            "type": (lambda: gru(short), "^x: expected a C-contiguous array of float64 .* captured"),
+        }[what]
+        with pytest.raises(RuntimeError, match=message):
+            call()
+        stream.end_capture()
+        gru(x)
+        stream.synchronize()
+
+
 # -- parameters ----------------------------------------------------------------------------------------------------
 
 

@@ -115,7 +115,18 @@ class Device:
                 ) from error
 
     def array(self, host: NDArray[Any]) -> Array:
-        """Copy an array to the device."""
+        """Copy an array to the device.
+
+        Raises
+        ------
+        RuntimeError
+            In a capture, since a graph cannot read what a call has made on the host.
+        """
+        if self.capturing:
+            raise RuntimeError(
+                "a call that copies from the host cannot be captured into a graph: pass lengths as an array on the "
+                "GPU, no Ragged, and call once before the capture"
+            )
         return self.xp.asarray(host)
 
     def numpy(self, array: Array) -> NDArray[Any]:
