@@ -563,6 +563,20 @@ def test_no_cupy(host, monkeypatch):
         rgru.gpu.open_backend("cuda:0")
 
 
+def test_a_cupy_that_cannot_be_imported(host, monkeypatch):
+    """It makes a folder for its cache, for one."""
+
+    class Finder:
+        def find_spec(self, name, path, target=None):
+            if name == "cupy":
+                raise PermissionError(13, "Permission denied", "/home/.cupy")
+
+    monkeypatch.delitem(sys.modules, "cupy")
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    with pytest.raises(ImportError, match=r"cannot be imported .*Permission denied: '/home/\.cupy'"):
+        rgru.gpu.open_backend("cuda:0")
+
+
 def test_old_cupy(host, monkeypatch):
     monkeypatch.setattr(host.cupy, "__version__", "13.4.1")
     with pytest.raises(ImportError, match=r"needs CuPy 14 or newer, got 13\.4\.1"):
