@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, overload
 
@@ -111,6 +112,7 @@ class GRU(Settings):
         self._version = 0  # of the parameters
         self._packed: _core.Weights | None = None
         self._on_gpus: dict[int, Any] = {}  # the same, by the index of the GPU
+        self._captured: list[Any] = []  # old ones that captured graphs still read
 
     # -- parameters ------------------------------------------------------------------------------------------------
 
@@ -135,6 +137,7 @@ class GRU(Settings):
         with self._lock:
             self._version += 1
             self._packed = None
+            self._captured += [weights for weights in self._on_gpus.values() if weights.captured]
             self._on_gpus = {}
 
     def _weights_beside(self, values: Any, training: bool = False) -> Any:
@@ -148,7 +151,8 @@ class GRU(Settings):
             from rgru.gpu.stack import Weights
 
             version, device = self._version, open_device(index)
-            weights = Weights(device, device.array(self._flat), **self._sizes)
+            with device.current([]):
+                weights = Weights(device, device.array(self._flat), **self._sizes)
             with self._lock:
                 if self._version == version:
                     self._on_gpus[index] = weights
@@ -299,11 +303,12 @@ class GRU(Settings):
         if on_gpu(values):
             from rgru.gpu import arrays
 
-            real, dtype = arrays.as_real, arrays.compute_type(values, dtype)
+            values = arrays.as_cupy("x", values)
+            real, dtype = _real_beside(values), arrays.compute_type(values.dtype, dtype)
         if h0 is not None:
             h0 = real("h0", h0, dtype, 3, "(L*D, N, H)")
         if not isinstance(x, Ragged):
-            index = None if lengths is None else _as_lengths(lengths, real is not as_real)
+            index = None if lengths is None else _as_lengths(lengths, values)
             return real("x", values, dtype, 3, "(N, T, I)"), h0, index, None
         if lengths is not None:
             raise ValueError(f"lengths: expected None with a Ragged x, whose offsets give them, got {lengths!r}")
@@ -367,7 +372,7 @@ class GRU(Settings):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        del state["_lock"], state["_packed"], state["_on_gpus"]
+        del state["_lock"], state["_packed"], state["_on_gpus"], state["_captured"]
         state["_flat"] = self._flat.copy()  # a shallow copy must not share what it can change
         return state
 
@@ -376,6 +381,7 @@ class GRU(Settings):
         self._lock = Lock()
         self._packed = None
         self._on_gpus = {}
+        self._captured = []
 
 
 def _real_beside(values: Any) -> Any:
@@ -384,13 +390,13 @@ def _real_beside(values: Any) -> Any:
         return as_real
     from rgru.gpu import arrays
 
-    return arrays.as_real
+    return partial(arrays.as_real, gpu=values.device.id)
 
 
-def _as_lengths(lengths: Any, beside: bool) -> Any:
-    """Lengths on the host or, `beside` an x on a GPU, there too."""
-    if not (beside and on_gpu(lengths)):
+def _as_lengths(lengths: Any, values: Any) -> Any:
+    """Lengths on the host or, beside values on a GPU, there too."""
+    if not (on_gpu(values) and on_gpu(lengths)):
         return as_index("lengths", lengths)
     from rgru.gpu import arrays
 
-    return arrays.as_lengths(lengths)
+    return arrays.as_lengths(lengths, values.device.id)

@@ -21,7 +21,7 @@ def find_cupy(index: int) -> Any:
     """
     try:
         import cupy
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: CuPy cannot write its cache
         raise ImportError(f"rgru runs on GPUs through CuPy, which cannot be imported ({error}): {_INSTALL}") from error
     if int(cupy.__version__.split(".")[0]) < _OLDEST_CUPY:
         raise ImportError(f"rgru needs CuPy {_OLDEST_CUPY} or newer, got {cupy.__version__}: {_INSTALL}")

@@ -49,8 +49,7 @@ class CudaBackend(Operations):
 
     def here(self) -> AbstractContextManager[object]:
         """Make the GPU the current one."""
-        context: AbstractContextManager[object] = self.xp.cuda.Device(self._device.index)
-        return context
+        return self._device.here()
 
     def array(self, host: NDArray[Any]) -> Array:
         """Copy to the GPU."""

@@ -8,6 +8,7 @@ reproducibility").
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,26 @@ _WORKSPACE_BYTES = 32 << 20
 """What cuBLAS itself takes on Hopper."""
 
 
+@dataclass
+class Workspaces:
+    """Memory that products work in: an array for each stream, since streams run side by side.
+
+    Attributes
+    ----------
+    launched_on : int or None
+        The stream on which a graph will run that is captured now; None without one.
+    """
+
+    launched_on: int | None = None
+    _arrays: dict[int, Array] = field(default_factory=dict)
+
+    def of(self, cupy: Any, stream: int) -> Array:
+        """Give the array of a stream, by its pointer."""
+        if stream not in self._arrays:
+            self._arrays[stream] = cupy.empty(_WORKSPACE_BYTES, np.uint8)
+        return self._arrays[stream]
+
+
 class Products:
     """Products on one device; each thread of the host needs its own.
 
@@ -43,9 +64,10 @@ class Products:
         handle = ctypes.c_void_p()
         _check("cublasCreate", self._library.cublasCreate_v2(ctypes.byref(handle)))
         self._handle = handle
-        self._workspaces: dict[int, Array] = {}  # by stream, since streams run side by side
 
-    def multiply(self, a: Array, b: Array, out: Array, precision: Precision, add: bool) -> None:
+    def multiply(
+        self, a: Array, b: Array, out: Array, precision: Precision, *, add: bool, workspaces: Workspaces
+    ) -> None:
         """Put a b (or out + a b) into out, on the current stream.
 
         Parameters
@@ -54,6 +76,8 @@ class Products:
             One axis of each contiguous; of `out` the last one. `a` and `b` are of one type.
         precision : Precision
         add : bool
+        workspaces : Workspaces
+            Where to work.
         """
         (rows, inner), columns = a.shape, b.shape[1]
         if rows == 0 or columns == 0:
@@ -66,7 +90,7 @@ class Products:
         scalar = ctypes.c_double if compute == _COMPUTE_64F else ctypes.c_float
         one, beta = scalar(1.0), scalar(1.0 if add else 0.0)
         (a_how, a_pitch), (b_how, b_pitch), (_, pitch) = _order(a), _order(b), _order(out)
-        self._use_current_stream()
+        self._use_current_stream(workspaces)
         # cuBLAS counts by columns: what it sees are the transposes, out' = b' a'.
         _check(
             "cublasGemmEx",
@@ -77,15 +101,14 @@ class Products:
             ),
         )
 
-    def _use_current_stream(self) -> None:
+    def _use_current_stream(self, workspaces: Workspaces) -> None:
         stream = self._cupy.cuda.get_current_stream().ptr
-        if stream not in self._workspaces:
-            self._workspaces[stream] = self._cupy.empty(_WORKSPACE_BYTES, np.uint8)
+        workspace = workspaces.of(self._cupy, stream if workspaces.launched_on is None else workspaces.launched_on)
         _check("cublasSetStream", self._library.cublasSetStream_v2(self._handle, ctypes.c_void_p(stream)))
         # Setting the stream puts the workspace back to the library's own.
-        workspace = ctypes.c_void_p(self._workspaces[stream].data.ptr)
         size = ctypes.c_size_t(_WORKSPACE_BYTES)
-        _check("cublasSetWorkspace", self._library.cublasSetWorkspace_v2(self._handle, workspace, size))
+        place = ctypes.c_void_p(workspace.data.ptr)
+        _check("cublasSetWorkspace", self._library.cublasSetWorkspace_v2(self._handle, place, size))
 
 
 def _order(array: Array) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 from rgru.gpu.availability import find_cupy
-from rgru.gpu.cublas import Products
+from rgru.gpu.cublas import Products, Workspaces
 from rgru.gpu.plan import Chip, Exchange, Walk, plan
 
 if TYPE_CHECKING:
@@ -77,10 +77,15 @@ class Device:
         """Work on this device; what is allocated while a graph is captured is put into `held`.
 
         A graph writes to the same addresses whenever it is launched, so that they must not be given to others.
+
+        Raises
+        ------
+        MemoryError
+            If the device has not enough memory.
         """
         cupy = self.xp
-        with cupy.cuda.Device(self.index):
-            if not cupy.cuda.get_current_stream().is_capturing():
+        with self.here():
+            if not self.capturing:
                 yield
                 return
 
@@ -89,11 +94,39 @@ class Device:
                 held.append(memory)
                 return memory
 
-            with cupy.cuda.using_allocator(hold):
+            # The graph may be launched on any stream, beside any work.
+            usual, self._of_thread.workspaces = self._workspaces(), Workspaces()
+            try:
+                with cupy.cuda.using_allocator(hold):
+                    yield
+            finally:
+                self._of_thread.workspaces = usual
+
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        """Make this device the current one, and say what to do where its memory is too small."""
+        cupy = self.xp
+        with cupy.cuda.Device(self.index):
+            try:
                 yield
+            except cupy.cuda.memory.OutOfMemoryError as error:
+                raise MemoryError(
+                    f"GPU {self.index}: not enough memory ({error}); smaller batches or shorter sequences need less"
+                ) from error
 
     def array(self, host: NDArray[Any]) -> Array:
-        """Copy an array to the device."""
+        """Copy an array to the device.
+
+        Raises
+        ------
+        RuntimeError
+            In a capture, since a graph cannot read what a call has made on the host.
+        """
+        if self.capturing:
+            raise RuntimeError(
+                "a call that copies from the host cannot be captured into a graph: pass lengths as an array on the "
+                "GPU, no Ragged, and call once before the capture"
+            )
         return self.xp.asarray(host)
 
     def numpy(self, array: Array) -> NDArray[Any]:
@@ -116,17 +149,21 @@ class Device:
         """
         cupy = self.xp
         if self.capturing:
-            raise RuntimeError("a GRU has to be called once before its calls can be captured into a graph")
+            raise RuntimeError(
+                "a GRU has to be called once, with arrays of the same shapes, before its calls can be captured into a "
+                "graph"
+            )
         stream = cupy.cuda.get_current_stream()
-        home, event = stream.ptr, stream.record(cupy.cuda.Event(disable_timing=True))
+        event = stream.record(cupy.cuda.Event(disable_timing=True))
+        home = stream.ptr, threading.get_ident()  # each thread may have a default stream of its own, of one pointer
 
         def get() -> Made:
             current = cupy.cuda.get_current_stream()
-            if current.ptr != home and not event.done:
-                if current.is_capturing():
+            if current.is_capturing():  # the graph may be launched on any stream
+                if not event.done:
                     event.synchronize()
-                else:
-                    current.wait_event(event)
+            elif (current.ptr, threading.get_ident()) != home and not event.done:
+                current.wait_event(event)
             return value
 
         return get
@@ -145,7 +182,12 @@ class Device:
         products = getattr(self._of_thread, "products", None)
         if products is None:
             products = self._of_thread.products = Products(self.xp)
-        products.multiply(a, b, out, precision, add)
+        products.multiply(a, b, out, precision, add=add, workspaces=self._workspaces())
+
+    def _workspaces(self) -> Workspaces:
+        """Give the memory in which this thread's products work."""
+        workspaces: Workspaces = self._of_thread.__dict__.setdefault("workspaces", Workspaces())
+        return workspaces
 
     def launch(
         self,
@@ -205,6 +247,9 @@ class Device:
         graphs = 0 if current.is_capturing() else times // _STEPS_PER_GRAPH
         if graphs > 1:
             # The default stream cannot be captured, so that another one is.
+            workspaces = self._workspaces()
+            workspaces.of(cupy, current.ptr)  # now, to be memory of this stream
+            workspaces.launched_on = current.ptr
             with self._side("capture") as stream:
                 stream.begin_capture()
                 try:
@@ -212,6 +257,7 @@ class Device:
                         step(offset)
                     advance(_STEPS_PER_GRAPH)
                 finally:
+                    workspaces.launched_on = None
                     graph = stream.end_capture()
             for _ in range(graphs):
                 graph.launch(current)

@@ -68,7 +68,8 @@ class Sequences:
         if isinstance(lengths, np.ndarray):
             running = _running(lengths, steps)
             lengths = device.array(lengths)
-        length = xp.clip(lengths, 0, steps).astype(np.int32)
+        # Small types may not hold `steps`.
+        length = xp.clip(lengths.astype(np.int64), 0, steps).astype(np.int32)
         first = xp.arange(count, dtype=np.int64) * steps
         order = xp.empty(count, np.int32)
         if count:  # not by the library's sort, which waits for the device

@@ -157,6 +157,7 @@ class Weights:
             if not sequences.whole:  # what lies in the padding, NaN perhaps, must not get into sums over all rows
                 xp = self.device.xp
                 rows = xp.where(sequences.valid(self.device), rows, xp.zeros((), rows.dtype))
+                rows = rows.astype(x.dtype, copy=False)  # CuPy's `where` widens bfloat16
             tapes: list[LayerTape] = []
             states = []
             for k, one in enumerate(weights):
@@ -172,6 +173,11 @@ class Weights:
                 h_n,
                 Tape(self, weights, tapes, sequences, shape=x.shape, dropout=(dropout, seed)),
             )
+
+    @property
+    def captured(self) -> bool:
+        """Whether there are graphs that read these weights."""
+        return bool(self._held)
 
     # -- the parts of it -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,719 @@
+"""What runs on the host beside the kernels: devices, streams, graphs, products, errors; over a fake CuPy."""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import pickle
+import platform
+import shutil
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+if shutil.which("g++") is None or platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
+    pytest.skip("the kernels are compiled by g++ on Linux", allow_module_level=True)
+
+import fake_cupy
+import rgru
+from fake_cupy import Gpu, Hazard, Machine
+from layers import CELLS, normal, with_biases
+from rgru.gpu import device as devices
+from rgru.gpu import plan as plans
+from rgru.gpu.device import Device
+from rgru.gpu.plan import Exchange, Steps
+
+BOTH = pytest.mark.parametrize("reset_after", CELLS)
+FEATURES, H = 3, 5
+TOLERANCE = {"float32": 2e-6, "float64": 1e-13, "float16": 4e-3, "bfloat16": 4e-2}
+
+
+class Host:
+    """The fake of one test."""
+
+    def __init__(self, monkeypatch):
+        self.monkeypatch = monkeypatch
+        self.put(Machine())
+
+    def put(self, machine):
+        self.machine = machine
+        self.library = fake_cupy.install(self.monkeypatch, machine)
+        self.cupy = sys.modules["cupy"]
+
+    def form(self, exchange):
+        """Walk in one form always: an Exchange, or None for steps, through graphs of two."""
+
+        def plan(device, cell, count, directions):
+            if exchange is None:
+                return Steps(cell)
+            walks = plans._walks(device.chip, cell, count, directions)
+            return min((one for one in walks if one.exchange is exchange), key=lambda one: (one.batch, one.threads))
+
+        self.monkeypatch.setattr(Device, "plan", plan)
+        self.monkeypatch.setattr(devices, "_STEPS_PER_GRAPH", 2)
+
+
+@pytest.fixture
+def host(monkeypatch):
+    host = Host(monkeypatch)
+    host.form(Exchange.BLOCK)
+    yield host
+    fake_cupy.finish(host.machine)
+
+
+def close(found, expected, dtype="float32"):
+    if isinstance(found, rgru.Ragged):
+        assert found.offsets.tolist() == expected.offsets.tolist()
+        found, expected = found.values, expected.values
+    assert type(found) is fake_cupy.ndarray
+    assert found.dtype.name == dtype
+    np.testing.assert_allclose(
+        found.get().astype("float64"), expected.astype("float64"), rtol=0, atol=TOLERANCE[dtype] * 5
+    )
+
+
+def gru_of(**options):
+    return with_biases(rgru.GRU(FEATURES, H, seed=1, **options))
+
+
+# -- the fake ------------------------------------------------------------------------------------------------------
+
+
+def test_the_fake_refuses_what_cupy_refuses(host):
+    cupy = host.cupy
+    array = cupy.asarray(normal(4))
+    for convert in (np.asarray, lambda one: one + np.ones(4), lambda one: np.ones(4) * one):
+        with pytest.raises(TypeError):
+            convert(array)
+    with pytest.raises(IndexError):
+        array[np.array([0, 1])]
+    with pytest.raises(RuntimeError, match="default"):
+        cupy.cuda.Stream.begin_capture(cupy.cuda.get_current_stream())
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        stream.begin_capture()
+        with pytest.raises(RuntimeError, match="H2D"):
+            cupy.asarray(np.ones(3))
+        stream.end_capture()
+
+
+def test_the_fake_sees_a_missing_wait(host):
+    cupy = host.cupy
+    one, other = cupy.cuda.Stream(non_blocking=True), cupy.cuda.Stream(non_blocking=True)
+    with one:
+        array = cupy.zeros(4)
+        event = one.record()
+    with other:
+        with pytest.raises(Hazard, match="without waiting"):
+            array + 1
+        other.wait_event(event)
+        result = array + 1
+    with one, pytest.raises(Hazard, match="writes"):
+        array[:2] = 0
+    with one:
+        array[:0] = 0
+    del array
+    assert host.machine.hazards  # its memory goes to stream `one`, while `other` reads it
+    host.machine.hazards.clear()
+    assert result.get(other).tolist() == [1, 1, 1, 1]
+
+
+def test_the_fake_runs_graphs(host):
+    cupy = host.cupy
+    one, other = cupy.cuda.Stream(), cupy.cuda.Stream(non_blocking=True)
+    with one:
+        array, lost = cupy.zeros(4), cupy.zeros(4)
+        one.begin_capture()
+        array += 1
+        begun = one.record()
+        with other:
+            other.wait_event(begun)
+            array *= 2
+            done = other.record()
+        with pytest.raises(fake_cupy.CUDARuntimeError, match="Unjoined"):
+            one.end_capture()
+        one.begin_capture()
+        array += 1
+        lost += 1
+        del begun, done
+        graph = one.end_capture()
+        graph.launch()
+        one.synchronize()
+        graph.launch(other)
+        other.synchronize()
+        assert array.get().tolist() == [2] * 4
+        del lost
+        with pytest.raises(Hazard, match="given back"):
+            graph.launch()
+
+
+# -- the same numbers ----------------------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("exchange", [*Exchange, None], ids=lambda one: one.name if one is not None else "STEPS")
+def test_a_call_and_its_way_back(host, exchange, reset_after):
+    """With graphs: five steps are two graphs of two steps, and one more."""
+    host.form(exchange)
+    gru = gru_of(num_layers=2, bidirectional=True, reset_after=reset_after)
+    x, h0 = normal(3, 5, FEATURES), normal(4, 3, H, seed=1)
+    lengths = np.array([2, 5, 0])
+    put = host.cupy.asarray
+    for length in (None, lengths, put(lengths), put(lengths.astype(np.int8))):
+        on_host = None if length is None else lengths
+        y, h_n = gru(put(x), put(h0), lengths=length)
+        expected, states = gru(x, h0, lengths=on_host)
+        close(y, expected)
+        close(h_n, states)
+    for length in (None, lengths):
+        y, h_n, tape = gru.forward(put(x), put(h0), lengths=length)
+        expected, states, host_tape = gru.forward(x, h0, lengths=length)
+        close(y, expected)
+        close(h_n, states)
+        found, wanted = tape.backward(y, h_n), host_tape.backward(expected, states)
+        for name in ("x", "h0", "flat"):
+            close(getattr(found, name), getattr(wanted, name))
+        assert list(found.params) == list(wanted.params)
+
+
+@pytest.mark.parametrize("exchange", [Exchange.BLOCK, None], ids=["BLOCK", "STEPS"])
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+def test_types(host, dtype, exchange):
+    host.form(exchange)
+    gru = gru_of(dtype="float64" if dtype == "float64" else "float32", bidirectional=True, reset_after=True)
+    from ml_dtypes import bfloat16
+
+    kind = np.dtype(bfloat16 if dtype == "bfloat16" else dtype)
+    x = normal(3, 5, FEATURES).astype(kind)
+    lengths = np.array([2, 5, 0])
+    expected, states, host_tape = gru.forward(x.astype(gru.dtype), lengths=lengths)
+    y, h_n = gru(host.cupy.asarray(x), lengths=lengths)
+    close(y, expected, dtype)
+    y, h_n, tape = gru.forward(host.cupy.asarray(x), lengths=lengths)
+    close(y, expected, dtype)
+    close(h_n, states, dtype)
+    found, wanted = tape.backward(y, None), host_tape.backward(expected, None)
+    close(found.x, wanted.x, dtype)
+    assert found.flat.dtype == gru.dtype
+    np.testing.assert_allclose(found.flat.get(), wanted.flat, atol=TOLERANCE[dtype] * 20)
+
+
+def test_shared_memory_that_has_to_be_asked_for(host):
+    gru, x = rgru.GRU(2, 72, seed=0), normal(1, 2, 2)
+    close(gru(host.cupy.asarray(x))[0], gru(x)[0])
+    assert max(kernel._room for kernel in host.machine.functions.values()) > 65536
+
+
+def test_tf32(host):
+    gru, x = gru_of(), normal(3, 5, FEATURES)
+    rgru.gpu.allow_tf32(True)
+    try:
+        y, _ = gru(host.cupy.asarray(x))
+    finally:
+        rgru.gpu.allow_tf32(False)
+    error = np.abs(y.get() - gru(x)[0]).max()
+    assert 1e-6 < error < 2e-3
+
+
+def test_lengths_of_a_small_type(host):
+    """Which does not hold the number of steps."""
+    gru, x, lengths = gru_of(), normal(2, 130, FEATURES), np.array([100, 5], np.int8)
+    close(gru(host.cupy.asarray(x), lengths=host.cupy.asarray(lengths))[0], gru(x, lengths=lengths)[0])
+
+
+@pytest.mark.parametrize("lengths", [[3, 0, 5], [0, 0], [1], []], ids=str)
+def test_ragged(host, lengths):
+    gru = gru_of(num_layers=2, bidirectional=True)
+    x = rgru.Ragged(normal(sum(lengths), FEATURES), np.cumsum([0, *lengths]))
+    there = rgru.Ragged(host.cupy.asarray(x.values), x.offsets)
+    for found, expected in zip(gru(there), gru(x), strict=True):
+        close(found, expected)
+    y, h_n, tape = gru.forward(there)
+    expected, states, host_tape = gru.forward(x)
+    for dy in (y, y.values):
+        found, wanted = tape.backward(dy, h_n), host_tape.backward(expected, states)
+        close(found.x, wanted.x)
+        close(found.flat, wanted.flat)
+
+
+def test_ragged_batches_on_the_gpu(host):
+    x = rgru.Ragged(normal(8, FEATURES), [0, 3, 3, 8])
+    there = rgru.Ragged(host.cupy.asarray(x.values), x.offsets)
+    close(there.take([2, 0]), x.take([2, 0]))
+    padded, lengths = there.to_padded()
+    close(padded, x.to_padded()[0])
+    close(rgru.Ragged.from_padded(padded, lengths), x)
+    close(there[2], x[2])
+    assert [one.shape for one in there] == [(3, FEATURES), (0, FEATURES), (5, FEATURES)]
+
+
+def test_sizes_of_one_and_none(host):
+    """Whose strides say nothing about the order of the axes."""
+    for sizes in ((1, 1, 1), (1, 4, 1), (4, 1, 1), (0, 4, 1), (4, 0, 1)):
+        gru = with_biases(rgru.GRU(1, 1, bidirectional=True, seed=0))
+        x = normal(*sizes)
+        expected, states, host_tape = gru.forward(x)
+        for given in (host.cupy.asarray(x), host.cupy.asarray(x[:, :, 0])[:, :, None]):
+            y, h_n, tape = gru.forward(given)
+            close(y, expected)
+            close(h_n, states)
+            found, wanted = tape.backward(y, h_n), host_tape.backward(expected, states)
+            close(found.flat, wanted.flat)
+            close(found.x, wanted.x)
+
+
+def test_an_array_that_is_not_contiguous(host):
+    gru, x = gru_of(), normal(5, 3, FEATURES)
+    close(gru(host.cupy.asarray(x).transpose(1, 0, 2))[0], gru(x.transpose(1, 0, 2))[0])
+
+
+def test_a_batch_in_parts(host, monkeypatch):
+    """Where the memory does not take all of it at once."""
+    monkeypatch.setattr("rgru.gpu.stack._FREELY", 4096)
+    monkeypatch.setattr(Device, "free_bytes", lambda self: 0)
+    gru, x, h0, lengths = gru_of(num_layers=2), normal(20, 5, FEATURES), normal(2, 20, H), np.arange(20) % 6
+    put = host.cupy.asarray
+    for one in (None, lengths, put(lengths)):
+        y, h_n = gru(put(x), put(h0), lengths=one)
+        expected = gru(x, h0, lengths=None if one is None else lengths)
+        close(y, expected[0])
+        close(h_n, expected[1])
+    ragged = rgru.Ragged.from_padded(x, lengths)
+    close(gru(rgru.Ragged(put(ragged.values), ragged.offsets))[0], gru(ragged)[0])
+
+
+def test_other_libraries(host):
+    class Tensor:
+        """Of a library with DLPack and an old protocol."""
+
+        def __init__(self, array):
+            self.array = array
+
+        def __dlpack__(self, stream=None):
+            return self.array.__dlpack__(stream=stream)
+
+        def __dlpack_device__(self):
+            return self.array.__dlpack_device__()
+
+    class Old:
+        def __init__(self, array):
+            self.array = array
+
+        @property
+        def __cuda_array_interface__(self):
+            return self.array.__cuda_array_interface__
+
+    gru, x, h0 = gru_of(), normal(2, 4, FEATURES), normal(1, 2, H)
+    theirs = host.cupy.cuda.Stream(non_blocking=True)
+    with theirs:
+        made = host.cupy.asarray(x) * 1.0
+    with pytest.raises(Hazard):
+        gru(made)
+    host.machine.hazards.clear()
+    with theirs:
+        there = Old(made), Old(host.cupy.asarray(h0))
+    theirs.synchronize()
+    close(gru(*there)[0], gru(x, h0)[0])
+    here = host.cupy.asarray(x)
+    close(gru(Tensor(here))[0], gru(x)[0])
+
+
+# -- streams and graphs --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("exchange", [Exchange.BLOCK, None], ids=["BLOCK", "STEPS"])
+def test_weights_of_one_stream_on_others(host, exchange):
+    host.form(exchange)
+    gru, x = gru_of(bidirectional=True, num_layers=2), normal(3, 5, FEATURES)
+    cupy, expected = host.cupy, gru(x)[0]
+    results = []
+    for _ in range(2):
+        for stream in [cupy.cuda.Stream(non_blocking=True), cupy.cuda.Stream(), cupy.cuda.Stream(null=True)]:
+            with stream:
+                there = cupy.asarray(x)
+                y, h_n, tape = gru.forward(there)
+                results.append((stream, there, gru(there)[0], y, tape.backward(y, h_n)))
+    wanted = gru.forward(x)[2].backward(*gru(x)).flat
+    for stream, _, called, y, gradients in results:
+        with stream:
+            close(called, expected)
+            close(y, expected)
+            close(gradients.flat, wanted)
+
+
+def test_threads(host):
+    host.form(None)
+    gru, x = gru_of(bidirectional=True), normal(3, 5, FEATURES)
+    there, found = host.cupy.asarray(x), []
+    host.machine.synchronize()
+
+    def work():
+        with host.cupy.cuda.Stream(non_blocking=True):
+            found.append(gru(there)[0].get())
+
+    for _ in range(3):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    for one in found:
+        np.testing.assert_allclose(one, gru(x)[0], atol=1e-5)
+
+
+@BOTH
+@pytest.mark.parametrize("exchange", [Exchange.BLOCK, None], ids=["BLOCK", "STEPS"])
+def test_a_call_in_a_graph(host, exchange, reset_after):
+    host.form(exchange)
+    gru, cupy = gru_of(bidirectional=True, num_layers=2, reset_after=reset_after), host.cupy
+    x, dy = normal(2, 5, FEATURES), normal(2, 5, 2 * H)
+    lengths = np.array([5, 3])
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        there, gradient, length = cupy.asarray(x), cupy.asarray(dy), cupy.asarray(lengths)
+        called = gru(there, lengths=length)
+        back = gru.forward(there)[2].backward(gradient)
+        stream.begin_capture()
+        called = gru(there, lengths=length)
+        back = gru.forward(there)[2].backward(gradient)
+        graph = stream.end_capture()
+        for seed in range(3):
+            x, lengths = normal(2, 5, FEATURES, seed=seed), np.array([seed, 5])
+            there.set(x)
+            length.set(lengths)
+            graph.launch()
+            gru(there)  # beside it
+            for found, expected in zip(called, gru(x, lengths=lengths), strict=True):
+                close(found, expected)
+            wanted = gru.forward(x)[2].backward(dy)
+            close(back.flat, wanted.flat)
+            close(back.x, wanted.x)
+        stream.synchronize()
+
+
+def test_a_graph_outlives_a_change_of_the_parameters(host):
+    """It goes on with those that it was captured with."""
+    gru, cupy, x = gru_of(), host.cupy, normal(2, 5, FEATURES)
+    expected = gru(x)[0]
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        there = cupy.asarray(x)
+        gru(there)
+        stream.begin_capture()
+        y, _ = gru(there)
+        graph = stream.end_capture()
+        gru.params["layers.0.fwd.b"] = gru.params["layers.0.fwd.b"] * 2
+        close(gru(there)[0], gru(x)[0])
+        graph.launch()
+        close(y, expected)
+
+
+def test_a_graph_launched_elsewhere_waits_for_the_weights(host):
+    gru, cupy, x = gru_of(), host.cupy, normal(2, 5, FEATURES)
+    other = cupy.cuda.Stream(non_blocking=True)
+    with other:
+        there = cupy.asarray(x)
+        other.synchronize()
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        gru(there)
+        stream.begin_capture()
+        y, _ = gru(there)
+        graph = stream.end_capture()
+        graph.launch(other)
+    with other:
+        close(y, gru(x)[0])
+    host.machine.synchronize()
+
+
+def test_a_graph_beside_other_work(host):
+    """Nothing that it writes is what calls on the stream of its capture write."""
+    host.form(None)
+    gru, cupy, x = gru_of(bidirectional=True), host.cupy, normal(2, 5, FEATURES)
+    other = cupy.cuda.Stream(non_blocking=True)
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        there = cupy.asarray(x)
+        gru(there)
+        captured = []
+        for _ in range(2):
+            stream.begin_capture()
+            y, _ = gru(there)
+            captured.append((stream.end_capture(), y))
+        stream.synchronize()
+        captured[0][0].launch(other)
+        captured[1][0].launch(stream)
+        close(gru(there)[0], gru(x)[0])
+        close(captured[1][1], gru(x)[0])
+    with other:
+        close(captured[0][1], gru(x)[0])
+
+
+@pytest.mark.parametrize("what", ["weights", "shape", "lengths", "ragged", "order", "type"])
+def test_what_cannot_be_captured(host, what):
+    gru, cupy = gru_of(dtype="float64" if what == "type" else "float32"), host.cupy
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        x = cupy.asarray(normal(2, 5, FEATURES, dtype=gru.dtype))
+        short = cupy.asarray(normal(2, 5, FEATURES))
+        if what != "weights":
+            gru(x)
+        lengths = np.array([5, 3])
+        stream.begin_capture()
+        call, message = {
+            "weights": (lambda: gru(x), "call once before the capture"),
+            "shape": (lambda: gru.forward(x)[2].backward(x[:, :, :1] + cupy.zeros(H, x.dtype)), "called once"),
+            "lengths": (lambda: gru(x, lengths=lengths), "copies from the host cannot be captured"),
+            "ragged": (lambda: gru(rgru.Ragged(x.reshape(10, FEATURES), [0, 5, 10])), "copies from the host"),
+            "order": (lambda: gru(x.transpose(1, 0, 2)), "^x: expected a C-contiguous array of float32 .* captured"),
+            "type": (lambda: gru(short), "^x: expected a C-contiguous array of float64 .* captured"),
+        }[what]
+        with pytest.raises(RuntimeError, match=message):
+            call()
+        stream.end_capture()
+        gru(x)
+        stream.synchronize()
+
+
+# -- parameters ----------------------------------------------------------------------------------------------------
+
+
+def test_changed_parameters(host):
+    gru, x = gru_of(), normal(2, 5, FEATURES)
+    there = host.cupy.asarray(x)
+    close(gru(there)[0], gru(x)[0])
+    for name, value in gru.params.items():
+        gru.params[name] = value * 2
+    close(gru(there)[0], gru(x)[0])
+
+
+@pytest.mark.parametrize("renew", [copy.copy, copy.deepcopy, lambda gru: pickle.loads(pickle.dumps(gru))])
+def test_copies_leave_the_gpu(host, renew):
+    gru, x = gru_of(), normal(2, 5, FEATURES)
+    there = host.cupy.asarray(x)
+    gru(there)
+    close(renew(gru)(there)[0], gru(x)[0])
+
+
+# -- two GPUs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("exchange", [Exchange.BLOCK, None], ids=["BLOCK", "STEPS"])
+def test_two_gpus(host, exchange):
+    host.put(Machine(Gpu(), Gpu(multiprocessors=4)))
+    host.form(exchange)
+    cupy, gru, x, h0 = host.cupy, gru_of(bidirectional=True), normal(3, 5, FEATURES), normal(2, 3, H)
+    expected = gru(x, h0)
+    for index in (1, 0, 1):
+        with cupy.cuda.Device(index):
+            there, state = cupy.asarray(x), cupy.asarray(h0)
+            short, turned = cupy.asarray(x.astype("float16")), cupy.asarray(x.swapaxes(0, 1).copy()).transpose(1, 0, 2)
+        for current in (0, 1):
+            with cupy.cuda.Device(current):
+                y, h_n = gru(there, state)
+                gru(short)
+                z, _ = gru(turned, state)
+                _, _, tape = gru.forward(there, state)
+                gradients = tape.backward(y, h_n)
+            with cupy.cuda.Device(index):
+                assert y.device.id == index
+                close(y, expected[0])
+                close(z, expected[0])
+                close(h_n, expected[1])
+                close(gradients.flat, gru.forward(x, h0)[2].backward(*expected).flat)
+    with cupy.cuda.Device(0):
+        there = cupy.asarray(x)
+    with cupy.cuda.Device(1):
+        state, lengths = cupy.asarray(h0), cupy.asarray(np.array([1, 2, 3]))
+        dy = cupy.asarray(normal(3, 5, 2 * H))
+    with pytest.raises(ValueError, match=r"^h0: expected an array on GPU 0, where x is, got one on GPU 1"):
+        gru(there, state)
+    with pytest.raises(ValueError, match=r"^lengths: expected an array on GPU 0, where x is, got one on GPU 1"):
+        gru(there, lengths=lengths)
+    with pytest.raises(ValueError, match=r"^dy: expected an array on GPU 0, where x is, got one on GPU 1"):
+        gru.forward(there)[2].backward(dy)
+
+
+# -- errors --------------------------------------------------------------------------------------------------------
+
+
+def test_bad_arguments(host):
+    gru, put = gru_of(), host.cupy.asarray
+    x = put(normal(2, 5, FEATURES))
+    for call, error, message in (
+        (lambda: gru(x, normal(1, 2, H)), TypeError, r"^h0: expected an array on the GPU.*cupy\.asarray"),
+        (lambda: gru(normal(2, 5, FEATURES), put(normal(1, 2, H))), TypeError, "^h0: expected an array on the CPU"),
+        (lambda: gru(normal(2, 5, FEATURES), lengths=put(np.array([1, 2]))), TypeError, "^lengths: .* on the CPU"),
+        (lambda: gru(x.astype("float64")), TypeError, "^x: expected float32, got float64"),
+        (lambda: gru(x.astype("int64")), TypeError, "^x: expected float32, got int64"),
+        (lambda: gru(x, put(normal(1, 2, H)).astype("float64")), TypeError, "^h0: expected float32, got float64"),
+        (lambda: gru(x[0]), ValueError, "^x: expected 3 dimensions"),
+        (lambda: gru(x[:, :, :2]), ValueError, "^x: expected last dimension 3"),
+        (lambda: gru(x, put(normal(1, 3, H))), ValueError, "^h0: expected shape"),
+        (lambda: gru(x, lengths=[1, 6]), ValueError, "^lengths: expected values in 0..=5, got 6"),
+        (lambda: gru(x, lengths=put(np.array([1.0, 2.0]))), TypeError, "^lengths: expected integers"),
+        (lambda: gru(x, lengths=put(np.array([1]))), ValueError, "^lengths: expected shape"),
+        (lambda: gru.forward(x, checkpoint=128), ValueError, "^checkpoint"),
+        (lambda: gru.forward(x)[2].backward(normal(2, 5, H)), TypeError, "^dy: expected an array on the GPU"),
+        (lambda: gru.forward(x)[2].backward(put(normal(2, 4, H))), ValueError, "^dy: expected shape"),
+        (lambda: gru.forward(x)[2].backward(None, put(normal(1, 1, H))), ValueError, "^dh_n: expected shape"),
+    ):
+        with pytest.raises(error, match=message):
+            call()
+    close(gru(x, lengths=put(np.array([-1, 9])))[0], gru(x.get(), lengths=[0, 5])[0])  # cut, without a look
+
+
+def test_no_cupy(host, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(ImportError, match=r"CuPy, which cannot be imported.*pip install"):
+        rgru.gpu.open_backend("cuda:0")
+
+
+def test_a_cupy_that_cannot_be_imported(host, monkeypatch):
+    """It makes a folder for its cache, for one."""
+
+    class Finder:
+        def find_spec(self, name, path, target=None):
+            if name == "cupy":
+                raise PermissionError(13, "Permission denied", "/home/.cupy")
+
+    monkeypatch.delitem(sys.modules, "cupy")
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    with pytest.raises(ImportError, match=r"cannot be imported .*Permission denied: '/home/\.cupy'"):
+        rgru.gpu.open_backend("cuda:0")
+
+
+def test_old_cupy(host, monkeypatch):
+    monkeypatch.setattr(host.cupy, "__version__", "13.4.1")
+    with pytest.raises(ImportError, match=r"needs CuPy 14 or newer, got 13\.4\.1"):
+        rgru.gpu.open_backend("cuda:0")
+
+
+@pytest.mark.parametrize(
+    ("machine", "device", "message"),
+    [
+        (Machine(driver=0), "cuda:0", "there is no NVIDIA driver"),
+        (Machine(driver=12080), "cuda:0", r"made for CUDA 12\.8, and CuPy for CUDA 13\.2; update .*cupy-cuda12x"),
+        (Machine(Gpu(capability=0)), "cuda:0", "no GPU: cudaErrorNoDevice"),
+        (Machine(), "cuda:1", "device: expected a GPU from 0 to 0, got 1"),
+        (Machine(Gpu(capability=70)), "cuda:0", r"compute capability 7\.5 or more, got 7\.0 \(GPU 0\)"),
+    ],
+)
+def test_no_such_gpu(host, machine, device, message):
+    host.put(machine)
+    with pytest.raises(RuntimeError, match=message):
+        rgru.gpu.open_backend(device)
+    if device == "cuda:0":
+        assert rgru.info()["gpus"] == []
+
+
+def test_names_of_gpus(host, monkeypatch):
+    host.put(Machine(Gpu(), Gpu()))
+    monkeypatch.setattr("rgru.runtime.find_spec", lambda name: name)
+    assert rgru.info()["gpus"] == ["Fake 0", "Fake 1"]
+
+
+def test_too_little_memory(host):
+    gru, there = gru_of(), host.cupy.asarray(normal(2, 5, FEATURES))
+    y, h_n, tape = gru.forward(there)
+    tape.backward(y, h_n)
+    gpu = host.machine.gpus[0]
+    gpu.memory = gpu.taken
+    message = "^GPU 0: not enough memory .*smaller batches"
+    for call in (lambda: gru(there), lambda: gru.forward(there), lambda: tape.backward(y, h_n)):
+        with pytest.raises(MemoryError, match=message):
+            call()
+    with pytest.raises(MemoryError, match=message):
+        rgru.GRUClassifier(hidden_size=H, device="cuda", max_epochs=1).fit(normal(20, 5, FEATURES), [0, 1] * 10)
+    gpu.memory = 1 << 36
+    close(gru(there)[0], gru(there.get())[0])
+
+
+def test_a_partitioned_gpu_has_no_room(host):
+    host.put(Machine(Gpu()))
+    host.monkeypatch.setattr("fake_cupy.kernels.blocks_at_once", lambda *_: 0)
+    with pytest.raises(RuntimeError, match="expected room for"):
+        gru_of()(host.cupy.asarray(normal(2, 5, FEATURES)))
+
+
+# -- products ------------------------------------------------------------------------------------------------------
+
+
+def test_products(host):
+    """All orders, parts, and sizes of one."""
+    from rgru.gpu.plan import Precision
+
+    device, cupy = devices.open_device(0), host.cupy
+
+    def operand(rows, columns, how, seed):
+        if how == "turned":
+            return cupy.asarray(normal(columns, rows, seed=seed)).T
+        if how == "part":
+            return cupy.asarray(normal(rows, columns + 3, seed=seed))[:, 1 : columns + 1]
+        if how == "column" and columns == 1:
+            return cupy.asarray(normal(rows, seed=seed))[:, None]  # of a stride of 0
+        if how == "part turned":
+            return cupy.asarray(normal(columns, rows + 3, seed=seed))[:, 1 : rows + 1].T
+        return cupy.asarray(normal(rows, columns, seed=seed))
+
+    sizes = [
+        (2, 3, 4),
+        (1, 3, 4),
+        (2, 1, 4),
+        (2, 3, 1),
+        (1, 1, 4),
+        (1, 3, 1),
+        (2, 1, 1),
+        (1, 1, 1),
+        (0, 2, 3),
+        (2, 0, 3),
+    ]
+    hows = ("plain", "turned", "part", "part turned", "column")
+    for m, k, n in sizes:
+        for one in hows:
+            for other in hows:
+                for into in ("plain", "part"):
+                    for add in (False, True):
+                        a, b, out = operand(m, k, one, 0), operand(k, n, other, 1), operand(m, n, into, 2)
+                        expected = a.get() @ b.get() + (out.get() if add else 0)
+                        device.multiply(a, b, out, Precision.FLOAT32, add)
+                        np.testing.assert_allclose(out.get(), expected, atol=1e-5)
+
+
+def test_statuses_are_errors(host):
+    from rgru.gpu.plan import Precision
+
+    array = host.cupy.asarray(normal(2, 2))
+    host.library.cublasGemmEx_64._function = lambda *_: 13
+    with pytest.raises(RuntimeError, match="cublasGemmEx failed with status 13"):
+        devices.open_device(0).multiply(array, array, array, Precision.FLOAT32)
+    assert ctypes.CDLL(None) is not None
+
+
+# -- estimators and the command line -------------------------------------------------------------------------------
+
+
+def test_an_estimator(host):
+    options = {"hidden_size": H, "max_epochs": 2, "batch_size": 8, "random_state": 0, "bidirectional": True}
+    x, labels = normal(20, 6, FEATURES), np.arange(20) % 2
+    found = rgru.GRUClassifier(**options, device="cuda").fit(x, labels)
+    expected = rgru.GRUClassifier(**options).fit(x, labels)
+    np.testing.assert_allclose(found.predict_proba(x), expected.predict_proba(x), atol=1e-4)
+    assert pickle.loads(pickle.dumps(found)).predict(x).tolist() == found.predict(x).tolist()
+
+
+def test_rgru_predict(host, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from rgru.cli import main
+
+    x = normal(12, 6, FEATURES)
+    model = rgru.GRUClassifier(hidden_size=H, max_epochs=1, random_state=0).fit(x, np.arange(12) % 2)
+    model.save(tmp_path / "model.safetensors")
+    table = pa.table({"sequence": pa.array([one.tolist() for one in x], pa.list_(pa.list_(pa.float32(), FEATURES)))})
+    pq.write_table(table, tmp_path / "in.parquet")
+    tables = []
+    for device in ("cpu", "cuda"):
+        to = tmp_path / f"{device}.parquet"
+        command = ["predict", "model.safetensors", "in.parquet", "-o", str(to), "--device", device]
+        command[1:3] = [str(tmp_path / name) for name in command[1:3]]
+        assert not main(command)
+        tables.append(pq.read_table(to))
+    assert host.library.products
+    assert tables[0].column_names == tables[1].column_names
+    assert tables[0].num_rows == 12
