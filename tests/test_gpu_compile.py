@@ -5,7 +5,6 @@
 
 import functools
 import itertools
-import random
 import re
 import sys
 from pathlib import Path
@@ -139,13 +138,8 @@ def weight(form):
 
 
 def chosen(chip, precision):
-    """Of each kind the one that wants most registers; and some others."""
-    rng = random.Random(0)
-    for forms in variants(chip, precision).values():
-        first = max(forms, key=weight)
-        yield first
-        others = [form for form in forms if form is not first and isinstance(form, Walk)]
-        yield from rng.sample(others, min(len(others), 1))
+    """Of each kind the one that wants most registers."""
+    return [max(forms, key=weight) for forms in variants(chip, precision).values()]
 
 
 def name(form):

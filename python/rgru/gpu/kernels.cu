@@ -791,7 +791,7 @@ struct Exchange {
         __syncthreads();
         return inputs;
 #elif EXCHANGE == PACKETS
-        constexpr int AT_ONCE = 8;
+        constexpr int AT_ONCE = THREADS > 256 ? 4 : 8;  // more threads have fewer registers
         const uint4* from = packets_of(channel, turn);
         for (int start = threadIdx.x; start < BLOCKS * PACKETS_BLOCK; start += AT_ONCE * THREADS) {
             Packet loaded[AT_ONCE];
@@ -870,6 +870,26 @@ struct Products {
         float at[SETS][BATCH / 8][4] = {};
     };
 
+    // sums += fragments of a step of k, times its part of the input, which begins at `column` of this lane.
+    template <int SETS>
+    __device__ __forceinline__ static void multiply_step(
+        Sums<SETS>& sums, const uint4 (&fragments)[SETS], const Operand* column) {
+        for (int n = 0; n < BATCH / 8; n++) {
+            const unsigned b[2] = {*reinterpret_cast<const unsigned*>(column + n * 8 * PITCH),
+                                   *reinterpret_cast<const unsigned*>(column + n * 8 * PITCH + STEP_K / 2)};
+            for (int set = 0; set < SETS; set++) {
+                const unsigned a[4] = {fragments[set].x, fragments[set].y, fragments[set].z, fragments[set].w};
+#if PRECISION == TF32
+                mma_m16n8k8_tf32(sums.at[set][n], a, b);
+#elif PRECISION == FLOAT16
+                mma_m16n8k16_f16(sums.at[set][n], a, b);
+#else
+                mma_m16n8k16_bf16(sums.at[set][n], a, b);
+#endif
+            }
+        }
+    }
+
     // sums += rows of the gates FIRST and on, times input (BATCH, k).
     template <int FIRST, int SETS>
     __device__ __forceinline__ void multiply(Sums<SETS>& sums, const Operand* input) const {
@@ -877,30 +897,22 @@ struct Products {
         const int lane = threadIdx.x % 32;
         // Operands 2i and 2i+1 (half), or i (tf32), and those half a step further.
         const Operand* column = input + lane / 4 * PITCH + lane % 4 * (4 / static_cast<int>(sizeof(Operand)));
+        uint4 fragments[SETS];
 #pragma unroll
-        for (int i = 0; i < STEPS_WARP; i++) {
+        for (int i = 0; i < KEPT; i++) {
             const int step = i * SLICES + slice();
-            if (STEPS_K % SLICES != 0 && step >= STEPS_K) break;
-            unsigned b[BATCH / 8][2];
-            for (int n = 0; n < BATCH / 8; n++) {
-                const Operand* from = column + n * 8 * PITCH + step * STEP_K;
-                b[n][0] = *reinterpret_cast<const unsigned*>(from);
-                b[n][1] = *reinterpret_cast<const unsigned*>(from + STEP_K / 2);
-            }
+            if (step >= STEPS_K) break;
+            for (int set = 0; set < SETS; set++) fragments[set] = kept[FIRST + set][i];
+            multiply_step(sums, fragments, column + step * STEP_K);
+        }
+#pragma unroll 4
+        for (int i = KEPT; i < STEPS_WARP; i++) {
+            const int step = i * SLICES + slice();
+            if (step >= STEPS_K) break;
             for (int set = 0; set < SETS; set++) {
-                const uint4 fragment = i < KEPT ? kept[FIRST + set][i < KEPT ? i : 0]
-                                                : reinterpret_cast<const uint4*>(shared)[place(FIRST + set, i) + lane];
-                const unsigned a[4] = {fragment.x, fragment.y, fragment.z, fragment.w};
-                for (int n = 0; n < BATCH / 8; n++) {
-#if PRECISION == TF32
-                    mma_m16n8k8_tf32(sums.at[set][n], a, b[n]);
-#elif PRECISION == FLOAT16
-                    mma_m16n8k16_f16(sums.at[set][n], a, b[n]);
-#else
-                    mma_m16n8k16_bf16(sums.at[set][n], a, b[n]);
-#endif
-                }
+                fragments[set] = reinterpret_cast<const uint4*>(shared)[place(FIRST + set, i) + lane];
             }
+            multiply_step(sums, fragments, column + step * STEP_K);
         }
     }
 

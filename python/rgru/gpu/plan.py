@@ -309,7 +309,9 @@ def _teams(chip: Chip, hidden: int, directions: int) -> Iterator[tuple[Exchange,
 
 
 _REGISTERS_KEPT = 96
-"""How many registers of a thread may hold weights, in blocks of 256 threads, which may have 255."""
+"""How many registers of a thread may hold weights and sums, in blocks of 256 threads, which may have 255."""
+_UNDER_WAY = {Exchange.GRID: 16, Exchange.PACKETS: 32}
+"""How many registers hold what other blocks have published, meanwhile."""
 
 
 def _shapes(cell: Cell, exchange: Exchange, *, teams: int, blocks: int, units: int, batch: int) -> Iterator[Walk]:
@@ -328,6 +330,7 @@ def _shapes(cell: Cell, exchange: Exchange, *, teams: int, blocks: int, units: i
             each = -(-steps // slices)
             # The accumulators, 3 * batch / 2 registers, and many states come first.
             free = (_REGISTERS_KEPT if warps <= 8 else 0) - 3 * batch // 2 - 16 * max(0, states - 4)
+            free -= _UNDER_WAY.get(exchange, 0)
             kept = min(each, max(0, free) // 12)
             yield Walk(cell, exchange, teams, blocks, units, batch, warps * 32, slices, kept=kept)
         return
