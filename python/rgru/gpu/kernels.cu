@@ -791,7 +791,7 @@ struct Exchange {
         __syncthreads();
         return inputs;
 #elif EXCHANGE == PACKETS
-        constexpr int AT_ONCE = THREADS > 256 ? 4 : 8;  // more threads have fewer registers
+        constexpr int AT_ONCE = 8;
         const uint4* from = packets_of(channel, turn);
         for (int start = threadIdx.x; start < BLOCKS * PACKETS_BLOCK; start += AT_ONCE * THREADS) {
             Packet loaded[AT_ONCE];

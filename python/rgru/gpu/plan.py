@@ -323,6 +323,8 @@ def _shapes(cell: Cell, exchange: Exchange, *, teams: int, blocks: int, units: i
             warps = tiles * slices
             if not 4 <= warps <= 16 or (slices > steps and warps > 4):
                 continue
+            if warps > 8 and exchange is Exchange.PACKETS:
+                continue  # no registers for the packets
             # States of a thread, some 25 registers each; a thread of 16 warps has no more than 128.
             states = -(-units * batch // (warps * 32))
             if states > (8 if warps <= 8 else 2):
