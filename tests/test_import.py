@@ -66,3 +66,10 @@ except ModuleNotFoundError as error:
 def test_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'LSTM'"):
         _ = rgru.LSTM
+
+
+def test_the_gpu_package_is_there_after_import_rgru_and_loads_no_cupy():
+    code = (
+        "import sys, rgru; rgru.gpu.allow_tf32(True); assert rgru.gpu.tf32_allowed(); assert 'cupy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

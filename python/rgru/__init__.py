@@ -17,7 +17,7 @@ from rgru.ragged import Ragged
 from rgru.runtime import info, set_num_threads
 
 if TYPE_CHECKING:
-    from rgru import datasets
+    from rgru import datasets, gpu
     from rgru.convert.torch import from_torch
     from rgru.estimators import GRUClassifier, GRURegressor
 
@@ -29,6 +29,7 @@ __all__ = [
     "__version__",
     "datasets",
     "from_torch",
+    "gpu",
     "info",
     "load",
     "set_num_threads",
@@ -40,6 +41,7 @@ _LAZY = {
     "GRURegressor": "rgru.estimators",
     "datasets": "rgru.datasets",
     "from_torch": "rgru.convert.torch",
+    "gpu": "rgru.gpu",
 }
 
 

@@ -98,10 +98,10 @@ def on_gpu(value: object) -> bool:
     """Whether `value` is an array on an NVIDIA GPU, of whatever library; nothing is imported to find out."""
     if type(value) is np.ndarray or isinstance(value, (list, tuple)):
         return False
-    if hasattr(value, "__cuda_array_interface__"):
-        return True
     device = getattr(value, "__dlpack_device__", None)
-    return device is not None and device()[0] in _DLPACK_CUDA
+    if device is not None:
+        return device()[0] in _DLPACK_CUDA
+    return hasattr(type(value), "__cuda_array_interface__")
 
 
 def module_of(array: Any) -> Any:

@@ -202,6 +202,13 @@ class GRU(Settings):
         h_n : numpy.ndarray, shape (L*D, N, H)
             The states after each sequence's last valid step (of its first, in reverse direction).
 
+        Notes
+        -----
+        With an `x` on a GPU, of any library with DLPack, all arrays lie there and are CuPy's, but that `lengths` may
+        lie on either side; on the GPU they are cut to 0 to T instead of being checked. A float32 GRU multiplies float16
+        and bfloat16 arrays as such, with float32 sums, and gives arrays of their type. Outputs are repeatable there,
+        but may depend on the batch in their last bits.
+
         Raises
         ------
         TypeError, ValueError
@@ -247,7 +254,8 @@ class GRU(Settings):
         Returns
         -------
         y : numpy.ndarray, shape (N, T, D*H), or Ragged over the offsets of `x`
-            As in a plain call, but read-only without `checkpoint`, since the tape needs it.
+            As in a plain call, but read-only without `checkpoint`, since the tape needs it. On a GPU it cannot be made
+            so: do not write to it before `Tape.backward`. There `checkpoint` is refused.
         h_n : numpy.ndarray, shape (L*D, N, H)
         tape : rgru.tape.Tape
             Its ``backward(dy, dh_n)`` gives the gradients with respect to the parameters as they are now.

@@ -116,7 +116,7 @@ def as_cupy(name: str, value: object) -> Array:
             f"{name}: expected an array on the GPU, where x is, got {kind.__module__}.{kind.__qualname__}; "
             f"cupy.asarray({name}) copies it there"
         )
-    cupy = find_cupy(0)
+    cupy = find_cupy()
     if isinstance(value, cupy.ndarray):
         return value
     # DLPack orders the work of the two libraries' streams; the older interface does so only by waiting.

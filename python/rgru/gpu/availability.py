@@ -9,8 +9,8 @@ _OLDEST_CAPABILITY = 75
 _INSTALL = "pip install 'rgru[gpu]'"
 
 
-def find_cupy(index: int) -> Any:
-    """Import CuPy, with a GPU of this index that it can use.
+def find_cupy(index: int | None = None) -> Any:
+    """Import CuPy, with a GPU that it can use, of this index or of any.
 
     Raises
     ------
@@ -30,9 +30,11 @@ def find_cupy(index: int) -> Any:
         count = runtime.getDeviceCount()
     except runtime.CUDARuntimeError as error:
         raise RuntimeError(_no_gpu(runtime, error)) from error
+    if index is None:
+        return cupy
     if index >= count:
         raise RuntimeError(f"device: expected a GPU from 0 to {count - 1}, got {index}")
-    capability = int(cupy.cuda.Device(index).compute_capability)
+    capability = _capability(cupy, index)
     if capability < _OLDEST_CAPABILITY:
         raise RuntimeError(
             f"device: expected a GPU of compute capability {_OLDEST_CAPABILITY / 10} or more, got {capability / 10} "
@@ -42,21 +44,29 @@ def find_cupy(index: int) -> Any:
 
 
 def gpu_names() -> list[str]:
-    """Give the names of all GPUs, by index.
+    """Give the names of all GPUs that rgru can use, by index.
 
     Raises
     ------
     ImportError, RuntimeError
         As `find_cupy`.
     """
-    runtime = find_cupy(0).cuda.runtime
-    return [runtime.getDeviceProperties(i)["name"].decode() for i in range(runtime.getDeviceCount())]
+    cupy = find_cupy()
+    properties = [cupy.cuda.runtime.getDeviceProperties(i) for i in range(cupy.cuda.runtime.getDeviceCount())]
+    return [one["name"].decode() for i, one in enumerate(properties) if _capability(cupy, i) >= _OLDEST_CAPABILITY]
+
+
+def _capability(cupy: Any, index: int) -> int:
+    return int(cupy.cuda.Device(index).compute_capability)
 
 
 def _no_gpu(runtime: Any, error: Exception) -> str:
     version = runtime.driverGetVersion()
     if version == 0:
-        return "no GPU: there is no NVIDIA driver on this machine; install one, or use arrays on the CPU"
+        return (
+            "no GPU: there is no NVIDIA driver on this machine; install one, or compute on the CPU (device='cpu', "
+            "NumPy arrays)"
+        )
     have, need = _dotted(version), _dotted(runtime.runtimeGetVersion())
     if version < runtime.runtimeGetVersion() // 1000 * 1000:
         return (

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rgru.gpu.device import Array
 
 # Values of cublasStatus_t, cublasOperation_t, cudaDataType_t and cublasComputeType_t, from the cuBLAS documentation.
-_SUCCESS = 0
+_SUCCESS, _ALLOC_FAILED = 0, 3
 _AS_IT_IS, _TRANSPOSED = 0, 1
 _TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
 _COMPUTE_32F, _COMPUTE_64F, _COMPUTE_32F_FAST_TF32 = 68, 70, 77
@@ -137,5 +137,7 @@ def _library() -> Any:
 
 
 def _check(call: str, status: int) -> None:
+    if status == _ALLOC_FAILED:
+        raise MemoryError(f"{call}: not enough memory on the GPU; smaller batches or shorter sequences need less")
     if status != _SUCCESS:
         raise RuntimeError(f"{call} failed with status {status} (see cublasStatus_t in NVIDIA's documentation)")

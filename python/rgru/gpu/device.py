@@ -1,4 +1,4 @@
-"""A GPU as the rest of this package sees it: arrays, kernels, products, streams. The only place that calls CuPy's
+"""A GPU as the rest of this package sees it: arrays, kernels, products, streams. The place for CuPy's
 machinery; tests put NumPy and kernels on the CPU in its place.
 """
 
@@ -272,11 +272,11 @@ class Device:
             walk(0)
             return
         current = self.xp.cuda.get_current_stream()
-        begun = current.record()
+        begun = current.record(self.xp.cuda.Event(disable_timing=True))
         with self._side("second direction") as stream:
             stream.wait_event(begun)
             walk(1)
-            done = stream.record()
+            done = stream.record(self.xp.cuda.Event(disable_timing=True))
         walk(0)
         current.wait_event(done)
 

@@ -3,7 +3,8 @@
 //   PRECISION    what is stored and multiplied: 0 float32, 1 tf32, 2 float16, 3 bfloat16, 4 float64
 //   RESET_AFTER  which of the two cells
 //   H            hidden units
-//   EXCHANGE     how the blocks of a team give each other h: 0 BLOCK (a team is one block), 1 CLUSTER, 2 GRID, 3 PACKETS
+//   EXCHANGE     how the blocks of a team give each other h: 0 BLOCK (a team is one block), 1 CLUSTER, 2 GRID,
+//                3 PACKETS
 //   BLOCKS       blocks of a team, which together hold U: block i the rows of units i*UNITS to (i+1)*UNITS
 //   UNITS        units of a block
 //   BATCH        sequences that a team walks at once
@@ -57,12 +58,13 @@ __device__ __forceinline__ uint4 load_shared_by_all(const uint4* from) {
     return v;
 }
 
+#if EXCHANGE == PACKETS
 // 16 bytes that arrive as one: a scalar of 128 bits in the memory model, which a vector of four words is not.
 __device__ __forceinline__ uint4 load_packet(const uint4* from) {
     uint4 v;
     asm volatile(
-        "{.reg .b128 packet; .reg .b64 low, high; ld.relaxed.gpu.global.b128 packet, [%4]; mov.b128 {low, high}, packet; "
-        "mov.b64 {%0, %1}, low; mov.b64 {%2, %3}, high;}"
+        "{.reg .b128 packet; .reg .b64 low, high; ld.relaxed.gpu.global.b128 packet, [%4]; "
+        "mov.b128 {low, high}, packet; mov.b64 {%0, %1}, low; mov.b64 {%2, %3}, high;}"
         : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
         : "l"(from));
     return v;
@@ -75,6 +77,7 @@ __device__ __forceinline__ void store_packet(uint4* to, uint4 v) {
         "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
         : "memory");
 }
+#endif
 
 #if EXCHANGE == CLUSTER
 #define CLUSTERED __cluster_dims__(BLOCKS, 1, 1)
@@ -366,7 +369,7 @@ __device__ __forceinline__ void store_slopes(
     previous[cells.one(row)] = narrow(h_prev);
 }
 
-// -- what does not depend on the layer ---------------------------------------------------------------------------------
+// -- what does not depend on the layer --------------------------------------------------------------------------------
 
 #ifdef COMMON
 
@@ -384,8 +387,8 @@ extern "C" __global__ void sort_by_length(
     order[before] = n;
 }
 
-// Dropout between layers, with the CPU's masks: number i of a layer's input is hidden if word i of ChaCha8 (Bernstein 2008; stream: the layer) is
-// below rate * 2^32. The key is drawn from the seed by PCG32 (O'Neill 2014).
+// Dropout between layers, with the CPU's masks: number i of a layer's input is hidden if word i of ChaCha8 (Bernstein
+// 2008; stream: the layer) is below rate * 2^32. The key is drawn from the seed by PCG32 (O'Neill 2014).
 
 struct Block16 {
     unsigned word[16];
@@ -437,7 +440,7 @@ extern "C" __global__ void dropout(
 #endif  // COMMON
 
 // -- steps one by one: a product of the library, then one of these, one thread for each unit of each sequence ---------
-// Step t is number `offset` after the `*done` steps in device memory, so that a graph of some steps is the same for all.
+// Step t is number `offset` after the `*done` steps in device memory, so that one graph of some steps serves all.
 
 #ifdef STEPS
 
@@ -671,8 +674,8 @@ struct Team {
     }
 };
 
-// Some of what a block publishes, and the turn in which it does: who sees the turn has the rest too. No barrier is needed,
-// and no fence (the idea is that of the LL protocol in NVIDIA's NCCL).
+// Some of what a block publishes, and the turn in which it does: who sees the turn has the rest too. No barrier is
+// needed, and no fence (the idea is that of the LL protocol in NVIDIA's NCCL).
 struct alignas(16) Packet {
     union {
         uint4 whole;

@@ -116,6 +116,7 @@ def forward(
     device, precision = weights.device, weights.precision
     xp, number, sums = device.xp, number_type(precision), sum_type(precision)
     directions, hidden, count, rows = weights.directions, weights.hidden, sequences.count, sequences.rows
+    form = weights.form(count, backward=False)  # first, since it knows what the chip cannot do
     if y is None:
         y = (xp.empty if sequences.whole else xp.zeros)((rows, directions * hidden), number)
     h_n = xp.empty((directions, count, hidden), number)
@@ -125,7 +126,6 @@ def forward(
     if keep:
         gates = gx if number == sums else xp.empty(gx.shape, number)
         a_hh = xp.empty(y.shape, number) if weights.reset_after else None
-    form = weights.form(count, backward=False)
     if isinstance(form, Steps):
         step_through(form, weights, sequences, gx=gx, h0=h0, y=y, h_n=h_n, gates=gates, a_hh=a_hh)
     elif count:

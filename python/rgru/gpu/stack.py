@@ -205,12 +205,12 @@ class Weights:
         return Sequences.padded(self.device, x.shape[0], x.shape[1], lengths)
 
     def _equal(self, count: int, steps: int) -> Sequences:
-        """Give the places of sequences of equal lengths: the same as last time, mostly."""
+        """Give the places of sequences of equal lengths: the same as the first time, mostly."""
         last = self._last
         if last is not None and last[0] == (count, steps):
             return last[1]()
         sequences = Sequences.equal(self.device, count, steps)
-        if not self.device.capturing:
+        if last is None and not self.device.capturing:  # kept for good: calls on other streams may still read it
             self._last = (count, steps), self.device.made(sequences)
         return sequences
 
