@@ -153,7 +153,7 @@ def test_each_kind_of_variant_fits_the_chip(chip, precision):
     if chip.capability < 80 and precision in (Precision.TF32, Precision.BFLOAT16):
         pytest.skip("not on this chip: see test_gpu_plan.py")
     found = {name(form): wrong(form, chip) for form in chosen(chip, precision)}
-    assert len(found) >= 4 * 3, "both cells, both directions, at least three exchanges"
+    assert len(found) >= 4 * 2, "both cells, both directions, at least two forms"
     assert not {form: what for form, what in found.items() if what}
 
 
