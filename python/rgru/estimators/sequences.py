@@ -40,7 +40,7 @@ def as_ragged(name: str, value: Any, width: int | None = None) -> Ragged:
     """
     if isinstance(value, Ragged):
         return value
-    if is_arrow_column(value):
+    if is_arrow_column(value) and not _holds_arrays(value):
         return ragged_from_arrow(value, width=width, name=name)
     if not isinstance(value, (list, tuple)):
         if not hasattr(value, "__array__"):
@@ -50,6 +50,13 @@ def as_ragged(name: str, value: Any, width: int | None = None) -> Ragged:
             return _from_padded(as_float(name, array, 3, "(N, T, I)"))
         value = list(array)
     return _from_list(name, value, width)
+
+
+def _holds_arrays(value: Any) -> bool:
+    """Whether `value` is a pandas Series of arrays (T, I), of which Arrow knows nothing."""
+    if not isinstance(getattr(value, "dtype", None), np.dtype) or value.dtype != object:
+        return False
+    return any(isinstance(one, np.ndarray) and one.ndim == 2 for one in np.asarray(value)[:1])
 
 
 def check_finite(name: str, x: Ragged, first: int = 0) -> None:
