@@ -80,31 +80,55 @@ def predict(
 
     if isinstance(model, GRUClassifier):
         chosen = _choice(output, "label", "probability")
-        x, valid = _estimator_input(model, column, lenient)
-        probabilities = model._predict_one(x)
-        if chosen == "probability":
-            return arrow_numbers(probabilities, places=None, valid=valid)
-        return labels_as_arrow(model.classes_, probabilities.argmax(axis=1), valid)
-    if isinstance(model, GRURegressor):
-        _choice(output)
-        x, valid = _estimator_input(model, column, lenient)
-        rows = model._predict_one(x)
-        every = model.model_.pooling == "every"
-        rows = np.ascontiguousarray(rows[:, 0] if model._single else rows)
-        return arrow_numbers(rows, places=x.offsets if every else None, valid=valid)
-    raise TypeError(f"model: expected a GRU, GRUClassifier or GRURegressor, got {type(model).__name__}")
+    elif isinstance(model, GRURegressor):
+        chosen = _choice(output)
+    else:
+        raise TypeError(f"model: expected a GRU, GRUClassifier or GRURegressor, got {type(model).__name__}")
+    x, valid = _estimator_input(model, column, lenient)
+    return as_arrow(model, x, model._predict_one(x), chosen, valid)
 
 
-def labels_as_arrow(
-    classes: NDArray[Any], codes: NDArray[np.int64], valid: NDArray[np.bool_] | None = None
+def as_arrow(
+    estimator: GRUClassifier | GRURegressor,
+    x: Ragged,
+    predicted: NDArray[Any],
+    output: str,
+    valid: NDArray[np.bool_] | None = None,
 ) -> ArrowColumn:
-    """Give the labels ``classes[codes]``, null where not `valid`.
+    """Give what an estimator predicts for the N sequences of `x` as a column of N rows.
+
+    Parameters
+    ----------
+    estimator : GRUClassifier or GRURegressor
+    x : Ragged
+    predicted : ndarray
+        As its ``_predict_one`` gives it: probabilities (N, C), or numbers (N, K) or (S, K).
+    output : {"label", "probability", ""}
+        Of a classifier; "" for a regressor.
+    valid : ndarray of bool, shape (N,), optional
+        False where the row is to be null.
+
+    Returns
+    -------
+    ArrowColumn
 
     Raises
     ------
     TypeError
-        If they are neither numbers, booleans nor strings.
+        If labels are asked for that are neither numbers, booleans nor strings.
     """
+    from rgru.estimators import GRUClassifier
+
+    if isinstance(estimator, GRUClassifier):
+        if output == "label":
+            return _labels(estimator.classes_, predicted.argmax(axis=1), valid)
+        return arrow_numbers(np.ascontiguousarray(predicted), places=None, valid=valid)
+    rows = np.ascontiguousarray(predicted[:, 0] if estimator._single else predicted)
+    places = x.offsets if estimator.model_.pooling == "every" else None
+    return arrow_numbers(rows, places=places, valid=valid)
+
+
+def _labels(classes: NDArray[Any], codes: NDArray[np.int64], valid: NDArray[np.bool_] | None) -> ArrowColumn:
     if classes.dtype == object:
         classes = np.array(classes.tolist())
     kind = classes.dtype.kind

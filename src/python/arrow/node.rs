@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::ffi::{Array, Plain, Schema};
+use super::ffi::{Array, MAX_BYTES, Plain, Schema};
 use super::kind::{Kind, Number};
 use super::refused::{Refused, malformed};
 
@@ -95,8 +95,7 @@ impl<'a> Node<'a> {
     pub fn new(schema: &'a Schema, array: &'a Array) -> Result<Self, Refused> {
         let kind = Kind::of(schema)?;
         let (first, len) = (array.offset()?, array.length()?);
-        // One more than the last row, as offsets have it, still has a number.
-        if first.checked_add(len).and_then(|end| end.checked_add(1)).is_none_or(|end| i64::try_from(end).is_err()) {
+        if first.checked_add(len).is_none_or(|end| end as u64 > MAX_BYTES) {
             return Err(malformed(format!("offset {first} and length {len}")));
         }
         if let Some(buffers) = match kind {

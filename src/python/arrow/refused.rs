@@ -10,7 +10,7 @@ pub enum Refused {
     Type(String),
     /// They have a value, or a structure, that cannot be.
     Value(String),
-    /// As [`Refused::Value`], in a part of the column that the first text names.
+    /// As [`Refused::Value`], in a part of the table that the first text names: `column 'a'`.
     In(String, String),
     /// There is not as much memory, in bytes.
     Memory(usize),
@@ -24,6 +24,7 @@ impl Refused {
         match self {
             Self::Type(text) => PyTypeError::new_err(format!("{name}: {text}")),
             Self::Value(text) => PyValueError::new_err(format!("{name}: {text}")),
+            Self::In(part, text) if name == "column" => PyValueError::new_err(format!("{part}: {text}")),
             Self::In(part, text) => PyValueError::new_err(format!("{name}, {part}: {text}")),
             Self::Memory(bytes) => PyMemoryError::new_err(format!("{name}: cannot allocate {bytes} bytes")),
             Self::Source(code, text) => PyOSError::new_err((code, format!("{name}: the stream has failed: {text}"))),
