@@ -115,7 +115,8 @@ impl Exported {
 type Typed = (Field, Data);
 
 impl Exported {
-    fn new((field, data): Typed) -> Self {
+    fn new((mut field, data): Typed) -> Self {
+        field.name = ""; // a column has the name that its table gives it
         Self { field: Arc::new(field), data: Arc::new(data) }
     }
 }
