@@ -13,7 +13,7 @@ from rgru.ragged import Ragged
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_EXPECTED = "an array (N, T, I), a list of arrays (T_i, I), a Ragged or an Arrow list column"
+_EXPECTED = "an array (N, T, I), a list of arrays (T_i, I), a Ragged or an Arrow column or table"
 
 
 def as_ragged(name: str, value: Any, width: int | None = None) -> Ragged:
@@ -23,7 +23,7 @@ def as_ragged(name: str, value: Any, width: int | None = None) -> Ragged:
     ----------
     name : str
         The argument's name, for the errors.
-    value : array_like of shape (N, T, I), list or tuple of (T_i, I) arrays, Ragged, or Arrow list column
+    value : array_like of shape (N, T, I), list or tuple of (T_i, I) arrays, Ragged, or Arrow column or table
         Of any type of real numbers. An object array of arrays counts as a list.
     width : int, optional
         I, where the data cannot tell it: an empty list.

@@ -103,16 +103,9 @@ impl<T: Target> Copy<'_, T> {
             Numbers::F16(numbers) => self.convert(block, numbers, |half| T::from(from_half(half))),
             Numbers::F32(numbers) => self.convert(block, numbers, T::from),
             Numbers::F64(numbers) => {
-                let mut row_of = None;
-                self.convert(block, numbers, |number| {
-                    let converted = T::from_f64(number);
-                    if row_of.is_none() && number.is_finite() && !converted.is_finite() {
-                        row_of = Some(number);
-                    }
-                    converted
-                });
-                if let (None, Some(number)) = (&too_large, row_of) {
-                    *too_large = Some((number, self.row_with(block, numbers, number)));
+                self.convert(block, numbers, T::from_f64);
+                if size_of::<T>() < size_of::<f64>() && too_large.is_none() {
+                    *too_large = self.too_large(block, numbers);
                 }
             }
             Numbers::I8(numbers) => self.convert(block, numbers, |number| T::from_i64(number.into())),
@@ -146,13 +139,25 @@ impl<T: Target> Copy<'_, T> {
         }
     }
 
-    fn row_with(&self, block: &Block<'_>, numbers: &[f64], wanted: f64) -> usize {
-        let has = |(&(step, _), &length): (&(usize, usize), &usize)| {
-            length > 0 && numbers[block.start(step)..][..length * block.width].contains(&wanted)
-        };
-        self.first + self.spans.iter().zip(self.lengths).position(has).unwrap_or(0)
+    /// The first number that float32 does not reach.
+    fn too_large(&self, block: &Block<'_>, numbers: &[f64]) -> TooLarge {
+        let rounds_up = |&number: &f64| number.abs() >= FLOAT32_END && number.is_finite();
+        for (row, (&(step, _), &length)) in self.spans.iter().zip(self.lengths).enumerate() {
+            if length == 0 {
+                continue;
+            }
+            let numbers = &numbers[block.start(step)..][..length * block.width];
+            // All of a row at once: most have none.
+            if numbers.iter().fold(false, |any, number| any | rounds_up(number)) {
+                return numbers.iter().find(|number| rounds_up(number)).map(|&number| (number, self.first + row));
+            }
+        }
+        None
     }
 }
+
+/// Where float64 begins to round to infinity in float32: half a step above its largest number, 2^128 - 2^103.
+const FLOAT32_END: f64 = f32::MAX as f64 + (1_u128 << 103) as f64;
 
 /// The value of a number in IEEE 754's binary16, which float32 holds exactly.
 fn from_half(bits: u16) -> f32 {
