@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from rgru import datasets
     from rgru.convert.torch import from_torch
     from rgru.estimators import GRUClassifier, GRURegressor
+    from rgru.sessions import Sessions
 
 __all__ = [
     "GRU",
     "GRUClassifier",
     "GRURegressor",
     "Ragged",
+    "Sessions",
     "__version__",
     "datasets",
     "from_torch",
@@ -38,6 +40,7 @@ __all__ = [
 _LAZY = {
     "GRUClassifier": "rgru.estimators",
     "GRURegressor": "rgru.estimators",
+    "Sessions": "rgru.sessions",
     "datasets": "rgru.datasets",
     "from_torch": "rgru.convert.torch",
 }

@@ -3,6 +3,8 @@
 
 mod arrays;
 mod gru;
+mod keys;
+mod sessions;
 mod stream;
 mod threads;
 mod training;
@@ -26,6 +28,10 @@ impl From<Error> for PyErr {
 mod core {
     #[pymodule_export]
     use super::gru::{PyTape, PyWeights, initial, layout};
+    #[pymodule_export]
+    use super::keys::{fixed_width_keys, object_keys};
+    #[pymodule_export]
+    use super::sessions::PySessions;
     #[pymodule_export]
     use super::stream::PyStream;
     #[pymodule_export]
