@@ -95,7 +95,7 @@ def _from_array(name: str, array: NDArray[Any]) -> tuple[Kind, CoreKeys]:
         plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
         units = np.ndarray((count, plain.dtype.itemsize // unit.itemsize), unit, plain)
         return _named(name, _core.fixed_width_keys, units)
-    if kind == "O" or kind == "T":
+    if kind in {"O", "T"}:
         return _named(name, _core.object_keys, np.ascontiguousarray(array, object))
     raise TypeError(f"{name}: expected {_EXPECTED}, got {array.dtype.name}")
 

@@ -16,7 +16,6 @@ from rgru.sessions.times import as_timeout, as_times
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
@@ -301,7 +300,7 @@ def _as_state_dtype(value: Any, own: np.dtype[Any]) -> np.dtype[Any]:
     if value is None:
         return own
     try:
-        dtype = np.dtype(value)
+        dtype: np.dtype[Any] = np.dtype(value)
     except TypeError:
         raise TypeError(f"state_dtype: expected 'float16', {own.name!r} or None, got {value!r}") from None
     if dtype not in {own, np.dtype(np.float16)}:

@@ -58,6 +58,7 @@ class ServedEstimator(Served):
         self._head = model.head_weight.copy(), model.head_bias.copy()
 
     def read(self, x: Any) -> NDArray[Any]:
+        """Give events as the GRU takes them: standardised, as in `fit`."""
         from rgru.estimators.sequences import as_float
 
         values, scaler = as_float("x", x, 2, "(M, I)"), self._estimator.scaler_
@@ -74,6 +75,7 @@ class ServedEstimator(Served):
         return values
 
     def finish(self, y: NDArray[Any]) -> NDArray[Any]:
+        """Give the predictions for the states (M, H) of the last layer."""
         outputs = _core.linear(y, *self._head)
         outputs = self._estimator._finished(_core.softmax(outputs) if self._estimator._softmax else outputs)
         return outputs[:, 0] if getattr(self._estimator, "_single", False) else outputs

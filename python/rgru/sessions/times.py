@@ -36,8 +36,7 @@ def as_times(name: str, value: Any, count: int) -> float | NDArray[np.float64]:
     if array.dtype.kind == "M":
         if np.isnat(array).any():
             raise ValueError(f"{name}: expected dates, got NaT at position {int(np.isnat(array).argmax())}")
-        unit = np.datetime_data(array.dtype)
-        array = array.astype(np.int64) * (np.timedelta64(1, unit[0]) * unit[1] / np.timedelta64(1, "s"))
+        array = (array - np.datetime64(0, "s")) / np.timedelta64(1, "s")
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name}: expected {_EXPECTED}, got {array.dtype.name}")
     if array.shape not in {(), (count,)}:
