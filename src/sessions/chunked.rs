@@ -3,6 +3,7 @@
 use std::ops::{Index, IndexMut};
 
 use crate::error::Error;
+use crate::kernels::fetch::fetch;
 
 const BITS: u32 = 12;
 
@@ -34,6 +35,14 @@ impl<V: Default> Chunked<V> {
             self.0.push(chunk);
         }
         Ok(())
+    }
+}
+
+impl<V> Chunked<V> {
+    /// Asks for one to be brought near.
+    #[inline]
+    pub fn fetch(&self, slot: u32) {
+        fetch(std::slice::from_ref(&self[slot]));
     }
 }
 

@@ -66,7 +66,7 @@ pub trait Key: Default + Send + Sync + 'static {
     /// As a batch has it.
     type Given<'a>: Copy + Send + Sync;
     /// Key n of a batch of this kind.
-    fn of<'a>(keys: Keys<'a>, n: usize) -> Self::Given<'a>;
+    fn of(keys: Keys<'_>, n: usize) -> Self::Given<'_>;
     /// To be kept.
     fn keep(key: Self::Given<'_>) -> Self;
     /// What is kept.
@@ -103,7 +103,7 @@ impl Key for i64 {
 impl Key for Box<[u8]> {
     type Given<'a> = &'a [u8];
     #[inline]
-    fn of<'a>(keys: Keys<'a>, n: usize) -> &'a [u8] {
+    fn of(keys: Keys<'_>, n: usize) -> &[u8] {
         match keys {
             Keys::Texts { data, offsets } => &data[offsets[n] as usize..offsets[n + 1] as usize],
             Keys::Integers(_) => unreachable!("judged when the batch came"),

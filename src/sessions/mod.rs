@@ -34,6 +34,9 @@ use crate::shape::expect_shape;
 /// Events that one thread looks for at a time; fewer are not worth another thread.
 const SHARE: usize = 1024;
 
+/// Sessions whose memory is asked for ahead of the one at hand.
+const AHEAD: usize = 16;
+
 /// The sessions of one stack.
 pub struct Sessions<T: Real> {
     packed: Arc<Packed<T>>,
@@ -365,6 +368,10 @@ fn write_back<T: Real>(
     let grant = Grant::new(threads.min(admitted.segments.len().div_ceil(SHARE)))?;
     grant.execute(1, slab.parts(grant.threads()), &|| false, |mut part, _, _| {
         for (n, &segment) in finals.order.iter().enumerate() {
+            let ahead = finals.order.get(n + AHEAD).map(|&segment| admitted.segments[segment].slot);
+            if let Some(slot) = ahead.filter(|&slot| part.has(slot)) {
+                part.fetch(slot);
+            }
             let segment = &admitted.segments[segment];
             if segment.over || !part.has(segment.slot) {
                 continue;

@@ -31,6 +31,19 @@ impl Recency {
         self.links.reach(slots)
     }
 
+    /// Asks for what is noted of a slot to be brought near.
+    #[inline]
+    pub fn fetch(&self, slot: u32) {
+        self.links.fetch(slot);
+    }
+
+    /// As [`Recency::fetch`], of those before and after it.
+    #[inline]
+    pub fn fetch_beside(&self, slot: u32) {
+        let Link { before, after } = self.links[slot];
+        [before, after].into_iter().filter(|&slot| slot != NONE).for_each(|slot| self.links.fetch(slot));
+    }
+
     /// The slot that was used longest ago.
     pub fn first(&self) -> Option<u32> {
         (self.first != NONE).then_some(self.first)

@@ -5,6 +5,7 @@
 //! begin anew within it. The walk notes what it changes, so that all of it can be undone; a slot that it gives up is
 //! used again only after the batch, so that its state is still there.
 
+use super::AHEAD;
 use super::chunked::Chunked;
 use super::keys::{Index, Key, Keys, NONE};
 use super::recency::Recency;
@@ -173,13 +174,31 @@ impl<K: Key> Registry<K> {
         let memory = |_| Error::Memory { bytes: 64 * found.len() };
         admitted.segments.try_reserve_exact(found.len()).map_err(memory)?;
         admitted.of.try_reserve_exact(found.len()).map_err(memory)?;
-        for (n, (&hash, &found)) in hashes.iter().zip(found).enumerate() {
-            if let Err(error) = self.admit_one(keys, n, times, hash, found, &mut admitted) {
+        for (n, (&hash, &slot)) in hashes.iter().zip(found).enumerate() {
+            if let Some(&ahead) = found.get(n + 2 * AHEAD).filter(|&&slot| slot != NONE) {
+                self.fetch(ahead);
+            }
+            if let (Some(recency), Some(&ahead)) = (&self.bounds, found.get(n + AHEAD).filter(|&&slot| slot != NONE)) {
+                recency.fetch_beside(ahead);
+            }
+            if let Err(error) = self.admit_one(keys, n, times, hash, slot, &mut admitted) {
                 self.undo(&admitted);
                 return Err(error);
             }
         }
         Ok(admitted)
+    }
+
+    /// Asks for what is noted of a slot to be brought near.
+    #[inline]
+    fn fetch(&self, slot: u32) {
+        self.marks.fetch(slot);
+        if let Some(recency) = &self.bounds {
+            recency.fetch(slot);
+        }
+        if self.limits.timeout.is_some() {
+            self.seen.fetch(slot);
+        }
     }
 
     #[inline]

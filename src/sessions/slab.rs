@@ -2,7 +2,8 @@
 
 use super::half;
 use crate::error::Error;
-use crate::kernels::pack::zeros;
+use crate::kernels::fetch::fetch;
+use crate::kernels::pack::{Aligned, zeros};
 use crate::kernels::real::Real;
 
 /// Bytes of a chunk, about.
@@ -21,8 +22,18 @@ pub struct Slab<T> {
 
 /// `[slots, L, H]`.
 enum Chunk<T> {
-    Whole(Vec<T>),
+    Whole(Aligned<T>),
     Half(Vec<u16>),
+}
+
+impl<T: Real> Chunk<T> {
+    #[inline]
+    fn fetch(&self, at: usize, len: usize) {
+        match self {
+            Self::Whole(chunk) => fetch(&chunk[at..][..len]),
+            Self::Half(chunk) => fetch(&chunk[at..][..len]),
+        }
+    }
 }
 
 /// States as they are kept.
@@ -62,7 +73,7 @@ impl<T: Real> Slab<T> {
                 chunk.resize(len, 0);
                 Chunk::Half(chunk)
             } else {
-                Chunk::Whole(zeros(len)?)
+                Chunk::Whole(Aligned::within(zeros(len + Aligned::<T>::ROOM)?))
             });
         }
         Ok(())
@@ -70,6 +81,13 @@ impl<T: Real> Slab<T> {
 
     fn place(&self, slot: u32) -> (usize, usize) {
         ((slot >> self.bits) as usize, (slot as usize & ((1 << self.bits) - 1)) * self.width)
+    }
+
+    /// Asks for all layers of a slot to be brought near.
+    #[inline]
+    pub fn fetch(&self, slot: u32) {
+        let (chunk, at) = self.place(slot);
+        self.chunks[chunk].fetch(at, self.width);
     }
 
     /// Copies a layer's state out.
@@ -149,6 +167,13 @@ impl<T: Real> Part<'_, T> {
     #[inline]
     pub fn has(&self, slot: u32) -> bool {
         ((slot >> self.bits) as usize).wrapping_sub(self.first) < self.chunks.len()
+    }
+
+    /// Asks for all layers of a slot to be brought near.
+    #[inline]
+    pub fn fetch(&self, slot: u32) {
+        let at = (slot as usize & ((1 << self.bits) - 1)) * self.width;
+        self.chunks[(slot >> self.bits) as usize - self.first].fetch(at, self.width);
     }
 
     /// Writes a layer's state.

@@ -37,6 +37,8 @@ pub type Workspaces<T> = Mutex<Vec<Workspace<T>>>;
 struct Job<'a, T> {
     /// Segments, longest first.
     members: &'a [usize],
+    /// Those of the group that comes next to the same team.
+    next: &'a [usize],
     /// Their events, step by step.
     events: &'a [u32],
     /// Where the outputs of these go.
@@ -81,14 +83,15 @@ pub fn walk<T: Real>(
     let mut rows: Vec<&mut [T]> = y.chunks_mut(dims.hidden_size).collect();
     let (mut rest, mut rest_below) = (&events[..], &mut below[..]);
     let mut jobs = Vec::with_capacity(plan.groups.len());
-    for group in &plan.groups {
+    for (n, group) in plan.groups.iter().enumerate() {
         let members = &sequences.order()[group.clone()];
+        let next = plan.groups.get(n + plan.teams).map_or(&[][..], |group| &sequences.order()[group.clone()]);
         let count = members.iter().map(|&segment| sequences.length(segment)).sum();
         let (events, after) = rest.split_at(count);
         let (below, after_below) = rest_below.split_at_mut(members.len() * width);
         (rest, rest_below) = (after, after_below);
         let y = events.iter().map(|&event| std::mem::take(&mut rows[event as usize])).collect();
-        jobs.push(Job { members, events, y, below });
+        jobs.push(Job { members, next, events, y, below });
     }
     let batch = Batch { packed, slab, x, segments };
     grant.execute(plan.members, jobs, stop, |job, crew, check| {
@@ -154,6 +157,10 @@ impl<T: Real> Batch<'_, T> {
                     self.slab.read(segment.slot, layer, state);
                 }
             }
+        }
+        // They are brought near while this group computes.
+        for &member in job.next {
+            self.slab.fetch(self.segments[member].slot);
         }
         let len = |r: usize| self.segments[job.members[r]].len as usize;
         let (mut t, mut done, mut rows) = (0, 0, job.members.len());
