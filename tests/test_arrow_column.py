@@ -103,14 +103,14 @@ def test_polars_series():
 @pytest.mark.parametrize(
     ("values", "what"),
     [
-        ([[[1.0, 2.0]], None, None], "2 null sequences"),
-        ([[[1.0, 2.0], None]], "1 null step"),
-        ([[[1.0, None]], [[None, None]]], "3 null values"),
+        ([[[1.0, 2.0]], None, None], "2 null sequences, the first in row 1"),
+        ([[[1.0, 2.0]], [[1.0, 2.0], None]], "1 null step in row 1"),
+        ([[[1.0, None]], [[None, None]]], "3 null values, the first in row 0"),
     ],
 )
 @pytest.mark.parametrize("kind", ["list<fixed>", "list<list>"])
 def test_nulls_are_refused_and_counted(values, what, kind):
-    with pytest.raises(ValueError, match=rf"^column 'v': expected no nulls, got {what}$"):
+    with pytest.raises(ValueError, match=rf"^column 'v': expected no nulls, got {what} \(counted from 0\)$"):
         ragged_from_arrow(pa.array(values, LIST_TYPES[kind]), name="column 'v'")
 
 
@@ -122,7 +122,7 @@ def test_nulls_outside_the_slice_do_no_harm(kind):
 
 def test_nulls_of_later_chunks_are_found():
     kind = LIST_TYPES["list<fixed>"]
-    with pytest.raises(ValueError, match=r"1 null sequence$"):
+    with pytest.raises(ValueError, match=r"1 null sequence in row 4 "):
         ragged_from_arrow(pa.chunked_array([pa.array(SEQUENCES, kind), pa.array([None], kind)]))
 
 
@@ -147,7 +147,8 @@ def test_steps_without_numbers_are_refused():
         pa.array([[[[1.0]]]]),
         pa.array([[[True]]]),
         pa.table({"a": [1]}),
-        pa.array([[{"a": 1.0}]]),
+        pa.array([[{"a": "1"}]]),
+        pa.array([{"a": [1.0], "b": "1"}]),
     ],
     ids=lambda column: str(getattr(column, "type", "table")),
 )

@@ -7,7 +7,7 @@ import pytest
 
 import rgru
 
-LAZY = ["rgru.convert", "rgru.datasets", "rgru.estimators", "rgru.gpu", "rgru.model", "rgru.training"]
+LAZY = ["rgru.arrow", "rgru.convert", "rgru.datasets", "rgru.estimators", "rgru.gpu", "rgru.model", "rgru.training"]
 FOREIGN = ["safetensors", "sklearn", "torch", "pyarrow", "pandas", "polars", "scipy", "onnx", "keras", "cupy"]
 
 

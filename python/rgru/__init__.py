@@ -17,7 +17,7 @@ from rgru.ragged import Ragged
 from rgru.runtime import info, set_num_threads
 
 if TYPE_CHECKING:
-    from rgru import datasets, gpu
+    from rgru import arrow, datasets, gpu
     from rgru.convert.torch import from_torch
     from rgru.estimators import GRUClassifier, GRURegressor
 
@@ -27,6 +27,7 @@ __all__ = [
     "GRURegressor",
     "Ragged",
     "__version__",
+    "arrow",
     "datasets",
     "from_torch",
     "gpu",
@@ -39,6 +40,7 @@ __all__ = [
 _LAZY = {
     "GRUClassifier": "rgru.estimators",
     "GRURegressor": "rgru.estimators",
+    "arrow": "rgru.arrow",
     "datasets": "rgru.datasets",
     "from_torch": "rgru.convert.torch",
     "gpu": "rgru.gpu",

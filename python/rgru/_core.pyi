@@ -15,14 +15,19 @@ _Index: TypeAlias = NDArray[np.int64]
 
 __all__ = [
     "Adam",
+    "ArrowColumn",
     "Stream",
     "Tape",
     "Weights",
     "__version__",
+    "arrow_numbers",
+    "arrow_sequences",
+    "arrow_texts",
     "available_isas",
     "cross_entropy",
     "get_num_threads",
     "initial",
+    "is_arrow_sequences",
     "isa",
     "layout",
     "linear",
@@ -103,6 +108,41 @@ class Adam:
         max_norm: float | None,  # clip all gradients to this global L2 norm
     ) -> float: ...  # the norm before clipping
 
+@final
+class ArrowColumn:
+    """An Arrow array of results; any library with the Arrow PyCapsule interface takes it over."""
+
+    @property
+    def null_count(self) -> int: ...
+    @property
+    def type(self) -> str: ...
+    def __len__(self) -> int: ...
+    def __arrow_c_schema__(self) -> Any: ...
+    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[Any, Any]: ...
+    def __arrow_c_stream__(self, requested_schema: object = None) -> Any: ...
+
+def arrow_sequences(
+    column: object,  # with __arrow_c_stream__ or __arrow_c_array__
+    *,
+    name: str,  # for errors
+    width: int | None,  # I, where the data cannot tell or, if lenient, where they differ
+    dtype: str | None,  # "float32" | "float64"; None: float32 if all numbers are
+    first: int,  # number of the first row, for errors
+    lenient: bool,  # leave rows that are no sequences empty and tell which they are, instead of raising
+) -> tuple[Any, Any, Any]: ...  # values (S, I); offsets (N + 1,) int64; if lenient (N,) bool, else None
+def is_arrow_sequences(kind: Any) -> bool: ...  # with __arrow_c_schema__: a list that arrow_sequences takes
+def arrow_numbers(
+    values: NDArray[Any],  # (M,) or (M, K) C: integers, floats; (M,) also booleans; kept, not copied
+    *,
+    places: _Index | None,  # (N + 1,): lists of rows values[places[n]:places[n + 1]]
+    valid: NDArray[np.bool_] | None,  # (N,): False for null
+) -> ArrowColumn: ...
+def arrow_texts(
+    texts: list[str],
+    codes: _Index,  # (N,): positions in texts
+    *,
+    valid: NDArray[np.bool_] | None,  # (N,)
+) -> ArrowColumn: ...
 def layout(
     *, input_size: int, hidden_size: int, num_layers: int, bidirectional: bool, reset_after: bool, bias: bool
 ) -> list[tuple[str, tuple[int, ...], int]]: ...  # name, shape, offset in the flat array; checks the sizes

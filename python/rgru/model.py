@@ -229,21 +229,7 @@ class Model:
         return placement
 
     def _pieces(self, x: Ragged) -> Iterator[Ragged]:
-        """Cut `x` between sequences into pieces of bounded size; a longer sequence is a piece of its own."""
-        limit = max(1, _NUMBERS_PER_PIECE // self.head_weight.shape[1])
-        offsets = x.offsets
-        first = 0
-        while True:
-            last = int(np.searchsorted(offsets, offsets[first] + limit, side="right")) - 1
-            last = min(max(last, first + 1), len(x))
-            if first == 0 and last == len(x):
-                yield x
-            else:
-                start, end = offsets[first], offsets[last]
-                yield Ragged._over(x.values[start:end], offsets[first : last + 1] - start)
-            if last == len(x):
-                return
-            first = last
+        return pieces_of(x, self.head_weight.shape[1])
 
     def _pool(self, backend: Backend, y: Any, h_n: Any, offsets: NDArray[np.int64]) -> Any:
         """Features of the head, (N, K) or (S, K), of y (S, K) and h_n (L*D, N, H)."""
@@ -284,3 +270,24 @@ class Model:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, backend=CPU)
+
+
+def pieces_of(x: Ragged, width: int) -> Iterator[Ragged]:
+    """Cut `x` between sequences into pieces whose GRU outputs, `width` numbers a step, are of bounded size.
+
+    A sequence that is longer by itself is a piece of its own.
+    """
+    limit = max(1, _NUMBERS_PER_PIECE // width)
+    offsets = x.offsets
+    first = 0
+    while True:
+        last = int(np.searchsorted(offsets, offsets[first] + limit, side="right")) - 1
+        last = min(max(last, first + 1), len(x))
+        if first == 0 and last == len(x):
+            yield x
+        else:
+            start, end = offsets[first], offsets[last]
+            yield Ragged._over(x.values[start:end], offsets[first : last + 1] - start)
+        if last == len(x):
+            return
+        first = last

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rgru import _core
 from rgru.arrays import as_index, as_real, module_of, on_gpu
-from rgru.scalars import as_int
+from rgru.scalars import as_int, as_precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -149,6 +150,50 @@ class Ragged:
             raise ValueError(f"lengths: expected lengths from 0 to {steps}, got {index[i]} at position {i}")
         return cls._over(array[module_of(array).asarray(np.arange(steps) < index[:, None])], _offsets(index))
 
+    @classmethod
+    def from_arrow(cls, column: Any, *, num_features: int | None = None, dtype: DTypeLike | None = None) -> Ragged:
+        """View an Arrow column or table of sequences.
+
+        Parameters
+        ----------
+        column : object with ``__arrow_c_stream__`` or ``__arrow_c_array__``
+            N sequences, of pyarrow, Polars, pandas, DuckDB, nanoarrow or any other library with the Arrow PyCapsule
+            interface. A list, large_list, fixed_size_list, list_view or large_list_view, sliced and in chunks at will.
+            One step is a number (F = 1), a fixed_size_list, list or large_list of F numbers, or a struct of F numbers.
+            A struct or table of such columns has the features of all, side by side.
+        num_features : int, optional
+            F; needed where there are no steps and the type of the column does not tell.
+        dtype : dtype_like, optional
+            float32 or float64, to which all numbers are rounded. By default float32 stays, and all others become
+            float64.
+
+        Returns
+        -------
+        Ragged
+            A view of Arrow's memory, which it keeps alive, where that holds numbers of the dtype end to end: one chunk
+            of float or double in lists of numbers, of fixed-size lists or of lists. Else a copy.
+
+        Raises
+        ------
+        TypeError
+            If the column is not of such a type, or `dtype` is another.
+        ValueError
+            If there are nulls, at any level, steps of different widths, columns whose sequences differ in length,
+            numbers too large for `dtype`, or data that break the rules of Arrow; with the column and the row.
+        OSError
+            If a stream fails.
+        """
+        from rgru.integrations.arrow import is_arrow_column, ragged_from_arrow
+
+        if not is_arrow_column(column):
+            raise TypeError(f"column: expected an Arrow column or table, got {type(column).__name__}")
+        width = None if num_features is None else as_int("num_features", num_features, 1)
+        wanted = None if dtype is None else as_precision("dtype", dtype)
+        ragged = ragged_from_arrow(column, width=width, name="column", dtype=wanted)
+        if width is not None and ragged.values.shape[1] != width:
+            raise ValueError(f"column: expected {width} features (num_features), got {ragged.values.shape[1]}")
+        return ragged
+
     @property
     def values(self) -> NDArray[Any]:
         """The steps of all sequences, shape (S, F), read-only."""
@@ -248,6 +293,18 @@ class Ragged:
 
     def __reduce__(self) -> tuple[type[Ragged], tuple[NDArray[Any], NDArray[np.int64]]]:
         return Ragged, (self._values, self._offsets)  # the constructor makes them read-only again
+
+    def __arrow_c_schema__(self) -> object:
+        return self._as_arrow().__arrow_c_schema__()
+
+    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:
+        """Give the sequences as an Arrow array, list<fixed_size_list<float>[F]>, over the same values."""
+        return self._as_arrow().__arrow_c_array__(requested_schema)
+
+    def _as_arrow(self) -> _core.ArrowColumn:
+        if on_gpu(self._values):
+            raise TypeError("values: expected an array on the CPU to give as Arrow, got one on a GPU")
+        return _core.arrow_numbers(self._values, places=self._offsets, valid=None)
 
     def __repr__(self) -> str:
         steps, features = self._values.shape

@@ -2,6 +2,7 @@
 //! `python/rgru/_core.pyi`.
 
 mod arrays;
+mod arrow;
 mod gru;
 mod stream;
 mod threads;
@@ -24,6 +25,8 @@ impl From<Error> for PyErr {
 
 #[pymodule(name = "_core")]
 mod core {
+    #[pymodule_export]
+    use super::arrow::{Exported, arrow_numbers, arrow_sequences, arrow_texts, is_arrow_sequences};
     #[pymodule_export]
     use super::gru::{PyTape, PyWeights, initial, layout};
     #[pymodule_export]

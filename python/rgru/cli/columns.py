@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from rgru.arrow import as_arrow
 from rgru.cli.errors import CommandError
 from rgru.integrations.arrow import is_sequence_type
 
@@ -96,19 +95,8 @@ def prediction_arrays(
     """
     import pyarrow as pa
 
-    from rgru.estimators import GRUClassifier
-
-    if isinstance(estimator, GRUClassifier):
-        labels = pa.array(estimator.classes_).take(pa.array(predicted.argmax(axis=1)))
-        return [labels, _rows(predicted)][: len(fields)]
-    rows = pa.array(predicted[:, 0]) if estimator._single else _rows(predicted)
-    if estimator.model_.pooling == "every":
-        rows = pa.ListArray.from_arrays(pa.array(x.offsets.astype(np.int32)), rows)
-    return [rows]
-
-
-def _rows(numbers: NDArray[Any]) -> pa.Array:
-    """An array (N, K) as N lists of K."""
-    import pyarrow as pa
-
-    return pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), numbers.shape[1])
+    outputs = ["label", "probability"][: len(fields)]
+    return [
+        pa.array(as_arrow(estimator, x, predicted, output)).cast(field.type)
+        for output, field in zip(outputs, fields, strict=True)
+    ]

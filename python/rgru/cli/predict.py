@@ -180,7 +180,7 @@ def _predicted(
 def _sequences(batch: pa.RecordBatch, name: str, width: int, first: int) -> Ragged:
     """The sequences of a batch whose first row is row `first` of the table."""
     what = f"column {name!r}"
-    x = ragged_from_arrow(batch.column(name), width=width, name=what)
+    x = ragged_from_arrow(batch.column(name), width=width, name=what, first=first)
     if x.values.shape[1] != width:
         raise ValueError(f"{what}: expected {width} numbers per step as in training, got {x.values.shape[1]}")
     check_finite(what, x, first)

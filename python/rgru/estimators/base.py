@@ -51,14 +51,23 @@ class SequenceEstimator(Parameters):
         check_finite("X", x)
         return x
 
-    def _input(self, X: Any) -> Ragged:
-        """X as it goes into the model."""
+    def _check_fitted(self) -> None:
         if not hasattr(self, "model_"):
             raise not_fitted_error(f"this {type(self).__name__} is not fitted yet: call fit first")
-        x = as_ragged("X", X, self.n_features_in_)
+
+    def _input(self, X: Any, name: str = "X") -> Ragged:
+        """X as it goes into the model."""
+        self._check_fitted()
+        x = as_ragged(name, X, self.n_features_in_)
         if x.values.shape[1] != self.n_features_in_:
-            raise ValueError(f"X: expected {self.n_features_in_} features as in fit, got {x.values.shape[1]}")
-        check_finite("X", x)
+            raise ValueError(f"{name}: expected {self.n_features_in_} features as in fit, got {x.values.shape[1]}")
+        check_finite(name, x)
+        scaled = self._scaled(x)
+        _check_scaled(name, scaled, x, self.scaler_)
+        return scaled
+
+    def _scaled(self, x: Ragged) -> Ragged:
+        """Sequences in the units of the model, whatever becomes of their numbers."""
         return _scaled(x, self.scaler_, self.model_.gru.dtype)
 
     def _predict_each(self, inputs: Iterable[Ragged]) -> Generator[NDArray[Any]]:
@@ -114,7 +123,9 @@ class SequenceEstimator(Parameters):
         )
         model.backend = backend
         scaler = Scaler.of(x.values) if self.standardize else None
-        data, validation = Data(_scaled(x, scaler, model.gru.dtype), targets), None
+        scaled = _scaled(x, scaler, model.gru.dtype)
+        _check_scaled("X", scaled, x, scaler)
+        data, validation = Data(scaled, targets), None
         if self.validation_fraction:
             kept, set_aside = split_validation(len(x), self.validation_fraction, rng, labels)
             data, validation = data.take(kept), data.take(set_aside)
@@ -216,7 +227,7 @@ class SequenceEstimator(Parameters):
 
 
 def _scaled(x: Ragged, scaler: Scaler | None, dtype: np.dtype[Any]) -> Ragged:
-    """Sequences as they go into the model."""
+    """Sequences as they go into the model, unchecked."""
     if scaler is not None:
         values = scaler.apply(x.values, dtype)
     elif x.values.dtype == dtype:
@@ -224,6 +235,10 @@ def _scaled(x: Ragged, scaler: Scaler | None, dtype: np.dtype[Any]) -> Ragged:
     else:
         with np.errstate(over="ignore"):
             values = x.values.astype(dtype)
-    scaled = Ragged._over(values, x.offsets)
-    check_finite(f"X in {dtype}" + ("" if scaler is None else ", standardised"), scaled)
-    return scaled
+    return Ragged._over(values, x.offsets)
+
+
+def _check_scaled(name: str, scaled: Ragged, x: Ragged, scaler: Scaler | None) -> None:
+    """Refuse what was finite in `x`, but is not any more."""
+    if scaled is not x:
+        check_finite(f"{name} in {scaled.values.dtype}" + ("" if scaler is None else ", standardised"), scaled)

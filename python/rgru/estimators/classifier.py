@@ -24,8 +24,8 @@ class GRUClassifier(SequenceEstimator):
     classes. Trained with Adam on the cross-entropy. Works with scikit-learn's ``clone``, ``Pipeline``,
     ``cross_val_score`` and ``GridSearchCV``, and without scikit-learn. The parameters are described at ``__init__``.
 
-    X is an array (N, T, I), a list of arrays (T_i, I), a `rgru.Ragged`, or an Arrow or Polars list column, of any type
-    of real numbers. A sequence without steps is classified by the layer's bias alone. On the CPU, a
+    X is an array (N, T, I), a list of arrays (T_i, I), a `rgru.Ragged`, or a column or table of any Arrow library, as
+    `rgru.Ragged.from_arrow` takes it, of any type of real numbers. A sequence without steps is classified by the layer's bias alone. On the CPU, a
     prediction's bits depend on its sequence alone: not on the others in X, on padding, or on the number of threads.
 
     Attributes
@@ -61,7 +61,7 @@ class GRUClassifier(SequenceEstimator):
 
         Parameters
         ----------
-        X : array_like of shape (N, T, I), list of (T_i, I) arrays, Ragged, or Arrow list column
+        X : array_like of shape (N, T, I), list of (T_i, I) arrays, Ragged, or Arrow column or table
         y : array_like, shape (N,)
             Labels: integers, strings, or any other that can be sorted, of at least two classes.
 

@@ -61,7 +61,7 @@ class GRURegressor(SequenceEstimator):
 
         Parameters
         ----------
-        X : array_like of shape (N, T, I), list of (T_i, I) arrays, Ragged, or Arrow list column
+        X : array_like of shape (N, T, I), list of (T_i, I) arrays, Ragged, or Arrow column or table
         y : array_like, shape (N,) or (N, K)
             For pooling "every", targets for each step: an array (N, T) or (N, T, K), a list of arrays (T_i,) or
             (T_i, K), a Ragged, or an Arrow list column.

@@ -13,7 +13,7 @@ from rgru.ragged import Ragged
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_EXPECTED = "an array (N, T, I), a list of arrays (T_i, I), a Ragged or an Arrow list column"
+_EXPECTED = "an array (N, T, I), a list of arrays (T_i, I), a Ragged or an Arrow column or table"
 
 
 def as_ragged(name: str, value: Any, width: int | None = None) -> Ragged:
@@ -23,7 +23,7 @@ def as_ragged(name: str, value: Any, width: int | None = None) -> Ragged:
     ----------
     name : str
         The argument's name, for the errors.
-    value : array_like of shape (N, T, I), list or tuple of (T_i, I) arrays, Ragged, or Arrow list column
+    value : array_like of shape (N, T, I), list or tuple of (T_i, I) arrays, Ragged, or Arrow column or table
         Of any type of real numbers. An object array of arrays counts as a list.
     width : int, optional
         I, where the data cannot tell it: an empty list.
@@ -40,7 +40,7 @@ def as_ragged(name: str, value: Any, width: int | None = None) -> Ragged:
     """
     if isinstance(value, Ragged):
         return value
-    if is_arrow_column(value):
+    if is_arrow_column(value) and not _holds_arrays(value):
         return ragged_from_arrow(value, width=width, name=name)
     if not isinstance(value, (list, tuple)):
         if not hasattr(value, "__array__"):
@@ -50,6 +50,13 @@ def as_ragged(name: str, value: Any, width: int | None = None) -> Ragged:
             return _from_padded(as_float(name, array, 3, "(N, T, I)"))
         value = list(array)
     return _from_list(name, value, width)
+
+
+def _holds_arrays(value: Any) -> bool:
+    """Whether `value` is a pandas Series of arrays (T, I), of which Arrow knows nothing."""
+    if not isinstance(getattr(value, "dtype", None), np.dtype) or value.dtype != object:
+        return False
+    return any(isinstance(one, np.ndarray) and one.ndim == 2 for one in np.asarray(value)[:1])
 
 
 def check_finite(name: str, x: Ragged, first: int = 0) -> None:

@@ -68,7 +68,8 @@ def check_steps(name: str, value: Any, x: Ragged) -> tuple[NDArray[Any], bool]:
         If `value` is of another shape, holds no numbers, or some that are not finite.
     """
     single = False
-    if not isinstance(value, Ragged) and not is_arrow_column(value) and np.iterable(value):
+    column = is_arrow_column(value) and not isinstance(value, Ragged)
+    if not isinstance(value, Ragged) and not column and np.iterable(value):
         arrays = [np.asarray(one) for one in value]
         single = all(array.ndim == 1 for array in arrays)
         value = [array[:, None] for array in arrays] if single else value
@@ -79,7 +80,7 @@ def check_steps(name: str, value: Any, x: Ragged) -> tuple[NDArray[Any], bool]:
         i = int(np.flatnonzero(targets.lengths != x.lengths)[0])
         raise ValueError(f"{name}: expected {x.lengths[i]} steps as in X at sequence {i}, got {targets.lengths[i]}")
     check_finite(name, targets)
-    return targets.values, single or (is_arrow_column(value) and targets.values.shape[1] == 1)
+    return targets.values, single or (column and targets.values.shape[1] == 1)
 
 
 def shape_steps(rows: NDArray[Any], x: Ragged, like: Any) -> NDArray[Any] | list[NDArray[Any]]:

@@ -1,0 +1,198 @@
+"""Arrow in, Arrow out: results of models as columns that any Arrow library takes over without a copy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from rgru._core import ArrowColumn, arrow_numbers, arrow_texts
+from rgru.gru import GRU
+from rgru.integrations.arrow import is_arrow_column, ragged_and_failures, ragged_from_arrow, without_infinite
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rgru.estimators import GRUClassifier, GRURegressor
+    from rgru.ragged import Ragged
+
+__all__ = ["ArrowColumn", "predict"]
+
+
+def predict(
+    model: GRU | GRUClassifier | GRURegressor,
+    column: Any,
+    *,
+    output: Literal["last", "every", "label", "probability"] | None = None,
+    on_error: Literal["raise", "null"] = "raise",
+) -> ArrowColumn:
+    """Run a model over an Arrow column of sequences, and give an Arrow column of results with as many rows.
+
+    Parameters
+    ----------
+    model : GRU, GRUClassifier or GRURegressor
+    column : object with ``__arrow_c_stream__`` or ``__arrow_c_array__``
+        N sequences: of pyarrow, Polars, pandas, DuckDB, nanoarrow or any other library with the Arrow PyCapsule
+        interface. A list, large_list, fixed_size_list, list_view or large_list_view whose steps are numbers, lists of
+        numbers or structs of numbers; or a table or struct of such columns, whose features stand side by side. Used in
+        place where it holds numbers of the model's dtype end to end, else converted once.
+    output : {"last", "every", "label", "probability"}, optional
+        Of a GRU: "last" (the default), the last layer's states after each sequence's last step, directions side by
+        side; or "every", those of all steps. Of a classifier: "label" (the default) or "probability". A regressor has
+        one output only.
+    on_error : {"raise", "null"}, default "raise"
+        What becomes of rows that are null or have nulls, NaN or infinities, steps of other widths, or lengths that
+        differ between columns: an error that names the first, or a result that is null. How many there are is the
+        result's ``null_count``.
+
+    Returns
+    -------
+    rgru.arrow.ArrowColumn
+        Of N rows, for ``pyarrow.array``, ``polars.Series`` and the like. Of a GRU fixed_size_list (D*H numbers), for
+        every step in a list; of a classifier labels, or fixed_size_list (C probabilities, as ``classes_``); of a
+        regressor numbers or fixed_size_list (K numbers), for pooling "every" in a list.
+
+    Raises
+    ------
+    TypeError
+        If the column is not of such a type, or the classes are neither numbers nor strings.
+    ValueError
+        If the column has another number of features than the model; for rows as above, with ``on_error="raise"``; or
+        if an argument is none of those listed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rgru
+    >>> sequences = rgru.Ragged(np.zeros((5, 2), np.float32), [0, 3, 3, 5])  # as good as any Arrow column
+    >>> rgru.arrow.predict(rgru.GRU(2, 4), sequences)
+    ArrowColumn(3 rows, 0 nulls, fixed_size_list<item: float>[4])
+    """
+    if on_error not in ("raise", "null"):
+        raise ValueError(f"on_error: expected 'raise' or 'null', got {on_error!r}")
+    if not is_arrow_column(column):
+        raise TypeError(f"column: expected an Arrow column or table, got {type(column).__name__}")
+    lenient = on_error == "null"
+    if isinstance(model, GRU):
+        return _states(model, column, _choice(output, "last", "every"), lenient)
+
+    from rgru.estimators import GRUClassifier, GRURegressor
+
+    if isinstance(model, GRUClassifier):
+        chosen = _choice(output, "label", "probability")
+    elif isinstance(model, GRURegressor):
+        chosen = _choice(output)
+    else:
+        raise TypeError(f"model: expected a GRU, GRUClassifier or GRURegressor, got {type(model).__name__}")
+    x, valid = _estimator_input(model, column, lenient)
+    return as_arrow(model, x, model._predict_one(x), chosen, valid)
+
+
+def as_arrow(
+    estimator: GRUClassifier | GRURegressor,
+    x: Ragged,
+    predicted: NDArray[Any],
+    output: str,
+    valid: NDArray[np.bool_] | None = None,
+) -> ArrowColumn:
+    """Give what an estimator predicts for the N sequences of `x` as a column of N rows.
+
+    Parameters
+    ----------
+    estimator : GRUClassifier or GRURegressor
+    x : Ragged
+    predicted : ndarray
+        As its ``_predict_one`` gives it: probabilities (N, C), or numbers (N, K) or (S, K).
+    output : {"label", "probability", ""}
+        Of a classifier; "" for a regressor.
+    valid : ndarray of bool, shape (N,), optional
+        False where the row is to be null.
+
+    Returns
+    -------
+    ArrowColumn
+
+    Raises
+    ------
+    TypeError
+        If labels are asked for that are neither numbers, booleans nor strings.
+    """
+    from rgru.estimators import GRUClassifier
+
+    if isinstance(estimator, GRUClassifier):
+        if output == "label":
+            return _labels(estimator.classes_, predicted.argmax(axis=1), valid)
+        return arrow_numbers(np.ascontiguousarray(predicted), places=None, valid=valid)
+    rows = np.ascontiguousarray(predicted[:, 0] if estimator._single else predicted)
+    places = x.offsets if estimator.model_.pooling == "every" else None
+    return arrow_numbers(rows, places=places, valid=valid)
+
+
+def _labels(classes: NDArray[Any], codes: NDArray[np.int64], valid: NDArray[np.bool_] | None) -> ArrowColumn:
+    if classes.dtype == object:
+        classes = np.array(classes.tolist())
+    kind = classes.dtype.kind
+    if kind == "U":
+        return arrow_texts(classes.tolist(), codes, valid=valid)
+    if kind not in "biuf" or classes.dtype.itemsize > 8:
+        raise TypeError(f"model: expected numbers or strings as labels, got {classes.dtype}")
+    plain = np.dtype(np.float32) if classes.dtype == np.float16 else classes.dtype.newbyteorder("=")
+    return arrow_numbers(classes.astype(plain)[codes], places=None, valid=valid)
+
+
+def _choice(output: str | None, *choices: str) -> str:
+    """Give the output asked for, by default the first there is."""
+    if output is not None and output not in choices:
+        expected = " or ".join(map(repr, choices)) or "None for a regressor"
+        raise ValueError(f"output: expected {expected}, got {output!r}")
+    return output or (choices[0] if choices else "")
+
+
+def _states(gru: GRU, column: Any, output: str, lenient: bool) -> ArrowColumn:
+    from rgru.estimators.sequences import check_finite
+    from rgru.model import pieces_of
+
+    x, failed = _read(column, gru.input_size, lenient, gru.dtype)
+    if not lenient:
+        check_finite("column", x)
+    valid = _valid(failed)
+    if output == "every":
+        y, _ = gru(x)
+        return arrow_numbers(y.values, places=y.offsets, valid=valid)
+    directions = 2 if gru.bidirectional else 1
+    states = np.empty((len(x), directions * gru.hidden_size), gru.dtype)
+    row = 0
+    for piece in pieces_of(x, states.shape[1]):
+        _, h_n = gru(piece)
+        np.concatenate(list(h_n[-directions:]), axis=1, out=states[row : row + len(piece)])
+        row += len(piece)
+    return arrow_numbers(states, places=None, valid=valid)
+
+
+def _estimator_input(
+    estimator: GRUClassifier | GRURegressor, column: Any, lenient: bool
+) -> tuple[Ragged, NDArray[np.bool_] | None]:
+    """The column as it goes into the model; and which rows are valid, None for all."""
+    if not lenient:
+        return estimator._input(column, "column"), None
+    estimator._check_fitted()
+    x, failed = _read(column, estimator.n_features_in_, lenient)
+    x, failed = without_infinite(estimator._scaled(x), failed)
+    return x, _valid(failed)
+
+
+def _read(
+    column: Any, width: int, lenient: bool, dtype: np.dtype[Any] | None = None
+) -> tuple[Ragged, NDArray[np.bool_]]:
+    if lenient:
+        x, failed = ragged_and_failures(column, width=width, name="column", dtype=dtype)
+    else:
+        x = ragged_from_arrow(column, width=width, name="column", dtype=dtype)
+        failed = np.zeros(len(x), np.bool_)
+    if x.values.shape[1] != width:
+        raise ValueError(f"column: expected {width} features as the model has, got {x.values.shape[1]}")
+    return x, failed
+
+
+def _valid(failed: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    return ~failed if failed.any() else None

@@ -1,0 +1,238 @@
+//! Results as Arrow columns, which others take over without a copy.
+
+use std::sync::Arc;
+
+use numpy::{Element, PyArrayDyn};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyTuple};
+
+use super::ffi::{Array, Schema, Stream, Travels};
+use super::kind::describe;
+use crate::python::arrays::Input;
+
+/// A type.
+pub struct Field {
+    pub name: &'static str,
+    pub format: String,
+    pub nullable: bool,
+    pub children: Vec<Field>,
+}
+
+/// The rows of an array.
+pub struct Data {
+    pub length: usize,
+    pub null_count: usize,
+    pub buffers: Vec<Buffer>,
+    pub children: Vec<Arc<Data>>,
+}
+
+/// Memory, and whom it belongs to.
+pub struct Buffer {
+    address: usize,
+    _owner: Option<Box<dyn Send + Sync>>,
+}
+
+impl Buffer {
+    /// None.
+    fn none() -> Self {
+        Self { address: 0, _owner: None }
+    }
+
+    fn of<T: Send + Sync + 'static>(numbers: Vec<T>) -> Self {
+        let address = numbers.as_ptr().expose_provenance();
+        Self { address, _owner: Some(Box::new(numbers)) }
+    }
+
+    fn view<T: Element + Sync + 'static>(array: &Bound<'_, PyArrayDyn<T>>) -> PyResult<Self> {
+        let address = Input::<T>::new("values", array.as_any())?.slice()?.as_ptr().expose_provenance();
+        Ok(Self { address, _owner: Some(Box::new(array.clone().unbind())) })
+    }
+
+    /// Where it is; 0 for none.
+    pub fn address(&self) -> usize {
+        self.address
+    }
+}
+
+/// An Arrow array of results; any library with the Arrow `PyCapsule` interface takes it over.
+#[pyclass(frozen, name = "ArrowColumn", module = "rgru._core")]
+pub struct Exported {
+    field: Arc<Field>,
+    data: Arc<Data>,
+}
+
+#[pymethods]
+impl Exported {
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        PyCapsule::new_with_value(py, Schema::new(&self.field), Schema::CAPSULE)
+    }
+
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let _ = requested_schema; // a wish, which the interface leaves unmet where it cannot be fulfilled
+        let array = PyCapsule::new_with_value(py, Array::new(&self.data), Array::CAPSULE)?;
+        (self.__arrow_c_schema__(py)?, array).into_pyobject(py)
+    }
+
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        let _ = requested_schema; // as above
+        let stream = Stream::new(Arc::clone(&self.field), Arc::clone(&self.data));
+        PyCapsule::new_with_value(py, stream, Stream::CAPSULE)
+    }
+
+    #[getter]
+    fn null_count(&self) -> usize {
+        self.data.null_count
+    }
+
+    #[getter]
+    fn r#type(&self) -> String {
+        describe(&Schema::new(&self.field))
+    }
+
+    fn __len__(&self) -> usize {
+        self.data.length
+    }
+
+    fn __repr__(&self) -> String {
+        let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let (rows, nulls) = (plural(self.data.length, "row"), plural(self.data.null_count, "null"));
+        format!("ArrowColumn({rows}, {nulls}, {})", self.r#type())
+    }
+}
+
+/// A type with its data.
+type Typed = (Field, Data);
+
+impl Exported {
+    fn new((mut field, data): Typed) -> Self {
+        field.name = ""; // a column has the name that its table gives it
+        Self { field: Arc::new(field), data: Arc::new(data) }
+    }
+}
+
+/// Rows of some type: with a bitmap before the other buffers, if some are null.
+fn rows(
+    format: impl Into<String>,
+    length: usize,
+    valid: Option<&[bool]>,
+    buffers: impl IntoIterator<Item = Buffer>,
+    child: Option<Typed>,
+) -> PyResult<Typed> {
+    if let Some(valid) = valid.filter(|valid| valid.len() != length) {
+        return Err(PyValueError::new_err(format!("valid: expected {length}, got {}", valid.len())));
+    }
+    let null_count = valid.map_or(0, |valid| valid.iter().filter(|valid| !**valid).count());
+    let bitmap = if null_count == 0 { Buffer::none() } else { Buffer::of(bits(valid.unwrap_or_default())) };
+    let (fields, children) = child.map(|(field, data)| (vec![field], vec![Arc::new(data)])).unwrap_or_default();
+    let field = Field { name: "item", format: format.into(), nullable: true, children: fields };
+    let buffers = std::iter::once(bitmap).chain(buffers).collect();
+    Ok((field, Data { length, null_count, buffers, children }))
+}
+
+/// One bit each, the lowest first.
+fn bits(values: &[bool]) -> Vec<u8> {
+    let byte = |bits: &[bool]| bits.iter().rev().fold(0, |byte, &bit| byte << 1 | u8::from(bit));
+    values.chunks(8).map(byte).collect()
+}
+
+/// Offsets of lists or texts, narrow where they fit, and whether they are wide.
+fn offsets(offsets: &[i64]) -> (bool, Buffer) {
+    match offsets.iter().map(|&offset| i32::try_from(offset)).collect::<Result<Vec<_>, _>>() {
+        Ok(narrow) => (false, Buffer::of(narrow)),
+        Err(_) => (true, Buffer::of(offsets.to_vec())),
+    }
+}
+
+#[pyfunction]
+#[pyo3(signature = (values, *, places, valid))]
+pub fn arrow_numbers<'py>(
+    values: &Bound<'py, PyAny>,
+    places: Option<&Bound<'py, PyAny>>,
+    valid: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Exported> {
+    let valid = Input::<bool>::optional("valid", valid)?;
+    let valid = valid.as_ref().map(Input::slice).transpose()?;
+    let Some(places) = places else {
+        return Ok(Exported::new(numbers(values, valid)?));
+    };
+    let places = Input::<i64>::new("places", places)?;
+    let places = places.slice()?;
+    let (field, data) = numbers(values, None)?;
+    let ascending = places.windows(2).all(|pair| pair[0] <= pair[1]);
+    if places.first() != Some(&0) || !ascending || places.last() != i64::try_from(data.length).ok().as_ref() {
+        return Err(PyValueError::new_err(format!("places: expected offsets from 0 to {}", data.length)));
+    }
+    let (large, buffer) = offsets(places);
+    let format = if large { "+L" } else { "+l" };
+    Ok(Exported::new(rows(format, places.len() - 1, valid, [buffer], Some((field, data)))?))
+}
+
+/// An array (M,) as numbers, or (M, K) as lists of K.
+fn numbers(values: &Bound<'_, PyAny>, valid: Option<&[bool]>) -> PyResult<Typed> {
+    fn typed<T: Element + Sync + 'static>(
+        array: &Bound<'_, PyArrayDyn<T>>,
+        format: &str,
+        valid: Option<&[bool]>,
+    ) -> PyResult<Typed> {
+        let input = Input::<T>::new("values", array.as_any())?;
+        match *input.shape() {
+            [count] => rows(format, count, valid, [Buffer::view(array)?], None),
+            [count, width] => {
+                let flat = rows(format, count * width, None, [Buffer::view(array)?], None)?;
+                rows(format!("+w:{width}"), count, valid, [], Some(flat))
+            }
+            ref shape => Err(PyValueError::new_err(format!("values: expected (M,) or (M, K), got {shape:?}"))),
+        }
+    }
+    macro_rules! first_that_fits {
+        ($($kind:ty => $format:literal),*) => {
+            $(if let Ok(array) = values.cast::<PyArrayDyn<$kind>>() {
+                return typed(array, $format, valid);
+            })*
+        };
+    }
+    first_that_fits!(
+        f32 => "f", f64 => "g", i64 => "l", i32 => "i", i16 => "s", i8 => "c", u64 => "L", u32 => "I", u16 => "S", u8 => "C"
+    );
+    if let Ok(flags) = Input::<bool>::new("values", values) {
+        let [count] = flags.dimensions("values")?;
+        return rows("b", count, valid, [Buffer::of(bits(flags.slice()?))], None);
+    }
+    Err(PyTypeError::new_err("values: expected numbers"))
+}
+
+#[pyfunction]
+#[pyo3(signature = (texts, codes, *, valid))]
+pub fn arrow_texts<'py>(
+    texts: Vec<String>,
+    codes: &Bound<'py, PyAny>,
+    valid: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Exported> {
+    let valid = Input::<bool>::optional("valid", valid)?;
+    let valid = valid.as_ref().map(Input::slice).transpose()?;
+    let codes = Input::<i64>::new("codes", codes)?;
+    let codes = codes.slice()?;
+    let (mut places, mut bytes) = (vec![0], Vec::new());
+    for (row, &code) in codes.iter().enumerate() {
+        if valid.is_none_or(|valid| valid.get(row) != Some(&false)) {
+            let text = usize::try_from(code).ok().and_then(|code| texts.get(code));
+            let text = text.ok_or_else(|| PyValueError::new_err(format!("codes: expected 0 to {}", texts.len())))?;
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        places.push(bytes.len() as i64);
+    }
+    let (large, places) = offsets(&places);
+    let format = if large { "U" } else { "u" };
+    Ok(Exported::new(rows(format, codes.len(), valid, [places, Buffer::of(bytes)], None)?))
+}

@@ -1,0 +1,113 @@
+//! Which types are sequences, and of what.
+
+use super::ffi::Schema;
+use super::kind::{Kind, Number, describe};
+use super::refused::{Refused, malformed};
+
+const EXPECTED: &str = "a list column of numbers: list<fixed_size_list<float>>, list<list<float>>, list<float> or \
+                        list<struct<float, ...>>, or a table or struct of such columns";
+
+/// A column of sequences; several side by side have the features of all.
+pub struct Column {
+    /// How messages call it, if it is one of several or a struct's: `column 'a'`.
+    pub part: Option<String>,
+    /// Its place in the struct.
+    pub index: usize,
+    pub step: Step,
+}
+
+/// What the lists hold.
+pub enum Step {
+    /// One number: I = 1.
+    Number(Number),
+    /// So many each.
+    Fixed(usize, Number),
+    /// The same number of numbers each, which only they tell.
+    List { large: bool, number: Number },
+    /// A number in each field.
+    Struct(Vec<(String, Number)>),
+}
+
+impl Step {
+    /// Numbers per step, where the type tells.
+    pub fn width(&self) -> Option<usize> {
+        match self {
+            Self::Number(_) => Some(1),
+            Self::Fixed(width, _) => Some(*width),
+            Self::List { .. } => None,
+            Self::Struct(fields) => Some(fields.len()),
+        }
+    }
+
+    /// Whether a number is of a type other than float32.
+    pub fn is_wide(&self) -> bool {
+        match self {
+            Self::Number(number) | Self::Fixed(_, number) | Self::List { number, .. } => *number != Number::F32,
+            Self::Struct(fields) => fields.iter().any(|(_, number)| *number != Number::F32),
+        }
+    }
+}
+
+/// The columns of sequences that a column, or a table as a struct, is made of.
+pub fn columns(schema: &Schema) -> Result<Vec<Column>, Refused> {
+    let whole = |part| Refused::Type(format!("expected {EXPECTED}, got {}{part}", describe(schema)));
+    match Kind::of(schema)? {
+        Kind::Struct => {
+            let mut columns = Vec::new();
+            for (index, field) in schema.children()?.into_iter().enumerate() {
+                let name = field.name();
+                let step = match step(field)? {
+                    Some(step) => step,
+                    None if is_pandas_index(&name) => continue,
+                    None => {
+                        let got = describe(field);
+                        return Err(Refused::Type(format!("expected {EXPECTED}, got {got} in column '{name}'")));
+                    }
+                };
+                columns.push(Column { part: Some(format!("column '{name}'")), index, step });
+            }
+            if columns.is_empty() { Err(whole(" without columns")) } else { Ok(columns) }
+        }
+        _ => match step(schema)? {
+            Some(step) => Ok(vec![Column { part: None, index: 0, step }]),
+            None => Err(whole("")),
+        },
+    }
+}
+
+/// What the lists of a column hold, if it is one of sequences.
+pub fn step(schema: &Schema) -> Result<Option<Step>, Refused> {
+    if !Kind::of(schema)?.is_list() {
+        return Ok(None);
+    }
+    let step = only_child(schema)?;
+    Ok(match Kind::of(step)? {
+        Kind::Number(number) => Some(Step::Number(number)),
+        Kind::FixedSizeList(width) => number(only_child(step)?)?.map(|number| Step::Fixed(width, number)),
+        Kind::List { large } => number(only_child(step)?)?.map(|number| Step::List { large, number }),
+        Kind::Struct => {
+            let field = |field: &&Schema| Ok(number(field)?.map(|number| (field.name().into_owned(), number)));
+            let fields = step.children()?.iter().map(field).collect::<Result<Option<Vec<_>>, Refused>>()?;
+            fields.map(Step::Struct)
+        }
+        Kind::ListView { .. } | Kind::Other => None,
+    })
+}
+
+fn number(schema: &Schema) -> Result<Option<Number>, Refused> {
+    Ok(if let Kind::Number(number) = Kind::of(schema)? { Some(number) } else { None })
+}
+
+fn only_child(schema: &Schema) -> Result<&Schema, Refused> {
+    match schema.children()?[..] {
+        [child] => Ok(child),
+        ref children => Err(malformed(format!("a list type with {} children", children.len()))),
+    }
+}
+
+/// Whether pandas has made the column of a frame's index; it is no feature.
+fn is_pandas_index(name: &str) -> bool {
+    name.strip_prefix("__index_level_")
+        .and_then(|rest| rest.strip_suffix("__"))
+        .is_some_and(|level| !level.is_empty() && level.bytes().all(|byte| byte.is_ascii_digit()))
+}
