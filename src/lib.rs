@@ -23,6 +23,7 @@ pub mod plan;
 pub mod reference;
 pub mod runtime;
 pub mod sequence;
+pub mod sessions;
 pub mod shape;
 
 pub use error::Error;

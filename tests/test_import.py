@@ -7,7 +7,16 @@ import pytest
 
 import rgru
 
-LAZY = ["rgru.arrow", "rgru.convert", "rgru.datasets", "rgru.estimators", "rgru.gpu", "rgru.model", "rgru.training"]
+LAZY = [
+    "rgru.arrow",
+    "rgru.convert",
+    "rgru.datasets",
+    "rgru.estimators",
+    "rgru.gpu",
+    "rgru.model",
+    "rgru.sessions",
+    "rgru.training",
+]
 FOREIGN = ["safetensors", "sklearn", "torch", "pyarrow", "pandas", "polars", "scipy", "onnx", "keras", "cupy"]
 
 

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from rgru import arrow, datasets, gpu
     from rgru.convert.torch import from_torch
     from rgru.estimators import GRUClassifier, GRURegressor
+    from rgru.sessions import Sessions
 
 __all__ = [
     "GRU",
     "GRUClassifier",
     "GRURegressor",
     "Ragged",
+    "Sessions",
     "__version__",
     "arrow",
     "datasets",
@@ -41,6 +43,7 @@ _LAZY = {
     "GRUClassifier": "rgru.estimators",
     "GRURegressor": "rgru.estimators",
     "arrow": "rgru.arrow",
+    "Sessions": "rgru.sessions",
     "datasets": "rgru.datasets",
     "from_torch": "rgru.convert.torch",
     "gpu": "rgru.gpu",

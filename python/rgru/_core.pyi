@@ -16,6 +16,7 @@ _Index: TypeAlias = NDArray[np.int64]
 __all__ = [
     "Adam",
     "ArrowColumn",
+    "Sessions",
     "Stream",
     "Tape",
     "Weights",
@@ -25,6 +26,7 @@ __all__ = [
     "arrow_texts",
     "available_isas",
     "cross_entropy",
+    "fixed_width_keys",
     "get_num_threads",
     "initial",
     "is_arrow_sequences",
@@ -34,6 +36,7 @@ __all__ = [
     "linear_backward",
     "mean_over_time",
     "mean_squared_error",
+    "object_keys",
     "set_num_threads",
     "softmax",
 ]
@@ -94,6 +97,42 @@ class Stream:
     def step(self, x: _Real) -> Any: ...  # (N, I) C -> (N, H)
     def get_state(self) -> Any: ...  # (L, N, H)
     def set_state(self, h: _Real) -> None: ...  # (L, N, H) C
+
+@final
+class Sessions:
+    """States of many running sequences of a unidirectional stack, by key.
+
+    Keys are int64 (M,) with offsets None, or uint8 end to end, key n from offsets[n] to offsets[n + 1], all C.
+    """
+
+    def __new__(cls, weights: Weights, max_sessions: int | None, timeout: float | None, half: bool) -> Sessions: ...
+    def __len__(self) -> int: ...
+    @property
+    def clock(self) -> float: ...  # the latest time so far
+    def step(
+        self,
+        keys: NDArray[Any],
+        offsets: _Index | None,
+        x: _Real,  # (M, I) C
+        times: float | NDArray[np.float64] | None,  # of all events, or (M,) C; None without a timeout
+    ) -> Any: ...  # (M, H)
+    def has(self, keys: NDArray[Any], offsets: _Index | None) -> NDArray[np.bool_]: ...  # (M,)
+    def states(self, keys: NDArray[Any], offsets: _Index | None) -> Any: ...  # (L, M, H); KeyError has the position
+    def drop(self, keys: NDArray[Any], offsets: _Index | None) -> int: ...  # how many there were
+    def clear(self) -> None: ...
+    def places(self) -> NDArray[np.uint32]: ...  # of all sessions; used longest ago first where they are bounded
+    def integers(self, places: NDArray[np.uint32]) -> _Index: ...  # keys
+    def texts(self, places: NDArray[np.uint32]) -> tuple[NDArray[np.uint8], _Index]: ...  # keys, and their ends
+    def times(self, places: NDArray[np.uint32]) -> NDArray[np.float64]: ...  # with a timeout: of the last events
+    def kept(self, places: NDArray[np.uint32]) -> Any: ...  # states (M, L, H), uint16 for float16
+    def restore(
+        self,
+        keys: NDArray[Any],
+        offsets: _Index | None,
+        states: NDArray[Any],  # as `kept` gives them, C
+        times: NDArray[np.float64] | None,  # with a timeout, ascending
+        clock: float,
+    ) -> None: ...  # after an error some of them may be there
 
 @final
 class Adam:
@@ -157,6 +196,12 @@ def initial(
     seed: int,
     dtype: str,  # "float32" | "float64"
 ) -> Any: ...  # (P,): glorot uniform W, orthogonal U, zero b; same values on every platform
+def fixed_width_keys(
+    array: NDArray[np.uint32] | NDArray[np.uint8],  # (M, width) C: UTF-32, or bytes; zeros at the ends do not count
+) -> tuple[Any, Any, Any]: ...  # "str" or "bytes", keys, offsets
+def object_keys(
+    objects: NDArray[np.object_],  # (M,) C: all int, all str or all bytes
+) -> tuple[Any, Any, Any]: ...  # kind, keys, offsets or None
 def linear(x: _Real, weight: _Real, bias: _Real) -> Any: ...  # (M, K), (O, K), (O,) all C -> (M, O) = x W^T + b
 def linear_backward(
     x: _Real, weight: _Real, dy: _Real

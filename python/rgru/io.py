@@ -140,7 +140,9 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
         raise ValueError(f"{os.fspath(path)}: expected a safetensors file, got {error}") from error
 
 
-def _check_metadata(path: str, metadata: dict[str, str] | None) -> tuple[str, dict[str, Any]]:
+def _check_metadata(
+    path: str, metadata: dict[str, str] | None, kinds: tuple[str, ...] = KINDS
+) -> tuple[str, dict[str, Any]]:
     import json
 
     found = metadata or {}
@@ -148,8 +150,8 @@ def _check_metadata(path: str, metadata: dict[str, str] | None) -> tuple[str, di
         raise ValueError(f"{path}: expected an rgru file (format 'rgru' in the metadata), got {found.get('format')!r}")
     if found.get("version") != VERSION:
         raise ValueError(f"{path}: expected version '{VERSION}' of the format, got {found.get('version')!r}")
-    if found.get("kind") not in KINDS:
-        raise ValueError(f"{path}: expected one of {', '.join(KINDS)}, got {found.get('kind')!r}")
+    if found.get("kind") not in kinds:
+        raise ValueError(f"{path}: expected one of {', '.join(kinds)}, got {found.get('kind')!r}")
     try:
         config = json.loads(found["config"])
     except (KeyError, RecursionError, ValueError) as error:

@@ -7,6 +7,7 @@ pub mod activation;
 pub mod backward;
 pub mod crew;
 pub mod dot;
+pub mod fetch;
 pub mod forward;
 pub mod lanes;
 pub mod matmul;

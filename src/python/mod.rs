@@ -4,6 +4,8 @@
 mod arrays;
 mod arrow;
 mod gru;
+mod keys;
+mod sessions;
 mod stream;
 mod threads;
 mod training;
@@ -29,6 +31,10 @@ mod core {
     use super::arrow::{Exported, arrow_numbers, arrow_sequences, arrow_texts, is_arrow_sequences};
     #[pymodule_export]
     use super::gru::{PyTape, PyWeights, initial, layout};
+    #[pymodule_export]
+    use super::keys::{fixed_width_keys, object_keys};
+    #[pymodule_export]
+    use super::sessions::PySessions;
     #[pymodule_export]
     use super::stream::PyStream;
     #[pymodule_export]

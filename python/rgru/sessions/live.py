@@ -1,0 +1,308 @@
+"""Sessions: live sequences by key."""
+
+from __future__ import annotations
+
+import time
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from rgru import _core
+from rgru.scalars import as_int
+from rgru.sessions.keys import as_keys, no_keys, nth
+from rgru.sessions.served import as_served
+from rgru.sessions.times import as_timeout, as_times
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    from rgru.estimators import GRUClassifier, GRURegressor
+    from rgru.gru import GRU
+    from rgru.sessions.keys import CoreKeys, Kind
+
+_MOST = 2**32 - 1
+
+
+class Sessions:
+    """Live sequences by key (users, sensors), each with its state kept between its events.
+
+    A batch of events gives the outputs that its events would give one by one, each of its key's sequence run alone: the
+    same bits as `GRU.stream`, whatever else is in the batch, and also where a key comes several times. Everything
+    runs on the CPU. Not for two threads at a time: a call during another is refused.
+
+    Parameters
+    ----------
+    model : GRU, or fitted GRUClassifier or GRURegressor
+        Unidirectional, of pooling "last" or "every". Sessions run with its parameters as they are now, whatever
+        becomes of them later.
+    max_sessions : int, optional
+        Sessions at most: where a new one would be too many, that one ends whose last event came first.
+    timeout : float, optional
+        Seconds after its last event that a session ends; an event at exactly that time still goes on.
+    state_dtype : dtype_like, optional
+        "float16" keeps states in half the memory (a quarter of float64's), rounded after each event; outputs are then
+        no longer those of a stream. By default the model's own type.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above; the message names it.
+
+    Notes
+    -----
+    A session takes its state, L * H numbers, and about 20 bytes for an integer key; 8 more where sessions are bounded,
+    8 more with a timeout.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rgru
+    >>> sessions = rgru.Sessions(rgru.GRU(3, 8, seed=0), max_sessions=1_000_000)
+    >>> y = sessions.step(["ada", "bob", "ada"], np.zeros((3, 3), np.float32))
+    >>> y.shape, len(sessions), "ada" in sessions
+    ((3, 8), 2, True)
+    """
+
+    def __init__(
+        self,
+        model: GRU | GRUClassifier | GRURegressor,
+        *,
+        max_sessions: int | None = None,
+        timeout: float | None = None,
+        state_dtype: DTypeLike | None = None,
+    ) -> None:
+        self._served = as_served(model)
+        self._max_sessions = None if max_sessions is None else as_int("max_sessions", max_sessions, 1, _MOST)
+        self._timeout = as_timeout("timeout", timeout)
+        self._state_dtype = _as_state_dtype(state_dtype, self._served.dtype)
+        half = self._state_dtype == np.float16
+        self._core = _core.Sessions(self._served.weights, self._max_sessions, self._timeout, half)
+        self._kind: Kind | None = None  # of the keys, once there were any
+        self._timing: Literal["clock", "given"] | None = None  # likewise
+        self._lock = Lock()
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def step(self, keys: Any, x: ArrayLike, times: Any = None) -> NDArray[Any]:
+        """Take a batch of events in order; a key without a session begins one from the state 0.
+
+        Parameters
+        ----------
+        keys : array_like of shape (M,), or Arrow, pandas or Polars column
+            Integers (64 bits, signed), strings or bytes; always of the same kind until `clear`.
+        x : array_like, shape (M, I)
+            The events' features, as the model takes them.
+        times : float, datetime64, or array_like of these with shape (M,), optional
+            When the events are: seconds on any clock, or dates. Only with a timeout, and then always or never; never
+            means the system's clock. An event before the latest so far counts as at that time.
+
+        Returns
+        -------
+        numpy.ndarray, shape (M, H)
+            The states of the last layer after each event. Of a classifier the probabilities (M, C) in the order of its
+            ``classes_``; of a regressor the predictions (M,) or (M, K).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument does not fit; the message names it.
+        MemoryError
+            If there is not enough memory.
+        KeyboardInterrupt
+            After Ctrl-C. As after any error, all sessions are as they were.
+        """
+        with self._alone():
+            kind, data = self._as_keys("keys", keys)
+            values = self._served.read(x)
+            timing, seconds = self._as_times(times, len(values))
+            y = self._core.step(*data, values, seconds)
+            self._kind, self._timing = kind, timing
+        return self._served.finish(y)
+
+    # -- sessions --------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """The number of sessions; those whose time is over count until the next `step`."""
+        return len(self._core)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a key has a session."""
+        kind, data = as_keys("key", [key])
+        return kind == self._kind and bool(self._core.has(*data)[0])
+
+    def drop(self, keys: Any) -> int:
+        """End the sessions of some keys; their next events begin new ones.
+
+        Parameters
+        ----------
+        keys
+            As in `step`. Those without a session are passed over.
+
+        Returns
+        -------
+        int
+            How many sessions there were.
+        """
+        with self._alone():
+            return self._core.drop(*self._as_keys("keys", keys)[1])
+
+    def states(self, keys: Any) -> NDArray[Any]:
+        """Give the states of some keys' sessions.
+
+        Parameters
+        ----------
+        keys
+            As in `step`.
+
+        Returns
+        -------
+        numpy.ndarray, shape (L, M, H)
+            A copy, in the model's type; `GRU.stream` and calls take it as h0.
+
+        Raises
+        ------
+        KeyError
+            If a key has no session.
+        """
+        with self._alone():
+            kind, data = self._as_keys("keys", keys)
+            try:
+                return self._core.states(*data)  # type: ignore[no-any-return]
+            except KeyError as error:
+                n = error.args[0]
+            raise KeyError(f"keys: expected keys with a session, got {nth(kind, data, n)!r} at position {n}")
+
+    def clear(self) -> None:
+        """End all sessions and give their memory back."""
+        with self._alone():
+            self._core.clear()
+            self._kind = self._timing = None
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all sessions and the settings to a safetensors file, but not the model; `load` reads it.
+
+        The file appears whole or not at all: an existing one stays as it is until the new one is complete. Memory
+        for a small part of the states is enough.
+
+        Parameters
+        ----------
+        path : path_like
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        from rgru.sessions.snapshot import save
+
+        with self._alone():
+            save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], model: GRU | GRUClassifier | GRURegressor) -> Sessions:
+        """Read the sessions that `save` has written; they go on with the same bits.
+
+        Parameters
+        ----------
+        path : path_like
+        model : GRU, GRUClassifier or GRURegressor
+            With the GRU that the states come from; its parameters are compared.
+
+        Returns
+        -------
+        Sessions
+            With the same settings.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        TypeError, ValueError
+            If it is no such file or not whole, or of another model; the message names the file and what is wrong.
+        """
+        from rgru.sessions.snapshot import load
+
+        return load(cls, path, model)
+
+    # -- settings --------------------------------------------------------------------------------------------------
+
+    @property
+    def max_sessions(self) -> int | None:
+        """Sessions at most."""
+        return self._max_sessions
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds after its last event that a session ends."""
+        return self._timeout
+
+    @property
+    def state_dtype(self) -> np.dtype[Any]:
+        """The type that states are kept in."""
+        return self._state_dtype
+
+    def __repr__(self) -> str:
+        settings = {"max_sessions": self._max_sessions, "timeout": self._timeout}
+        words = [f"{name}={value!r}" for name, value in settings.items() if value is not None]
+        if self._state_dtype != self._served.dtype:
+            words.append(f"state_dtype={self._state_dtype.name!r}")
+        return f"Sessions({', '.join([self._served.words, *words])}): {len(self)} live"
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _as_keys(self, name: str, keys: Any) -> tuple[Kind | None, CoreKeys]:
+        kind, data = as_keys(name, keys)
+        if kind is None:
+            return self._kind, no_keys(self._kind)
+        if self._kind not in {None, kind}:
+            raise TypeError(f"{name}: expected keys of type {self._kind} as before, got {kind}")
+        return kind, data
+
+    def _as_times(self, times: Any, count: int) -> tuple[Literal["clock", "given"] | None, Any]:
+        if self._timeout is None:
+            if times is not None:
+                raise ValueError(f"times: expected None without a timeout, got {type(times).__name__}")
+            return None, None
+        timing: Literal["clock", "given"] = "clock" if times is None else "given"
+        if self._timing not in {None, timing}:
+            words = {"clock": "None", "given": "times"}
+            raise ValueError(f"times: expected {words[self._timing or timing]} as before, got {words[timing]}")
+        return timing, time.time() if times is None else as_times("times", times, count)
+
+    def _alone(self) -> _Alone:
+        return _Alone(self._lock)
+
+
+class _Alone:
+    """For the length of a block no other call; who comes meanwhile is refused, since a signal's handler would wait
+    forever.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise ValueError("sessions: expected one call at a time, got one during another")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def _as_state_dtype(value: Any, own: np.dtype[Any]) -> np.dtype[Any]:
+    if value is None:
+        return own
+    try:
+        dtype: np.dtype[Any] = np.dtype(value)
+    except TypeError:
+        raise TypeError(f"state_dtype: expected 'float16', {own.name!r} or None, got {value!r}") from None
+    if dtype not in {own, np.dtype(np.float16)}:
+        raise ValueError(f"state_dtype: expected 'float16', {own.name!r} or None, got {dtype.name!r}")
+    return dtype

@@ -1,0 +1,113 @@
+"""What a model makes of events: of its features an input of the GRU, of the GRU's state its output."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru import _core
+from rgru.arrays import as_real
+from rgru.gru import GRU
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rgru.estimators.base import SequenceEstimator
+
+
+class Served:
+    """A GRU as it is now, whose outputs are its states."""
+
+    def __init__(self, gru: GRU) -> None:
+        if gru.bidirectional:
+            raise ValueError("model: expected a GRU with bidirectional=False (a step cannot look ahead), got True")
+        self.dtype = gru.dtype
+        self.config = {name: value for name, value in gru._config.items() if name != "dropout"}
+        self.weights = gru._weights()
+        self.fingerprint = hashlib.sha256(gru._flat).hexdigest()
+        self.words = repr(gru)
+
+    def read(self, x: Any) -> NDArray[Any]:
+        """Give events as the GRU takes them, their sizes unchecked."""
+        return as_real("x", x, self.dtype, 2, "(M, I)")
+
+    def finish(self, y: NDArray[Any]) -> NDArray[Any]:
+        """Give what comes out for the states (M, H) of the last layer."""
+        return y
+
+
+class ServedEstimator(Served):
+    """A fitted estimator as it is now, with its scaler and its head."""
+
+    def __init__(self, estimator: SequenceEstimator) -> None:
+        from copy import copy
+
+        from rgru.integrations.sklearn import not_fitted_error
+
+        kind = type(estimator).__name__
+        if not hasattr(estimator, "model_"):
+            raise not_fitted_error(f"model: expected a fitted {kind}, got one that is not: call fit first")
+        model = estimator.model_
+        if model.pooling == "mean":
+            raise ValueError(f"model: expected a {kind} with pooling='last', got pooling='mean', which looks back")
+        super().__init__(model.gru)
+        self.words = f"{kind} of {self.words}"
+        self._estimator = copy(estimator)  # a later fit gives the estimator other attributes
+        self._head = model.head_weight.copy(), model.head_bias.copy()
+
+    def read(self, x: Any) -> NDArray[Any]:
+        """Give events as the GRU takes them: standardised, as in `fit`."""
+        from rgru.estimators.sequences import as_float
+
+        values, scaler = as_float("x", x, 2, "(M, I)"), self._estimator.scaler_
+        features = self._estimator.n_features_in_
+        if values.shape[1] != features:
+            raise ValueError(f"x: expected {features} features as in fit, got {values.shape[1]}")
+        _check_finite("x", values)
+        if scaler is not None:
+            values = scaler.apply(values, self.dtype)
+        elif values.dtype != self.dtype:
+            with np.errstate(over="ignore"):
+                values = values.astype(self.dtype)
+        _check_finite(f"x in {self.dtype}" + ("" if scaler is None else ", standardised"), values)
+        return values
+
+    def finish(self, y: NDArray[Any]) -> NDArray[Any]:
+        """Give the predictions for the states (M, H) of the last layer."""
+        outputs = _core.linear(y, *self._head)
+        outputs = self._estimator._finished(_core.softmax(outputs) if self._estimator._softmax else outputs)
+        return outputs[:, 0] if getattr(self._estimator, "_single", False) else outputs
+
+
+def as_served(model: object) -> Served:
+    """Give a model as events go through it.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a GRU nor an estimator.
+    ValueError
+        If it needs more than the events so far, or is not fitted.
+    """
+    if isinstance(model, GRU):
+        return Served(model)
+    import sys
+
+    # Only who has loaded the estimators can have one.
+    base = sys.modules.get("rgru.estimators.base")
+    if base is not None and isinstance(model, base.SequenceEstimator):
+        return ServedEstimator(model)
+    raise TypeError(f"model: expected a GRU, a GRUClassifier or a GRURegressor, got {type(model).__name__}")
+
+
+def _check_finite(name: str, values: NDArray[Any]) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(np.sum(values)):
+            return
+    wrong = ~np.isfinite(values)
+    if wrong.any():
+        event, feature = (int(index) for index in np.unravel_index(int(wrong.argmax()), wrong.shape))
+        got = f"{values[event, feature]} in event {event}, feature {feature} (counted from 0)"
+        raise ValueError(f"{name}: expected finite numbers, got {got}")

@@ -1,0 +1,67 @@
+"""When events are: seconds, from numbers or dates."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_EXPECTED = "numbers (seconds) or datetime64"
+
+
+def as_times(name: str, value: Any, count: int) -> float | NDArray[np.float64]:
+    """Give the times of `count` events: one for all, or float64 (M,).
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the errors.
+    value : number, numpy.datetime64, or array_like of these with shape (M,)
+    count : int
+        M.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `value` is nothing of this kind, or not finite.
+    """
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected {_EXPECTED}, got {type(value).__name__} ({error})") from error
+    if array.dtype.kind == "M":
+        if np.isnat(array).any():
+            raise ValueError(f"{name}: expected dates, got NaT at position {int(np.isnat(array).argmax())}")
+        array = (array - np.datetime64(0, "s")) / np.timedelta64(1, "s")
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name}: expected {_EXPECTED}, got {array.dtype.name}")
+    if array.shape not in {(), (count,)}:
+        raise ValueError(f"{name}: expected one time or shape ({count},), got shape {array.shape}")
+    seconds = np.require(array, np.float64, ["C_CONTIGUOUS", "ALIGNED"])
+    wrong = ~np.isfinite(seconds)
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise ValueError(f"{name}: expected finite numbers, got {seconds.flat[at]} at position {at}")
+    return float(seconds) if seconds.ndim == 0 else seconds
+
+
+def as_timeout(name: str, value: object) -> float | None:
+    """Give a number of seconds above 0, or None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `value` is neither.
+    """
+    if value is None:
+        return None
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name}: expected a number of seconds or None, got {value!r}")
+    seconds = float(value)
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ValueError(f"{name}: expected a number of seconds above 0, got {seconds}")
+    return seconds

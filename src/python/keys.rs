@@ -1,0 +1,109 @@
+//! Keys as Python has them, made into numbers or bytes end to end.
+
+use numpy::PyArray1;
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyInt, PyString, PyTuple};
+
+use super::arrays::Input;
+
+/// Bytes end to end, and where each begins and ends.
+struct Texts {
+    data: Vec<u8>,
+    offsets: Vec<i64>,
+}
+
+impl Texts {
+    fn with_capacity(count: usize) -> Self {
+        let mut offsets = Vec::with_capacity(count + 1);
+        offsets.push(0);
+        Self { data: Vec::new(), offsets }
+    }
+
+    fn end(&mut self) {
+        self.offsets.push(self.data.len() as i64);
+    }
+}
+
+/// `(kind, keys, offsets)` of an array of objects that are all int (no offsets then), all str or all bytes.
+#[pyfunction]
+pub fn object_keys<'py>(py: Python<'py>, objects: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
+    let objects = Input::<Py<PyAny>>::new("keys", objects)?;
+    let objects = objects.slice()?;
+    let unlike = |n: usize, kind: &str| {
+        let got = objects[n].bind(py).get_type();
+        PyTypeError::new_err(format!("keys: expected {kind}, got {got} at position {n}"))
+    };
+    let is_int = |object: &Bound<'_, PyAny>| object.is_instance_of::<PyInt>() && !object.is_instance_of::<PyBool>();
+    let Some(first) = objects.first().map(|first| first.bind(py)) else {
+        return ("int", PyArray1::<i64>::from_vec(py, vec![]), py.None()).into_pyobject(py);
+    };
+    if is_int(first) {
+        let mut keys = Vec::with_capacity(objects.len());
+        for (n, object) in objects.iter().enumerate() {
+            let object = object.bind(py);
+            if !is_int(object) {
+                return Err(unlike(n, "int as before"));
+            }
+            keys.push(object.extract::<i64>().map_err(|error| {
+                if error.is_instance_of::<PyOverflowError>(py) {
+                    return PyValueError::new_err(format!("keys: expected integers of 64 bits, got {object}"));
+                }
+                error
+            })?);
+        }
+        return ("int", PyArray1::from_vec(py, keys), py.None()).into_pyobject(py);
+    }
+    let mut texts = Texts::with_capacity(objects.len());
+    let kind = if first.is_instance_of::<PyString>() { "str" } else { "bytes" };
+    for (n, object) in objects.iter().enumerate() {
+        let object = object.bind(py);
+        if let (Ok(text), "str") = (object.cast::<PyString>(), kind) {
+            texts.data.extend_from_slice(text.to_str()?.as_bytes());
+        } else if let (Ok(bytes), "bytes") = (object.cast::<PyBytes>(), kind) {
+            texts.data.extend_from_slice(bytes.as_bytes());
+        } else {
+            return Err(unlike(n, if n == 0 { "int, str or bytes" } else { "the same type as before" }));
+        }
+        texts.end();
+    }
+    (kind, PyArray1::from_vec(py, texts.data), PyArray1::from_vec(py, texts.offsets)).into_pyobject(py)
+}
+
+/// `(kind, keys, offsets)` of an array `[M, width]` of texts in UTF-32 or of bytes, the zeros at their ends left out.
+#[pyfunction]
+pub fn fixed_width_keys<'py>(py: Python<'py>, array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
+    fn used<T: Copy + Default + PartialEq>(row: &[T]) -> &[T] {
+        let used = row.iter().rposition(|&unit| unit != T::default()).map_or(0, |last| last + 1);
+        &row[..used]
+    }
+    let kind;
+    let mut texts;
+    if let Ok(array) = Input::<u32>::new("keys", array) {
+        let [count, width] = array.dimensions("keys")?;
+        (kind, texts) = ("str", Texts::with_capacity(count));
+        for row in rows(array.slice()?, count, width) {
+            for &unit in used(row) {
+                let Some(letter) = char::from_u32(unit) else {
+                    return Err(PyValueError::new_err(format!("keys: expected Unicode letters, got {unit:#x}")));
+                };
+                texts.data.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            texts.end();
+        }
+    } else {
+        let array = Input::<u8>::new("keys", array)?;
+        let [count, width] = array.dimensions("keys")?;
+        (kind, texts) = ("bytes", Texts::with_capacity(count));
+        for row in rows(array.slice()?, count, width) {
+            texts.data.extend_from_slice(used(row));
+            texts.end();
+        }
+    }
+    (kind, PyArray1::from_vec(py, texts.data), PyArray1::from_vec(py, texts.offsets)).into_pyobject(py)
+}
+
+/// Rows, of no width too.
+fn rows<T>(units: &[T], count: usize, width: usize) -> impl Iterator<Item = &[T]> {
+    (0..count).map(move |n| &units[n * width..(n + 1) * width])
+}

@@ -1,0 +1,386 @@
+//! Many live sequences by key, each with its state kept between events.
+//!
+//! ```text
+//! keys -> looked for (keys) -> which sessions begin, go on and end (registry, recency) -> segments of events
+//!   -> groups of segments through the stack, from the kept states (walk) -> states written back (slab)
+//! ```
+//!
+//! The outputs are those of each sequence run alone, and a batch does what its events would do one by one.
+
+mod chunked;
+mod half;
+mod keys;
+mod recency;
+mod registry;
+mod slab;
+mod walk;
+
+use std::sync::Arc;
+
+pub use keys::Keys;
+use keys::{Key, NONE};
+use registry::{Admitted, Registry};
+pub use registry::{Limits, Times};
+pub use slab::Kept;
+use slab::Slab;
+use walk::{Finals, Workspaces, walk};
+
+use crate::error::Error;
+use crate::kernels::real::Real;
+use crate::packed::Packed;
+use crate::runtime::{Grant, Stop};
+use crate::shape::expect_shape;
+
+/// Events that one thread looks for at a time; fewer are not worth another thread.
+const SHARE: usize = 1024;
+
+/// Sessions whose memory is asked for ahead of the one at hand.
+const AHEAD: usize = 16;
+
+/// The sessions of one stack.
+pub struct Sessions<T: Real> {
+    packed: Arc<Packed<T>>,
+    limits: Limits,
+    slab: Slab<T>,
+    registry: Kind<Registry<i64>, Registry<Box<[u8]>>>,
+    spaces: Workspaces<T>,
+}
+
+/// By the kind of keys.
+enum Kind<I, T> {
+    Integers(I),
+    Texts(T),
+}
+
+/// Runs an expression with the registry of either kind.
+macro_rules! each_kind {
+    ($kind:expr, $registry:ident => $body:expr) => {
+        match $kind {
+            Kind::Integers($registry) => $body,
+            Kind::Texts($registry) => $body,
+        }
+    };
+}
+
+impl<T: Real> Sessions<T> {
+    /// No sessions yet. With `half`, states are rounded to half precision between events.
+    ///
+    /// # Errors
+    /// The stack is bidirectional: its outputs need the whole sequence.
+    pub fn new(packed: Arc<Packed<T>>, limits: Limits, half: bool) -> Result<Self, Error> {
+        if packed.dims.bidirectional {
+            return Err(Error::value("bidirectional", "False, since a step cannot look ahead", "True"));
+        }
+        let slab = Slab::new(packed.dims.num_layers, packed.dims.hidden_size, half);
+        let registry = Kind::Integers(Registry::new(limits));
+        Ok(Self { packed, limits, slab, registry, spaces: Workspaces::default() })
+    }
+
+    /// The stack.
+    pub fn packed(&self) -> &Packed<T> {
+        &self.packed
+    }
+
+    /// Whether states are rounded to half precision.
+    pub fn half(&self) -> bool {
+        self.slab.half()
+    }
+
+    /// Sessions.
+    pub fn len(&self) -> usize {
+        each_kind!(&self.registry, registry => registry.len())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The latest time so far.
+    pub fn clock(&self) -> f64 {
+        each_kind!(&self.registry, registry => registry.clock())
+    }
+
+    /// Takes a batch of events in order: x `[M, I]`, y `[M, H]`. A key without a session begins one from the state 0.
+    ///
+    /// # Errors
+    /// Sizes that do not fit; not enough memory; interrupted by `stop`. All sessions are as before then.
+    pub fn step(
+        &mut self,
+        keys: Keys,
+        x: &[T],
+        times: Times,
+        y: &mut [T],
+        threads: usize,
+        stop: Stop,
+    ) -> Result<(), Error> {
+        let (dims, count) = (&self.packed.dims, keys.count());
+        expect_shape("x", &[count * dims.input_size], &[x.len()])?;
+        expect_shape("y", &[count * dims.hidden_size], &[y.len()])?;
+        if let Times::Each(times) = times {
+            expect_shape("times", &[count], &[times.len()])?;
+        }
+        if u32::try_from(count).is_err() {
+            return Err(Error::value("keys", format!("at most {NONE} events at once"), count.to_string()));
+        }
+        self.expect_kind(keys)?;
+        let Self { packed, slab, registry, spaces, .. } = self;
+        each_kind!(registry, registry => {
+            take(packed, slab, registry, spaces, keys, x, times, y, threads, stop)
+        })
+    }
+
+    /// Which of the keys have a session.
+    ///
+    /// # Errors
+    /// Keys of another kind.
+    pub fn has(&self, keys: Keys, has: &mut [bool]) -> Result<(), Error> {
+        keys.expect(has.len())?;
+        if !self.is_kind(keys) {
+            has.fill(false);
+            return Ok(());
+        }
+        each_kind!(&self.registry, registry => {
+            has.iter_mut().enumerate().for_each(|(n, has)| *has = registry.find(keys, n).is_some());
+        });
+        Ok(())
+    }
+
+    /// The states of some keys' sessions, `[L, M, H]`; or the position of the first key that has none.
+    ///
+    /// # Errors
+    /// Sizes that do not fit.
+    pub fn states(&self, keys: Keys, states: &mut [T]) -> Result<Option<usize>, Error> {
+        let (dims, count) = (&self.packed.dims, keys.count());
+        expect_shape("states", &[dims.num_layers * count * dims.hidden_size], &[states.len()])?;
+        if !self.is_kind(keys) {
+            return Ok((count > 0).then_some(0));
+        }
+        for n in 0..count {
+            let slot = each_kind!(&self.registry, registry => registry.find(keys, n));
+            let Some(slot) = slot else { return Ok(Some(n)) };
+            for layer in 0..dims.num_layers {
+                let row = (layer * count + n) * dims.hidden_size;
+                self.slab.read(slot, layer, &mut states[row..][..dims.hidden_size]);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Ends the sessions of some keys; how many there were.
+    pub fn drop_keys(&mut self, keys: Keys) -> usize {
+        if !self.is_kind(keys) {
+            return 0;
+        }
+        each_kind!(&mut self.registry, registry => {
+            (0..keys.count()).filter(|&n| registry.drop_key(keys, n)).count()
+        })
+    }
+
+    /// Ends all sessions and gives their memory back. Keys may be of another kind afterwards.
+    pub fn clear(&mut self) {
+        self.slab = Slab::new(self.packed.dims.num_layers, self.packed.dims.hidden_size, self.slab.half());
+        self.registry = Kind::Integers(Registry::new(self.limits));
+        self.spaces = Workspaces::default();
+    }
+
+    fn is_kind(&self, keys: Keys) -> bool {
+        matches!((&self.registry, keys), (Kind::Integers(_), Keys::Integers(_)) | (Kind::Texts(_), Keys::Texts { .. }))
+    }
+
+    /// The first keys decide on the kind.
+    fn expect_kind(&mut self, keys: Keys) -> Result<(), Error> {
+        if self.is_kind(keys) {
+            return Ok(());
+        }
+        if self.slots() > 0 {
+            return Err(Error::value("keys", "keys of the same kind as before", "others"));
+        }
+        self.registry = match keys {
+            Keys::Integers(_) => Kind::Integers(Registry::new(self.limits)),
+            Keys::Texts { .. } => Kind::Texts(Registry::new(self.limits)),
+        };
+        Ok(())
+    }
+
+    fn slots(&self) -> usize {
+        each_kind!(&self.registry, registry => registry.slots())
+    }
+
+    /// The places of all sessions, for [`Sessions::copy_out`]; those used longest ago first where they are bounded.
+    pub fn in_use(&self) -> Vec<u32> {
+        each_kind!(&self.registry, registry => registry.in_use())
+    }
+
+    /// The integer keys of some places.
+    ///
+    /// # Errors
+    /// A place without a session, or keys of another kind.
+    pub fn integers(&self, places: &[u32]) -> Result<Vec<i64>, Error> {
+        let Kind::Integers(registry) = &self.registry else { return Err(other_kind()) };
+        self.expect_in_use(places)?;
+        Ok(places.iter().map(|&slot| registry.key(slot)).collect())
+    }
+
+    /// The keys of some places, end to end, and where each ends.
+    ///
+    /// # Errors
+    /// As [`Sessions::integers`].
+    pub fn texts(&self, places: &[u32]) -> Result<(Vec<u8>, Vec<i64>), Error> {
+        let Kind::Texts(registry) = &self.registry else { return Err(other_kind()) };
+        self.expect_in_use(places)?;
+        let (mut data, mut ends) = (Vec::new(), Vec::with_capacity(places.len()));
+        for &slot in places {
+            data.extend_from_slice(registry.key(slot));
+            ends.push(data.len() as i64);
+        }
+        Ok((data, ends))
+    }
+
+    /// States of some places as they are kept, `[places, L, H]`.
+    ///
+    /// # Errors
+    /// A place without a session; sizes or a precision that do not fit.
+    pub fn copy_out(&self, places: &[u32], states: Kept<&mut [T], &mut [u16]>) -> Result<(), Error> {
+        self.expect_in_use(places)?;
+        let (len, half) = match &states {
+            Kept::Whole(states) => (states.len(), false),
+            Kept::Half(states) => (states.len(), true),
+        };
+        self.expect_kept(places.len(), len, half)?;
+        self.slab.copy_out(places, states);
+        Ok(())
+    }
+
+    /// When the last events of some places were.
+    ///
+    /// # Errors
+    /// A place without a session, or no times at all.
+    pub fn times(&self, places: &[u32]) -> Result<Vec<f64>, Error> {
+        self.expect_in_use(places)?;
+        if self.limits.timeout.is_none() {
+            return Err(Error::value("timeout", "a number", "None"));
+        }
+        Ok(each_kind!(&self.registry, registry => places.iter().map(|&slot| registry.seen(slot)).collect()))
+    }
+
+    /// Brings back sessions that are not there, used later than all that are: states `[M, L, H]` as they are kept.
+    ///
+    /// # Errors
+    /// Anything that does not fit; some of the sessions may be there then.
+    pub fn restore(
+        &mut self,
+        keys: Keys,
+        states: Kept<&[T], &[u16]>,
+        times: Option<&[f64]>,
+        clock: f64,
+    ) -> Result<(), Error> {
+        let count = keys.count();
+        let (len, half) = match &states {
+            Kept::Whole(states) => (states.len(), false),
+            Kept::Half(states) => (states.len(), true),
+        };
+        self.expect_kept(count, len, half)?;
+        let given = if self.limits.timeout.is_some() { count } else { 0 };
+        expect_shape("times", &[given], &[times.map_or(0, <[_]>::len)])?;
+        self.expect_kind(keys)?;
+        let mut places = Vec::with_capacity(count);
+        for n in 0..count {
+            let seen = times.map_or(0.0, |times| times[n]);
+            places.push(each_kind!(&mut self.registry, registry => registry.restore(keys, n, seen, clock))?);
+        }
+        self.slab.reach(self.slots())?;
+        self.slab.copy_in(&places, states);
+        Ok(())
+    }
+
+    fn expect_kept(&self, count: usize, len: usize, half: bool) -> Result<(), Error> {
+        if half != self.slab.half() {
+            let name = |half| if half { "float16" } else { T::NAME };
+            return Err(Error::value("states", name(self.slab.half()), name(half)));
+        }
+        expect_shape("states", &[count * self.packed.dims.num_layers * self.packed.dims.hidden_size], &[len])
+    }
+
+    fn expect_in_use(&self, places: &[u32]) -> Result<(), Error> {
+        let used = |&slot: &u32| each_kind!(&self.registry, registry => registry.uses(slot));
+        match places.iter().find(|place| !used(place)) {
+            None => Ok(()),
+            Some(place) => Err(Error::value("places", "sessions that are there", place.to_string())),
+        }
+    }
+}
+
+fn other_kind() -> Error {
+    Error::value("keys", "keys of this kind", "others")
+}
+
+/// A batch with the registry of its keys.
+fn take<T: Real, K: Key>(
+    packed: &Packed<T>,
+    slab: &mut Slab<T>,
+    registry: &mut Registry<K>,
+    spaces: &Workspaces<T>,
+    keys: Keys,
+    x: &[T],
+    times: Times,
+    y: &mut [T],
+    threads: usize,
+    stop: Stop,
+) -> Result<(), Error> {
+    let (hashes, found) = find_all(registry, keys, threads)?;
+    let admitted = registry.admit(keys, times, &hashes, &found)?;
+    let walked = slab
+        .reach(registry.slots())
+        .and_then(|()| walk(packed, slab, &admitted, x, y, spaces, threads, stop))
+        .and_then(|finals| write_back(packed, slab, &admitted, &finals, y, threads));
+    match walked {
+        Ok(()) => registry.settle(&admitted),
+        Err(_) => registry.undo(&admitted),
+    }
+    walked
+}
+
+/// The hashes and slots of all keys.
+fn find_all<K: Key>(registry: &Registry<K>, keys: Keys, threads: usize) -> Result<(Vec<u64>, Vec<u32>), Error> {
+    let count = keys.count();
+    let (mut hashes, mut found) = (vec![0; count], vec![NONE; count]);
+    let parts = hashes.chunks_mut(SHARE).zip(found.chunks_mut(SHARE));
+    let parts = parts.enumerate().collect::<Vec<_>>();
+    Grant::new(threads.min(parts.len()))?.execute(1, parts, &|| false, |(n, (hashes, found)), _, _| {
+        registry.find_all(keys, n * SHARE, hashes, found);
+        Ok(())
+    })?;
+    Ok((hashes, found))
+}
+
+/// Writes the final states of a batch into the slab.
+fn write_back<T: Real>(
+    packed: &Packed<T>,
+    slab: &mut Slab<T>,
+    admitted: &Admitted,
+    finals: &Finals<T>,
+    y: &[T],
+    threads: usize,
+) -> Result<(), Error> {
+    let (hidden, last) = (packed.dims.hidden_size, packed.dims.num_layers - 1);
+    // Before anything is written: what follows cannot fail.
+    let grant = Grant::new(threads.min(admitted.segments.len().div_ceil(SHARE)))?;
+    grant.execute(1, slab.parts(grant.threads()), &|| false, |mut part, _, _| {
+        for (n, &segment) in finals.order.iter().enumerate() {
+            let ahead = finals.order.get(n + AHEAD).map(|&segment| admitted.segments[segment].slot);
+            if let Some(slot) = ahead.filter(|&slot| part.has(slot)) {
+                part.fetch(slot);
+            }
+            let segment = &admitted.segments[segment];
+            if segment.over || !part.has(segment.slot) {
+                continue;
+            }
+            for layer in 0..last {
+                part.write(segment.slot, layer, &finals.below[(n * last + layer) * hidden..][..hidden]);
+            }
+            part.write(segment.slot, last, &y[segment.last as usize * hidden..][..hidden]);
+        }
+        Ok(())
+    })
+}

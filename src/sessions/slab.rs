@@ -1,0 +1,192 @@
+//! The states of all sessions, by slot.
+
+use super::half;
+use crate::error::Error;
+use crate::kernels::fetch::fetch;
+use crate::kernels::pack::{Aligned, zeros};
+use crate::kernels::real::Real;
+
+/// Bytes of a chunk, about.
+const CHUNK: usize = 1 << 20;
+
+/// States, some slots a chunk: nothing is copied when there are more.
+pub struct Slab<T> {
+    chunks: Vec<Chunk<T>>,
+    /// Numbers of a slot, and of a layer's part of it.
+    width: usize,
+    hidden: usize,
+    /// Slots of a chunk, as a power of two.
+    bits: u32,
+    half: bool,
+}
+
+/// `[slots, L, H]`.
+enum Chunk<T> {
+    Whole(Aligned<T>),
+    Half(Vec<u16>),
+}
+
+impl<T: Real> Chunk<T> {
+    #[inline]
+    fn fetch(&self, at: usize, len: usize) {
+        match self {
+            Self::Whole(chunk) => fetch(&chunk[at..][..len]),
+            Self::Half(chunk) => fetch(&chunk[at..][..len]),
+        }
+    }
+}
+
+/// States as they are kept.
+pub enum Kept<W, H> {
+    /// In the precision of the computation.
+    Whole(W),
+    /// In half precision.
+    Half(H),
+}
+
+impl<T: Real> Slab<T> {
+    /// Of no slots, for L layers of H units; with `half`, in half precision.
+    pub fn new(layers: usize, hidden: usize, half: bool) -> Self {
+        let width = layers * hidden;
+        let bytes = width * if half { 2 } else { size_of::<T>() };
+        let bits = (CHUNK / bytes).clamp(1, 1 << 16).ilog2();
+        Self { chunks: Vec::new(), width, hidden, bits, half }
+    }
+
+    /// Whether states are rounded to half precision.
+    pub fn half(&self) -> bool {
+        self.half
+    }
+
+    /// Makes room for `slots` slots.
+    ///
+    /// # Errors
+    /// There is not as much memory.
+    pub fn reach(&mut self, slots: usize) -> Result<(), Error> {
+        while self.chunks.len() << self.bits < slots {
+            let len = self.width << self.bits;
+            let memory = |_| Error::Memory { bytes: 2 * len };
+            self.chunks.try_reserve(1).map_err(memory)?;
+            self.chunks.push(if self.half {
+                let mut chunk = Vec::new();
+                chunk.try_reserve_exact(len).map_err(memory)?;
+                chunk.resize(len, 0);
+                Chunk::Half(chunk)
+            } else {
+                Chunk::Whole(Aligned::within(zeros(len + Aligned::<T>::ROOM)?))
+            });
+        }
+        Ok(())
+    }
+
+    fn place(&self, slot: u32) -> (usize, usize) {
+        ((slot >> self.bits) as usize, (slot as usize & ((1 << self.bits) - 1)) * self.width)
+    }
+
+    /// Asks for all layers of a slot to be brought near.
+    #[inline]
+    pub fn fetch(&self, slot: u32) {
+        let (chunk, at) = self.place(slot);
+        self.chunks[chunk].fetch(at, self.width);
+    }
+
+    /// Copies a layer's state out.
+    #[inline]
+    pub fn read(&self, slot: u32, layer: usize, state: &mut [T]) {
+        let (chunk, at) = self.place(slot);
+        let at = at + layer * self.hidden;
+        match &self.chunks[chunk] {
+            Chunk::Whole(chunk) => state.copy_from_slice(&chunk[at..][..state.len()]),
+            Chunk::Half(chunk) => {
+                for (to, &from) in state.iter_mut().zip(&chunk[at..]) {
+                    *to = T::from_f64(f64::from(half::to_f32(from)));
+                }
+            }
+        }
+    }
+
+    /// Rounds a state as it would be kept.
+    pub fn round(&self, state: &mut [T]) {
+        if self.half {
+            for value in state {
+                *value = T::from_f64(f64::from(half::to_f32(rounded(*value))));
+            }
+        }
+    }
+
+    /// All layers of some slots as they are kept, `[slots, L, H]`.
+    pub fn copy_out(&self, slots: &[u32], mut to: Kept<&mut [T], &mut [u16]>) {
+        for (n, &slot) in slots.iter().enumerate() {
+            let ((chunk, at), row) = (self.place(slot), n * self.width..(n + 1) * self.width);
+            match (&self.chunks[chunk], &mut to) {
+                (Chunk::Whole(chunk), Kept::Whole(to)) => to[row].copy_from_slice(&chunk[at..][..self.width]),
+                (Chunk::Half(chunk), Kept::Half(to)) => to[row].copy_from_slice(&chunk[at..][..self.width]),
+                _ => unreachable!("asked for what is not kept"),
+            }
+        }
+    }
+
+    /// The other way round.
+    pub fn copy_in(&mut self, slots: &[u32], from: Kept<&[T], &[u16]>) {
+        for (n, &slot) in slots.iter().enumerate() {
+            let ((chunk, at), row) = (self.place(slot), n * self.width..(n + 1) * self.width);
+            match (&mut self.chunks[chunk], &from) {
+                (Chunk::Whole(chunk), Kept::Whole(from)) => chunk[at..][..self.width].copy_from_slice(&from[row]),
+                (Chunk::Half(chunk), Kept::Half(from)) => chunk[at..][..self.width].copy_from_slice(&from[row]),
+                _ => unreachable!("given what is not kept"),
+            }
+        }
+    }
+
+    /// All slots in `count` parts that can be written at the same time.
+    pub fn parts(&mut self, count: usize) -> Vec<Part<'_, T>> {
+        let (bits, width, hidden) = (self.bits, self.width, self.hidden);
+        let chunks = self.chunks.len().div_ceil(count).max(1);
+        let part = |(n, part)| Part { first: n * chunks, chunks: part, bits, width, hidden };
+        self.chunks.chunks_mut(chunks).enumerate().map(part).collect()
+    }
+}
+
+/// Rounds to half precision: by way of single precision from double, too.
+#[inline]
+fn rounded<T: Real>(value: T) -> u16 {
+    half::from_f32(value.to_f64() as f32)
+}
+
+/// Some chunks.
+pub struct Part<'a, T> {
+    first: usize,
+    chunks: &'a mut [Chunk<T>],
+    bits: u32,
+    width: usize,
+    hidden: usize,
+}
+
+impl<T: Real> Part<'_, T> {
+    /// Whether a slot lies in it.
+    #[inline]
+    pub fn has(&self, slot: u32) -> bool {
+        ((slot >> self.bits) as usize).wrapping_sub(self.first) < self.chunks.len()
+    }
+
+    /// Asks for all layers of a slot to be brought near.
+    #[inline]
+    pub fn fetch(&self, slot: u32) {
+        let at = (slot as usize & ((1 << self.bits) - 1)) * self.width;
+        self.chunks[(slot >> self.bits) as usize - self.first].fetch(at, self.width);
+    }
+
+    /// Writes a layer's state.
+    #[inline]
+    pub fn write(&mut self, slot: u32, layer: usize, state: &[T]) {
+        let at = (slot as usize & ((1 << self.bits) - 1)) * self.width + layer * self.hidden;
+        match &mut self.chunks[(slot >> self.bits) as usize - self.first] {
+            Chunk::Whole(chunk) => chunk[at..][..state.len()].copy_from_slice(state),
+            Chunk::Half(chunk) => {
+                for (to, &from) in chunk[at..].iter_mut().zip(state) {
+                    *to = rounded(from);
+                }
+            }
+        }
+    }
+}

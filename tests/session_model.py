@@ -1,0 +1,48 @@
+"""What sessions do, as a plain dict of streams: the oracle of their tests."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class DictOfStreams:
+    """One stream a key, events one by one; dicts keep the order of insertion, which is that of last use here."""
+
+    def __init__(self, gru, max_sessions=None, timeout=None):
+        self.gru, self.max_sessions, self.timeout = gru, max_sessions, timeout
+        self.streams, self.seen, self.clock = {}, {}, -np.inf
+
+    def step(self, keys, x, times=None):
+        return np.stack(
+            [self.one(key, row, None if times is None else times[n]) for n, (key, row) in self.each(keys, x)]
+        )
+
+    @staticmethod
+    def each(keys, x):
+        return enumerate(zip(keys, x, strict=True))
+
+    def one(self, key, row, time):
+        if self.timeout is not None:
+            self.clock = max(self.clock, time)
+            for old in [old for old, seen in self.seen.items() if self.clock - seen > self.timeout]:
+                self.end(old)
+        stream = self.streams.pop(key, None)
+        if stream is None:
+            if len(self.streams) == self.max_sessions:
+                self.end(next(iter(self.streams)))
+            stream = self.gru.stream()
+        self.streams[key] = stream
+        self.seen.pop(key, None)
+        self.seen[key] = self.clock
+        return stream.step(row[None])[0]
+
+    def end(self, key):
+        del self.streams[key], self.seen[key]
+
+    def check(self, sessions):
+        """Whether `sessions` have the same keys and states."""
+        assert len(sessions) == len(self.streams)
+        keys = list(self.streams)
+        if keys:
+            expected = np.concatenate([stream.h for stream in self.streams.values()], axis=1)
+            assert np.array_equal(sessions.states(keys), expected)
