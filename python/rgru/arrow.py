@@ -11,6 +11,8 @@ from rgru.gru import GRU
 from rgru.integrations.arrow import is_arrow_column, ragged_and_failures, ragged_from_arrow, without_infinite
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from rgru.estimators import GRUClassifier, GRURegressor
@@ -68,24 +70,57 @@ def predict(
     >>> rgru.arrow.predict(rgru.GRU(2, 4), sequences)
     ArrowColumn(3 rows, 0 nulls, fixed_size_list<item: float>[4])
     """
+    (made,) = predict_all(model, column, (output,), on_error=on_error)
+    return made
+
+
+def predict_all(
+    model: GRU | GRUClassifier | GRURegressor,
+    column: Any,
+    outputs: Sequence[str | None],
+    *,
+    on_error: str = "raise",
+    name: str = "column",
+) -> list[ArrowColumn]:
+    """Run a model once, and give a column for each of several outputs.
+
+    Parameters
+    ----------
+    model, column, on_error
+        As in `predict`.
+    outputs : sequence of str or None
+        Each as `output` of `predict`.
+    name : str, default "column"
+        What error messages call the column.
+
+    Returns
+    -------
+    list of ArrowColumn
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `predict`.
+    """
     if on_error not in ("raise", "null"):
         raise ValueError(f"on_error: expected 'raise' or 'null', got {on_error!r}")
     if not is_arrow_column(column):
-        raise TypeError(f"column: expected an Arrow column or table, got {type(column).__name__}")
+        raise TypeError(f"{name}: expected an Arrow column or table, got {type(column).__name__}")
     lenient = on_error == "null"
     if isinstance(model, GRU):
-        return _states(model, column, _choice(output, "last", "every"), lenient)
+        return _states(model, column, [_choice(output, "last", "every") for output in outputs], lenient, name)
 
     from rgru.estimators import GRUClassifier, GRURegressor
 
     if isinstance(model, GRUClassifier):
-        chosen = _choice(output, "label", "probability")
+        chosen = [_choice(output, "label", "probability") for output in outputs]
     elif isinstance(model, GRURegressor):
-        chosen = _choice(output)
+        chosen = [_choice(output) for output in outputs]
     else:
         raise TypeError(f"model: expected a GRU, GRUClassifier or GRURegressor, got {type(model).__name__}")
-    x, valid = _estimator_input(model, column, lenient)
-    return as_arrow(model, x, model._predict_one(x), chosen, valid)
+    x, valid = _estimator_input(model, column, lenient, name)
+    predicted = model._predict_one(x)
+    return [as_arrow(model, x, predicted, output, valid) for output in chosen]
 
 
 def as_arrow(
@@ -148,49 +183,63 @@ def _choice(output: str | None, *choices: str) -> str:
     return output or (choices[0] if choices else "")
 
 
-def _states(gru: GRU, column: Any, output: str, lenient: bool) -> ArrowColumn:
+def _states(gru: GRU, column: Any, outputs: list[str], lenient: bool, name: str) -> list[ArrowColumn]:
     from rgru.estimators.sequences import check_finite
+
+    x, failed = _read(column, gru.input_size, lenient, name, gru.dtype)
+    if not lenient:
+        check_finite(name, x)
+    valid = _valid(failed)
+    made = {}
+    if "every" in outputs:
+        y, h_n = gru(x)
+        made["every"] = arrow_numbers(y.values, places=y.offsets, valid=valid)
+        if "last" in outputs:
+            made["last"] = arrow_numbers(_side_by_side(gru, h_n), places=None, valid=valid)
+    else:
+        made["last"] = arrow_numbers(_last_states(gru, x), places=None, valid=valid)
+    return [made[output] for output in outputs]
+
+
+def _last_states(gru: GRU, x: Ragged) -> NDArray[Any]:
+    """The last layer's states after each sequence's last step (N, D*H), without the memory for all steps."""
     from rgru.model import pieces_of
 
-    x, failed = _read(column, gru.input_size, lenient, gru.dtype)
-    if not lenient:
-        check_finite("column", x)
-    valid = _valid(failed)
-    if output == "every":
-        y, _ = gru(x)
-        return arrow_numbers(y.values, places=y.offsets, valid=valid)
-    directions = 2 if gru.bidirectional else 1
-    states = np.empty((len(x), directions * gru.hidden_size), gru.dtype)
+    states = np.empty((len(x), (2 if gru.bidirectional else 1) * gru.hidden_size), gru.dtype)
     row = 0
     for piece in pieces_of(x, states.shape[1]):
-        _, h_n = gru(piece)
-        np.concatenate(list(h_n[-directions:]), axis=1, out=states[row : row + len(piece)])
+        _side_by_side(gru, gru(piece)[1], states[row : row + len(piece)])
         row += len(piece)
-    return arrow_numbers(states, places=None, valid=valid)
+    return states
+
+
+def _side_by_side(gru: GRU, h_n: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """The last layer's rows of h_n (L*D, N, H), directions side by side: (N, D*H)."""
+    return np.concatenate(list(h_n[-2 if gru.bidirectional else -1 :]), axis=1, out=out)
 
 
 def _estimator_input(
-    estimator: GRUClassifier | GRURegressor, column: Any, lenient: bool
+    estimator: GRUClassifier | GRURegressor, column: Any, lenient: bool, name: str
 ) -> tuple[Ragged, NDArray[np.bool_] | None]:
     """The column as it goes into the model; and which rows are valid, None for all."""
     if not lenient:
-        return estimator._input(column, "column"), None
+        return estimator._input(column, name), None
     estimator._check_fitted()
-    x, failed = _read(column, estimator.n_features_in_, lenient)
+    x, failed = _read(column, estimator.n_features_in_, lenient, name)
     x, failed = without_infinite(estimator._scaled(x), failed)
     return x, _valid(failed)
 
 
 def _read(
-    column: Any, width: int, lenient: bool, dtype: np.dtype[Any] | None = None
+    column: Any, width: int, lenient: bool, name: str, dtype: np.dtype[Any] | None = None
 ) -> tuple[Ragged, NDArray[np.bool_]]:
     if lenient:
-        x, failed = ragged_and_failures(column, width=width, name="column", dtype=dtype)
+        x, failed = ragged_and_failures(column, width=width, name=name, dtype=dtype)
     else:
-        x = ragged_from_arrow(column, width=width, name="column", dtype=dtype)
+        x = ragged_from_arrow(column, width=width, name=name, dtype=dtype)
         failed = np.zeros(len(x), np.bool_)
     if x.values.shape[1] != width:
-        raise ValueError(f"column: expected {width} features as the model has, got {x.values.shape[1]}")
+        raise ValueError(f"{name}: expected {width} features as the model has, got {x.values.shape[1]}")
     return x, failed
 
 
