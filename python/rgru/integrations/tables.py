@@ -57,6 +57,11 @@ class Predictions:
         self._keep = None if keep is None else as_names("keep", keep)
         self.fields()  # what the model cannot give is told here, not by each worker
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The new columns' names."""
+        return tuple(self._outputs)
+
     def fields(self) -> list[pa.Field]:
         """Give the fields of the new columns, as the model makes them."""
         import pyarrow as pa
@@ -98,5 +103,5 @@ class Predictions:
         name = f"{quoted(self._sequences)} (rows counted within a batch)"
         made = predict_all(self._model.get(), source, list(self._outputs.values()), on_error=self._on_error, name=name)
         for column, predicted in zip(self._outputs, made, strict=True):
-            table_kept = table_kept.append_column(column, pa.chunked_array(predicted))
+            table_kept = table_kept.append_column(column, pa.array(predicted))
         return table_kept
