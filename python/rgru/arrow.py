@@ -150,7 +150,6 @@ def _choice(output: str | None, *choices: str) -> str:
 
 def _states(gru: GRU, column: Any, output: str, lenient: bool) -> ArrowColumn:
     from rgru.estimators.sequences import check_finite
-    from rgru.model import pieces_of
 
     x, failed = _read(column, gru.input_size, lenient, gru.dtype)
     if not lenient:
@@ -160,12 +159,7 @@ def _states(gru: GRU, column: Any, output: str, lenient: bool) -> ArrowColumn:
         y, _ = gru(x)
         return arrow_numbers(y.values, places=y.offsets, valid=valid)
     directions = 2 if gru.bidirectional else 1
-    states = np.empty((len(x), directions * gru.hidden_size), gru.dtype)
-    row = 0
-    for piece in pieces_of(x, states.shape[1]):
-        _, h_n = gru(piece)
-        np.concatenate(list(h_n[-directions:]), axis=1, out=states[row : row + len(piece)])
-        row += len(piece)
+    states = np.concatenate(list(gru.final_states(x)[-directions:]), axis=1)
     return arrow_numbers(states, places=None, valid=valid)
 
 

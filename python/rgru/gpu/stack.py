@@ -113,6 +113,12 @@ class Weights:
                 self._through(weights, x[rows], given, sequences, y=y[rows], h_n=h_n[:, part])
             return y, h_n
 
+    def final_states(
+        self, x: Array, h0: Array | None, lengths: Array | None, offsets: NDArray[np.int64] | None
+    ) -> Array:
+        """Run over a batch for h_n alone; as `forward`, whose y is made all the same."""
+        return self.forward(x, h0, lengths, offsets)[1]
+
     def forward_tape(  # noqa: PLR0917 - as the core has it
         self,
         x: Array,
