@@ -24,12 +24,16 @@ from command_line import SEQUENCE, fail, make_table, names, stream
         ("corrupt.arrow", r"corrupt\.arrow: "),
         ("text.csv", r"text\.csv: neither Parquet nor Arrow IPC"),
         ("nothing", "nothing: neither Parquet nor Arrow IPC"),
-        (".", r"Is a directory"),
     ],
 )
 def test_unreadable_tables(work, tmp_path, data, message):
     fail(message, "predict", work / "classifier", work / data, "-o", tmp_path / "out.parquet")
     fail(message, "fit", work / data, "-o", tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_no_table_to_fit(work, tmp_path):
+    fail("Is a directory", "fit", work, "-o", tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
 
@@ -60,7 +64,7 @@ def test_unreadable_models(work, tmp_path, model, message):
     [
         (["--sequence", "nope"], "--sequence: expected one of the list columns values, pair, running, got 'nope'"),
         (["--sequence", "id"], "--sequence: expected one of the list columns .*, got 'id', of type int32"),
-        (["--sequence", "running"], "column 'running': expected 2 numbers per step as in training, got 1"),
+        (["--sequence", "running"], "column 'running': expected 2 features as in fit, got 1"),
         (["--column", "id"], r"--column: expected a name that .*data\.parquet does not have, got 'id'"),
         (["--threads", "0"], "--threads: "),
         (["--threads", "many"], "argument --threads: invalid int value: 'many'"),

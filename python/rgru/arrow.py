@@ -84,7 +84,7 @@ def predict(
         chosen = _choice(output)
     else:
         raise TypeError(f"model: expected a GRU, GRUClassifier or GRURegressor, got {type(model).__name__}")
-    x, valid = _estimator_input(model, column, lenient)
+    x, valid = estimator_input(model, column, name="column", lenient=lenient)
     return as_arrow(model, x, model._predict_one(x), chosen, valid)
 
 
@@ -163,28 +163,52 @@ def _states(gru: GRU, column: Any, output: str, lenient: bool) -> ArrowColumn:
     return arrow_numbers(states, places=None, valid=valid)
 
 
-def _estimator_input(
-    estimator: GRUClassifier | GRURegressor, column: Any, lenient: bool
+def estimator_input(
+    estimator: GRUClassifier | GRURegressor, column: Any, *, name: str, lenient: bool, first: int = 0
 ) -> tuple[Ragged, NDArray[np.bool_] | None]:
-    """The column as it goes into the model; and which rows are valid, None for all."""
+    """Give a column of sequences as it goes into an estimator's model.
+
+    Parameters
+    ----------
+    estimator : GRUClassifier or GRURegressor
+    column : object with ``__arrow_c_stream__`` or ``__arrow_c_array__``
+        As in `predict`.
+    name : str
+        What errors call it.
+    lenient : bool
+        Whether rows that cannot be predicted are marked instead of being an error.
+    first : int, default 0
+        The number of the first row, where the column is a part of something larger.
+
+    Returns
+    -------
+    x : Ragged
+    valid : ndarray of bool, shape (N,), or None
+        False where a row cannot be predicted; None if all can.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `predict`.
+    """
     if not lenient:
-        return estimator._input(column, "column"), None
+        return estimator._input(column, name, first), None
     estimator._check_fitted()
-    x, failed = _read(column, estimator.n_features_in_, lenient)
+    x, failed = _read(column, estimator.n_features_in_, lenient, name=name)
     x, failed = without_infinite(estimator._scaled(x), failed)
     return x, _valid(failed)
 
 
 def _read(
-    column: Any, width: int, lenient: bool, dtype: np.dtype[Any] | None = None
+    column: Any, width: int, lenient: bool, dtype: np.dtype[Any] | None = None, name: str = "column"
 ) -> tuple[Ragged, NDArray[np.bool_]]:
     if lenient:
-        x, failed = ragged_and_failures(column, width=width, name="column", dtype=dtype)
+        x, failed = ragged_and_failures(column, width=width, name=name, dtype=dtype)
     else:
-        x = ragged_from_arrow(column, width=width, name="column", dtype=dtype)
+        x = ragged_from_arrow(column, width=width, name=name, dtype=dtype)
         failed = np.zeros(len(x), np.bool_)
     if x.values.shape[1] != width:
-        raise ValueError(f"column: expected {width} features as the model has, got {x.values.shape[1]}")
+        raise ValueError(f"{name}: expected {width} features as the model has, got {x.values.shape[1]}")
     return x, failed
 
 

@@ -84,7 +84,10 @@ def _cell(gru: dict[str, Any]) -> str:
 def _estimator(config: dict[str, Any]) -> dict[str, str]:
     card = {"pooling": config["pooling"]}
     if "columns" in config:
-        card["trained on"] = f"column {config['columns']['sequence']!r}, to tell {config['columns']['target']!r}"
+        names = config["columns"]["sequence"]
+        names = [names] if isinstance(names, str) else names
+        what = ("column " if len(names) == 1 else "columns ") + ", ".join(map(repr, names))
+        card["trained on"] = f"{what}, to tell {config['columns']['target']!r}"
     if "classes" in config:
         classes = config["classes"]["values"]
         card["classes"] = f"{len(classes)}: {', '.join(map(str, classes))}"

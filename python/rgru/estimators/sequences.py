@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _EXPECTED = "an array (N, T, I), a list of arrays (T_i, I), a Ragged or an Arrow column or table"
 
 
-def as_ragged(name: str, value: Any, width: int | None = None) -> Ragged:
+def as_ragged(name: str, value: Any, width: int | None = None, first: int = 0) -> Ragged:
     """Give sequences of any accepted kind as Ragged.
 
     Parameters
@@ -27,6 +27,8 @@ def as_ragged(name: str, value: Any, width: int | None = None) -> Ragged:
         Of any type of real numbers. An object array of arrays counts as a list.
     width : int, optional
         I, where the data cannot tell it: an empty list.
+    first : int, default 0
+        The number of the first row of an Arrow column that is a part of something larger.
 
     Returns
     -------
@@ -41,7 +43,7 @@ def as_ragged(name: str, value: Any, width: int | None = None) -> Ragged:
     if isinstance(value, Ragged):
         return value
     if is_arrow_column(value) and not _holds_arrays(value):
-        return ragged_from_arrow(value, width=width, name=name)
+        return ragged_from_arrow(value, width=width, name=name, first=first)
     if not isinstance(value, (list, tuple)):
         if not hasattr(value, "__array__"):
             raise TypeError(f"{name}: expected {_EXPECTED}, got {type(value).__name__}")
