@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from command_line import SEQUENCE, fail, make_table, names, stream
+from command_line import SEQUENCE, fail, make_table, names, stream, succeed
 
 
 @pytest.mark.parametrize(
@@ -216,3 +216,28 @@ def test_missing_extras_are_named(work, tmp_path):
     assert re.fullmatch(r"rgru: error: [^\n]*pyarrow[^\n]*\n", done.stderr), done.stderr
     assert "pip install 'rgru[cli]'" in done.stderr
     assert run("info", work / "classifier").returncode == 0
+
+
+@pytest.mark.parametrize("options", [{"write_page_checksum": True, "compression": "none"}, {"compression": "snappy"}])
+def test_a_corrupt_page_is_found_and_leaves_no_file(work, tmp_path, options):
+    """Of uncompressed pages only their checksums tell."""
+    table = make_table(5000).select(["values"])
+    pq.write_table(table, tmp_path / "data.parquet", row_group_size=1000, use_dictionary=False, **options)
+    place = pq.read_metadata(tmp_path / "data.parquet").row_group(2).column(0).data_page_offset
+    damaged = bytearray((tmp_path / "data.parquet").read_bytes())
+    for i in range(place + 100, place + 110):
+        damaged[i] ^= 0xFF
+    (tmp_path / "data.parquet").write_bytes(damaged)
+    fail(r"data\.parquet: ", "predict", work / "classifier", tmp_path / "data.parquet", "-o", tmp_path / "out.parquet")
+    assert names(tmp_path) == ["data.parquet"]
+
+
+def test_what_predict_writes_can_be_checked_for_damage(work, tmp_path):
+    out = tmp_path / "out.parquet"
+    succeed("predict", work / "classifier", work / "data.parquet", "-o", out)
+    chunk = pq.read_metadata(out).row_group(0).column(0)
+    damaged = bytearray(out.read_bytes())
+    damaged[chunk.dictionary_page_offset + chunk.total_compressed_size - 1] ^= 0xFF  # the last of its last page
+    out.write_bytes(damaged)
+    with pytest.raises(OSError, match=r"(?i)crc|checksum|corrupt"):
+        pq.read_table(out, page_checksum_verification=True)

@@ -90,7 +90,8 @@ def _open(path: str, stack: ExitStack) -> tuple[pa.Schema, int | None, Callable[
         import pyarrow.parquet as pq
 
         # Without pre_buffer, which keeps all row groups; with a buffer, which reads them page by page.
-        return _from_parquet(stack.enter_context(pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20)))
+        options = {"pre_buffer": False, "buffer_size": 2**20, "page_checksum_verification": True}
+        return _from_parquet(stack.enter_context(pq.ParquetFile(path, **options)))
     if start == b"ARROW1":
         source, release = _mapped(path)
         return _from_ipc_file(stack.enter_context(pa.ipc.open_file(source)), release)
@@ -197,7 +198,7 @@ def open_output(path: str, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBat
         else:
             import pyarrow.parquet as pq
 
-            with pq.ParquetWriter(draft, schema) as writer:
+            with pq.ParquetWriter(draft, schema, write_page_checksum=True) as writer:
                 groups = _RowGroups(writer)
                 yield groups.add
                 groups.flush()
