@@ -356,3 +356,22 @@ print(*sorted({"pyarrow", "polars", "pandas", "sklearn"} & set(sys.modules)))
 """
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
     assert printed.splitlines() == ["ArrowColumn(2 rows, 0 nulls, fixed_size_list<item: float>[4])", ""]
+
+
+def test_several_outputs_of_one_run():
+    gru, column = make_gru(num_layers=2, bidirectional=True), as_column([*SEQUENCES, None])
+    made = rgru.arrow.predict_all(gru, column, ["every", "last", None], on_error="null")
+    wanted = [rgru.arrow.predict(gru, column, output=output, on_error="null") for output in ("every", "last", "last")]
+    assert [pa.array(one).equals(pa.array(other)) for one, other in zip(made, wanted, strict=True)] == [True] * 3
+    model = fitted()
+    label, probability = rgru.arrow.predict_all(model, as_column(FULL), ["label", "probability"])
+    assert pa.array(label).equals(pa.array(rgru.arrow.predict(model, as_column(FULL))))
+    assert pa.array(probability).equals(pa.array(rgru.arrow.predict(model, as_column(FULL), output="probability")))
+
+
+def test_errors_call_the_column_by_its_name():
+    for model in (make_gru(), fitted()):
+        with pytest.raises(ValueError, match=r"^column 'x': expected finite numbers, got nan"):
+            rgru.arrow.predict_all(model, pa.array([[[1.0, np.nan]]], PAIR), [None], name="column 'x'")
+        with pytest.raises(ValueError, match=r"^column 'x': expected 2 features"):
+            rgru.arrow.predict_all(model, pa.array([[1.0]]), [None], on_error="null", name="column 'x'")

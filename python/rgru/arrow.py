@@ -11,6 +11,8 @@ from rgru.gru import GRU
 from rgru.integrations.arrow import is_arrow_column, ragged_and_failures, ragged_from_arrow, without_infinite
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from rgru.estimators import GRUClassifier, GRURegressor
@@ -68,24 +70,57 @@ def predict(
     >>> rgru.arrow.predict(rgru.GRU(2, 4), sequences)
     ArrowColumn(3 rows, 0 nulls, fixed_size_list<item: float>[4])
     """
+    (made,) = predict_all(model, column, (output,), on_error=on_error)
+    return made
+
+
+def predict_all(
+    model: GRU | GRUClassifier | GRURegressor,
+    column: Any,
+    outputs: Sequence[str | None],
+    *,
+    on_error: str = "raise",
+    name: str = "column",
+) -> list[ArrowColumn]:
+    """Run a model once, and give a column for each of several outputs.
+
+    Parameters
+    ----------
+    model, column, on_error
+        As in `predict`.
+    outputs : sequence of str or None
+        Each as `output` of `predict`.
+    name : str, default "column"
+        What error messages call the column.
+
+    Returns
+    -------
+    list of ArrowColumn
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `predict`.
+    """
     if on_error not in ("raise", "null"):
         raise ValueError(f"on_error: expected 'raise' or 'null', got {on_error!r}")
     if not is_arrow_column(column):
-        raise TypeError(f"column: expected an Arrow column or table, got {type(column).__name__}")
+        raise TypeError(f"{name}: expected an Arrow column or table, got {type(column).__name__}")
     lenient = on_error == "null"
     if isinstance(model, GRU):
-        return _states(model, column, _choice(output, "last", "every"), lenient)
+        return _states(model, column, [_choice(output, "last", "every") for output in outputs], lenient, name)
 
     from rgru.estimators import GRUClassifier, GRURegressor
 
     if isinstance(model, GRUClassifier):
-        chosen = _choice(output, "label", "probability")
+        chosen = [_choice(output, "label", "probability") for output in outputs]
     elif isinstance(model, GRURegressor):
-        chosen = _choice(output)
+        chosen = [_choice(output) for output in outputs]
     else:
         raise TypeError(f"model: expected a GRU, GRUClassifier or GRURegressor, got {type(model).__name__}")
-    x, valid = estimator_input(model, column, name="column", lenient=lenient)
-    return as_arrow(model, x, model._predict_one(x), chosen, valid)
+    x, valid = estimator_input(model, column, name=name, lenient=lenient)
+    predicted = model._predict_one(x)
+    return [as_arrow(model, x, predicted, output, valid) for output in chosen]
 
 
 def as_arrow(
@@ -148,19 +183,21 @@ def _choice(output: str | None, *choices: str) -> str:
     return output or (choices[0] if choices else "")
 
 
-def _states(gru: GRU, column: Any, output: str, lenient: bool) -> ArrowColumn:
+def _states(gru: GRU, column: Any, outputs: list[str], lenient: bool, name: str) -> list[ArrowColumn]:
     from rgru.estimators.sequences import check_finite
-
-    x, failed = _read(column, gru.input_size, lenient, gru.dtype)
+    x, failed = _read(column, gru.input_size, lenient, name, gru.dtype)
     if not lenient:
-        check_finite("column", x)
+        check_finite(name, x)
     valid = _valid(failed)
-    if output == "every":
-        y, _ = gru(x)
-        return arrow_numbers(y.values, places=y.offsets, valid=valid)
-    directions = 2 if gru.bidirectional else 1
-    states = np.concatenate(list(gru.final_states(x)[-directions:]), axis=1)
-    return arrow_numbers(states, places=None, valid=valid)
+    every = gru(x) if "every" in outputs else None
+    made = {}
+    if every is not None:
+        made["every"] = arrow_numbers(every[0].values, places=every[0].offsets, valid=valid)
+    if "last" in outputs:
+        h_n = gru.final_states(x) if every is None else every[1]
+        last = np.concatenate(list(h_n[-2 if gru.bidirectional else -1 :]), axis=1)
+        made["last"] = arrow_numbers(last, places=None, valid=valid)
+    return [made[output] for output in outputs]
 
 
 def estimator_input(
@@ -194,13 +231,13 @@ def estimator_input(
     if not lenient:
         return estimator._input(column, name, first), None
     estimator._check_fitted()
-    x, failed = _read(column, estimator.n_features_in_, lenient, name=name)
+    x, failed = _read(column, estimator.n_features_in_, lenient, name)
     x, failed = without_infinite(estimator._scaled(x), failed)
     return x, _valid(failed)
 
 
 def _read(
-    column: Any, width: int, lenient: bool, dtype: np.dtype[Any] | None = None, name: str = "column"
+    column: Any, width: int, lenient: bool, name: str, dtype: np.dtype[Any] | None = None
 ) -> tuple[Ragged, NDArray[np.bool_]]:
     if lenient:
         x, failed = ragged_and_failures(column, width=width, name=name, dtype=dtype)

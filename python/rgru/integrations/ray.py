@@ -1,0 +1,159 @@
+"""Ray Data: predictions by a pool of actors, and sequences of events after a shuffle by key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from rgru.integrations.events import Events
+from rgru.integrations.missing import needed
+from rgru.integrations.shipped import Shipped
+from rgru.integrations.tables import Predictions
+from rgru.runtime import set_num_threads
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+    import ray.data
+
+    from rgru.integrations.names import Names
+    from rgru.integrations.shipped import AnyModel
+
+
+class Predictor:
+    """An actor class for ``map_batches``, with ``batch_format="pyarrow"``: each actor loads the model once.
+
+    Parameters
+    ----------
+    model, sequences, outputs, on_error, keep
+        As in `rgru.integrations.tables.Predictions`.
+    num_threads : int, optional
+        By default RGRU_NUM_THREADS, else what the actor reserves of the CPUs: Ray sets OMP_NUM_THREADS to its
+        ``num_cpus``.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        If an argument is none of these, or the file cannot be read.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | AnyModel | Shipped,
+        sequences: Names,
+        *,
+        outputs: Mapping[str, str | None] | None = None,
+        on_error: Literal["raise", "null"] = "raise",
+        keep: Names | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        self._predictions = Predictions(model, sequences, outputs=outputs, on_error=on_error, keep=keep)
+        if num_threads is not None:
+            set_num_threads(num_threads)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Append the predictions to a batch."""
+        return self._predictions(table)
+
+
+def predict(
+    dataset: ray.data.Dataset,
+    model: str | os.PathLike[str] | AnyModel | Shipped,
+    sequences: Names,
+    *,
+    outputs: Mapping[str, str | None] | None = None,
+    on_error: Literal["raise", "null"] = "raise",
+    keep: Names | None = None,
+    num_threads: int | None = None,
+    **options: Any,
+) -> ray.data.Dataset:
+    """Append predictions to a dataset: ``map_batches`` with `Predictor`, the arguments judged before anything runs.
+
+    Parameters
+    ----------
+    dataset : ray.data.Dataset
+    model, sequences, outputs, on_error, keep, num_threads
+        As in `Predictor`.
+    **options
+        Of ``map_batches``: ``compute``, ``num_cpus``, ``batch_size``...
+
+    Returns
+    -------
+    ray.data.Dataset
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        If an argument is none of these, the file cannot be read, or the dataset, as far as it knows its columns, lacks
+        one.
+    ImportError
+        If Ray Data is not installed.
+    """
+    needed("ray.data", "ray")
+    shipped = Shipped(model)
+    predictions = Predictions(shipped, sequences, outputs=outputs, on_error=on_error, keep=keep)
+    columns = dataset.columns(fetch_if_missing=False)
+    if columns is not None:
+        predictions.kept(columns)
+    arguments = {"outputs": outputs, "on_error": on_error, "keep": keep, "num_threads": num_threads}
+    return dataset.map_batches(
+        Predictor,
+        fn_constructor_args=(shipped, sequences),
+        fn_constructor_kwargs=arguments,
+        batch_format="pyarrow",
+        **options,
+    )
+
+
+def sequences_from_events(
+    dataset: ray.data.Dataset, key: Names, time: Names, features: Names, *, num_blocks: int | None = None
+) -> ray.data.Dataset:
+    """Make sequences of rows of events: one row a key, sorted by time.
+
+    The events are shuffled by key; those of a key meet in one block, which has to fit into a worker's memory.
+
+    Parameters
+    ----------
+    dataset : ray.data.Dataset
+        With one row an event, in any order.
+    key, time, features : str or list of str
+        As in `rgru.integrations.events.Events`.
+    num_blocks : int, optional
+        The number of blocks after the shuffle; by default `DataContext.default_hash_shuffle_parallelism`.
+
+    Returns
+    -------
+    ray.data.Dataset
+        The columns of the key, and lists of those of the time and the features; its rows in any order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a name is given twice or, as far as the dataset knows its columns, is none of them; or if Ray's shuffle is
+        not by hash. A null or NaN in the key or the time raises a ValueError when the dataset is executed.
+    ImportError
+        If Ray Data is not installed.
+    """
+    needed("ray.data", "ray")
+    events = Events(key, time, features)
+    columns = dataset.columns(fetch_if_missing=False)
+    if columns is not None:
+        events.check(columns)
+    strategy = dataset.context.shuffle_strategy
+    if strategy.value.startswith("sort"):  # which ignores the key
+        raise ValueError(f"dataset: expected a DataContext.shuffle_strategy by hash, got {strategy.value!r}")
+    blocks = dataset.context.default_hash_shuffle_parallelism if num_blocks is None else num_blocks
+    by_key = dataset.select_columns(list(events.columns)).repartition(blocks, keys=list(events.key))
+    # Without a batch size a batch is a whole block, so that no key is torn apart.
+    return by_key.map_batches(_Cut(events), batch_format="pyarrow", batch_size=None)
+
+
+class _Cut:
+    """Events in any order, whole keys, to sequences."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        return self._events.cut(self._events.sorted(table))

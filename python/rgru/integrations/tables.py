@@ -1,0 +1,107 @@
+"""Predictions appended to Arrow tables, batch by batch: what Ray's and Spark's workers run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from rgru.arrow import predict_all
+from rgru.integrations.names import as_names, check_present, quoted
+from rgru.integrations.shipped import Shipped
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+
+    from rgru.integrations.names import Names
+    from rgru.integrations.shipped import AnyModel
+
+
+class Predictions:
+    """A model's predictions as columns appended to tables. Its pickle is small; see `Shipped`.
+
+    Parameters
+    ----------
+    model : path_like, GRU, GRUClassifier, GRURegressor or Shipped
+    sequences : str or list of str
+        The column of sequences, or the list columns whose features stand side by side.
+    outputs : mapping of str to str or None, optional
+        The new columns by name, each with its output as in `rgru.arrow.predict`, by default "last" of a GRU and
+        "label" of a classifier. The model runs once for all of them. By default ``{"prediction": None}``.
+    on_error : {"raise", "null"}, default "raise"
+        What becomes of rows that cannot be sequences of the model; as in `rgru.arrow.predict`.
+    keep : str or list of str, optional
+        The columns to keep beside the predictions; by default all.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        If an argument is none of these, or the file cannot be read.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | AnyModel | Shipped,
+        sequences: Names,
+        *,
+        outputs: Mapping[str, str | None] | None = None,
+        on_error: Literal["raise", "null"] = "raise",
+        keep: Names | None = None,
+    ) -> None:
+        self._model = Shipped(model)
+        self._sequences = as_names("sequences", sequences)
+        self._outputs = {"prediction": None} if outputs is None else dict(outputs)
+        as_names("outputs", list(self._outputs))
+        self._on_error = on_error
+        self._keep = None if keep is None else as_names("keep", keep)
+        self.fields()  # what the model cannot give is told here, not by each worker
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The new columns' names."""
+        return tuple(self._outputs)
+
+    def fields(self) -> list[pa.Field]:
+        """Give the fields of the new columns, as the model makes them."""
+        import pyarrow as pa
+
+        outputs = list(self._outputs.values())
+        made = predict_all(self._model.get(), self._model.no_sequences(), outputs, on_error=self._on_error)
+        return [pa.field(name, pa.array(one).type) for name, one in zip(self._outputs, made, strict=True)]
+
+    def kept(self, columns: list[str]) -> list[str]:
+        """Give the columns of a table that stay, once it is clear that the names fit it.
+
+        Raises
+        ------
+        ValueError
+            If a column is missing, or one that stays has a new one's name.
+        """
+        check_present("sequences", self._sequences, columns)
+        check_present("keep", self._keep or (), columns)
+        stay = list(columns if self._keep is None else self._keep)
+        for name in self._outputs:
+            if name in stay:
+                raise ValueError(f"outputs: expected names that the table does not have, got {name!r}")
+        return stay
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Append the predictions to a table of N rows.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the names do not fit the table, or its sequences the model.
+        """
+        import pyarrow as pa
+
+        table_kept = table.select(self.kept(table.column_names))
+        source: Any = table.select(list(self._sequences))
+        if len(self._sequences) == 1:
+            source = source.column(0)
+        name = f"{quoted(self._sequences)} (rows counted within a batch)"
+        made = predict_all(self._model.get(), source, list(self._outputs.values()), on_error=self._on_error, name=name)
+        for column, predicted in zip(self._outputs, made, strict=True):
+            table_kept = table_kept.append_column(column, pa.array(predicted))
+        return table_kept

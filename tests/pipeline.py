@@ -1,0 +1,99 @@
+"""Models, tables of sequences and of events, and what one process makes of them: for the tests of the engines."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+import rgru
+
+PAIR = pa.list_(pa.list_(pa.float32(), 2))
+
+
+def make_sequences(count=200, seed=0):
+    """Arrays (0 to 8, 2), the first one with steps."""
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=(rng.integers(i == 0, 9), 2)).astype(np.float32) for i in range(count)]
+
+
+def make_table(count=200):
+    """Sequences in a column x, in several chunks; and an id."""
+    column = pa.array([one.tolist() for one in make_sequences(count)], PAIR)
+    cut = count // 3
+    return pa.table({"id": np.arange(count), "x": pa.chunked_array([column[:cut], column[cut:cut], column[cut:]])})
+
+
+def make_classifier():
+    x = [one for one in make_sequences(40, seed=1) if len(one)]
+    y = np.array(["low", "high"])[[int(one.sum() > 0) for one in x]]
+    return rgru.GRUClassifier(hidden_size=5, max_epochs=2, random_state=0).fit(x, y)
+
+
+def make_regressor(**options):
+    x = [one for one in make_sequences(40, seed=1) if len(one)]
+    return rgru.GRURegressor(hidden_size=5, max_epochs=2, random_state=0, **options).fit(
+        x, [one[:, 0] for one in x] if options else np.array([one[0] for one in x])
+    )
+
+
+# By name: how to make the model, and one of its outputs.
+MODELS = {
+    "reset before": (lambda: rgru.GRU(2, 5, seed=0), None),
+    "reset after": (lambda: rgru.GRU(2, 5, reset_after=True, seed=0), "last"),
+    "every step": (lambda: rgru.GRU(2, 5, 2, bidirectional=True, seed=0), "every"),
+    "double": (lambda: rgru.GRU(2, 5, dtype="float64", seed=0), None),
+    "labels": (make_classifier, None),
+    "probabilities": (make_classifier, "probability"),
+    "regressor": (make_regressor, None),
+    "regressor of every step": (lambda: make_regressor(pooling="every"), None),
+}
+
+
+def make_events(keys=60, seed=0):
+    """Events of some keys, one to nine each, shuffled: key, time, and two features."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(1, 10, keys)
+    key = np.repeat(np.arange(keys), counts)
+    time = np.concatenate([np.arange(count) for count in counts]) * 10
+    features = rng.normal(size=(len(key), 2)).astype(np.float32)
+    order = rng.permutation(len(key))
+    columns = {"key": [f"user {i}" for i in key[order]], "time": time[order]}
+    return pa.table(columns | {name: features[order, i] for i, name in enumerate("ab")})
+
+
+def grouped(events):
+    """What sequences the events are, one key after the other: {key: (times, features (T, 2))}."""
+    key, time = np.array(events["key"].to_pylist()), events["time"].to_numpy()
+    features = np.stack([events["a"].to_numpy(), events["b"].to_numpy()], axis=1)
+    found = {}
+    for one in np.unique(key).tolist():
+        rows = np.flatnonzero(key == one)
+        rows = rows[np.argsort(time[rows])]
+        found[one] = (time[rows].tolist(), features[rows])
+    return found
+
+
+def check_sequences(made, events):
+    """That a table has the sequences of the events: each key once, its steps in order."""
+    wanted = grouped(events)
+    rows = made.to_pylist()
+    assert sorted(row["key"] for row in rows) == sorted(wanted)
+    for row in rows:
+        times, features = wanted[row["key"]]
+        assert row["time"] == times
+        np.testing.assert_array_equal(np.array([row["a"], row["b"]], np.float32).T, features)
+
+
+def predictions_of_events(model, events):
+    """What one process predicts for each key, by NumPy's way: {key: numbers}."""
+    found = grouped(events)
+    x = rgru.Ragged.from_list([features for _, features in found.values()])
+    return dict(zip(found, pa.array(rgru.arrow.predict(model, x)).to_pylist(), strict=True))
+
+
+def check_table(made, table, model, output, name="prediction"):
+    """That a table has all rows of another, each once and in any order, and the very bits of one process beside."""
+    wanted = table.append_column(name, pa.array(rgru.arrow.predict(model, table["x"], output=output)))
+    assert made.column_names == wanted.column_names
+    assert made["id"].to_pylist() != [] or table.num_rows == 0
+    assert made.sort_by("id").to_pylist() == wanted.sort_by("id").to_pylist()
