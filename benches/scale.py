@@ -39,7 +39,9 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=2500, help="in each file (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="turns (default: %(default)s)")
     parser.add_argument("--engine", choices=[*ENGINES], action="append", help="this one alone; may be repeated")
-    parser.add_argument("--out", type=Path, default=Path(), metavar="FOLDER", help="where the file goes (default: here)")
+    parser.add_argument(
+        "--out", type=Path, default=Path(), metavar="FOLDER", help="where the file goes (default: here)"
+    )
     parser.add_argument("--job", nargs=3, metavar=("ENGINE", "WORKERS", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.job:
@@ -52,7 +54,9 @@ def main() -> None:
         steps = make(folder, options.parts, options.sequences)
         alone, expected = single_process(folder)
         found |= {"steps": steps, "input": INPUT, "hidden": HIDDEN, "single process, one thread": alone}
-        print(f"{steps:,} steps in {options.parts} files, I={INPUT}, H={HIDDEN}; one process, one thread: {alone:.2f} s")
+        print(
+            f"{steps:,} steps in {options.parts} files, I={INPUT}, H={HIDDEN}; one process, one thread: {alone:.2f} s"
+        )
         for engine in options.engine or ENGINES:
             found[engine] = measure(engine, folder, expected, options.rounds)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -124,8 +128,14 @@ def run_ray(workers: int, folder: Path) -> float:
         dataset = ray.data.read_parquet(str(source))
         pool = ray.data.ActorPoolStrategy(size=workers)
         made = predict(
-            dataset, folder / "model.safetensors", "x", outputs={"proba": "probability"}, keep="id", compute=pool,
-            num_cpus=1, num_threads=1,
+            dataset,
+            folder / "model.safetensors",
+            "x",
+            outputs={"proba": "probability"},
+            keep="id",
+            compute=pool,
+            num_cpus=1,
+            num_threads=1,
         )
         made.write_parquet(str(output), mode="overwrite")
 

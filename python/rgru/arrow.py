@@ -185,6 +185,7 @@ def _choice(output: str | None, *choices: str) -> str:
 
 def _states(gru: GRU, column: Any, outputs: list[str], lenient: bool, name: str) -> list[ArrowColumn]:
     from rgru.estimators.sequences import check_finite
+
     x, failed = _read(column, gru.input_size, lenient, name, gru.dtype)
     if not lenient:
         check_finite(name, x)

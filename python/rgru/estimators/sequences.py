@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru.arrays import as_real
+from rgru.arrays import as_real, on_gpu
 from rgru.integrations.arrow import is_arrow_column, ragged_from_arrow
 from rgru.ragged import Ragged
 
@@ -45,6 +45,8 @@ def as_ragged(name: str, value: Any, width: int | None = None, first: int = 0) -
     if is_arrow_column(value) and not _holds_arrays(value):
         return ragged_from_arrow(value, width=width, name=name, first=first)
     if not isinstance(value, (list, tuple)):
+        if on_gpu(value):
+            raise TypeError(f"{name}: expected {_EXPECTED} on the host, got one on a GPU; device='cuda' copies to it")
         if not hasattr(value, "__array__"):
             raise TypeError(f"{name}: expected {_EXPECTED}, got {type(value).__name__}")
         array = np.asarray(value)
