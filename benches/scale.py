@@ -93,7 +93,7 @@ def make(folder: Path, parts: int, sequences: int) -> int:
         offsets = pa.array(np.append(0, np.cumsum(lengths)).astype(np.int32))
         numbers = pa.array(rng.standard_normal(lengths.sum() * INPUT, dtype=np.float32))
         # Lists of lists: Spark has none of fixed size.
-        inner = pa.ListArray.from_arrays(pa.array(np.arange(0, len(numbers) + 1, INPUT, np.int32)), numbers)
+        inner = pa.ListArray.from_arrays(pa.array(np.arange(0, len(numbers) + 1, INPUT, dtype=np.int32)), numbers)
         ids = np.arange(part * sequences, (part + 1) * sequences)
         table = pa.table({"id": ids, "x": pa.ListArray.from_arrays(offsets, inner)})
         pq.write_table(table, folder / "data" / f"part-{part:03}.parquet")

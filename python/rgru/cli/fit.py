@@ -15,13 +15,12 @@ from rgru.cli.targets import default_task, targets
 from rgru.estimators import GRUClassifier, GRURegressor
 from rgru.estimators.sequences import check_finite
 from rgru.integrations.arrow import ragged_from_arrow
+from rgru.integrations.names import quoted
 from rgru.io import save
 from rgru.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from rgru.ragged import Ragged
 
 
 def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -138,20 +137,13 @@ def fit_table(
         whole = pa.Table.from_batches(batches, pa.schema(fields))
     classify = (task or default_task(whole.schema.field(answers).type)) == "classify"
     estimator: GRUClassifier | GRURegressor = GRUClassifier() if classify else GRURegressor()
-    what = ", ".join(map(repr, names))
     with explained(table.name):
-        x = _sequences(whole[names[0]] if len(names) == 1 else whole.select(names), what)
+        x = ragged_from_arrow(whole[names[0]] if len(names) == 1 else whole.select(names), name=quoted(names))
+        check_finite(quoted(names), x)
         y = targets(whole[answers], answers, classify, parameters.get("pooling") == "every")
     with explained(f"{table.name} (X: {', '.join(names)}, y: {answers})"):
         estimator.set_params(verbose=True, **parameters).fit(x, y)
     return estimator.set_params(verbose=False), {"sequence": names, "target": answers}
-
-
-def _sequences(column: Any, name: str) -> Ragged:
-    what = f"column{'s' if ',' in name else ''} {name}"
-    x = ragged_from_arrow(column, name=what)
-    check_finite(what, x)
-    return x
 
 
 def save_model(estimator: GRUClassifier | GRURegressor, columns: dict[str, Any], path: str) -> None:

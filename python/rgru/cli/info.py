@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import rgru
 from rgru.cli.errors import explained
+from rgru.integrations.names import quoted
 from rgru.io import read
 
 if TYPE_CHECKING:
@@ -86,8 +87,7 @@ def _estimator(config: dict[str, Any]) -> dict[str, str]:
     if "columns" in config:
         names = config["columns"]["sequence"]
         names = [names] if isinstance(names, str) else names
-        what = ("column " if len(names) == 1 else "columns ") + ", ".join(map(repr, names))
-        card["trained on"] = f"{what}, to tell {config['columns']['target']!r}"
+        card["trained on"] = f"{quoted(names)}, to tell {config['columns']['target']!r}"
     if "classes" in config:
         classes = config["classes"]["values"]
         card["classes"] = f"{len(classes)}: {', '.join(map(str, classes))}"

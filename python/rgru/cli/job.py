@@ -16,6 +16,7 @@ from rgru.cli.errors import CommandError, explained
 from rgru.cli.overlap import ahead, behind
 from rgru.cli.progress import rows_bar
 from rgru.estimators import GRUClassifier, GRURegressor
+from rgru.integrations.names import quoted
 from rgru.io import read_config
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ class _Predicting:
 
     def _prepared(self) -> Iterator[tuple[pa.RecordBatch, Ragged, NDArray[np.bool_] | None]]:
         """Each batch with the model's input, and which of its rows are valid, None for all."""
-        what = ("column " if len(self.names) == 1 else "columns ") + ", ".join(map(repr, self.names))
+        what = quoted(self.names)
         estimator, first = self.job.estimator, 0
         needed = None if self.job.keep is None else [*self.kept, *self.names]
         for batch in self.table.batches(needed):
