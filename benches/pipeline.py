@@ -74,7 +74,7 @@ def in_a_process(name: str, model: Path, data: Path, output: Path) -> dict[str, 
 def compare(folder: Path, cell: str, steps: int, sequences: int, rounds: int) -> dict[str, Any]:
     """All contenders in turns, over one file."""
     model, data = make(folder, cell, steps, sequences)
-    names = [name for name in pipeline_jobs.JOBS if cell == "after" or name != "PyTorch"]
+    names = [name for name in pipeline_jobs.JOBS if cell == "after" or "PyTorch" not in name]
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     labels: dict[str, Any] = {}
     for _ in range(rounds):
@@ -101,7 +101,7 @@ def compare(folder: Path, cell: str, steps: int, sequences: int, rounds: int) ->
             words += f"  the model computes {result[name]['share']:.0%} of the time"
         if name == "rgru in memory":
             words = f"{result[name]['computing']:6.2f} s of computing in all of it"
-        print(f"{name:16} {words}  {mid['peak'] / 2**20:,.0f} MiB", flush=True)
+        print(f"{name:24} {words}  {mid['peak'] / 2**20:,.0f} MiB", flush=True)
     return result
 
 

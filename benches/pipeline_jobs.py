@@ -99,22 +99,41 @@ def onnxruntime_padded(model: str) -> Work:
 
 
 def torch_packed(model: str) -> Work:
-    """`torch.nn.GRU` over packed sequences; it has the reset-after cell alone."""
+    """`torch.nn.GRU` over sequences packed by its own `pack_sequence`; it has the reset-after cell alone."""
+    import torch
+    from torch.nn.utils.rnn import pack_sequence
+
+    def pack(values: NDArray[np.float32], starts: NDArray[Any], lengths: NDArray[Any]) -> Any:
+        steps = torch.from_numpy(values)
+        return pack_sequence([steps[i : i + n] for i, n in zip(starts.tolist(), lengths.tolist(), strict=True)])
+
+    return torch_work(model, pack)
+
+
+def torch_packed_by_numpy(model: str) -> Work:
+    """The same, packed without a tensor for each sequence."""
     import torch
     from torch.nn.utils.rnn import PackedSequence
+
+    def pack(values: NDArray[np.float32], starts: NDArray[Any], lengths: NDArray[Any]) -> Any:
+        # Longest first, so that those still running are the first of each step.
+        steps = np.arange(lengths[0])[:, None]
+        rows = (starts + steps)[steps < lengths]
+        return PackedSequence(torch.from_numpy(values[rows]), torch.from_numpy((steps < lengths).sum(axis=1)))
+
+    return torch_work(model, pack)
+
+
+def torch_work(model: str, pack: Callable[..., Any]) -> Work:
+    import torch
 
     torch.set_num_threads(threads())
     estimator: Any = rgru.load(model)
     module = estimator.model_.gru.to_torch().eval()
 
-    def last_states(values: NDArray[np.float32], starts: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.float32]:
-        # Longest first, so that those still running are the first of each step.
-        steps = np.arange(lengths[0])[:, None]
-        running = (steps < lengths).sum(axis=1)
-        rows = (starts + steps)[steps < lengths]
-        packed = PackedSequence(torch.from_numpy(values[rows]), torch.from_numpy(running))
+    def last_states(*sequences: NDArray[Any]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            states: NDArray[np.float32] = module(packed)[1][0].numpy()
+            states: NDArray[np.float32] = module(pack(*sequences))[1][0].numpy()
         return states
 
     return lambda data, output: by_hand(estimator, data, output, PACKED, last_states)
@@ -155,5 +174,6 @@ JOBS: dict[str, Callable[[str], Work]] = {
     "rgru predict": rgru_predict,
     "rgru in memory": rgru_in_memory,
     "ONNX Runtime": onnxruntime_padded,
-    "PyTorch": torch_packed,
+    "PyTorch, pack_sequence": torch_packed,
+    "PyTorch, packed by NumPy": torch_packed_by_numpy,
 }
