@@ -1,8 +1,9 @@
-"""One and two workers of Ray Data and PySpark on this machine: ``python benches/scale.py``.
+"""What plans of a cluster need: ``python benches/scale.py``.
 
-After ``pip install '.[cli,ray,spark]'``, with Java for Spark. Each run has a process and an engine of its own, with as
-many CPUs as workers, one thread each, and is timed from the first read to the last write, after a small job that starts
-the workers. What comes out is compared with the probabilities of a single process, bit for bit. Prints a table and
+Steps a second of one core, by hidden units; then one and two workers of Ray Data and PySpark on this machine. After
+``pip install '.[cli,ray,spark]'``, with Java for Spark. Each run of an engine has a process and an engine of its own,
+with as many CPUs as workers, one thread each, and is timed from the first read to the last write, after a small job that
+starts the workers. What comes out is compared with the probabilities of a single process, bit for bit. Prints tables and
 writes ``scale.json``.
 """
 
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import clock
 import rgru
 from compare import about
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 INPUT, HIDDEN, CLASSES = 16, 256, 9
+RATES = 32, 64, 128, 256, 512, 1024
 WORKERS = 1, 2
 
 
@@ -48,7 +52,7 @@ def main() -> None:
         engine, workers, folder = options.job
         print(json.dumps(ENGINES[engine](int(workers), Path(folder))))
         return
-    found: dict[str, Any] = {"about": about(1, "ray", "pyspark", "pyarrow")}
+    found: dict[str, Any] = {"about": about(1, "ray", "pyspark", "pyarrow"), "rates": rates(options.rounds)}
     with tempfile.TemporaryDirectory(prefix="rgru-scale-") as name:
         folder = Path(name)
         steps = make(folder, options.parts, options.sequences)
@@ -62,6 +66,24 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "scale.json").write_text(json.dumps(found, indent=1) + "\n")
     print(f"\nwritten: {options.out / 'scale.json'}")
+
+
+def rates(rounds: int) -> list[dict[str, Any]]:
+    """Steps a second of one thread over ragged sequences in memory, for both cells."""
+    rgru.set_num_threads(1)
+    rng, rows = np.random.default_rng(0), []
+    for hidden in RATES:
+        lengths = np.maximum(rng.lognormal(np.log(40), 0.6, 512).astype(int), 1)
+        x = rgru.Ragged(rng.standard_normal((lengths.sum(), INPUT), dtype=np.float32), np.append(0, lengths.cumsum()))
+        row: dict[str, Any] = {"hidden": hidden}
+        for cell in ("before", "after"):
+            gru = rgru.GRU(INPUT, hidden, reset_after=cell == "after", seed=0)
+            gru.final_states(x)
+            seconds = [clock.seconds_of(partial(gru.final_states, x), 1) for _ in range(2 * rounds + 1)]
+            row[cell] = lengths.sum() / statistics.median(seconds)
+        print(f"one core, H={hidden}: {row['before']:,.0f} steps/s before, {row['after']:,.0f} after", flush=True)
+        rows.append(row)
+    return rows
 
 
 def measure(engine: str, folder: Path, expected: pa.Table, rounds: int) -> dict[str, Any]:
