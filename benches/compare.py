@@ -44,7 +44,7 @@ def main() -> None:
 
     threads = rgru.info()["num_threads"]
     torch.set_num_threads(threads)
-    found: dict[str, Any] = {"about": about(threads)}
+    found: dict[str, Any] = {"about": about(threads, "torch", "onnxruntime", "openvino", "jax")}
     print(json.dumps(found["about"], indent=1))
     for name in options.only or SECTIONS:
         print(f"\n== {name}", flush=True)
@@ -55,16 +55,15 @@ def main() -> None:
     print(f"\nwritten: {options.out / 'compare.json'}, {options.out / 'compare.png'}")
 
 
-def about(threads: Any) -> dict[str, Any]:
+def about(threads: Any, *libraries: str) -> dict[str, Any]:
     """Machine and versions."""
-    names = "torch", "onnxruntime", "openvino", "jax", "numpy"
     return {
         "date": datetime.now(timezone.utc).date().isoformat(),
         "machine": f"{cpu_name()}, {platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "threads": threads,
         "isa": rgru.info()["isa"],
-        "versions": {"rgru": rgru.__version__} | {name: version(name) for name in names},
+        "versions": {"rgru": rgru.__version__} | {name: version(name) for name in (*libraries, "numpy")},
     }
 
 

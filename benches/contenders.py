@@ -100,12 +100,12 @@ def torch_training(case: Case) -> Contender | None:
     return run, read
 
 
-def onnx_parts(case: Case) -> tuple[Any, Any, Any]:
-    """The inputs W (1, 3H, I), R (1, 3H, H) and B (1, 6H) of an ONNX GRU."""
-    p = case.parameters()
-    biases = np.zeros(3 * case.hidden, np.float32)
-    if case.reset_after:
-        biases[2 * case.hidden :] = p["b_hh"]
+def onnx_parts(p: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """The inputs W (1, 3H, I), R (1, 3H, H) and B (1, 6H) of an ONNX GRU, of a direction's parameters."""
+    hidden = len(p["b"]) // 3
+    biases = np.zeros(3 * hidden, np.float32)
+    if "b_hh" in p:
+        biases[2 * hidden :] = p["b_hh"]
     b = np.concatenate([gates_out(p["b"], "zrh"), biases])
     return gates_out(p["W"], "zrh")[None], gates_out(p["U"], "zrh")[None], b[None]
 
@@ -115,7 +115,7 @@ def onnxruntime_inference(case: Case) -> Contender:
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
-    parts = dict(zip("WRB", onnx_parts(case), strict=True))
+    parts = dict(zip("WRB", onnx_parts(case.parameters()), strict=True))
     node = helper.make_node(
         "GRU", ["X", *parts], ["Y"], hidden_size=case.hidden, linear_before_reset=int(case.reset_after)
     )
@@ -150,7 +150,7 @@ def openvino_inference(case: Case) -> Contender:
     import openvino
     from openvino import opset5 as ops
 
-    w, r, b = (part[0] for part in onnx_parts(case))
+    w, r, b = (part[0] for part in onnx_parts(case.parameters()))
     if case.reset_after:  # gates z, r, h, and the candidate's recurrent bias as a fourth
         h = case.hidden
         b = np.concatenate([b[: 3 * h], b[5 * h :]])

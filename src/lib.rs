@@ -22,6 +22,7 @@ pub mod params;
 pub mod plan;
 pub mod reference;
 pub mod runtime;
+pub mod scaling;
 pub mod sequence;
 pub mod sessions;
 pub mod shape;

@@ -102,6 +102,9 @@ class _Weights:
         assert type(offsets) is np.ndarray
         return self._device.wrap(self._core.forward(x.data.copy(), None, None, offsets))
 
+    def final_states(self, x, h0, lengths, offsets):
+        return self.forward(x, h0, lengths, offsets)[1]
+
     def forward_tape(self, x, h0, lengths, offsets, *rest):
         assert type(offsets) is np.ndarray
         y, h_n, tape = self._core.forward_tape(x.data, h0, lengths, offsets, *rest)

@@ -164,6 +164,17 @@ fn threads_that_share_units_change_nothing() {
     }
 }
 
+/// Outputs that nobody keeps are written over every 2^17 numbers: here several times, and at last in the middle.
+#[test]
+fn final_states_need_no_outputs() {
+    for (num_layers, bidirectional) in [(1, false), (2, false), (3, false), (2, true)] {
+        let dims = Dims { input_size: 2, hidden_size: 30, num_layers, bidirectional, reset_after: false, bias: true };
+        let lengths = (0..70).map(|n| n * 3 % 200).collect();
+        let problem = Problem { dims, time: 200, lengths, ragged: true, with_h0: true, seed: 9 };
+        problem.solve(&problem.arrays::<f32>(), Isa::available()[0], 2); // which compares them with those beside y
+    }
+}
+
 /// Checkpoints keep less and give the same: windows of 128 steps, sequences that end in, between and before them.
 #[test]
 fn checkpoints_change_nothing() {

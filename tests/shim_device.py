@@ -75,6 +75,9 @@ class ShimDevice:
         if times % 2:
             step(0)
 
+    def line(self):
+        return 0, 0
+
     def made(self, value):
         return lambda: value
 

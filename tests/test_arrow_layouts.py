@@ -331,6 +331,16 @@ def test_null_rows_of_a_struct_are_named():
         rgru.Ragged.from_arrow(column)
 
 
+def test_rows_without_steps_may_start_past_the_end_of_those_with_steps():
+    steps = pa.array([[1.0, 2.0], *[None] * 30], pa.list_(pa.float32(), 2))
+    hidden = pa.ListArray.from_arrays(pa.array([0, 1, 31], pa.int32()), steps, mask=pa.array([False, True]))
+    with pytest.raises(ValueError, match=r"got 1 null sequence in row 1 "):
+        rgru.Ragged.from_arrow(hidden)
+    if OUTER["list_view"] is not None:
+        views = pa.ListViewArray.from_arrays(pa.array([0, 31], pa.int32()), pa.array([1, 0], pa.int32()), steps)
+        assert sequences(views) == [[[1.0, 2.0]], []]
+
+
 def test_nulls_are_found_wherever_they_are():
     """Against pyarrow's own count, over many slices."""
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""`benches/compare.py` on tiny shapes: every contender computes what rgru does, and tables and files come of it."""
+"""The benchmarks on tiny shapes: every contender computes what rgru does, and tables and files come of it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import json
 import sys
 from dataclasses import replace
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import cases
 import compare
 import contenders
+import pipeline
+import pipeline_jobs
 
 
 @pytest.mark.peers
@@ -49,3 +54,40 @@ def test_a_contender_that_computes_something_else_is_not_timed(makers):
 
     with pytest.raises(SystemExit, match=r"^B=2 T=5 I=3 H=4 after: wrong differs from rgru by "):
         compare.compare(cases.Case(True, 2, 5, 3, 4), {"rgru": ours, "wrong": wrong}, 1, 1)
+
+
+@pytest.mark.peers
+def test_a_small_pipeline(monkeypatch, tmp_path):
+    """Every contender runs in its own process and gives the same labels, or the benchmark exits."""
+    for library in ("torch", "onnx", "onnxruntime"):
+        pytest.importorskip(library)
+    sizes = ["--steps", "3000", "--sequences", "120", "--rounds", "1"]
+    monkeypatch.setattr(sys, "argv", ["pipeline.py", *sizes, "--out", str(tmp_path)])
+    pipeline.main()
+    found = json.loads((tmp_path / "pipeline.json").read_text())
+    assert set(found["after"]) == {*pipeline_jobs.JOBS}
+    assert set(found["before"]) == {name for name in pipeline_jobs.JOBS if "PyTorch" not in name}
+    for cell in ("before", "after"):
+        ours = found[cell]["rgru predict"]
+        assert 0 < ours["computing"] < ours["seconds"]
+        for job in found[cell].values():
+            assert job["ratio"] == pytest.approx(job["seconds"] / ours["seconds"])
+    assert (tmp_path / "pipeline.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_pipeline_that_gives_other_labels_is_not_timed(monkeypatch, tmp_path):
+    def shifted(name, model, data, output):
+        table = pq.read_table(data, columns=["id"])
+        labels = np.arange(len(table)) % 9 + (name != "rgru predict")
+        pq.write_table(table.append_column("prediction", pa.array(labels)), output)
+        return {"seconds": 1.0, "processor": 1.0, "computing": None, "peak": 1}
+
+    monkeypatch.setattr(pipeline, "in_a_process", shifted)
+    with pytest.raises(SystemExit, match=r"^rgru in memory agrees with rgru in 0.0000% of the labels only"):
+        pipeline.compare(tmp_path, "after", 300, 30, 1)
+
+
+def test_the_file_of_a_pipeline_has_the_steps_and_sequences_asked_for(tmp_path):
+    _, data = pipeline.make(tmp_path, "before", 5000, 90)
+    lengths = pq.read_table(data)["x"].combine_chunks().value_lengths().to_numpy()
+    assert (len(lengths), lengths.sum(), lengths.min() >= 0) == (90, 5000, True)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from command_line import SEQUENCE, fail, make_table, names, stream
+from command_line import SEQUENCE, fail, make_table, names, stream, succeed
 
 
 @pytest.mark.parametrize(
@@ -24,12 +24,16 @@ from command_line import SEQUENCE, fail, make_table, names, stream
         ("corrupt.arrow", r"corrupt\.arrow: "),
         ("text.csv", r"text\.csv: neither Parquet nor Arrow IPC"),
         ("nothing", "nothing: neither Parquet nor Arrow IPC"),
-        (".", r"Is a directory"),
     ],
 )
 def test_unreadable_tables(work, tmp_path, data, message):
     fail(message, "predict", work / "classifier", work / data, "-o", tmp_path / "out.parquet")
     fail(message, "fit", work / data, "-o", tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_no_table_to_fit(work, tmp_path):
+    fail("Is a directory", "fit", work, "-o", tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
 
@@ -60,7 +64,7 @@ def test_unreadable_models(work, tmp_path, model, message):
     [
         (["--sequence", "nope"], "--sequence: expected one of the list columns values, pair, running, got 'nope'"),
         (["--sequence", "id"], "--sequence: expected one of the list columns .*, got 'id', of type int32"),
-        (["--sequence", "running"], "column 'running': expected 2 numbers per step as in training, got 1"),
+        (["--sequence", "running"], "column 'running': expected 2 features as in fit, got 1"),
         (["--column", "id"], r"--column: expected a name that .*data\.parquet does not have, got 'id'"),
         (["--threads", "0"], "--threads: "),
         (["--threads", "many"], "argument --threads: invalid int value: 'many'"),
@@ -212,3 +216,28 @@ def test_missing_extras_are_named(work, tmp_path):
     assert re.fullmatch(r"rgru: error: [^\n]*pyarrow[^\n]*\n", done.stderr), done.stderr
     assert "pip install 'rgru[cli]'" in done.stderr
     assert run("info", work / "classifier").returncode == 0
+
+
+@pytest.mark.parametrize("options", [{"write_page_checksum": True, "compression": "none"}, {"compression": "snappy"}])
+def test_a_corrupt_page_is_found_and_leaves_no_file(work, tmp_path, options):
+    """Of uncompressed pages only their checksums tell."""
+    table = make_table(5000).select(["values"])
+    pq.write_table(table, tmp_path / "data.parquet", row_group_size=1000, use_dictionary=False, **options)
+    place = pq.read_metadata(tmp_path / "data.parquet").row_group(2).column(0).data_page_offset
+    damaged = bytearray((tmp_path / "data.parquet").read_bytes())
+    for i in range(place + 100, place + 110):
+        damaged[i] ^= 0xFF
+    (tmp_path / "data.parquet").write_bytes(damaged)
+    fail(r"data\.parquet: ", "predict", work / "classifier", tmp_path / "data.parquet", "-o", tmp_path / "out.parquet")
+    assert names(tmp_path) == ["data.parquet"]
+
+
+def test_what_predict_writes_can_be_checked_for_damage(work, tmp_path):
+    out = tmp_path / "out.parquet"
+    succeed("predict", work / "classifier", work / "data.parquet", "-o", out)
+    chunk = pq.read_metadata(out).row_group(0).column(0)
+    damaged = bytearray(out.read_bytes())
+    damaged[chunk.dictionary_page_offset + chunk.total_compressed_size - 1] ^= 0xFF  # the last of its last page
+    out.write_bytes(damaged)
+    with pytest.raises(OSError, match=r"(?i)crc|checksum|corrupt"):
+        pq.read_table(out, page_checksum_verification=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -423,34 +424,35 @@ def test_bad_rows_are_named_and_leave_no_file(devices, tmp_path, monkeypatch, ca
     assert devices["cuda:0"].depth == 0
 
 
-def test_prediction_reads_one_batch_ahead_and_no_more(work, devices, monkeypatch, tmp_path):
+def test_prediction_reads_a_few_batches_ahead_and_no_more(work, devices, monkeypatch, tmp_path):
     """So memory stays bounded."""
-    from rgru.cli import columnar, predict
+    from rgru.cli import columnar, job
 
     monkeypatch.setattr(columnar, "_BATCH_ROWS", 5)
-    ahead, most = 0, 0
-    arrays = predict.prediction_arrays
-    sequences_of = predict._sequences
+    lock, ahead, most = Lock(), 0, 0
+    arrays, input_of = job.prediction_arrays, job.estimator_input
 
-    def reading(*arguments):
+    def count(one):
         nonlocal ahead, most
-        ahead += 1
-        most = max(most, ahead)
-        return sequences_of(*arguments)
+        with lock:
+            ahead += one
+            most = max(most, ahead)
+
+    def reading(*arguments, **options):
+        count(1)
+        return input_of(*arguments, **options)
 
     def writing(*arguments):
-        nonlocal ahead
-        ahead -= 1
+        count(-1)
         return arrays(*arguments)
 
-    monkeypatch.setattr(predict, "_sequences", reading)
-    monkeypatch.setattr(predict, "prediction_arrays", writing)
-    for device, expected in (("cpu", 1), ("cuda", 2)):
-        ahead = most = 0
-        predict.predict_table(
-            str(work / "classifier"), str(work / "data.parquet"), str(tmp_path / "out"), device=device
-        )
-        assert (ahead, most) == (0, expected)
+    monkeypatch.setattr(job, "estimator_input", reading)
+    monkeypatch.setattr(job, "prediction_arrays", writing)
+    for device, expected in (("cpu", 3), ("cuda", 4)):
+        most = 0
+        job.Job.load(str(work / "classifier"), device=device).run(str(work / "data.parquet"), str(tmp_path / "out"))
+        assert ahead == 0
+        assert 1 <= most <= expected
 
 
 @pytest.mark.parametrize("command", ["fit", "predict", "demo"])
@@ -460,7 +462,7 @@ def test_bad_devices_of_commands(command, work, tmp_path):
         "predict": ["predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "out"],
         "demo": ["demo", "--dir", tmp_path / "demo"],
     }[command]
-    fail("--device: device: expected 'cpu', 'cuda' or 'cuda:N'.* got 'gpu'", *arguments, "--device", "gpu")
+    fail("error: --device: expected 'cpu', 'cuda' or 'cuda:N'.* got 'gpu'", *arguments, "--device", "gpu")
     assert not list(tmp_path.iterdir())
 
 
@@ -473,4 +475,4 @@ def test_commands_say_in_a_line_what_a_device_needs(work, tmp_path, monkeypatch,
         monkeypatch.setattr("rgru.gpu.open_backend", missing)
         out = tmp_path / "out"
         assert main(["predict", str(work / "classifier"), str(out), "-o", str(out), "--device", "cuda"]) == 2
-        assert capsys.readouterr().err == "rgru: error: --device: device: expected a GPU\n"
+        assert capsys.readouterr().err == "rgru: error: --device: expected a GPU\n"

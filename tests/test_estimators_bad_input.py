@@ -10,6 +10,12 @@ from estimator_cases import EITHER, QUICK, fitted, padded, sequences
 from rgru import GRUClassifier, GRURegressor
 
 
+class OnGpu:
+    """What a CuPy array looks like from outside."""
+
+    __cuda_array_interface__ = {"shape": (40, 2, 3), "typestr": "<f4", "data": (0, False), "version": 3}  # noqa: RUF012
+
+
 def poisoned(value):
     X = sequences()
     X[7][0, 1] = value
@@ -30,6 +36,7 @@ def poisoned(value):
         (np.zeros((40, 2, 3), complex), TypeError, "X: expected floating-point numbers, got complex128"),
         (5, TypeError, "X: expected an array .*, got int"),
         (None, TypeError, "X: expected an array .*, got NoneType"),
+        (OnGpu(), TypeError, "X: expected an array .* on the host, got one on a GPU"),
         ([], ValueError, "X: expected at least one sequence with at least one step"),
         (np.zeros((40, 0, 3)), ValueError, "X: expected at least one sequence with at least one step"),
         (poisoned(np.nan), ValueError, r"X: expected finite numbers, got nan in sequence 7, step 0, feature 1"),

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline import check_sequences, make_events
+from engine_cases import check_sequences, make_events
 from rgru.integrations.events import Events
 
 EVENTS = Events("key", "time", ["a", "b"])

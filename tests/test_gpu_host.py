@@ -481,6 +481,49 @@ def test_changed_parameters(host):
     close(gru(there)[0], gru(x)[0])
 
 
+@pytest.mark.parametrize("end", ["change", "delete", "tape"])
+@pytest.mark.parametrize("first", [True, False], ids=["made_there", "made_here"])
+def test_weights_live_as_long_as_work_on_other_streams_reads_them(host, end, first):
+    """CuPy gives memory back to the stream that took it, which knows nothing of the other."""
+    gru, x, cupy = gru_of(), normal(2, 5, FEATURES), host.cupy
+    here = cupy.asarray(x)
+    if first:
+        gru(here)
+    expected = gru(x)[0]
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        there = cupy.asarray(x)
+        y, h_n, tape = gru.forward(there)
+    if not first:  # what was packed on the other stream is read on this one
+        close(gru(here)[0], expected)
+    if end == "tape":
+        with stream:
+            tape.backward(y, h_n)
+    del tape
+    if end == "delete":
+        del gru
+    else:
+        gru.params["layers.0.fwd.b"] = gru.params["layers.0.fwd.b"] * 2
+    assert not host.machine.hazards
+    with stream:
+        close(y, expected)
+
+
+def test_weights_go_when_work_on_other_streams_is_done(host):
+    gru, x, cupy = gru_of(), normal(2, 5, FEATURES), host.cupy
+    gru(cupy.asarray(x))
+    taken = []
+    stream = cupy.cuda.Stream(non_blocking=True)
+    for _ in range(4):
+        with stream:
+            gru(cupy.asarray(x))
+            stream.synchronize()
+        gru.params["layers.0.fwd.b"] = gru.params["layers.0.fwd.b"] * 2
+        gru(cupy.asarray(x))
+        cupy.cuda.get_current_stream().synchronize()
+        taken.append(host.machine.gpus[0].taken)
+    assert taken[1] == taken[-1]
+
+
 @pytest.mark.parametrize("renew", [copy.copy, copy.deepcopy, lambda gru: pickle.loads(pickle.dumps(gru))])
 def test_copies_leave_the_gpu(host, renew):
     gru, x = gru_of(), normal(2, 5, FEATURES)

@@ -1,9 +1,12 @@
 """The plan of the GPU path: what it offers fits the chip, and what it chooses makes sense, for any chip and sizes."""
 
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 
+from rgru.gpu import layer
 from rgru.gpu import plan as plans
 from rgru.gpu.plan import Cell, Chip, Exchange, Precision, Steps, Walk, plan
 
@@ -174,3 +177,9 @@ def test_before_capability_8_bfloat16_is_refused(hidden):
     with pytest.raises(ValueError, match=r"bfloat16: expected a GPU of compute capability 8\.0 or newer, got 7\.5"):
         plan(CHIPS[75], Cell(Precision.BFLOAT16, False, hidden, False), 4, 1)
     assert plan(CHIPS[75], Cell(Precision.FLOAT16, False, 64, False), 4, 1).cell.precision is Precision.FLOAT16
+
+
+def test_the_counters_of_teams_lie_where_the_kernels_look_for_them():
+    source = (Path(plans.__file__).parent / "kernels.cu").read_text()
+    [pitch] = re.findall(r"constexpr int ARRIVALS_PITCH = (\d+);", source)
+    assert int(pitch) == layer._ARRIVALS_PITCH

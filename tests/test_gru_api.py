@@ -46,6 +46,18 @@ def step(cell, x, h, reset_after):
 
 
 @pytest.mark.parametrize("reset_after", CELLS)
+@pytest.mark.parametrize("options", [{}, {"num_layers": 3}, {"num_layers": 2, "bidirectional": True}], ids=str)
+def test_final_states_are_those_beside_the_outputs(reset_after, options):
+    gru = with_biases(rgru.GRU(3, 5, reset_after=reset_after, seed=0, **options))
+    x, lengths = normal(4, 6, 3), [6, 0, 1, 4]
+    h0 = normal(gru.num_layers * (2 if gru.bidirectional else 1), 4, 5)
+    for inputs in [(x,), (x, h0)]:
+        assert (gru.final_states(*inputs, lengths=lengths) == gru(*inputs, lengths=lengths)[1]).all()
+    ragged = rgru.Ragged.from_list([one[:length] for one, length in zip(x, lengths, strict=True)])
+    assert (gru.final_states(ragged) == gru(x, lengths=lengths)[1]).all()
+
+
+@pytest.mark.parametrize("reset_after", CELLS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("num_layers", [1, 3])
 def test_output_follows_the_documented_equations(reset_after, bidirectional, num_layers):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import rgru
-from pipeline import MODELS, check_sequences, check_table, make_events, make_table, predictions_of_events
+from engine_cases import MODELS, check_sequences, check_table, make_events, make_table, predictions_of_events
 
 pl = pytest.importorskip("polars")
 

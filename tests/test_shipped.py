@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import rgru
-from pipeline import make_classifier
+from engine_cases import make_classifier
 from rgru.integrations import shipped
 from rgru.integrations.shipped import Shipped
 

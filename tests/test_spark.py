@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 import rgru
-from pipeline import MODELS, PAIR, check_sequences, check_table, make_events, make_table, predictions_of_events
+from engine_cases import MODELS, PAIR, check_sequences, check_table, make_events, make_table, predictions_of_events
 from rgru.integrations import spark as integration
 from rgru.integrations.spark import Predictor, predict, sequences_from_events
 

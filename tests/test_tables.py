@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 import rgru
-from pipeline import MODELS, PAIR, check_table, make_classifier, make_table
+from engine_cases import MODELS, PAIR, check_table, make_classifier, make_table
 from rgru.integrations.tables import Predictions
 
 GRU = rgru.GRU(2, 5, seed=0)

@@ -39,6 +39,7 @@ __all__ = [
     "object_keys",
     "set_num_threads",
     "softmax",
+    "standardise",
 ]
 
 __version__: str
@@ -68,6 +69,9 @@ class Weights:
         lengths: _Index | None,  # (N,) C, for padded x only
         offsets: _Index | None,  # (N + 1,) C, for ragged x only
     ) -> tuple[Any, Any]: ...  # y (N, T, D*H) or (S, D*H); h_n (L*D, N, H)
+    def final_states(
+        self, x: _Real, h0: _Real | None, lengths: _Index | None, offsets: _Index | None
+    ) -> Any: ...  # h_n (L*D, N, H) alone, as forward gives it
     def forward_tape(
         self,
         x: _Real,
@@ -207,6 +211,9 @@ def linear_backward(
     x: _Real, weight: _Real, dy: _Real
 ) -> tuple[Any, Any, Any]: ...  # dx (M, K), dweight (O, K), dbias (O,)
 def mean_over_time(y: _Real, offsets: _Index) -> Any: ...  # (S, K) C, (N + 1,) -> (N, K); 0 for empty sequences
+def standardise(
+    x: _Real, mean: NDArray[np.float64], scale: NDArray[np.float64], dtype: str
+) -> Any: ...  # (M, F), (F,), (F,) all C -> (M, F) of `dtype`: (x - mean) / scale in float64, rounded once
 def softmax(logits: _Real) -> Any: ...  # (M, C) C -> (M, C)
 def cross_entropy(
     logits: _Real, targets: _Index

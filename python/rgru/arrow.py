@@ -118,7 +118,7 @@ def predict_all(
         chosen = [_choice(output) for output in outputs]
     else:
         raise TypeError(f"model: expected a GRU, GRUClassifier or GRURegressor, got {type(model).__name__}")
-    x, valid = _estimator_input(model, column, lenient, name)
+    x, valid = estimator_input(model, column, name=name, lenient=lenient)
     predicted = model._predict_one(x)
     return [as_arrow(model, x, predicted, output, valid) for output in chosen]
 
@@ -190,40 +190,47 @@ def _states(gru: GRU, column: Any, outputs: list[str], lenient: bool, name: str)
     if not lenient:
         check_finite(name, x)
     valid = _valid(failed)
+    every = gru(x) if "every" in outputs else None
     made = {}
-    if "every" in outputs:
-        y, h_n = gru(x)
-        made["every"] = arrow_numbers(y.values, places=y.offsets, valid=valid)
-        if "last" in outputs:
-            made["last"] = arrow_numbers(_side_by_side(gru, h_n), places=None, valid=valid)
-    else:
-        made["last"] = arrow_numbers(_last_states(gru, x), places=None, valid=valid)
+    if every is not None:
+        made["every"] = arrow_numbers(every[0].values, places=every[0].offsets, valid=valid)
+    if "last" in outputs:
+        h_n = gru.final_states(x) if every is None else every[1]
+        last = np.concatenate(list(h_n[-2 if gru.bidirectional else -1 :]), axis=1)
+        made["last"] = arrow_numbers(last, places=None, valid=valid)
     return [made[output] for output in outputs]
 
 
-def _last_states(gru: GRU, x: Ragged) -> NDArray[Any]:
-    """The last layer's states after each sequence's last step (N, D*H), without the memory for all steps."""
-    from rgru.model import pieces_of
-
-    states = np.empty((len(x), (2 if gru.bidirectional else 1) * gru.hidden_size), gru.dtype)
-    row = 0
-    for piece in pieces_of(x, states.shape[1]):
-        _side_by_side(gru, gru(piece)[1], states[row : row + len(piece)])
-        row += len(piece)
-    return states
-
-
-def _side_by_side(gru: GRU, h_n: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
-    """The last layer's rows of h_n (L*D, N, H), directions side by side: (N, D*H)."""
-    return np.concatenate(list(h_n[-2 if gru.bidirectional else -1 :]), axis=1, out=out)
-
-
-def _estimator_input(
-    estimator: GRUClassifier | GRURegressor, column: Any, lenient: bool, name: str
+def estimator_input(
+    estimator: GRUClassifier | GRURegressor, column: Any, *, name: str, lenient: bool, first: int = 0
 ) -> tuple[Ragged, NDArray[np.bool_] | None]:
-    """The column as it goes into the model; and which rows are valid, None for all."""
+    """Give a column of sequences as it goes into an estimator's model.
+
+    Parameters
+    ----------
+    estimator : GRUClassifier or GRURegressor
+    column : object with ``__arrow_c_stream__`` or ``__arrow_c_array__``
+        As in `predict`.
+    name : str
+        What errors call it.
+    lenient : bool
+        Whether rows that cannot be predicted are marked instead of being an error.
+    first : int, default 0
+        The number of the first row, where the column is a part of something larger.
+
+    Returns
+    -------
+    x : Ragged
+    valid : ndarray of bool, shape (N,), or None
+        False where a row cannot be predicted; None if all can.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `predict`.
+    """
     if not lenient:
-        return estimator._input(column, name), None
+        return estimator._input(column, name, first), None
     estimator._check_fitted()
     x, failed = _read(column, estimator.n_features_in_, lenient, name)
     x, failed = without_infinite(estimator._scaled(x), failed)

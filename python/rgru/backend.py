@@ -43,6 +43,9 @@ class PackedWeights(Protocol):
     def forward(self, x: Any, h0: Any, lengths: Any, offsets: Any) -> tuple[Any, Any]:
         """Give y and h_n."""
 
+    def final_states(self, x: Any, h0: Any, lengths: Any, offsets: Any) -> Any:
+        """Give h_n alone, which may take less memory and time."""
+
     def forward_tape(  # noqa: PLR0917 - as the core has it
         self, x: Any, h0: Any, lengths: Any, offsets: Any, dropout: float, seed: int, checkpoint: int | None
     ) -> tuple[Any, Any, BackwardTape]:

@@ -218,6 +218,30 @@ class GRU(Settings):
         y, h_n = self._weights_beside(values).forward(values, h0, lengths, offsets)
         return (y if offsets is None else Ragged._over(y, offsets)), h_n
 
+    def final_states(
+        self, x: ArrayLike | Ragged, h0: ArrayLike | None = None, *, lengths: ArrayLike | None = None
+    ) -> NDArray[Any]:
+        """Run over a batch of sequences for their final states alone: a plain call's h_n without the memory for y.
+
+        Parameters
+        ----------
+        x, h0, lengths
+            As in a plain call.
+
+        Returns
+        -------
+        numpy.ndarray, shape (L*D, N, H)
+            The states after each sequence's last valid step (of its first, in reverse direction).
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in a plain call.
+        """
+        values, h0, lengths, offsets = self._inputs(x, h0, lengths)
+        states: NDArray[Any] = self._weights_beside(values).final_states(values, h0, lengths, offsets)
+        return states
+
     @overload
     def forward(
         self, x: Ragged, h0: ArrayLike | None = None, *, checkpoint: int | None = None

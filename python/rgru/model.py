@@ -162,8 +162,11 @@ class Model:
         counts: deque[int] = deque()  # of the pieces of each batch that is on its way
 
         def run(values: Any, offsets: NDArray[np.int64]) -> Any:
-            y, h_n = weights.forward(values, None, None, offsets)
-            rows = backend.linear(self._pool(backend, y, h_n, offsets), head_weight, head_bias)
+            if self.pooling == "last":
+                features = self._last(backend, weights.final_states(values, None, None, offsets))
+            else:
+                features = self._pool(backend, *weights.forward(values, None, None, offsets), offsets)
+            rows = backend.linear(features, head_weight, head_bias)
             return backend.softmax(rows) if softmax else rows
 
         def pieces() -> Iterator[Ragged]:
@@ -229,7 +232,24 @@ class Model:
         return placement
 
     def _pieces(self, x: Ragged) -> Iterator[Ragged]:
-        return pieces_of(x, self.head_weight.shape[1])
+        """Cut `x` between sequences into pieces whose GRU outputs are of bounded size.
+
+        A sequence that is longer by itself is a piece of its own.
+        """
+        limit = max(1, _NUMBERS_PER_PIECE // self.head_weight.shape[1])
+        offsets = x.offsets
+        first = 0
+        while True:
+            last = int(np.searchsorted(offsets, offsets[first] + limit, side="right")) - 1
+            last = min(max(last, first + 1), len(x))
+            if first == 0 and last == len(x):
+                yield x
+            else:
+                start, end = offsets[first], offsets[last]
+                yield Ragged._over(x.values[start:end], offsets[first : last + 1] - start)
+            if last == len(x):
+                return
+            first = last
 
     def _pool(self, backend: Backend, y: Any, h_n: Any, offsets: NDArray[np.int64]) -> Any:
         """Features of the head, (N, K) or (S, K), of y (S, K) and h_n (L*D, N, H)."""
@@ -237,9 +257,11 @@ class Model:
             return y
         if self.pooling == "mean":
             return backend.mean_over_time(y, offsets)
-        # The last layer's directions are the last D.
-        last = h_n[-2:] if self.gru.bidirectional else h_n[-1:]
-        return backend.xp.concatenate(list(last), axis=1)
+        return self._last(backend, h_n)
+
+    def _last(self, backend: Backend, h_n: Any) -> Any:
+        """Features (N, K) of h_n: the last layer's directions, which are the last D."""
+        return backend.xp.concatenate(list(h_n[-2:] if self.gru.bidirectional else h_n[-1:]), axis=1)
 
     def _unpool(self, backend: Backend, d_features: Any, x: Ragged) -> tuple[Any, Any]:
         """The gradient by the features as gradients by y (S, K) and by h_n (L*D, N, H)."""
@@ -270,24 +292,3 @@ class Model:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, backend=CPU)
-
-
-def pieces_of(x: Ragged, width: int) -> Iterator[Ragged]:
-    """Cut `x` between sequences into pieces whose GRU outputs, `width` numbers a step, are of bounded size.
-
-    A sequence that is longer by itself is a piece of its own.
-    """
-    limit = max(1, _NUMBERS_PER_PIECE // width)
-    offsets = x.offsets
-    first = 0
-    while True:
-        last = int(np.searchsorted(offsets, offsets[first] + limit, side="right")) - 1
-        last = min(max(last, first + 1), len(x))
-        if first == 0 and last == len(x):
-            yield x
-        else:
-            start, end = offsets[first], offsets[last]
-            yield Ragged._over(x.values[start:end], offsets[first : last + 1] - start)
-        if last == len(x):
-            return
-        first = last

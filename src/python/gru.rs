@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::arrays::{Either, Input, PyReal, either, optional_slice, precision, unwritten, zeros};
+use super::arrays::{Either, InOut, Input, PyReal, either, optional_slice, precision, unwritten, zeros};
 use super::threads::detached;
 use crate::error::Error;
 use crate::init;
@@ -75,6 +75,18 @@ impl PyWeights {
             })?;
             (y, h_n).into_pyobject(py)
         })
+    }
+
+    #[pyo3(signature = (x, h0, lengths, offsets))]
+    fn final_states<'py>(
+        &self,
+        py: Python<'py>,
+        x: &Bound<'py, PyAny>,
+        h0: Option<&Bound<'py, PyAny>>,
+        lengths: Option<&Bound<'py, PyAny>>,
+        offsets: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        either!(&self.0, packed => Ok(Call::new(packed, x, h0, lengths, offsets)?.final_states(py)?.into_any()))
     }
 
     #[pyo3(signature = (x, h0, lengths, offsets, dropout, seed, checkpoint))]
@@ -174,12 +186,26 @@ impl<'a, 'py, T: PyReal> Call<'a, 'py, T> {
             *last = dims.output_size();
         }
         let (y, mut y_out) = if self.padding { zeros(py, &shape)? } else { unwritten(py, &shape)? };
-        let (h_n, mut h_n_out) = zeros(py, &[dims.num_cells(), self.sequences.count(), dims.hidden_size])?;
+        let (h_n, mut h_n_out) = self.states(py)?;
         let (x, h0) = (self.x.slice()?, optional_slice(self.h0.as_ref())?);
         let (y_out, h_n_out) = (y_out.slice()?, h_n_out.slice()?);
         let threads = num_threads()?;
         let result = detached(py, |stop| work(x, h0, y_out, h_n_out, threads, stop))?;
         Ok((y, h_n, result))
+    }
+
+    fn final_states(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+        let (h_n, mut out) = self.states(py)?;
+        let (x, h0, out) = (self.x.slice()?, optional_slice(self.h0.as_ref())?, out.slice()?);
+        let (packed, sequences, threads) = (self.packed, &self.sequences, num_threads()?);
+        detached(py, |stop| sequence::final_states(packed, x, sequences, h0, out, threads, stop))?;
+        Ok(h_n)
+    }
+
+    /// A new array for `h_n`.
+    fn states(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyArrayDyn<T>>, InOut<'py, T>)> {
+        let dims = self.packed.dims();
+        zeros(py, &[dims.num_cells(), self.sequences.count(), dims.hidden_size])
     }
 }
 

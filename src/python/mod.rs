@@ -41,7 +41,7 @@ mod core {
     use super::threads::{available_isas, get_num_threads, isa, set_num_threads};
     #[pymodule_export]
     use super::training::{
-        PyAdam, cross_entropy, linear, linear_backward, mean_over_time, mean_squared_error, softmax,
+        PyAdam, cross_entropy, linear, linear_backward, mean_over_time, mean_squared_error, softmax, standardise,
     };
 
     #[pymodule_export]

@@ -1,17 +1,17 @@
-//! Heads, losses and Adam.
+//! Scaling, heads, losses and Adam.
 
 use std::sync::{Mutex, PoisonError};
 
 use numpy::PyArrayDyn;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-use super::arrays::{Either, InOut, Input, PyReal, precision, zeros};
+use super::arrays::{Either, InOut, Input, PyReal, precision, unwritten, zeros};
 use super::threads::detached;
 use crate::error::Error;
 use crate::optim::{Adam, AdamSettings};
 use crate::shape::{Sequences, expect_shape};
-use crate::{head, loss};
+use crate::{head, loss, scaling};
 
 type Array<'py> = Bound<'py, PyAny>;
 
@@ -23,6 +23,38 @@ macro_rules! by_precision {
             Either::F64(()) => $function::<f64>($($argument),*),
         }
     };
+}
+
+#[pyfunction]
+pub fn standardise<'py>(
+    py: Python<'py>,
+    x: &Array<'py>,
+    mean: &Array<'py>,
+    scale: &Array<'py>,
+    dtype: &str,
+) -> PyResult<Array<'py>> {
+    fn run<'py, X: PyReal, T: PyReal>(
+        py: Python<'py>,
+        x: &Array<'py>,
+        mean: &Array<'py>,
+        scale: &Array<'py>,
+    ) -> PyResult<Array<'py>> {
+        let x = Input::<X>::new("x", x)?;
+        let (mean, scale) = (Input::<f64>::new("mean", mean)?, Input::<f64>::new("scale", scale)?);
+        let ([rows, _], [features]) = (x.dimensions("x")?, mean.dimensions("mean")?);
+        expect_shape("x", &[rows, features], x.shape())?;
+        let (result, mut out) = unwritten(py, &[rows, features])?;
+        let (x, mean, scale, out) = (x.slice()?, mean.slice()?, scale.slice()?, out.slice()?);
+        detached(py, |_| scaling::standardise::<X, T>(x, mean, scale, out))?;
+        Ok(result.into_any())
+    }
+    match (precision("x", x)?, dtype) {
+        (Either::F32(()), "float32") => run::<f32, f32>(py, x, mean, scale),
+        (Either::F32(()), "float64") => run::<f32, f64>(py, x, mean, scale),
+        (Either::F64(()), "float32") => run::<f64, f32>(py, x, mean, scale),
+        (Either::F64(()), "float64") => run::<f64, f64>(py, x, mean, scale),
+        _ => Err(PyValueError::new_err(format!("dtype: expected 'float32' or 'float64', got '{dtype}'"))),
+    }
 }
 
 #[pyfunction]

@@ -13,8 +13,8 @@ use crate::packed::Packed;
 use crate::runtime::Check;
 use crate::shape::Sequences;
 
-/// Numbers between two layers at a time.
-const BETWEEN: usize = 1 << 17;
+/// Numbers of a layer's output at a time, where only the next layer or the final states need it.
+const PASSING: usize = 1 << 17;
 
 /// What all groups share.
 pub(super) struct Batch<'a, T: 'static> {
@@ -36,7 +36,8 @@ pub(super) struct Group<'a> {
 /// What a group writes, forward; lists are by member, those of cells by cell first.
 pub(super) struct ForwardJob<'a, T> {
     pub members: &'a [usize],
-    pub y: Vec<&'a mut [T]>,
+    /// None where only the final states are wanted.
+    pub y: Option<Vec<&'a mut [T]>>,
     pub h_n: Vec<Vec<&'a mut [T]>>,
     pub tape: Option<Vec<LayerSlices<'a, T>>>,
 }
@@ -104,7 +105,8 @@ impl<T: Real> Batch<'_, T> {
                 h_n.copy_from_slice(self.h0.of(cell, n));
             }
         }
-        let Some(layers) = &mut job.tape else { return self.infer(&group, &x, &mut job.y, &mut job.h_n) };
+        let Some(layers) = &mut job.tape else { return self.infer(&group, &x, job.y, &mut job.h_n) };
+        let mut y = job.y.unwrap_or_default();
         for layer in 0..=last {
             let (done, rest) = layers.split_at_mut(layer);
             let LayerSlices { cells, output, dropped } = &mut rest[0];
@@ -119,28 +121,36 @@ impl<T: Real> Batch<'_, T> {
                     dropped.iter().map(|rows| &**rows).collect()
                 }
             };
-            let output = if layer == last { &mut job.y } else { output };
+            let output = if layer == last { &mut y } else { output };
             self.forward_layer(layer, &group, &input, output, Some(cells), &mut job.h_n)?;
         }
         Ok(())
     }
 
-    /// All layers of some steps before the next steps, so that what is between the layers stays small; of all steps
-    /// where a direction begins at the end.
-    fn infer(&self, group: &Group, x: &[&[T]], y: &mut [&mut [T]], h_n: &mut [Vec<&mut [T]>]) -> Result<(), Error> {
+    /// All layers of some steps before the next steps, so that outputs that nobody keeps stay small; of all steps where
+    /// a direction begins at the end.
+    fn infer(
+        &self,
+        group: &Group,
+        x: &[&[T]],
+        mut y: Option<Vec<&mut [T]>>,
+        h_n: &mut [Vec<&mut [T]>],
+    ) -> Result<(), Error> {
         let dims = &self.packed.dims;
         let (input, width, last) = (dims.input_size, dims.output_size(), dims.num_layers - 1);
         let longest = group.lengths.first().copied().unwrap_or(0);
-        let whole = last == 0 || dims.bidirectional;
-        let window = if whole { longest } else { (BETWEEN / (group.lengths.len() * width)).max(1) };
+        let passing = last + usize::from(y.is_none());
+        let whole = passing == 0 || dims.bidirectional;
+        let window = if whole { longest } else { (PASSING / (group.lengths.len() * width)).max(1) };
         let steps: usize = group.lengths.iter().map(|&length| length.min(window)).sum();
         // Outputs of the layers in turn.
-        let len = |between: bool| if between { steps * width } else { 0 };
-        let (mut even, mut odd) = (Spare::new(len(last > 0))?, Spare::new(len(last > 1))?);
+        let len = |needed: bool| if needed { steps * width } else { 0 };
+        let (mut even, mut odd) = (Spare::new(len(passing > 0))?, Spare::new(len(passing > 1))?);
         for first in (0..longest).step_by(window.max(1)) {
             let lengths: Vec<usize> = group.lengths.iter().map(|&l| l.saturating_sub(first).min(window)).collect();
             let group = Group { lengths: &lengths, ..*group };
-            let mut y: Vec<&mut [T]> = y.iter_mut().map(|y| y.split_at_mut(y.len().min(first * width)).1).collect();
+            let mut y: Option<Vec<&mut [T]>> =
+                y.as_mut().map(|y| y.iter_mut().map(|y| y.split_at_mut(y.len().min(first * width)).1).collect());
             for layer in 0..=last {
                 let (before, current) = if layer % 2 == 0 { (&odd, &mut even) } else { (&even, &mut odd) };
                 let input = if layer == 0 {
@@ -148,11 +158,12 @@ impl<T: Real> Batch<'_, T> {
                 } else {
                     split_steps(before, &lengths, width)
                 };
-                if layer == last {
-                    self.forward_layer(layer, &group, &input, &mut y, None, h_n)?;
-                } else {
-                    let mut output = split_steps_mut(current, &lengths, width);
-                    self.forward_layer(layer, &group, &input, &mut output, None, h_n)?;
+                match &mut y {
+                    Some(y) if layer == last => self.forward_layer(layer, &group, &input, y, None, h_n)?,
+                    _ => {
+                        let mut output = split_steps_mut(current, &lengths, width);
+                        self.forward_layer(layer, &group, &input, &mut output, None, h_n)?;
+                    }
                 }
             }
         }

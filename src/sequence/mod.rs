@@ -16,6 +16,6 @@ mod stream;
 mod tape;
 
 pub use checkpoint::{Checkpoints, backward_checkpoints, forward_checkpoints};
-pub use stack::{backward, forward, forward_tape};
+pub use stack::{backward, final_states, forward, forward_tape};
 pub use stream::Stream;
 pub use tape::Tape;

@@ -30,7 +30,23 @@ pub fn forward<T: Real>(
     threads: usize,
     stop: Stop,
 ) -> Result<(), Error> {
-    run(packed, x, sequences, h0, y, h_n, None, threads, stop)
+    run(packed, x, sequences, h0, Some(y), h_n, None, threads, stop)
+}
+
+/// As [`forward`], of the final states alone: no memory for y, nor the time to write it.
+///
+/// # Errors
+/// As [`forward`].
+pub fn final_states<T: Real>(
+    packed: &Packed<T>,
+    x: &[T],
+    sequences: &Sequences,
+    h0: Option<&[T]>,
+    h_n: &mut [T],
+    threads: usize,
+    stop: Stop,
+) -> Result<(), Error> {
+    run(packed, x, sequences, h0, None, h_n, None, threads, stop)
 }
 
 /// As [`forward`], recording what [`backward`] needs, and with dropout between the layers.
@@ -51,7 +67,7 @@ pub fn forward_tape<T: Real>(
 ) -> Result<Tape<T>, Error> {
     let dropout = Dropout::new(dropout, seed)?;
     let mut tape = Tape::new(&packed.dims, sequences.clone(), dropout)?;
-    run(packed, x, &sequences, h0, y, h_n, Some(&mut tape), threads, stop)?;
+    run(packed, x, &sequences, h0, Some(y), h_n, Some(&mut tape), threads, stop)?;
     Ok(tape)
 }
 
@@ -133,7 +149,7 @@ fn run<T: Real>(
     x: &[T],
     sequences: &Sequences,
     h0: Option<&[T]>,
-    y: &mut [T],
+    y: Option<&mut [T]>,
     h_n: &mut [T],
     tape: Option<&mut Tape<T>>,
     threads: usize,
@@ -145,7 +161,7 @@ fn run<T: Real>(
     for (name, expected, got) in [
         ("x", sequences.rows() * dims.input_size, x.len()),
         ("h0", states, h0.map_or(states, <[T]>::len)),
-        ("y", sequences.rows() * width, y.len()),
+        ("y", sequences.rows() * width, y.as_ref().map_or(sequences.rows() * width, |y| y.len())),
         ("h_n", states, h_n.len()),
     ] {
         expect_shape(name, &[expected], &[got])?;
@@ -154,7 +170,7 @@ fn run<T: Real>(
     let batch = Batch { packed, sequences, h0: States::new(dims, sequences, h0), backward: &[] };
     let x = sequences.split(x, dims.input_size);
     let dealt = Dealt::new(&plan, sequences);
-    let mut y = dealt.deal(sequences.split_mut(y, width)).into_iter();
+    let mut y = y.map(|y| dealt.deal(sequences.split_mut(y, width)).into_iter());
     let mut h_n = dealt.deal_cells(h_n.chunks_mut(hidden).collect(), sequences.count());
     let dropout = tape.as_ref().and_then(|tape| tape.dropout);
     let mut layers: Option<Vec<DealtLayer<T>>> = tape.map(|tape| {
@@ -165,7 +181,7 @@ fn run<T: Real>(
         .iter()
         .map(|group| ForwardJob {
             members: &sequences.order()[group.clone()],
-            y: y.next().unwrap_or_default(),
+            y: y.as_mut().map(|y| y.next().unwrap_or_default()),
             h_n: h_n.iter_mut().map(|cell| cell.next().unwrap_or_default()).collect(),
             tape: layers.as_mut().map(|layers| layers.iter_mut().map(DealtLayer::next).collect()),
         })

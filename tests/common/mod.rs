@@ -132,6 +132,9 @@ impl Problem {
         let mut plain = (vec![T::ZERO; y.len()], vec![T::ZERO; h_n.len()]);
         sequence::forward(&packed, &arrays.x, &sequences, h0, &mut plain.0, &mut plain.1, threads, &go_on).unwrap();
         assert!(plain.0 == *y && plain.1 == *h_n, "with and without a tape");
+        plain.1.fill(T::ZERO);
+        sequence::final_states(&packed, &arrays.x, &sequences, h0, &mut plain.1, threads, &go_on).unwrap();
+        assert!(plain.1 == *h_n, "the final states alone");
         sequence::backward(
             &packed,
             &tape,

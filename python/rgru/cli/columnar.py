@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _IPC_ENDINGS = (".arrow", ".feather", ".ipc")
+ENDINGS = (".parquet", *_IPC_ENDINGS)
+"""Of files that are tables, where there are others too."""
+
 _BATCH_BYTES, _BATCH_ROWS = 2**24, 2**13
 _ROW_GROUP_BYTES, _ROW_GROUP_ROWS = 2**26, 2**17
 
@@ -34,6 +37,8 @@ class Table:
     schema : pyarrow.Schema
     num_rows : int or None
         None where only reading to the end would tell.
+    is_stdin : bool
+        Whether it comes from standard input.
     batches : callable
         ``batches(columns)`` gives the batches in order, with these columns in the schema's order, or with all for None.
         No batch has more than some thousand rows or, if its rows are not huge, more than some dozen megabytes.
@@ -42,6 +47,7 @@ class Table:
     name: str
     schema: pa.Schema
     num_rows: int | None
+    is_stdin: bool
     batches: Callable[[list[str] | None], Iterator[pa.RecordBatch]]
 
 
@@ -70,7 +76,7 @@ def open_table(path: str) -> Iterator[Table]:
             with explained(name):
                 yield from batches(columns)
 
-        yield Table(name, schema, num_rows, checked)
+        yield Table(name, schema, num_rows, path == STANDARD, checked)
 
 
 def _open(path: str, stack: ExitStack) -> tuple[pa.Schema, int | None, Callable[..., Iterator[pa.RecordBatch]]]:
@@ -84,7 +90,8 @@ def _open(path: str, stack: ExitStack) -> tuple[pa.Schema, int | None, Callable[
         import pyarrow.parquet as pq
 
         # Without pre_buffer, which keeps all row groups; with a buffer, which reads them page by page.
-        return _from_parquet(stack.enter_context(pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20)))
+        options = {"pre_buffer": False, "buffer_size": 2**20, "page_checksum_verification": True}
+        return _from_parquet(stack.enter_context(pq.ParquetFile(path, **options)))
     if start == b"ARROW1":
         source, release = _mapped(path)
         return _from_ipc_file(stack.enter_context(pa.ipc.open_file(source)), release)
@@ -191,7 +198,7 @@ def open_output(path: str, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBat
         else:
             import pyarrow.parquet as pq
 
-            with pq.ParquetWriter(draft, schema) as writer:
+            with pq.ParquetWriter(draft, schema, write_page_checksum=True) as writer:
                 groups = _RowGroups(writer)
                 yield groups.add
                 groups.flush()

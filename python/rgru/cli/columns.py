@@ -9,6 +9,7 @@ from rgru.cli.errors import CommandError
 from rgru.integrations.arrow import is_sequence_type
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from rgru.ragged import Ragged
 
 
-def find_sequences(table: Table, wanted: str | None) -> str:
-    """Give the name of the column of sequences: the wanted one, or else the only one there is.
+def find_sequences(table: Table, wanted: list[str] | None) -> list[str]:
+    """Give the names of the columns of sequences: the wanted ones, or else the only one there is.
 
     Raises
     ------
@@ -28,15 +29,18 @@ def find_sequences(table: Table, wanted: str | None) -> str:
     columns = [field.name for field in table.schema if is_sequence_type(field.type)]
     if not columns:
         raise CommandError(f"{table.name}: expected a list column of numbers, got {_described(table)}")
-    if wanted is None and len(columns) > 1:
+    if not wanted and len(columns) > 1:
         raise CommandError(f"--sequence: expected one of the list columns {', '.join(columns)}, got none")
-    if wanted is not None and wanted not in columns:
-        came = f"of type {table.schema.field(wanted).type}" if wanted in table.schema.names else "which does not exist"
-        raise CommandError(f"--sequence: expected one of the list columns {', '.join(columns)}, got {wanted!r}, {came}")
-    return wanted or columns[0]
+    for name in wanted or ():
+        if name not in columns:
+            came = f"of type {table.schema.field(name).type}" if name in table.schema.names else "which does not exist"
+            raise CommandError(
+                f"--sequence: expected one of the list columns {', '.join(columns)}, got {name!r}, {came}"
+            )
+    return wanted or columns
 
 
-def find_target(table: Table, wanted: str | None, sequences: str) -> str:
+def find_target(table: Table, wanted: str | None, sequences: list[str]) -> str:
     """Give the name of the column of targets: the wanted one, or else the only one beside the sequences.
 
     Raises
@@ -44,9 +48,11 @@ def find_target(table: Table, wanted: str | None, sequences: str) -> str:
     CommandError
         If there is none, or there are several to choose from.
     """
-    columns = [name for name in table.schema.names if name != sequences]
+    columns = [name for name in table.schema.names if name not in sequences]
     if not columns:
-        raise CommandError(f"{table.name}: expected a column of targets beside {sequences!r}, got no other column")
+        raise CommandError(
+            f"{table.name}: expected a column of targets beside {', '.join(map(repr, sequences))}, got no other column"
+        )
     if wanted is None and len(columns) > 1:
         raise CommandError(f"--target: expected one of the columns {', '.join(columns)}, got none")
     if wanted is not None and wanted not in columns:
@@ -73,7 +79,11 @@ def prediction_fields(estimator: GRUClassifier | GRURegressor, name: str, proba:
 
 
 def prediction_arrays(
-    estimator: GRUClassifier | GRURegressor, x: Ragged, predicted: NDArray[Any], fields: list[pa.Field]
+    estimator: GRUClassifier | GRURegressor,
+    x: Ragged,
+    predicted: NDArray[Any],
+    fields: list[pa.Field],
+    valid: NDArray[np.bool_] | None = None,
 ) -> list[pa.Array]:
     """Give the predictions for a batch of sequences as columns.
 
@@ -86,6 +96,8 @@ def prediction_arrays(
         What the estimator predicts for them: probabilities (N, C), or numbers (N, K) or (S, K).
     fields : list of pyarrow.Field
         As `prediction_fields` gives them.
+    valid : ndarray of bool, shape (N,), optional
+        False where the predictions are to be null.
 
     Returns
     -------
@@ -97,6 +109,6 @@ def prediction_arrays(
 
     outputs = ["label", "probability"][: len(fields)]
     return [
-        pa.array(as_arrow(estimator, x, predicted, output)).cast(field.type)
+        pa.array(as_arrow(estimator, x, predicted, output, valid)).cast(field.type)
         for output, field in zip(outputs, fields, strict=True)
     ]

@@ -9,8 +9,8 @@ import numpy as np
 
 from rgru.cli.errors import explained
 from rgru.cli.fit import fit_table, save_model, save_plot, summary
+from rgru.cli.job import Job
 from rgru.cli.machine import add_options
-from rgru.cli.predict import predict_table
 
 if TYPE_CHECKING:
     import argparse
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     save_plot(estimator, paths["training curve"], title="Japanese Vowels")
     print(f"trained on 270 recordings: {summary(estimator)}")
 
-    done = predict_table(paths["model"], paths["test set"], paths["predictions"], device=args.device)
+    done = Job.load(paths["model"], device=args.device).run(paths["test set"], paths["predictions"])
     result = pq.read_table(paths["predictions"])
     accuracy = np.mean(result["prediction"].to_numpy() == result["speaker"].to_numpy())
     print(

@@ -34,8 +34,13 @@ def explained(what: str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except BAD_INPUT as error:
-        text = one_line(error)
-        raise CommandError(text if text.startswith(what) else f"{what}: {text}") from error
+        raise about(what, error) from error
+
+
+def about(what: str, error: BaseException) -> CommandError:
+    """Make an error that begins with `what`, once: messages may have it, or what an option calls its argument."""
+    text = one_line(error).removeprefix(f"{what.lstrip('-')}: ")
+    return CommandError(text if text.startswith(what) else f"{what}: {text}")
 
 
 def one_line(error: BaseException) -> str:

@@ -15,13 +15,12 @@ from rgru.cli.targets import default_task, targets
 from rgru.estimators import GRUClassifier, GRURegressor
 from rgru.estimators.sequences import check_finite
 from rgru.integrations.arrow import ragged_from_arrow
+from rgru.integrations.names import quoted
 from rgru.io import save
 from rgru.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from rgru.ragged import Ragged
 
 
 def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -63,7 +62,13 @@ def add_parser(commands: Any) -> None:
         "data", metavar="DATA", help="Parquet or Arrow IPC file; - reads an Arrow IPC stream from stdin"
     )
     parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="model file to write (safetensors)")
-    parser.add_argument("--sequence", metavar="COL", help="list column of sequences (default: the only one)")
+    parser.add_argument(
+        "--sequence",
+        metavar="COL",
+        action="append",
+        help="list column of sequences; given several times, columns whose features stand side by side (default: the "
+        "only one)",
+    )
     parser.add_argument("--target", metavar="COL", help="column to predict (default: the only other one)")
     parser.add_argument(
         "--task",
@@ -110,11 +115,11 @@ def run(args: argparse.Namespace) -> None:
 def fit_table(
     data: str,
     *,
-    sequence: str | None = None,
+    sequence: list[str] | None = None,
     target: str | None = None,
     task: str | None = None,
     parameters: dict[str, Any],
-) -> tuple[GRUClassifier | GRURegressor, dict[str, str]]:
+) -> tuple[GRUClassifier | GRURegressor, dict[str, Any]]:
     """Train on a table; gives the estimator, and the columns that it was trained on, for `save_model`.
 
     Raises
@@ -125,29 +130,23 @@ def fit_table(
     import pyarrow as pa
 
     with open_table(data) as table:
-        columns = {"sequence": find_sequences(table, sequence)}
-        columns["target"] = find_target(table, target, columns["sequence"])
-        kind = table.schema.field(columns["target"]).type
-        batches = list(table.batches(list(columns.values())))
-        whole = pa.Table.from_batches(batches, pa.schema([table.schema.field(name) for name in columns.values()]))
-    classify = (task or default_task(kind)) == "classify"
+        names = find_sequences(table, sequence)
+        answers = find_target(table, target, names)
+        fields = [field for field in table.schema if field.name in (*names, answers)]
+        batches = list(table.batches([field.name for field in fields]))
+        whole = pa.Table.from_batches(batches, pa.schema(fields))
+    classify = (task or default_task(whole.schema.field(answers).type)) == "classify"
     estimator: GRUClassifier | GRURegressor = GRUClassifier() if classify else GRURegressor()
     with explained(table.name):
-        x = _sequences(whole[columns["sequence"]], columns["sequence"])
-        y = targets(whole[columns["target"]], columns["target"], classify, parameters.get("pooling") == "every")
-    with explained(f"{table.name} (X: {columns['sequence']}, y: {columns['target']})"):
+        x = ragged_from_arrow(whole[names[0]] if len(names) == 1 else whole.select(names), name=quoted(names))
+        check_finite(quoted(names), x)
+        y = targets(whole[answers], answers, classify, parameters.get("pooling") == "every")
+    with explained(f"{table.name} (X: {', '.join(names)}, y: {answers})"):
         estimator.set_params(verbose=True, **parameters).fit(x, y)
-    return estimator.set_params(verbose=False), columns
+    return estimator.set_params(verbose=False), {"sequence": names, "target": answers}
 
 
-def _sequences(column: Any, name: str) -> Ragged:
-    what = f"column {name!r}"
-    x = ragged_from_arrow(column, name=what)
-    check_finite(what, x)
-    return x
-
-
-def save_model(estimator: GRUClassifier | GRURegressor, columns: dict[str, str], path: str) -> None:
+def save_model(estimator: GRUClassifier | GRURegressor, columns: dict[str, Any], path: str) -> None:
     """Write a model file that knows its columns.
 
     Raises

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import rgru
 from rgru.cli.errors import explained
+from rgru.integrations.names import quoted
 from rgru.io import read
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ def _cell(gru: dict[str, Any]) -> str:
 def _estimator(config: dict[str, Any]) -> dict[str, str]:
     card = {"pooling": config["pooling"]}
     if "columns" in config:
-        card["trained on"] = f"column {config['columns']['sequence']!r}, to tell {config['columns']['target']!r}"
+        names = config["columns"]["sequence"]
+        names = [names] if isinstance(names, str) else names
+        card["trained on"] = f"{quoted(names)}, to tell {config['columns']['target']!r}"
     if "classes" in config:
         classes = config["classes"]["values"]
         card["classes"] = f"{len(classes)}: {', '.join(map(str, classes))}"

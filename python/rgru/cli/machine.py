@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import rgru
 from rgru.backend import find_backend
-from rgru.cli.errors import CommandError, explained, one_line
+from rgru.cli.errors import about, explained
 
 if TYPE_CHECKING:
     import argparse
@@ -35,4 +35,4 @@ def apply_options(args: argparse.Namespace) -> None:
             with explained("--device"):
                 find_backend(args.device)
         except RuntimeError as error:  # no driver, no such GPU: bad input here, but a fault of rgru's elsewhere
-            raise CommandError(f"--device: {one_line(error)}") from error
+            raise about("--device", error) from error

@@ -55,15 +55,15 @@ class SequenceEstimator(Parameters):
         if not hasattr(self, "model_"):
             raise not_fitted_error(f"this {type(self).__name__} is not fitted yet: call fit first")
 
-    def _input(self, X: Any, name: str = "X") -> Ragged:
-        """X as it goes into the model."""
+    def _input(self, X: Any, name: str = "X", first: int = 0) -> Ragged:
+        """X as it goes into the model, its first sequence being number `first` of something larger."""
         self._check_fitted()
-        x = as_ragged(name, X, self.n_features_in_)
+        x = as_ragged(name, X, self.n_features_in_, first)
         if x.values.shape[1] != self.n_features_in_:
             raise ValueError(f"{name}: expected {self.n_features_in_} features as in fit, got {x.values.shape[1]}")
-        check_finite(name, x)
+        check_finite(name, x, first)
         scaled = self._scaled(x)
-        _check_scaled(name, scaled, x, self.scaler_)
+        _check_scaled(name, scaled, x, self.scaler_, first)
         return scaled
 
     def _scaled(self, x: Ragged) -> Ragged:
@@ -238,7 +238,7 @@ def _scaled(x: Ragged, scaler: Scaler | None, dtype: np.dtype[Any]) -> Ragged:
     return Ragged._over(values, x.offsets)
 
 
-def _check_scaled(name: str, scaled: Ragged, x: Ragged, scaler: Scaler | None) -> None:
+def _check_scaled(name: str, scaled: Ragged, x: Ragged, scaler: Scaler | None, first: int = 0) -> None:
     """Refuse what was finite in `x`, but is not any more."""
     if scaled is not x:
-        check_finite(f"{name} in {scaled.values.dtype}" + ("" if scaler is None else ", standardised"), scaled)
+        check_finite(f"{name} in {scaled.values.dtype}" + ("" if scaler is None else ", standardised"), scaled, first)

@@ -25,8 +25,9 @@ class GRUClassifier(SequenceEstimator):
     ``cross_val_score`` and ``GridSearchCV``, and without scikit-learn. The parameters are described at ``__init__``.
 
     X is an array (N, T, I), a list of arrays (T_i, I), a `rgru.Ragged`, or a column or table of any Arrow library, as
-    `rgru.Ragged.from_arrow` takes it, of any type of real numbers. A sequence without steps is classified by the layer's bias alone. On the CPU, a
-    prediction's bits depend on its sequence alone: not on the others in X, on padding, or on the number of threads.
+    `rgru.Ragged.from_arrow` takes it, of any type of real numbers. A sequence without steps is classified by the
+    layer's bias alone. On the CPU, a prediction's bits depend on its sequence alone: not on the others in X, on
+    padding, or on the number of threads.
 
     Attributes
     ----------

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rgru import _core
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -34,13 +36,10 @@ class Scaler:
         return cls(mean, scale)
 
     def apply(self, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Give `values` (M, F) in standard units, in a new array of `dtype`."""
-        result = np.empty(values.shape, dtype)
-        with np.errstate(over="ignore"):  # the caller looks for infinities
-            # In float64, and rounded at the end: the mean may be large beside the deviation, the deviation tiny.
-            centred = np.subtract(values, self.mean, dtype=np.float64, casting="same_kind")
-            np.divide(centred, self.scale, out=result, casting="same_kind")
-        return result
+        """Give `values` (M, F) in standard units, in a new array of `dtype`; unchecked."""
+        values = np.ascontiguousarray(values, None if values.dtype == np.float32 else np.float64)
+        scaled: NDArray[Any] = _core.standardise(values, self.mean, self.scale, dtype.name)
+        return scaled
 
     def undo(self, values: NDArray[Any]) -> NDArray[Any]:
         """Give `values` (M, F) of standard units in the original ones, in the dtype of `values`."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru.arrays import as_real
+from rgru.arrays import as_real, on_gpu
 from rgru.integrations.arrow import is_arrow_column, ragged_from_arrow
 from rgru.ragged import Ragged
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _EXPECTED = "an array (N, T, I), a list of arrays (T_i, I), a Ragged or an Arrow column or table"
 
 
-def as_ragged(name: str, value: Any, width: int | None = None) -> Ragged:
+def as_ragged(name: str, value: Any, width: int | None = None, first: int = 0) -> Ragged:
     """Give sequences of any accepted kind as Ragged.
 
     Parameters
@@ -27,6 +27,8 @@ def as_ragged(name: str, value: Any, width: int | None = None) -> Ragged:
         Of any type of real numbers. An object array of arrays counts as a list.
     width : int, optional
         I, where the data cannot tell it: an empty list.
+    first : int, default 0
+        The number of the first row of an Arrow column that is a part of something larger.
 
     Returns
     -------
@@ -41,8 +43,10 @@ def as_ragged(name: str, value: Any, width: int | None = None) -> Ragged:
     if isinstance(value, Ragged):
         return value
     if is_arrow_column(value) and not _holds_arrays(value):
-        return ragged_from_arrow(value, width=width, name=name)
+        return ragged_from_arrow(value, width=width, name=name, first=first)
     if not isinstance(value, (list, tuple)):
+        if on_gpu(value):
+            raise TypeError(f"{name}: expected {_EXPECTED} on the host, got one on a GPU; device='cuda' copies to it")
         if not hasattr(value, "__array__"):
             raise TypeError(f"{name}: expected {_EXPECTED}, got {type(value).__name__}")
         array = np.asarray(value)

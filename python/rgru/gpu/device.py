@@ -70,6 +70,7 @@ class Device:
         self._modules: dict[tuple[object, ...], Any] = {}
         self._kernels: dict[tuple[object, ...], Any] = {}
         self._lock = threading.Lock()
+        self._kept: list[tuple[Any, list[Any]]] = []
         self._of_thread = threading.local()
 
     @contextmanager
@@ -155,18 +156,40 @@ class Device:
             )
         stream = cupy.cuda.get_current_stream()
         event = stream.record(cupy.cuda.Event(disable_timing=True))
-        home = stream.ptr, threading.get_ident()  # each thread may have a default stream of its own, of one pointer
+        home = self.line()
 
         def get() -> Made:
             current = cupy.cuda.get_current_stream()
             if current.is_capturing():  # the graph may be launched on any stream
                 if not event.done:
                     event.synchronize()
-            elif (current.ptr, threading.get_ident()) != home and not event.done:
+            elif self.line() != home and not event.done:
                 current.wait_event(event)
             return value
 
         return get
+
+    def line(self) -> tuple[int, int]:
+        """Tell the current stream from all others: each thread may have a default stream of its own, of one pointer."""
+        return self.xp.cuda.get_current_stream().ptr, threading.get_ident()
+
+    def mark(self, marks: dict[tuple[int, int], Any]) -> None:
+        """Put an event after what the current stream has to do so far, in the place of its last one."""
+        stream = self.xp.cuda.get_current_stream()
+        if not stream.is_capturing():  # nothing is done there
+            line = self.line()
+            if line not in marks:
+                marks[line] = self.xp.cuda.Event(disable_timing=True)
+            stream.record(marks[line])
+
+    def keep(self, things: Any, marks: list[Any]) -> None:
+        """Keep things until all marks are reached: CuPy gives memory back to the stream that took it, at once.
+
+        Looked at whenever this is called.
+        """
+        with self._lock:
+            kept = [*self._kept, (things, marks)]
+            self._kept = [one for one in kept if not all(mark.done for mark in one[1])]
 
     def free_bytes(self) -> int:
         """Ask how much memory could be had now."""

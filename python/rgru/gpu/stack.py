@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -15,12 +16,14 @@ from rgru.gpu.sequences import Sequences
 from rgru.gpu.settings import tf32_allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from rgru.gpu.device import Array, Device
     from rgru.gpu.layer import LayerTape
+
+Made = TypeVar("Made")
 
 _FREELY = 1 << 30
 """So many bytes of projections are taken without asking how much memory is free."""
@@ -52,6 +55,8 @@ class Weights:
         reset_after: bool,
         bias: bool,
     ) -> None:
+        self._marks: dict[tuple[int, int], Any] = {}  # of the last calls on each stream, if there are several
+        self._makers = {device.line()}  # the streams that own memory of this
         self.device, self._params = device, device.made(params)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.directions = 1 + bidirectional
@@ -95,7 +100,7 @@ class Weights:
         MemoryError
             If the device has not enough memory.
         """
-        with self.device.current(self._held):
+        with self._at_work():
             count, shape = self._check(x, h0, lengths, offsets)
             weights = self._weights_for(x.dtype)
             y = (self.device.xp.empty if lengths is None else self.device.xp.zeros)(shape, x.dtype)
@@ -112,6 +117,12 @@ class Weights:
                 given = None if h0 is None else h0[:, part]
                 self._through(weights, x[rows], given, sequences, y=y[rows], h_n=h_n[:, part])
             return y, h_n
+
+    def final_states(
+        self, x: Array, h0: Array | None, lengths: Array | None, offsets: NDArray[np.int64] | None
+    ) -> Array:
+        """Run over a batch for h_n alone; as `forward`, whose y is made all the same."""
+        return self.forward(x, h0, lengths, offsets)[1]
 
     def forward_tape(  # noqa: PLR0917 - as the core has it
         self,
@@ -149,7 +160,7 @@ class Weights:
         """
         if checkpoint is not None:
             raise ValueError(f"checkpoint: expected None on a GPU, got {checkpoint}")
-        with self.device.current(self._held):
+        with self._at_work():
             _, shape = self._check(x, h0, lengths, offsets)
             sequences = self._sequences(x, lengths, offsets)
             weights = self._weights_for(x.dtype)
@@ -174,12 +185,31 @@ class Weights:
                 Tape(self, weights, tapes, sequences, shape=x.shape, dropout=(dropout, seed)),
             )
 
+    def __del__(self) -> None:
+        if self._marks:
+            things = self._params, self._layers, self._last, self._held
+            self.device.keep(things, list(self._marks.values()))
+
     @property
     def captured(self) -> bool:
         """Whether there are graphs that read these weights."""
         return bool(self._held)
 
     # -- the parts of it -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Call kernels that read the weights; these live until that is done, on whatever stream."""
+        with self.device.current(self._held):
+            try:
+                yield
+            finally:
+                if self._makers != {self.device.line()}:
+                    self.device.mark(self._marks)
+
+    def _made(self, value: Made) -> Callable[[], Made]:
+        self._makers.add(self.device.line())
+        return self.device.made(value)
 
     def _check(
         self, x: Array, h0: Array | None, lengths: Array | None, offsets: NDArray[np.int64] | None
@@ -211,7 +241,7 @@ class Weights:
             return last[1]()
         sequences = Sequences.equal(self.device, count, steps)
         if last is None and not self.device.capturing:  # kept for good: calls on other streams may still read it
-            self._last = (count, steps), self.device.made(sequences)
+            self._last = (count, steps), self._made(sequences)
         return sequences
 
     def _at_once(self, weights: LayerWeights, count: int, rows: int) -> int:
@@ -229,7 +259,7 @@ class Weights:
         if precision not in self._layers:
             tensors = named(self._layout, self._params())
             made = [LayerWeights(self.device, precision, self.reset_after, cells) for cells in tensors]
-            self._layers[precision] = self.device.made(made)
+            self._layers[precision] = self._made(made)
         return self._layers[precision]()
 
     def _through(
@@ -304,7 +334,7 @@ class Tape:
             raise ValueError(f"dy: expected shape {outputs}, got {dy.shape}")
         if dh_n is not None and dh_n.shape != states:
             raise ValueError(f"dh_n: expected shape {states}, got {dh_n.shape}")
-        with device.current(weights._held):
+        with weights._at_work():
             flat = device.xp.empty_like(weights._params())
             tensors = named(weights._layout, flat)
             gradient: Any = None if dy is None else dy.reshape(sequences.rows, outputs[-1])

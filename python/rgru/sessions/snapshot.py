@@ -98,7 +98,8 @@ def _restore(sessions: Sessions, file: Any, config: dict[str, Any]) -> None:
 def _keys(core: Any, kind: str | None, places: NDArray[np.uint32]) -> dict[str, NDArray[Any]]:
     if kind in {None, "int"}:
         return {"keys": core.integers(places) if len(places) else np.empty(0, np.int64)}
-    data, ends = core.texts(places)
+    # Without sessions, the core may not know the kind.
+    data, ends = core.texts(places) if len(places) else (np.empty(0, np.uint8), np.empty(0, np.int64))
     return {"key_offsets": np.concatenate([np.zeros(1, np.int64), ends]), "key_data": data}
 
 

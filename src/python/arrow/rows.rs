@@ -88,7 +88,8 @@ pub fn find<'a>(
     let start = used.clone().map(|span| span.0).min().unwrap_or(0);
     let end = used.map(|span| span.0 + span.1).max().unwrap_or(start);
     for span in &mut spans {
-        span.0 = span.0.saturating_sub(start);
+        // A row without steps may say that they start anywhere.
+        span.0 = if span.1 > 0 { span.0 - start } else { 0 };
     }
     let steps = values.part(Some(start), Some(end - start))?;
     let mut scan = Scan { spans: &mut spans, first, findings, bad };

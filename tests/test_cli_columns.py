@@ -1,0 +1,88 @@
+"""Which columns `rgru predict` reads and writes, and what becomes of rows that it cannot predict."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from command_line import SEQUENCE, fail, fit, make_table, read, rgru_, succeed
+
+
+@pytest.fixture
+def split(tmp_path):
+    """The table, and the same with each feature in a list column of its own."""
+    table = make_table()
+    for i, name in enumerate(("a", "b")):
+        column = [[step[i] for step in one] for one in table["values"].to_pylist()]
+        table = table.append_column(name, pa.array(column, pa.list_(pa.float32())))
+    pq.write_table(table, tmp_path / "split.parquet")
+    return tmp_path / "split.parquet"
+
+
+def test_several_columns_are_features_side_by_side(work, split, tmp_path):
+    columns = ["--sequence", "a", "--sequence", "b"]
+    succeed("predict", work / "classifier", split, "-o", tmp_path / "split", *columns)
+    succeed("predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "whole")
+    assert pq.read_table(tmp_path / "split")["prediction"].equals(pq.read_table(tmp_path / "whole")["prediction"])
+
+
+def test_a_model_trained_on_several_columns_finds_them(work, split, tmp_path):
+    model = tmp_path / "model"
+    quick = ["--hidden-size", 4, "--max-epochs", 2, "--seed", 0]
+    succeed("fit", split, "-o", model, "--sequence", "a", "--sequence", "b", "--target", "sign", *quick)
+    assert b"columns 'a', 'b', to tell 'sign'" in succeed("info", model)
+    fit(work / "data.parquet", tmp_path / "one", "sign")
+    for name in ("model", "one"):
+        succeed("predict", tmp_path / name, split, "-o", tmp_path / f"{name}.parquet", "--proba")
+    assert read(tmp_path / "model.parquet").equals(read(tmp_path / "one.parquet"))
+
+
+def test_columns_of_unequal_lengths_are_told_by_name(work, tmp_path):
+    table = pa.table({"a": [[1.0, 2.0], [3.0]], "b": [[1.0, 2.0], []]})
+    pq.write_table(table, tmp_path / "data.parquet")
+    options = ["--sequence", "a", "--sequence", "b"]
+    fail(
+        "columns 'a', 'b'.*1", "predict", work / "classifier", tmp_path / "data.parquet", "-o", tmp_path / "o", *options
+    )
+
+
+def test_only_the_columns_to_keep_are_written(work, tmp_path):
+    options = ["--keep", "total", "--keep", "id"]
+    succeed("predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "out.parquet", *options)
+    succeed("predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "all.parquet")
+    out = read(tmp_path / "out.parquet")
+    assert out.column_names == ["id", "total", "prediction"]
+    assert out.equals(read(tmp_path / "all.parquet").select(out.column_names))
+    message = r"--keep: expected columns of .*data\.parquet, got 'nothing'"
+    fail(message, "predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "o", "--keep", "nothing")
+
+
+def test_a_column_left_out_leaves_its_name_to_the_predictions(work, tmp_path):
+    options = ["--keep", "id", "--column", "sign"]
+    succeed("predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "out.parquet", *options)
+    assert read(tmp_path / "out.parquet").column_names == ["id", "sign"]
+
+
+@pytest.mark.parametrize("target", ["out.parquet", "-"])
+def test_rows_that_cannot_be_predicted_are_null_and_counted(work, tmp_path, target):
+    table = make_table()
+    values = table["values"].to_pylist()
+    values[3], values[20], values[44] = None, [[1.0, np.nan]], [[1.0, None]]
+    table = table.set_column(1, "values", pa.array(values, SEQUENCE))
+    pq.write_table(table, tmp_path / "data.parquet", row_group_size=20)
+    model, data = work / "classifier", tmp_path / "data.parquet"
+    fail("rows 0 to .*column 'values'.*null", "predict", model, data, "-o", tmp_path / "out.parquet")
+
+    to = tmp_path / target if target != "-" else target
+    code, out, err = rgru_("predict", model, data, "-o", to, "--proba", "--on-error", "null")
+    assert (code, err) == (0, "rgru: 3 of 50 predictions are null\n")
+    result = pa.ipc.open_stream(out).read_all() if target == "-" else read(to)
+    succeed("predict", model, work / "data.parquet", "-o", tmp_path / "whole.parquet", "--proba")
+    whole = read(tmp_path / "whole.parquet")
+    for name in ("prediction", "prediction_proba"):
+        expected = [None if i in (3, 20, 44) else one for i, one in enumerate(whole[name].to_pylist())]
+        assert result[name].to_pylist() == expected
+    for name in table.column_names:
+        assert str(result[name].to_pylist()) == str(table[name].to_pylist())  # as text, since NaN is not NaN
