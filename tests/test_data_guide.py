@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 import rgru
-from pipeline import PAIR, make_events, make_sequences
+from engine_cases import PAIR, make_events, make_sequences
 
 GUIDE = Path(__file__).parent.parent / "docs" / "data.md"
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL))

@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 import rgru
-from pipeline import MODELS, PAIR, check_sequences, check_table, make_events, make_table, predictions_of_events
+from engine_cases import MODELS, PAIR, check_sequences, check_table, make_events, make_table, predictions_of_events
 from rgru.integrations.events import Events
 from rgru.integrations.ray import Predictor, predict, sequences_from_events
 from rgru.integrations.shipped import Shipped
