@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pyarrow as pa
 
@@ -97,3 +99,19 @@ def check_table(made, table, model, output, name="prediction"):
     assert made.column_names == wanted.column_names
     assert made["id"].to_pylist() != [] or table.num_rows == 0
     assert made.sort_by("id").to_pylist() == wanted.sort_by("id").to_pylist()
+
+
+def python_calls(function, *arguments):
+    """How many functions, of Python or of C, are called from Python while one runs."""
+    count = 0
+
+    def counted(_frame, event, _argument):
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(counted)
+    try:
+        function(*arguments)
+    finally:
+        sys.setprofile(None)
+    return count
