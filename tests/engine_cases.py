@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 import rgru
 
@@ -115,3 +118,11 @@ def python_calls(function, *arguments):
     finally:
         sys.setprofile(None)
     return count
+
+
+def need_spark():
+    """Skip where PySpark or Java is missing; else let workers be of this Python, and not of the first one in PATH."""
+    pytest.importorskip("pyspark.sql")
+    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        pytest.skip("there is no Java for Spark")
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
