@@ -262,7 +262,7 @@ def test_events_that_do_not_fit(ray):
     with pytest.raises(ValueError, match=r"^features: expected one of the columns key, time, a, got 'b'$"):
         sequences_from_events(whole, "key", "time", "b")
     whole.context.shuffle_strategy = "sort_shuffle_pull_based"
-    with pytest.raises(ValueError, match=r"^dataset: expected a DataContext.shuffle_strategy by hash, got 'sort_"):
+    with pytest.raises(ValueError, match=r"^dataset: expected a DataContext.shuffle_strategy by hash, .*, got 'sort_"):
         sequences_from_events(whole, "key", "time", "a")
 
 

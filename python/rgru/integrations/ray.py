@@ -143,7 +143,9 @@ def sequences_from_events(
         events.check(columns)
     strategy = dataset.context.shuffle_strategy
     if strategy.value.startswith("sort"):  # which ignores the key
-        raise ValueError(f"dataset: expected a DataContext.shuffle_strategy by hash, got {strategy.value!r}")
+        raise ValueError(
+            f"dataset: expected a DataContext.shuffle_strategy by hash, such as 'hash_shuffle', got {strategy.value!r}"
+        )
     blocks = dataset.context.default_hash_shuffle_parallelism if num_blocks is None else num_blocks
     by_key = dataset.select_columns(list(events.columns)).repartition(blocks, keys=list(events.key))
     # Without a batch size a batch is a whole block, so that no key is torn apart.
