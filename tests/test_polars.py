@@ -49,7 +49,7 @@ def test_a_function_for_map_batches(path):
     check_table(pl.from_arrow(table).lazy().with_columns(prediction=column).collect().to_arrow(), table, GRU, None)
 
 
-def test_a_file_streams_into_another(path, tmp_path):
+def test_a_file_streams_into_another(path, tmp_path, monkeypatch):
     """In more than one batch, so that memory need not grow with the file; and with the bits of one batch."""
     count = 30_000
     lengths = np.arange(count) % 4
@@ -59,16 +59,16 @@ def test_a_file_streams_into_another(path, tmp_path):
         tmp_path / "in.parquet", row_group_size=5_000
     )
     batches = []
+    column = predict(path, "x")
 
-    class Counting(Predictor):
-        def __call__(self, series):
-            batches.append(len(series))
-            return super().__call__(series)
+    def counted(model, column, *args, **options):
+        batches.append(len(column))
+        return rgru.arrow.predict_all(model, column, *args, **options)
 
-    counting = Counting(path)
-    column = pl.col("x").map_batches(counting, return_dtype=counting.dtype, is_elementwise=True)
-    lazy = pl.scan_parquet(tmp_path / "in.parquet").with_columns(h=column)
-    lazy.sink_parquet(tmp_path / "out.parquet", engine="streaming")
+    monkeypatch.setattr("rgru.integrations.polars.predict_all", counted)
+    pl.scan_parquet(tmp_path / "in.parquet").with_columns(h=column).sink_parquet(
+        tmp_path / "out.parquet", engine="streaming"
+    )
     assert len(batches) > 1
     assert sum(batches) == count
     made = pl.read_parquet(tmp_path / "out.parquet")
