@@ -70,6 +70,21 @@ def test_no_sessions(path, dtype):
     assert twin.step(["a"], [[0.0, 0, 0]], 1.0).dtype == dtype
 
 
+@pytest.mark.parametrize("kind", KEYS)
+def test_no_sessions_any_more(gru, path, kind):
+    sessions = filled(gru, kind, timeout=10)
+    sessions.drop(KEYS[kind])
+    for _ in range(2):
+        sessions.save(path)
+        sessions = rgru.Sessions.load(path, gru)
+    assert len(sessions) == 0
+    with pytest.raises(TypeError, match=rf"keys: expected keys of type {kind} as before"):
+        sessions.step([1] if kind == "str" else ["a"], normal(1, 3), 0.0)
+    sessions.step(KEYS[kind], normal(100, 3), -20.0)  # counts as at the latest time before, which was 2.99
+    sessions.step(KEYS[kind][:1], normal(1, 3), 12.9)
+    assert len(sessions) == 100
+
+
 def test_an_estimator(path):
     x = [normal(5, 3, seed=n) for n in range(12)]
     model = rgru.GRUClassifier(hidden_size=4, pooling="last", max_epochs=1, random_state=0).fit(x, np.arange(12) % 2)

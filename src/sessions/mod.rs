@@ -285,10 +285,12 @@ impl<T: Real> Sessions<T> {
         expect_shape("times", &[given], &[times.map_or(0, <[_]>::len)])?;
         self.expect_kind(keys)?;
         let mut places = Vec::with_capacity(count);
-        for n in 0..count {
-            let seen = times.map_or(0.0, |times| times[n]);
-            places.push(each_kind!(&mut self.registry, registry => registry.restore(keys, n, seen, clock))?);
-        }
+        each_kind!(&mut self.registry, registry => {
+            registry.set_clock(clock);
+            for n in 0..count {
+                places.push(registry.restore(keys, n, times.map_or(0.0, |times| times[n]))?);
+            }
+        });
         self.slab.reach(self.slots())?;
         self.slab.copy_in(&places, states);
         Ok(())
