@@ -46,7 +46,7 @@ def as_keys(name: str, value: Any) -> tuple[Kind | None, CoreKeys]:
     """
     if on_gpu(value):
         raise TypeError(f"{name}: expected {_EXPECTED} on the CPU, got {type(value).__name__} on a GPU")
-    column = _arrow_of(value)
+    column = _arrow_of(name, value)
     if column is not None:
         return _from_arrow(name, column)
     if isinstance(value, (str, bytes)):
@@ -111,7 +111,7 @@ def _named(name: str, read: Any, array: NDArray[Any]) -> tuple[Kind, CoreKeys]:
     return kind, (data, offsets)
 
 
-def _arrow_of(value: Any) -> Any:
+def _arrow_of(name: str, value: Any) -> Any:
     """Give what Arrow reads without a Python object per key: an Arrow column, or what lies in a pandas Series."""
     if isinstance(value, (np.ndarray, list, tuple)):
         return None
@@ -124,9 +124,12 @@ def _arrow_of(value: Any) -> Any:
         import pyarrow as pa
     except ImportError:
         return None  # by Python objects then
-    if value is inside:
-        return pa.array(value, from_pandas=True)
-    return pa.chunked_array(value) if hasattr(value, "__arrow_c_stream__") else pa.array(value)
+    try:
+        if value is inside:
+            return pa.array(value, from_pandas=True)
+        return pa.chunked_array(value) if hasattr(value, "__arrow_c_stream__") else pa.array(value)
+    except pa.ArrowException as error:
+        raise TypeError(f"{name}: expected {_EXPECTED}, got {type(value).__name__} ({error})") from error
 
 
 def _from_arrow(name: str, column: Any) -> tuple[Kind | None, CoreKeys]:
@@ -134,7 +137,10 @@ def _from_arrow(name: str, column: Any) -> tuple[Kind | None, CoreKeys]:
     from pyarrow import types
 
     if types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+        # In two steps: pyarrow cannot look up views of texts, as Polars' dictionaries have them.
+        views = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+        values = views.get(column.type.value_type, column.type.value_type)
+        column = column.cast(pa.dictionary(column.type.index_type, values, column.type.ordered)).cast(values)
     if column.null_count:
         raise ValueError(f"{name}: expected no nulls, got {column.null_count}")
     text = types.is_string(column.type) or types.is_large_string(column.type) or types.is_string_view(column.type)
