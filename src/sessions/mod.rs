@@ -8,7 +8,6 @@
 //! The outputs are those of each sequence run alone, and a batch does what its events would do one by one.
 
 mod chunked;
-mod half;
 mod keys;
 mod recency;
 mod registry;

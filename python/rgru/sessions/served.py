@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru import _core
-from rgru.arrays import as_real
+from rgru.arrays import all_finite, as_real
 from rgru.gru import GRU
 
 if TYPE_CHECKING:
@@ -103,11 +103,8 @@ def as_served(model: object) -> Served:
 
 
 def _check_finite(name: str, values: NDArray[Any]) -> None:
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(np.sum(values)):
-            return
-    wrong = ~np.isfinite(values)
-    if wrong.any():
+    if not all_finite(values):
+        wrong = ~np.isfinite(values)
         event, feature = (int(index) for index in np.unravel_index(int(wrong.argmax()), wrong.shape))
         got = f"{values[event, feature]} in event {event}, feature {feature} (counted from 0)"
         raise ValueError(f"{name}: expected finite numbers, got {got}")
