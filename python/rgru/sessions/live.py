@@ -112,7 +112,8 @@ class Sessions:
         MemoryError
             If there is not enough memory.
         KeyboardInterrupt
-            After Ctrl-C. As after any error, all sessions are as they were.
+            After Ctrl-C. As after any error, all sessions are as they were; unless the batch was all but done, as one
+            of less than 50 milliseconds always is: it counts then, though its outputs are lost.
         """
         with self._alone():
             kind, data = self._as_keys("keys", keys)
