@@ -123,6 +123,12 @@ def test_zeros_at_the_end_of_a_string_in_a_list_count(sessions):
     assert "a\0" in sessions
 
 
+def test_one_long_string_costs_no_more_than_itself(sessions):
+    keys = [str(n) for n in range(20_000)] + ["k" * 10_000_000]  # as an array of NumPy's strings, 800 GB
+    sessions.step(keys, np.zeros((len(keys), 3), np.float32))
+    assert keys[-1] in sessions
+
+
 def test_strings_are_not_bytes_nor_numbers(sessions):
     sessions.step(["1"] * 4, X)
     assert b"1" not in sessions

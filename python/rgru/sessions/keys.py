@@ -53,13 +53,7 @@ def as_keys(name: str, value: Any) -> tuple[Kind | None, CoreKeys]:
         raise TypeError(f"{name}: expected {_EXPECTED}, got one {type(value).__name__}")
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected {_EXPECTED}, got a masked array")
-    try:
-        array = np.asarray(value)
-        if array.dtype.kind not in "iu" and isinstance(value, (list, tuple)):
-            array = np.empty(len(value), object)  # not NumPy's strings: they lose zeros at their ends
-            array[:] = value
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}: expected {_EXPECTED}, got {type(value).__name__} ({error})") from error
+    array = _array_of(name, value)
     if array.ndim != 1:
         raise ValueError(f"{name}: expected 1 dimension (M,), got shape {array.shape}")
     if array.size == 0:
@@ -81,6 +75,22 @@ def nth(kind: Kind | None, keys: CoreKeys, n: int) -> int | str | bytes:
         return int(data[n])
     found = data[offsets[n] : offsets[n + 1]].tobytes()
     return found.decode() if kind == "str" else found
+
+
+def _array_of(name: str, value: Any) -> NDArray[Any]:
+    """Give keys as an array; lists of others than integers as objects.
+
+    NumPy's strings lose zeros at their ends, and are all as wide as the widest.
+    """
+    listed = isinstance(value, (list, tuple))
+    if not listed or isinstance(next(iter(value), None), (int, np.integer)):
+        try:
+            array = np.asarray(value)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name}: expected {_EXPECTED}, got {type(value).__name__} ({error})") from error
+        if not listed or array.dtype.kind in "iu":
+            return array
+    return np.fromiter(value, object, len(value))
 
 
 def _from_array(name: str, array: NDArray[Any]) -> tuple[Kind, CoreKeys]:
