@@ -141,6 +141,21 @@ def test_strings_are_not_bytes_nor_numbers(sessions):
     assert sessions.step([], X[:0]).shape == (0, 4)
 
 
+@pytest.mark.parametrize("keys", [[3, -1, 0, 5], WORDS, BYTES])
+@pytest.mark.parametrize("bounds", [{}, {"max_sessions": 4}])
+def test_all_keys(keys, bounds):
+    sessions = rgru.Sessions(rgru.GRU(3, 4, seed=0), **bounds)
+    assert sessions.keys().shape == (0,)
+    sessions.step(keys, X)
+    sessions.step(keys[:1], X[:1])
+    found = sessions.keys()
+    assert found.dtype == (np.int64 if keys[0] == 3 else object)
+    assert found.tolist() == [*keys[1:], keys[0]] if bounds else {*found} == {*keys}
+    assert np.array_equal(sessions.states(found)[:, -1:], sessions.states(found[-1:]))
+    sessions.drop(keys[1:])
+    assert sessions.keys().tolist() == keys[:1]
+
+
 def test_all_64_bits_count(sessions):
     keys = [2**63 - 1, -(2**63), 0, -1]
     sessions.step(keys, X)

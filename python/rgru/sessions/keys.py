@@ -68,6 +68,15 @@ def no_keys(kind: Kind | None) -> CoreKeys:
     return np.empty(0, np.uint8), np.zeros(1, np.int64)
 
 
+def as_array(kind: Kind | None, keys: CoreKeys) -> NDArray[Any]:
+    """Give keys as an array: int64, or objects as Python has them."""
+    data, offsets = keys
+    if offsets is None:
+        return data
+    count = len(offsets) - 1
+    return np.fromiter((nth(kind, keys, n) for n in range(count)), object, count)
+
+
 def nth(kind: Kind | None, keys: CoreKeys, n: int) -> int | str | bytes:
     """Give key n as Python has it."""
     data, offsets = keys

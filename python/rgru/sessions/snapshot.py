@@ -32,7 +32,8 @@ def save(sessions: Sessions, path: str | os.PathLike[str]) -> None:
     core, served = sessions._core, sessions._served
     places = core.places()
     shape = (len(places), served.config["num_layers"], served.config["hidden_size"])
-    small = _keys(core, sessions._kind, places)
+    keys, offsets = sessions._core_keys(places)
+    small: dict[str, NDArray[Any]] = {"keys": keys} if offsets is None else {"key_offsets": offsets, "key_data": keys}
     if sessions.timeout is not None:
         small = {"times": core.times(places), **small}
     config = {
@@ -93,13 +94,6 @@ def _restore(sessions: Sessions, file: Any, config: dict[str, Any]) -> None:
         rows = rows.view(np.uint16) if rows.dtype == np.float16 else rows
         sessions._core.restore(*keys, rows, small["times"][piece] if "times" in small else None, clock)
     sessions._kind, sessions._timing = config["keys"], config["timing"]
-
-
-def _keys(core: Any, kind: str | None, places: NDArray[np.uint32]) -> dict[str, NDArray[Any]]:
-    if kind in {None, "int"}:
-        return {"keys": core.integers(places)}
-    data, ends = core.texts(places)
-    return {"key_offsets": np.concatenate([np.zeros(1, np.int64), ends]), "key_data": data}
 
 
 def _piece_of_keys(small: dict[str, NDArray[Any]], piece: slice) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
