@@ -119,8 +119,11 @@ class Sessions:
             kind, data = self._as_keys("keys", keys)
             values = self._served.read(x)
             timing, seconds = self._as_times(times, len(values))
-            y = self._core.step(*data, values, seconds)
-            self._kind, self._timing = kind, timing
+            try:
+                y = self._core.step(*data, values, seconds)
+            finally:
+                if len(self._core):  # also after an interrupt that came too late
+                    self._kind, self._timing = kind, timing
         return self._served.finish(y)
 
     # -- sessions --------------------------------------------------------------------------------------------------
