@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+
 import numpy as np
 import pyarrow as pa
+import pytest
 
 import rgru
 
@@ -97,3 +102,27 @@ def check_table(made, table, model, output, name="prediction"):
     assert made.column_names == wanted.column_names
     assert made["id"].to_pylist() != [] or table.num_rows == 0
     assert made.sort_by("id").to_pylist() == wanted.sort_by("id").to_pylist()
+
+
+def python_calls(function, *arguments):
+    """How many functions, of Python or of C, are called from Python while one runs."""
+    count = 0
+
+    def counted(_frame, event, _argument):
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(counted)
+    try:
+        function(*arguments)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def need_spark():
+    """Skip where PySpark or Java is missing; else let workers be of this Python, and not of the first one in PATH."""
+    pytest.importorskip("pyspark.sql")
+    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        pytest.skip("there is no Java for Spark")
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from engine_cases import check_sequences, make_events
+from engine_cases import check_sequences, make_events, python_calls
 from rgru.integrations.events import Events
 
 EVENTS = Events("key", "time", ["a", "b"])
@@ -112,3 +112,15 @@ def test_wrong_names():
         Events("k", "t", ["t", "a"])
     with pytest.raises(ValueError, match=r"^features: expected one of the columns key, time, a, b, got 'c'$"):
         Events("key", "time", "c").check(make_events().column_names)
+
+
+def test_no_python_for_each_row_or_key():
+    """A hundred times as many sequences take as many calls."""
+    few, many = (EVENTS.sorted(make_events(keys)).combine_chunks() for keys in (50, 5_000))
+    assert EVENTS.cut(many).num_rows == 5_000
+
+    def cut_each(events):
+        return list(EVENTS.cut_each(events.to_batches(-(-events.num_rows // 4))))
+
+    for make in (EVENTS.sorted, EVENTS.cut, cut_each):
+        assert python_calls(make, few) == python_calls(make, many)

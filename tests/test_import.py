@@ -13,11 +13,25 @@ LAZY = [
     "rgru.datasets",
     "rgru.estimators",
     "rgru.gpu",
+    "rgru.integrations",
     "rgru.model",
     "rgru.sessions",
     "rgru.training",
 ]
-FOREIGN = ["safetensors", "sklearn", "torch", "pyarrow", "pandas", "polars", "scipy", "onnx", "keras", "cupy"]
+FOREIGN = [
+    "safetensors",
+    "sklearn",
+    "torch",
+    "pyarrow",
+    "pandas",
+    "polars",
+    "scipy",
+    "onnx",
+    "keras",
+    "cupy",
+    "ray",
+    "pyspark",
+]
 
 
 def run(code):

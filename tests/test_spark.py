@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 
 import numpy as np
@@ -12,7 +11,16 @@ import pyarrow.parquet
 import pytest
 
 import rgru
-from engine_cases import MODELS, PAIR, check_sequences, check_table, make_events, make_table, predictions_of_events
+from engine_cases import (
+    MODELS,
+    PAIR,
+    check_sequences,
+    check_table,
+    make_events,
+    make_table,
+    need_spark,
+    predictions_of_events,
+)
 from rgru.integrations import spark as integration
 from rgru.integrations.spark import Predictor, predict, sequences_from_events
 
@@ -27,11 +35,11 @@ LISTS = pa.list_(pa.list_(pa.float32()))  # Spark has no lists of fixed size
 
 @pytest.fixture(scope="module")
 def spark():
-    sql = pytest.importorskip("pyspark.sql")
-    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
-        pytest.skip("there is no Java for Spark")
+    need_spark()
+    from pyspark.sql import SparkSession
+
     session = (
-        sql.SparkSession.builder.master("local[2,3]")  # two threads, and up to three attempts a task
+        SparkSession.builder.master("local[2,3]")  # two threads, and up to three attempts a task
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.ui.enabled", "false")
         .config("spark.sql.shuffle.partitions", "4")

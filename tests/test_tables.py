@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pickle
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 import rgru
-from engine_cases import MODELS, PAIR, check_table, make_classifier, make_table
+from engine_cases import MODELS, PAIR, check_table, make_classifier, make_table, python_calls
 from rgru.integrations.tables import Predictions
 
 GRU = rgru.GRU(2, 5, seed=0)
@@ -83,3 +84,18 @@ def test_arguments_are_judged_where_they_are_given():
         Predictions(rgru.GRUClassifier(), "x")
     with pytest.raises(FileNotFoundError):
         Predictions("none.safetensors", "x")
+
+
+def test_no_python_for_each_row():
+    """A hundred times as many rows take as many calls."""
+    few, many = make_table(100), make_table(10_000)
+    for predictions in (Predictions(GRU, "x"), Predictions(make_classifier(), "x", on_error="null")):
+        predictions(few)  # packs the weights
+        assert python_calls(predictions, few) == python_calls(predictions, many)
+
+
+def test_extension_types_are_told_from_lists():
+    """Whose storage would be read as sequences of other steps: a tensor (T, 2) as 2T steps."""
+    column = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ones((3, 4, 2), np.float32))
+    with pytest.raises(TypeError, match=r"^column 'x': expected lists, got extension<arrow.fixed_shape_tensor"):
+        Predictions(rgru.GRU(1, 4), "x")(pa.table({"x": column}))

@@ -24,7 +24,12 @@ def set_num_threads(n: int | None) -> None:
     TypeError, ValueError
         If `n` is neither None nor a positive integer.
     """
-    _core.set_num_threads(None if n is None else as_int("n", n, 1, MOST_THREADS))
+    _core.set_num_threads(as_threads("n", n))
+
+
+def as_threads(name: str, n: int | None) -> int | None:
+    """Judge a number of threads, as `set_num_threads` does, that has another name where the user gives it."""
+    return None if n is None else as_int(name, n, 1, MOST_THREADS)
 
 
 def info() -> dict[str, object]:

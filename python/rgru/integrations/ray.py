@@ -8,7 +8,7 @@ from rgru.integrations.events import Events
 from rgru.integrations.missing import needed
 from rgru.integrations.shipped import Shipped
 from rgru.integrations.tables import Predictions
-from rgru.runtime import set_num_threads
+from rgru.runtime import as_threads, set_num_threads
 
 if TYPE_CHECKING:
     import os
@@ -50,7 +50,7 @@ class Predictor:
     ) -> None:
         self._predictions = Predictions(model, sequences, outputs=outputs, on_error=on_error, keep=keep)
         if num_threads is not None:
-            set_num_threads(num_threads)
+            set_num_threads(as_threads("num_threads", num_threads))
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Append the predictions to a batch."""
@@ -93,6 +93,7 @@ def predict(
     needed("ray.data", "ray")
     shipped = Shipped(model)
     predictions = Predictions(shipped, sequences, outputs=outputs, on_error=on_error, keep=keep)
+    as_threads("num_threads", num_threads)
     columns = dataset.columns(fetch_if_missing=False)
     if columns is not None:
         predictions.kept(columns)
@@ -142,7 +143,9 @@ def sequences_from_events(
         events.check(columns)
     strategy = dataset.context.shuffle_strategy
     if strategy.value.startswith("sort"):  # which ignores the key
-        raise ValueError(f"dataset: expected a DataContext.shuffle_strategy by hash, got {strategy.value!r}")
+        raise ValueError(
+            f"dataset: expected a DataContext.shuffle_strategy by hash, such as 'hash_shuffle', got {strategy.value!r}"
+        )
     blocks = dataset.context.default_hash_shuffle_parallelism if num_blocks is None else num_blocks
     by_key = dataset.select_columns(list(events.columns)).repartition(blocks, keys=list(events.key))
     # Without a batch size a batch is a whole block, so that no key is torn apart.

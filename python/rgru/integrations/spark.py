@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rgru.integrations.events import Events
 from rgru.integrations.missing import needed
 from rgru.integrations.tables import Predictions
-from rgru.runtime import MOST_THREADS, set_num_threads
-from rgru.scalars import as_int
+from rgru.runtime import as_threads, set_num_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,7 +48,7 @@ class Predictor:
         num_threads: int | None = None,
     ) -> None:
         self._predictions = Predictions(model, sequences, outputs=outputs, on_error=on_error, keep=keep)
-        self._threads = None if num_threads is None else as_int("num_threads", num_threads, 1, MOST_THREADS)
+        self._threads = as_threads("num_threads", num_threads)
 
     def schema(self, schema: StructType) -> StructType:
         """Give the schema of the output for a frame of such a schema.

@@ -98,6 +98,9 @@ class Predictions:
 
         table_kept = table.select(self.kept(table.column_names))
         source: Any = table.select(list(self._sequences))
+        for field in source.schema:
+            if isinstance(field.type, pa.BaseExtensionType):  # a tensor, say, whose shape its storage does not tell
+                raise TypeError(f"{quoted([field.name])}: expected lists, got {field.type}")
         if len(self._sequences) == 1:
             source = source.column(0)
         name = f"{quoted(self._sequences)} (rows counted within a batch)"
