@@ -238,6 +238,15 @@ def test_all_rows_fail():
         assert (len(made), made.null_count) == (2, 2)
 
 
+def test_a_table_without_steps_whose_types_tell_no_width():
+    gru = rgru.GRU(5, 3, seed=0)
+    lists, pairs = pa.list_(pa.list_(pa.float32())), pa.list_(pa.list_(pa.float32(), 2))
+    for kinds in ((lists, pairs, pairs), (lists, lists, pairs)):
+        table = pa.table([pa.array([[], None], kind) for kind in kinds], names=["a", "b", "c"])
+        assert rgru.arrow.predict(gru, table, on_error="null").null_count == 1
+        assert len(rgru.arrow.predict(gru, table.slice(0, 1))) == 1
+
+
 def test_nothing_to_predict():
     for model in (make_gru(), fitted()):
         for column in (pa.array([], PAIR), pa.chunked_array([], PAIR), pa.table({"x": pa.array([], PAIR)})):

@@ -72,16 +72,17 @@ def test_no_sessions(path, dtype):
 
 @pytest.mark.parametrize("kind", KEYS)
 def test_no_sessions_any_more(gru, path, kind):
-    sessions = filled(gru, kind)
+    sessions = filled(gru, kind, timeout=10)
     sessions.drop(KEYS[kind])
     for _ in range(2):
         sessions.save(path)
         sessions = rgru.Sessions.load(path, gru)
     assert len(sessions) == 0
-    other = [1] if kind == "str" else ["a"]
     with pytest.raises(TypeError, match=rf"keys: expected keys of type {kind} as before"):
-        sessions.step(other, normal(1, 3))
-    sessions.step(KEYS[kind], normal(100, 3))
+        sessions.step([1] if kind == "str" else ["a"], normal(1, 3), 0.0)
+    sessions.step(KEYS[kind], normal(100, 3), -20.0)  # counts as at the latest time before, which was 2.99
+    sessions.step(KEYS[kind][:1], normal(1, 3), 12.9)
+    assert len(sessions) == 100
 
 
 def test_an_estimator(path):

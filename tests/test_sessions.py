@@ -388,6 +388,29 @@ def test_ctrl_c_leaves_all_sessions_as_they_were():
         assert process.wait(30) == 0
 
 
+def test_an_interrupt_that_comes_too_late_leaves_the_batch_taken(monkeypatch):
+    class Late:
+        def __init__(self, core):
+            self.core = core
+
+        def __len__(self):
+            return len(self.core)
+
+        def step(self, *arguments):
+            self.core.step(*arguments)
+            raise KeyboardInterrupt
+
+    sessions = rgru.Sessions(a_gru(), timeout=10)
+    with monkeypatch.context() as patch:
+        patch.setattr(sessions, "_core", Late(sessions._core))
+        with pytest.raises(KeyboardInterrupt):
+            sessions.step(["a", "b"], normal(2, 3), 1.0)
+    assert len(sessions) == 2
+    assert sorted(sessions.keys()) == ["a", "b"]
+    with pytest.raises(TypeError, match=r"keys: expected keys of type str as before, got int"):
+        sessions.step([1], normal(1, 3), 2.0)
+
+
 def test_a_call_during_another_is_refused():
     sessions = rgru.Sessions(a_gru(16, 64))
     rng = np.random.default_rng(0)

@@ -126,7 +126,7 @@ class Sessions:
     def clear(self) -> None: ...
     def places(self) -> NDArray[np.uint32]: ...  # of all sessions; used longest ago first where they are bounded
     def integers(self, places: NDArray[np.uint32]) -> _Index: ...  # keys
-    def texts(self, places: NDArray[np.uint32]) -> tuple[NDArray[np.uint8], _Index]: ...  # keys, and their ends
+    def texts(self, places: NDArray[np.uint32]) -> tuple[NDArray[np.uint8], _Index]: ...  # keys and offsets
     def times(self, places: NDArray[np.uint32]) -> NDArray[np.float64]: ...  # with a timeout: of the last events
     def kept(self, places: NDArray[np.uint32]) -> Any: ...  # states (M, L, H), uint16 for float16
     def restore(

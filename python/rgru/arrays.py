@@ -117,6 +117,14 @@ _DLPACK_CUDA = (2, 13)
 """kDLCUDA and kDLCUDAManaged of DLPack's device types."""
 
 
+def all_finite(array: NDArray[Any]) -> bool:
+    """Tell whether no number is NaN or infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(np.sum(array)):  # fast, and never finite with NaN or infinity among the numbers
+            return True
+    return bool(np.isfinite(array).all())
+
+
 def _as_ndarray(name: str, value: object, expected: str) -> NDArray[Any]:
     """Strip subclasses and call the array protocols; refuse what has no numbers on the host."""
     if isinstance(value, np.ndarray):

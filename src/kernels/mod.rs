@@ -1,7 +1,7 @@
 //! How numbers are computed; nothing here knows of sequences.
 //!
 //! The algorithms are written once, generic over [`lanes::Lanes`]; a file per instruction set instantiates them into a
-//! [`Kernels`] table. All tables give the same bits. This is the only place with `unsafe`.
+//! [`Kernels`] table. All tables give the same bits. Here is all the `unsafe` but that of Arrow's structs.
 
 pub mod activation;
 pub mod backward;
@@ -9,6 +9,7 @@ pub mod crew;
 pub mod dot;
 pub mod fetch;
 pub mod forward;
+pub mod half;
 pub mod lanes;
 pub mod matmul;
 pub mod outer;

@@ -59,7 +59,10 @@ pub fn object_keys<'py>(py: Python<'py>, objects: &Bound<'py, PyAny>) -> PyResul
     for (n, object) in objects.iter().enumerate() {
         let object = object.bind(py);
         if let (Ok(text), "str") = (object.cast::<PyString>(), kind) {
-            texts.data.extend_from_slice(text.to_str()?.as_bytes());
+            let text = text.to_str().map_err(|_| {
+                PyValueError::new_err(format!("keys: expected Unicode letters, got half of a pair at position {n}"))
+            })?;
+            texts.data.extend_from_slice(text.as_bytes());
         } else if let (Ok(bytes), "bytes") = (object.cast::<PyBytes>(), kind) {
             texts.data.extend_from_slice(bytes.as_bytes());
         } else {

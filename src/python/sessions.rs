@@ -108,8 +108,8 @@ impl PySessions {
 
     fn texts<'py>(&self, py: Python<'py>, places: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
         let places = Input::<u32>::new("places", places)?;
-        let (data, ends) = either!(&self.0, sessions => held(sessions)?.texts(places.slice()?)?);
-        (PyArray1::from_vec(py, data), PyArray1::from_vec(py, ends)).into_pyobject(py)
+        let (data, offsets) = either!(&self.0, sessions => held(sessions)?.texts(places.slice()?)?);
+        (PyArray1::from_vec(py, data), PyArray1::from_vec(py, offsets)).into_pyobject(py)
     }
 
     fn times<'py>(&self, py: Python<'py>, places: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<f64>>> {

@@ -8,7 +8,6 @@
 //! The outputs are those of each sequence run alone, and a batch does what its events would do one by one.
 
 mod chunked;
-mod half;
 mod keys;
 mod recency;
 mod registry;
@@ -222,19 +221,20 @@ impl<T: Real> Sessions<T> {
         Ok(places.iter().map(|&slot| registry.key(slot)).collect())
     }
 
-    /// The keys of some places, end to end, and where each ends.
+    /// The keys of some places, end to end; key n from offset n to offset n + 1.
     ///
     /// # Errors
     /// As [`Sessions::integers`].
     pub fn texts(&self, places: &[u32]) -> Result<(Vec<u8>, Vec<i64>), Error> {
         let Kind::Texts(registry) = &self.registry else { return Err(other_kind()) };
         self.expect_in_use(places)?;
-        let (mut data, mut ends) = (Vec::new(), Vec::with_capacity(places.len()));
+        let (mut data, mut offsets) = (Vec::new(), Vec::with_capacity(places.len() + 1));
+        offsets.push(0);
         for &slot in places {
             data.extend_from_slice(registry.key(slot));
-            ends.push(data.len() as i64);
+            offsets.push(data.len() as i64);
         }
-        Ok((data, ends))
+        Ok((data, offsets))
     }
 
     /// States of some places as they are kept, `[places, L, H]`.
@@ -285,10 +285,12 @@ impl<T: Real> Sessions<T> {
         expect_shape("times", &[given], &[times.map_or(0, <[_]>::len)])?;
         self.expect_kind(keys)?;
         let mut places = Vec::with_capacity(count);
-        for n in 0..count {
-            let seen = times.map_or(0.0, |times| times[n]);
-            places.push(each_kind!(&mut self.registry, registry => registry.restore(keys, n, seen, clock))?);
-        }
+        each_kind!(&mut self.registry, registry => {
+            registry.set_clock(clock);
+            for n in 0..count {
+                places.push(registry.restore(keys, n, times.map_or(0.0, |times| times[n]))?);
+            }
+        });
         self.slab.reach(self.slots())?;
         self.slab.copy_in(&places, states);
         Ok(())

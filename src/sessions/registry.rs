@@ -377,11 +377,16 @@ impl<K: Key> Registry<K> {
         true
     }
 
+    /// Sets the latest time so far.
+    pub fn set_clock(&mut self, clock: f64) {
+        self.clock = clock;
+    }
+
     /// Brings back a session that was last used at a time, after all others; its slot.
     ///
     /// # Errors
     /// There is one of this key, or there would be too many; there is not enough memory.
-    pub fn restore(&mut self, keys: Keys, n: usize, seen: f64, clock: f64) -> Result<u32, Error> {
+    pub fn restore(&mut self, keys: Keys, n: usize, seen: f64) -> Result<u32, Error> {
         if self.find(keys, n).is_some() {
             return Err(Error::value("keys", "each key once", format!("one again at position {n}")));
         }
@@ -390,15 +395,15 @@ impl<K: Key> Registry<K> {
         }
         if self.limits.timeout.is_some()
             && !(seen.is_finite()
-                && seen <= clock
+                && seen <= self.clock
                 && self.bounds.as_ref().and_then(Recency::last).is_none_or(|last| self.seen[last] <= seen))
         {
             return Err(Error::value("times", "ascending numbers", format!("{seen} at position {n}")));
         }
         let key = K::of(keys, n);
-        self.clock = seen;
-        let slot = self.begin(self.index.hash(key), key, &mut Admitted::default())?;
+        let clock = std::mem::replace(&mut self.clock, seen);
+        let slot = self.begin(self.index.hash(key), key, &mut Admitted::default());
         self.clock = clock;
-        Ok(slot)
+        slot
     }
 }

@@ -1,8 +1,8 @@
 //! The states of all sessions, by slot.
 
-use super::half;
 use crate::error::Error;
 use crate::kernels::fetch::fetch;
+use crate::kernels::half;
 use crate::kernels::pack::{Aligned, zeros};
 use crate::kernels::real::Real;
 

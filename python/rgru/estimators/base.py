@@ -226,16 +226,17 @@ class SequenceEstimator(Parameters):
         return estimator
 
 
-def _scaled(x: Ragged, scaler: Scaler | None, dtype: np.dtype[Any]) -> Ragged:
-    """Sequences as they go into the model, unchecked."""
+def scaled_values(values: NDArray[Any], scaler: Scaler | None, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Steps as they go into the model, unchecked."""
     if scaler is not None:
-        values = scaler.apply(x.values, dtype)
-    elif x.values.dtype == dtype:
-        return x
-    else:
-        with np.errstate(over="ignore"):
-            values = x.values.astype(dtype)
-    return Ragged._over(values, x.offsets)
+        return scaler.apply(values, dtype)
+    with np.errstate(over="ignore"):
+        return values.astype(dtype, copy=False)
+
+
+def _scaled(x: Ragged, scaler: Scaler | None, dtype: np.dtype[Any]) -> Ragged:
+    values = scaled_values(x.values, scaler, dtype)
+    return x if values is x.values else Ragged._over(values, x.offsets)
 
 
 def _check_scaled(name: str, scaled: Ragged, x: Ragged, scaler: Scaler | None, first: int = 0) -> None:

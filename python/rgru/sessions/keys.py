@@ -46,20 +46,14 @@ def as_keys(name: str, value: Any) -> tuple[Kind | None, CoreKeys]:
     """
     if on_gpu(value):
         raise TypeError(f"{name}: expected {_EXPECTED} on the CPU, got {type(value).__name__} on a GPU")
-    column = _arrow_of(value)
+    column = _arrow_of(name, value)
     if column is not None:
         return _from_arrow(name, column)
     if isinstance(value, (str, bytes)):
         raise TypeError(f"{name}: expected {_EXPECTED}, got one {type(value).__name__}")
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected {_EXPECTED}, got a masked array")
-    try:
-        array = np.asarray(value)
-        if array.dtype.kind not in "iu" and isinstance(value, (list, tuple)):
-            array = np.empty(len(value), object)  # not NumPy's strings: they lose zeros at their ends
-            array[:] = value
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}: expected {_EXPECTED}, got {type(value).__name__} ({error})") from error
+    array = _array_of(name, value)
     if array.ndim != 1:
         raise ValueError(f"{name}: expected 1 dimension (M,), got shape {array.shape}")
     if array.size == 0:
@@ -74,6 +68,15 @@ def no_keys(kind: Kind | None) -> CoreKeys:
     return np.empty(0, np.uint8), np.zeros(1, np.int64)
 
 
+def as_array(kind: Kind | None, keys: CoreKeys) -> NDArray[Any]:
+    """Give keys as an array: int64, or objects as Python has them."""
+    data, offsets = keys
+    if offsets is None:
+        return data
+    count = len(offsets) - 1
+    return np.fromiter((nth(kind, keys, n) for n in range(count)), object, count)
+
+
 def nth(kind: Kind | None, keys: CoreKeys, n: int) -> int | str | bytes:
     """Give key n as Python has it."""
     data, offsets = keys
@@ -81,6 +84,22 @@ def nth(kind: Kind | None, keys: CoreKeys, n: int) -> int | str | bytes:
         return int(data[n])
     found = data[offsets[n] : offsets[n + 1]].tobytes()
     return found.decode() if kind == "str" else found
+
+
+def _array_of(name: str, value: Any) -> NDArray[Any]:
+    """Give keys as an array; lists of others than integers as objects.
+
+    NumPy's strings lose zeros at their ends, and are all as wide as the widest.
+    """
+    listed = isinstance(value, (list, tuple))
+    if not listed or isinstance(next(iter(value), None), (int, np.integer)):
+        try:
+            array = np.asarray(value)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name}: expected {_EXPECTED}, got {type(value).__name__} ({error})") from error
+        if not listed or array.dtype.kind in "iu":
+            return array
+    return np.fromiter(value, object, len(value))
 
 
 def _from_array(name: str, array: NDArray[Any]) -> tuple[Kind, CoreKeys]:
@@ -111,7 +130,7 @@ def _named(name: str, read: Any, array: NDArray[Any]) -> tuple[Kind, CoreKeys]:
     return kind, (data, offsets)
 
 
-def _arrow_of(value: Any) -> Any:
+def _arrow_of(name: str, value: Any) -> Any:
     """Give what Arrow reads without a Python object per key: an Arrow column, or what lies in a pandas Series."""
     if isinstance(value, (np.ndarray, list, tuple)):
         return None
@@ -124,9 +143,12 @@ def _arrow_of(value: Any) -> Any:
         import pyarrow as pa
     except ImportError:
         return None  # by Python objects then
-    if value is inside:
-        return pa.array(value, from_pandas=True)
-    return pa.chunked_array(value) if hasattr(value, "__arrow_c_stream__") else pa.array(value)
+    try:
+        if value is inside:
+            return pa.array(value, from_pandas=True)
+        return pa.chunked_array(value) if hasattr(value, "__arrow_c_stream__") else pa.array(value)
+    except pa.ArrowException as error:
+        raise TypeError(f"{name}: expected {_EXPECTED}, got {type(value).__name__} ({error})") from error
 
 
 def _from_arrow(name: str, column: Any) -> tuple[Kind | None, CoreKeys]:
@@ -134,7 +156,10 @@ def _from_arrow(name: str, column: Any) -> tuple[Kind | None, CoreKeys]:
     from pyarrow import types
 
     if types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+        # In two steps: pyarrow cannot look up views of texts, as Polars' dictionaries have them.
+        views = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+        values = views.get(column.type.value_type, column.type.value_type)
+        column = column.cast(pa.dictionary(column.type.index_type, values, column.type.ordered)).cast(values)
     if column.null_count:
         raise ValueError(f"{name}: expected no nulls, got {column.null_count}")
     text = types.is_string(column.type) or types.is_large_string(column.type) or types.is_string_view(column.type)

@@ -10,7 +10,7 @@ import numpy as np
 
 from rgru import _core
 from rgru.scalars import as_int
-from rgru.sessions.keys import as_keys, no_keys, nth
+from rgru.sessions.keys import as_array, as_keys, no_keys, nth
 from rgru.sessions.served import as_served
 from rgru.sessions.times import as_timeout, as_times
 
@@ -112,14 +112,18 @@ class Sessions:
         MemoryError
             If there is not enough memory.
         KeyboardInterrupt
-            After Ctrl-C. As after any error, all sessions are as they were.
+            After Ctrl-C. As after any error, all sessions are as they were; unless the batch was all but done, as one
+            of less than 50 milliseconds always is: it counts then, though its outputs are lost.
         """
         with self._alone():
             kind, data = self._as_keys("keys", keys)
             values = self._served.read(x)
             timing, seconds = self._as_times(times, len(values))
-            y = self._core.step(*data, values, seconds)
-            self._kind, self._timing = kind, timing
+            try:
+                y = self._core.step(*data, values, seconds)
+            finally:
+                if len(self._core):  # also after an interrupt that came too late
+                    self._kind, self._timing = kind, timing
         return self._served.finish(y)
 
     # -- sessions --------------------------------------------------------------------------------------------------
@@ -132,6 +136,18 @@ class Sessions:
         """Whether a key has a session."""
         kind, data = as_keys("key", [key])
         return kind == self._kind and bool(self._core.has(*data)[0])
+
+    def keys(self) -> NDArray[Any]:
+        """Give the keys of all sessions; where these are bounded, those whose last event came first are in front.
+
+        Returns
+        -------
+        numpy.ndarray, shape (M,)
+            int64, or objects: strings or bytes.
+        """
+        with self._alone():
+            keys = self._core_keys(self._core.places())
+            return as_array(self._kind, keys)
 
     def drop(self, keys: Any) -> int:
         """End the sessions of some keys; their next events begin new ones.
@@ -254,6 +270,11 @@ class Sessions:
         return f"Sessions({', '.join([self._served.words, *words])}): {len(self)} live"
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _core_keys(self, places: NDArray[np.uint32]) -> CoreKeys:
+        if self._kind in {None, "int"}:
+            return self._core.integers(places), None
+        return self._core.texts(places)
 
     def _as_keys(self, name: str, keys: Any) -> tuple[Kind | None, CoreKeys]:
         kind, data = as_keys(name, keys)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru import _core
-from rgru.arrays import as_real
+from rgru.arrays import all_finite, as_real
 from rgru.gru import GRU
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class ServedEstimator(Served):
 
     def read(self, x: Any) -> NDArray[Any]:
         """Give events as the GRU takes them: standardised, as in `fit`."""
+        from rgru.estimators.base import scaled_values
         from rgru.estimators.sequences import as_float
 
         values, scaler = as_float("x", x, 2, "(M, I)"), self._estimator.scaler_
@@ -66,11 +67,7 @@ class ServedEstimator(Served):
         if values.shape[1] != features:
             raise ValueError(f"x: expected {features} features as in fit, got {values.shape[1]}")
         _check_finite("x", values)
-        if scaler is not None:
-            values = scaler.apply(values, self.dtype)
-        elif values.dtype != self.dtype:
-            with np.errstate(over="ignore"):
-                values = values.astype(self.dtype)
+        values = scaled_values(values, scaler, self.dtype)
         _check_finite(f"x in {self.dtype}" + ("" if scaler is None else ", standardised"), values)
         return values
 
@@ -103,11 +100,8 @@ def as_served(model: object) -> Served:
 
 
 def _check_finite(name: str, values: NDArray[Any]) -> None:
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(np.sum(values)):
-            return
-    wrong = ~np.isfinite(values)
-    if wrong.any():
+    if not all_finite(values):
+        wrong = ~np.isfinite(values)
         event, feature = (int(index) for index in np.unravel_index(int(wrong.argmax()), wrong.shape))
         got = f"{values[event, feature]} in event {event}, feature {feature} (counted from 0)"
         raise ValueError(f"{name}: expected finite numbers, got {got}")

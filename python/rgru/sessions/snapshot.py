@@ -32,7 +32,8 @@ def save(sessions: Sessions, path: str | os.PathLike[str]) -> None:
     core, served = sessions._core, sessions._served
     places = core.places()
     shape = (len(places), served.config["num_layers"], served.config["hidden_size"])
-    small = _keys(core, sessions._kind, places)
+    keys, offsets = sessions._core_keys(places)
+    small: dict[str, NDArray[Any]] = {"keys": keys} if offsets is None else {"key_offsets": offsets, "key_data": keys}
     if sessions.timeout is not None:
         small = {"times": core.times(places), **small}
     config = {
@@ -89,18 +90,10 @@ def _restore(sessions: Sessions, file: Any, config: dict[str, Any]) -> None:
     clock = -math.inf if config["clock"] is None else float(config["clock"])
     for piece in _pieces(shape):
         keys = _piece_of_keys(small, piece)
-        rows = np.ascontiguousarray(states[piece])
+        rows = np.ascontiguousarray(states[piece] if shape[0] else file.get_tensor("states"))  # no rows, no slices
         rows = rows.view(np.uint16) if rows.dtype == np.float16 else rows
         sessions._core.restore(*keys, rows, small["times"][piece] if "times" in small else None, clock)
     sessions._kind, sessions._timing = config["keys"], config["timing"]
-
-
-def _keys(core: Any, kind: str | None, places: NDArray[np.uint32]) -> dict[str, NDArray[Any]]:
-    if kind in {None, "int"}:
-        return {"keys": core.integers(places) if len(places) else np.empty(0, np.int64)}
-    # Without sessions, the core may not know the kind.
-    data, ends = core.texts(places) if len(places) else (np.empty(0, np.uint8), np.empty(0, np.int64))
-    return {"key_offsets": np.concatenate([np.zeros(1, np.int64), ends]), "key_data": data}
 
 
 def _piece_of_keys(small: dict[str, NDArray[Any]], piece: slice) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
@@ -111,8 +104,9 @@ def _piece_of_keys(small: dict[str, NDArray[Any]], piece: slice) -> tuple[NDArra
 
 
 def _pieces(shape: tuple[int, ...]) -> list[slice]:
+    """Give the rows of each piece; there is always one, by which the core learns the kind of keys and the time."""
     count, rows = shape[0], max(1, _PIECE // math.prod(shape[1:]))
-    return [slice(first, min(first + rows, count)) for first in range(0, count, rows)]
+    return [slice(first, min(first + rows, count)) for first in range(0, max(count, 1), rows)]
 
 
 def _header(arrays: dict[str, tuple[np.dtype[Any], tuple[int, ...]]], config: dict[str, Any]) -> bytes:

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::node::Numbers;
 use super::rows::Block;
 use super::survey::Survey;
+use crate::kernels::half::to_f32;
 use crate::python::arrays::PyReal;
 
 /// A precision that numbers become.
@@ -100,7 +101,7 @@ struct Copy<'s, T> {
 impl<T: Target> Copy<'_, T> {
     fn block(&mut self, block: &Block<'_>, too_large: &mut TooLarge) {
         match &block.numbers {
-            Numbers::F16(numbers) => self.convert(block, numbers, |half| T::from(from_half(half))),
+            Numbers::F16(numbers) => self.convert(block, numbers, |half| T::from(to_f32(half))),
             Numbers::F32(numbers) => self.convert(block, numbers, T::from),
             Numbers::F64(numbers) => {
                 self.convert(block, numbers, T::from_f64);
@@ -158,14 +159,3 @@ impl<T: Target> Copy<'_, T> {
 
 /// Where float64 begins to round to infinity in float32: half a step above its largest number, 2^128 - 2^103.
 const FLOAT32_END: f64 = f32::MAX as f64 + (1_u128 << 103) as f64;
-
-/// The value of a number in IEEE 754's binary16, which float32 holds exactly.
-fn from_half(bits: u16) -> f32 {
-    let sign = u32::from(bits >> 15) << 31;
-    let (exponent, fraction) = (u32::from(bits >> 10 & 0x1F), u32::from(bits & 0x3FF));
-    match exponent {
-        0 => f32::from_bits(sign | (fraction as f32 * f32::from_bits(0x3380_0000)).to_bits()), // times 2^-24
-        0x1F => f32::from_bits(sign | 0x7F80_0000 | fraction << 13),
-        _ => f32::from_bits(sign | (exponent + 112) << 23 | fraction << 13),
-    }
-}

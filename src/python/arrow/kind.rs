@@ -95,11 +95,11 @@ fn words(schema: &Schema, depth: usize) -> Result<String, Refused> {
         return Ok(format!("dictionary<indices={}>", simple(&format)));
     }
     let children = || -> Result<String, Refused> {
-        let child = |child: &&Schema| -> Result<String, Refused> {
+        let child = |child: &Schema| -> Result<String, Refused> {
             let suffix = if child.nullable() { "" } else { " not null" };
             Ok(format!("{}: {}{suffix}", child.name(), words(child, depth - 1)?))
         };
-        Ok(schema.children()?.iter().map(child).collect::<Result<Vec<_>, _>>()?.join(", "))
+        Ok(schema.children()?.all()?.into_iter().map(child).collect::<Result<Vec<_>, _>>()?.join(", "))
     };
     Ok(match Kind::of(schema)? {
         Kind::List { large: false } => format!("list<{}>", children()?),

@@ -54,7 +54,7 @@ pub fn columns(schema: &Schema) -> Result<Vec<Column>, Refused> {
     match Kind::of(schema)? {
         Kind::Struct => {
             let mut columns = Vec::new();
-            for (index, field) in schema.children()?.into_iter().enumerate() {
+            for (index, field) in schema.children()?.all()?.into_iter().enumerate() {
                 let name = field.name();
                 let step = match step(field)? {
                     Some(step) => step,
@@ -86,8 +86,8 @@ pub fn step(schema: &Schema) -> Result<Option<Step>, Refused> {
         Kind::FixedSizeList(width) => number(only_child(step)?)?.map(|number| Step::Fixed(width, number)),
         Kind::List { large } => number(only_child(step)?)?.map(|number| Step::List { large, number }),
         Kind::Struct => {
-            let field = |field: &&Schema| Ok(number(field)?.map(|number| (field.name().into_owned(), number)));
-            let fields = step.children()?.iter().map(field).collect::<Result<Option<Vec<_>>, Refused>>()?;
+            let field = |field: &Schema| Ok(number(field)?.map(|number| (field.name().into_owned(), number)));
+            let fields = step.children()?.all()?.into_iter().map(field).collect::<Result<Option<Vec<_>>, Refused>>()?;
             fields.map(Step::Struct)
         }
         Kind::ListView { .. } | Kind::Other => None,
@@ -99,10 +99,11 @@ fn number(schema: &Schema) -> Result<Option<Number>, Refused> {
 }
 
 fn only_child(schema: &Schema) -> Result<&Schema, Refused> {
-    match schema.children()?[..] {
-        [child] => Ok(child),
-        ref children => Err(malformed(format!("a list type with {} children", children.len()))),
+    let children = schema.children()?;
+    if children.len() != 1 {
+        return Err(malformed(format!("a list type with {} children", children.len())));
     }
+    children.get(0)
 }
 
 /// Whether pandas has made the column of a frame's index; it is no feature.

@@ -115,11 +115,7 @@ impl<'a> Node<'a> {
 
     /// The child at some place, from the row where this array's buffers begin to the child's end.
     fn child(&self, index: usize) -> Result<Node<'a>, Refused> {
-        let (schemas, arrays) = (self.schema.children()?, self.array.children()?);
-        let (Some(schema), Some(array)) = (schemas.get(index), arrays.get(index)) else {
-            return Err(malformed(format!("{} children", arrays.len())));
-        };
-        Node::new(schema, array)
+        Node::new(self.schema.children()?.get(index)?, self.array.children()?.get(index)?)
     }
 
     /// The values of the lists.

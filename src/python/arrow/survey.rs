@@ -9,7 +9,7 @@ use super::rows::{Count, Findings, Rows, find, reserved};
 /// What to do with rows that cannot be sequences, and how to count them.
 #[derive(Clone, Copy)]
 pub struct Manner {
-    /// Numbers per step, where the data cannot tell; for lenient reading, where they differ.
+    /// Numbers per step of all columns, where the data cannot tell; for lenient reading, where they differ.
     pub width: Option<usize>,
     /// The number of the first row, in messages.
     pub first: usize,
@@ -82,15 +82,18 @@ pub fn survey<'a>(
             )));
         }
     }
-    let width = |(column, findings): (&Column, &Findings)| {
-        let unknown = if columns.len() == 1 { manner.width.unwrap_or(1) } else { 1 };
-        let width = column.step.width().or(findings.width).unwrap_or(unknown);
+    let known = columns.iter().zip(&findings).map(|(column, findings)| column.step.width().or(findings.width));
+    let sum = known.clone().fold(0_usize, |sum, width| sum.saturating_add(width.unwrap_or(1)));
+    // A column that tells no width has no step either: it may have what is left of the whole, a second one 1.
+    let mut left = manner.width.map_or(1, |whole| whole.saturating_sub(sum).saturating_add(1));
+    let width = |(column, known): (&Column, Option<usize>)| {
+        let width = known.unwrap_or_else(|| std::mem::replace(&mut left, 1));
         if width == 0 {
             return Err(column.refuse("expected at least one number per step, got steps of width 0".into()));
         }
         Ok(width)
     };
-    let widths = columns.iter().zip(&findings).map(width).collect::<Result<Vec<_>, _>>()?;
+    let widths = columns.iter().zip(known).map(width).collect::<Result<Vec<_>, _>>()?;
     Ok(Survey { chunks: found, lengths, bad, widths })
 }
 

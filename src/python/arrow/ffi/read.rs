@@ -25,27 +25,44 @@ unsafe fn text<'a>(text: *const c_char) -> Cow<'a, str> {
 }
 
 /// The children of a struct.
-///
-/// # Safety
-/// `children` is null or points to `count` pointers, each null or to a struct that lives as long as `'a`.
-unsafe fn children<'a, T>(count: i64, children: *mut *mut T) -> Result<Vec<&'a T>, Refused> {
-    let count = size("number of children", count)?;
-    if count == 0 {
-        return Ok(Vec::new());
+pub struct Children<'a, T>(&'a [*mut T]);
+
+impl<'a, T> Children<'a, T> {
+    /// So many of them.
+    ///
+    /// # Safety
+    /// `children` is null or points to `count` pointers, each null or to a struct, all of which live as long as `'a`.
+    unsafe fn new(count: i64, children: *mut *mut T) -> Result<Self, Refused> {
+        let count = size("number of children", count)?;
+        if count == 0 {
+            return Ok(Self(&[]));
+        }
+        if count > MAX_CHILDREN || children.is_null() || !children.is_aligned() {
+            return Err(malformed(format!("{count} children at {children:p}")));
+        }
+        // SAFETY: as promised by the caller, not null and aligned.
+        Ok(Self(unsafe { std::slice::from_raw_parts(children, count) }))
     }
-    if count > MAX_CHILDREN || children.is_null() || !children.is_aligned() {
-        return Err(malformed(format!("{count} children at {children:p}")));
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
-    // SAFETY: as promised by the caller, not null and aligned.
-    let pointers = unsafe { std::slice::from_raw_parts(children, count) };
-    let child = |pointer: &*mut T| {
+
+    /// The one at some place.
+    pub fn get(&self, index: usize) -> Result<&'a T, Refused> {
+        let pointer = *self.0.get(index).ok_or_else(|| malformed(format!("{} children", self.len())))?;
         if !pointer.is_aligned() {
             return Err(malformed("a child at an odd address"));
         }
-        // SAFETY: aligned, and as promised by the caller.
+        // SAFETY: aligned, and as promised to `new`.
         unsafe { pointer.as_ref() }.ok_or_else(|| malformed("a child that is null"))
-    };
-    pointers.iter().map(child).collect()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Result<Vec<&'a T>, Refused> {
+        (0..self.len()).map(|index| self.get(index)).collect()
+    }
 }
 
 fn size(what: &str, number: i64) -> Result<usize, Refused> {
@@ -76,9 +93,9 @@ impl Schema {
     }
 
     /// The types of the children.
-    pub fn children(&self) -> Result<Vec<&Schema>, Refused> {
+    pub fn children(&self) -> Result<Children<'_, Schema>, Refused> {
         // SAFETY: the interface asks for just that.
-        unsafe { children(self.n_children, self.children) }
+        unsafe { Children::new(self.n_children, self.children) }
     }
 
     /// The value of a key in the metadata, which are: the number of pairs, then for each the length and the bytes of the
@@ -145,9 +162,9 @@ impl Array {
     }
 
     /// The arrays below.
-    pub fn children(&self) -> Result<Vec<&Array>, Refused> {
+    pub fn children(&self) -> Result<Children<'_, Array>, Refused> {
         // SAFETY: the interface asks for just that.
-        unsafe { children(self.n_children, self.children) }
+        unsafe { Children::new(self.n_children, self.children) }
     }
 
     /// Checks how many buffers there are.
