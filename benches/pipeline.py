@@ -57,6 +57,7 @@ def main() -> None:
 def run_job(name: str, model: str, data: str, output: str) -> None:
     """Run one contender in this process, and tell how it went as JSON."""
     work = pipeline_jobs.JOBS[name](model)
+    pa.array([0])  # here pyarrow imports pandas, if it is installed
     before, start = time.process_time(), time.perf_counter()
     computing = work(data, output)
     seconds, processor = time.perf_counter() - start, time.process_time() - before

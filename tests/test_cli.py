@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -95,6 +97,14 @@ def test_threads_do_not_change_the_bits(work, tmp_path):
         options = ["--threads", threads, "--proba"]
         succeed("predict", work / "classifier", work / "data.parquet", "-o", tmp_path / threads, *options)
     assert pq.read_table(tmp_path / "1").equals(pq.read_table(tmp_path / "2"))
+
+
+def test_pandas_is_not_imported(work, tmp_path):
+    """It takes longer than many a job, and pyarrow does so to look at what an array is made of."""
+    pytest.importorskip("pandas")
+    code = "import sys; from rgru.cli import main; main(sys.argv[1:]); sys.exit('pandas' in sys.modules)"
+    options = ["predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "out.parquet", "--proba"]
+    subprocess.run([sys.executable, "-c", code, *options], check=True)
 
 
 def test_large_batches_are_cut(tmp_path, monkeypatch):

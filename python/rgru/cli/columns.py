@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rgru.arrow import as_arrow
 from rgru.cli.errors import CommandError
 from rgru.integrations.arrow import is_sequence_type
+from rgru.ragged import Ragged
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
     from rgru.cli.columnar import Table
     from rgru.estimators import GRUClassifier, GRURegressor
-    from rgru.ragged import Ragged
 
 
 def find_sequences(table: Table, wanted: list[str] | None) -> list[str]:
@@ -68,21 +69,17 @@ def prediction_fields(estimator: GRUClassifier | GRURegressor, name: str, proba:
     """Give the fields that `prediction_arrays` fills."""
     import pyarrow as pa
 
-    from rgru.estimators import GRUClassifier
-
-    number = pa.from_numpy_dtype(estimator.model_.gru.dtype)
-    if isinstance(estimator, GRUClassifier):
-        label = pa.field(name, pa.array(estimator.classes_).type)
-        return [label, pa.field(f"{name}_proba", pa.list_(number, len(estimator.classes_)))] if proba else [label]
-    kind = number if estimator._single else pa.list_(number, estimator.model_.output_size)
-    return [pa.field(name, pa.list_(kind) if estimator.model_.pooling == "every" else kind)]
+    nothing = Ragged(np.zeros((0, estimator.n_features_in_), np.float32), [0])
+    predicted = np.zeros((0, estimator.model_.output_size), estimator.model_.gru.dtype)
+    arrays = prediction_arrays(estimator, nothing, predicted, proba)
+    return [pa.field(one, array.type) for one, array in zip((name, f"{name}_proba"), arrays, strict=False)]
 
 
 def prediction_arrays(
     estimator: GRUClassifier | GRURegressor,
     x: Ragged,
     predicted: NDArray[Any],
-    fields: list[pa.Field],
+    proba: bool,
     valid: NDArray[np.bool_] | None = None,
 ) -> list[pa.Array]:
     """Give the predictions for a batch of sequences as columns.
@@ -94,21 +91,19 @@ def prediction_arrays(
         N sequences.
     predicted : ndarray
         What the estimator predicts for them: probabilities (N, C), or numbers (N, K) or (S, K).
-    fields : list of pyarrow.Field
-        As `prediction_fields` gives them.
+    proba : bool
+        Whether a classifier's probabilities are wanted, too.
     valid : ndarray of bool, shape (N,), optional
         False where the predictions are to be null.
 
     Returns
     -------
     list of pyarrow.Array
-        Of N rows, for each field: labels, or numbers (K of them in a fixed_size_list, one or a list for each step in a
-        list); then, if asked for, the probabilities in the order of the classes.
+        Of N rows: labels, or numbers (K of them in a fixed_size_list, one or a list for each step in a list); then, if
+        asked for, the probabilities in the order of the classes.
     """
     import pyarrow as pa
 
-    outputs = ["label", "probability"][: len(fields)]
-    return [
-        pa.array(as_arrow(estimator, x, predicted, output, valid)).cast(field.type)
-        for output, field in zip(outputs, fields, strict=True)
-    ]
+    outputs = ["label", "probability"] if proba else ["label"]
+    # By the capsules of Arrow columns: from anything else pyarrow makes arrays only when it has imported pandas.
+    return [pa.array(as_arrow(estimator, x, predicted, output, valid)) for output in outputs]

@@ -137,7 +137,7 @@ class Job:
                     raise CommandError(f"--column: expected a name that {table.name} does not have, got {field.name!r}")
             schema = pa.schema([*kept, *fields], {**(kept.metadata or {}), **(metadata or {})} or None)
             rows = failed = 0
-            working = _Predicting(self, table, names, kept.names, fields)
+            working = _Predicting(self, table, names, kept.names)
             with (
                 explained(output),
                 rows_bar(table.num_rows) as bar,
@@ -179,7 +179,6 @@ class _Predicting:
     table: Table
     names: list[str]
     kept: list[str]
-    fields: list[pa.Field]
     computing: float = 0.0
 
     def batches(self) -> Generator[list[pa.Array]]:
@@ -210,7 +209,7 @@ class _Predicting:
                     if predicted is None:
                         return
                     batch, x, valid = under_way.popleft()
-                    columns = prediction_arrays(self.job.estimator, x, predicted, self.fields, valid)
+                    columns = prediction_arrays(self.job.estimator, x, predicted, self.job.proba, valid)
                 rows += batch.num_rows
                 yield [*(batch.column(name) for name in self.kept), *columns]
 
