@@ -12,7 +12,7 @@ use crate::error::Error;
 const KEPT: usize = 128 << 20;
 
 /// Buffers of fewer bytes are left to the allocator, which does as well.
-const LARGE: usize = 256 << 10;
+const LARGE: usize = 128 << 10;
 
 /// Buffers that nobody uses, oldest first.
 pub type Spares<T> = Mutex<Vec<Aligned<T>>>;

@@ -22,7 +22,7 @@ _IPC_ENDINGS = (".arrow", ".feather", ".ipc")
 ENDINGS = (".parquet", *_IPC_ENDINGS)
 """Of files that are tables, where there are others too."""
 
-_BATCH_BYTES, _BATCH_ROWS = 2**24, 2**13
+_BATCH_BYTES, _BATCH_ROWS = 2**23, 2**13
 _ROW_GROUP_BYTES, _ROW_GROUP_ROWS = 2**26, 2**17
 
 
