@@ -156,7 +156,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
         )
         axis.set_title(f"reset-{cell}")
         axis.set_xlabel("seconds of the whole job")
-        axis.set_xlim(0, 1.35 * max(job["seconds"] for cell in ("before", "after") for job in found[cell].values()))
+        axis.set_xlim(0, 1.5 * max(job["seconds"] for cell in ("before", "after") for job in found[cell].values()))
     of = found["about"]
     figure.suptitle(
         f"{found['sequences']:,} ragged sequences, {found['steps']:,} steps, I={INPUT}, H={HIDDEN}: Parquet to labels\n"
