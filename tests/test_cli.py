@@ -128,6 +128,21 @@ def test_large_batches_are_cut(tmp_path, monkeypatch):
             assert len(list(opened.batches(["id"]))) >= 4
 
 
+def test_batches_are_cut_by_what_numbers_take_decoded(work, tmp_path, monkeypatch):
+    """Zeros take nearly nothing in a file."""
+    from rgru.cli import columnar
+
+    zeros = pa.array([[[0.0, 0.0]] * 1000] * 500, pa.list_(pa.list_(pa.float32(), 2)))
+    pq.write_table(pa.table({"id": range(500), "a.b": zeros}), tmp_path / "zeros.parquet")
+    assert (tmp_path / "zeros.parquet").stat().st_size < 50_000
+    monkeypatch.setattr(columnar, "_BATCH_BYTES", 2**18)
+    for columns in (None, ["a.b"]):
+        with columnar.open_table(str(tmp_path / "zeros.parquet")) as table:
+            sizes = [batch.nbytes for batch in table.batches(columns)]
+        assert max(sizes) <= 2**18 * 1.1
+        assert len(sizes) < 20
+
+
 def test_small_batches_are_gathered_into_row_groups(work, tmp_path):
     source = stream(make_table(500), rows=5)
     succeed("predict", work / "classifier", "-", "-o", tmp_path / "out.parquet", stdin=source)

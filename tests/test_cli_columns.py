@@ -86,3 +86,15 @@ def test_rows_that_cannot_be_predicted_are_null_and_counted(work, tmp_path, targ
         assert result[name].to_pylist() == expected
     for name in table.column_names:
         assert str(result[name].to_pylist()) == str(table[name].to_pylist())  # as text, since NaN is not NaN
+
+
+def test_columns_of_the_training_that_are_missing_or_in_another_order_are_told(work, split, tmp_path):
+    model, quick = tmp_path / "model", ["--hidden-size", 4, "--max-epochs", 1, "--seed", 0]
+    succeed("fit", split, "-o", model, "--sequence", "b", "--sequence", "a", "--target", "sign", *quick)
+    without = pq.read_table(split).drop_columns(["b", "values"])
+    pq.write_table(without, tmp_path / "without.parquet")
+    out = ["-o", tmp_path / "out.parquet"]
+    fail("expected column 'b' as in training .*, got id, sign", "predict", model, tmp_path / "without.parquet", *out)
+    columns = ["--sequence", "a", "--sequence", "b"]
+    fail("--sequence: expected b, a in this order, as in training", "predict", model, split, *out, *columns)
+    fail("--sequence: expected different columns, got a, a", "predict", model, split, *out, *columns[:2], *columns[:2])

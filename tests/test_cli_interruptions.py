@@ -42,10 +42,22 @@ def test_signals_leave_no_file(work, tmp_path, number, target):
         wait_for_draft(tmp_path)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
-    expected = {signal.SIGINT: (130, b"rgru: interrupted\n"), signal.SIGTERM: (143, b"")}
+    expected = {signal.SIGINT: (130, b"rgru: interrupted\n"), signal.SIGTERM: (143, b"rgru: terminated\n")}
     assert (seen_by_a_shell(process.returncode), err) == expected[number]
     assert names(tmp_path) == [target]
     assert (tmp_path / target).read_text() == "old"
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_signals_end_what_waits_for_its_reader(work, tmp_path, number):
+    write_ipc(pa.concat_tables([make_table(2000)] * 20), tmp_path / "data.arrow", rows=2000)
+    with start("predict", work / "classifier", tmp_path / "data.arrow", "-o", "-") as process:
+        process.stdout.read(10)  # it has begun, and soon fills the pipe
+        time.sleep(1)
+        process.send_signal(number)
+        assert seen_by_a_shell(process.wait(timeout=20)) == 128 + number
+        assert process.stderr.read() in (b"rgru: interrupted\n", b"rgru: terminated\n")
 
 
 @POSIX

@@ -121,9 +121,40 @@ def test_bad_folders(work, parts, tmp_path):
     fail("--resume: expected a folder as DATA, got", "predict", model, work / "data.parquet", "-o", file, "--resume")
     fail("--output: expected a folder, as DATA is one, got", "predict", model, parts, "-o", file)
     fail("--output: expected a folder, as DATA is one, got -", "predict", model, parts, "-o", "-")
-    fail("--output: expected a folder outside of DATA", "predict", model, parts, "-o", parts)
-    fail("--output: expected a folder outside of DATA", "predict", model, parts, "-o", parts / "out")
+    fail("--output: expected a folder neither in DATA", "predict", model, parts, "-o", parts)
+    fail("--output: expected a folder neither in DATA", "predict", model, parts, "-o", parts / "out")
+    fail("--output: expected a folder neither in DATA", "predict", model, parts, "-o", tmp_path)
+    assert not (parts / "out").exists()
     fail(
         "expected files ending in .parquet, .*, got none", "predict", model, tmp_path / "empty", "-o", tmp_path / "out"
     )
     fail("No such file or directory", "predict", model, parts, "-o", tmp_path / "not" / "there")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links")
+def test_links_are_followed_and_broken_ones_told(work, parts, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    pq.write_table(make_table(7), elsewhere / "more.parquet")
+    (parts / "linked").symlink_to(elsewhere)
+    options = ["predict", work / "classifier", parts, "-o", tmp_path / "out"]
+    assert succeed(*options) == b"57 rows in 6 files written\n"
+    assert read(tmp_path / "out" / "linked" / "more.parquet").num_rows == 7
+    (elsewhere / "back").symlink_to(parts)
+    fail("back: expected each folder once, got a link", *options, "--resume")
+    (elsewhere / "back").unlink()
+    (parts / "gone.parquet").symlink_to(tmp_path / "nowhere")
+    fail(r"gone\.parquet: expected a file, got a broken link", *options, "--resume")
+
+
+def test_predictions_can_be_data_again(work, parts, tmp_path):
+    """Their marks stay behind."""
+    model, again = work / "classifier", ["--column", "again"]
+    succeed("predict", model, parts, "-o", tmp_path / "first")
+    succeed("predict", model, tmp_path / "first", "-o", tmp_path / "second", *again)
+    one = ["part-0.parquet", "part-1.parquet"]
+    for name in one:
+        options = ["--sequence", "values", "--column", "other"]
+        succeed("predict", model, tmp_path / "second" / name, "-o", tmp_path / name, *options)
+    (tmp_path / one[0]).replace(tmp_path / "first" / one[0])
+    assert b"rgru.predict" not in (pq.read_schema(tmp_path / one[1]).metadata or {})

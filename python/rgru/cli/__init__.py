@@ -40,11 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes stdout once more at exit, and would complain then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_stdout_up()
         return _BROKEN_PIPE
     except KeyboardInterrupt:
+        _give_stdout_up()
         return _fail("interrupted", _INTERRUPTED)
+    except _Terminated:
+        _give_stdout_up()
+        return _fail("terminated", _TERMINATED)
     except ModuleNotFoundError as error:
         return _fail(f"error: this needs {error.name}: pip install 'rgru[cli]'", _BAD_INPUT)
     except (CommandError, *BAD_INPUT) as error:
@@ -70,9 +73,19 @@ def _parser() -> _Parser:
     return parser
 
 
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
 def _terminate(number: int, frame: object) -> NoReturn:
     """End by an exception, so that drafts of files are removed on the way."""
-    sys.exit(_TERMINATED)
+    raise _Terminated
+
+
+def _give_stdout_up() -> None:
+    """Python flushes stdout once more at exit: it would complain, or wait for a reader that may never come."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import mmap
+import os
 import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -84,6 +86,8 @@ def _open(path: str, stack: ExitStack) -> tuple[pa.Schema, int | None, Callable[
 
     if path == STANDARD:
         return _from_stream(stack.enter_context(pa.ipc.open_stream(sys.stdin.buffer)))
+    if Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
+        raise ValueError("expected a file (or - for a stream on stdin), got a pipe or a device")
     with Path(path).open("rb") as file:
         start = file.read(6)
     if start[:4] == b"PAR1":
@@ -102,14 +106,31 @@ def _open(path: str, stack: ExitStack) -> tuple[pa.Schema, int | None, Callable[
 
 def _from_parquet(file: Any) -> tuple[pa.Schema, int, Callable[..., Iterator[pa.RecordBatch]]]:
     metadata = file.metadata
-    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
 
     def batches(columns: list[str] | None) -> Iterator[pa.RecordBatch]:
-        rows = _rows_per_batch(size, metadata.num_rows)
+        rows = _rows_per_batch(_decoded_bytes(metadata, columns), metadata.num_rows)
         for batch in file.iter_batches(batch_size=rows, columns=columns):
             yield from _cut(batch)
 
     return file.schema_arrow, metadata.num_rows, batches
+
+
+_WIDTHS = {"INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+"""Bytes of a number of Parquet's physical types."""
+
+
+def _decoded_bytes(metadata: Any, columns: list[str] | None) -> int:
+    """Reckon what a Parquet file's columns take when they are read: encoded, repeated numbers take nearly nothing."""
+    total = 0
+    for i in range(metadata.num_row_groups):
+        group = metadata.row_group(i)
+        for k in range(group.num_columns):
+            chunk = group.column(k)
+            path = f"{chunk.path_in_schema}."
+            if columns is None or any(path.startswith(f"{name}.") for name in columns):
+                numbers = chunk.num_values * _WIDTHS.get(chunk.physical_type, 0)
+                total += max(numbers, chunk.total_uncompressed_size)
+    return total
 
 
 def _mapped(path: str) -> tuple[pa.Buffer, Callable[[], None]]:
@@ -159,6 +180,9 @@ def _select(batch: pa.RecordBatch, columns: list[str] | None) -> pa.RecordBatch:
 
 
 def _cut(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    if batch.num_rows <= _BATCH_ROWS and batch.nbytes <= 1.5 * _BATCH_BYTES:  # rather than leave a small rest
+        yield batch
+        return
     rows = _rows_per_batch(batch.nbytes, batch.num_rows)
     for start in range(0, batch.num_rows, rows):
         yield batch.slice(start, rows)
@@ -184,10 +208,13 @@ def open_output(path: str, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBat
     import pyarrow as pa
 
     if path == STANDARD:
-        stream = pa.ipc.new_stream(sys.stdout.buffer, schema)
+        # With PYTHONUNBUFFERED it is a raw file, which may write a part, unseen by pyarrow, where a signal comes.
+        raw = sys.stdout.buffer
+        sink: Any = os.fdopen(raw.fileno(), "wb", closefd=False) if isinstance(raw, io.RawIOBase) else raw
+        stream = pa.ipc.new_stream(sink, schema)
         yield stream.write_batch
         stream.close()
-        sys.stdout.buffer.flush()
+        sink.flush()
         return
     with whole_file(path) as draft:
         if Path(path).suffix.lower() in _IPC_ENDINGS:

@@ -32,6 +32,8 @@ def find_sequences(table: Table, wanted: list[str] | None) -> list[str]:
         raise CommandError(f"{table.name}: expected a list column of numbers, got {_described(table)}")
     if not wanted and len(columns) > 1:
         raise CommandError(f"--sequence: expected one of the list columns {', '.join(columns)}, got none")
+    if len(set(wanted or ())) < len(wanted or ()):
+        raise CommandError(f"--sequence: expected different columns, got {', '.join(wanted or ())}")
     for name in wanted or ():
         if name not in columns:
             came = f"of type {table.schema.field(name).type}" if name in table.schema.names else "which does not exist"

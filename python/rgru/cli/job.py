@@ -13,6 +13,7 @@ from rgru.arrow import estimator_input
 from rgru.cli.columnar import open_output, open_table
 from rgru.cli.columns import find_sequences, prediction_arrays, prediction_fields
 from rgru.cli.errors import CommandError, explained
+from rgru.cli.files import STANDARD
 from rgru.cli.overlap import ahead, behind
 from rgru.cli.progress import rows_bar
 from rgru.estimators import GRUClassifier, GRURegressor
@@ -20,7 +21,7 @@ from rgru.integrations.names import quoted
 from rgru.io import read_config
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Generator, Iterator
 
     import numpy as np
     import pyarrow as pa
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
     from rgru.cli.columnar import Table
     from rgru.ragged import Ragged
+
+
+MARK = b"rgru.predict"
+"""In the metadata of an output's schema: what it was made of."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +115,15 @@ class Job:
         trained_on = [trained_on] if isinstance(trained_on, str) else trained_on
         return cls(model, estimator, trained_on, sequence, keep, column, proba, lenient)
 
-    def run(self, data: str, output: str, metadata: Mapping[bytes, bytes] | None = None) -> Done:
+    def run(self, data: str, output: str, mark: bytes | None = None) -> Done:
         """Read a table, predict, write it with the predictions.
 
         Parameters
         ----------
         data, output : str
             Paths, or "-", as on the command line.
-        metadata : mapping of bytes to bytes, optional
-            Added to that of the table's schema.
+        mark : bytes, optional
+            What is to be said of the output's making in the metadata of its schema.
 
         Raises
         ------
@@ -129,20 +134,22 @@ class Job:
 
         started = time.perf_counter()
         with open_table(data) as table:
-            names = find_sequences(table, self.sequence or self._known(table))
+            names = find_sequences(table, self._sequences(table))
             kept = self._kept(table)
             fields = prediction_fields(self.estimator, self.column, self.proba)
             for field in fields:
                 if field.name in kept.names:
                     raise CommandError(f"--column: expected a name that {table.name} does not have, got {field.name!r}")
-            schema = pa.schema([*kept, *fields], {**(kept.metadata or {}), **(metadata or {})} or None)
+            metadata = {key: value for key, value in (kept.metadata or {}).items() if key != MARK}
+            schema = pa.schema([*kept, *fields], metadata | ({MARK: mark} if mark else {}) or None)
             rows = failed = 0
             working = _Predicting(self, table, names, kept.names)
             with (
-                explained(output),
+                explained("stdout" if output == STANDARD else output),
                 rows_bar(table.num_rows) as bar,
                 open_output(output, schema) as write,
-                behind(write) as put,
+                # As with stdin: nobody could call off a thread that waits for a reader.
+                nullcontext(write) if output == STANDARD else behind(write) as put,
                 closing(working.batches()) as batches,
             ):
                 for columns in batches:
@@ -153,9 +160,19 @@ class Job:
                     bar.update(batch.num_rows)
         return Done(rows, failed, time.perf_counter() - started, working.computing)
 
-    def _known(self, table: Table) -> list[str]:
-        """The columns that the model was trained on, if the table has them."""
-        return self.trained_on if set(self.trained_on) <= set(table.schema.names) else []
+    def _sequences(self, table: Table) -> list[str] | None:
+        """The columns of sequences that were asked for, or else those of the training, as far as that is known."""
+        if self.sequence:
+            if self.sequence != self.trained_on and sorted(self.sequence) == sorted(self.trained_on):
+                raise CommandError(f"--sequence: expected {', '.join(self.trained_on)} in this order, as in training")
+            return self.sequence
+        missing = [name for name in self.trained_on if name not in table.schema.names]
+        if not missing:
+            return self.trained_on
+        if len(self.trained_on) > 1:
+            there = ", ".join(table.schema.names)
+            raise CommandError(f"{table.name}: expected {quoted(missing)} as in training (or --sequence), got {there}")
+        return None
 
     def _kept(self, table: Table) -> pa.Schema:
         import pyarrow as pa

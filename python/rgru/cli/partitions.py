@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from rgru.cli.columnar import ENDINGS, open_table
 from rgru.cli.errors import CommandError, explained
 from rgru.cli.files import STANDARD, check_output
+from rgru.cli.job import MARK
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rgru.cli.job import Done, Job
 
-_KEY = b"rgru.predict"
-"""In the metadata of an output's schema: what it was made of."""
+_HIDDEN = (".", "_")
+"""How names begin that are none of tables: drafts, checksums, marks of engines."""
 
 
 def predict_folder(job: Job, data: str, output: str, *, resume: bool) -> tuple[list[Done], int]:
@@ -25,7 +29,7 @@ def predict_folder(job: Job, data: str, output: str, *, resume: bool) -> tuple[l
     ----------
     job : Job
     data : str
-        A folder. Files count whose names end like tables and begin neither with "." nor with "_".
+        A folder. Files count whose names end like tables, in it and below, unless a name begins with "." or "_".
     output : str
         A folder, which may not be there yet.
     resume : bool
@@ -47,11 +51,11 @@ def predict_folder(job: Job, data: str, output: str, *, resume: bool) -> tuple[l
     source, target = Path(data), Path(output)
     if output == STANDARD or (target.exists() and not target.is_dir()):
         raise CommandError(f"--output: expected a folder, as DATA is one, got {output}")
-    with explained(output):
-        target.mkdir(exist_ok=True)
-    if source.resolve() == target.resolve() or source.resolve() in target.resolve().parents:
-        raise CommandError(f"--output: expected a folder outside of DATA, got {output}")
-    parts = sorted(path.relative_to(source) for path in source.rglob("*") if _is_table(path.relative_to(source), path))
+    ends = source.resolve(), target.resolve()
+    if ends[0] in (ends[1], *ends[1].parents) or ends[1] in ends[0].parents:
+        raise CommandError(f"--output: expected a folder neither in DATA nor around it, got {output}")
+    with explained(data):
+        parts = sorted(path.relative_to(source) for path in _tables(source))
     if not parts:
         raise CommandError(f"{data}: expected files ending in {', '.join(ENDINGS)}, got none")
     model = hashlib.sha256(Path(job.model).read_bytes()).hexdigest()
@@ -64,18 +68,36 @@ def predict_folder(job: Job, data: str, output: str, *, resume: bool) -> tuple[l
             raise CommandError(f"--output: expected no {target / part} yet; --resume goes on with what is there")
         elif _mark_of(target / part) != mark:
             todo.append((source / part, target / part, mark))
+    with explained(output):
+        target.mkdir(exist_ok=True)
     done = []
     for before, after, mark in todo:
         with explained(str(after.parent)):
             after.parent.mkdir(parents=True, exist_ok=True)
         check_output(str(after), "--output", inputs=(job.model,))
-        done.append(job.run(str(before), str(after), {_KEY: mark}))
+        done.append(job.run(str(before), str(after), mark))
     return done, len(parts) - len(todo)
 
 
-def _is_table(part: Path, path: Path) -> bool:
-    hidden = any(name.startswith((".", "_")) for name in part.parts)
-    return not hidden and path.suffix.lower() in ENDINGS and path.is_file()
+def _tables(source: Path) -> Iterator[Path]:
+    """Give the tables below a folder, through links too; nothing that looks like one is passed over."""
+    seen: set[str] = set()
+    for folder, subfolders, files in os.walk(source, onerror=_raise, followlinks=True):
+        place = os.path.realpath(folder)
+        if place in seen:
+            raise CommandError(f"{folder}: expected each folder once, got a link to one that is there already")
+        seen.add(place)
+        subfolders[:] = [name for name in subfolders if not name.startswith(_HIDDEN)]
+        for name in files:
+            path = Path(folder, name)
+            if not name.startswith(_HIDDEN) and path.suffix.lower() in ENDINGS:
+                if not path.is_file():
+                    raise CommandError(f"{path}: expected a file, got a broken link or a device")
+                yield path
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise CommandError(f"{error.filename}: {error.strerror}")
 
 
 def _mark(job: Job, model: str, source: Path) -> bytes:
@@ -88,7 +110,7 @@ def _mark(job: Job, model: str, source: Path) -> bytes:
 def _mark_of(output: Path) -> bytes:
     """The mark of a file that is there; one without it is somebody else's."""
     with open_table(str(output)) as table:
-        mark: bytes | None = (table.schema.metadata or {}).get(_KEY)
+        mark: bytes | None = (table.schema.metadata or {}).get(MARK)
     if mark is None:
         raise CommandError(f"--output: expected files of an earlier run, got {output}, which is none")
     return mark
