@@ -2,7 +2,7 @@
 
 Steps a second of one core, by hidden units; then one and two workers of Ray Data and PySpark on this machine. After
 ``pip install '.[cli,ray,spark]'``, with Java for Spark. Each run of an engine has a process and an engine of its own,
-with as many CPUs as workers, one thread each, and is timed from the first read to the last write, after a small job
+with as many workers, one thread each, and is timed from the first read to the last write, after a small job
 that starts the workers. What comes out is compared with the probabilities of a single process, bit for bit. Prints
 tables and writes ``scale.json``.
 """

@@ -98,6 +98,9 @@ def test_arguments_are_judged_where_they_are_given():
         predict(GRU, "x", output="label")
     with pytest.raises(TypeError, match=r"^sequences: expected the name of a column"):
         predict(GRU, pl.col("x"))
+    for pattern in ("*", "^x.*$"):
+        with pytest.raises(ValueError, match=r"^sequences: expected names of columns, got the pattern"):
+            predict(GRU, pattern)
     with pytest.raises(FileNotFoundError):
         predict("none.safetensors", "x")
 

@@ -119,6 +119,8 @@ def test_arguments_are_judged_on_the_driver(ray, path):
     ]:
         with pytest.raises(ValueError, match=message):
             predict(dataset, path, **arguments)
+    with pytest.raises(ValueError, match=r"^num_blocks: expected .*, got 0$"):
+        sequences_from_events(dataset, "id", "time", "x", num_blocks=0)
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
         predict(dataset, "none.safetensors", "x")
 

@@ -130,6 +130,8 @@ def test_arguments_are_judged_on_the_driver(spark, path):
     ]:
         with pytest.raises(ValueError, match=message):
             predict(frame, path, **arguments)
+    with pytest.raises(ValueError, match=r"^num_partitions: expected .*, got 0$"):
+        sequences_from_events(frame, "id", "time", "x", num_partitions=0)
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
         predict(frame, "none.safetensors", "x")
 

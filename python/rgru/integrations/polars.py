@@ -102,6 +102,9 @@ def predict(
     """
     polars = needed("polars", "polars")
     names = as_names("sequences", sequences)
+    for name in names:
+        if name == "*" or (name.startswith("^") and name.endswith("$")):
+            raise ValueError(f"sequences: expected names of columns, got the pattern {name!r}")
     predictor = Predictor(model, output=output, on_error=on_error)
     column = polars.col(names[0]) if len(names) == 1 else polars.struct(*names)
     expression: pl.Expr = column.map_batches(predictor, return_dtype=predictor.dtype, is_elementwise=True)

@@ -9,6 +9,7 @@ from rgru.integrations.missing import needed
 from rgru.integrations.shipped import Shipped
 from rgru.integrations.tables import Predictions
 from rgru.runtime import as_threads, set_num_threads
+from rgru.scalars import as_int
 
 if TYPE_CHECKING:
     import os
@@ -138,6 +139,8 @@ def sequences_from_events(
     """
     needed("ray.data", "ray")
     events = Events(key, time, features)
+    if num_blocks is not None:
+        num_blocks = as_int("num_blocks", num_blocks, 1)
     columns = dataset.columns(fetch_if_missing=False)
     if columns is not None:
         events.check(columns)

@@ -9,6 +9,7 @@ from rgru.integrations.events import Events
 from rgru.integrations.missing import needed
 from rgru.integrations.tables import Predictions
 from rgru.runtime import as_threads, set_num_threads
+from rgru.scalars import as_int
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -149,8 +150,8 @@ def sequences_from_events(
     """
     types = needed("pyspark.sql.types", "spark")
     events = Events(key, time, features)
+    partitions: list[Any] = [] if num_partitions is None else [as_int("num_partitions", num_partitions, 1)]
     events.check(frame.columns)
-    partitions: list[Any] = [] if num_partitions is None else [num_partitions]
     chosen = frame.select(*events.columns)
     schema = [chosen.schema[name] for name in events.key]
     for name in (*events.time, *events.features):
