@@ -126,3 +126,13 @@ def need_spark():
     if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
         pytest.skip("there is no Java for Spark")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+
+
+BAD_ARGUMENTS = [
+    ({"sequences": "y"}, "^sequences: expected one of the columns id, x, got 'y'$"),
+    ({"sequences": "x", "keep": "y"}, "^keep: expected one of the columns id, x, got 'y'$"),
+    ({"sequences": "x", "outputs": {"id": None}}, "^outputs: expected names that .* does not have, got 'id'$"),
+    ({"sequences": "x", "outputs": {"y": "label"}}, "^output: expected 'last' or 'every', got 'label'$"),
+    ({"sequences": "x", "num_threads": 0}, "^num_threads: "),
+]
+"""Of `predict` over `make_table` with a GRU, and what the error says on the driver."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ import compare
 import contenders
 import pipeline
 import pipeline_jobs
+import scale
 
 
 @pytest.mark.peers
@@ -91,3 +93,25 @@ def test_the_file_of_a_pipeline_has_the_steps_and_sequences_asked_for(tmp_path):
     _, data = pipeline.make(tmp_path, "before", 5000, 90)
     lengths = pq.read_table(data)["x"].combine_chunks().value_lengths().to_numpy()
     assert (len(lengths), lengths.sum(), lengths.min() >= 0) == (90, 5000, True)
+
+
+def test_scaling_out_is_held_against_a_single_process(monkeypatch, tmp_path):
+    """Other bits, or a row that is missing, end the benchmark."""
+    monkeypatch.setattr(scale, "HIDDEN", 4)
+    monkeypatch.setattr(scale.rgru, "set_num_threads", lambda n: None)  # would stay for the tests to come
+    scale.make(tmp_path, parts=3, sequences=10)
+    _, expected = scale.single_process(tmp_path)
+    assert expected["id"].to_pylist() == list(range(30))
+    (tmp_path / "out").mkdir()
+    written = [expected.slice(20), expected.slice(0, 20)]
+
+    def engine(*arguments, **options):
+        for i, table in enumerate(written):
+            pq.write_table(table, tmp_path / "out" / f"part-{i}.parquet")
+        return subprocess.CompletedProcess([], 0, stdout="1.5\n")
+
+    monkeypatch.setattr(scale.subprocess, "run", engine)
+    assert scale.measure("Ray", tmp_path, expected, 1) == {"seconds": {1: [1.5], 2: [1.5]}, "ratio": 1.0}
+    written[0] = expected.slice(21)
+    with pytest.raises(SystemExit, match=r"^Ray with 1 workers: other rows or bits"):
+        scale.measure("Ray", tmp_path, expected, 1)

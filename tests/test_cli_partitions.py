@@ -147,14 +147,12 @@ def test_links_are_followed_and_broken_ones_told(work, parts, tmp_path):
     fail(r"gone\.parquet: expected a file, got a broken link", *options, "--resume")
 
 
-def test_predictions_can_be_data_again(work, parts, tmp_path):
-    """Their marks stay behind."""
-    model, again = work / "classifier", ["--column", "again"]
-    succeed("predict", model, parts, "-o", tmp_path / "first")
-    succeed("predict", model, tmp_path / "first", "-o", tmp_path / "second", *again)
-    one = ["part-0.parquet", "part-1.parquet"]
-    for name in one:
-        options = ["--sequence", "values", "--column", "other"]
-        succeed("predict", model, tmp_path / "second" / name, "-o", tmp_path / name, *options)
-    (tmp_path / one[0]).replace(tmp_path / "first" / one[0])
-    assert b"rgru.predict" not in (pq.read_schema(tmp_path / one[1]).metadata or {})
+def test_predictions_that_are_data_again_do_not_pass_as_parts_of_a_job(work, parts, tmp_path):
+    """The mark of their own making stays behind, so that an output of another job is known as such."""
+    model, first, second = work / "classifier", tmp_path / "first", tmp_path / "second"
+    succeed("predict", model, parts, "-o", first)
+    assert b"rgru.predict" in pq.read_schema(first / "part-0.parquet").metadata
+    second.mkdir()
+    succeed("predict", model, first / "part-0.parquet", "-o", second / "part-0.parquet", "--column", "again")
+    message = r"--output: expected files of an earlier run, got .*part-0\.parquet, which is none"
+    fail(message, "predict", model, parts, "-o", second, "--resume")

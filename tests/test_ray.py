@@ -11,7 +11,16 @@ import pyarrow.parquet
 import pytest
 
 import rgru
-from engine_cases import MODELS, PAIR, check_sequences, check_table, make_events, make_table, predictions_of_events
+from engine_cases import (
+    BAD_ARGUMENTS,
+    MODELS,
+    PAIR,
+    check_sequences,
+    check_table,
+    make_events,
+    make_table,
+    predictions_of_events,
+)
 from rgru.integrations.events import Events
 from rgru.integrations.ray import Predictor, predict, sequences_from_events
 from rgru.integrations.shipped import Shipped
@@ -110,13 +119,7 @@ def test_rows_that_fail(ray, path):
 
 def test_arguments_are_judged_on_the_driver(ray, path):
     dataset = dataset_of(ray, make_table())
-    for arguments, message in [
-        ({"sequences": "y"}, "^sequences: expected one of the columns id, x, got 'y'$"),
-        ({"sequences": "x", "keep": "y"}, "^keep: expected one of the columns id, x, got 'y'$"),
-        ({"sequences": "x", "outputs": {"id": None}}, "^outputs: expected names that .* does not have, got 'id'$"),
-        ({"sequences": "x", "outputs": {"y": "label"}}, "^output: expected 'last' or 'every', got 'label'$"),
-        ({"sequences": "x", "num_threads": 0}, "^num_threads: "),
-    ]:
+    for arguments, message in BAD_ARGUMENTS:
         with pytest.raises(ValueError, match=message):
             predict(dataset, path, **arguments)
     with pytest.raises(ValueError, match=r"^num_blocks: expected .*, got 0$"):

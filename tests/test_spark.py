@@ -12,6 +12,7 @@ import pytest
 
 import rgru
 from engine_cases import (
+    BAD_ARGUMENTS,
     MODELS,
     PAIR,
     check_sequences,
@@ -121,13 +122,7 @@ def test_rows_that_fail(spark, path):
 
 def test_arguments_are_judged_on_the_driver(spark, path):
     frame = frame_of(spark, make_table())
-    for arguments, message in [
-        ({"sequences": "y"}, "^sequences: expected one of the columns id, x, got 'y'$"),
-        ({"sequences": "x", "keep": "y"}, "^keep: expected one of the columns id, x, got 'y'$"),
-        ({"sequences": "x", "outputs": {"id": None}}, "^outputs: expected names that .* does not have, got 'id'$"),
-        ({"sequences": "x", "outputs": {"y": "label"}}, "^output: expected 'last' or 'every', got 'label'$"),
-        ({"sequences": "x", "num_threads": 0}, "^num_threads: "),
-    ]:
+    for arguments, message in BAD_ARGUMENTS:
         with pytest.raises(ValueError, match=message):
             predict(frame, path, **arguments)
     with pytest.raises(ValueError, match=r"^num_partitions: expected .*, got 0$"):
