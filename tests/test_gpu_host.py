@@ -524,6 +524,27 @@ def test_weights_go_when_work_on_other_streams_is_done(host):
     assert taken[1] == taken[-1]
 
 
+def test_weights_can_go_while_others_are_kept(host):
+    """As when the garbage collector runs there: without waiting for itself, and without losing one."""
+    device = devices.open_device(0)
+
+    class Mark:
+        done = False
+
+    class Going:
+        @property
+        def done(self):
+            if not came:
+                came.append(1)
+                device.keep("inner", [Mark])
+            return True
+
+    came = []
+    device.keep("outer", [Going()])
+    assert [things for things, _ in device._kept] == ["inner"]
+    device._kept.clear()
+
+
 @pytest.mark.parametrize("renew", [copy.copy, copy.deepcopy, lambda gru: pickle.loads(pickle.dumps(gru))])
 def test_copies_leave_the_gpu(host, renew):
     gru, x = gru_of(), normal(2, 5, FEATURES)

@@ -70,7 +70,7 @@ class Device:
         self._modules: dict[tuple[object, ...], Any] = {}
         self._kernels: dict[tuple[object, ...], Any] = {}
         self._lock = threading.Lock()
-        self._kept: list[tuple[Any, list[Any]]] = []
+        self._kept: deque[tuple[Any, list[Any]]] = deque()
         self._of_thread = threading.local()
 
     @contextmanager
@@ -185,11 +185,17 @@ class Device:
     def keep(self, things: Any, marks: list[Any]) -> None:
         """Keep things until all marks are reached: CuPy gives memory back to the stream that took it, at once.
 
-        Looked at whenever this is called.
+        Looked at whenever this is called, which the garbage collector may do at any time, in this method too: so there
+        is no lock.
         """
-        with self._lock:
-            kept = [*self._kept, (things, marks)]
-            self._kept = [one for one in kept if not all(mark.done for mark in one[1])]
+        self._kept.append((things, marks))
+        for _ in range(len(self._kept)):
+            try:
+                one = self._kept.popleft()
+            except IndexError:  # another call has taken them
+                return
+            if not all(mark.done for mark in one[1]):
+                self._kept.append(one)
 
     def free_bytes(self) -> int:
         """Ask how much memory could be had now."""
