@@ -52,7 +52,7 @@ class ShimDevice:
         self._seed += 1
         self.launched.append((name, form))
         walk = isinstance(form, Walk) and name.startswith("walk")
-        cuda_shim.compile(KERNELS, form.macros).launch(
+        self.module(form).launch(
             name,
             blocks,
             threads,
@@ -61,6 +61,9 @@ class ShimDevice:
             cluster=form.blocks if walk and form.exchange is Exchange.CLUSTER else 1,
             seed=self._seed,
         )
+
+    def module(self, form):
+        return cuda_shim.compile(KERNELS, form.macros)
 
     def multiply(self, a, b, out, precision, add=False):
         wide = np.float64 if precision is Precision.FLOAT64 else np.float32

@@ -6,16 +6,18 @@
 import functools
 import itertools
 import re
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+import cuda_compiler
 import rgru.gpu
+from cuda_compiler import machine_code
 from rgru.gpu.plan import Cell, Chip, Common, Exchange, Precision, Steps, Walk, plan
 
-nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings is not installed")
+if cuda_compiler.missing():
+    pytest.skip(cuda_compiler.missing(), allow_module_level=True)
 
 KIB = 1024
 # By example: T4, A100, A10, L40, H200, B200, RTX 5090.
@@ -33,35 +35,6 @@ COUNTS = [1, 4, 16, 32, 64, 256, 1024]
 REGISTERS = 65536  # of a multiprocessor
 SOURCE = Path(rgru.gpu.__file__).with_name("kernels.cu").read_text(encoding="utf-8")
 STEP_THREADS = 256  # of the kernels that have no number of threads of their own
-
-
-def compiled(source, macros, capability):
-    """Whether it can be compiled, and the compiler's log. CuPy compiles with the same options."""
-    _, program = nvrtc.nvrtcCreateProgram(source.encode(), b"kernels.cu", 0, [], [])
-    options = [f"-arch=sm_{capability}", "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v"]
-    options += [f"-D{key}={int(value)}" for key, value in macros.items()]
-    (error,) = nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
-    _, size = nvrtc.nvrtcGetProgramLogSize(program)
-    log = b" " * size
-    nvrtc.nvrtcGetProgramLog(program, log)
-    nvrtc.nvrtcDestroyProgram(program)
-    return error == nvrtc.nvrtcResult.NVRTC_SUCCESS, log.rstrip(b"\0 ").decode()
-
-
-@functools.cache
-def no_compiler():
-    """Why the bindings cannot be used, or None."""
-    try:
-        nvrtc.nvrtcVersion()
-    except Exception as error:  # its kind depends on the version
-        return f"no library of NVRTC: {str(error).splitlines()[0]}"
-    return None
-
-
-@pytest.fixture(autouse=True)
-def _compiler():
-    if no_compiler():
-        pytest.skip(no_compiler())
 
 
 class Usage(NamedTuple):
@@ -99,7 +72,7 @@ def kernels(form):
 
 def wrong(form, chip):
     """What speaks against a variant, or None."""
-    done, log = compiled(SOURCE, form.macros, chip.capability)
+    done, log = machine_code(SOURCE, form.macros, chip.capability)
     if not done or "warning" in log:
         return log
     found = usages(log)
@@ -174,7 +147,7 @@ def test_the_kernels_reckon_their_shared_memory_as_the_plan_does(precision):
     form = plan(CHIPS[90], Cell(precision, True, 256, False), 16, 1)
     assert isinstance(form, Walk)
     for more in (-16, 16):
-        done, log = compiled(SOURCE, form.macros | {"SHARED_BYTES": form.shared_bytes + more}, 90)
+        done, log = machine_code(SOURCE, form.macros | {"SHARED_BYTES": form.shared_bytes + more}, 90)
         assert not done
         assert "plan.py reckons otherwise" in log
 
@@ -187,8 +160,6 @@ def test_too_many_states_of_a_thread_would_show():
 
 
 if __name__ == "__main__":
-    if no_compiler():
-        sys.exit(no_compiler())
     for chip, precision in itertools.product(CHIPS.values(), Precision):
         if chip.capability >= 80 or precision not in (Precision.TF32, Precision.BFLOAT16):
             forms = list(itertools.chain(*variants(chip, precision).values()))

@@ -22,7 +22,18 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["CudaShimError", "DeadlockError", "DivergenceError", "Module", "OutOfBoundsError", "compile"]
+from cuda_shim.ptx import translate
+
+__all__ = [
+    "CudaShimError",
+    "DeadlockError",
+    "DivergenceError",
+    "Module",
+    "OutOfBoundsError",
+    "RaceError",
+    "compile",
+    "compile_ptx",
+]
 
 HEADERS = Path(__file__).parent
 FLAGS = ["-std=c++17", "-O2", "-fPIC", "-shared", "-ffp-contract=off"]
@@ -48,7 +59,11 @@ class OutOfBoundsError(CudaShimError):
     """A kernel wrote beyond its shared memory or its stack."""
 
 
-ERRORS = {1: DeadlockError, 2: DivergenceError, 3: OutOfBoundsError, 4: CudaShimError}
+class RaceError(CudaShimError):
+    """Two threads used the same memory, and no barrier between them says who comes first."""
+
+
+ERRORS = {1: DeadlockError, 2: DivergenceError, 3: OutOfBoundsError, 4: CudaShimError, 5: RaceError}
 
 
 def compile(source: Path | str, defines: dict[str, object] | None = None) -> Module:  # noqa: A001
@@ -61,7 +76,20 @@ def compile(source: Path | str, defines: dict[str, object] | None = None) -> Mod
     else:
         text, name = Path(source).read_text(encoding="utf-8"), str(source)
     flags = [f"-D{key}" if value is None else f"-D{key}={_define(value)}" for key, value in (defines or {}).items()]
-    headers = [(HEADERS / header).read_bytes() for header in ("shim.h", "fiber.h", "device.h")]
+    return _module(text, name, flags)
+
+
+def compile_ptx(text: str) -> Module:
+    """Compile PTX, what a CUDA compiler has made of a source.
+
+    Its kernels are watched more closely: every access to memory must be aligned, within the arrays that a launch is
+    given or its shared memory, and ordered by barriers with those of other threads to the same bytes.
+    """
+    return _module(translate(text), "<ptx>", [f"-I{HEADERS}"])
+
+
+def _module(text: str, name: str, flags: list[str]) -> Module:
+    headers = [header.read_bytes() for header in sorted(HEADERS.glob("*.h"))]
     key = hashlib.sha256(repr([_version(), FLAGS, flags, name, text, headers]).encode()).hexdigest()[:32]
     folder = Path(tempfile.gettempdir()) / f"cuda-shim-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -98,6 +126,7 @@ class Module:
 
     def __init__(self, library: Path, text: str) -> None:
         self._library = ctypes.CDLL(str(library))
+        self._watched = hasattr(self._library, "cuda_shim_arrays")
         self._text = re.sub(r"//[^\n]*|/\*.*?\*/", " ", text, flags=re.DOTALL)
 
     def launch(
@@ -130,6 +159,8 @@ class Module:
             floats[i] = isinstance(argument, np.floating)
         text = ctypes.create_string_buffer(4096)
         with LOCK:
+            if self._watched:
+                self._tell_arrays([argument for argument in args if isinstance(argument, np.ndarray)])
             outcome = self._library.cuda_shim_launch(
                 kernel,
                 ctypes.c_uint(grid),
@@ -145,6 +176,12 @@ class Module:
             )
         if outcome:
             raise ERRORS[outcome](f"{name}: {text.value.decode()}")
+
+    def _tell_arrays(self, arrays: list[np.ndarray]) -> None:
+        begins, sizes = np.array([(array.ctypes.data, array.nbytes) for array in arrays], np.uint64).reshape(-1, 2).T
+        begins, sizes = np.ascontiguousarray(begins), np.ascontiguousarray(sizes)
+        pointers = (ctypes.c_void_p(begins.ctypes.data), ctypes.c_void_p(sizes.ctypes.data))
+        self._library.cuda_shim_arrays(*pointers, ctypes.c_int(len(arrays)))
 
     def _check(self, name: str, args: object) -> None:
         """Compare the arguments with the kernel's parameters, where these can be read from the source."""

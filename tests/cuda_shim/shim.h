@@ -49,7 +49,7 @@ namespace {  // nothing here may be shared between two loaded libraries
 enum State { READY, SYNCTHREADS, SYNCWARP, SHUFFLE, MMA_F16, MMA_BF16, MMA_TF32, CLUSTER_WAIT, LOAD_ACQUIRE, EXITED };
 const char* const NAMES[] = {"ready",           "at __syncthreads", "at __syncwarp",   "at a __shfl",     "at mma f16",
                              "at mma bf16",     "at mma tf32",      "at cluster_wait", "in load_acquire", "ended"};
-enum Outcome { FINE, DEADLOCK, DIVERGENCE, OUT_OF_BOUNDS, MISUSE };
+enum Outcome { FINE, DEADLOCK, DIVERGENCE, OUT_OF_BOUNDS, MISUSE, RACE };
 
 struct Fiber {
     Context context;

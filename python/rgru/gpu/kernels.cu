@@ -822,13 +822,6 @@ struct Exchange {
         return input(channel, turn);
 #endif
     }
-
-    __device__ __forceinline__ void end() {
-#if EXCHANGE == CLUSTER
-        cluster_arrive();  // nobody ends whose shared memory may still be written to
-        cluster_wait();
-#endif
-    }
 };
 
 // Products of the kept weights with what was exchanged: of each slice of k its partial sums.
@@ -1154,7 +1147,6 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_forward(
             if (own[i].real) h_n[own[i].cells.state(own[i].sequence.n, count)] = narrow(h[i]);
         }
     }
-    exchange.end();
 }
 
 #else  // BACKWARD
@@ -1274,7 +1266,6 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) walk_backward
             if (own[i].real) dh0[own[i].cells.state(own[i].sequence.n, count)] = narrow(dh[i]);
         }
     }
-    exchange.end();
 }
 
 #endif  // BACKWARD

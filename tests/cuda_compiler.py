@@ -1,0 +1,53 @@
+"""NVRTC without a GPU: what it makes of a CUDA source, with the options that CuPy gives it."""
+
+import functools
+
+try:
+    from cuda.bindings import nvrtc
+except ImportError:
+    nvrtc = None
+
+
+@functools.cache
+def missing():
+    """Why there is no compiler, or None."""
+    if nvrtc is None:
+        return "cuda-bindings is not installed"
+    try:
+        nvrtc.nvrtcVersion()
+    except Exception as error:  # its kind depends on the version
+        return f"no library of NVRTC: {str(error).splitlines()[0]}"
+    return None
+
+
+def machine_code(source, macros, capability):
+    """Whether the assembler takes it too, and the log of both."""
+    options = [f"-arch=sm_{capability}", "--ptxas-options=-v"]
+    done, log, _ = _compile(source, macros, options)
+    return done, log
+
+
+def ptx(source, macros, capability):
+    """What the assembler would get."""
+    done, log, text = _compile(source, macros, [f"-arch=compute_{capability}"])
+    if not done:
+        raise ValueError(log)
+    return text
+
+
+def _compile(source, macros, options):
+    options = [*options, "-ftz=true", "--device-as-default-execution-space"]
+    options += [f"-D{key}={int(value)}" for key, value in macros.items()]
+    _, program = nvrtc.nvrtcCreateProgram(source.encode(), b"kernels.cu", 0, [], [])
+    (error,) = nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
+    log = _text(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program)
+    text = "" if error else _text(nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX, program)
+    nvrtc.nvrtcDestroyProgram(program)
+    return not error, log, text
+
+
+def _text(size_of, get, program):
+    _, size = size_of(program)
+    text = b" " * size
+    get(program, text)
+    return text.rstrip(b"\0 ").decode()

@@ -1,0 +1,108 @@
+"""What NVRTC makes of the GPU's kernels, run on the CPU: the code that a GPU gets, inline assembly and all.
+
+Besides the results it is seen that every access to memory is aligned and within its array, and that barriers order all
+that threads give each other, in whatever order they run.
+"""
+
+import functools
+import re
+
+import pytest
+
+import cuda_compiler
+from layers import CELLS
+from test_gpu_kernels import FORMS  # skips this file, too, where kernels cannot be compiled
+
+if cuda_compiler.missing():
+    pytest.skip(cuda_compiler.missing(), allow_module_level=True)
+
+import cuda_shim
+import shim_device
+from gpu_cases import BATCHES, Device, Problem
+
+SOURCE = shim_device.KERNELS.read_text(encoding="utf-8")
+CAPABILITIES = {"block_float16": 75, "grid_float32": 75, "packets_float32": 80, "cluster_tf32": 100, "block_tf32": 120}
+"""Hopper for all other forms."""
+
+
+@functools.cache
+def module(source, macros, capability):
+    return cuda_shim.compile_ptx(cuda_compiler.ptx(source, dict(macros), capability))
+
+
+class PtxDevice(Device):
+    """Runs what is compiled for a chip of some capability from a source that may be changed."""
+
+    def __init__(self, capability=90, source=SOURCE, **options):
+        super().__init__(**options)
+        self._capability, self._source = capability, source
+
+    def module(self, form):
+        return module(self._source, tuple(form.macros.items()), self._capability)
+
+
+@pytest.mark.parametrize("reset_after", CELLS)
+@pytest.mark.parametrize("form", FORMS)
+def test_compiled_kernels_agree_with_the_core(form, reset_after):
+    capability, form = CAPABILITIES.get(form, 90), FORMS[form]
+    for batch in ("zeros_among_lengths", "equal"):
+        problem = Problem(form.precision, reset_after, form.hidden, BATCHES[batch])
+        problem.check(problem.on_device(PtxDevice(capability, choose=form)))
+
+
+# -- what these tests would see ----------------------------------------------------------------------------------------
+
+
+def changed(correct, wrong):
+    source, places = re.subn(correct, wrong, SOURCE)
+    assert places == 1, "the kernels have changed: break them elsewhere"
+    return source
+
+
+BROKEN = {
+    "a block that may not have begun": (
+        r"cluster_arrive\(\);  // nobody writes to a block that has not begun\n +cluster_wait\(\);",
+        *("", "cluster_float64", cuda_shim.RaceError),
+    ),
+    "all write to one block": (
+        r"mapa\.u64 %0, %1, %2",
+        *("mapa.u64 %0, %1, 0", "cluster_float64", cuda_shim.RaceError),
+    ),
+    "a counter that orders nothing": (
+        r"add_release\(arrivals, 1\)",
+        *("*arrivals += 1", "grid_float32", cuda_shim.RaceError),
+    ),
+    "only one thread has waited": (
+        r"(while \(static_cast<int>\(load_acquire.*\n +}\n +}\n) +__syncthreads\(\);",
+        *(r"\1", "grid_float32", cuda_shim.RaceError),
+    ),
+    "no barrier in a block": (
+        r"(wait\(\) const {\n#.*\n).*;",
+        *(r"\1", "block_float32", cuda_shim.RaceError),
+    ),
+    "vectors that are not aligned": (
+        r"vector\(input \+ batch\(n\) \* PITCH",
+        *(r"\g<0> + 1", "block_float32", cuda_shim.CudaShimError),
+    ),
+    "a step further": (
+        r"y\[cells.one\(row\)\] = narrow",
+        *("y[cells.one(row + 1)] = narrow", "one_unit", cuda_shim.OutOfBoundsError),
+    ),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_errors_show_in_any_order(broken):
+    correct, wrong, form, error = BROKEN[broken]
+    form = FORMS[form]
+    device = PtxDevice(source=changed(correct, wrong), choose=form)
+    with pytest.raises(error):
+        Problem(form.precision, True, form.hidden, BATCHES["equal"]).on_device(device)
+
+
+def test_errors_of_assembly_show():
+    form = FORMS["block_tf32"]
+    source = changed(r"(tf32\.tf32\.f32 \{%0, %1, %2, %3\}, \{)%4, %5,", r"\1%5, %4,")
+    problem = Problem(form.precision, True, form.hidden, BATCHES["equal"])
+    with pytest.raises(AssertionError):
+        problem.check(problem.on_device(PtxDevice(source=source, choose=form)))
