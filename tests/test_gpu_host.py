@@ -7,8 +7,10 @@ import ctypes
 import pickle
 import platform
 import shutil
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +25,8 @@ from layers import CELLS, normal, with_biases
 from rgru.gpu import device as devices
 from rgru.gpu import plan as plans
 from rgru.gpu.device import Device
-from rgru.gpu.plan import Exchange, Steps
+from rgru.gpu.driver import LaunchConfig
+from rgru.gpu.plan import Cell, Exchange, Precision, Steps
 
 BOTH = pytest.mark.parametrize("reset_after", CELLS)
 FEATURES, H = 3, 5
@@ -694,13 +697,66 @@ def test_a_partitioned_gpu_has_no_room(host):
         gru_of()(host.cupy.asarray(normal(2, 5, FEATURES)))
 
 
+# -- clusters ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("most", [1, 4, 8, 16])
+def test_clusters_that_a_part_of_a_gpu_has_no_room_for_are_not_chosen(host, most):
+    host.put(Machine(Gpu(cluster=most, multiprocessors=132)))
+    device, cell = devices.open_device(0), Cell(Precision.FLOAT32, True, 128, False)
+    assert device.chip.cluster == most
+    sizes = {one.blocks for one in plans._walks(device.chip, cell, 2, 1) if one.exchange is Exchange.CLUSTER}
+    assert sizes == {size for size in (2, 4, 8, 16) if size <= most}
+    if most > 1:
+        walks = [one for one in plans._walks(device.chip, cell, 2, 1) if one.exchange is Exchange.CLUSTER]
+        host.monkeypatch.setattr(Device, "plan", lambda *_: max(walks, key=lambda one: (one.blocks, one.slices)))
+        gru, x = rgru.GRU(FEATURES, 128, reset_after=True, seed=0), normal(2, 2, FEATURES)
+        close(gru(host.cupy.asarray(x))[0], gru(x)[0])
+
+
+@pytest.mark.parametrize("why", ["no driver", "no such function", "an error"])
+def test_a_driver_that_does_not_tell_the_room_for_clusters(host, why):
+    load = ctypes.CDLL
+    known = {"no driver": None, "no such function": object(), "an error": fake_cupy.driver.Driver()}[why]
+    if why == "an error":
+        known.cuOccupancyMaxPotentialClusterSize._function = lambda *_: 999
+
+    def cdll(path, *rest):
+        if path == fake_cupy.DRIVER and known is None:
+            raise OSError(f"{path}: cannot open shared object file")
+        return known if path == fake_cupy.DRIVER else load(path, *rest)
+
+    host.monkeypatch.setattr(ctypes, "CDLL", cdll)
+    assert devices.open_device(0).chip == plans.Chip(90, 8, 232448)
+
+
+def test_older_chips_are_not_asked_about_clusters(host):
+    host.put(Machine(Gpu(capability=80)))
+    assert devices.open_device(0).chip == plans.Chip(80, 8, 232448)
+    assert not host.machine.functions
+
+
+def test_what_the_driver_reads_lies_as_its_header_has_it(tmp_path):
+    """CUlaunchConfig, on every platform of 64 bits; against the header itself where that is installed."""
+    names = [name for name, _ in LaunchConfig._fields_]
+    offsets = [getattr(LaunchConfig, name).offset for name in names]
+    assert (*offsets, ctypes.sizeof(LaunchConfig)) == (0, 4, 8, 12, 16, 20, 24, 32, 40, 48, 56)
+    headers = [*Path(np.__file__).parents[1].glob("nvidia/**/cuda.h")]
+    if not headers:
+        pytest.skip("no header of CUDA's driver")
+    source = tmp_path / "offsets.cpp"
+    equal = [f"offsetof(CUlaunchConfig, {name}) == {offset}" for name, offset in zip(names, offsets, strict=True)]
+    equal += [f"sizeof(CUlaunchConfig) == {ctypes.sizeof(LaunchConfig)}"]
+    lines = "".join(f'static_assert({one}, "{one}");\n' for one in equal)
+    source.write_text(f"#include <cuda.h>\n#include <stddef.h>\n{lines}")
+    subprocess.run(["g++", "-fsyntax-only", f"-I{headers[0].parent}", source], check=True)
+
+
 # -- products ------------------------------------------------------------------------------------------------------
 
 
 def test_products(host):
     """All orders, parts, and sizes of one."""
-    from rgru.gpu.plan import Precision
-
     device, cupy = devices.open_device(0), host.cupy
 
     def operand(rows, columns, how, seed):
@@ -739,8 +795,6 @@ def test_products(host):
 
 
 def test_statuses_are_errors(host):
-    from rgru.gpu.plan import Precision
-
     array = host.cupy.asarray(normal(2, 2))
     host.library.cublasGemmEx_64._function = lambda *_: 13
     with pytest.raises(RuntimeError, match="cublasGemmEx failed with status 13"):

@@ -22,13 +22,15 @@ import numpy as np
 from fake_cupy import arrays, kernels
 from fake_cupy.arrays import Device, ndarray
 from fake_cupy.cublas import Library
+from fake_cupy.driver import Driver
 from fake_cupy.machine import Capture, CUDARuntimeError, Gpu, Hazard, Machine, OutOfMemoryError
 from fake_cupy.machine import Event as EventWork
 from fake_cupy.machine import Stream as StreamWork
 
 __all__ = ["CUDARuntimeError", "Gpu", "Hazard", "Machine", "OutOfMemoryError", "finish", "install", "ndarray"]
 
-LIBRARY = "/fake/libcublas.so.13"
+CUBLAS = "/fake/libcublas.so.13"
+DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
 class Stream:
@@ -198,34 +200,35 @@ def _function(function):
 
 
 def install(monkeypatch, machine):
-    """Be `cupy`, `cupyx` and what finds cuBLAS, over a machine; gives the cuBLAS library."""
-    from rgru.gpu import backend, cublas, device
-
+    """Be `cupy`, `cupyx`, the driver and what finds cuBLAS, over a machine; gives the cuBLAS library."""
     monkeypatch.setattr(arrays, "machine", machine)
     machine.functions = {}
     cupy, cupyx, library = _module(), ModuleType("cupyx"), Library()
     cupyx.empty_pinned = lambda shape, dtype=float, order="C": np.empty(shape, dtype, order)
     pathfinder = ModuleType("cuda.pathfinder")
-    pathfinder.load_nvidia_dynamic_lib = lambda name: SimpleNamespace(abs_path={"cublas": LIBRARY}[name])
+    pathfinder.load_nvidia_dynamic_lib = lambda name: SimpleNamespace(abs_path={"cublas": CUBLAS}[name])
     cuda = ModuleType("cuda")
     cuda.pathfinder = pathfinder
     for name, module in {"cupy": cupy, "cupyx": cupyx, "cuda": cuda, "cuda.pathfinder": pathfinder}.items():
         monkeypatch.setitem(sys.modules, name, module)
-    load = ctypes.CDLL
-    monkeypatch.setattr(ctypes, "CDLL", lambda path, *rest: library if path == LIBRARY else load(path, *rest))
-    for cached in (backend.open_backend, device.open_device, cublas._library):
-        cached.cache_clear()
+    load, ours = ctypes.CDLL, {CUBLAS: library, DRIVER: Driver()}
+    monkeypatch.setattr(ctypes, "CDLL", lambda path, *rest: ours.get(path) or load(path, *rest))
+    _forget()
     return library
 
 
 def finish(machine):
     """Forget everything of a machine, and raise what could not be raised where it was found."""
-    from rgru.gpu import backend, cublas, device
-
-    for cached in (backend.open_backend, device.open_device, cublas._library):
-        cached.cache_clear()
+    _forget()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         gc.collect()
     if machine.hazards:
         raise Hazard("; ".join(machine.hazards))
+
+
+def _forget():
+    from rgru.gpu import backend, cublas, device, driver
+
+    for cached in (backend.open_backend, device.open_device, cublas._library, driver._library):
+        cached.cache_clear()

@@ -74,6 +74,9 @@ class RawKernel:
             raise CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument")
         self._room = size
 
+    def largest_cluster(self, gpu):
+        return min(gpu.cluster, 16 if self.large_clusters else 8)
+
     def __call__(self, grid, block, args, *, shared_mem=0, stream=None):
         machine = arrays.machine
         device = machine.here.device
@@ -84,7 +87,7 @@ class RawKernel:
         gpu, cluster = machine.gpus[device], int(self._module.macros["BLOCKS"]) if self._clustered else 1
         if shared_mem > self._room or block > 1024 or grid > 2**31 - 1 or grid % cluster:
             raise CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument")
-        if cluster > (16 if self.large_clusters else 8) or (cluster > 1 and gpu.capability < 90):
+        if cluster > self.largest_cluster(gpu) or (cluster > 1 and gpu.capability < 90):
             raise CUDADriverError("CUDA_ERROR_INVALID_CLUSTER_SIZE: cluster misconfiguration")
         if self._module.cooperative:
             most = blocks_at_once(gpu, block, shared_mem) * gpu.multiprocessors

@@ -39,6 +39,7 @@ class Gpu:
     capability: int = 90
     multiprocessors: int = 8
     shared_bytes: int = 232448
+    cluster: int = 16
     memory: int = 1 << 36
     taken: int = 0
     null: Stream = field(init=False)

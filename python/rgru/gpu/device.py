@@ -7,7 +7,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextlib import contextmanager
-from functools import cache
+from dataclasses import replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from rgru.gpu.availability import find_cupy
 from rgru.gpu.cublas import Products, Workspaces
+from rgru.gpu.driver import largest_cluster
 from rgru.gpu.plan import Chip, Exchange, Walk, plan
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ _STEPS_PER_GRAPH = 32
 _PORTABLE_CLUSTER = 8
 _NON_PORTABLE_CLUSTER_SIZE_ALLOWED = 14
 """Of CUfunction_attribute in CUDA's driver API."""
+_PROBE = 'extern "C" __global__ void probe() {}\n'
+"""A kernel to ask the driver about."""
 
 
 @cache
@@ -55,23 +59,34 @@ class Device:
     ----------
     xp : module
         CuPy.
-    chip : Chip
     """
 
     def __init__(self, index: int) -> None:
-        self.xp = cupy = find_cupy(index)
+        self.xp = find_cupy(index)
         self.index = index
-        attributes = cupy.cuda.Device(index).attributes
-        self.chip = Chip(
-            capability=int(cupy.cuda.Device(index).compute_capability),
-            multiprocessors=attributes["MultiProcessorCount"],
-            shared_bytes=attributes["MaxSharedMemoryPerBlockOptin"],
-        )
         self._modules: dict[tuple[object, ...], Any] = {}
         self._kernels: dict[tuple[object, ...], Any] = {}
         self._lock = threading.Lock()
         self._kept: deque[tuple[Any, list[Any]]] = deque()
         self._of_thread = threading.local()
+
+    @cached_property
+    def chip(self) -> Chip:
+        """What the plan needs to know; found out when first asked for, since that loads a kernel."""
+        with self.xp.cuda.Device(self.index) as gpu:
+            chip = Chip(
+                capability=int(gpu.compute_capability),
+                multiprocessors=gpu.attributes["MultiProcessorCount"],
+                shared_bytes=gpu.attributes["MaxSharedMemoryPerBlockOptin"],
+            )
+            if chip.capability < 90:
+                return chip
+            kernel = self.xp.RawModule(code=_PROBE, backend="nvrtc").get_function("probe")
+            # A block with all of the shared memory has a multiprocessor for itself, as those of a walk may have.
+            kernel.max_dynamic_shared_size_bytes = chip.shared_bytes
+            self._allow_large_clusters(kernel)
+            cluster = largest_cluster(kernel.kernel.ptr, 32, chip.shared_bytes)
+            return chip if cluster is None else replace(chip, cluster=cluster)
 
     @contextmanager
     def current(self, held: list[Any]) -> Iterator[None]:
@@ -250,11 +265,13 @@ class Device:
                 if walk and isinstance(form, Walk):
                     kernel.max_dynamic_shared_size_bytes = form.shared_bytes
                     if form.exchange is Exchange.CLUSTER and form.blocks > _PORTABLE_CLUSTER:
-                        driver = self.xp.cuda.driver
-                        driver.funcSetAttribute(kernel.kernel.ptr, _NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1)
+                        self._allow_large_clusters(kernel)
                     self._check_room(form, kernel)
                 self._kernels[key] = kernel
         return kernel
+
+    def _allow_large_clusters(self, kernel: Any) -> None:
+        self.xp.cuda.driver.funcSetAttribute(kernel.kernel.ptr, _NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1)
 
     def _check_room(self, form: Walk, kernel: Any) -> None:
         """Refuse a grid whose blocks cannot all run at once: they would wait for each other for ever."""

@@ -67,11 +67,15 @@ class Chip:
     multiprocessors : int
     shared_bytes : int
         The most dynamic shared memory that a block may take.
+    cluster : int
+        The most blocks of a cluster that there is room for, each on a multiprocessor of its own. A part of a GPU may
+        have less than the kind of chip.
     """
 
     capability: int
     multiprocessors: int
     shared_bytes: int
+    cluster: int = 16
 
 
 @dataclass(frozen=True)
@@ -291,7 +295,8 @@ def _walks(chip: Chip, cell: Cell, count: int, directions: int) -> Iterator[Walk
 
 def _clusters(chip: Chip) -> tuple[int, ...]:
     """Sizes of clusters; those of 16 blocks exist on the chips for servers alone, and have to be asked for."""
-    return (2, 4, 8, 16) if chip.capability in (90, 100) else (2, 4, 8)
+    sizes = (2, 4, 8, 16) if chip.capability in (90, 100) else (2, 4, 8)
+    return tuple(blocks for blocks in sizes if blocks <= min(chip.cluster, chip.multiprocessors))
 
 
 def _teams(chip: Chip, hidden: int, directions: int) -> Iterator[tuple[Exchange, int]]:
