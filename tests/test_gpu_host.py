@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -363,6 +364,68 @@ def test_threads(host):
         np.testing.assert_allclose(one, gru(x)[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_steps_through_graphs(host, steps):
+    """Whatever is left beside graphs of two."""
+    host.form(None)
+    gru, x = gru_of(num_layers=2, bidirectional=True), normal(3, steps, FEATURES)
+    expected, _, host_tape = gru.forward(x)
+    y, _, tape = gru.forward(host.cupy.asarray(x))
+    close(y, expected)
+    close(tape.backward(y).flat, host_tape.backward(expected).flat)
+
+
+def test_graphs_are_kept_until_they_have_run(host, monkeypatch):
+    host.form(None)
+    gru, there = gru_of(), host.cupy.asarray(normal(3, 9, FEATURES))
+    graphs = []
+    init = fake_cupy.Graph.__init__
+    monkeypatch.setattr(fake_cupy.Graph, "__init__", lambda self, *args: graphs.append(ref(self)) or init(self, *args))
+    for _ in range(12):
+        gru(there)
+    assert len([one for one in graphs if one() is not None]) == 12
+    host.machine.synchronize()
+    gru(there)
+    assert len([one for one in graphs if one() is not None]) == 1
+    host.machine.synchronize()
+
+
+def test_a_way_back_on_a_new_thread_captures_nothing_that_is_not_loaded(host):
+    host.form(None)
+    gru, x = gru_of(), normal(3, 6, FEATURES)
+    y, _, tape = gru.forward(host.cupy.asarray(x))
+    found = []
+    thread = threading.Thread(target=lambda: found.append(tape.backward(y).flat))
+    thread.start()
+    thread.join()
+    close(found[0], gru.forward(x)[2].backward(gru(x)[0]).flat)
+
+
+def test_a_capture_that_another_thread_breaks(host, monkeypatch):
+    """By waiting for the whole device: then steps are launched one by one."""
+    host.form(None)
+    gru, x = gru_of(bidirectional=True), normal(3, 9, FEATURES)
+    there, refused = host.cupy.asarray(x), []
+    multiply = Device.multiply
+
+    def wait():
+        with pytest.raises(fake_cupy.CUDARuntimeError, match="Unsupported"):
+            host.cupy.cuda.Device(0).synchronize()
+        refused.append(1)
+
+    def broken(device, *args, **options):
+        if device.capturing and len(refused) < 2:
+            thread = threading.Thread(target=wait)
+            thread.start()
+            thread.join()
+        multiply(device, *args, **options)
+
+    monkeypatch.setattr(Device, "multiply", broken)
+    close(gru(there)[0], gru(x)[0])
+    assert refused == [1, 1]
+    close(gru(there)[0], gru(x)[0])
+
+
 @BOTH
 @pytest.mark.parametrize("exchange", [Exchange.BLOCK, None], ids=["BLOCK", "STEPS"])
 def test_a_call_in_a_graph(host, exchange, reset_after):
@@ -593,6 +656,7 @@ def test_two_gpus(host, exchange):
         gru(there, lengths=lengths)
     with pytest.raises(ValueError, match=r"^dy: expected an array on GPU 0, where x is, got one on GPU 1"):
         gru.forward(there)[2].backward(dy)
+    host.machine.synchronize()
 
 
 # -- errors --------------------------------------------------------------------------------------------------------

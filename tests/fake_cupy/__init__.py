@@ -23,7 +23,7 @@ from fake_cupy import arrays, kernels
 from fake_cupy.arrays import Device, ndarray
 from fake_cupy.cublas import Library
 from fake_cupy.driver import Driver
-from fake_cupy.machine import Capture, CUDARuntimeError, Gpu, Hazard, Machine, OutOfMemoryError
+from fake_cupy.machine import Capture, CUDARuntimeError, Gpu, Hazard, Machine, OutOfMemoryError, before
 from fake_cupy.machine import Event as EventWork
 from fake_cupy.machine import Stream as StreamWork
 
@@ -104,10 +104,17 @@ class Graph:
     """As `cupy.cuda.Graph`."""
 
     def __init__(self, capture):
-        self._capture = capture
+        self._capture, self._machine = capture, arrays.machine
+        self._launched = {}  # the last place on each line of work
 
     def launch(self, stream=None):
-        self._capture.launch(arrays.machine.stream if stream is None else stream.work)
+        line, tick = self._capture.launch(arrays.machine.stream if stream is None else stream.work)
+        self._launched[line] = tick
+
+    def __del__(self):
+        late = before(self._launched.items(), self._machine.known)
+        if late:
+            self._machine.hazards.append(f"a graph was destroyed while {late} may still run it")
 
 
 class Event(EventWork):

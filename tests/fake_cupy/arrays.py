@@ -379,7 +379,7 @@ class Device:
         return gpu.memory - gpu.taken, gpu.memory
 
     def synchronize(self):
-        machine.synchronize()
+        machine.synchronize(self.id)
 
 
 def _event():

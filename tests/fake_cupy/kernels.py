@@ -10,7 +10,7 @@ import numpy as np
 import cuda_shim
 from fake_cupy import arrays
 from fake_cupy.arrays import ndarray
-from fake_cupy.machine import Operation
+from fake_cupy.machine import CUDARuntimeError, Operation
 
 UNASKED = 48 << 10
 """The dynamic shared memory that a kernel may have without asking."""
@@ -117,7 +117,10 @@ class RawKernel:
             self._compiled.launch(self._name, grid, block, given, shared_bytes=shared_mem, cluster=cluster, seed=seed)
 
         to = machine.stream if stream is None else stream.work
-        to.submit(Operation(self._name, run, reads, writes, kernel=True))
+        try:
+            to.submit(Operation(self._name, run, reads, writes, kernel=True))
+        except CUDARuntimeError as error:  # it is the driver that launches
+            raise CUDADriverError(str(error)) from error
 
 
 class Function:

@@ -288,29 +288,48 @@ class Device:
 
         ``step(i)`` launches the step that comes i after those that are done, and ``advance(n)`` says that n more are.
         """
+        current = self.xp.cuda.get_current_stream()
+        graphs = 0 if current.is_capturing() else (times - 1) // _STEPS_PER_GRAPH
+        if graphs > 1:
+            # Some steps come first by themselves: what they load and set up would not be captured.
+            first = times - graphs * _STEPS_PER_GRAPH
+            for offset in range(first):
+                step(offset)
+            advance(first)
+            times -= first
+            graph = self._captured(step, advance)
+            if graph is not None:
+                for _ in range(graphs):
+                    graph.launch(current)
+                self.keep(graph, [current.record(self.xp.cuda.Event(disable_timing=True))])
+                return
+        for offset in range(times):
+            step(offset)
+
+    def _captured(self, step: Callable[[int], None], advance: Callable[[int], None]) -> Any:
+        """Make a graph of the next steps, for the current stream.
+
+        None if that fails: another thread that waits for the whole device breaks every capture there.
+        """
         cupy = self.xp
         current = cupy.cuda.get_current_stream()
-        graphs = 0 if current.is_capturing() else times // _STEPS_PER_GRAPH
-        if graphs > 1:
-            # The default stream cannot be captured, so that another one is.
-            workspaces = self._workspaces()
-            workspaces.of(cupy, current.ptr)  # now, to be memory of this stream
-            workspaces.launched_on = current.ptr
-            with self._side("capture") as stream:
+        workspaces = self._workspaces()
+        workspaces.of(cupy, current.ptr)  # now, to be memory of this stream
+        workspaces.launched_on = current.ptr
+        try:
+            with self._side("capture") as stream:  # the default stream cannot be captured
                 stream.begin_capture()
                 try:
                     for offset in range(_STEPS_PER_GRAPH):
                         step(offset)
                     advance(_STEPS_PER_GRAPH)
                 finally:
-                    workspaces.launched_on = None
                     graph = stream.end_capture()
-            for _ in range(graphs):
-                graph.launch(current)
-            self._keep(graph)
-            times -= graphs * _STEPS_PER_GRAPH
-        for offset in range(times):
-            step(offset)
+                return graph
+        except cupy.cuda.runtime.CUDARuntimeError:
+            return None
+        finally:
+            workspaces.launched_on = None
 
     def side_by_side(self, walk: Callable[[int], None], directions: int) -> None:
         """Call ``walk(direction)`` for each direction, the second one on a stream beside the current one."""
@@ -332,10 +351,6 @@ class Device:
         if use not in streams:
             streams[use] = self.xp.cuda.Stream(non_blocking=True)
         return streams[use]
-
-    def _keep(self, graph: Any) -> None:
-        """Keep a graph until it has surely run."""
-        self._of_thread.__dict__.setdefault("graphs", deque(maxlen=8)).append(graph)
 
 
 @cache
