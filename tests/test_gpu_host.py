@@ -866,6 +866,49 @@ def test_statuses_are_errors(host):
     assert ctypes.CDLL(None) is not None
 
 
+def test_handles_of_ended_threads_are_used_again(host):
+    """To destroy one would wait for the whole device, and break other threads' captures."""
+    gru, there = gru_of(), host.cupy.asarray(normal(2, 5, FEATURES))
+    host.machine.synchronize()
+    barrier = threading.Barrier(2)
+
+    def work():
+        with host.cupy.cuda.Stream(non_blocking=True) as stream:
+            gru(there)
+            stream.synchronize()
+        barrier.wait()
+
+    for _ in range(4):
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(host.library.handles) == 2
+    gru(there)
+    assert len(host.library.handles) == 2
+    host.machine.synchronize()
+
+
+def test_workspaces_go_with_their_streams(host):
+    gru, x = gru_of(), normal(2, 5, FEATURES)
+    taken = []
+    for _ in range(4):
+        with host.cupy.cuda.Stream(non_blocking=True) as stream:
+            gru(host.cupy.asarray(x))
+            stream.synchronize()
+        del stream
+        taken.append(host.machine.gpus[0].taken)
+    assert taken[-1] == taken[0] < 1 << 25
+
+
+@pytest.mark.parametrize(("capability", "size"), [(75, 4), (86, 4), (90, 32), (100, 32), (120, 32)])
+def test_workspaces_are_as_large_as_cublas_recommends(host, capability, size):
+    host.put(Machine(Gpu(capability=capability)))
+    gru_of()(host.cupy.asarray(normal(2, 5, FEATURES)))
+    assert max(host.machine.allocated) == size << 20
+
+
 # -- estimators and the command line -------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ import ctypes
 import gc
 import sys
 import warnings
+import weakref
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 
@@ -36,13 +37,14 @@ DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 class Stream:
     """As `cupy.cuda.Stream`."""
 
-    def __init__(self, null=False, non_blocking=False, _work=None):
+    def __init__(self, null=False, non_blocking=False):
         machine = arrays.machine
-        if _work is None and not null:
-            _work = StreamWork(machine, machine.here.device, 0, not non_blocking)
-            _work.ptr = 0x1000 + 16 * _work.line
-            machine.streams[_work.ptr] = _work
-        self._work = _work
+        self._work = None
+        if not null:
+            self._work = StreamWork(machine, machine.here.device, 0, not non_blocking)
+            self._work.ptr = 0x1000 + 16 * self._work.line
+            self._work.object = weakref.ref(self)
+            machine.streams[self._work.ptr] = self._work
 
     @property
     def work(self):
@@ -144,7 +146,8 @@ class Event(EventWork):
 
 def get_current_stream(device_id=-1):
     machine = arrays.machine
-    return Stream(_work=machine.stream if device_id == -1 else machine.here.streams[device_id])
+    work = machine.stream if device_id == -1 else machine.here.streams[device_id]
+    return work.object()
 
 
 class Runtime:
@@ -210,6 +213,9 @@ def install(monkeypatch, machine):
     """Be `cupy`, `cupyx`, the driver and what finds cuBLAS, over a machine; gives the cuBLAS library."""
     monkeypatch.setattr(arrays, "machine", machine)
     machine.functions = {}
+    null = Stream(null=True)  # one object for all devices, for good
+    for gpu in machine.gpus:
+        gpu.null.object = lambda: null
     cupy, cupyx, library = _module(), ModuleType("cupyx"), Library()
     cupyx.empty_pinned = lambda shape, dtype=float, order="C": np.empty(shape, dtype, order)
     pathfinder = ModuleType("cuda.pathfinder")

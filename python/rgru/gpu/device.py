@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 from rgru.gpu.availability import find_cupy
-from rgru.gpu.cublas import Products, Workspaces
+from rgru.gpu.cublas import Products, Workspaces, workspace_bytes
 from rgru.gpu.driver import largest_cluster
 from rgru.gpu.plan import Chip, Exchange, Walk, plan
 
@@ -64,18 +64,20 @@ class Device:
     def __init__(self, index: int) -> None:
         self.xp = find_cupy(index)
         self.index = index
+        self._capability = int(self.xp.cuda.Device(index).compute_capability)
         self._modules: dict[tuple[object, ...], Any] = {}
         self._kernels: dict[tuple[object, ...], Any] = {}
         self._lock = threading.Lock()
         self._kept: deque[tuple[Any, list[Any]]] = deque()
         self._of_thread = threading.local()
+        self._idle_handles: list[Any] = []
 
     @cached_property
     def chip(self) -> Chip:
         """What the plan needs to know; found out when first asked for, since that loads a kernel."""
         with self.xp.cuda.Device(self.index) as gpu:
             chip = Chip(
-                capability=int(gpu.compute_capability),
+                capability=self._capability,
                 multiprocessors=gpu.attributes["MultiProcessorCount"],
                 shared_bytes=gpu.attributes["MaxSharedMemoryPerBlockOptin"],
             )
@@ -111,7 +113,7 @@ class Device:
                 return memory
 
             # The graph may be launched on any stream, beside any work.
-            usual, self._of_thread.workspaces = self._workspaces(), Workspaces()
+            usual, self._of_thread.workspaces = self._workspaces(), self._new_workspaces()
             try:
                 with cupy.cuda.using_allocator(hold):
                     yield
@@ -225,13 +227,16 @@ class Device:
         """Put a b (or out + a b) into out; see `rgru.gpu.cublas.Products.multiply`."""
         products = getattr(self._of_thread, "products", None)
         if products is None:
-            products = self._of_thread.products = Products(self.xp)
+            products = self._of_thread.products = Products(self.xp, self._idle_handles)
         products.multiply(a, b, out, precision, add=add, workspaces=self._workspaces())
 
     def _workspaces(self) -> Workspaces:
         """Give the memory in which this thread's products work."""
-        workspaces: Workspaces = self._of_thread.__dict__.setdefault("workspaces", Workspaces())
+        workspaces: Workspaces = self._of_thread.__dict__.setdefault("workspaces", self._new_workspaces())
         return workspaces
+
+    def _new_workspaces(self) -> Workspaces:
+        return Workspaces(self.xp, workspace_bytes(self._capability))
 
     def launch(
         self,
@@ -312,10 +317,9 @@ class Device:
         None if that fails: another thread that waits for the whole device breaks every capture there.
         """
         cupy = self.xp
-        current = cupy.cuda.get_current_stream()
         workspaces = self._workspaces()
-        workspaces.of(cupy, current.ptr)  # now, to be memory of this stream
-        workspaces.launched_on = current.ptr
+        workspaces.here()  # now, to be memory of this stream
+        workspaces.launched_on = cupy.cuda.get_current_stream()
         try:
             with self._side("capture") as stream:  # the default stream cannot be captured
                 stream.begin_capture()
