@@ -455,6 +455,27 @@ def test_a_call_in_a_graph(host, exchange, reset_after):
         stream.synchronize()
 
 
+def test_a_capture_on_a_thread_that_has_not_called_before(host):
+    gru, there = gru_of(), host.cupy.asarray(normal(2, 5, FEATURES))
+    gru(there)
+    host.machine.synchronize()
+    errors = []
+
+    def work():
+        with host.cupy.cuda.Stream(non_blocking=True) as stream:
+            stream.begin_capture()
+            try:
+                gru(there)
+            except RuntimeError as error:
+                errors.append(str(error))
+            stream.end_capture()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert errors == ["a thread has to call a GRU once before it captures a call into a graph"]
+
+
 def test_a_graph_outlives_a_change_of_the_parameters(host):
     """It goes on with those that it was captured with."""
     gru, cupy, x = gru_of(), host.cupy, normal(2, 5, FEATURES)
@@ -645,6 +666,15 @@ def test_two_gpus(host, exchange):
                 close(z, expected[0])
                 close(h_n, expected[1])
                 close(gradients.flat, gru.forward(x, h0)[2].backward(*expected).flat)
+                ragged = rgru.Ragged(cupy.ascontiguousarray(there.reshape(15, FEATURES)), [0, 4, 15])
+            on_host = rgru.Ragged(x.reshape(15, FEATURES), [0, 4, 15])
+            with cupy.cuda.Device(current):
+                taken, (padded, lengths) = ragged.take([1, 0, 1]), ragged.to_padded()
+                again = rgru.Ragged.from_padded(padded, lengths)
+            with cupy.cuda.Device(index):
+                close(taken, on_host.take([1, 0, 1]))
+                close(padded, on_host.to_padded()[0])
+                close(again, on_host)
     with cupy.cuda.Device(0):
         there = cupy.asarray(x)
     with cupy.cuda.Device(1):

@@ -224,9 +224,17 @@ class Device:
         return plan(self.chip, cell, count, directions)
 
     def multiply(self, a: Array, b: Array, out: Array, precision: Precision, add: bool = False) -> None:
-        """Put a b (or out + a b) into out; see `rgru.gpu.cublas.Products.multiply`."""
+        """Put a b (or out + a b) into out; see `rgru.gpu.cublas.Products.multiply`.
+
+        Raises
+        ------
+        RuntimeError
+            In a capture by a thread that has multiplied nothing before: a graph cannot hold what sets the library up.
+        """
         products = getattr(self._of_thread, "products", None)
         if products is None:
+            if self.capturing:
+                raise RuntimeError("a thread has to call a GRU once before it captures a call into a graph")
             products = self._of_thread.products = Products(self.xp, self._idle_handles)
         products.multiply(a, b, out, precision, add=add, workspaces=self._workspaces())
 
