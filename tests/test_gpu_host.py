@@ -28,6 +28,7 @@ from rgru.gpu import plan as plans
 from rgru.gpu.device import Device
 from rgru.gpu.driver import LaunchConfig
 from rgru.gpu.plan import Cell, Exchange, Precision, Steps
+from rgru.gpu.sequences import Sequences
 
 BOTH = pytest.mark.parametrize("reset_after", CELLS)
 FEATURES, H = 3, 5
@@ -566,6 +567,18 @@ def test_changed_parameters(host):
     for name, value in gru.params.items():
         gru.params[name] = value * 2
     close(gru(there)[0], gru(x)[0])
+
+
+def test_places_of_sequences_are_kept_for_some_shapes(host, monkeypatch):
+    made = []
+    equal = Sequences.equal
+    monkeypatch.setattr(Sequences, "equal", lambda *args: made.append(args[1:]) or equal(*args))
+    gru = gru_of()
+    shapes = [(n, steps) for n in (1, 2, 3) for steps in (2, 3, 4)]
+    batches = [(normal(*shape, FEATURES), host.cupy.asarray(normal(*shape, FEATURES))) for shape in shapes]
+    for x, there in batches + batches:
+        close(gru(there)[0], gru(x)[0])
+    assert made == [*shapes, shapes[-1]]  # eight are kept, not nine
 
 
 @pytest.mark.parametrize("end", ["change", "delete", "tape"])
