@@ -227,6 +227,27 @@ def test_lengths_of_a_small_type(host):
     close(gru(host.cupy.asarray(x), lengths=host.cupy.asarray(lengths))[0], gru(x, lengths=lengths)[0])
 
 
+def test_many_lengths_are_sorted_otherwise(host, monkeypatch):
+    """To the same order: longest first, equal ones as they come."""
+    device, put = devices.open_device(0), host.cupy.asarray
+    lengths = np.random.default_rng(0).integers(0, 7, 50)
+    expected = np.argsort(-lengths, kind="stable").tolist()
+    for most in (50, 49):
+        monkeypatch.setattr("rgru.gpu.sequences._COMPARED", most)
+        with device.current([]):
+            for given in (lengths, put(lengths), put(lengths.astype(np.uint8))):
+                assert Sequences.padded(device, 50, 6, given).order.get().tolist() == expected
+    gru, x = gru_of(), normal(50, 6, FEATURES)
+    with host.cupy.cuda.Stream(non_blocking=True) as stream:
+        there, length = put(x), put(lengths)
+        gru(there, lengths=length)
+        stream.begin_capture()
+        y, _ = gru(there, lengths=length)
+        graph = stream.end_capture()
+        graph.launch()
+        close(y, gru(x, lengths=lengths)[0])
+
+
 @pytest.mark.parametrize("lengths", [[3, 0, 5], [0, 0], [1], []], ids=str)
 def test_ragged(host, lengths):
     gru = gru_of(num_layers=2, bidirectional=True)

@@ -29,7 +29,7 @@ _FREELY = 1 << 30
 """So many bytes of projections are taken without asking how much memory is free."""
 
 _SHAPES = 8
-"""Of batches whose sequences' places are kept: those of training, validation and their last batches, and some more."""
+"""Of batches whose sequences' places are kept: a few sizes alternate, as a data set's last batch with the others."""
 
 
 class Weights:
