@@ -17,7 +17,7 @@ import numpy as np
 from rgru.gpu.availability import find_cupy
 from rgru.gpu.cublas import Products, Workspaces, workspace_bytes
 from rgru.gpu.driver import largest_cluster
-from rgru.gpu.plan import Chip, Exchange, Walk, plan
+from rgru.gpu.plan import Chip, Exchange, Walk, cluster_limit, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,12 +81,14 @@ class Device:
                 multiprocessors=gpu.attributes["MultiProcessorCount"],
                 shared_bytes=gpu.attributes["MaxSharedMemoryPerBlockOptin"],
             )
-            if chip.capability < 90:
+            limit = cluster_limit(self._capability)
+            if limit == 1:
                 return chip
             kernel = self.xp.RawModule(code=_PROBE, backend="nvrtc").get_function("probe")
             # A block with all of the shared memory has a multiprocessor for itself, as those of a walk may have.
             kernel.max_dynamic_shared_size_bytes = chip.shared_bytes
-            self._allow_large_clusters(kernel)
+            if limit > _PORTABLE_CLUSTER:
+                self._allow_large_clusters(kernel)
             cluster = largest_cluster(kernel.kernel.ptr, 32, chip.shared_bytes)
             return chip if cluster is None else replace(chip, cluster=cluster)
 
@@ -240,7 +242,9 @@ class Device:
 
     def _workspaces(self) -> Workspaces:
         """Give the memory in which this thread's products work."""
-        workspaces: Workspaces = self._of_thread.__dict__.setdefault("workspaces", self._new_workspaces())
+        workspaces: Workspaces | None = getattr(self._of_thread, "workspaces", None)
+        if workspaces is None:
+            workspaces = self._of_thread.workspaces = self._new_workspaces()
         return workspaces
 
     def _new_workspaces(self) -> Workspaces:
