@@ -71,12 +71,13 @@ class ShimDevice:
         out[...] = (out + product if add else product).astype(out.dtype)
 
     def repeat(self, step, advance, times):
+        if times % 2:
+            step(0)
+            advance(1)
         for _ in range(times // 2):  # as through a graph of two steps
             step(0)
             step(1)
             advance(2)
-        if times % 2:
-            step(0)
 
     def line(self):
         return 0, 0

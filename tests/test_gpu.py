@@ -22,8 +22,12 @@ from on_gpu import (
     precision,
     random_gru,
     run,
+    walks,
 )
 from rgru import Ragged
+from rgru.gpu.device import Device, open_device
+from rgru.gpu.plan import cluster_limit
+from rgru.gpu.sequences import Sequences
 
 pytestmark = gpu
 
@@ -62,6 +66,16 @@ def test_short_integers_on_the_device_are_compared_with_many_steps(cupy):
     gru = random_gru("float32", 3, 8)
     batch = Batch(gru, "float32", 3, 200, lengths=[127, 0, 5])
     compare(cupy, gru, batch, lengths=cupy.asarray(batch.lengths.astype(np.int8)))
+
+
+@pytest.mark.parametrize("count", [3000, 100_000])
+def test_lengths_are_sorted(cupy, count):
+    """By a kernel, and many of them by CuPy."""
+    device = open_device(0)
+    lengths = np.random.default_rng(0).integers(0, 50, count)
+    with device.current([]):
+        order = Sequences.padded(device, count, 49, cupy.asarray(lengths)).order.get()
+    np.testing.assert_array_equal(order, np.argsort(-lengths, kind="stable"))
 
 
 def test_lengths_on_the_device_are_cut(cupy):
@@ -208,6 +222,20 @@ def test_the_plan_chooses_forms_of_every_kind(cupy, backward):
     assert found & {"GRID", "PACKETS"}
     if int(cupy.cuda.Device(0).compute_capability) >= 90:
         assert "CLUSTER" in found
+
+
+def test_the_largest_clusters_that_the_driver_finds_room_for(cupy, monkeypatch):
+    chip = open_device(0).chip
+    if chip.capability < 90:
+        pytest.skip("clusters begin with compute capability 9.0")
+    assert chip.cluster <= cluster_limit(chip.capability)
+
+    def largest(device, cell, count, directions):
+        return max(walks("CLUSTER", chip, cell, count, directions), key=lambda walk: (walk.blocks, walk.shared_bytes))
+
+    monkeypatch.setattr(Device, "plan", largest)
+    gru = random_gru("float32", 12, 250, bidirectional=True)
+    compare(cupy, gru, Batch(gru, "float32", 13, 6))
 
 
 @pytest.mark.parametrize("kind", KINDS)

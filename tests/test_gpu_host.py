@@ -7,8 +7,11 @@ import ctypes
 import pickle
 import platform
 import shutil
+import subprocess
 import sys
 import threading
+from pathlib import Path
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -23,7 +26,9 @@ from layers import CELLS, normal, with_biases
 from rgru.gpu import device as devices
 from rgru.gpu import plan as plans
 from rgru.gpu.device import Device
-from rgru.gpu.plan import Exchange, Steps
+from rgru.gpu.driver import LaunchConfig
+from rgru.gpu.plan import Cell, Exchange, Precision, Steps
+from rgru.gpu.sequences import Sequences
 
 BOTH = pytest.mark.parametrize("reset_after", CELLS)
 FEATURES, H = 3, 5
@@ -222,6 +227,27 @@ def test_lengths_of_a_small_type(host):
     close(gru(host.cupy.asarray(x), lengths=host.cupy.asarray(lengths))[0], gru(x, lengths=lengths)[0])
 
 
+def test_many_lengths_are_sorted_otherwise(host, monkeypatch):
+    """To the same order: longest first, equal ones as they come."""
+    device, put = devices.open_device(0), host.cupy.asarray
+    lengths = np.random.default_rng(0).integers(0, 7, 50)
+    expected = np.argsort(-lengths, kind="stable").tolist()
+    for most in (50, 49):
+        monkeypatch.setattr("rgru.gpu.sequences._COMPARED", most)
+        with device.current([]):
+            for given in (lengths, put(lengths), put(lengths.astype(np.uint8))):
+                assert Sequences.padded(device, 50, 6, given).order.get().tolist() == expected
+    gru, x = gru_of(), normal(50, 6, FEATURES)
+    with host.cupy.cuda.Stream(non_blocking=True) as stream:
+        there, length = put(x), put(lengths)
+        gru(there, lengths=length)
+        stream.begin_capture()
+        y, _ = gru(there, lengths=length)
+        graph = stream.end_capture()
+        graph.launch()
+        close(y, gru(x, lengths=lengths)[0])
+
+
 @pytest.mark.parametrize("lengths", [[3, 0, 5], [0, 0], [1], []], ids=str)
 def test_ragged(host, lengths):
     gru = gru_of(num_layers=2, bidirectional=True)
@@ -360,6 +386,68 @@ def test_threads(host):
         np.testing.assert_allclose(one, gru(x)[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_steps_through_graphs(host, steps):
+    """Whatever is left beside graphs of two."""
+    host.form(None)
+    gru, x = gru_of(num_layers=2, bidirectional=True), normal(3, steps, FEATURES)
+    expected, _, host_tape = gru.forward(x)
+    y, _, tape = gru.forward(host.cupy.asarray(x))
+    close(y, expected)
+    close(tape.backward(y).flat, host_tape.backward(expected).flat)
+
+
+def test_graphs_are_kept_until_they_have_run(host, monkeypatch):
+    host.form(None)
+    gru, there = gru_of(), host.cupy.asarray(normal(3, 9, FEATURES))
+    graphs = []
+    init = fake_cupy.Graph.__init__
+    monkeypatch.setattr(fake_cupy.Graph, "__init__", lambda self, *args: graphs.append(ref(self)) or init(self, *args))
+    for _ in range(12):
+        gru(there)
+    assert len([one for one in graphs if one() is not None]) == 12
+    host.machine.synchronize()
+    gru(there)
+    assert len([one for one in graphs if one() is not None]) == 1
+    host.machine.synchronize()
+
+
+def test_a_way_back_on_a_new_thread_captures_nothing_that_is_not_loaded(host):
+    host.form(None)
+    gru, x = gru_of(), normal(3, 6, FEATURES)
+    y, _, tape = gru.forward(host.cupy.asarray(x))
+    found = []
+    thread = threading.Thread(target=lambda: found.append(tape.backward(y).flat))
+    thread.start()
+    thread.join()
+    close(found[0], gru.forward(x)[2].backward(gru(x)[0]).flat)
+
+
+def test_a_capture_that_another_thread_breaks(host, monkeypatch):
+    """By waiting for the whole device: then steps are launched one by one."""
+    host.form(None)
+    gru, x = gru_of(bidirectional=True), normal(3, 9, FEATURES)
+    there, refused = host.cupy.asarray(x), []
+    multiply = Device.multiply
+
+    def wait():
+        with pytest.raises(fake_cupy.CUDARuntimeError, match="Unsupported"):
+            host.cupy.cuda.Device(0).synchronize()
+        refused.append(1)
+
+    def broken(device, *args, **options):
+        if device.capturing and len(refused) < 2:
+            thread = threading.Thread(target=wait)
+            thread.start()
+            thread.join()
+        multiply(device, *args, **options)
+
+    monkeypatch.setattr(Device, "multiply", broken)
+    close(gru(there)[0], gru(x)[0])
+    assert refused == [1, 1]
+    close(gru(there)[0], gru(x)[0])
+
+
 @BOTH
 @pytest.mark.parametrize("exchange", [Exchange.BLOCK, None], ids=["BLOCK", "STEPS"])
 def test_a_call_in_a_graph(host, exchange, reset_after):
@@ -387,6 +475,27 @@ def test_a_call_in_a_graph(host, exchange, reset_after):
             close(back.flat, wanted.flat)
             close(back.x, wanted.x)
         stream.synchronize()
+
+
+def test_a_capture_on_a_thread_that_has_not_called_before(host):
+    gru, there = gru_of(), host.cupy.asarray(normal(2, 5, FEATURES))
+    gru(there)
+    host.machine.synchronize()
+    errors = []
+
+    def work():
+        with host.cupy.cuda.Stream(non_blocking=True) as stream:
+            stream.begin_capture()
+            try:
+                gru(there)
+            except RuntimeError as error:
+                errors.append(str(error))
+            stream.end_capture()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert errors == ["a thread has to call a GRU once before it captures a call into a graph"]
 
 
 def test_a_graph_outlives_a_change_of_the_parameters(host):
@@ -479,6 +588,18 @@ def test_changed_parameters(host):
     for name, value in gru.params.items():
         gru.params[name] = value * 2
     close(gru(there)[0], gru(x)[0])
+
+
+def test_places_of_sequences_are_kept_for_some_shapes(host, monkeypatch):
+    made = []
+    equal = Sequences.equal
+    monkeypatch.setattr(Sequences, "equal", lambda *args: made.append(args[1:]) or equal(*args))
+    gru = gru_of()
+    shapes = [(n, steps) for n in (1, 2, 3) for steps in (2, 3, 4)]
+    batches = [(normal(*shape, FEATURES), host.cupy.asarray(normal(*shape, FEATURES))) for shape in shapes]
+    for x, there in batches + batches:
+        close(gru(there)[0], gru(x)[0])
+    assert made == [*shapes, shapes[-1]]  # eight are kept, not nine
 
 
 @pytest.mark.parametrize("end", ["change", "delete", "tape"])
@@ -579,6 +700,15 @@ def test_two_gpus(host, exchange):
                 close(z, expected[0])
                 close(h_n, expected[1])
                 close(gradients.flat, gru.forward(x, h0)[2].backward(*expected).flat)
+                ragged = rgru.Ragged(cupy.ascontiguousarray(there.reshape(15, FEATURES)), [0, 4, 15])
+            on_host = rgru.Ragged(x.reshape(15, FEATURES), [0, 4, 15])
+            with cupy.cuda.Device(current):
+                taken, (padded, lengths) = ragged.take([1, 0, 1]), ragged.to_padded()
+                again = rgru.Ragged.from_padded(padded, lengths)
+            with cupy.cuda.Device(index):
+                close(taken, on_host.take([1, 0, 1]))
+                close(padded, on_host.to_padded()[0])
+                close(again, on_host)
     with cupy.cuda.Device(0):
         there = cupy.asarray(x)
     with cupy.cuda.Device(1):
@@ -590,6 +720,7 @@ def test_two_gpus(host, exchange):
         gru(there, lengths=lengths)
     with pytest.raises(ValueError, match=r"^dy: expected an array on GPU 0, where x is, got one on GPU 1"):
         gru.forward(there)[2].backward(dy)
+    host.machine.synchronize()
 
 
 # -- errors --------------------------------------------------------------------------------------------------------
@@ -694,13 +825,66 @@ def test_a_partitioned_gpu_has_no_room(host):
         gru_of()(host.cupy.asarray(normal(2, 5, FEATURES)))
 
 
+# -- clusters ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("most", [1, 4, 8, 16])
+def test_clusters_that_a_part_of_a_gpu_has_no_room_for_are_not_chosen(host, most):
+    host.put(Machine(Gpu(cluster=most, multiprocessors=132)))
+    device, cell = devices.open_device(0), Cell(Precision.FLOAT32, True, 128, False)
+    assert device.chip.cluster == most
+    sizes = {one.blocks for one in plans._walks(device.chip, cell, 2, 1) if one.exchange is Exchange.CLUSTER}
+    assert sizes == {size for size in (2, 4, 8, 16) if size <= most}
+    if most > 1:
+        walks = [one for one in plans._walks(device.chip, cell, 2, 1) if one.exchange is Exchange.CLUSTER]
+        host.monkeypatch.setattr(Device, "plan", lambda *_: max(walks, key=lambda one: (one.blocks, one.slices)))
+        gru, x = rgru.GRU(FEATURES, 128, reset_after=True, seed=0), normal(2, 2, FEATURES)
+        close(gru(host.cupy.asarray(x))[0], gru(x)[0])
+
+
+@pytest.mark.parametrize("why", ["no driver", "no such function", "an error"])
+def test_a_driver_that_does_not_tell_the_room_for_clusters(host, why):
+    load = ctypes.CDLL
+    known = {"no driver": None, "no such function": object(), "an error": fake_cupy.driver.Driver()}[why]
+    if why == "an error":
+        known.cuOccupancyMaxPotentialClusterSize._function = lambda *_: 999
+
+    def cdll(path, *rest):
+        if path == fake_cupy.DRIVER and known is None:
+            raise OSError(f"{path}: cannot open shared object file")
+        return known if path == fake_cupy.DRIVER else load(path, *rest)
+
+    host.monkeypatch.setattr(ctypes, "CDLL", cdll)
+    assert devices.open_device(0).chip == plans.Chip(90, 8, 232448)
+
+
+def test_older_chips_are_not_asked_about_clusters(host):
+    host.put(Machine(Gpu(capability=80)))
+    assert devices.open_device(0).chip == plans.Chip(80, 8, 232448)
+    assert not host.machine.functions
+
+
+def test_what_the_driver_reads_lies_as_its_header_has_it(tmp_path):
+    """CUlaunchConfig, on every platform of 64 bits; against the header itself where that is installed."""
+    names = [name for name, _ in LaunchConfig._fields_]
+    offsets = [getattr(LaunchConfig, name).offset for name in names]
+    assert (*offsets, ctypes.sizeof(LaunchConfig)) == (0, 4, 8, 12, 16, 20, 24, 32, 40, 48, 56)
+    headers = [*Path(np.__file__).parents[1].glob("nvidia/**/cuda.h")]
+    if not headers:
+        pytest.skip("no header of CUDA's driver")
+    source = tmp_path / "offsets.cpp"
+    equal = [f"offsetof(CUlaunchConfig, {name}) == {offset}" for name, offset in zip(names, offsets, strict=True)]
+    equal += [f"sizeof(CUlaunchConfig) == {ctypes.sizeof(LaunchConfig)}"]
+    lines = "".join(f'static_assert({one}, "{one}");\n' for one in equal)
+    source.write_text(f"#include <cuda.h>\n#include <stddef.h>\n{lines}")
+    subprocess.run(["g++", "-fsyntax-only", f"-I{headers[0].parent}", source], check=True)
+
+
 # -- products ------------------------------------------------------------------------------------------------------
 
 
 def test_products(host):
     """All orders, parts, and sizes of one."""
-    from rgru.gpu.plan import Precision
-
     device, cupy = devices.open_device(0), host.cupy
 
     def operand(rows, columns, how, seed):
@@ -739,13 +923,54 @@ def test_products(host):
 
 
 def test_statuses_are_errors(host):
-    from rgru.gpu.plan import Precision
-
     array = host.cupy.asarray(normal(2, 2))
     host.library.cublasGemmEx_64._function = lambda *_: 13
     with pytest.raises(RuntimeError, match="cublasGemmEx failed with status 13"):
         devices.open_device(0).multiply(array, array, array, Precision.FLOAT32)
     assert ctypes.CDLL(None) is not None
+
+
+def test_handles_of_ended_threads_are_used_again(host):
+    """To destroy one would wait for the whole device, and break other threads' captures."""
+    gru, there = gru_of(), host.cupy.asarray(normal(2, 5, FEATURES))
+    host.machine.synchronize()
+    barrier = threading.Barrier(2)
+
+    def work():
+        with host.cupy.cuda.Stream(non_blocking=True) as stream:
+            gru(there)
+            stream.synchronize()
+        barrier.wait()
+
+    for _ in range(4):
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(host.library.handles) == 2
+    gru(there)
+    assert len(host.library.handles) == 2
+    host.machine.synchronize()
+
+
+def test_workspaces_go_with_their_streams(host):
+    gru, x = gru_of(), normal(2, 5, FEATURES)
+    taken = []
+    for _ in range(4):
+        with host.cupy.cuda.Stream(non_blocking=True) as stream:
+            gru(host.cupy.asarray(x))
+            stream.synchronize()
+        del stream
+        taken.append(host.machine.gpus[0].taken)
+    assert taken[-1] == taken[0] < 1 << 25
+
+
+@pytest.mark.parametrize(("capability", "size"), [(75, 4), (86, 4), (90, 32), (100, 32), (120, 32)])
+def test_workspaces_are_as_large_as_cublas_recommends(host, capability, size):
+    host.put(Machine(Gpu(capability=capability)))
+    gru_of()(host.cupy.asarray(normal(2, 5, FEATURES)))
+    assert max(host.machine.allocated) == size << 20
 
 
 # -- estimators and the command line -------------------------------------------------------------------------------

@@ -21,8 +21,14 @@ CHIPS = {
     100: Chip(100, 148, 227 * KIB),
     120: Chip(120, 170, 99 * KIB),
 }
-# A part of a shared chip, a small laptop, hardly any memory, and none.
-TINY = [Chip(90, 1, 227 * KIB), Chip(75, 14, 64 * KIB), Chip(86, 3, 8 * KIB), Chip(80, 1, 0)]
+# Parts of a shared chip, a small laptop, hardly any memory, and none.
+TINY = [
+    Chip(90, 1, 227 * KIB),
+    Chip(100, 14, 227 * KIB, cluster=4),
+    Chip(75, 14, 64 * KIB),
+    Chip(86, 3, 8 * KIB),
+    Chip(80, 1, 0),
+]
 SIZES = [1, 2, 3, 5, 16, 17, 31, 64, 80, 96, 100, 129, 192, 256, 384, 500, 777, 1000, 1024, 1537, 2048, 3001, 5000]
 COUNTS = [1, 2, 3, 8, 17, 33, 500]
 CELLS = list(itertools.product([False, True], [False, True]))
@@ -62,6 +68,7 @@ def check(walk, chip, cell, count, directions):
     if walk.exchange is Exchange.CLUSTER:
         assert chip.capability >= 90
         assert walk.blocks in (2, 4, 8, 16)[: 4 if chip.capability in (90, 100) else 3]
+        assert walk.blocks <= min(chip.cluster, chip.multiprocessors)
     if walk.exchange.through_memory:
         # All of them wait for each other: one that finds no room would never come.
         assert walk.teams * walk.blocks <= chip.multiprocessors

@@ -224,8 +224,31 @@ def test_threads(cupy, monkeypatch, form, own_streams):
     assert not wrong
 
 
+def test_another_thread_that_waits_for_the_whole_device(cupy, monkeypatch):
+    """Which CUDA refuses while steps are captured, and which breaks the capture."""
+    force(monkeypatch, "STEPS")
+    gru, done = random_gru("float32", 8, 48, bidirectional=True), threading.Event()
+    x = cupy.asarray(values(5, 200, 8))
+    expected = bits({"y": gru(x)[0]})
+
+    def wait():
+        while not done.is_set():
+            try:
+                cupy.cuda.Device(0).synchronize()
+            except cupy.cuda.runtime.CUDARuntimeError as error:
+                assert "Capture" in str(error)  # noqa: PT017 - most waits succeed
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    try:
+        assert [bits({"y": gru(x)[0]}) for _ in range(50)] == [expected] * 50
+    finally:
+        done.set()
+        thread.join()
+
+
 def test_threads_that_come_and_go_leave_nothing(cupy, monkeypatch):
-    """Each has streams, and a handle and workspaces of the library's products, of its own."""
+    """Each has streams and workspaces of its own, and a handle of the library's products from the one before."""
     force(monkeypatch, "STEPS")
     gru, pool = random_gru("float32", 8, 48, bidirectional=True), cupy.get_default_memory_pool()
     x = cupy.asarray(values(5, 70, 8))

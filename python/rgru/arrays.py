@@ -7,11 +7,14 @@ and of the wanted type. Inputs are never modified.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 
@@ -104,13 +107,16 @@ def on_gpu(value: object) -> bool:
     return hasattr(type(value), "__cuda_array_interface__")
 
 
-def module_of(array: Any) -> Any:
-    """Give the module that `array` is of: NumPy or CuPy."""
+@contextmanager
+def beside(array: Any) -> Iterator[Any]:
+    """Work where `array` lies: gives its module, NumPy or CuPy, with its GPU as the current one."""
     if type(array) is np.ndarray:
-        return np
+        yield np
+        return
     import cupy
 
-    return cupy
+    with array.device:
+        yield cupy
 
 
 _DLPACK_CUDA = (2, 13)

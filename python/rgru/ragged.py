@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru import _core
-from rgru.arrays import as_index, as_real, module_of, on_gpu
+from rgru.arrays import as_index, as_real, beside, on_gpu
 from rgru.scalars import as_int, as_precision
 
 if TYPE_CHECKING:
@@ -148,7 +148,8 @@ class Ragged:
         if wrong.any():
             i = int(wrong.argmax())
             raise ValueError(f"lengths: expected lengths from 0 to {steps}, got {index[i]} at position {i}")
-        return cls._over(array[module_of(array).asarray(np.arange(steps) < index[:, None])], _offsets(index))
+        with beside(array) as module:
+            return cls._over(array[module.asarray(np.arange(steps) < index[:, None])], _offsets(index))
 
     @classmethod
     def from_arrow(cls, column: Any, *, num_features: int | None = None, dtype: DTypeLike | None = None) -> Ragged:
@@ -257,7 +258,8 @@ class Ragged:
         offsets = _offsets(lengths)
         # Row s of the result stands in sequence i at s - offsets[i], thus here at that many past its start.
         rows = np.arange(offsets[-1]) + np.repeat(self._offsets[index] - offsets[:-1], lengths)
-        return Ragged._over(self._values[module_of(self._values).asarray(rows)], offsets)
+        with beside(self._values) as module:
+            return Ragged._over(self._values[module.asarray(rows)], offsets)
 
     def to_list(self) -> list[NDArray[Any]]:
         """Give the sequences as a list of read-only views, each of shape (T_i, F)."""
@@ -286,9 +288,9 @@ class Ragged:
         steps = longest if length is None else as_int("length", length, 0)
         if steps < longest:
             raise ValueError(f"length: expected at least {longest}, the longest sequence's, got {steps}")
-        module = module_of(self._values)
-        padded = module.zeros((len(self), steps, self._values.shape[1]), self._values.dtype)
-        padded[module.asarray(np.arange(steps) < lengths[:, None])] = self._values
+        with beside(self._values) as module:
+            padded = module.zeros((len(self), steps, self._values.shape[1]), self._values.dtype)
+            padded[module.asarray(np.arange(steps) < lengths[:, None])] = self._values
         return padded, lengths
 
     def __reduce__(self) -> tuple[type[Ragged], tuple[NDArray[Any], NDArray[np.int64]]]:

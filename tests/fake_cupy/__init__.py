@@ -14,6 +14,7 @@ import ctypes
 import gc
 import sys
 import warnings
+import weakref
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 
@@ -22,25 +23,28 @@ import numpy as np
 from fake_cupy import arrays, kernels
 from fake_cupy.arrays import Device, ndarray
 from fake_cupy.cublas import Library
-from fake_cupy.machine import Capture, CUDARuntimeError, Gpu, Hazard, Machine, OutOfMemoryError
+from fake_cupy.driver import Driver
+from fake_cupy.machine import Capture, CUDARuntimeError, Gpu, Hazard, Machine, OutOfMemoryError, before
 from fake_cupy.machine import Event as EventWork
 from fake_cupy.machine import Stream as StreamWork
 
 __all__ = ["CUDARuntimeError", "Gpu", "Hazard", "Machine", "OutOfMemoryError", "finish", "install", "ndarray"]
 
-LIBRARY = "/fake/libcublas.so.13"
+CUBLAS = "/fake/libcublas.so.13"
+DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
 class Stream:
     """As `cupy.cuda.Stream`."""
 
-    def __init__(self, null=False, non_blocking=False, _work=None):
+    def __init__(self, null=False, non_blocking=False):
         machine = arrays.machine
-        if _work is None and not null:
-            _work = StreamWork(machine, machine.here.device, 0, not non_blocking)
-            _work.ptr = 0x1000 + 16 * _work.line
-            machine.streams[_work.ptr] = _work
-        self._work = _work
+        self._work = None
+        if not null:
+            self._work = StreamWork(machine, machine.here.device, 0, not non_blocking)
+            self._work.ptr = 0x1000 + 16 * self._work.line
+            self._work.object = weakref.ref(self)
+            machine.streams[self._work.ptr] = self._work
 
     @property
     def work(self):
@@ -102,10 +106,17 @@ class Graph:
     """As `cupy.cuda.Graph`."""
 
     def __init__(self, capture):
-        self._capture = capture
+        self._capture, self._machine = capture, arrays.machine
+        self._launched = {}  # the last place on each line of work
 
     def launch(self, stream=None):
-        self._capture.launch(arrays.machine.stream if stream is None else stream.work)
+        line, tick = self._capture.launch(arrays.machine.stream if stream is None else stream.work)
+        self._launched[line] = tick
+
+    def __del__(self):
+        late = before(self._launched.items(), self._machine.known)
+        if late:
+            self._machine.hazards.append(f"a graph was destroyed while {late} may still run it")
 
 
 class Event(EventWork):
@@ -135,7 +146,8 @@ class Event(EventWork):
 
 def get_current_stream(device_id=-1):
     machine = arrays.machine
-    return Stream(_work=machine.stream if device_id == -1 else machine.here.streams[device_id])
+    work = machine.stream if device_id == -1 else machine.here.streams[device_id]
+    return work.object()
 
 
 class Runtime:
@@ -198,34 +210,38 @@ def _function(function):
 
 
 def install(monkeypatch, machine):
-    """Be `cupy`, `cupyx` and what finds cuBLAS, over a machine; gives the cuBLAS library."""
-    from rgru.gpu import backend, cublas, device
-
+    """Be `cupy`, `cupyx`, the driver and what finds cuBLAS, over a machine; gives the cuBLAS library."""
     monkeypatch.setattr(arrays, "machine", machine)
     machine.functions = {}
+    null = Stream(null=True)  # one object for all devices, for good
+    for gpu in machine.gpus:
+        gpu.null.object = lambda: null
     cupy, cupyx, library = _module(), ModuleType("cupyx"), Library()
     cupyx.empty_pinned = lambda shape, dtype=float, order="C": np.empty(shape, dtype, order)
     pathfinder = ModuleType("cuda.pathfinder")
-    pathfinder.load_nvidia_dynamic_lib = lambda name: SimpleNamespace(abs_path={"cublas": LIBRARY}[name])
+    pathfinder.load_nvidia_dynamic_lib = lambda name: SimpleNamespace(abs_path={"cublas": CUBLAS}[name])
     cuda = ModuleType("cuda")
     cuda.pathfinder = pathfinder
     for name, module in {"cupy": cupy, "cupyx": cupyx, "cuda": cuda, "cuda.pathfinder": pathfinder}.items():
         monkeypatch.setitem(sys.modules, name, module)
-    load = ctypes.CDLL
-    monkeypatch.setattr(ctypes, "CDLL", lambda path, *rest: library if path == LIBRARY else load(path, *rest))
-    for cached in (backend.open_backend, device.open_device, cublas._library):
-        cached.cache_clear()
+    load, ours = ctypes.CDLL, {CUBLAS: library, DRIVER: Driver()}
+    monkeypatch.setattr(ctypes, "CDLL", lambda path, *rest: ours.get(path) or load(path, *rest))
+    _forget()
     return library
 
 
 def finish(machine):
     """Forget everything of a machine, and raise what could not be raised where it was found."""
-    from rgru.gpu import backend, cublas, device
-
-    for cached in (backend.open_backend, device.open_device, cublas._library):
-        cached.cache_clear()
+    _forget()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         gc.collect()
     if machine.hazards:
         raise Hazard("; ".join(machine.hazards))
+
+
+def _forget():
+    from rgru.gpu import backend, cublas, device, driver
+
+    for cached in (backend.open_backend, device.open_device, cublas._library, driver._library):
+        cached.cache_clear()

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from fake_cupy.machine import MemoryPointer, Operation, View
+from fake_cupy.machine import CUDARuntimeError, MemoryPointer, Operation, View
 
 FUNCTIONS = (
     "abs",
     "add",
     "arange",
+    "argsort",
     "clip",
     "concatenate",
     "divide",
@@ -204,6 +205,10 @@ def call(function, args, kwargs, name="", out=None):
     """Compute with arrays of the device: at once for the shape, and as an operation of the current stream."""
     name = name or function.__name__
     kwargs = dict(kwargs)
+    if name == "argsort":  # as before CuPy called Thrust with `par_nosync`
+        if machine.stream.capture is not None:
+            raise CUDARuntimeError(900, "cudaErrorStreamCaptureUnsupported")
+        machine.stream.synchronize()
     given = kwargs.pop("out", None)
     out = (given[0] if isinstance(given, tuple) else given) if out is None else out
     found = []
@@ -379,7 +384,7 @@ class Device:
         return gpu.memory - gpu.taken, gpu.memory
 
     def synchronize(self):
-        machine.synchronize()
+        machine.synchronize(self.id)
 
 
 def _event():

@@ -7,9 +7,9 @@ import ctypes
 import numpy as np
 
 from fake_cupy import arrays
-from fake_cupy.machine import Operation, View
+from fake_cupy.machine import CUDARuntimeError, Operation, View
 
-INVALID_VALUE, NOT_SUPPORTED = 7, 15
+INVALID_VALUE, EXECUTION_FAILED, NOT_SUPPORTED = 7, 13, 15
 TYPES = {0: "float32", 1: "float64", 2: "float16", 14: "bfloat16"}
 # Types of A and B, and of C, by the type that is computed in (cuBLAS documentation, cublasGemmEx).
 SUPPORTED = {
@@ -56,6 +56,7 @@ class Library:
             setattr(self, name, Call(getattr(self, f"_{name}")))
 
     def _cublasCreate_v2(self, handle):  # noqa: N802
+        assert arrays.machine.stream.capture is None, "a handle may be made of memory and work that no graph can hold"
         number = len(self.handles) + 1
         self.handles[number] = {"device": arrays.machine.here.device, "stream": 0, "workspace": (0, 0)}
         ctypes.c_void_p.from_address(handle).value = number
@@ -111,7 +112,10 @@ class Library:
             run(*hosts[: len(views) - 1], *hosts[len(views) - 1 + extra :])
 
         stream = arrays.machine.stream_at(state["device"], state["stream"])
-        stream.submit(Operation("cublasGemmEx", without_c, reads, [views[-1], scratch]))
+        try:
+            stream.submit(Operation("cublasGemmEx", without_c, reads, [views[-1], scratch]))
+        except CUDARuntimeError:
+            return EXECUTION_FAILED
         self.products.append((*names, (m, k, n)))
         return 0
 

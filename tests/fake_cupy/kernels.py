@@ -10,7 +10,7 @@ import numpy as np
 import cuda_shim
 from fake_cupy import arrays
 from fake_cupy.arrays import ndarray
-from fake_cupy.machine import Operation
+from fake_cupy.machine import CUDARuntimeError, Operation
 
 UNASKED = 48 << 10
 """The dynamic shared memory that a kernel may have without asking."""
@@ -74,6 +74,9 @@ class RawKernel:
             raise CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument")
         self._room = size
 
+    def largest_cluster(self, gpu):
+        return min(gpu.cluster, 16 if self.large_clusters else 8)
+
     def __call__(self, grid, block, args, *, shared_mem=0, stream=None):
         machine = arrays.machine
         device = machine.here.device
@@ -84,7 +87,7 @@ class RawKernel:
         gpu, cluster = machine.gpus[device], int(self._module.macros["BLOCKS"]) if self._clustered else 1
         if shared_mem > self._room or block > 1024 or grid > 2**31 - 1 or grid % cluster:
             raise CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument")
-        if cluster > (16 if self.large_clusters else 8) or (cluster > 1 and gpu.capability < 90):
+        if cluster > self.largest_cluster(gpu) or (cluster > 1 and gpu.capability < 90):
             raise CUDADriverError("CUDA_ERROR_INVALID_CLUSTER_SIZE: cluster misconfiguration")
         if self._module.cooperative:
             most = blocks_at_once(gpu, block, shared_mem) * gpu.multiprocessors
@@ -114,7 +117,10 @@ class RawKernel:
             self._compiled.launch(self._name, grid, block, given, shared_bytes=shared_mem, cluster=cluster, seed=seed)
 
         to = machine.stream if stream is None else stream.work
-        to.submit(Operation(self._name, run, reads, writes, kernel=True))
+        try:
+            to.submit(Operation(self._name, run, reads, writes, kernel=True))
+        except CUDARuntimeError as error:  # it is the driver that launches
+            raise CUDADriverError(str(error)) from error
 
 
 class Function:

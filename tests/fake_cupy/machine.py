@@ -39,6 +39,7 @@ class Gpu:
     capability: int = 90
     multiprocessors: int = 8
     shared_bytes: int = 232448
+    cluster: int = 16
     memory: int = 1 << 36
     taken: int = 0
     null: Stream = field(init=False)
@@ -111,8 +112,16 @@ class Machine:
     def stream_at(self, device, pointer):
         return self.gpus[device].null if not pointer else self.streams[pointer]
 
-    def synchronize(self):
-        for stream in [*self.streams.values(), *(gpu.null for gpu in self.gpus)]:
+    def synchronize(self, device=None):
+        """Wait for all work, of one device or all; which breaks every capture there, of whatever thread."""
+        streams = [*self.streams.values(), *(gpu.null for gpu in self.gpus)]
+        streams = [stream for stream in streams if device in (None, stream.device)]
+        captures = [stream.capture for stream in streams if stream.capture is not None]
+        for capture in captures:
+            capture.broken = True
+        if captures:
+            raise CUDARuntimeError(900, "cudaErrorStreamCaptureUnsupported")
+        for stream in streams:
             stream.synchronize()
 
 
@@ -304,15 +313,20 @@ class Capture:
 
     def __init__(self, origin):
         self.origin, self.entries = origin, []
+        self.broken = False
         origin.capture = self
 
     def add(self, stream, what):
+        if self.broken:
+            raise CUDARuntimeError(901, "cudaErrorStreamCaptureInvalidated")
         self.entries.append((stream, what))
 
     def end(self):
         streams = {stream for stream, _ in self.entries} | {self.origin}
         for stream in streams:
             stream.capture = None
+        if self.broken:
+            raise CUDARuntimeError(901, "cudaErrorStreamCaptureInvalidated")
         lines = {}
         _lines(self.entries, {}, lambda *_: None, lines)
         last = {line.number: line.known.get(line.number, 0) for line in lines.values()}
@@ -321,11 +335,11 @@ class Capture:
             raise CUDARuntimeError(904, "cudaErrorStreamCaptureUnjoined")
 
     def launch(self, stream):
-        """Do the work as one operation of a stream."""
+        """Do the work as one operation of a stream; gives its place."""
         if stream.capture is not None:
             raise NotImplementedError("a graph within a graph")
         known = stream.knowledge()
-        known[stream.line] = known.get(stream.line, 0) + 1
+        known[stream.line] = tick = known.get(stream.line, 0) + 1
 
         def perform(line, operation):
             operation.perform(line.number, line.known)
@@ -336,6 +350,7 @@ class Capture:
         finally:
             for line in lines.values():
                 join(known, line.known)
+        return stream.line, tick
 
 
 class _Line:

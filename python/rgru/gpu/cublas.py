@@ -8,9 +8,9 @@ reproducibility").
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, finalize
 
 import numpy as np
 
@@ -26,28 +26,41 @@ _TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
 _COMPUTE_32F, _COMPUTE_64F, _COMPUTE_32F_FAST_TF32 = 68, 70, 77
 _DEFAULT_ALGORITHM = -1
 
-_WORKSPACE_BYTES = 32 << 20
-"""What cuBLAS itself takes on Hopper."""
 
-
-@dataclass
 class Workspaces:
-    """Memory that products work in: an array for each stream, since streams run side by side.
+    """Memory that one thread's products work in: an array for each stream, since streams run side by side.
+
+    It goes when the stream does, or the thread.
+
+    Parameters
+    ----------
+    cupy : module
+    size : int
+        Bytes of an array; `workspace_bytes`.
 
     Attributes
     ----------
-    launched_on : int or None
+    launched_on : cupy.cuda.Stream or None
         The stream on which a graph will run that is captured now; None without one.
     """
 
-    launched_on: int | None = None
-    _arrays: dict[int, Array] = field(default_factory=dict)
+    def __init__(self, cupy: Any, size: int) -> None:
+        self._cupy, self.size = cupy, size
+        self.launched_on: Any = None
+        self._arrays: WeakKeyDictionary[Any, Array] = WeakKeyDictionary()
 
-    def of(self, cupy: Any, stream: int) -> Array:
-        """Give the array of a stream, by its pointer."""
-        if stream not in self._arrays:
-            self._arrays[stream] = cupy.empty(_WORKSPACE_BYTES, np.uint8)
-        return self._arrays[stream]
+    def here(self) -> Array:
+        """Give the array for products on the current stream."""
+        stream = self.launched_on or self._cupy.cuda.get_current_stream()
+        array = self._arrays.get(stream)
+        if array is None:
+            array = self._arrays[stream] = self._cupy.empty(self.size, np.uint8)
+        return array
+
+
+def workspace_bytes(capability: int) -> int:
+    """Give the size of a workspace that cuBLAS recommends for a chip (its documentation, cublasSetWorkspace)."""
+    return (32 if capability >= 90 else 4) << 20
 
 
 class Products:
@@ -56,14 +69,20 @@ class Products:
     Parameters
     ----------
     cupy : module
+    idle : list
+        Handles of threads that have ended, to take one from and to give it back in the end. None is destroyed: that
+        would wait for the whole device, which breaks captures in other threads.
     """
 
-    def __init__(self, cupy: Any) -> None:
+    def __init__(self, cupy: Any, idle: list[ctypes.c_void_p]) -> None:
         self._cupy = cupy
         self._library = _library()
-        handle = ctypes.c_void_p()
-        _check("cublasCreate", self._library.cublasCreate_v2(ctypes.byref(handle)))
-        self._handle = handle
+        try:
+            self._handle = idle.pop()
+        except IndexError:
+            self._handle = ctypes.c_void_p()
+            _check("cublasCreate", self._library.cublasCreate_v2(ctypes.byref(self._handle)))
+        finalize(self, idle.append, self._handle).atexit = False
 
     def multiply(
         self, a: Array, b: Array, out: Array, precision: Precision, *, add: bool, workspaces: Workspaces
@@ -102,12 +121,11 @@ class Products:
         )
 
     def _use_current_stream(self, workspaces: Workspaces) -> None:
-        stream = self._cupy.cuda.get_current_stream().ptr
-        workspace = workspaces.of(self._cupy, stream if workspaces.launched_on is None else workspaces.launched_on)
-        _check("cublasSetStream", self._library.cublasSetStream_v2(self._handle, ctypes.c_void_p(stream)))
+        stream = ctypes.c_void_p(self._cupy.cuda.get_current_stream().ptr)
+        _check("cublasSetStream", self._library.cublasSetStream_v2(self._handle, stream))
         # Setting the stream puts the workspace back to the library's own.
-        size = ctypes.c_size_t(_WORKSPACE_BYTES)
-        place = ctypes.c_void_p(workspace.data.ptr)
+        size = ctypes.c_size_t(workspaces.size)
+        place = ctypes.c_void_p(workspaces.here().data.ptr)
         _check("cublasSetWorkspace", self._library.cublasSetWorkspace_v2(self._handle, place, size))
 
 

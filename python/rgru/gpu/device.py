@@ -7,15 +7,17 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextlib import contextmanager
-from functools import cache
+from dataclasses import replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from rgru.gpu.availability import find_cupy
-from rgru.gpu.cublas import Products, Workspaces
-from rgru.gpu.plan import Chip, Exchange, Walk, plan
+from rgru.gpu.cublas import Products, Workspaces, workspace_bytes
+from rgru.gpu.driver import largest_cluster
+from rgru.gpu.plan import Chip, Exchange, Walk, cluster_limit, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +36,8 @@ _STEPS_PER_GRAPH = 32
 _PORTABLE_CLUSTER = 8
 _NON_PORTABLE_CLUSTER_SIZE_ALLOWED = 14
 """Of CUfunction_attribute in CUDA's driver API."""
+_PROBE = 'extern "C" __global__ void probe() {}\n'
+"""A kernel to ask the driver about."""
 
 
 @cache
@@ -55,23 +59,38 @@ class Device:
     ----------
     xp : module
         CuPy.
-    chip : Chip
     """
 
     def __init__(self, index: int) -> None:
-        self.xp = cupy = find_cupy(index)
+        self.xp = find_cupy(index)
         self.index = index
-        attributes = cupy.cuda.Device(index).attributes
-        self.chip = Chip(
-            capability=int(cupy.cuda.Device(index).compute_capability),
-            multiprocessors=attributes["MultiProcessorCount"],
-            shared_bytes=attributes["MaxSharedMemoryPerBlockOptin"],
-        )
+        self._capability = int(self.xp.cuda.Device(index).compute_capability)
         self._modules: dict[tuple[object, ...], Any] = {}
         self._kernels: dict[tuple[object, ...], Any] = {}
         self._lock = threading.Lock()
         self._kept: deque[tuple[Any, list[Any]]] = deque()
         self._of_thread = threading.local()
+        self._idle_handles: list[Any] = []
+
+    @cached_property
+    def chip(self) -> Chip:
+        """What the plan needs to know; found out when first asked for, since that loads a kernel."""
+        with self.xp.cuda.Device(self.index) as gpu:
+            chip = Chip(
+                capability=self._capability,
+                multiprocessors=gpu.attributes["MultiProcessorCount"],
+                shared_bytes=gpu.attributes["MaxSharedMemoryPerBlockOptin"],
+            )
+            limit = cluster_limit(self._capability)
+            if limit == 1:
+                return chip
+            kernel = self.xp.RawModule(code=_PROBE, backend="nvrtc").get_function("probe")
+            # A block with all of the shared memory has a multiprocessor for itself, as those of a walk may have.
+            kernel.max_dynamic_shared_size_bytes = chip.shared_bytes
+            if limit > _PORTABLE_CLUSTER:
+                self._allow_large_clusters(kernel)
+            cluster = largest_cluster(kernel.kernel.ptr, 32, chip.shared_bytes)
+            return chip if cluster is None else replace(chip, cluster=cluster)
 
     @contextmanager
     def current(self, held: list[Any]) -> Iterator[None]:
@@ -96,7 +115,7 @@ class Device:
                 return memory
 
             # The graph may be launched on any stream, beside any work.
-            usual, self._of_thread.workspaces = self._workspaces(), Workspaces()
+            usual, self._of_thread.workspaces = self._workspaces(), self._new_workspaces()
             try:
                 with cupy.cuda.using_allocator(hold):
                     yield
@@ -207,16 +226,29 @@ class Device:
         return plan(self.chip, cell, count, directions)
 
     def multiply(self, a: Array, b: Array, out: Array, precision: Precision, add: bool = False) -> None:
-        """Put a b (or out + a b) into out; see `rgru.gpu.cublas.Products.multiply`."""
+        """Put a b (or out + a b) into out; see `rgru.gpu.cublas.Products.multiply`.
+
+        Raises
+        ------
+        RuntimeError
+            In a capture by a thread that has multiplied nothing before: a graph cannot hold what sets the library up.
+        """
         products = getattr(self._of_thread, "products", None)
         if products is None:
-            products = self._of_thread.products = Products(self.xp)
+            if self.capturing:
+                raise RuntimeError("a thread has to call a GRU once before it captures a call into a graph")
+            products = self._of_thread.products = Products(self.xp, self._idle_handles)
         products.multiply(a, b, out, precision, add=add, workspaces=self._workspaces())
 
     def _workspaces(self) -> Workspaces:
         """Give the memory in which this thread's products work."""
-        workspaces: Workspaces = self._of_thread.__dict__.setdefault("workspaces", Workspaces())
+        workspaces: Workspaces | None = getattr(self._of_thread, "workspaces", None)
+        if workspaces is None:
+            workspaces = self._of_thread.workspaces = self._new_workspaces()
         return workspaces
+
+    def _new_workspaces(self) -> Workspaces:
+        return Workspaces(self.xp, workspace_bytes(self._capability))
 
     def launch(
         self,
@@ -250,11 +282,13 @@ class Device:
                 if walk and isinstance(form, Walk):
                     kernel.max_dynamic_shared_size_bytes = form.shared_bytes
                     if form.exchange is Exchange.CLUSTER and form.blocks > _PORTABLE_CLUSTER:
-                        driver = self.xp.cuda.driver
-                        driver.funcSetAttribute(kernel.kernel.ptr, _NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1)
+                        self._allow_large_clusters(kernel)
                     self._check_room(form, kernel)
                 self._kernels[key] = kernel
         return kernel
+
+    def _allow_large_clusters(self, kernel: Any) -> None:
+        self.xp.cuda.driver.funcSetAttribute(kernel.kernel.ptr, _NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1)
 
     def _check_room(self, form: Walk, kernel: Any) -> None:
         """Refuse a grid whose blocks cannot all run at once: they would wait for each other for ever."""
@@ -271,29 +305,47 @@ class Device:
 
         ``step(i)`` launches the step that comes i after those that are done, and ``advance(n)`` says that n more are.
         """
-        cupy = self.xp
-        current = cupy.cuda.get_current_stream()
-        graphs = 0 if current.is_capturing() else times // _STEPS_PER_GRAPH
+        current = self.xp.cuda.get_current_stream()
+        graphs = 0 if current.is_capturing() else (times - 1) // _STEPS_PER_GRAPH
         if graphs > 1:
-            # The default stream cannot be captured, so that another one is.
-            workspaces = self._workspaces()
-            workspaces.of(cupy, current.ptr)  # now, to be memory of this stream
-            workspaces.launched_on = current.ptr
-            with self._side("capture") as stream:
+            # Some steps come first by themselves: what they load and set up would not be captured.
+            first = times - graphs * _STEPS_PER_GRAPH
+            for offset in range(first):
+                step(offset)
+            advance(first)
+            times -= first
+            graph = self._captured(step, advance)
+            if graph is not None:
+                for _ in range(graphs):
+                    graph.launch(current)
+                self.keep(graph, [current.record(self.xp.cuda.Event(disable_timing=True))])
+                return
+        for offset in range(times):
+            step(offset)
+
+    def _captured(self, step: Callable[[int], None], advance: Callable[[int], None]) -> Any:
+        """Make a graph of the next steps, for the current stream.
+
+        None if that fails: another thread that waits for the whole device breaks every capture there.
+        """
+        cupy = self.xp
+        workspaces = self._workspaces()
+        workspaces.here()  # now, to be memory of this stream
+        workspaces.launched_on = cupy.cuda.get_current_stream()
+        try:
+            with self._side("capture") as stream:  # the default stream cannot be captured
                 stream.begin_capture()
                 try:
                     for offset in range(_STEPS_PER_GRAPH):
                         step(offset)
                     advance(_STEPS_PER_GRAPH)
                 finally:
-                    workspaces.launched_on = None
                     graph = stream.end_capture()
-            for _ in range(graphs):
-                graph.launch(current)
-            self._keep(graph)
-            times -= graphs * _STEPS_PER_GRAPH
-        for offset in range(times):
-            step(offset)
+                return graph
+        except cupy.cuda.runtime.CUDARuntimeError:
+            return None
+        finally:
+            workspaces.launched_on = None
 
     def side_by_side(self, walk: Callable[[int], None], directions: int) -> None:
         """Call ``walk(direction)`` for each direction, the second one on a stream beside the current one."""
@@ -315,10 +367,6 @@ class Device:
         if use not in streams:
             streams[use] = self.xp.cuda.Stream(non_blocking=True)
         return streams[use]
-
-    def _keep(self, graph: Any) -> None:
-        """Keep a graph until it has surely run."""
-        self._of_thread.__dict__.setdefault("graphs", deque(maxlen=8)).append(graph)
 
 
 @cache

@@ -67,11 +67,15 @@ class Chip:
     multiprocessors : int
     shared_bytes : int
         The most dynamic shared memory that a block may take.
+    cluster : int
+        The most blocks of a cluster that there is room for, each on a multiprocessor of its own. A part of a GPU may
+        have less than the kind of chip.
     """
 
     capability: int
     multiprocessors: int
     shared_bytes: int
+    cluster: int = 16
 
 
 @dataclass(frozen=True)
@@ -289,16 +293,23 @@ def _walks(chip: Chip, cell: Cell, count: int, directions: int) -> Iterator[Walk
                     yield walk
 
 
-def _clusters(chip: Chip) -> tuple[int, ...]:
-    """Sizes of clusters; those of 16 blocks exist on the chips for servers alone, and have to be asked for."""
-    return (2, 4, 8, 16) if chip.capability in (90, 100) else (2, 4, 8)
+def cluster_limit(capability: int) -> int:
+    """Give the most blocks of a cluster on this kind of chip; those of 16 are for servers, and have to be asked for."""
+    if capability < 90:
+        return 1
+    return 16 if capability in (90, 100) else 8
+
+
+def _clusters(chip: Chip) -> list[int]:
+    """Sizes of clusters that there is room for."""
+    most = min(cluster_limit(chip.capability), chip.cluster, chip.multiprocessors)
+    return [blocks for blocks in (2, 4, 8, 16) if blocks <= most]
 
 
 def _teams(chip: Chip, hidden: int, directions: int) -> Iterator[tuple[Exchange, int]]:
     """Ways to make a team, with its number of blocks."""
     yield Exchange.BLOCK, 1
-    if chip.capability >= 90:
-        yield from ((Exchange.CLUSTER, blocks) for blocks in _clusters(chip))
+    yield from ((Exchange.CLUSTER, blocks) for blocks in _clusters(chip))
     units = 4
     while units < hidden:
         blocks = -(-hidden // units)

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
     from rgru.gpu.device import Array, Device
 
+_COMPARED = 1 << 14
+"""So many lengths are sorted by comparing all with all, which takes some 0.1 ms by reckoning and grows with the square.
+More go to CuPy's sort, which may wait for the device; in a capture, where it cannot be used, they are compared too.
+"""
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -71,9 +76,14 @@ class Sequences:
         # Small types may not hold `steps`.
         length = xp.clip(lengths.astype(np.int64), 0, steps).astype(np.int32)
         first = xp.arange(count, dtype=np.int64) * steps
-        order = xp.empty(count, np.int32)
-        if count:  # not by the library's sort, which waits for the device
-            device.launch(Common(Precision.FLOAT32), "sort_by_length", -(-count // 256), 256, (length, order, count))
+        if count <= _COMPARED or device.capturing:
+            order = xp.empty(count, np.int32)
+            if count:
+                arguments = (length, order, count)
+                device.launch(Common(Precision.FLOAT32), "sort_by_length", -(-count // 256), 256, arguments)
+        else:  # keys of their own keep equal ones in order
+            key = (steps - length.astype(np.int64)) * count + xp.arange(count, dtype=np.int64)
+            order = xp.argsort(key).astype(np.int32)
         return cls(count, count * steps, steps, False, first, length, order, running)
 
     @classmethod

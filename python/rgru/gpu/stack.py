@@ -28,6 +28,9 @@ Made = TypeVar("Made")
 _FREELY = 1 << 30
 """So many bytes of projections are taken without asking how much memory is free."""
 
+_SHAPES = 8
+"""Of batches whose sequences' places are kept: a few sizes alternate, as a data set's last batch with the others."""
+
 
 class Weights:
     """Immutable snapshot of all parameters of a GRU on a device; packed at first use, for each precision and form.
@@ -70,7 +73,7 @@ class Weights:
             bias=bias,
         )
         self._layers: dict[Precision, Callable[[], list[LayerWeights]]] = {}
-        self._last: tuple[tuple[int, int], Callable[[], Sequences]] | None = None
+        self._equal: dict[tuple[int, int], Callable[[], Sequences]] = {}  # by the number of sequences and of steps
         self._held: list[Any] = []  # memory of captured graphs, which launch with these weights
 
     def forward(
@@ -187,7 +190,7 @@ class Weights:
 
     def __del__(self) -> None:
         if self._marks:
-            things = self._params, self._layers, self._last, self._held
+            things = self._params, self._layers, self._equal, self._held
             self.device.keep(things, list(self._marks.values()))
 
     @property
@@ -231,17 +234,18 @@ class Weights:
         if offsets is not None:
             return Sequences.ragged(self.device, offsets)
         if lengths is None:
-            return self._equal(x.shape[0], x.shape[1])
+            return self._equally_long(x.shape[0], x.shape[1])
         return Sequences.padded(self.device, x.shape[0], x.shape[1], lengths)
 
-    def _equal(self, count: int, steps: int) -> Sequences:
-        """Give the places of sequences of equal lengths: the same as the first time, mostly."""
-        last = self._last
-        if last is not None and last[0] == (count, steps):
-            return last[1]()
+    def _equally_long(self, count: int, steps: int) -> Sequences:
+        """Give the places of sequences of equal lengths, for the first few shapes the same every time."""
+        kept = self._equal.get((count, steps))
+        if kept is not None:
+            return kept()
         sequences = Sequences.equal(self.device, count, steps)
-        if last is None and not self.device.capturing:  # kept for good: calls on other streams may still read it
-            self._last = (count, steps), self._made(sequences)
+        # None is ever let go for another: calls on other streams, and graphs, may still read it.
+        if len(self._equal) < _SHAPES and not self.device.capturing:
+            self._equal[count, steps] = self._made(sequences)
         return sequences
 
     def _at_once(self, weights: LayerWeights, count: int, rows: int) -> int:
