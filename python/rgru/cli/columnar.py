@@ -39,8 +39,6 @@ class Table:
     schema : pyarrow.Schema
     num_rows : int or None
         None where only reading to the end would tell.
-    is_stdin : bool
-        Whether it comes from standard input.
     batches : callable
         ``batches(columns)`` gives the batches in order, with these columns in the schema's order, or with all for None.
         No batch has more than some thousand rows or, if its rows are not huge, more than some dozen megabytes.
@@ -49,7 +47,6 @@ class Table:
     name: str
     schema: pa.Schema
     num_rows: int | None
-    is_stdin: bool
     batches: Callable[[list[str] | None], Iterator[pa.RecordBatch]]
 
 
@@ -78,7 +75,7 @@ def open_table(path: str) -> Iterator[Table]:
             with explained(name):
                 yield from batches(columns)
 
-        yield Table(name, schema, num_rows, path == STANDARD, checked)
+        yield Table(name, schema, num_rows, checked)
 
 
 def _open(path: str, stack: ExitStack) -> tuple[pa.Schema, int | None, Callable[..., Iterator[pa.RecordBatch]]]:
