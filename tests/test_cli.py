@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import rgru
-from command_line import fit, make_table, names, read, sequences, stream, succeed, write_ipc
+from command_line import SEQUENCE, fit, make_table, names, read, sequences, stream, succeed, write_ipc
 
 # -- predict -------------------------------------------------------------------------------------------------------
 
@@ -147,6 +147,19 @@ def test_small_batches_are_gathered_into_row_groups(work, tmp_path):
     source = stream(make_table(500), rows=5)
     succeed("predict", work / "classifier", "-", "-o", tmp_path / "out.parquet", stdin=source)
     assert pq.ParquetFile(tmp_path / "out.parquet").num_row_groups == 1
+
+
+def test_small_tables_have_dictionaries_only_where_values_repeat(work, tmp_path):
+    values = np.random.default_rng(0).normal(size=20_000).astype(np.float32)
+    steps = pa.array(values.reshape(-1, 1, 2).tolist(), SEQUENCE)
+    table = pa.table({"values": steps, "often": np.sign(values[::2])})
+    pq.write_table(table, tmp_path / "data.parquet")
+    succeed("predict", work / "classifier", tmp_path / "data.parquet", "-o", tmp_path / "out.parquet")
+    assert read(tmp_path / "out.parquet").drop_columns("prediction").equals(table)
+    group = pq.read_metadata(tmp_path / "out.parquet").row_group(0)
+    size = {group.column(i).path_in_schema: group.column(i).total_uncompressed_size for i in range(group.num_columns)}
+    assert size["values.list.element.list.element"] < 1.3 * values.nbytes
+    assert size["often"] < 0.1 * values.nbytes / 2
 
 
 # -- fit, info, demo -----------------------------------------------------------------------------------------------

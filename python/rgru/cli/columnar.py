@@ -222,8 +222,16 @@ def open_output(path: str, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBat
         else:
             import pyarrow.parquet as pq
 
-            with pq.ParquetWriter(draft, schema, write_page_checksum=True) as writer:
-                groups = _RowGroups(writer)
+            with pa.OSFile(str(draft), "wb") as file, ExitStack() as writer:
+
+                def begin(num_bytes: int) -> Any:
+                    # A dictionary larger than an eighth of the data means that these hardly repeat: it takes as long
+                    # as all the rest to make, and room. The default, for large row groups, is as much as this for 8 MB.
+                    limit = min(2**20, max(1, num_bytes // 8))
+                    options = {"write_page_checksum": True, "dictionary_pagesize_limit": limit}
+                    return writer.enter_context(pq.ParquetWriter(file, schema, **options))
+
+                groups = _RowGroups(begin)
                 yield groups.add
                 groups.flush()
 
@@ -235,10 +243,14 @@ def _without_dictionary(field: pa.Field) -> pa.Field:
 
 
 class _RowGroups:
-    """Gathers batches until they make a row group of a good size: readers are slow on many small ones."""
+    """Gathers batches until they make a row group of a good size: readers are slow on many small ones.
 
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
+    The writer begins with the first one, and is told its bytes.
+    """
+
+    def __init__(self, begin: Callable[[int], Any]) -> None:
+        self._begin = begin
+        self._writer: Any = None
         self._batches: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
 
@@ -252,6 +264,8 @@ class _RowGroups:
     def flush(self) -> None:
         import pyarrow as pa
 
+        if self._writer is None:
+            self._writer = self._begin(self._bytes)
         if self._batches:
             self._writer.write_table(pa.Table.from_batches(self._batches), row_group_size=self._rows)
             self._batches, self._rows, self._bytes = [], 0, 0
