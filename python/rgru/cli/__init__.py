@@ -9,9 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import rgru
-from rgru.cli import demo, fit, info, predict
 from rgru.cli.errors import BAD_INPUT, CommandError, one_line
-from rgru.cli.machine import apply_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
+        # The commands are loaded here, which takes a while, so that signals end that in a line as well.
+        from rgru.cli.machine import apply_options
+
         args = _parser().parse_args(argv)
         apply_options(args)
         args.run(args)
@@ -65,6 +66,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> _Parser:
+    from rgru.cli import demo, fit, info, predict
+
     parser = _Parser(prog="rgru", description="Gated recurrent units: train, predict, look.")
     parser.add_argument("--version", action="version", version=f"rgru {rgru.__version__}")
     commands: Any = parser.add_subparsers(metavar="COMMAND", required=True)
