@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import rgru
-from rgru.cli.errors import BAD_INPUT, CommandError, one_line
+from rgru.cli.errors import CommandError, is_bad_input, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("terminated", _TERMINATED)
     except ModuleNotFoundError as error:
         return _fail(f"error: this needs {error.name}: pip install 'rgru[cli]'", _BAD_INPUT)
-    except (CommandError, *BAD_INPUT) as error:
+    except Exception as error:
+        if not isinstance(error, CommandError) and not is_bad_input(error):
+            raise
         return _fail(f"error: {one_line(error)}", _BAD_INPUT)
     finally:
         signal.signal(signal.SIGTERM, previous)

@@ -173,7 +173,10 @@ def _from_stream(reader: Any) -> tuple[pa.Schema, None, Callable[..., Iterator[p
 
 
 def _select(batch: pa.RecordBatch, columns: list[str] | None) -> pa.RecordBatch:
-    return batch if columns is None else batch.select([name for name in batch.schema.names if name in columns])
+    """Give these columns of a batch of IPC, whose offsets pyarrow would follow anywhere were the file damaged."""
+    chosen = batch if columns is None else batch.select([name for name in batch.schema.names if name in columns])
+    chosen.validate(full=True)
+    return chosen
 
 
 def _cut(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
