@@ -250,6 +250,25 @@ def test_events_with_timestamps_and_several_keys(spark):
     assert made["t"].type.value_type == pa.timestamp("us", "UTC")
 
 
+def test_names_with_dots_and_backticks(spark):
+    names = {"key": "the.key", "time": "t`t", "a": "x.a", "b": "`x.b`"}
+    events = make_events()
+    frame = frame_of(spark, events.rename_columns([names[name] for name in events.column_names]))
+    sequences = sequences_from_events(frame, "the.key", "t`t", ["x.a", "`x.b`"])
+    assert sequences.columns == list(names.values())
+    check_sequences(sequences.toArrow().rename_columns(list(names)), events)
+    made = predict(sequences, GRU, ["x.a", "`x.b`"], keep="the.key", outputs={"h.1": None}).toArrow().to_pylist()
+    assert {row["the.key"]: row["h.1"] for row in made} == predictions_of_events(GRU, events)
+
+
+def test_keys_that_cannot_be_compared_are_refused_on_the_driver(spark):
+    frame = spark.createDataFrame([((1, "a"), 1, 1.0)], "key struct<i:int,s:string>, time int, a float")
+    message = r"^key: expected numbers, strings, bytes, dates or times in column 'key', got struct<"
+    with pytest.raises(TypeError, match=message):
+        sequences_from_events(frame, "key", "time", "a")
+    assert sequences_from_events(frame.select("key.*", "time", "a"), ["i", "s"], "time", "a").count() == 1
+
+
 def test_gaps_in_key_and_time_are_refused(spark):
     errors = pytest.importorskip("pyspark.errors")
     table = pa.table({"key": [1, None, 2], "time": [1.0, 2.0, float("nan")], "a": [1.0, 2.0, 3.0]})
