@@ -181,8 +181,9 @@ class Job:
         import pyarrow as pa
 
         started, done = time.perf_counter(), Done()
-        # Who is at the other end of a pipe works beside by itself; a thread that waits for him could not be called off.
-        from_pipe, to_pipe = (STANDARD in paths for paths in ([p.data for p in parts], [p.output for p in parts]))
+        # Who is at the other end of a pipe works beside by itself; a thread that waits for it could not be called off.
+        from_pipe = any(part.data == STANDARD for part in parts)
+        to_pipe = any(part.output == STANDARD for part in parts)
         with (
             closing(self._batches(parts)) as batches,
             nullcontext(batches) if from_pipe else closing(ahead(batches)) as coming,
