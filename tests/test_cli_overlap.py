@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
+from contextlib import nullcontext
 from functools import partial
 from itertools import count, repeat
 from threading import Event, active_count
@@ -82,9 +85,9 @@ def test_a_table_is_read_while_the_one_before_is_written(work, parts, monkeypatc
             opened.set()
         return open_table(path)
 
-    def writing(path, schema):
+    def writing(path, *arguments):
         waits.append(opened.wait(30))
-        return open_output(path, schema)
+        return open_output(path, *arguments)
 
     monkeypatch.setattr(job, "open_table", opening)
     monkeypatch.setattr(outputs, "open_output", writing)
@@ -106,3 +109,22 @@ def test_tables_before_one_that_cannot_be_written_are_whole(work, parts, tmp_pat
     with pytest.raises(job.CommandError, match=r"out/2\.parquet: "):
         job.Job.load(str(work / "classifier")).run(parts)
     assert sorted(names(tmp_path / "out")) == ["0.parquet", "1.parquet", "2.parquet"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders of POSIX")
+@pytest.mark.parametrize("whole", [True, False])
+def test_files_are_synced_one_by_one_and_their_folder_at_the_end(work, parts, tmp_path, monkeypatch, whole):
+    """That of the files before one that fails, too."""
+    synced, sync = [], os.fsync
+
+    def recorded(handle):
+        is_folder = stat.S_ISDIR(os.fstat(handle).st_mode)
+        synced.append(sum(not name.startswith(".") for name in names(tmp_path / "out")) if is_folder else "file")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    if not whole:
+        (tmp_path / "2.parquet").write_bytes(b"")
+    with nullcontext() if whole else pytest.raises(job.CommandError, match=r"2\.parquet: "):
+        job.Job.load(str(work / "classifier")).run(parts)
+    assert synced == (["file"] * 3 + [3] if whole else ["file"] * 2 + [2])

@@ -282,9 +282,7 @@ def test_events_that_do_not_fit(ray):
     with pytest.raises(ray.exceptions.RayTaskError, match="ValueError: time: expected no NaN in column 'time'"):
         sequences_from_events(whole, "key", "time", "a", num_blocks=1).count()
     structs = ray.data.from_arrow(table.set_column(0, "key", pa.array([{"i": 1}] * 3)))
-    with pytest.raises(
-        ray.exceptions.RayTaskError, match="TypeError: key: expected numbers, strings, .*, got struct<i"
-    ):
+    with pytest.raises(ray.exceptions.RayTaskError, match=r"TypeError: key: expected numbers, .* got struct<i"):
         sequences_from_events(structs, "key", "time", "a", num_blocks=1).count()
     with pytest.raises(ValueError, match=r"^features: expected one of the columns key, time, a, got 'b'$"):
         sequences_from_events(whole, "key", "time", "b")

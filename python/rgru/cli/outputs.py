@@ -15,7 +15,7 @@ import numpy as np
 from rgru.cli.columnar import IPC_ENDINGS
 from rgru.cli.errors import explained
 from rgru.cli.files import STANDARD
-from rgru.whole_file import whole_file
+from rgru.whole_file import sync_names, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,6 +33,9 @@ _ROW_GROUP_BYTES, _ROW_GROUP_ROWS = 2**26, 2**17
 class Outputs:
     """Writes a table and then the next one; each appears at its end. One that has not come to its end vanishes.
 
+    Their names are synced together at the end of the block. To wait for the disk once more for each of many small files
+    takes as long as to write them, and one whose name a power cut takes away is as if it had not been written.
+
     Errors may come from the end of the block as well. They are CommandError, with the path, where the table cannot be
     written.
     """
@@ -40,6 +43,7 @@ class Outputs:
     def __init__(self) -> None:
         self._begun = ExitStack()
         self._write: Write | None = None
+        self._folders: set[Path] = set()
 
     def __enter__(self) -> Outputs:
         return self
@@ -57,23 +61,28 @@ class Outputs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._begun.__exit__(kind, error, trace)
+        try:
+            self._begun.__exit__(kind, error, trace)
+        finally:
+            for folder in self._folders:
+                with explained(str(folder)):
+                    sync_names(folder)
 
     def _writing(self, path: str, schema: pa.Schema) -> Write:
         if self._write is None:
             self._begun.enter_context(explained("stdout" if path == STANDARD else path))
             Path(path).parent.mkdir(parents=True, exist_ok=True)  # a subfolder of a job over a folder
-            self._write = self._begun.enter_context(open_output(path, schema))
+            self._write = self._begun.enter_context(open_output(path, schema, self._folders.add))
         return self._write
 
 
 @contextmanager
-def open_output(path: str, schema: pa.Schema) -> Iterator[Write]:
+def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -> Iterator[Write]:
     """Open a table to write; gives the function that takes the batches.
 
     "-" writes an Arrow IPC stream to stdout, an ending ``.arrow``, ``.feather`` or ``.ipc`` an Arrow IPC file, in which
     dictionary columns become plain ones, any other ending a Parquet file. A file appears whole when the block ends
-    without an error, else not at all; a stream is then left without its end mark.
+    without an error, and its folder is given to `named`; else not at all. A stream is then left without its end mark.
 
     Raises
     ------
@@ -91,7 +100,7 @@ def open_output(path: str, schema: pa.Schema) -> Iterator[Write]:
         stream.close()
         sink.flush()
         return
-    with whole_file(path) as draft:
+    with whole_file(path, named) as draft:
         if Path(path).suffix.lower() in IPC_ENDINGS:
             # An IPC file can hold one dictionary per column, and batches may have their own.
             plain = pa.schema([_without_dictionary(field) for field in schema], schema.metadata)
