@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 import rgru
 from contenders import onnx_parts
-from rgru.cli.job import Job
+from rgru.cli.job import Job, Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ PADDED, PACKED = 128, 256
 def rgru_predict(model: str) -> Work:
     """As ``rgru predict MODEL DATA -o OUTPUT --keep id``."""
     job = Job.load(model, keep=["id"])
-    return lambda data, output: job.run(data, output).computing
+    return lambda data, output: job.run([Part(data, output)]).computing
 
 
 def rgru_in_memory(model: str) -> Work:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import rgru
-from command_line import fit, make_table, names, read, sequences, stream, succeed, write_ipc
+from command_line import SEQUENCE, fit, make_table, names, read, sequences, stream, succeed, write_ipc
 
 # -- predict -------------------------------------------------------------------------------------------------------
 
@@ -92,6 +92,26 @@ def test_dictionaries_may_differ_from_batch_to_batch(work, tmp_path):
         assert read(tmp_path / target)["kind"].to_pylist() == ["a", "b", "c", "a"]
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_binary(), pa.binary(1000), pa.int16()])
+def test_values_in_the_place_of_codes_are_no_larger_than_a_batch(tmp_path, monkeypatch, kind):
+    """Codes are small, whatever they stand for."""
+    from rgru.cli import outputs
+
+    monkeypatch.setattr(outputs, "_BATCH_BYTES", 2**16)
+    words = [7, 8, None] if kind == pa.int16() else ["a" * 1000, "b" * 1000, None]
+    codes = pa.array([0, 1, None, 0, 2] * 100, pa.int8())
+    column = pa.DictionaryArray.from_arrays(codes, pa.array(words, kind))
+    batch = pa.record_batch({"word": column}).slice(1)
+    with outputs.open_output(str(tmp_path / "out.arrow"), batch.schema, lambda folder: None) as write:
+        write(batch)
+        write(batch.slice(0, 0))
+    with pa.ipc.open_file(tmp_path / "out.arrow") as file:
+        batches = [file.get_batch(i) for i in range(file.num_record_batches)]
+    assert pa.Table.from_batches(batches)["word"].to_pylist() == column[1:].to_pylist()
+    assert max(one.nbytes for one in batches) < 1.1 * 2**16
+    assert len(batches) <= 9
+
+
 def test_threads_do_not_change_the_bits(work, tmp_path):
     for threads in ("1", "2"):
         options = ["--threads", threads, "--proba"]
@@ -147,6 +167,19 @@ def test_small_batches_are_gathered_into_row_groups(work, tmp_path):
     source = stream(make_table(500), rows=5)
     succeed("predict", work / "classifier", "-", "-o", tmp_path / "out.parquet", stdin=source)
     assert pq.ParquetFile(tmp_path / "out.parquet").num_row_groups == 1
+
+
+def test_small_tables_have_dictionaries_only_where_values_repeat(work, tmp_path):
+    values = np.random.default_rng(0).normal(size=20_000).astype(np.float32)
+    steps = pa.array(values.reshape(-1, 1, 2).tolist(), SEQUENCE)
+    table = pa.table({"values": steps, "often": np.sign(values[::2])})
+    pq.write_table(table, tmp_path / "data.parquet")
+    succeed("predict", work / "classifier", tmp_path / "data.parquet", "-o", tmp_path / "out.parquet")
+    assert read(tmp_path / "out.parquet").drop_columns("prediction").equals(table)
+    group = pq.read_metadata(tmp_path / "out.parquet").row_group(0)
+    size = {group.column(i).path_in_schema: group.column(i).total_uncompressed_size for i in range(group.num_columns)}
+    assert size["values.list.element.list.element"] < 1.3 * values.nbytes
+    assert size["often"] < 0.1 * values.nbytes / 2
 
 
 # -- fit, info, demo -----------------------------------------------------------------------------------------------

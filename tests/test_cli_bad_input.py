@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from command_line import SEQUENCE, fail, make_table, names, stream, succeed
+from command_line import SEQUENCE, fail, make_table, names, stream, succeed, write_ipc
+from rgru.cli import main
 
 
 @pytest.mark.parametrize(
@@ -241,3 +242,46 @@ def test_what_predict_writes_can_be_checked_for_damage(work, tmp_path):
     out.write_bytes(damaged)
     with pytest.raises(OSError, match=r"(?i)crc|checksum|corrupt"):
         pq.read_table(out, page_checksum_verification=True)
+
+
+@pytest.mark.parametrize("form", ["file", "stream"])
+def test_a_damaged_offset_in_arrow_data_is_found(work, tmp_path, form):
+    """Pyarrow by itself would read there."""
+    table = make_table().select(["values"]).append_column("word", pa.array(["word"] * 50))
+    offsets = np.arange(0, 4 * 51, 4, dtype=np.int32)
+    data = tmp_path / "data.arrow"
+    if form == "file":
+        write_ipc(table, data, rows=50)
+    else:
+        data.write_bytes(stream(table, rows=50))
+    damaged = offsets.copy()
+    damaged[30:] += 2**30
+    assert data.read_bytes().count(offsets.tobytes()) == 1
+    data.write_bytes(data.read_bytes().replace(offsets.tobytes(), damaged.tobytes()))
+    for output in ("out.parquet", "out.arrow"):
+        fail(r"data\.arrow: ", "predict", work / "classifier", data, "-o", tmp_path / output)
+    assert names(tmp_path) == ["data.arrow"]
+
+
+def subclasses(kind):
+    return {kind}.union(*map(subclasses, kind.__subclasses__()))
+
+
+@pytest.mark.parametrize("kind", sorted(subclasses(pa.ArrowException), key=lambda kind: kind.__name__))
+def test_whatever_pyarrow_raises_is_told_in_a_line_with_the_file(work, tmp_path, monkeypatch, capsys, kind):
+    def read(*_arguments, **_options):
+        raise kind("more than fits\nDetail: none")
+
+    monkeypatch.setattr("pyarrow.parquet.ParquetFile", read)
+    out = tmp_path / "out.parquet"
+    assert main(["predict", str(work / "classifier"), str(work / "data.parquet"), "-o", str(out)]) == 2
+    assert re.fullmatch(r"rgru: error: \S*data\.parquet: '?more than fits.*\n", capsys.readouterr().err)
+
+
+def test_other_errors_are_faults_of_rgru(monkeypatch):
+    def run(_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("rgru.cli.info.run", run)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["info"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pyarrow as pa
@@ -29,6 +30,25 @@ def seen_by_a_shell(code):
     130. A shell sees 130 both times; the cause has not been found.
     """
     return code if code >= 0 else 128 - code
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("module", ["rgru.cli.machine", "rgru.estimators", "rgru.cli.predict"])
+def test_signals_end_the_loading_of_commands_in_a_line(number, module):
+    code = f"""
+import os, sys
+class Signalling:
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), {int(number)})
+sys.meta_path.insert(0, Signalling())
+from rgru.cli import main
+sys.exit(main(["info"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    expected = {signal.SIGINT: (130, "rgru: interrupted\n"), signal.SIGTERM: (143, "rgru: terminated\n")}
+    assert (seen_by_a_shell(done.returncode), done.stderr, done.stdout) == (*expected[number], "")
 
 
 @POSIX

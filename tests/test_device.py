@@ -450,7 +450,8 @@ def test_prediction_reads_a_few_batches_ahead_and_no_more(work, devices, monkeyp
     monkeypatch.setattr(job, "prediction_arrays", writing)
     for device, expected in (("cpu", 3), ("cuda", 4)):
         most = 0
-        job.Job.load(str(work / "classifier"), device=device).run(str(work / "data.parquet"), str(tmp_path / "out"))
+        part = job.Part(str(work / "data.parquet"), str(tmp_path / "out"))
+        job.Job.load(str(work / "classifier"), device=device).run([part])
         assert ahead == 0
         assert 1 <= most <= expected
 

@@ -96,6 +96,32 @@ def test_gaps_in_key_and_time_are_refused(argument, value):
         list(EVENTS.cut_each(table.to_batches()))
 
 
+STRUCTS = pa.array([{"id": 1}, {"id": 1}, {"id": 2}])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        STRUCTS,
+        pa.array([[1], [1], [2]]),
+        pa.array(["a", "a", "b"], pa.string_view()),
+        pa.DictionaryArray.from_arrays([0, 0, 1], STRUCTS),
+    ],
+)
+def test_keys_and_times_that_arrow_cannot_compare_are_refused(values):
+    table = pa.table({"key": [1, 1, 2], "time": [1, 2, 1], "a": [1.0] * 3, "b": [1.0] * 3})
+    for i, argument in enumerate(("key", "time")):
+        broken = table.set_column(i, argument, values)
+        message = f"^{argument}: expected numbers, strings, bytes, dates or times in column '{argument}', got "
+        with pytest.raises(TypeError, match=message):
+            EVENTS.sorted(broken)
+        if argument == "key":
+            with pytest.raises(TypeError, match=message):
+                EVENTS.cut(broken)
+            with pytest.raises(TypeError, match=message):
+                list(EVENTS.cut_each(broken.to_batches()))
+
+
 def test_gaps_in_features_are_for_the_model_to_judge():
     table = pa.table({"key": [1, 1], "time": [1, 2], "a": [None, 1.0], "b": [float("nan"), 1.0]})
     assert EVENTS.cut(EVENTS.sorted(table))["a"].to_pylist() == [[None, 1.0]]

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -21,7 +22,7 @@ from engine_cases import (
     make_table,
     predictions_of_events,
 )
-from rgru.integrations.events import Events
+from rgru.integrations import ray as integration
 from rgru.integrations.ray import Predictor, predict, sequences_from_events
 from rgru.integrations.shipped import Shipped
 
@@ -96,6 +97,20 @@ def test_blocks_without_rows(ray, path):
     check_table(collected(ray, predict(dataset, path, "x", compute=actors(ray, 1))), make_table(3), GRU, None)
     none = dataset.map_batches(lambda table: table.slice(0, 0), batch_format="pyarrow")
     assert predict(none, path, "x", compute=actors(ray, 1)).count() == 0
+
+
+def test_tensors_that_ray_makes_of_arrays(ray, path):
+    """Of one shape, or of as many steps as each row has."""
+    rng, kinds = np.random.default_rng(0), set()
+    for lengths in ([3] * 6, [3, 1, 4, 2, 5, 1]):
+        x = [rng.normal(size=(length, 2)).astype(np.float32) for length in lengths]
+        items = [{"id": i, "x": one} for i, one in enumerate(x)]
+        dataset = ray.data.from_items(items, override_num_blocks=1).materialize()
+        kinds |= {block["x"].type.extension_name for block in ray.get(dataset.to_arrow_refs())}
+        made = collected(ray, predict(dataset, path, "x", keep="id", compute=actors(ray, 1))).sort_by("id")
+        expected = pa.array(rgru.arrow.predict(GRU, rgru.Ragged.from_list(x)))
+        assert made["prediction"].to_pylist() == expected.to_pylist()
+    assert len(kinds) == 2
 
 
 def test_several_outputs_and_what_is_kept(ray):
@@ -237,24 +252,26 @@ def test_more_blocks_than_keys(ray):
     check_sequences(collected(ray, sequences), events)
 
 
-def test_a_worker_killed_after_the_shuffle_tears_no_sequence_apart(ray, tmp_path):
+def test_a_worker_killed_after_the_shuffle_tears_no_sequence_apart(ray, tmp_path, monkeypatch):
     killed = tmp_path / "killed"
-    table, events = make_events(), Events("key", "time", ["a", "b"])
 
-    def deadly(table):
-        made = events.cut(events.sorted(table))
-        if table.num_rows:
-            try:
-                killed.touch(exist_ok=False)
-            except FileExistsError:
-                return made
-            os.kill(os.getpid(), signal.SIGKILL)
-        return made
+    class Deadly(integration._Cut):
+        def __call__(self, table):
+            made = super().__call__(table)
+            if table.num_rows:
+                try:
+                    killed.touch(exist_ok=False)
+                except FileExistsError:
+                    return made
+                os.kill(os.getpid(), signal.SIGKILL)
+            return made
 
-    by_key = dataset_of(ray, table, 100).repartition(3, keys=["key"])
-    made = collected(ray, by_key.map_batches(deadly, batch_format="pyarrow", batch_size=None))
+    monkeypatch.setattr(integration, "_Cut", Deadly)
+    events = make_events()
+    sequences = sequences_from_events(dataset_of(ray, events, 100), "key", "time", ["a", "b"], num_blocks=3)
+    made = collected(ray, sequences)
     assert killed.exists()
-    check_sequences(made, table)
+    check_sequences(made, events)
 
 
 def test_events_that_do_not_fit(ray):
@@ -264,6 +281,9 @@ def test_events_that_do_not_fit(ray):
     whole = ray.data.from_arrow(table.take([0, 2]))
     with pytest.raises(ray.exceptions.RayTaskError, match="ValueError: time: expected no NaN in column 'time'"):
         sequences_from_events(whole, "key", "time", "a", num_blocks=1).count()
+    structs = ray.data.from_arrow(table.set_column(0, "key", pa.array([{"i": 1}] * 3)))
+    with pytest.raises(ray.exceptions.RayTaskError, match=r"TypeError: key: expected numbers, .* got struct<i"):
+        sequences_from_events(structs, "key", "time", "a", num_blocks=1).count()
     with pytest.raises(ValueError, match=r"^features: expected one of the columns key, time, a, got 'b'$"):
         sequences_from_events(whole, "key", "time", "b")
     whole.context.shuffle_strategy = "sort_shuffle_pull_based"

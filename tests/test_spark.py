@@ -250,6 +250,25 @@ def test_events_with_timestamps_and_several_keys(spark):
     assert made["t"].type.value_type == pa.timestamp("us", "UTC")
 
 
+def test_names_with_dots_and_backticks(spark):
+    names = {"key": "the.key", "time": "t`t", "a": "x.a", "b": "`x.b`"}
+    events = make_events()
+    frame = frame_of(spark, events.rename_columns([names[name] for name in events.column_names]))
+    sequences = sequences_from_events(frame, "the.key", "t`t", ["x.a", "`x.b`"])
+    assert sequences.columns == list(names.values())
+    check_sequences(sequences.toArrow().rename_columns(list(names)), events)
+    made = predict(sequences, GRU, ["x.a", "`x.b`"], keep="the.key", outputs={"h.1": None}).toArrow().to_pylist()
+    assert {row["the.key"]: row["h.1"] for row in made} == predictions_of_events(GRU, events)
+
+
+def test_keys_that_cannot_be_compared_are_refused_on_the_driver(spark):
+    frame = spark.createDataFrame([((1, "a"), 1, 1.0)], "key struct<i:int,s:string>, time int, a float")
+    message = r"^key: expected numbers, strings, bytes, dates or times in column 'key', got struct<"
+    with pytest.raises(TypeError, match=message):
+        sequences_from_events(frame, "key", "time", "a")
+    assert sequences_from_events(frame.select("key.*", "time", "a"), ["i", "s"], "time", "a").count() == 1
+
+
 def test_gaps_in_key_and_time_are_refused(spark):
     errors = pytest.importorskip("pyspark.errors")
     table = pa.table({"key": [1, None, 2], "time": [1.0, 2.0, float("nan")], "a": [1.0, 2.0, 3.0]})
@@ -261,23 +280,22 @@ def test_gaps_in_key_and_time_are_refused(spark):
         sequences_from_events(frame_of(spark, table), "key", "time", "b")
 
 
-def test_a_killed_worker_tears_no_sequence_apart(spark, tmp_path):
+def test_a_killed_worker_tears_no_sequence_apart(spark, tmp_path, monkeypatch):
     killed = tmp_path / "killed"
 
-    def deadly(batches):
-        for table in events.cut_each(batches):
-            yield from table.to_batches()
-            try:
-                killed.touch(exist_ok=False)
-            except FileExistsError:
-                continue
-            os.kill(os.getpid(), signal.SIGKILL)
+    class Deadly(integration._Cut):
+        def __call__(self, batches):
+            for batch in super().__call__(batches):
+                yield batch
+                try:
+                    killed.touch(exist_ok=False)
+                except FileExistsError:
+                    continue
+                os.kill(os.getpid(), signal.SIGKILL)
 
+    monkeypatch.setattr(integration, "_Cut", Deadly)
     table = make_events()
-    frame = sequences_from_events(frame_of(spark, table), "key", "time", ["a", "b"])
-    events = integration.Events("key", "time", ["a", "b"])
-    ordered = frame_of(spark, table).select(*events.columns).repartition("key").sortWithinPartitions("key", "time")
-    check_sequences(ordered.mapInArrow(deadly, frame.schema).toArrow(), table)
+    check_sequences(sequences_from_events(frame_of(spark, table), "key", "time", ["a", "b"]).toArrow(), table)
     assert killed.exists()
 
 

@@ -94,8 +94,9 @@ def test_no_python_for_each_row():
         assert python_calls(predictions, few) == python_calls(predictions, many)
 
 
-def test_extension_types_are_told_from_lists():
-    """Whose storage would be read as sequences of other steps: a tensor (T, 2) as 2T steps."""
-    column = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ones((3, 4, 2), np.float32))
-    with pytest.raises(TypeError, match=r"^column 'x': expected lists, got extension<arrow.fixed_shape_tensor"):
-        Predictions(rgru.GRU(1, 4), "x")(pa.table({"x": column}))
+def test_tensors_are_as_good_as_lists():
+    steps = np.random.default_rng(0).normal(size=(3, 4, 2)).astype(np.float32)
+    table = pa.table({"x": pa.FixedShapeTensorArray.from_numpy_ndarray(steps)})
+    made = Predictions(GRU, "x")(table)
+    assert made["x"].type == table["x"].type
+    assert made["prediction"].to_pylist() == pa.array(rgru.arrow.predict(GRU, rgru.Ragged.from_list(steps))).to_pylist()

@@ -8,12 +8,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+
+def sync_names(folder: Path) -> None:
+    """See to it that new names in a folder outlive a power cut, where the system has a way to.
+
+    Raises
+    ------
+    OSError
+    """
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+def whole_file(path: str | os.PathLike[str], named: Callable[[Path], object] = sync_names) -> Iterator[Path]:
     """Give a draft beside `path` to write to; it becomes `path` when the block ends without an error, else it vanishes.
+
+    Parameters
+    ----------
+    path : path_like
+    named : callable
+        Is given the folder when the file has its name, to sync it: now, or once for many files.
 
     Raises
     ------
@@ -37,9 +58,4 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         draft.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name, too, must outlive a power cut
-        handle = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    named(target.parent)

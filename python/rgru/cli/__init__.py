@@ -9,9 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import rgru
-from rgru.cli import demo, fit, info, predict
-from rgru.cli.errors import BAD_INPUT, CommandError, one_line
-from rgru.cli.machine import apply_options
+from rgru.cli.errors import CommandError, is_bad_input, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
+        # The commands are loaded here, which takes a while, so that signals end that in a line as well.
+        from rgru.cli.machine import apply_options
+
         args = _parser().parse_args(argv)
         apply_options(args)
         args.run(args)
@@ -50,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("terminated", _TERMINATED)
     except ModuleNotFoundError as error:
         return _fail(f"error: this needs {error.name}: pip install 'rgru[cli]'", _BAD_INPUT)
-    except (CommandError, *BAD_INPUT) as error:
+    except Exception as error:
+        if not isinstance(error, CommandError) and not is_bad_input(error):
+            raise
         return _fail(f"error: {one_line(error)}", _BAD_INPUT)
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -65,6 +68,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> _Parser:
+    from rgru.cli import demo, fit, info, predict
+
     parser = _Parser(prog="rgru", description="Gated recurrent units: train, predict, look.")
     parser.add_argument("--version", action="version", version=f"rgru {rgru.__version__}")
     commands: Any = parser.add_subparsers(metavar="COMMAND", required=True)

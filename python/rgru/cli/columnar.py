@@ -1,10 +1,8 @@
-"""Tables of any size, read and written batch by batch: Parquet, Arrow IPC file, Arrow IPC stream."""
+"""Tables of any size, read batch by batch: Parquet, Arrow IPC file, Arrow IPC stream."""
 
 from __future__ import annotations
 
-import io
 import mmap
-import os
 import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from rgru.cli.errors import CommandError, explained
 from rgru.cli.files import STANDARD
-from rgru.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import pyarrow as pa
 
-_IPC_ENDINGS = (".arrow", ".feather", ".ipc")
-ENDINGS = (".parquet", *_IPC_ENDINGS)
+IPC_ENDINGS = (".arrow", ".feather", ".ipc")
+"""Of Arrow IPC files."""
+
+ENDINGS = (".parquet", *IPC_ENDINGS)
 """Of files that are tables, where there are others too."""
 
 _BATCH_BYTES, _BATCH_ROWS = 2**23, 2**13
-_ROW_GROUP_BYTES, _ROW_GROUP_ROWS = 2**26, 2**17
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,6 @@ class Table:
     schema : pyarrow.Schema
     num_rows : int or None
         None where only reading to the end would tell.
-    is_stdin : bool
-        Whether it comes from standard input.
     batches : callable
         ``batches(columns)`` gives the batches in order, with these columns in the schema's order, or with all for None.
         No batch has more than some thousand rows or, if its rows are not huge, more than some dozen megabytes.
@@ -49,7 +45,6 @@ class Table:
     name: str
     schema: pa.Schema
     num_rows: int | None
-    is_stdin: bool
     batches: Callable[[list[str] | None], Iterator[pa.RecordBatch]]
 
 
@@ -78,7 +73,7 @@ def open_table(path: str) -> Iterator[Table]:
             with explained(name):
                 yield from batches(columns)
 
-        yield Table(name, schema, num_rows, path == STANDARD, checked)
+        yield Table(name, schema, num_rows, checked)
 
 
 def _open(path: str, stack: ExitStack) -> tuple[pa.Schema, int | None, Callable[..., Iterator[pa.RecordBatch]]]:
@@ -176,7 +171,10 @@ def _from_stream(reader: Any) -> tuple[pa.Schema, None, Callable[..., Iterator[p
 
 
 def _select(batch: pa.RecordBatch, columns: list[str] | None) -> pa.RecordBatch:
-    return batch if columns is None else batch.select([name for name in batch.schema.names if name in columns])
+    """Give these columns of a batch of IPC, whose offsets pyarrow would follow anywhere were the file damaged."""
+    chosen = batch if columns is None else batch.select([name for name in batch.schema.names if name in columns])
+    chosen.validate(full=True)
+    return chosen
 
 
 def _cut(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -190,71 +188,3 @@ def _cut(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 def _rows_per_batch(num_bytes: int, num_rows: int) -> int:
     return min(_BATCH_ROWS, max(1, _BATCH_BYTES * num_rows // max(num_bytes, 1)))
-
-
-@contextmanager
-def open_output(path: str, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], None]]:
-    """Open a table to write; gives the function that takes the batches.
-
-    "-" writes an Arrow IPC stream to stdout, an ending ``.arrow``, ``.feather`` or ``.ipc`` an Arrow IPC file, in which
-    dictionary columns become plain ones, any other ending a Parquet file. A file appears whole when the block ends
-    without an error, else not at all; a stream is then left without its end mark.
-
-    Raises
-    ------
-    OSError, pyarrow.ArrowException
-        If it cannot be written.
-    """
-    import pyarrow as pa
-
-    if path == STANDARD:
-        # With PYTHONUNBUFFERED it is a raw file, which may write a part, unseen by pyarrow, where a signal comes.
-        raw = sys.stdout.buffer
-        sink: Any = os.fdopen(raw.fileno(), "wb", closefd=False) if isinstance(raw, io.RawIOBase) else raw
-        stream = pa.ipc.new_stream(sink, schema)
-        yield stream.write_batch
-        stream.close()
-        sink.flush()
-        return
-    with whole_file(path) as draft:
-        if Path(path).suffix.lower() in _IPC_ENDINGS:
-            # An IPC file can hold one dictionary per column, and batches may have their own.
-            plain = pa.schema([_without_dictionary(field) for field in schema], schema.metadata)
-            with pa.OSFile(str(draft), "wb") as file, pa.ipc.new_file(file, plain) as writer:
-                yield lambda batch: writer.write_batch(batch.cast(plain))
-        else:
-            import pyarrow.parquet as pq
-
-            with pq.ParquetWriter(draft, schema, write_page_checksum=True) as writer:
-                groups = _RowGroups(writer)
-                yield groups.add
-                groups.flush()
-
-
-def _without_dictionary(field: pa.Field) -> pa.Field:
-    import pyarrow as pa
-
-    return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
-
-
-class _RowGroups:
-    """Gathers batches until they make a row group of a good size: readers are slow on many small ones."""
-
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
-        self._batches: list[pa.RecordBatch] = []
-        self._rows = self._bytes = 0
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        self._batches.append(batch)
-        self._rows += batch.num_rows
-        self._bytes += batch.nbytes
-        if self._rows >= _ROW_GROUP_ROWS or self._bytes >= _ROW_GROUP_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        import pyarrow as pa
-
-        if self._batches:
-            self._writer.write_table(pa.Table.from_batches(self._batches), row_group_size=self._rows)
-            self._batches, self._rows, self._bytes = [], 0, 0

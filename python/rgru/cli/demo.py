@@ -9,7 +9,7 @@ import numpy as np
 
 from rgru.cli.errors import explained
 from rgru.cli.fit import fit_table, save_model, save_plot, summary
-from rgru.cli.job import Job
+from rgru.cli.job import Job, Part
 from rgru.cli.machine import add_options
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     save_plot(estimator, paths["training curve"], title="Japanese Vowels")
     print(f"trained on 270 recordings: {summary(estimator)}")
 
-    done = Job.load(paths["model"], device=args.device).run(paths["test set"], paths["predictions"])
+    done = Job.load(paths["model"], device=args.device).run([Part(paths["test set"], paths["predictions"])])
     result = pq.read_table(paths["predictions"])
     accuracy = np.mean(result["prediction"].to_numpy() == result["speaker"].to_numpy())
     print(

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What bad input, a full disk or a missing extra raise in rgru and in pyarrow (whose errors derive from these).
-BAD_INPUT = (
+_BAD_INPUT = (
     ValueError,
     TypeError,
     LookupError,
@@ -26,6 +25,12 @@ class CommandError(Exception):
     """Something that the user can put right; the message says what."""
 
 
+def is_bad_input(error: Exception) -> bool:
+    """Tell whether an error is what bad input, a full disk or a missing extra raise in rgru and in pyarrow."""
+    # Of pyarrow's own classes, which need not be loaded, some derive from none of Python's.
+    return isinstance(error, _BAD_INPUT) or any(kind.__module__.startswith("pyarrow.") for kind in type(error).__mro__)
+
+
 @contextmanager
 def explained(what: str) -> Iterator[None]:
     """Make errors of the block that bad input causes into a CommandError that begins with `what`."""
@@ -33,7 +38,9 @@ def explained(what: str) -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise
-    except BAD_INPUT as error:
+    except Exception as error:
+        if not is_bad_input(error):
+            raise
         raise about(what, error) from error
 
 

@@ -1,4 +1,4 @@
-"""What ``rgru predict`` does to a table: read, predict and write, all three at a time."""
+"""What ``rgru predict`` does to tables: read, predict and write, all three at a time."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ import time
 from collections import deque
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import rgru
 from rgru.arrow import estimator_input
-from rgru.cli.columnar import open_output, open_table
+from rgru.cli.columnar import open_table
 from rgru.cli.columns import find_sequences, prediction_arrays, prediction_fields
 from rgru.cli.errors import CommandError, explained
 from rgru.cli.files import STANDARD
-from rgru.cli.overlap import ahead, behind
+from rgru.cli.outputs import Outputs
+from rgru.cli.overlap import ahead, at_once, behind
 from rgru.cli.progress import rows_bar
 from rgru.estimators import GRUClassifier, GRURegressor
 from rgru.integrations.names import quoted
 from rgru.io import read_config
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
 
     import numpy as np
     import pyarrow as pa
@@ -36,8 +40,25 @@ MARK = b"rgru.predict"
 
 
 @dataclass(frozen=True)
+class Part:
+    """A table of a job.
+
+    Attributes
+    ----------
+    data, output : str
+        Paths, or "-", as on the command line.
+    mark : bytes, optional
+        What is to be said of the output's making in the metadata of its schema.
+    """
+
+    data: str
+    output: str
+    mark: bytes | None = None
+
+
+@dataclass
 class Done:
-    """What a prediction has done.
+    """What a job has done.
 
     Attributes
     ----------
@@ -50,10 +71,38 @@ class Done:
         Those of the seconds in which the model computed, whatever else went on.
     """
 
-    rows: int
-    failed: int
-    seconds: float
-    computing: float
+    rows: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    computing: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A table that is being read, and what is made of it."""
+
+    table: Table
+    names: list[str]
+    kept: list[str]
+    output: str
+    schema: pa.Schema
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Some rows with the model's input, and which of them are valid, None for all."""
+
+    of: _Opened
+    rows: pa.RecordBatch
+    x: Ragged
+    valid: NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True)
+class _End:
+    """No more rows of this table."""
+
+    of: _Opened
 
 
 @dataclass(frozen=True)
@@ -115,50 +164,107 @@ class Job:
         trained_on = [trained_on] if isinstance(trained_on, str) else trained_on
         return cls(model, estimator, trained_on, sequence, keep, column, proba, lenient)
 
-    def run(self, data: str, output: str, mark: bytes | None = None) -> Done:
-        """Read a table, predict, write it with the predictions.
+    def run(self, parts: Sequence[Part]) -> Done:
+        """Read tables, predict, write them with the predictions, one after the other.
+
+        Another thread reads ahead and makes the model's input, and one writes: of the next table and the last one, too.
 
         Parameters
         ----------
-        data, output : str
-            Paths, or "-", as on the command line.
-        mark : bytes, optional
-            What is to be said of the output's making in the metadata of its schema.
+        parts : sequence of Part
 
         Raises
         ------
         CommandError
-            If the table cannot be read, does not fit, or the output cannot be written.
+            If a table cannot be read, does not fit, or its output cannot be written; the outputs before it are whole.
         """
         import pyarrow as pa
 
-        started = time.perf_counter()
-        with open_table(data) as table:
-            names = find_sequences(table, self._sequences(table))
-            kept = self._kept(table)
-            fields = prediction_fields(self.estimator, self.column, self.proba)
-            for field in fields:
-                if field.name in kept.names:
-                    raise CommandError(f"--column: expected a name that {table.name} does not have, got {field.name!r}")
-            metadata = {key: value for key, value in (kept.metadata or {}).items() if key != MARK}
-            schema = pa.schema([*kept, *fields], metadata | ({MARK: mark} if mark else {}) or None)
-            rows = failed = 0
-            working = _Predicting(self, table, names, kept.names)
-            with (
-                explained("stdout" if output == STANDARD else output),
-                rows_bar(table.num_rows) as bar,
-                open_output(output, schema) as write,
-                # As with stdin: nobody could call off a thread that waits for a reader.
-                nullcontext(write) if output == STANDARD else behind(write) as put,
-                closing(working.batches()) as batches,
-            ):
-                for columns in batches:
-                    batch = pa.RecordBatch.from_arrays(columns, schema=schema)
-                    put(batch)
-                    rows += batch.num_rows
-                    failed += batch.column(len(kept)).null_count
-                    bar.update(batch.num_rows)
-        return Done(rows, failed, time.perf_counter() - started, working.computing)
+        started, done = time.perf_counter(), Done()
+        # Who is at the other end of a pipe works beside by itself; a thread that waits for it could not be called off.
+        from_pipe = any(part.data == STANDARD for part in parts)
+        to_pipe = any(part.output == STANDARD for part in parts)
+        with (
+            closing(self._batches(parts)) as batches,
+            nullcontext(batches) if from_pipe else closing(ahead(batches)) as coming,
+            Outputs() as outputs,
+            nullcontext(at_once) if to_pipe else behind() as put,
+        ):
+            for opened, some in groupby(coming, attrgetter("of")):
+                with (
+                    rows_bar(opened.table.num_rows) as bar,
+                    closing(self._predicted(opened, some, done)) as predicted,
+                ):
+                    for columns in predicted:
+                        batch = pa.RecordBatch.from_arrays(columns, schema=opened.schema)
+                        put(partial(outputs.write, opened.output, opened.schema, batch))
+                        done.rows += batch.num_rows
+                        done.failed += batch.column(len(opened.kept)).null_count
+                        bar.update(batch.num_rows)
+                put(partial(outputs.end, opened.output, opened.schema))
+        done.seconds = time.perf_counter() - started
+        return done
+
+    def _batches(self, parts: Sequence[Part]) -> Generator[_Batch | _End]:
+        """Read the tables: each one's batches, and then its end."""
+        fields = prediction_fields(self.estimator, self.column, self.proba)
+        for part in parts:
+            with open_table(part.data) as table:
+                opened = self._opened(table, part, fields)
+                yield from self._read(opened)
+            yield _End(opened)
+
+    def _opened(self, table: Table, part: Part, fields: list[pa.Field]) -> _Opened:
+        import pyarrow as pa
+
+        names = find_sequences(table, self._sequences(table))
+        kept = self._kept(table)
+        for field in fields:
+            if field.name in kept.names:
+                raise CommandError(f"--column: expected a name that {table.name} does not have, got {field.name!r}")
+        metadata = {key: value for key, value in (kept.metadata or {}).items() if key != MARK}
+        schema = pa.schema([*kept, *fields], metadata | ({MARK: part.mark} if part.mark else {}) or None)
+        return _Opened(table, names, kept.names, part.output, schema)
+
+    def _read(self, opened: _Opened) -> Iterator[_Batch]:
+        name, what, first = opened.table.name, quoted(opened.names), 0
+        needed = None if self.keep is None else [*opened.kept, *opened.names]
+        for rows in opened.table.batches(needed):
+            with explained(f"{name}, rows {first} to {first + rows.num_rows - 1}"):
+                one = rows.column(opened.names[0]) if len(opened.names) == 1 else rows.select(opened.names)
+                x, valid = estimator_input(self.estimator, one, name=what, lenient=self.lenient, first=first)
+            yield _Batch(opened, rows, x, valid)
+            first += rows.num_rows
+
+    def _predicted(self, opened: _Opened, batches: Iterator[_Batch | _End], done: Done) -> Generator[list[pa.Array]]:
+        """Give the columns of each batch of a table's output; on a GPU, copying and computing overlap."""
+        under_way: deque[_Batch] = deque()
+        waited = 0.0
+
+        def inputs() -> Iterator[Ragged]:
+            nonlocal waited
+            while True:
+                start = time.perf_counter()
+                batch = next(batches)
+                waited += time.perf_counter() - start
+                if isinstance(batch, _End):
+                    return
+                under_way.append(batch)
+                yield batch.x
+
+        first = 0
+        with closing(self.estimator._predict_each(inputs())) as predictions:
+            while True:
+                start, waited = time.perf_counter(), 0.0
+                with explained(f"{opened.table.name}, from row {first}"):
+                    predicted = next(predictions, None)
+                    done.computing += time.perf_counter() - start - waited
+                    if predicted is None:
+                        return
+                    batch = under_way.popleft()
+                    made = prediction_arrays(self.estimator, batch.x, predicted, self.proba, batch.valid)
+                first += batch.rows.num_rows
+                yield [*(batch.rows.column(name) for name in opened.kept), *made]
 
     def _sequences(self, table: Table) -> list[str] | None:
         """The columns of sequences that were asked for, or else those of the training, as far as that is known."""
@@ -183,61 +289,3 @@ class Job:
             if name not in table.schema.names:
                 raise CommandError(f"--keep: expected columns of {table.name}, got {name!r}")
         return pa.schema([field for field in table.schema if field.name in self.keep], table.schema.metadata)
-
-
-@dataclass
-class _Predicting:
-    """The predictions of a table, batch by batch.
-
-    Another thread reads ahead and makes the model's input; on a GPU, copying and computing overlap too.
-    """
-
-    job: Job
-    table: Table
-    names: list[str]
-    kept: list[str]
-    computing: float = 0.0
-
-    def batches(self) -> Generator[list[pa.Array]]:
-        """Give the columns of each batch of the output."""
-        under_way: deque[tuple[pa.RecordBatch, Ragged, NDArray[np.bool_] | None]] = deque()
-        waited = 0.0
-        # Who writes to a pipe works ahead by itself, and a thread that waits for it could not be called off.
-        prepared = nullcontext(self._prepared()) if self.table.is_stdin else closing(ahead(self._prepared()))
-
-        def inputs(prepared: Iterator[tuple[pa.RecordBatch, Ragged, NDArray[np.bool_] | None]]) -> Iterator[Ragged]:
-            nonlocal waited
-            while True:
-                start = time.perf_counter()
-                item = next(prepared, None)
-                waited += time.perf_counter() - start
-                if item is None:
-                    return
-                under_way.append(item)
-                yield item[1]
-
-        rows = 0
-        with prepared as items, closing(self.job.estimator._predict_each(inputs(items))) as predictions:
-            while True:
-                start, waited = time.perf_counter(), 0.0
-                with explained(f"{self.table.name}, from row {rows}"):
-                    predicted = next(predictions, None)
-                    self.computing += time.perf_counter() - start - waited
-                    if predicted is None:
-                        return
-                    batch, x, valid = under_way.popleft()
-                    columns = prediction_arrays(self.job.estimator, x, predicted, self.job.proba, valid)
-                rows += batch.num_rows
-                yield [*(batch.column(name) for name in self.kept), *columns]
-
-    def _prepared(self) -> Iterator[tuple[pa.RecordBatch, Ragged, NDArray[np.bool_] | None]]:
-        """Each batch with the model's input, and which of its rows are valid, None for all."""
-        what = quoted(self.names)
-        estimator, first = self.job.estimator, 0
-        needed = None if self.job.keep is None else [*self.kept, *self.names]
-        for batch in self.table.batches(needed):
-            with explained(f"{self.table.name}, rows {first} to {first + batch.num_rows - 1}"):
-                one = batch.column(self.names[0]) if len(self.names) == 1 else batch.select(self.names)
-                x, valid = estimator_input(estimator, one, name=what, lenient=self.job.lenient, first=first)
-            yield batch, x, valid
-            first += batch.num_rows

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
+
+    Work: TypeAlias = Callable[[], object]
 
 Item = TypeVar("Item")
 
@@ -33,26 +35,45 @@ def ahead(items: Iterator[Item]) -> Generator[Item]:
 
 
 @contextmanager
-def behind(work: Callable[[Item], object]) -> Iterator[Callable[[Item], None]]:
-    """Give a function that lets another thread do `work` on its argument, in order, and waits only if it falls behind.
+def behind() -> Iterator[Callable[[Work], None]]:
+    """Give a function that lets another thread do work, in order, and waits only if it falls behind.
 
-    Errors of `work` come from a later call or at the end of the block. Then the thread has ended and, but for an error
-    there or in the block, all work is done.
+    After an error of the work nothing more is done; the error comes from a later call or at the end of the block. There
+    the thread has ended, and all work is done, be it after an error of the block; only an interrupted block leaves
+    undone what has not begun.
     """
     with ThreadPoolExecutor(1, "rgru-writer") as thread:
-        waiting: deque[Future[object]] = deque()
+        waiting: deque[Future[None]] = deque()
 
-        def put(item: Item) -> None:
-            waiting.append(thread.submit(work, item))
+        def put(work: Work) -> None:
+            waiting.append(thread.submit(_after, waiting[-1] if waiting else None, work))
             if len(waiting) > _DEPTH:
+                waiting.popleft().result()
+
+        def finish() -> None:
+            while waiting:
                 waiting.popleft().result()
 
         try:
             yield put
-            while waiting:
-                waiting.popleft().result()
+        except Exception:
+            finish()
+            raise
+        else:
+            finish()
         finally:
             _cancel(waiting)
+
+
+def at_once(work: Work) -> None:
+    """Do work where `behind` would let it be done."""
+    work()
+
+
+def _after(before: Future[None] | None, work: Work) -> None:
+    if before is not None:
+        before.result()  # its error becomes this one's
+    work()
 
 
 def _cancel(futures: deque[Future[Any]]) -> None:

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rgru.cli.columnar import ENDINGS, open_table
 from rgru.cli.errors import CommandError, explained
-from rgru.cli.files import STANDARD, check_output
-from rgru.cli.job import MARK
+from rgru.cli.files import STANDARD
+from rgru.cli.job import MARK, Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rgru.cli.job import Done, Job
+    from rgru.cli.job import Job
 
 _HIDDEN = (".", "_")
 """How names begin that are none of tables: drafts, checksums, marks of engines."""
 
 
-def predict_folder(job: Job, data: str, output: str, *, resume: bool) -> tuple[list[Done], int]:
-    """Predict for each table of a folder; its subfolders are the output's, too.
+def parts_of_folder(job: Job, data: str, output: str, *, resume: bool) -> tuple[list[Part], int]:
+    """Find the tables of a folder, and make that of their outputs; its subfolders are the output's, too.
 
     Parameters
     ----------
@@ -38,15 +38,15 @@ def predict_folder(job: Job, data: str, output: str, *, resume: bool) -> tuple[l
 
     Returns
     -------
-    done : list of Done
+    parts : list of Part
+        What there is to do.
     passed : int
         The outputs that were there.
 
     Raises
     ------
     CommandError
-        If there is no table, an output is there without `resume` or is none of this kind, or as `Job.run`; what was
-        written by then stays.
+        If there is no table, an output is there without `resume` or is none of this kind, or the folder cannot be made.
     """
     source, target = Path(data), Path(output)
     if output == STANDARD or (target.exists() and not target.is_dir()):
@@ -55,28 +55,21 @@ def predict_folder(job: Job, data: str, output: str, *, resume: bool) -> tuple[l
     if ends[0] in (ends[1], *ends[1].parents) or ends[1] in ends[0].parents:
         raise CommandError(f"--output: expected a folder neither in DATA nor around it, got {output}")
     with explained(data):
-        parts = sorted(path.relative_to(source) for path in _tables(source))
-    if not parts:
+        names = sorted(path.relative_to(source) for path in _tables(source))
+    if not names:
         raise CommandError(f"{data}: expected files ending in {', '.join(ENDINGS)}, got none")
     model = hashlib.sha256(Path(job.model).read_bytes()).hexdigest()
-    todo: list[tuple[Path, Path, bytes]] = []
-    for part in parts:
-        mark = _mark(job, model, source / part)
-        if not (target / part).exists():
-            todo.append((source / part, target / part, mark))
-        elif not resume:
-            raise CommandError(f"--output: expected no {target / part} yet; --resume goes on with what is there")
-        elif _mark_of(target / part) != mark:
-            todo.append((source / part, target / part, mark))
+    parts: list[Part] = []
+    for name in names:
+        there = target / name
+        mark = _mark(job, model, source / name)
+        if there.exists() and not resume:
+            raise CommandError(f"--output: expected no {there} yet; --resume goes on with what is there")
+        if not there.exists() or _mark_of(there) != mark:
+            parts.append(Part(str(source / name), str(there), mark))
     with explained(output):
         target.mkdir(exist_ok=True)
-    done = []
-    for before, after, mark in todo:
-        with explained(str(after.parent)):
-            after.parent.mkdir(parents=True, exist_ok=True)
-        check_output(str(after), "--output", inputs=(job.model,))
-        done.append(job.run(str(before), str(after), mark))
-    return done, len(parts) - len(todo)
+    return parts, len(names) - len(parts)
 
 
 def _tables(source: Path) -> Iterator[Path]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rgru.cli.errors import CommandError
 from rgru.cli.files import STANDARD, check_output
-from rgru.cli.job import Job
+from rgru.cli.job import Job, Part
 from rgru.cli.machine import add_options
-from rgru.cli.partitions import predict_folder
+from rgru.cli.partitions import parts_of_folder
 
 if TYPE_CHECKING:
     import argparse
@@ -91,11 +91,12 @@ def run(args: argparse.Namespace) -> None:
         device=args.device,
     )
     if folder:
-        done, passed = predict_folder(job, args.data, args.output, resume=args.resume)
-        before = f"; {passed} had been written before" if passed else ""
-        print(f"{sum(one.rows for one in done):,} rows in {len(done)} files written{before}")
+        parts, passed = parts_of_folder(job, args.data, args.output, resume=args.resume)
     else:
-        done = [job.run(args.data, args.output)]
-    failed = sum(one.failed for one in done)
-    if failed:
-        print(f"rgru: {failed:,} of {sum(one.rows for one in done):,} predictions are null", file=sys.stderr)
+        parts = [Part(args.data, args.output)]
+    done = job.run(parts)
+    if folder:
+        before = f"; {passed} had been written before" if passed else ""
+        print(f"{done.rows:,} rows in {len(parts)} files written{before}")
+    if done.failed:
+        print(f"rgru: {done.failed:,} of {done.rows:,} predictions are null", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -23,10 +23,11 @@ class Events:
     Parameters
     ----------
     key : str or list of str
-        The columns whose values tell whose event it is. Without nulls and NaN.
+        The columns whose values tell whose event it is: numbers, strings, bytes, dates or times. Without nulls and NaN.
     time : str or list of str
-        The columns that give the order of one key's events, the first one first. Without nulls and NaN. Where they are
-        equal the order is any: name another column to decide it.
+        The columns that give the order of one key's events, the first one first; of such values, too, where the engine
+        cannot sort others. Without nulls and NaN. Where they are equal the order is any: name another column to decide
+        it.
     features : str or list of str
         The columns of numbers. What cannot be part of a sequence there is for the model to refuse.
 
@@ -53,17 +54,33 @@ class Events:
         for argument in ("key", "time", "features"):
             check_present(argument, getattr(self, argument), there)
 
+    def check_types(self, argument: Literal["key", "time"], schema: pa.Schema) -> None:
+        """Refuse columns of the key or of the time whose values Arrow cannot compare.
+
+        Raises
+        ------
+        TypeError
+        """
+        for name in getattr(self, argument):
+            kind = schema.field(name).type
+            if not _is_ordered(kind):
+                raise TypeError(
+                    f"{argument}: expected numbers, strings, bytes, dates or times in column {name!r}, got {kind}"
+                )
+
     def sorted(self, table: pa.Table) -> pa.Table:
         """Give the columns of the events, key by key and in the order of time.
 
         Raises
         ------
-        ValueError
-            As `check`.
+        TypeError, ValueError
+            As `check_types` and `check`.
         """
         import pyarrow as pa
 
         self.check(table.column_names)
+        self.check_types("key", table.schema)
+        self.check_types("time", table.schema)
         columns = [_plain(table.column(name)) for name in self.columns]
         return pa.table(columns, names=list(self.columns)).sort_by(
             [(name, "ascending") for name in (*self.key, *self.time)]
@@ -84,8 +101,8 @@ class Events:
 
         Raises
         ------
-        ValueError
-            If a key or a time is null or NaN.
+        TypeError, ValueError
+            If a key or a time is null or NaN, or keys are of a type that Arrow cannot compare.
         """
         import pyarrow as pa
 
@@ -112,7 +129,7 @@ class Events:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             As `cut`.
         """
         import pyarrow as pa
@@ -148,6 +165,7 @@ class Events:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        self.check_types("key", table.schema)
         for argument in ("key", "time"):
             for name in getattr(self, argument):
                 column = table.column(name)
@@ -166,6 +184,18 @@ def refuse_gaps(argument: str, column: str, nulls: int, nan: bool) -> None:
         raise ValueError(f"{argument}: expected no nulls in column {column!r}, got {nulls}")
     if nan:
         raise ValueError(f"{argument}: expected no NaN in column {column!r}, got some")
+
+
+def _is_ordered(kind: pa.DataType) -> bool:
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    numbers = (types.is_integer, types.is_float32, types.is_float64, types.is_decimal, types.is_boolean)
+    texts = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
+    times = (types.is_timestamp, types.is_date, types.is_time, types.is_duration)
+    # Nulls are refused by their number.
+    return any(test(kind) for test in (*numbers, *texts, *times, types.is_null))
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

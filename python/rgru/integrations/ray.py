@@ -133,7 +133,8 @@ def sequences_from_events(
     ------
     TypeError, ValueError
         If a name is given twice or, as far as the dataset knows its columns, is none of them; or if Ray's shuffle is
-        not by hash. A null or NaN in the key or the time raises a ValueError when the dataset is executed.
+        not by hash. When the dataset is executed, a null or NaN in the key or the time raises a ValueError, a struct or
+        the like a TypeError.
     ImportError
         If Ray Data is not installed.
     """

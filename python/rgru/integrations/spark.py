@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from rgru.integrations.events import Events
 from rgru.integrations.missing import needed
@@ -12,7 +12,7 @@ from rgru.runtime import as_threads, set_num_threads
 from rgru.scalars import as_int
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import pyarrow as pa
     from pyspark.sql import DataFrame
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from rgru.integrations.names import Names
     from rgru.integrations.shipped import AnyModel, Shipped
+
+    _Function: TypeAlias = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 
 class Predictor:
@@ -95,7 +97,7 @@ def predict(
     keep: Names | None = None,
     num_threads: int | None = None,
 ) -> DataFrame:
-    """Append predictions to a frame: ``mapInArrow`` with `Predictor` and its schema.
+    """Append predictions to a frame: ``mapInArrow`` with `Predictor` and its schema, whatever the columns' names.
 
     Parameters
     ----------
@@ -115,7 +117,7 @@ def predict(
         If PySpark is not installed.
     """
     predictor = Predictor(model, sequences, outputs=outputs, on_error=on_error, keep=keep, num_threads=num_threads)
-    return frame.mapInArrow(predictor, predictor.schema(frame.schema))
+    return _map_in_arrow(frame, predictor, predictor.schema(frame.schema))
 
 
 def sequences_from_events(
@@ -143,21 +145,48 @@ def sequences_from_events(
     Raises
     ------
     TypeError, ValueError
-        If a name is not one of the frame's columns, or comes twice. A null or NaN in the key or the time raises a
-        PythonException when the frame is computed.
+        If a name is not one of the frame's columns, or comes twice, or a key is a struct or the like. A null or NaN in
+        the key or the time raises a PythonException when the frame is computed.
     ImportError
         If PySpark is not installed.
     """
     types = needed("pyspark.sql.types", "spark")
+    to_arrow = needed("pyspark.sql.pandas.types", "spark").to_arrow_schema
     events = Events(key, time, features)
     partitions: list[Any] = [] if num_partitions is None else [as_int("num_partitions", num_partitions, 1)]
     events.check(frame.columns)
-    chosen = frame.select(*events.columns)
+    chosen = frame.select(*_quoted(events.columns))
     schema = [chosen.schema[name] for name in events.key]
+    events.check_types("key", to_arrow(types.StructType(schema)))
     for name in (*events.time, *events.features):
         schema.append(types.StructField(name, types.ArrayType(chosen.schema[name].dataType)))
-    ordered = chosen.repartition(*partitions, *events.key).sortWithinPartitions(*events.key, *events.time)
-    return ordered.mapInArrow(_Cut(events), types.StructType(schema))
+    by_key = chosen.repartition(*partitions, *_quoted(events.key))
+    ordered = by_key.sortWithinPartitions(*_quoted((*events.key, *events.time)))
+    return _map_in_arrow(ordered, _Cut(events), types.StructType(schema))
+
+
+def _map_in_arrow(frame: DataFrame, function: _Function, schema: StructType) -> DataFrame:
+    """Do as ``frame.mapInArrow``, which looks for columns with dots in their names in structs."""
+    plain = frame.toDF(*[f"column{i}" for i in range(len(frame.columns))])
+    return plain.mapInArrow(_Named(function, frame.columns), schema)
+
+
+class _Named:
+    """A function of batches with columns of these names."""
+
+    def __init__(self, function: _Function, names: list[str]) -> None:
+        self._function = function
+        self._names = names
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        return self._function(pa.RecordBatch.from_arrays(batch.columns, names=self._names) for batch in batches)
+
+
+def _quoted(names: Iterable[str]) -> list[str]:
+    """Give names of columns as Spark takes them for what they are: a dot would lead into a struct."""
+    return ["`" + name.replace("`", "``") + "`" for name in names]
 
 
 class _Cut:

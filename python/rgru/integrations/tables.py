@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rgru.arrow import predict_all
 from rgru.integrations.names import as_names, check_present, quoted
 from rgru.integrations.shipped import Shipped
+from rgru.integrations.tensors import with_lists
 
 if TYPE_CHECKING:
     import os
@@ -25,7 +26,8 @@ class Predictions:
     ----------
     model : path_like, GRU, GRUClassifier, GRURegressor or Shipped
     sequences : str or list of str
-        The column of sequences, or the list columns whose features stand side by side.
+        The column of sequences, or the list columns whose features stand side by side. Tensors of (steps, features), or
+        of (steps,), are as good as lists.
     outputs : mapping of str to str or None, optional
         The new columns by name, each with its output as in `rgru.arrow.predict`, by default "last" of a GRU and
         "label" of a classifier. The model runs once for all of them. By default ``{"prediction": None}``.
@@ -97,10 +99,7 @@ class Predictions:
         import pyarrow as pa
 
         table_kept = table.select(self.kept(table.column_names))
-        source: Any = table.select(list(self._sequences))
-        for field in source.schema:
-            if isinstance(field.type, pa.BaseExtensionType):  # a tensor, say, whose shape its storage does not tell
-                raise TypeError(f"{quoted([field.name])}: expected lists, got {field.type}")
+        source: Any = with_lists(table.select(list(self._sequences)))
         if len(self._sequences) == 1:
             source = source.column(0)
         name = f"{quoted(self._sequences)} (rows counted within a batch)"
