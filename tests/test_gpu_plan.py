@@ -1,6 +1,7 @@
 """The plan of the GPU path: what it offers fits the chip, and what it chooses makes sense, for any chip and sizes."""
 
 import itertools
+import math
 import re
 from pathlib import Path
 
@@ -54,12 +55,14 @@ def check(walk, chip, cell, count, directions):
         assert walk.batch % 8 == 0
         assert walk.width * number % 32 == 0
         assert walk.units // 16 * walk.slices * 32 == walk.threads, "a warp for each tile and slice"
-        steps = -(-(walk.width * number // 32) // walk.slices)
-        assert 0 <= walk.kept <= steps
+        steps = walk.width * number // 32
     else:
-        assert walk.units % walk.unit_tile == walk.batch % walk.batch_tile == walk.kept == 0
-        assert walk.units // walk.unit_tile * (walk.batch // walk.batch_tile) * walk.slices <= walk.threads
-        assert walk.slices <= walk.width * number // 16
+        assert walk.units % walk.unit_tile == walk.batch % walk.batch_tile == 0
+        tiles = walk.units // walk.unit_tile * (walk.batch // walk.batch_tile)
+        assert walk.threads - 32 < tiles * walk.slices <= walk.threads, "no warp without work"
+        steps = walk.width * number // 16
+        assert walk.slices <= steps
+    assert 0 <= walk.kept <= -(-steps // walk.slices)
     assert walk.units * number % 16 == 0, "whole vectors are exchanged"
     # The teams of a direction walk its tiles; none stands idle, none is left to the other direction.
     assert walk.teams % directions == 0
@@ -72,10 +75,12 @@ def check(walk, chip, cell, count, directions):
     if walk.exchange.through_memory:
         # All of them wait for each other: one that finds no room would never come.
         assert walk.teams * walk.blocks <= chip.multiprocessors
-    # Two buffers of each channel; packets hold 12 bytes of numbers in 16.
-    states = walk.teams * walk.channels * 2 * walk.batch * walk.width * number
-    least = {Exchange.GRID: states, Exchange.PACKETS: states * 16 // (12 // number * number)}.get(walk.exchange, 0)
-    assert least <= walk.published_bytes <= least + (walk.teams * walk.channels * 2 * walk.blocks * 16 if least else 0)
+    # Two buffers of each channel; packets hold 12 bytes of a sequence's numbers in 16.
+    row = {
+        Exchange.GRID: walk.units * number,
+        Exchange.PACKETS: 16 * math.ceil(walk.units / (12 // number)),
+    }.get(walk.exchange, 0)
+    assert walk.published_bytes == walk.teams * walk.channels * 2 * walk.batch * walk.blocks * row
 
 
 @pytest.mark.parametrize("chip", [*CHIPS.values(), *TINY], ids=lambda chip: f"{chip.capability}-{chip.multiprocessors}")

@@ -81,7 +81,7 @@ BROKEN = {
         *(r"\1", "block_float32", cuda_shim.RaceError),
     ),
     "vectors that are not aligned": (
-        r"vector\(input \+ batch\(n\) \* PITCH",
+        r"vector\(column \+ batch\(n\) \* PITCH",
         *(r"\g<0> + 1", "block_float32", cuda_shim.CudaShimError),
     ),
     "a step further": (

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 HEADERS = Path(__file__).parent
-FLAGS = ["-std=c++17", "-O2", "-fPIC", "-shared", "-ffp-contract=off"]
+FLAGS = ["-std=c++17", "-O2", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing"]
 SHARED_LIMIT = 227 * 1024  # what a block may have at most on any GPU so far
 SCALARS = (np.int32, np.int64, np.uint32, np.uint64, np.float32, np.float64)
 # A library's fibers live in its global variables.

@@ -192,6 +192,10 @@ template <class To>
 To ptx_cvt_rni(float a) { return std::nearbyint(a); }
 template <class To>
 To ptx_cvt_rna_tf32(float a) { return to_tf32(a); }
+uint32_t ptx_shfl_sync_bfly(uint32_t value, uint32_t lanes, uint32_t segment, uint32_t mask) {
+    if (segment != 31 || lanes > 31 || mask != ~0u) CUDA_SHIM_FAIL(MISUSE, "only whole warps can shuffle here");
+    return __shfl_xor_sync(mask, value, static_cast<int>(lanes));
+}
 uint64_t ptx_cvta_to_global(uint64_t generic) { return generic; }
 uint64_t ptx_cvta_shared(uint64_t window) {
     return reinterpret_cast<uint64_t>(blocks[blockIdx.x].shared) + window - SHARED_WINDOW;

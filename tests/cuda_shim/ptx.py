@@ -141,6 +141,12 @@ class Kernel:
     def barrier(self, found: Opcode, *given: str) -> str:
         return f"{function(found[0])}({', '.join(self.value(one, 'u32') for one in given)});"
 
+    def shuffle(self, found: Opcode, to: str, *given: str) -> str:
+        """Whether the other lane is there comes too: in whole warps it always is."""
+        register, _, there = to.partition("|")
+        call = f"{function(found['name'])}({', '.join(self.value(one, 'b32') for one in given)})"
+        return self.put(register, call) + (self.put(there, "true") if there else "")
+
     def multiply(self, found: Opcode, *given: str) -> str:
         """Products of matrices: fragments are vectors of registers."""
         fragments = [[f"&{variable(one)}" for one in vector(fragment)] for fragment in given]
@@ -191,6 +197,7 @@ INSTRUCTIONS = (
     (r"mov\.(?P<type>\w+)", Kernel.move),
     (r"(?P<name>cvt(?:\.[a-z]+)*)\.(?P<to>\w+)\.(?P<from>\w+)", Kernel.convert),
     (r"bar\..*|barrier\..*", Kernel.barrier),
+    (r"(?P<name>shfl\.sync\.bfly)\.b32", Kernel.shuffle),
     (r"mma\..*", Kernel.multiply),
 )
 

@@ -11,7 +11,7 @@
 //   THREADS      threads of a block
 //   SLICES       parts that the sums over k are split into
 //   UNIT_TILE, BATCH_TILE    units and sequences of a thread, where products are made of single multiply-adds
-//   KEPT         steps of k whose weights a warp keeps in registers, where products are made by matrix units
+//   KEPT         steps of k, of those that a thread takes, whose weights it keeps in registers
 //   SHARED_BYTES what plan.py reckons that a block needs of shared memory
 //
 // Sizes in comments: N sequences, S rows (one row a step, all sequences), D directions, H units. Number is the type of
@@ -588,25 +588,34 @@ constexpr int PAIRS = (OWN + THREADS - 1) / THREADS;
 constexpr int PARTIAL_PITCH = UNITS + 4;
 constexpr int ARRIVALS_PITCH = 32;               // teams count in cache lines of their own
 
-#if MATRIX_UNITS
 constexpr int WARPS = THREADS / 32;
+constexpr int WEIGHTS = 3 * UNITS * WIDTH;       // operands of a block, in all
+#if MATRIX_UNITS
 constexpr int STEP_K = 32 / sizeof(Operand);     // k of one mma
-constexpr int STEPS_K = WIDTH / STEP_K;
 constexpr int TILES = UNITS / 16;
-constexpr int STEPS_WARP = (STEPS_K + SLICES - 1) / SLICES;
 constexpr int FRAGMENT = 32 * 16 / sizeof(Operand);
-constexpr int WEIGHTS = 3 * TILES * STEPS_K * FRAGMENT;                      // operands of a block, in all
-constexpr int WEIGHTS_SHARED = 3 * TILES * SLICES * (STEPS_WARP - KEPT) * FRAGMENT;  // of them in shared memory
-static_assert(UNITS % 16 == 0 && BATCH % 8 == 0 && WIDTH % STEP_K == 0, "whole tiles");
-static_assert(TILES * SLICES == WARPS, "a warp for each tile of units and slice of k");
-static_assert(KEPT <= STEPS_WARP, "no more than there are");
 #else
+constexpr int STEP_K = VECTOR;
 constexpr int UNIT_GROUPS = UNITS / UNIT_TILE;
 constexpr int TILES = UNIT_GROUPS * (BATCH / BATCH_TILE);
-constexpr int WEIGHTS = 3 * UNITS * PITCH;
-constexpr int WEIGHTS_SHARED = WEIGHTS;
-static_assert(UNITS % UNIT_TILE == 0 && BATCH % BATCH_TILE == 0 && WIDTH % VECTOR == 0, "whole tiles");
-static_assert(TILES * SLICES <= THREADS, "a thread for each tile and slice of k");
+#endif
+constexpr int STEPS_K = WIDTH / STEP_K;
+constexpr int STEPS_SLICE = (STEPS_K + SLICES - 1) / SLICES;
+static_assert(WIDTH % STEP_K == 0, "whole steps");
+static_assert(KEPT <= STEPS_SLICE, "no more than there are");
+#if MATRIX_UNITS
+constexpr int WEIGHTS_SHARED = 3 * TILES * SLICES * (STEPS_SLICE - KEPT) * FRAGMENT;  // of them in shared memory
+constexpr int PARTS = SLICES;                    // sums of a product that meet in shared memory
+static_assert(UNITS % 16 == 0 && BATCH % 8 == 0, "whole tiles");
+static_assert(TILES * SLICES == WARPS, "a warp for each tile of units and slice of k");
+#else
+constexpr int STEPS_SHARED = KEPT < STEPS_SLICE ? STEPS_K - KEPT * SLICES : 0;  // of a row, those not in registers
+constexpr int ROW_SHARED = STEPS_SHARED > 0 ? (STEPS_SHARED + 1) * VECTOR : 0;
+constexpr int WEIGHTS_SHARED = 3 * UNITS * ROW_SHARED;
+constexpr bool IN_WARP = TILES < 32 && 32 % TILES == 0;  // slices of a tile meet in a warp first
+constexpr int PARTS = IN_WARP ? WARPS : SLICES;
+static_assert(UNITS % UNIT_TILE == 0 && BATCH % BATCH_TILE == 0, "whole tiles");
+static_assert(TILES * SLICES <= THREADS && TILES * SLICES > THREADS - 32, "a thread for each tile and slice of k");
 #endif
 static_assert(UNITS % VECTOR == 0, "whole vectors are exchanged");
 
@@ -620,7 +629,7 @@ constexpr bool THROUGH_MEMORY = EXCHANGE == GRID || EXCHANGE == PACKETS;
 constexpr int INPUTS = THROUGH_MEMORY ? 1 : 2 * CHANNELS;
 constexpr int INPUT = BATCH * PITCH;
 constexpr int STAGED = EXCHANGE == CLUSTER || EXCHANGE == PACKETS ? CHANNELS * OWN : 0;
-constexpr int PARTIAL = SLICES * BATCH * PARTIAL_PITCH;
+constexpr int PARTIAL = PARTS * BATCH * PARTIAL_PITCH;
 constexpr int OPERAND_BYTES = (WEIGHTS_SHARED + INPUTS * INPUT + STAGED) * static_cast<int>(sizeof(Operand));
 constexpr int PARTIAL_AT = (OPERAND_BYTES + 15) / 16 * 16;
 static_assert(PARTIAL_AT + 3 * PARTIAL * static_cast<int>(sizeof(Sum)) == SHARED_BYTES, "plan.py reckons otherwise");
@@ -654,7 +663,7 @@ extern "C" __global__ void pack(
     const int k = step * STEP_K + lane % 4 * EACH + part + place / 2 * (STEP_K / 2);
 #else
     // [set][unit][k]
-    const int k = rest % PITCH, unit = rest / PITCH % UNITS, set = rest / PITCH / UNITS;
+    const int k = rest % WIDTH, unit = rest / WIDTH % UNITS, set = rest / WIDTH / UNITS;
 #endif
     packed[index] = weight(u + direction * 3ll * H * H, set, rank * UNITS + unit, k);
 }
@@ -674,16 +683,12 @@ struct Team {
     }
 };
 
-// Some of what a block publishes, and the turn in which it does: who sees the turn has the rest too. No barrier is
-// needed, and no fence (the idea is that of the LL protocol in NVIDIA's NCCL).
-struct alignas(16) Packet {
-    union {
-        uint4 whole;
-        Operand at[16 / sizeof(Operand)];
-    };
-};
-constexpr int IN_PACKET = 12 / sizeof(Operand);  // operands; the last 4 bytes are the turn
-constexpr int PACKETS_BLOCK = (OWN + IN_PACKET - 1) / IN_PACKET;
+// Packets of 16 bytes carry some words of what a block publishes, and the turn in which it does: who sees the turn has the
+// rest too. No barrier is needed, and no fence (the idea is that of the LL protocol in NVIDIA's NCCL).
+constexpr unsigned ROW_WORDS = UNITS * sizeof(Operand) / 4;            // of the block's units of one sequence
+constexpr unsigned PACKET_WORDS = sizeof(Operand) == 8 ? 2 : 3;        // whole operands
+constexpr unsigned PACKETS_ROW = (ROW_WORDS + PACKET_WORDS - 1) / PACKET_WORDS;
+constexpr unsigned PACKETS_BLOCK = BATCH * PACKETS_ROW;
 
 // How the blocks of a team give each other what products read. Everything that is published in a turn has been read
 // before the turn after the next: two buffers do.
@@ -727,11 +732,11 @@ struct Exchange {
     __device__ __forceinline__ void arrive(int first, int last, int turn) {
 #if EXCHANGE == CLUSTER
         __syncthreads();
-        constexpr int ROW = UNITS / VECTOR;
-        const int vectors = (last - first + 1) * BATCH * ROW;
-        for (int i = threadIdx.x; i < vectors * BLOCKS; i += THREADS) {
-            const int peer = i % BLOCKS, part = i / BLOCKS % ROW, batch = i / BLOCKS / ROW % BATCH;
-            const int channel = first + i / BLOCKS / ROW / BATCH;
+        constexpr unsigned ROW = UNITS / VECTOR;
+        const unsigned vectors = (last - first + 1) * BATCH * ROW;
+        for (unsigned i = threadIdx.x; i < vectors * BLOCKS; i += THREADS) {
+            const unsigned peer = i % BLOCKS, part = i / BLOCKS % ROW, batch = i / BLOCKS / ROW % BATCH;
+            const unsigned channel = first + i / BLOCKS / ROW / BATCH;
             Operand* own = input(channel, turn) + batch * PITCH + rank * UNITS + part * VECTOR;
             const Operand* from = staged + (channel * BATCH + batch) * UNITS + part * VECTOR;
             store_remote(cluster_map(own, peer), *reinterpret_cast<const uint4*>(from));
@@ -743,27 +748,28 @@ struct Exchange {
         awaited += BLOCKS;
 #elif EXCHANGE == PACKETS
         __syncthreads();
-        for (int i = threadIdx.x; i < (last - first + 1) * PACKETS_BLOCK; i += THREADS) {
-            const int channel = first + i / PACKETS_BLOCK, place = i % PACKETS_BLOCK;
-            Packet packet;
-            packet.whole = make_uint4(0, 0, 0, 0);
+        for (unsigned i = threadIdx.x; i < (last - first + 1) * PACKETS_BLOCK; i += THREADS) {
+            const unsigned row = i / PACKETS_ROW, part = i % PACKETS_ROW, channel = first + row / BATCH, batch = row % BATCH;
+            const unsigned* from =
+                reinterpret_cast<const unsigned*>(staged) + (channel * BATCH + batch) * ROW_WORDS + part * PACKET_WORDS;
+            unsigned words[3] = {0, 0, 0};
 #pragma unroll
-            for (int j = 0; j < IN_PACKET; j++) {
-                const int index = place * IN_PACKET + j;
-                if (index < OWN) packet.at[j] = staged[channel * OWN + index];
+            for (unsigned j = 0; j < PACKET_WORDS; j++) {
+                if (in_row(part, j)) words[j] = from[j];
             }
-            packet.whole.w = turn + 1;  // 0 is what memory holds before the first turn
-            store_packet(packets_of(channel, turn) + rank * PACKETS_BLOCK + place, packet.whole);
+            store_packet(
+                packets_of(channel, turn) + rank * PACKETS_BLOCK + batch * PACKETS_ROW + part,
+                make_uint4(words[0], words[1], words[2], turn + 1));  // 0 is what memory holds before the first turn
         }
 #endif
     }
 
     __device__ __forceinline__ void wait() const {
-#if EXCHANGE == BLOCK || EXCHANGE == PACKETS
-        __syncthreads();
+#if EXCHANGE == BLOCK || EXCHANGE == PACKETS && !RESET_AFTER
+        __syncthreads();  // PACKETS: of two exchanges in a step, the second is written over what the first has given
 #elif EXCHANGE == CLUSTER
         cluster_wait();
-#else
+#elif EXCHANGE == GRID
         if (threadIdx.x == 0) {
             while (static_cast<int>(load_acquire(arrivals) - awaited) < 0) {
             }
@@ -772,47 +778,60 @@ struct Exchange {
 #endif
     }
 
+    // Loads that a thread has under way at the same time, of so many.
+    static constexpr unsigned at_once(unsigned count) { return count < 8 ? count : 8; }
+
+    // Whether a word of a packet is still one of its row.
+    __device__ __forceinline__ static bool in_row(unsigned part, unsigned word) {
+        return ROW_WORDS % PACKET_WORDS == 0 || part * PACKET_WORDS + word < ROW_WORDS;
+    }
+
     // What has been published, as products read it. Nobody may still read what an earlier call gave.
     __device__ __forceinline__ const Operand* read(int channel, int turn) const {
 #if EXCHANGE == GRID
-        constexpr int ROW = WIDTH / VECTOR;
+        constexpr unsigned ROW = WIDTH / VECTOR, AT_ONCE = at_once((BATCH * ROW + THREADS - 1) / THREADS);
         const uint4* from = reinterpret_cast<const uint4*>(global(channel, turn));
-        constexpr int AT_ONCE = 8;  // loads under way at the same time
-        for (int start = threadIdx.x; start < BATCH * ROW; start += AT_ONCE * THREADS) {
+        for (unsigned start = threadIdx.x; start < BATCH * ROW; start += AT_ONCE * THREADS) {
             uint4 loaded[AT_ONCE];
 #pragma unroll
-            for (int j = 0; j < AT_ONCE; j++) {
-                const int i = start + j * THREADS;
+            for (unsigned j = 0; j < AT_ONCE; j++) {
+                const unsigned i = start + j * THREADS;
                 if (i < BATCH * ROW) loaded[j] = load_shared_by_all(from + i);
             }
 #pragma unroll
-            for (int j = 0; j < AT_ONCE; j++) {
-                const int i = start + j * THREADS;
+            for (unsigned j = 0; j < AT_ONCE; j++) {
+                const unsigned i = start + j * THREADS;
                 if (i < BATCH * ROW) *reinterpret_cast<uint4*>(inputs + i / ROW * PITCH + i % ROW * VECTOR) = loaded[j];
             }
         }
         __syncthreads();
         return inputs;
 #elif EXCHANGE == PACKETS
-        constexpr int AT_ONCE = 8;
-        const uint4* from = packets_of(channel, turn);
-        for (int start = threadIdx.x; start < BLOCKS * PACKETS_BLOCK; start += AT_ONCE * THREADS) {
-            Packet loaded[AT_ONCE];
+        // A thread takes the same packet of some blocks, whose places are then constants apart.
+        constexpr unsigned GROUP = PACKETS_BLOCK < THREADS ? PACKETS_BLOCK : THREADS, GROUPS = THREADS / GROUP;
+        constexpr unsigned AT_ONCE = at_once((BLOCKS + GROUPS - 1) / GROUPS);
+        const unsigned first = threadIdx.x / GROUP < GROUPS ? threadIdx.x / GROUP : BLOCKS;
+        for (unsigned i = threadIdx.x % GROUP; i < PACKETS_BLOCK; i += GROUP) {
+            const unsigned batch = i / PACKETS_ROW, part = i % PACKETS_ROW;
+            const uint4* from = packets_of(channel, turn) + i;
+            unsigned* to = reinterpret_cast<unsigned*>(inputs + batch * PITCH) + part * PACKET_WORDS;
+            for (unsigned start = first; start < BLOCKS; start += AT_ONCE * GROUPS) {
+                uint4 loaded[AT_ONCE];
 #pragma unroll
-            for (int j = 0; j < AT_ONCE; j++) {
-                const int i = start + j * THREADS;
-                if (i < BLOCKS * PACKETS_BLOCK) loaded[j].whole = load_packet(from + i);
-            }
+                for (unsigned j = 0; j < AT_ONCE; j++) {
+                    const unsigned block = start + j * GROUPS;
+                    if (block < BLOCKS) loaded[j] = load_packet(from + block * PACKETS_BLOCK);
+                }
 #pragma unroll
-            for (int j = 0; j < AT_ONCE; j++) {
-                const int i = start + j * THREADS;
-                if (i >= BLOCKS * PACKETS_BLOCK) continue;
-                while (loaded[j].whole.w != turn + 1) loaded[j].whole = load_packet(from + i);
-                const int block = i / PACKETS_BLOCK, place = i % PACKETS_BLOCK;
+                for (unsigned j = 0; j < AT_ONCE; j++) {
+                    const unsigned block = start + j * GROUPS;
+                    if (block >= BLOCKS) break;
+                    while (loaded[j].w != turn + 1) loaded[j] = load_packet(from + block * PACKETS_BLOCK);
+                    const unsigned words[3] = {loaded[j].x, loaded[j].y, loaded[j].z};
 #pragma unroll
-                for (int part = 0; part < IN_PACKET; part++) {
-                    const int index = place * IN_PACKET + part;
-                    if (index < OWN) inputs[index / UNITS * PITCH + block * UNITS + index % UNITS] = loaded[j].at[part];
+                    for (unsigned word = 0; word < PACKET_WORDS; word++) {
+                        if (in_row(part, word)) to[block * ROW_WORDS + word] = words[word];
+                    }
                 }
             }
         }
@@ -827,7 +846,7 @@ struct Exchange {
 // Products of the kept weights with what was exchanged: of each slice of k its partial sums.
 struct Products {
     const Operand* shared;  // weights in shared memory
-    Sum* partial;           // in shared memory: [3][SLICES][BATCH][PARTIAL_PITCH]
+    Sum* partial;           // in shared memory: [3][PARTS][BATCH][PARTIAL_PITCH]
 
 #if MATRIX_UNITS
     uint4 kept[3][KEPT > 0 ? KEPT : 1];
@@ -842,7 +861,7 @@ struct Products {
 #pragma unroll
         for (int set = 0; set < 3; set++) {
 #pragma unroll
-            for (int i = 0; i < STEPS_WARP; i++) {
+            for (int i = 0; i < STEPS_SLICE; i++) {
                 const int step = i * SLICES + slice();
                 uint4 fragment = make_uint4(0, 0, 0, 0);
                 if (step < STEPS_K) fragment = from[((set * STEPS_K + step) * TILES + tile()) * 32 + lane];
@@ -858,7 +877,7 @@ struct Products {
 
     // Of a fragment in shared memory, in lanes.
     __device__ __forceinline__ static int place(int set, int i) {
-        return ((set * (STEPS_WARP - KEPT) + i - KEPT) * WARPS + static_cast<int>(threadIdx.x) / 32) * 32;
+        return ((set * (STEPS_SLICE - KEPT) + i - KEPT) * WARPS + static_cast<int>(threadIdx.x) / 32) * 32;
     }
 
     template <int SETS>
@@ -902,7 +921,7 @@ struct Products {
             multiply_step(sums, fragments, column + step * STEP_K);
         }
 #pragma unroll 4
-        for (int i = KEPT; i < STEPS_WARP; i++) {
+        for (int i = KEPT; i < STEPS_SLICE; i++) {
             const int step = i * SLICES + slice();
             if (step >= STEPS_K) break;
             for (int set = 0; set < SETS; set++) {
@@ -925,6 +944,12 @@ struct Products {
         }
     }
 #else
+    struct alignas(16) Vector {
+        Operand at[VECTOR];
+    };
+
+    Vector kept[3][UNIT_TILE][KEPT > 0 ? KEPT : 1];
+
     __device__ __forceinline__ static int slice() { return threadIdx.x / TILES; }
     // Unit and sequence i of a thread lie apart by the number of groups, so that neighbouring threads read neighbours.
     __device__ __forceinline__ static int unit(int i) { return threadIdx.x % TILES % UNIT_GROUPS + i * UNIT_GROUPS; }
@@ -932,10 +957,33 @@ struct Products {
         return threadIdx.x % TILES / UNIT_GROUPS + i * (BATCH / BATCH_TILE);
     }
 
+    __device__ __forceinline__ static Vector vector(const Operand* from) {
+        Vector v;
+        *reinterpret_cast<uint4*>(v.at) = *reinterpret_cast<const uint4*>(from);
+        return v;
+    }
+
+    // Step i of this slice is step i * SLICES + slice() of k. There is no such step where slices do not divide them.
+    __device__ __forceinline__ static bool is_step(int i) {
+        return (i + 1) * SLICES <= STEPS_K || i * SLICES + slice() < STEPS_K;
+    }
+
     __device__ __forceinline__ void load(const Operand* packed, Operand* to) {
         shared = to;
-        for (int i = threadIdx.x; i < WEIGHTS / VECTOR; i += THREADS) {
-            reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(packed)[i];
+        for (int row = threadIdx.x / 32; row < 3 * UNITS; row += WARPS) {
+            for (int step = threadIdx.x % 32; step < STEPS_SHARED; step += 32) {
+                const Vector last = vector(packed + row * WIDTH + (KEPT * SLICES + step) * VECTOR);
+                *reinterpret_cast<Vector*>(to + row * ROW_SHARED + step * VECTOR) = last;
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < KEPT; i++) {
+            if (slice() >= SLICES || !is_step(i)) break;
+            for (int set = 0; set < 3; set++) {
+                for (int j = 0; j < UNIT_TILE; j++) {
+                    kept[set][j][i] = vector(packed + (set * UNITS + unit(j)) * WIDTH + (i * SLICES + slice()) * VECTOR);
+                }
+            }
         }
         __syncthreads();
     }
@@ -945,54 +993,72 @@ struct Products {
         Sum at[SETS][UNIT_TILE][BATCH_TILE] = {};
     };
 
-    struct alignas(16) Vector {
-        Operand at[VECTOR];
-    };
-
-    __device__ __forceinline__ static Vector vector(const Operand* from) {
-        Vector v;
-        *reinterpret_cast<uint4*>(v.at) = *reinterpret_cast<const uint4*>(from);
-        return v;
-    }
-
     // sums += rows of the gates FIRST and on, times input (BATCH, k).
     template <int FIRST, int SETS>
     __device__ __forceinline__ void multiply(Sums<SETS>& sums, const Operand* input) const {
         if (slice() >= SLICES) return;
+#pragma unroll
+        for (int i = 0; i < KEPT; i++) {
+            if (!is_step(i)) break;
+            const Operand* column = input + (i * SLICES + slice()) * VECTOR;
+            multiply_step(sums, column, [&](int set, int j) { return kept[FIRST + set][j][i]; });
+        }
 #pragma unroll 2
-        for (int k = slice() * VECTOR; k < WIDTH; k += SLICES * VECTOR) {
-            Vector columns[BATCH_TILE];
-            for (int n = 0; n < BATCH_TILE; n++) columns[n] = vector(input + batch(n) * PITCH + k);
-            for (int set = 0; set < SETS; set++) {
-                for (int j = 0; j < UNIT_TILE; j++) {
-                    const Vector row = vector(shared + ((FIRST + set) * UNITS + unit(j)) * PITCH + k);
-                    for (int n = 0; n < BATCH_TILE; n++) {
-                        for (int i = 0; i < VECTOR; i++) sums.at[set][j][n] += row.at[i] * columns[n].at[i];
-                    }
+        for (int i = KEPT; i < STEPS_SLICE; i++) {
+            if (!is_step(i)) break;
+            const Operand* row = shared + FIRST * UNITS * ROW_SHARED + ((i - KEPT) * SLICES + slice()) * VECTOR;
+            const Operand* column = input + (i * SLICES + slice()) * VECTOR;
+            multiply_step(sums, column, [&](int set, int j) { return vector(row + (set * UNITS + unit(j)) * ROW_SHARED); });
+        }
+    }
+
+    // sums += weights of a step of k, row(set, j), times its part of the input, which begins at `column`.
+    template <int SETS, class Row>
+    __device__ __forceinline__ static void multiply_step(Sums<SETS>& sums, const Operand* column, Row row) {
+        Vector columns[BATCH_TILE];
+        for (int n = 0; n < BATCH_TILE; n++) columns[n] = vector(column + batch(n) * PITCH);
+        for (int set = 0; set < SETS; set++) {
+            for (int j = 0; j < UNIT_TILE; j++) {
+                const Vector weights = row(set, j);
+                for (int n = 0; n < BATCH_TILE; n++) {
+                    for (int i = 0; i < VECTOR; i++) sums.at[set][j][n] += weights.at[i] * columns[n].at[i];
                 }
             }
         }
     }
 
     template <int FIRST, int SETS>
-    __device__ __forceinline__ void store(const Sums<SETS>& sums) const {
-        if (slice() >= SLICES) return;
+    __device__ __forceinline__ void store(Sums<SETS> sums) const {
+        if (IN_WARP) {
+            for (int set = 0; set < SETS; set++) {
+                for (int j = 0; j < UNIT_TILE; j++) {
+                    for (int n = 0; n < BATCH_TILE; n++) {
+                        Sum& sum = sums.at[set][j][n];
+#pragma unroll
+                        for (int lanes = 16; lanes >= TILES; lanes /= 2) sum += __shfl_xor_sync(~0u, sum, lanes);
+                    }
+                }
+            }
+        }
+        if (IN_WARP ? threadIdx.x % 32 >= TILES : slice() >= SLICES) return;
         for (int set = 0; set < SETS; set++) {
             for (int j = 0; j < UNIT_TILE; j++) {
-                for (int n = 0; n < BATCH_TILE; n++) at(FIRST + set, slice(), batch(n), unit(j)) = sums.at[set][j][n];
+                for (int n = 0; n < BATCH_TILE; n++) {
+                    at(FIRST + set, IN_WARP ? threadIdx.x / 32 : slice(), batch(n), unit(j)) = sums.at[set][j][n];
+                }
             }
         }
     }
 #endif
 
-    __device__ __forceinline__ Sum& at(int set, int slice, int batch, int unit) const {
-        return partial[(set * SLICES + slice) * (BATCH * PARTIAL_PITCH) + batch * PARTIAL_PITCH + unit];
+    __device__ __forceinline__ Sum& at(int set, int part, int batch, int unit) const {
+        return partial[(set * PARTS + part) * (BATCH * PARTIAL_PITCH) + batch * PARTIAL_PITCH + unit];
     }
 
-    // The sum over all slices, always in the same order.
+    // The sum over all parts, always in the same order.
     __device__ __forceinline__ Sum total(int set, int batch, int unit) const {
         Sum sum = at(set, 0, batch, unit);
-        for (int slice = 1; slice < SLICES; slice++) sum += at(set, slice, batch, unit);
+        for (int part = 1; part < PARTS; part++) sum += at(set, part, batch, unit);
         return sum;
     }
 

@@ -29,7 +29,7 @@ class Precision(IntEnum):
     @property
     def number_bytes(self) -> int:
         """The size of a number in arrays, and of what products read."""
-        return {Precision.FLOAT64: 8, Precision.FLOAT16: 2, Precision.BFLOAT16: 2}.get(self, 4)
+        return (4, 4, 2, 2, 8)[self]
 
     @property
     def sum_bytes(self) -> int:
@@ -39,7 +39,7 @@ class Precision(IntEnum):
     @property
     def matrix_units(self) -> bool:
         """Whether products are made by matrix units, of 16 units by 8 sequences at least."""
-        return self in (Precision.TF32, Precision.FLOAT16, Precision.BFLOAT16)
+        return Precision.TF32 <= self <= Precision.BFLOAT16
 
 
 class Exchange(IntEnum):
@@ -172,9 +172,25 @@ class Walk:
     @property
     def weights(self) -> int:
         """How many numbers of U a block keeps, with padding."""
+        return 3 * self.units * self.width
+
+    @property
+    def tiles(self) -> int:
+        """Parts that a block's units and sequences are split into: each a warp's, or a thread's."""
         if self.cell.precision.matrix_units:
-            return 3 * self.units * self.width
-        return 3 * self.units * self._pitch
+            return self.units // 16
+        return self.units // self.unit_tile * (self.batch // self.batch_tile)
+
+    @property
+    def slice_steps(self) -> int:
+        """Steps of k of a slice: of one mma, or of the numbers in 16 bytes."""
+        step = 32 if self.cell.precision.matrix_units else 16
+        return -(-self.width * self.cell.precision.number_bytes // step // self.slices)
+
+    @property
+    def parts(self) -> int:
+        """How many sums of a product meet in shared memory: of each slice, or of each warp where its lanes add up."""
+        return self.slices if self.cell.precision.matrix_units else _parts(self.tiles, self.slices, self.threads)
 
     @property
     def published_bytes(self) -> int:
@@ -187,8 +203,8 @@ class Walk:
     def exchanged_bytes(self) -> int:
         """What a block reads of the others' states (or of one gate's slopes) in a step."""
         number = self.cell.precision.number_bytes
-        if self.exchange is Exchange.PACKETS:  # 16 bytes with 12 bytes of numbers each
-            return self.blocks * -(-self.units * self.batch // (12 // number)) * 16
+        if self.exchange is Exchange.PACKETS:  # 16 bytes with up to 12 bytes of a sequence's numbers each
+            return self.blocks * self.batch * -(-self.units // (12 // number)) * 16
         return self.batch * self.width * number
 
     @property
@@ -199,16 +215,17 @@ class Walk:
     def shared_bytes(self) -> int:
         """The dynamic shared memory of a block: weights, inputs, staged values, partial sums."""
         precision = self.cell.precision
-        weights = self.weights
+        number = precision.number_bytes
         if precision.matrix_units:
-            steps = -(-self.width * precision.number_bytes // 32)
-            in_shared = -(-steps // self.slices) - self.kept
-            weights = 3 * (self.units // 16) * self.slices * in_shared * 512 // precision.number_bytes
+            weights = 3 * self.tiles * self.slices * (self.slice_steps - self.kept) * 512 // number
+        else:
+            row = self.width - self.kept * self.slices * 16 // number
+            weights = 3 * self.units * (row + 16 // number) if self.kept < self.slice_steps else 0
         inputs = (1 if self.exchange.through_memory else 2 * self.channels) * self.batch * self._pitch
         is_staged = self.exchange in (Exchange.CLUSTER, Exchange.PACKETS)
         staged = self.channels * self.units * self.batch if is_staged else 0
-        operands = (weights + inputs + staged) * precision.number_bytes
-        return _up(operands, 16) + 3 * self.slices * self.batch * (self.units + 4) * precision.sum_bytes
+        operands = (weights + inputs + staged) * number
+        return _up(operands, 16) + 3 * self.parts * self.batch * (self.units + 4) * precision.sum_bytes
 
     @property
     def macros(self) -> dict[str, int]:
@@ -225,6 +242,11 @@ class Walk:
             "KEPT": self.kept,
             "SHARED_BYTES": self.shared_bytes,
         }
+
+
+def _parts(tiles: int, slices: int, threads: int) -> int:
+    """How many sums of a tile are left when lanes of a warp that have the same tile have added theirs."""
+    return threads // 32 if tiles < 32 and 32 % tiles == 0 else slices
 
 
 @lru_cache(maxsize=4096)
@@ -347,17 +369,23 @@ def _shapes(cell: Cell, exchange: Exchange, *, teams: int, blocks: int, units: i
             kept = min(each, max(0, free) // 12)
             yield Walk(cell, exchange, teams, blocks, units, batch, warps * 32, slices, kept=kept)
         return
-    vectors = width * cell.precision.number_bytes // 16
-    for unit_tile in (1, 2, 4):
-        for batch_tile in (1, 2, 4):
-            if units % unit_tile or batch % batch_tile or unit_tile * batch_tile > 8:
-                continue
-            tiles = units // unit_tile * (batch // batch_tile)
-            if tiles > 256:
-                continue
-            slices = min(256 // tiles, vectors, 32)
-            threads = min(256, _up(max(tiles * slices, 32), 32))
-            yield Walk(cell, exchange, teams, blocks, units, batch, threads, slices, unit_tile, batch_tile)
+    sixteens = width * cell.precision.number_bytes // 16
+    states = cell.precision.sum_bytes // 4
+    for unit_tile, batch_tile in ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2), (2, 4), (4, 1), (4, 2)):
+        if units % unit_tile or batch % batch_tile:
+            continue
+        tiles = units // unit_tile * (batch // batch_tile)
+        for slices in {min(most // tiles, sixteens) for most in (128, 256)} - {0}:
+            threads = _up(tiles * slices, 32)
+            if slices > 32 and _parts(tiles, slices, threads) == slices:
+                continue  # adding them up would take longer than multiplying
+            # What remains beside sums, inputs, further states of a thread, and 100 that it needs anyway.
+            free = 140 - (3 * unit_tile * states + 8) * batch_tile - 16 * ((units * batch - 1) // threads)
+            free -= _UNDER_WAY.get(exchange, 0)
+            kept = min(-(-sixteens // slices), max(0, free) // (12 * unit_tile))
+            yield Walk(
+                *(cell, exchange, teams, blocks, units, batch, threads, slices, unit_tile, batch_tile), kept=kept
+            )
 
 
 # -- what it costs: cycles of a step -----------------------------------------------------------------------------------
@@ -370,28 +398,39 @@ _LAUNCH = 4500
 
 
 def _cost_of_walk(chip: Chip, walk: Walk, count: int, directions: int) -> float:
-    cell, number = walk.cell, walk.cell.precision.number_bytes
-    if cell.precision.matrix_units:
-        made = 3 * (walk.units // 16) * (walk.width * number // 32) * (walk.batch // 8) * 2.0
-        read = 3 * walk.units * walk.width * number / 128 * (1 - _share_kept(walk))
-    else:
-        each = {8: 0.5}.get(number, 1.0)
-        made = 3 * walk.units * walk.width * walk.batch / (128 * each * min(1.0, walk.threads / 128))
-        # Each weight is read once for every group of sequences, each state once for every group of units.
-        weights = 3 * walk.units * walk.width * number / 128 * (walk.batch // walk.batch_tile)
-        states = 3 * walk.batch * walk.width * number / 128 * (walk.units // walk.unit_tile) / 4
-        read = weights + states
-    partial = 3 * walk.slices * walk.batch * walk.units * walk.cell.precision.sum_bytes * 2 / 128
+    cell = walk.cell
+    products = _cost_by_matrix_units(walk) if cell.precision.matrix_units else _cost_by_threads(walk)
     fetched = 0.0
     if walk.exchange.through_memory:
         # What one multiprocessor gets by itself, and what the second-level cache has for all.
         rate = min(48.0, 24.0 * chip.multiprocessors / (walk.teams * walk.blocks))
         fetched = walk.channels * walk.exchanged_bytes / rate
+        if walk.exchange is Exchange.PACKETS:  # some 10 instructions take one apart
+            fetched += 10 * walk.channels * -(-walk.exchanged_bytes // 16 // walk.threads)
     elif walk.exchange is Exchange.CLUSTER:
         fetched = walk.channels * walk.exchanged_bytes / 24
     pairs = math.ceil(walk.units * walk.batch / walk.threads)
-    step = cell.exchanges * (_WAIT[walk.exchange] + 150) + max(made, read) + partial + fetched + _POINTWISE * pairs
+    step = cell.exchanges * (_WAIT[walk.exchange] + 150) + products + fetched + _POINTWISE * pairs
     return step * math.ceil(directions * -(-count // walk.batch) / walk.teams) * _crowd(chip, walk)
+
+
+def _cost_by_matrix_units(walk: Walk) -> float:
+    number = walk.cell.precision.number_bytes
+    made = 3 * walk.tiles * (walk.width * number // 32) * (walk.batch // 8) * 2.0
+    read = 3 * walk.units * walk.width * number / 128 * (1 - _share_kept(walk))
+    return max(made, read) + 3 * walk.parts * walk.batch * walk.units * walk.cell.precision.sum_bytes * 2 / 128
+
+
+def _cost_by_threads(walk: Walk) -> float:
+    """Multiply-adds, and what goes through shared memory at 128 bytes a cycle: a thread's 16 bytes are a warp's 512."""
+    cell, warps, double = walk.cell, walk.threads // 32, walk.cell.precision.sum_bytes // 4
+    rows, passes = 3 * walk.unit_tile, 1 if cell.reset_after and not cell.backward else 3
+    sums = rows * walk.batch_tile
+    made = sums * walk.slice_steps * (16 // cell.precision.number_bytes) * double * max(1.0, warps / 4)
+    read = 4 * (passes * walk.batch_tile * walk.slice_steps + rows * (walk.slice_steps - walk.kept))
+    meeting = sums * double * (1 + (int(math.log2(32 // walk.tiles)) if walk.parts < walk.slices else 0))
+    added = 3 * walk.parts * double * -(-walk.units * walk.batch // 32)
+    return max(1.2 * made, warps * (read + meeting) + added) + 6 * walk.parts
 
 
 def _share_kept(walk: Walk) -> float:
