@@ -26,7 +26,7 @@ from layers import CELLS, normal, with_biases
 from rgru.gpu import device as devices
 from rgru.gpu import plan as plans
 from rgru.gpu.device import Device
-from rgru.gpu.driver import LaunchConfig
+from rgru.gpu.driver import LaunchAttribute, LaunchConfig
 from rgru.gpu.plan import Cell, Exchange, Precision, Steps
 from rgru.gpu.sequences import Sequences
 
@@ -832,7 +832,7 @@ def test_a_partitioned_gpu_has_no_room(host):
 def test_clusters_that_a_part_of_a_gpu_has_no_room_for_are_not_chosen(host, most):
     host.put(Machine(Gpu(cluster=most, multiprocessors=132)))
     device, cell = devices.open_device(0), Cell(Precision.FLOAT32, True, 128, False)
-    assert device.chip.cluster == most
+    assert device.chip.clusters == tuple((size, 132 // size if size <= most else 0) for size in (2, 4, 8, 16))
     sizes = {one.blocks for one in plans._walks(device.chip, cell, 2, 1) if one.exchange is Exchange.CLUSTER}
     assert sizes == {size for size in (2, 4, 8, 16) if size <= most}
     if most > 1:
@@ -847,7 +847,7 @@ def test_a_driver_that_does_not_tell_the_room_for_clusters(host, why):
     load = ctypes.CDLL
     known = {"no driver": None, "no such function": object(), "an error": fake_cupy.driver.Driver()}[why]
     if why == "an error":
-        known.cuOccupancyMaxPotentialClusterSize._function = lambda *_: 999
+        known.cuOccupancyMaxActiveClusters._function = lambda *_: 999
 
     def cdll(path, *rest):
         if path == fake_cupy.DRIVER and known is None:
@@ -865,16 +865,19 @@ def test_older_chips_are_not_asked_about_clusters(host):
 
 
 def test_what_the_driver_reads_lies_as_its_header_has_it(tmp_path):
-    """CUlaunchConfig, on every platform of 64 bits; against the header itself where that is installed."""
+    """On every platform of 64 bits; against the header itself where that is installed."""
     names = [name for name, _ in LaunchConfig._fields_]
     offsets = [getattr(LaunchConfig, name).offset for name in names]
     assert (*offsets, ctypes.sizeof(LaunchConfig)) == (0, 4, 8, 12, 16, 20, 24, 32, 40, 48, 56)
+    assert (LaunchAttribute.id.offset, LaunchAttribute.value.offset, ctypes.sizeof(LaunchAttribute)) == (0, 8, 72)
     headers = [*Path(np.__file__).parents[1].glob("nvidia/**/cuda.h")]
     if not headers:
         pytest.skip("no header of CUDA's driver")
     source = tmp_path / "offsets.cpp"
     equal = [f"offsetof(CUlaunchConfig, {name}) == {offset}" for name, offset in zip(names, offsets, strict=True)]
-    equal += [f"sizeof(CUlaunchConfig) == {ctypes.sizeof(LaunchConfig)}"]
+    equal += ["sizeof(CUlaunchConfig) == 56", "sizeof(CUlaunchAttribute) == 72", "sizeof(CUlaunchAttributeID) == 4"]
+    equal += ["offsetof(CUlaunchAttribute, value) == 8", "offsetof(CUlaunchAttributeValue, clusterDim) == 0"]
+    equal += ["CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION == 4", "CUDA_ERROR_INVALID_CLUSTER_SIZE == 912"]
     lines = "".join(f'static_assert({one}, "{one}");\n' for one in equal)
     source.write_text(f"#include <cuda.h>\n#include <stddef.h>\n{lines}")
     subprocess.run(["g++", "-fsyntax-only", f"-I{headers[0].parent}", source], check=True)

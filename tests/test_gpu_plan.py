@@ -25,7 +25,7 @@ CHIPS = {
 # Parts of a shared chip, a small laptop, hardly any memory, and none.
 TINY = [
     Chip(90, 1, 227 * KIB),
-    Chip(100, 14, 227 * KIB, cluster=4),
+    Chip(100, 14, 227 * KIB, ((2, 7), (4, 3), (8, 0), (16, 0))),
     Chip(75, 14, 64 * KIB),
     Chip(86, 3, 8 * KIB),
     Chip(80, 1, 0),
@@ -71,7 +71,7 @@ def check(walk, chip, cell, count, directions):
     if walk.exchange is Exchange.CLUSTER:
         assert chip.capability >= 90
         assert walk.blocks in (2, 4, 8, 16)[: 4 if chip.capability in (90, 100) else 3]
-        assert walk.blocks <= min(chip.cluster, chip.multiprocessors)
+        assert dict(chip.clusters).get(walk.blocks) if chip.clusters else walk.blocks <= chip.multiprocessors
     if walk.exchange.through_memory:
         # All of them wait for each other: one that finds no room would never come.
         assert walk.teams * walk.blocks <= chip.multiprocessors
@@ -164,6 +164,21 @@ def test_clusters_only_where_the_hardware_has_them():
         cells = [Cell(Precision.FLOAT32, False, hidden, False) for hidden in (16, 100, 256, 500)]
         walks = [walk for cell in cells for walk in offered(CHIPS[capability], cell, 8, 1)]
         assert {walk.exchange for walk in walks} == {Exchange.BLOCK, Exchange.GRID, Exchange.PACKETS}
+
+
+def test_clusters_that_wait_for_room_take_their_time():
+    """16 clusters of 8 are two rounds where 15 run at once."""
+    cell, roomy, short = (
+        Cell(Precision.FLOAT32, True, 256, False),
+        *(Chip(90, 132, 227 * KIB, ((2, 66), (4, 33), (8, eights), (16, 7))) for eights in (16, 15)),
+    )
+    walks = [walk for walk in offered(short, cell, 16, 1) if walk.exchange is Exchange.CLUSTER and walk.blocks == 8]
+    alone = [walk for walk in walks if walk.teams == 16]
+    assert alone
+    for walk in walks:
+        rounds = 2 if walk in alone else 1
+        assert plans._cost_of_walk(short, walk, 16, 1) == rounds * plans._cost_of_walk(roomy, walk, 16, 1)
+    assert plan(short, cell, 16, 1) not in alone
 
 
 def test_fewer_multiprocessors_take_no_less_time():

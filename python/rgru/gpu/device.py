@@ -16,8 +16,8 @@ import numpy as np
 
 from rgru.gpu.availability import find_cupy
 from rgru.gpu.cublas import Products, Workspaces, workspace_bytes
-from rgru.gpu.driver import largest_cluster
-from rgru.gpu.plan import Chip, Exchange, Walk, cluster_limit, plan
+from rgru.gpu.driver import clusters_at_once
+from rgru.gpu.plan import Chip, Exchange, Walk, cluster_sizes, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,16 +81,17 @@ class Device:
                 multiprocessors=gpu.attributes["MultiProcessorCount"],
                 shared_bytes=gpu.attributes["MaxSharedMemoryPerBlockOptin"],
             )
-            limit = cluster_limit(self._capability)
-            if limit == 1:
+            sizes = cluster_sizes(self._capability)
+            if not sizes:
                 return chip
             kernel = self.xp.RawModule(code=_PROBE, backend="nvrtc").get_function("probe")
             # A block with all of the shared memory has a multiprocessor for itself, as those of a walk may have.
             kernel.max_dynamic_shared_size_bytes = chip.shared_bytes
-            if limit > _PORTABLE_CLUSTER:
+            if max(sizes) > _PORTABLE_CLUSTER:
                 self._allow_large_clusters(kernel)
-            cluster = largest_cluster(kernel.kernel.ptr, 32, chip.shared_bytes)
-            return chip if cluster is None else replace(chip, cluster=cluster)
+            room = {size: clusters_at_once(kernel.kernel.ptr, size, 32, chip.shared_bytes) for size in sizes}
+            known = tuple((size, count) for size, count in room.items() if count is not None)
+            return replace(chip, clusters=known) if len(known) == len(sizes) else chip
 
     @contextmanager
     def current(self, held: list[Any]) -> Iterator[None]:

@@ -7,9 +7,15 @@ import sys
 from functools import cache
 from typing import Any
 
-_SUCCESS = 0
-_BLOCKS = 16
-"""Of the grid that is asked for: clusters have no more."""
+_SUCCESS, _INVALID_CLUSTER_SIZE = 0, 912
+_CLUSTER_DIMENSION = 4
+"""Of CUlaunchAttributeID."""
+
+
+class LaunchAttribute(ctypes.Structure):
+    """CUlaunchAttribute of cuda.h, with clusterDim of the union's members."""
+
+    _fields_ = (("id", ctypes.c_int), ("pad", ctypes.c_char * 4), ("value", ctypes.c_uint * 16))
 
 
 class LaunchConfig(ctypes.Structure):
@@ -29,13 +35,15 @@ class LaunchConfig(ctypes.Structure):
     )
 
 
-def largest_cluster(function: int, threads: int, shared_bytes: int) -> int | None:
-    """Ask for the most blocks of a cluster that the current device can place, which a part of a GPU may not.
+def clusters_at_once(function: int, blocks: int, threads: int, shared_bytes: int) -> int | None:
+    """Ask how many clusters the current device can run at the same time; a part of a GPU may not have room for any.
 
     Parameters
     ----------
     function : int
         CUfunction of a kernel without cluster dimensions of its own; more than 8 blocks have to be allowed for it.
+    blocks : int
+        Of a cluster.
     threads, shared_bytes : int
         Of a block.
 
@@ -45,14 +53,15 @@ def largest_cluster(function: int, threads: int, shared_bytes: int) -> int | Non
         None if the driver does not tell.
     """
     try:
-        ask = _library().cuOccupancyMaxPotentialClusterSize
+        ask = _library().cuOccupancyMaxActiveClusters
     except (OSError, AttributeError):  # a driver older than clusters
         return None
     ask.argtypes = (ctypes.POINTER(ctypes.c_int), ctypes.c_void_p, ctypes.POINTER(LaunchConfig))
     found = ctypes.c_int()
-    config = LaunchConfig(_BLOCKS, 1, 1, threads, 1, 1, shared_bytes)
+    attribute = LaunchAttribute(_CLUSTER_DIMENSION, value=(blocks, 1, 1))
+    config = LaunchConfig(blocks, 1, 1, threads, 1, 1, shared_bytes, None, ctypes.addressof(attribute), 1)
     status = ask(ctypes.byref(found), function, ctypes.byref(config))
-    return found.value if status == _SUCCESS else None
+    return {_SUCCESS: found.value, _INVALID_CLUSTER_SIZE: 0}.get(status)
 
 
 @cache

@@ -67,15 +67,15 @@ class Chip:
     multiprocessors : int
     shared_bytes : int
         The most dynamic shared memory that a block may take.
-    cluster : int
-        The most blocks of a cluster that there is room for, each on a multiprocessor of its own. A part of a GPU may
-        have less than the kind of chip.
+    clusters : tuple of (int, int), optional
+        For each number of blocks of a cluster how many clusters run at the same time, each block on a multiprocessor
+        of its own. A part of a GPU may have room for fewer than the kind of chip. By default a guess.
     """
 
     capability: int
     multiprocessors: int
     shared_bytes: int
-    cluster: int = 16
+    clusters: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -300,7 +300,8 @@ def _walks(chip: Chip, cell: Cell, count: int, directions: int) -> Iterator[Walk
     for exchange, blocks in _teams(chip, cell.hidden, directions):
         units = _up(-(-cell.hidden // blocks), whole)
         blocks = -(-cell.hidden // units)  # noqa: PLW2901 - padding may have made some needless
-        if exchange is Exchange.CLUSTER and blocks not in _clusters(chip):
+        at_once = _at_once(chip, blocks) if exchange is Exchange.CLUSTER else chip.multiprocessors // blocks
+        if at_once == 0:
             continue
         if (blocks == 1) != (exchange is Exchange.BLOCK):
             continue
@@ -308,30 +309,34 @@ def _walks(chip: Chip, cell: Cell, count: int, directions: int) -> Iterator[Walk
             if batch >= 2 * count and batch > batches[0]:
                 continue  # half of it would be padding
             tiles = directions * -(-count // batch)
-            room = max(directions, chip.multiprocessors // blocks // directions * directions)
+            room = max(directions, at_once // directions * directions)
             teams = min(tiles, room if exchange.through_memory else 4 * room)
             for walk in _shapes(cell, exchange, teams=teams, blocks=blocks, units=units, batch=batch):
                 if walk.shared_bytes <= chip.shared_bytes:
                     yield walk
 
 
-def cluster_limit(capability: int) -> int:
-    """Give the most blocks of a cluster on this kind of chip; those of 16 are for servers, and have to be asked for."""
+def cluster_sizes(capability: int) -> tuple[int, ...]:
+    """Give the numbers of blocks of a cluster on this kind of chip; 16 are for servers, and have to be asked for."""
     if capability < 90:
-        return 1
-    return 16 if capability in (90, 100) else 8
+        return ()
+    return (2, 4, 8, 16) if capability in (90, 100) else (2, 4, 8)
 
 
-def _clusters(chip: Chip) -> list[int]:
-    """Sizes of clusters that there is room for."""
-    most = min(cluster_limit(chip.capability), chip.cluster, chip.multiprocessors)
-    return [blocks for blocks in (2, 4, 8, 16) if blocks <= most]
+def _at_once(chip: Chip, blocks: int) -> int:
+    """How many clusters of so many blocks run at the same time."""
+    if blocks not in cluster_sizes(chip.capability):
+        return 0
+    if chip.clusters is None:
+        # Multiprocessors come in groups of up to 18, of which a cluster cannot use the rest.
+        return chip.multiprocessors * 15 // 16 // blocks
+    return dict(chip.clusters).get(blocks, 0)
 
 
 def _teams(chip: Chip, hidden: int, directions: int) -> Iterator[tuple[Exchange, int]]:
     """Ways to make a team, with its number of blocks."""
     yield Exchange.BLOCK, 1
-    yield from ((Exchange.CLUSTER, blocks) for blocks in _clusters(chip))
+    yield from ((Exchange.CLUSTER, blocks) for blocks in cluster_sizes(chip.capability))
     units = 4
     while units < hidden:
         blocks = -(-hidden // units)
@@ -439,7 +444,9 @@ def _share_kept(walk: Walk) -> float:
 
 
 def _crowd(chip: Chip, walk: Walk) -> float:
-    """How much longer a block's step takes for the blocks that share its multiprocessor: teams beyond the room wait."""
+    """How much longer a step takes for teams beyond the room: clusters wait, blocks share a multiprocessor."""
+    if walk.exchange is Exchange.CLUSTER:
+        return math.ceil(walk.teams / _at_once(chip, walk.blocks))
     return max(1.0, walk.teams * walk.blocks / chip.multiprocessors)
 
 
