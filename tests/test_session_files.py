@@ -217,6 +217,13 @@ def test_bad_offsets_of_keys(gru, path, offsets):
         rgru.Sessions.load(path, gru)
 
 
+def test_the_core_is_whole_after_a_restoration_that_failed(gru):
+    core = rgru.Sessions(gru)._core
+    with pytest.raises(ValueError, match=r"keys: expected each key once"):
+        core.restore(np.array([7, 8, 7]), None, np.ones((3, 2, 4), np.float32), None, -np.inf)
+    assert core.states(np.array([7, 8]), None).shape == (2, 2, 4)
+
+
 def test_a_failure_keeps_the_old_file_and_the_sessions(gru, path, monkeypatch):
     old = rgru.Sessions(gru)
     old.step([1], normal(1, 3))

@@ -441,6 +441,16 @@ def test_an_error_in_the_first_batch_decides_on_nothing():
     sessions.step([1, 2], X2)
 
 
+def test_keys_of_another_kind_where_no_session_is_left():
+    """As after a first batch that was interrupted; the class itself refuses them until `clear`."""
+    core = rgru.Sessions(a_gru(), timeout=10)._core
+    core.step(np.arange(2), None, X2, 5.0)
+    core.drop(np.arange(2), None)
+    core.step(np.frombuffer(b"ab", np.uint8), np.arange(3), X2, 1.0)
+    assert len(core) == 2
+    assert core.clock == 5.0
+
+
 SHORT_OF_MEMORY = """
 import resource, sys, numpy as np, rgru
 rgru.set_num_threads(1)

@@ -204,9 +204,12 @@ impl<K: Key> Registry<K> {
                 self.end(slot, admitted)?;
             }
         }
-        // What was found may be gone by now, what was not may be there.
-        let found =
-            if found != NONE && self.index.has(found) { Some(found) } else { self.index.find(hash, K::of(keys, n)) };
+        // What was found may be gone by now, where there are bounds; what was not may be there.
+        let found = if found != NONE && (self.bounds.is_none() || self.index.has(found)) {
+            Some(found)
+        } else {
+            self.index.find(hash, K::of(keys, n))
+        };
         let slot = match found {
             Some(slot) => {
                 self.touch(slot, admitted)?;

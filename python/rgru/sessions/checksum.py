@@ -26,6 +26,7 @@ def write_summed(file: BinaryIO, pieces: Iterable[memoryview | bytes]) -> str:
     for piece in pieces:
         total = crc32(piece, total)
         file.write(piece)
+        del piece  # before there is the next
     return f"{total:08x}"
 
 
@@ -42,8 +43,9 @@ def check_sum(path: str | os.PathLike[str], expected: str) -> None:
         header = file.read(int.from_bytes(size, "little"))
         own = f'"{NAME}": "{{}}"'.format
         total = crc32(header.replace(own(expected).encode(), own(UNKNOWN).encode(), 1), crc32(size))
-        while piece := file.read(_PIECE):
-            total = crc32(piece, total)
+        piece = memoryview(bytearray(_PIECE))
+        while count := file.readinto(piece):
+            total = crc32(piece[:count], total)
     if f"{total:08x}" != expected:
         got = f"{total:08x}: the file is damaged"
         raise ValueError(f"{os.fspath(path)}: expected content of the checksum {expected}, got {got}")
