@@ -1,7 +1,7 @@
 """Events per second and memory of `rgru.Sessions`: ``python benches/sessions.py``.
 
 Each case runs in a process of its own, so that its memory can be told. Memory is what the process holds more with all
-sessions than before the first, beside the bytes of their states.
+sessions than before the first, beside the bytes of their states; and the most that it held until then.
 """
 
 from __future__ import annotations
@@ -68,11 +68,13 @@ def run(name: str, count: int, batch: int) -> None:
     batches = [keys_of(form, numbers) for numbers in drawn]
     first = [keys_of(form, np.arange(start, min(start + batch, count))) for start in range(0, count, batch)]
     before = memory()
+    Path("/proc/self/clear_refs").write_text("5")  # the most from now on
     sessions = rgru.Sessions(gru, **case)
     start = time.perf_counter()
     for keys in first:
         sessions.step(keys, x[: len(keys)])
     beginning = count / (time.perf_counter() - start)
+    most = memory("VmHWM") - before
     gc.collect()
     held = memory() - before
     states = len(sessions) * HIDDEN * gru.num_layers * sessions.state_dtype.itemsize
@@ -83,7 +85,7 @@ def run(name: str, count: int, batch: int) -> None:
             sessions.step(keys, x)
             seconds.append(time.perf_counter() - start)
     rate, slowest = batch / np.median(seconds), 1e3 * max(seconds)
-    memory_words = f"memory {held / 2**20:4.0f} MiB = {held / states:.2f} of the states"
+    memory_words = f"memory {held / 2**20:4.0f} MiB = {held / states:.2f} of the states, at most {most / states:.2f}"
     words = f"{rate / 1e6:5.2f} million events/s (slowest batch {slowest:.1f} ms, new sessions {beginning / 1e6:.2f})"
     print(f"{name:28} {words}, {memory_words}", flush=True)
 
@@ -128,10 +130,10 @@ def run_torch(count: int, batch: int) -> None:
     )
 
 
-def memory() -> int:
-    """Bytes of this process that are in memory; Linux tells."""
+def memory(which: str = "VmRSS") -> int:
+    """Bytes of this process that are in memory, or were at most; Linux tells."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) * 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith(which)) * 1024
 
 
 if __name__ == "__main__":

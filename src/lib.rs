@@ -34,3 +34,4 @@ pub use shape::Dims;
 mod cell;
 #[cfg(feature = "python")]
 mod python;
+mod scratch;

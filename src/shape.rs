@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::Error;
+use crate::scratch::{collected, filled, reserved};
 
 /// More layers than any stack has: sizes in a damaged file are refused before they take memory.
 const MAX_LAYERS: usize = 1024;
@@ -196,18 +197,20 @@ impl Sequences {
     /// `lengths` has another size than the batch, or a length is not in 0..=time.
     pub fn padded(batch: usize, time: usize, lengths: Option<&[i64]>) -> Result<Self, Error> {
         let lengths = match lengths {
-            None => repeated(batch, |_| time)?,
+            None => filled(batch, |_| time)?,
             Some(lengths) => {
                 expect_shape("lengths", &[batch], &[lengths.len()])?;
-                let check = |(n, &length): (usize, &i64)| {
-                    usize::try_from(length).ok().filter(|&length| length <= time).ok_or_else(|| {
+                let mut checked = reserved(batch)?;
+                for (n, &length) in lengths.iter().enumerate() {
+                    let fits = usize::try_from(length).ok().filter(|&length| length <= time);
+                    checked.push(fits.ok_or_else(|| {
                         Error::value("lengths", format!("values in 0..={time}"), format!("{length} at position {n}"))
-                    })
-                };
-                lengths.iter().enumerate().map(check).collect::<Result<_, _>>()?
+                    })?);
+                }
+                checked
             }
         };
-        Self::new(repeated(batch, |n| n * time)?, lengths, batch * time)
+        Self::new(filled(batch, |n| n * time)?, lengths, batch * time)
     }
 
     /// Sequence n takes rows `offsets[n]..offsets[n + 1]` of `rows`.
@@ -238,13 +241,14 @@ impl Sequences {
 
     fn new(starts: Vec<usize>, lengths: Vec<usize>, rows: usize) -> Result<Self, Error> {
         let mut sum = 0;
-        let compact = repeated(lengths.len() + 1, |n| {
+        let compact = filled(lengths.len() + 1, |n| {
             sum += if n == 0 { 0 } else { lengths[n - 1] };
             sum
         })?;
-        let mut order = repeated(lengths.len(), |n| n)?;
+        let mut order = filled(lengths.len(), |n| n)?;
+        drop(reserved::<usize>(lengths.len())?); // what the sort takes, or it would end the process
         order.sort_by_key(|&n| std::cmp::Reverse(lengths[n]));
-        let origins = compact.clone();
+        let origins = collected(compact.len(), compact.iter().copied())?;
         Ok(Self { starts, lengths, rows, compact, order, origins })
     }
 
@@ -300,9 +304,9 @@ impl Sequences {
     /// # Errors
     /// There is no memory for it.
     pub fn window(&self, span: Range<usize>) -> Result<Self, Error> {
-        let starts = repeated(self.count(), |n| self.starts[n] + span.start.min(self.lengths[n]))?;
-        let lengths = repeated(self.count(), |n| self.lengths[n].min(span.end).saturating_sub(span.start))?;
-        let origins = repeated(self.count(), |n| self.origins[n] + span.start.min(self.lengths[n]))?;
+        let starts = filled(self.count(), |n| self.starts[n] + span.start.min(self.lengths[n]))?;
+        let lengths = filled(self.count(), |n| self.lengths[n].min(span.end).saturating_sub(span.start))?;
+        let origins = filled(self.count(), |n| self.origins[n] + span.start.min(self.lengths[n]))?;
         Ok(Self { origins, ..Self::new(starts, lengths, self.rows)? })
     }
 
@@ -311,7 +315,7 @@ impl Sequences {
     /// # Errors
     /// There is no memory for it.
     pub fn compacted(&self) -> Result<Self, Error> {
-        let starts = self.compact[..self.count()].to_vec();
+        let starts = filled(self.count(), |n| self.compact[n])?;
         Ok(Self { origins: self.origins.clone(), ..Self::new(starts, self.lengths.clone(), self.steps())? })
     }
 
@@ -323,6 +327,11 @@ impl Sequences {
     /// The sequences, longest first; equal ones in the order of the batch.
     pub fn order(&self) -> &[usize] {
         &self.order
+    }
+
+    /// The same, when nothing else is needed any more.
+    pub fn into_order(self) -> Vec<usize> {
+        self.order
     }
 
     /// Each sequence's part of an array of rows of `width` numbers.
@@ -344,15 +353,6 @@ impl Sequences {
     pub fn split_compact_mut<'a, T>(&self, data: &'a mut [T], width: usize) -> Vec<&'a mut [T]> {
         split_ranges(data, width, (0..self.count()).map(|n| self.compact_range(n)))
     }
-}
-
-/// `count` numbers by their position, if there is memory for them.
-fn repeated(count: usize, value: impl FnMut(usize) -> usize) -> Result<Vec<usize>, Error> {
-    let mut numbers = Vec::new();
-    let bytes = count.saturating_mul(size_of::<usize>());
-    numbers.try_reserve_exact(count).map_err(|_| Error::Memory { bytes })?;
-    numbers.extend((0..count).map(value));
-    Ok(numbers)
 }
 
 /// Disjoint ascending ranges of rows.

@@ -8,8 +8,8 @@ import numpy as np
 class DictOfStreams:
     """One stream a key, events one by one; dicts keep the order of insertion, which is that of last use here."""
 
-    def __init__(self, gru, max_sessions=None, timeout=None):
-        self.gru, self.max_sessions, self.timeout = gru, max_sessions, timeout
+    def __init__(self, gru, max_sessions=None, timeout=None, state_dtype=None):
+        self.gru, self.max_sessions, self.timeout, self.state_dtype = gru, max_sessions, timeout, state_dtype
         self.streams, self.seen, self.clock = {}, {}, -np.inf
 
     def step(self, keys, x, times=None):
@@ -23,9 +23,7 @@ class DictOfStreams:
 
     def one(self, key, row, time):
         if self.timeout is not None:
-            self.clock = max(self.clock, time)
-            for old in [old for old, seen in self.seen.items() if self.clock - seen > self.timeout]:
-                self.end(old)
+            self.expire(time)
         stream = self.streams.pop(key, None)
         if stream is None:
             if len(self.streams) == self.max_sessions:
@@ -34,7 +32,18 @@ class DictOfStreams:
         self.streams[key] = stream
         self.seen.pop(key, None)
         self.seen[key] = self.clock
-        return stream.step(row[None])[0]
+        y = stream.step(row[None])[0]
+        if self.state_dtype is not None:
+            # float64 goes by way of float32.
+            stream.h = stream.h.astype(np.float32).astype(self.state_dtype).astype(self.gru.dtype)
+        return y
+
+    def expire(self, now):
+        self.clock = max(self.clock, now)
+        over = [key for key, seen in self.seen.items() if self.clock - seen > self.timeout]
+        for key in over:
+            self.end(key)
+        return len(over)
 
     def end(self, key):
         del self.streams[key], self.seen[key]

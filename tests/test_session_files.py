@@ -130,10 +130,11 @@ def test_no_file(gru, path):
 
 
 def rewritten(path, change=None, **config):
-    """Write the file anew with other tensors or settings."""
+    """Write the file anew with other tensors or settings, and without a checksum: as the first snapshots were."""
     content = path.read_bytes()
     (size,) = struct.unpack("<Q", content[:8])
     metadata = json.loads(content[8 : 8 + size])["__metadata__"]
+    del metadata["crc32"]
     metadata["config"] = json.dumps(json.loads(metadata["config"]) | config)
     tensors = safetensors.numpy.load(content)
     path.write_bytes(safetensors.numpy.save(tensors | (change(tensors) if change else {}), metadata=metadata))
@@ -157,6 +158,8 @@ def rewritten(path, change=None, **config):
         (None, {"state_dtype": "float16"}, "states: expected float16"),
         (None, {"clock": 0.5}, "times: expected ascending numbers"),
         (None, {"clock": "noon"}, "noon"),
+        (None, {"clock": float("inf")}, "clock: expected a finite number, got inf"),
+        (None, {"clock": float("nan")}, "clock: expected a finite number, got NaN"),
     ],
 )
 def test_damage_is_named_with_the_file(gru, path, change, config, words):
@@ -164,6 +167,44 @@ def test_damage_is_named_with_the_file(gru, path, change, config, words):
     rewritten(path, change, **config)
     with pytest.raises(ValueError, match=f"(?s)sessions.safetensors: not a whole snapshot .*{words}"):
         rgru.Sessions.load(path, gru)
+
+
+def test_each_damaged_byte_is_found(gru, path):
+    sessions = filled(gru, "str", timeout=1.5, max_sessions=60)
+    sessions.save(path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    found = 0
+    for position in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            twin = rgru.Sessions.load(path, gru)
+        except ValueError as error:
+            assert path.name in str(error)  # noqa: PT017
+            found += 1
+        else:  # a checksum that goes by another name is none
+            assert b'"crc32"' not in damaged
+            assert np.array_equal(twin.states(sessions.keys()), sessions.states(sessions.keys()))
+    assert found > len(whole) // 3 - 4
+
+
+def test_damage_that_makes_sense_is_found_by_the_checksum(gru, path):
+    filled(gru).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-900] + bytes([content[-900] ^ 1]) + content[-899:])
+    with pytest.raises(ValueError, match=r"sessions.safetensors: expected content of the checksum .*is damaged"):
+        rgru.Sessions.load(path, gru)
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_snapshots_without_a_checksum_are_read(gru, path, kind):
+    sessions = filled(gru, kind, timeout=1.5)
+    sessions.save(path)
+    rewritten(path)
+    twin = rgru.Sessions.load(path, gru)
+    assert np.array_equal(twin.states(sessions.keys()), sessions.states(sessions.keys()))
 
 
 @pytest.mark.parametrize("offsets", [[0, 5, 3], [-1, 2, 3], [0, 1, 10**9], []])
@@ -174,6 +215,13 @@ def test_bad_offsets_of_keys(gru, path, offsets):
     rewritten(path, lambda _: {"key_offsets": np.array(offsets, np.int64)})
     with pytest.raises(ValueError, match=r"sessions.safetensors: not a whole snapshot"):
         rgru.Sessions.load(path, gru)
+
+
+def test_the_core_is_whole_after_a_restoration_that_failed(gru):
+    core = rgru.Sessions(gru)._core
+    with pytest.raises(ValueError, match=r"keys: expected each key once"):
+        core.restore(np.array([7, 8, 7]), None, np.ones((3, 2, 4), np.float32), None, -np.inf)
+    assert core.states(np.array([7, 8]), None).shape == (2, 2, 4)
 
 
 def test_a_failure_keeps_the_old_file_and_the_sessions(gru, path, monkeypatch):

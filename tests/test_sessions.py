@@ -13,6 +13,8 @@ import rgru
 from layers import CELLS, normal, with_biases
 from session_model import DictOfStreams
 
+X2 = np.zeros((2, 3), np.float32)
+
 
 def a_gru(*sizes, **more):
     return with_biases(rgru.GRU(*(sizes or (3, 8)), seed=0, **more))
@@ -106,24 +108,30 @@ def sessions_again(keys, x):
 
 
 @pytest.mark.parametrize("bounds", [{}, {"max_sessions": 7}, {"timeout": 2.5}, {"max_sessions": 7, "timeout": 2.5}])
-@pytest.mark.parametrize("seed", range(4))
-def test_random_operations_against_a_dict_of_streams(bounds, seed, tmp_path):
+@pytest.mark.parametrize(
+    "name", [int, "user-{}".format, lambda n: bytes(n % 3) + bytes([n])], ids=["int", "str", "bytes"]
+)
+@pytest.mark.parametrize("state_dtype", [None, "float16"])
+@pytest.mark.parametrize("seed", range(3))
+def test_random_operations_against_a_dict_of_streams(bounds, name, state_dtype, seed, tmp_path):
     gru = a_gru(2, 3, 2)
     rng = np.random.default_rng(seed)
-    sessions, oracle, now = rgru.Sessions(gru, **bounds), DictOfStreams(gru, **bounds), 0.0
-    for keys, x in random_batches(rng, 60, 25, 2, 30):
-        x = x.astype("float32")  # noqa: PLW2901
+    sessions = rgru.Sessions(gru, state_dtype=state_dtype, **bounds)
+    oracle, now = DictOfStreams(gru, state_dtype=state_dtype, **bounds), 0.0
+    everyone = [name(n) for n in range(25)]
+    for numbers, x in random_batches(rng, 60, 25, 2, 30):
+        keys, x = [everyone[n] for n in numbers], x.astype("float32")  # noqa: PLW2901
         # Mostly forward, now and then back.
         times = (now + np.cumsum(rng.normal(0.1, 0.3, len(keys)))) if "timeout" in bounds else None
         y = sessions.step(keys, x, times)
         now += 1.5
-        if len(keys):
-            assert np.array_equal(y, oracle.step(keys.tolist(), x, times))
-        action = rng.integers(0, 5)
+        if keys:
+            assert np.array_equal(y, oracle.step(keys, x, times))
+        action = rng.integers(0, 6)
         if action == 0:
-            gone = rng.integers(0, 25, 4)
-            assert sessions.drop(gone) == len({*gone.tolist()} & {*oracle.streams})
-            for key in {*gone.tolist()} & {*oracle.streams}:
+            gone = [everyone[n] for n in rng.integers(0, 25, 4)]
+            assert sessions.drop(gone) == len({*gone} & {*oracle.streams})
+            for key in {*gone} & {*oracle.streams}:
                 oracle.end(key)
         elif action == 1:
             sessions.save(tmp_path / "sessions")
@@ -131,8 +139,13 @@ def test_random_operations_against_a_dict_of_streams(bounds, seed, tmp_path):
         elif action == 2:
             with pytest.raises(ValueError, match=r"x: expected"):
                 sessions.step(keys, x[:, :1], times)
+        elif action > 3 and "timeout" in bounds:
+            later = now + rng.normal(0.5, 1.5)
+            assert sessions.expire(later) == oracle.expire(later)
         oracle.check(sessions)
-        assert all((key in sessions) == (key in oracle.streams) for key in range(25))
+        assert all((key in sessions) == (key in oracle.streams) for key in everyone)
+        if bounds:
+            assert sessions.keys().tolist() == [*oracle.streams]
 
 
 def test_the_one_not_used_for_longest_goes():
@@ -169,6 +182,78 @@ def test_timeout_by_times():
     assert [key in sessions for key in (1, 4, 5)] == [True, True, True]
     assert sessions.step([6], x, np.array(["1970-01-01T00:00:50.001"], "M8[ms]")).shape == (1, 8)
     assert [key in sessions for key in (1, 4, 5, 6)] == [False, False, True, True]
+
+
+def test_expire_ends_sessions_without_an_event():
+    sessions, x = rgru.Sessions(a_gru(), timeout=10), normal(3, 3)
+    first = sessions.step([1, 2, 3], x, [0, 4, 4])
+    assert sessions.expire(10) == 0  # exactly the timeout: it stays
+    assert sessions.expire(11) == 1
+    assert [key in sessions for key in (1, 2, 3)] == [False, True, True]
+    assert sessions.expire(5) == 0  # late: counts as at 11
+    assert sessions.expire(np.datetime64("1970-01-01T00:00:14.001")) == 2
+    assert len(sessions) == 0
+    assert np.array_equal(sessions.step([1, 2, 3], x, 0), first)  # counts as at 14.001
+    assert sessions.expire(24) == 0
+    assert sessions.expire(24.01) == 3
+
+
+def test_slots_of_expired_sessions_serve_new_ones():
+    sessions, x = rgru.Sessions(a_gru(), timeout=10), normal(4, 3)
+    for now in range(0, 200, 20):
+        sessions.step(np.arange(now, now + 4), x, now)
+        assert sessions._core.places().max() == 3
+        assert sessions.expire(now + 11) == 4
+
+
+def test_expire_by_the_clock(monkeypatch, tmp_path):
+    now = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    sessions = rgru.Sessions(a_gru(), timeout=10)
+    sessions.step([1], X2[:1])
+    now[0] = 1010.5
+    assert sessions.expire() == 1
+    sessions.save(tmp_path / "sessions")
+    sessions = rgru.Sessions.load(tmp_path / "sessions", a_gru())
+    with pytest.raises(ValueError, match=r"now: expected None as before, got times"):
+        sessions.expire(2000.0)
+
+
+def test_expire_before_the_first_event():
+    sessions = rgru.Sessions(a_gru(), timeout=10)
+    assert sessions.expire(100.0) == 0
+    sessions.step(["a", "b"], X2, 1.0)  # counts as at 100
+    assert sessions.expire(110.0) == 0
+    assert sessions.expire(110.5) == 2
+    with pytest.raises(ValueError, match=r"times: expected times as before, got None"):
+        sessions.step(["a", "b"], X2)
+
+
+@pytest.mark.parametrize(
+    ("now", "error", "words"),
+    [
+        (None, ValueError, "now: expected times as before, got None"),
+        (np.nan, ValueError, "now: expected finite numbers, got nan"),
+        (np.inf, ValueError, "now: expected finite numbers, got inf"),
+        ([30.0], ValueError, r"now: expected one time, got shape \(1,\)"),
+        ("noon", TypeError, "now: expected numbers"),
+        (np.datetime64("NaT"), ValueError, "now: expected dates, got NaT"),
+    ],
+)
+def test_what_is_no_time_to_expire(now, error, words):
+    sessions = rgru.Sessions(a_gru(), timeout=10)
+    sessions.step([1, 2], X2, 5.0)
+    with pytest.raises(error, match=words):
+        sessions.expire(now)
+    assert len(sessions) == 2
+    sessions.step([3], X2[:1], 15.0)
+    assert len(sessions) == 3
+
+
+def test_expire_without_a_timeout():
+    for now in (None, 1.0):
+        with pytest.raises(ValueError, match=r"timeout: expected a number of seconds, .* got None"):
+            rgru.Sessions(a_gru(), max_sessions=3).expire(now)
 
 
 def test_timeout_by_the_clock(monkeypatch):
@@ -295,8 +380,6 @@ def test_models_that_cannot_go_step_by_step(recordings):
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
-X2 = np.zeros((2, 3), np.float32)
-
 
 @pytest.mark.parametrize(
     ("settings", "error", "words"),
@@ -356,6 +439,50 @@ def test_an_error_in_the_first_batch_decides_on_nothing():
     with pytest.raises(ValueError, match=r"x:"):
         sessions.step(["a"], X2[:, :1], 1.0)
     sessions.step([1, 2], X2)
+
+
+def test_keys_of_another_kind_where_no_session_is_left():
+    """As after a first batch that was interrupted; the class itself refuses them until `clear`."""
+    core = rgru.Sessions(a_gru(), timeout=10)._core
+    core.step(np.arange(2), None, X2, 5.0)
+    core.drop(np.arange(2), None)
+    core.step(np.frombuffer(b"ab", np.uint8), np.arange(3), X2, 1.0)
+    assert len(core) == 2
+    assert core.clock == 5.0
+
+
+SHORT_OF_MEMORY = """
+import resource, sys, numpy as np, rgru
+rgru.set_num_threads(1)
+sessions = rgru.Sessions(rgru.GRU(1, 1, seed=0), max_sessions=300_000, timeout=50)
+rng = np.random.default_rng(0)
+sessions.step(np.arange(1000), np.zeros((1000, 1), "f4"), 0.0)
+before = sessions.states(np.arange(1000))
+keys, x, times = rng.integers(0, 600_000, 1_000_000), np.zeros((1_000_000, 1), "f4"), np.linspace(0, 60, 1_000_000)
+if sys.argv[1] == "texts":
+    sessions.clear()
+    keys = np.array(["a key of some length " + str(key) for key in keys.tolist()], object)
+failures = 0
+for more in range(0, 1 << 30, 3 << 20):
+    pages = int(open("/proc/self/statm").read().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, resource.RLIM_INFINITY))
+    try:
+        sessions.step(keys, x, times)
+        break
+    except MemoryError:
+        failures += 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    if sys.argv[1] == "integers":
+        assert np.array_equal(sessions.states(np.arange(1000)), before) and len(sessions) == 1000
+assert len(sessions) > 100_000 and failures > 20, failures
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory")
+@pytest.mark.parametrize("kind", ["integers", "texts"])
+def test_too_little_memory_is_an_error(kind):
+    subprocess.run([sys.executable, "-c", SHORT_OF_MEMORY, kind], check=True)
 
 
 INTERRUPTED = """

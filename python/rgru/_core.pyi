@@ -123,6 +123,7 @@ class Sessions:
     def has(self, keys: NDArray[Any], offsets: _Index | None) -> NDArray[np.bool_]: ...  # (M,)
     def states(self, keys: NDArray[Any], offsets: _Index | None) -> Any: ...  # (L, M, H); KeyError has the position
     def drop(self, keys: NDArray[Any], offsets: _Index | None) -> int: ...  # how many there were
+    def expire(self, now: float) -> int: ...  # how many there were; only with a timeout
     def clear(self) -> None: ...
     def places(self) -> NDArray[np.uint32]: ...  # of all sessions; used longest ago first where they are bounded
     def integers(self, places: NDArray[np.uint32]) -> _Index: ...  # keys

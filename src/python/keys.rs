@@ -6,6 +6,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyInt, PyString, PyTuple};
 
 use super::arrays::Input;
+use crate::error::Error;
+use crate::scratch::{reserve, reserved};
 
 /// Bytes end to end, and where each begins and ends.
 struct Texts {
@@ -14,10 +16,16 @@ struct Texts {
 }
 
 impl Texts {
-    fn with_capacity(count: usize) -> Self {
-        let mut offsets = Vec::with_capacity(count + 1);
+    fn with_capacity(count: usize) -> Result<Self, Error> {
+        let mut offsets = reserved(count + 1)?;
         offsets.push(0);
-        Self { data: Vec::new(), offsets }
+        Ok(Self { data: Vec::new(), offsets })
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        reserve(&mut self.data, bytes.len())?;
+        self.data.extend_from_slice(bytes);
+        Ok(())
     }
 
     fn end(&mut self) {
@@ -39,7 +47,7 @@ pub fn object_keys<'py>(py: Python<'py>, objects: &Bound<'py, PyAny>) -> PyResul
         return ("int", PyArray1::<i64>::from_vec(py, vec![]), py.None()).into_pyobject(py);
     };
     if is_int(first) {
-        let mut keys = Vec::with_capacity(objects.len());
+        let mut keys = reserved(objects.len())?;
         for (n, object) in objects.iter().enumerate() {
             let object = object.bind(py);
             if !is_int(object) {
@@ -54,7 +62,7 @@ pub fn object_keys<'py>(py: Python<'py>, objects: &Bound<'py, PyAny>) -> PyResul
         }
         return ("int", PyArray1::from_vec(py, keys), py.None()).into_pyobject(py);
     }
-    let mut texts = Texts::with_capacity(objects.len());
+    let mut texts = Texts::with_capacity(objects.len())?;
     let kind = if first.is_instance_of::<PyString>() { "str" } else { "bytes" };
     for (n, object) in objects.iter().enumerate() {
         let object = object.bind(py);
@@ -62,9 +70,9 @@ pub fn object_keys<'py>(py: Python<'py>, objects: &Bound<'py, PyAny>) -> PyResul
             let text = text.to_str().map_err(|_| {
                 PyValueError::new_err(format!("keys: expected Unicode letters, got half of a pair at position {n}"))
             })?;
-            texts.data.extend_from_slice(text.as_bytes());
+            texts.push(text.as_bytes())?;
         } else if let (Ok(bytes), "bytes") = (object.cast::<PyBytes>(), kind) {
-            texts.data.extend_from_slice(bytes.as_bytes());
+            texts.push(bytes.as_bytes())?;
         } else {
             return Err(unlike(n, if n == 0 { "int, str or bytes" } else { "the same type as before" }));
         }
@@ -84,22 +92,22 @@ pub fn fixed_width_keys<'py>(py: Python<'py>, array: &Bound<'py, PyAny>) -> PyRe
     let mut texts;
     if let Ok(array) = Input::<u32>::new("keys", array) {
         let [count, width] = array.dimensions("keys")?;
-        (kind, texts) = ("str", Texts::with_capacity(count));
+        (kind, texts) = ("str", Texts::with_capacity(count)?);
         for row in rows(array.slice()?, count, width) {
             for &unit in used(row) {
                 let Some(letter) = char::from_u32(unit) else {
                     return Err(PyValueError::new_err(format!("keys: expected Unicode letters, got {unit:#x}")));
                 };
-                texts.data.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
+                texts.push(letter.encode_utf8(&mut [0; 4]).as_bytes())?;
             }
             texts.end();
         }
     } else {
         let array = Input::<u8>::new("keys", array)?;
         let [count, width] = array.dimensions("keys")?;
-        (kind, texts) = ("bytes", Texts::with_capacity(count));
+        (kind, texts) = ("bytes", Texts::with_capacity(count)?);
         for row in rows(array.slice()?, count, width) {
-            texts.data.extend_from_slice(used(row));
+            texts.push(used(row))?;
             texts.end();
         }
     }

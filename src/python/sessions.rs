@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::kernels::real::Real;
 use crate::packed::Packed;
 use crate::runtime::num_threads;
+use crate::scratch::filled;
 use crate::sessions::{Kept, Keys, Limits, Sessions, Times};
 use crate::shape::{expect_last, expect_shape};
 
@@ -66,7 +67,7 @@ impl PySessions {
     ) -> PyResult<Bound<'py, PyArray1<bool>>> {
         let given = GivenKeys::new(keys, offsets)?;
         let keys = given.keys()?;
-        let mut has = vec![false; keys.count()];
+        let mut has = filled(keys.count(), |_| false)?;
         either!(&self.0, sessions => py.detach(|| held(sessions)?.has(keys, &mut has))?);
         Ok(PyArray1::from_vec(py, has))
     }
@@ -89,6 +90,10 @@ impl PySessions {
         either!(&self.0, sessions => Ok(py.detach(|| Ok::<_, Error>(held(sessions)?.drop_keys(keys)))?))
     }
 
+    fn expire(&self, py: Python<'_>, now: f64) -> PyResult<usize> {
+        either!(&self.0, sessions => Ok(py.detach(|| held(sessions)?.expire(now))?))
+    }
+
     fn clear(&self, py: Python<'_>) -> PyResult<()> {
         either!(&self.0, sessions => Ok(py.detach(|| {
             held(sessions)?.clear();
@@ -97,7 +102,7 @@ impl PySessions {
     }
 
     fn places<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u32>>> {
-        let places = either!(&self.0, sessions => py.detach(|| Ok::<_, Error>(held(sessions)?.in_use()))?);
+        let places = either!(&self.0, sessions => py.detach(|| held(sessions)?.in_use())?);
         Ok(PyArray1::from_vec(py, places))
     }
 

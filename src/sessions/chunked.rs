@@ -4,8 +4,9 @@ use std::ops::{Index, IndexMut};
 
 use crate::error::Error;
 use crate::kernels::fetch::fetch;
+use crate::scratch::{filled, reserve};
 
-const BITS: u32 = 12;
+const BITS: u32 = 10;
 
 /// Things of a chunk.
 const LEN: usize = 1 << BITS;
@@ -25,13 +26,11 @@ impl<V: Default> Chunked<V> {
     /// # Errors
     /// There is not as much memory.
     pub fn reach(&mut self, len: usize) -> Result<(), Error> {
-        let memory = |_| Error::Memory { bytes: LEN * size_of::<V>() };
         while self.0.len() * LEN < len {
-            self.0.try_reserve(1).map_err(memory)?;
-            let mut chunk = Vec::new();
-            chunk.try_reserve_exact(LEN).map_err(memory)?;
-            chunk.resize_with(LEN, V::default);
-            let Ok(chunk) = chunk.into_boxed_slice().try_into() else { unreachable!("its length is LEN") };
+            reserve(&mut self.0, 1)?;
+            let Ok(chunk) = filled(LEN, |_| V::default())?.into_boxed_slice().try_into() else {
+                unreachable!("its length is LEN")
+            };
             self.0.push(chunk);
         }
         Ok(())
@@ -58,5 +57,38 @@ impl<V> IndexMut<u32> for Chunked<V> {
     #[inline]
     fn index_mut(&mut self, slot: u32) -> &mut V {
         &mut self.0[(slot >> BITS) as usize][slot as usize % LEN]
+    }
+}
+
+/// One bit for each slot.
+#[derive(Default)]
+pub struct Bits(Chunked<u64>);
+
+impl Bits {
+    /// Makes sure that there are `len` at least; new ones are not set.
+    ///
+    /// # Errors
+    /// There is not as much memory.
+    pub fn reach(&mut self, len: usize) -> Result<(), Error> {
+        self.0.reach(len.div_ceil(64))
+    }
+
+    /// Asks for one to be brought near.
+    #[inline]
+    pub fn fetch(&self, slot: u32) {
+        self.0.fetch(slot / 64);
+    }
+
+    /// Whether one is set.
+    #[inline]
+    pub fn get(&self, slot: u32) -> bool {
+        self.0[slot / 64] >> (slot % 64) & 1 == 1
+    }
+
+    /// Sets one, or takes it back.
+    #[inline]
+    pub fn set(&mut self, slot: u32, bit: bool) {
+        let (word, mask) = (&mut self.0[slot / 64], 1 << (slot % 64));
+        *word = if bit { *word | mask } else { *word & !mask };
     }
 }

@@ -1,12 +1,11 @@
-//! Keys, and where the session of a key is.
+//! Keys: as a batch has them, and as a session keeps its own.
 
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 
-use super::chunked::Chunked;
 use crate::error::Error;
+use crate::scratch::reserved;
 use crate::shape::expect_shape;
 
 /// No slot.
@@ -68,7 +67,10 @@ pub trait Key: Default + Send + Sync + 'static {
     /// Key n of a batch of this kind.
     fn of(keys: Keys<'_>, n: usize) -> Self::Given<'_>;
     /// To be kept.
-    fn keep(key: Self::Given<'_>) -> Self;
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    fn keep(key: Self::Given<'_>) -> Result<Self, Error>;
     /// What is kept.
     fn given(&self) -> Self::Given<'_>;
     /// Whether two are the same.
@@ -77,7 +79,11 @@ pub trait Key: Default + Send + Sync + 'static {
     fn hash(key: Self::Given<'_>, hasher: &RandomState) -> u64;
 }
 
-impl Key for i64 {
+/// An integer in halves: with 4 bytes beside it, it takes 12 and not 16.
+#[derive(Default)]
+pub struct Integer([u32; 2]);
+
+impl Key for Integer {
     type Given<'a> = i64;
     #[inline]
     fn of(keys: Keys<'_>, n: usize) -> i64 {
@@ -86,15 +92,18 @@ impl Key for i64 {
             Keys::Texts { .. } => unreachable!("judged when the batch came"),
         }
     }
-    fn keep(key: i64) -> i64 {
-        key
+    fn keep(key: i64) -> Result<Self, Error> {
+        Ok(Self([key as u32, (key >> 32) as u32]))
     }
+    #[inline]
     fn given(&self) -> i64 {
-        *self
+        (u64::from(self.0[1]) << 32 | u64::from(self.0[0])) as i64
     }
+    #[inline]
     fn same(a: i64, b: i64) -> bool {
         a == b
     }
+    #[inline]
     fn hash(key: i64, hasher: &RandomState) -> u64 {
         hasher.hash_one(key)
     }
@@ -109,8 +118,10 @@ impl Key for Box<[u8]> {
             Keys::Integers(_) => unreachable!("judged when the batch came"),
         }
     }
-    fn keep(key: &[u8]) -> Self {
-        key.into()
+    fn keep(key: &[u8]) -> Result<Self, Error> {
+        let mut kept = reserved(key.len())?;
+        kept.extend_from_slice(key);
+        Ok(kept.into())
     }
     fn given(&self) -> &[u8] {
         self
@@ -120,89 +131,5 @@ impl Key for Box<[u8]> {
     }
     fn hash(key: &[u8], hasher: &RandomState) -> u64 {
         hasher.hash_one(key)
-    }
-}
-
-/// From keys to slots. The table holds slots alone; each slot's key is kept once, beside its other things.
-pub struct Index<K> {
-    slots: HashTable<u32>,
-    keys: Chunked<K>,
-    hasher: RandomState,
-}
-
-impl<K: Key> Index<K> {
-    /// Of no keys.
-    pub fn new() -> Self {
-        Self { slots: HashTable::new(), keys: Chunked::default(), hasher: RandomState::default() }
-    }
-
-    /// Keys.
-    pub fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// The hash of a key.
-    #[inline]
-    pub fn hash(&self, key: K::Given<'_>) -> u64 {
-        K::hash(key, &self.hasher)
-    }
-
-    /// The slot of a key.
-    #[inline]
-    pub fn find(&self, hash: u64, key: K::Given<'_>) -> Option<u32> {
-        self.slots.find(hash, |&slot| K::same(self.keys[slot].given(), key)).copied()
-    }
-
-    /// The key of a slot.
-    pub fn key(&self, slot: u32) -> K::Given<'_> {
-        self.keys[slot].given()
-    }
-
-    /// Makes room for the keys of `slots` slots.
-    ///
-    /// # Errors
-    /// There is not as much memory.
-    pub fn reach(&mut self, slots: usize) -> Result<(), Error> {
-        self.keys.reach(slots)
-    }
-
-    /// Notes the slot of a key that has none yet.
-    ///
-    /// # Errors
-    /// There is not as much memory.
-    pub fn add(&mut self, hash: u64, key: K::Given<'_>, slot: u32) -> Result<(), Error> {
-        self.keys[slot] = K::keep(key);
-        self.put_back(hash, slot)
-    }
-
-    /// Notes a slot whose key is still kept.
-    ///
-    /// # Errors
-    /// There is not as much memory; not after [`Index::remove`] of another slot.
-    pub fn put_back(&mut self, hash: u64, slot: u32) -> Result<(), Error> {
-        let Self { slots, keys, hasher } = self;
-        let rehash = |&slot: &u32| K::hash(keys[slot].given(), hasher);
-        let bytes = 10 * slots.capacity();
-        slots.try_reserve(1, rehash).map_err(|_| Error::Memory { bytes })?;
-        slots.insert_unique(hash, slot, rehash);
-        Ok(())
-    }
-
-    /// Forgets the slot of a key; the slot still keeps the key.
-    pub fn remove(&mut self, slot: u32) {
-        let hash = self.hash(self.key(slot));
-        if let Ok(entry) = self.slots.find_entry(hash, |&other| other == slot) {
-            entry.remove();
-        }
-    }
-
-    /// Lets the memory go that a slot's key takes.
-    pub fn forget(&mut self, slot: u32) {
-        self.keys[slot] = K::default();
-    }
-
-    /// All slots that have a key, in no order.
-    pub fn slots(&self) -> impl Iterator<Item = u32> {
-        self.slots.iter().copied()
     }
 }

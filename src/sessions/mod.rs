@@ -1,25 +1,28 @@
 //! Many live sequences by key, each with its state kept between events.
 //!
 //! ```text
-//! keys -> looked for (keys) -> which sessions begin, go on and end (registry, recency) -> segments of events
+//! keys -> looked for (index) -> which sessions begin, go on and end (registry, recency) -> segments of events
 //!   -> groups of segments through the stack, from the kept states (walk) -> states written back (slab)
 //! ```
 //!
 //! The outputs are those of each sequence run alone, and a batch does what its events would do one by one.
 
 mod chunked;
+mod index;
 mod keys;
 mod recency;
 mod registry;
+mod segments;
 mod slab;
 mod walk;
 
 use std::sync::Arc;
 
 pub use keys::Keys;
-use keys::{Key, NONE};
-use registry::{Admitted, Registry};
+use keys::{Integer, Key, NONE};
+use registry::Registry;
 pub use registry::{Limits, Times};
+use segments::Segment;
 pub use slab::Kept;
 use slab::Slab;
 use walk::{Finals, Workspaces, walk};
@@ -28,6 +31,7 @@ use crate::error::Error;
 use crate::kernels::real::Real;
 use crate::packed::Packed;
 use crate::runtime::{Grant, Stop};
+use crate::scratch::{collected, filled, reserved};
 use crate::shape::expect_shape;
 
 /// Events that one thread looks for at a time; fewer are not worth another thread.
@@ -41,7 +45,7 @@ pub struct Sessions<T: Real> {
     packed: Arc<Packed<T>>,
     limits: Limits,
     slab: Slab<T>,
-    registry: Kind<Registry<i64>, Registry<Box<[u8]>>>,
+    registry: Kind<Registry<Integer>, Registry<Box<[u8]>>>,
     spaces: Workspaces<T>,
 }
 
@@ -176,6 +180,18 @@ impl<T: Real> Sessions<T> {
         })
     }
 
+    /// Lets the time be at least `now`, and ends the sessions whose time is over then; how many there were.
+    ///
+    /// # Errors
+    /// There is no timeout; `now` is not finite.
+    pub fn expire(&mut self, now: f64) -> Result<usize, Error> {
+        if self.limits.timeout.is_none() {
+            return Err(no_timeout());
+        }
+        expect_finite("now", now)?;
+        Ok(each_kind!(&mut self.registry, registry => registry.expire(now)))
+    }
+
     /// Ends all sessions and gives their memory back. Keys may be of another kind afterwards.
     pub fn clear(&mut self) {
         self.slab = Slab::new(self.packed.dims.num_layers, self.packed.dims.hidden_size, self.slab.half());
@@ -187,18 +203,20 @@ impl<T: Real> Sessions<T> {
         matches!((&self.registry, keys), (Kind::Integers(_), Keys::Integers(_)) | (Kind::Texts(_), Keys::Texts { .. }))
     }
 
-    /// The first keys decide on the kind.
+    /// The first keys decide on the kind, as long as there are any.
     fn expect_kind(&mut self, keys: Keys) -> Result<(), Error> {
         if self.is_kind(keys) {
             return Ok(());
         }
-        if self.slots() > 0 {
+        if !self.is_empty() {
             return Err(Error::value("keys", "keys of the same kind as before", "others"));
         }
+        let clock = self.clock();
         self.registry = match keys {
             Keys::Integers(_) => Kind::Integers(Registry::new(self.limits)),
             Keys::Texts { .. } => Kind::Texts(Registry::new(self.limits)),
         };
+        each_kind!(&mut self.registry, registry => registry.set_clock(clock));
         Ok(())
     }
 
@@ -207,7 +225,10 @@ impl<T: Real> Sessions<T> {
     }
 
     /// The places of all sessions, for [`Sessions::copy_out`]; those used longest ago first where they are bounded.
-    pub fn in_use(&self) -> Vec<u32> {
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    pub fn in_use(&self) -> Result<Vec<u32>, Error> {
         each_kind!(&self.registry, registry => registry.in_use())
     }
 
@@ -218,7 +239,7 @@ impl<T: Real> Sessions<T> {
     pub fn integers(&self, places: &[u32]) -> Result<Vec<i64>, Error> {
         let Kind::Integers(registry) = &self.registry else { return Err(other_kind()) };
         self.expect_in_use(places)?;
-        Ok(places.iter().map(|&slot| registry.key(slot)).collect())
+        filled(places.len(), |n| registry.key(places[n]))
     }
 
     /// The keys of some places, end to end; key n from offset n to offset n + 1.
@@ -228,7 +249,8 @@ impl<T: Real> Sessions<T> {
     pub fn texts(&self, places: &[u32]) -> Result<(Vec<u8>, Vec<i64>), Error> {
         let Kind::Texts(registry) = &self.registry else { return Err(other_kind()) };
         self.expect_in_use(places)?;
-        let (mut data, mut offsets) = (Vec::new(), Vec::with_capacity(places.len() + 1));
+        let len = places.iter().map(|&slot| registry.key(slot).len()).sum();
+        let (mut data, mut offsets) = (reserved(len)?, reserved(places.len() + 1)?);
         offsets.push(0);
         for &slot in places {
             data.extend_from_slice(registry.key(slot));
@@ -259,9 +281,9 @@ impl<T: Real> Sessions<T> {
     pub fn times(&self, places: &[u32]) -> Result<Vec<f64>, Error> {
         self.expect_in_use(places)?;
         if self.limits.timeout.is_none() {
-            return Err(Error::value("timeout", "a number", "None"));
+            return Err(no_timeout());
         }
-        Ok(each_kind!(&self.registry, registry => places.iter().map(|&slot| registry.seen(slot)).collect()))
+        each_kind!(&self.registry, registry => filled(places.len(), |n| registry.seen(places[n])))
     }
 
     /// Brings back sessions that are not there, used later than all that are: states `[M, L, H]` as they are kept.
@@ -283,15 +305,18 @@ impl<T: Real> Sessions<T> {
         self.expect_kept(count, len, half)?;
         let given = if self.limits.timeout.is_some() { count } else { 0 };
         expect_shape("times", &[given], &[times.map_or(0, <[_]>::len)])?;
+        if clock != f64::NEG_INFINITY {
+            expect_finite("clock", clock)?;
+        }
         self.expect_kind(keys)?;
-        let mut places = Vec::with_capacity(count);
+        self.slab.reach(self.slots() + count)?;
+        let mut places = reserved(count)?;
         each_kind!(&mut self.registry, registry => {
             registry.set_clock(clock);
             for n in 0..count {
                 places.push(registry.restore(keys, n, times.map_or(0.0, |times| times[n]))?);
             }
         });
-        self.slab.reach(self.slots())?;
         self.slab.copy_in(&places, states);
         Ok(())
     }
@@ -317,6 +342,14 @@ fn other_kind() -> Error {
     Error::value("keys", "keys of this kind", "others")
 }
 
+fn no_timeout() -> Error {
+    Error::value("timeout", "a number of seconds", "None")
+}
+
+fn expect_finite(name: &str, time: f64) -> Result<(), Error> {
+    if time.is_finite() { Ok(()) } else { Err(Error::value(name, "a finite number", time.to_string())) }
+}
+
 /// A batch with the registry of its keys.
 fn take<T: Real, K: Key>(
     packed: &Packed<T>,
@@ -334,8 +367,8 @@ fn take<T: Real, K: Key>(
     let admitted = registry.admit(keys, times, &hashes, &found)?;
     let walked = slab
         .reach(registry.slots())
-        .and_then(|()| walk(packed, slab, &admitted, x, y, spaces, threads, stop))
-        .and_then(|finals| write_back(packed, slab, &admitted, &finals, y, threads));
+        .and_then(|()| walk(packed, slab, &admitted.segments, x, y, spaces, threads, stop))
+        .and_then(|finals| write_back(packed, slab, admitted.segments.list(), &finals, y, threads));
     match walked {
         Ok(()) => registry.settle(&admitted),
         Err(_) => registry.undo(&admitted),
@@ -346,9 +379,9 @@ fn take<T: Real, K: Key>(
 /// The hashes and slots of all keys.
 fn find_all<K: Key>(registry: &Registry<K>, keys: Keys, threads: usize) -> Result<(Vec<u64>, Vec<u32>), Error> {
     let count = keys.count();
-    let (mut hashes, mut found) = (vec![0; count], vec![NONE; count]);
+    let (mut hashes, mut found) = (filled(count, |_| 0)?, filled(count, |_| NONE)?);
     let parts = hashes.chunks_mut(SHARE).zip(found.chunks_mut(SHARE));
-    let parts = parts.enumerate().collect::<Vec<_>>();
+    let parts = collected(count.div_ceil(SHARE), parts.enumerate())?;
     Grant::new(threads.min(parts.len()))?.execute(1, parts, &|| false, |(n, (hashes, found)), _, _| {
         registry.find_all(keys, n * SHARE, hashes, found);
         Ok(())
@@ -360,21 +393,21 @@ fn find_all<K: Key>(registry: &Registry<K>, keys: Keys, threads: usize) -> Resul
 fn write_back<T: Real>(
     packed: &Packed<T>,
     slab: &mut Slab<T>,
-    admitted: &Admitted,
+    segments: &[Segment],
     finals: &Finals<T>,
     y: &[T],
     threads: usize,
 ) -> Result<(), Error> {
     let (hidden, last) = (packed.dims.hidden_size, packed.dims.num_layers - 1);
     // Before anything is written: what follows cannot fail.
-    let grant = Grant::new(threads.min(admitted.segments.len().div_ceil(SHARE)))?;
+    let grant = Grant::new(threads.min(segments.len().div_ceil(SHARE)))?;
     grant.execute(1, slab.parts(grant.threads()), &|| false, |mut part, _, _| {
         for (n, &segment) in finals.order.iter().enumerate() {
-            let ahead = finals.order.get(n + AHEAD).map(|&segment| admitted.segments[segment].slot);
+            let ahead = finals.order.get(n + AHEAD).map(|&next| segments[next].slot);
             if let Some(slot) = ahead.filter(|&slot| part.has(slot)) {
                 part.fetch(slot);
             }
-            let segment = &admitted.segments[segment];
+            let segment = &segments[segment];
             if segment.over || !part.has(segment.slot) {
                 continue;
             }

@@ -7,9 +7,12 @@
 
 use super::AHEAD;
 use super::chunked::Chunked;
-use super::keys::{Index, Key, Keys, NONE};
+use super::index::Index;
+use super::keys::{Key, Keys, NONE};
 use super::recency::Recency;
+use super::segments::Segments;
 use crate::error::Error;
+use crate::scratch::{collected, reserve, reserved};
 
 /// What bounds the number of sessions.
 #[derive(Clone, Copy, Default)]
@@ -38,30 +41,20 @@ impl Times<'_> {
     }
 }
 
-/// Events of a batch that go on from each other's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Segment {
-    /// Where the state is.
-    pub slot: u32,
-    /// Events.
-    pub len: u32,
-    /// The last of them.
-    pub last: u32,
-    /// It begins a session.
-    pub fresh: bool,
-    /// Its session ends within the batch.
-    pub over: bool,
-}
-
 /// What a batch does.
-#[derive(Default)]
 pub struct Admitted {
-    /// The segments in the order of their first events.
-    pub segments: Vec<Segment>,
-    /// The segment of each event.
-    pub of: Vec<u32>,
+    /// Its events by the state that they go on from.
+    pub segments: Segments,
     changes: Vec<Change>,
     clock: f64,
+}
+
+impl Admitted {
+    fn note(&mut self, change: Change) -> Result<(), Error> {
+        reserve(&mut self.changes, 1)?;
+        self.changes.push(change);
+        Ok(())
+    }
 }
 
 /// What can be undone.
@@ -76,18 +69,12 @@ enum Change {
     },
 }
 
-/// In [`Registry::marks`]: no session.
-const FREE: u32 = NONE;
-
 /// The sessions of one kind of keys.
 pub struct Registry<K> {
     index: Index<K>,
-    /// The segment of the batch, if that is one of the same slot; else nothing.
-    marks: Chunked<u32>,
     bounds: Option<Recency>,
     /// When the last event was.
     seen: Chunked<f64>,
-    free: Vec<u32>,
     slots: u32,
     limits: Limits,
     /// The latest time so far.
@@ -99,10 +86,8 @@ impl<K: Key> Registry<K> {
     pub fn new(limits: Limits) -> Self {
         Self {
             index: Index::new(),
-            marks: Chunked::default(),
             bounds: (limits.most.is_some() || limits.timeout.is_some()).then(Recency::new),
             seen: Chunked::default(),
-            free: Vec::new(),
             slots: 0,
             limits,
             clock: f64::NEG_INFINITY,
@@ -121,13 +106,7 @@ impl<K: Key> Registry<K> {
 
     /// Hashes of keys from the `first` on, and the slots of those that have one, else [`NONE`].
     pub fn find_all(&self, keys: Keys, first: usize, hashes: &mut [u64], found: &mut [u32]) {
-        // In loops of their own, so that the memory is asked for many keys at a time.
-        for (n, hash) in hashes.iter_mut().enumerate() {
-            *hash = self.index.hash(K::of(keys, first + n));
-        }
-        for (n, (found, &hash)) in found.iter_mut().zip(&*hashes).enumerate() {
-            *found = self.index.find(hash, K::of(keys, first + n)).unwrap_or(NONE);
-        }
+        self.index.find_all(keys, first, hashes, found);
     }
 
     /// The slot of a key.
@@ -152,16 +131,20 @@ impl<K: Key> Registry<K> {
     }
 
     /// Slots in use; those used longest ago first where the sessions are bounded.
-    pub fn in_use(&self) -> Vec<u32> {
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    pub fn in_use(&self) -> Result<Vec<u32>, Error> {
         match &self.bounds {
-            Some(recency) => recency.slots().collect(),
-            None => self.index.slots().collect(),
+            Some(recency) => collected(self.len(), recency.slots()),
+            None => collected(self.len(), self.index.slots(self.slots)),
         }
     }
 
     /// Whether a slot is in use.
+    #[inline]
     pub fn uses(&self, slot: u32) -> bool {
-        slot < self.slots && self.marks[slot] != FREE
+        slot < self.slots && self.index.has(slot)
     }
 
     /// Walks over a batch of events, whose keys have been looked for: ends and begins sessions. To be followed by
@@ -170,17 +153,12 @@ impl<K: Key> Registry<K> {
     /// # Errors
     /// There is not enough memory; nothing has changed then.
     pub fn admit(&mut self, keys: Keys, times: Times, hashes: &[u64], found: &[u32]) -> Result<Admitted, Error> {
-        let mut admitted = Admitted { clock: self.clock, ..Admitted::default() };
-        let memory = |_| Error::Memory { bytes: 64 * found.len() };
-        admitted.segments.try_reserve_exact(found.len()).map_err(memory)?;
-        admitted.of.try_reserve_exact(found.len()).map_err(memory)?;
+        let segments = Segments::new(found.len())?;
+        // An unbounded batch only adds, seldom.
+        let changes = reserved(if self.bounds.is_some() { found.len() } else { 0 })?;
+        let mut admitted = Admitted { segments, changes, clock: self.clock };
         for (n, (&hash, &slot)) in hashes.iter().zip(found).enumerate() {
-            if let Some(&ahead) = found.get(n + 2 * AHEAD).filter(|&&slot| slot != NONE) {
-                self.fetch(ahead);
-            }
-            if let (Some(recency), Some(&ahead)) = (&self.bounds, found.get(n + AHEAD).filter(|&&slot| slot != NONE)) {
-                recency.fetch_beside(ahead);
-            }
+            self.fetch(hashes, found, n);
             if let Err(error) = self.admit_one(keys, n, times, hash, slot, &mut admitted) {
                 self.undo(&admitted);
                 return Err(error);
@@ -189,15 +167,24 @@ impl<K: Key> Registry<K> {
         Ok(admitted)
     }
 
-    /// Asks for what is noted of a slot to be brought near.
+    /// Asks for what the events after event n will need to be brought near.
     #[inline]
-    fn fetch(&self, slot: u32) {
-        self.marks.fetch(slot);
-        if let Some(recency) = &self.bounds {
-            recency.fetch(slot);
+    fn fetch(&self, hashes: &[u64], found: &[u32], n: usize) {
+        match (found.get(n + 2 * AHEAD), &self.bounds) {
+            (Some(&NONE), _) => self.index.fetch_head(hashes[n + 2 * AHEAD]),
+            (Some(&slot), Some(recency)) => {
+                self.index.fetch_has(slot);
+                recency.fetch(slot);
+                if self.limits.timeout.is_some() {
+                    self.seen.fetch(slot);
+                }
+            }
+            _ => {}
         }
-        if self.limits.timeout.is_some() {
-            self.seen.fetch(slot);
+        match (found.get(n + AHEAD), &self.bounds) {
+            (Some(&NONE), _) => self.index.fetch_first(hashes[n + AHEAD]),
+            (Some(&slot), Some(recency)) => recency.fetch_beside(slot),
+            _ => {}
         }
     }
 
@@ -211,41 +198,26 @@ impl<K: Key> Registry<K> {
         found: u32,
         admitted: &mut Admitted,
     ) -> Result<(), Error> {
-        if let Some(timeout) = self.limits.timeout {
+        if self.limits.timeout.is_some() {
             self.clock = self.clock.max(times.at(n));
-            while let Some(slot) = self.oldest().filter(|&slot| self.clock - self.seen[slot] > timeout) {
-                self.end(slot, admitted);
+            while let Some(slot) = self.overdue() {
+                self.end(slot, admitted)?;
             }
         }
-        // What was found may be gone by now, what was not may be there.
-        let found = if found != NONE && self.marks[found] != FREE {
+        // What was found may be gone by now, where there are bounds; what was not may be there.
+        let found = if found != NONE && (self.bounds.is_none() || self.index.has(found)) {
             Some(found)
         } else {
             self.index.find(hash, K::of(keys, n))
         };
         let slot = match found {
             Some(slot) => {
-                self.touch(slot, admitted);
+                self.touch(slot, admitted)?;
                 slot
             }
             None => self.begin(hash, K::of(keys, n), admitted)?,
         };
-        let mark = self.marks[slot];
-        let segment = match admitted.segments.get_mut(mark as usize) {
-            Some(segment) if segment.slot == slot => {
-                segment.len += 1;
-                segment.last = n as u32;
-                mark
-            }
-            _ => {
-                let new = admitted.segments.len() as u32;
-                let fresh = found.is_none();
-                admitted.segments.push(Segment { slot, len: 1, last: n as u32, fresh, over: false });
-                self.marks[slot] = new;
-                new
-            }
-        };
-        admitted.of.push(segment);
+        admitted.segments.push(slot, found.is_none());
         Ok(())
     }
 
@@ -253,13 +225,21 @@ impl<K: Key> Registry<K> {
         self.bounds.as_ref().and_then(Recency::first)
     }
 
-    fn touch(&mut self, slot: u32, admitted: &mut Admitted) {
+    /// A session whose time is over.
+    fn overdue(&self) -> Option<u32> {
+        let timeout = self.limits.timeout?;
+        self.oldest().filter(|&slot| self.clock - self.seen[slot] > timeout)
+    }
+
+    #[inline]
+    fn touch(&mut self, slot: u32, admitted: &mut Admitted) -> Result<(), Error> {
         if let Some(recency) = &mut self.bounds {
             let seen = if self.limits.timeout.is_some() { self.seen[slot] } else { 0.0 };
-            admitted.changes.push(Change::Touched { slot, before: recency.before(slot), seen });
+            admitted.note(Change::Touched { slot, before: recency.before(slot), seen })?;
             recency.touch(slot);
             self.see(slot);
         }
+        Ok(())
     }
 
     fn see(&mut self, slot: u32) {
@@ -272,15 +252,20 @@ impl<K: Key> Registry<K> {
         if self.limits.most.is_some_and(|most| self.len() >= most)
             && let Some(slot) = self.oldest()
         {
-            self.end(slot, admitted);
+            self.end(slot, admitted)?;
         }
+        reserve(&mut admitted.changes, 1)?;
+        let slot = self.add(hash, key)?;
+        admitted.changes.push(Change::Added(slot));
+        Ok(slot)
+    }
+
+    fn add(&mut self, hash: u64, key: K::Given<'_>) -> Result<u32, Error> {
         let slot = self.take_slot()?;
         if let Err(error) = self.index.add(hash, key, slot) {
-            self.free.push(slot);
+            self.index.release(slot);
             return Err(error);
         }
-        admitted.changes.push(Change::Added(slot));
-        self.marks[slot] = 0;
         if let Some(recency) = &mut self.bounds {
             recency.add(slot);
         }
@@ -289,7 +274,7 @@ impl<K: Key> Registry<K> {
     }
 
     fn take_slot(&mut self) -> Result<u32, Error> {
-        if let Some(slot) = self.free.pop() {
+        if let Some(slot) = self.index.reuse() {
             return Ok(slot);
         }
         if self.slots == NONE {
@@ -297,7 +282,6 @@ impl<K: Key> Registry<K> {
         }
         let slots = self.slots as usize + 1;
         self.index.reach(slots)?;
-        self.marks.reach(slots)?;
         if let Some(recency) = &mut self.bounds {
             recency.reach(slots)?;
         }
@@ -308,17 +292,15 @@ impl<K: Key> Registry<K> {
         Ok(self.slots - 1)
     }
 
-    fn end(&mut self, slot: u32, admitted: &mut Admitted) {
-        if let Some(segment) = admitted.segments.get_mut(self.marks[slot] as usize).filter(|s| s.slot == slot) {
-            segment.over = true;
-        }
+    fn end(&mut self, slot: u32, admitted: &mut Admitted) -> Result<(), Error> {
+        admitted.note(Change::Removed(slot))?;
+        admitted.segments.end(slot);
         self.remove(slot);
-        admitted.changes.push(Change::Removed(slot));
+        Ok(())
     }
 
     fn remove(&mut self, slot: u32) {
         self.index.remove(slot);
-        self.marks[slot] = FREE;
         if let Some(recency) = &mut self.bounds {
             recency.remove(slot);
         }
@@ -328,7 +310,7 @@ impl<K: Key> Registry<K> {
     pub fn settle(&mut self, admitted: &Admitted) {
         for change in &admitted.changes {
             if let Change::Removed(slot) = change {
-                self.free(*slot);
+                self.index.release(*slot);
             }
         }
     }
@@ -339,13 +321,11 @@ impl<K: Key> Registry<K> {
             match *change {
                 Change::Added(slot) => {
                     self.remove(slot);
-                    self.free(slot);
+                    self.index.release(slot);
                 }
                 Change::Removed(slot) => {
-                    // There is room, since another key has gone or this one was there.
                     let hash = self.index.hash(self.index.key(slot));
-                    self.index.put_back(hash, slot).expect("room for a key that was there");
-                    self.marks[slot] = 0;
+                    self.index.put_back(hash, slot);
                     if let Some(recency) = &mut self.bounds {
                         recency.insert(slot, NONE);
                     }
@@ -364,17 +344,24 @@ impl<K: Key> Registry<K> {
         self.clock = admitted.clock;
     }
 
-    fn free(&mut self, slot: u32) {
-        self.index.forget(slot);
-        self.free.push(slot);
-    }
-
     /// Ends the session of a key; whether there was one.
     pub fn drop_key(&mut self, keys: Keys, n: usize) -> bool {
         let Some(slot) = self.find(keys, n) else { return false };
         self.remove(slot);
-        self.free(slot);
+        self.index.release(slot);
         true
+    }
+
+    /// Lets the time be at least `now`, and ends the sessions whose time is over then; how many.
+    pub fn expire(&mut self, now: f64) -> usize {
+        self.clock = self.clock.max(now);
+        let mut count = 0;
+        while let Some(slot) = self.overdue() {
+            self.remove(slot);
+            self.index.release(slot);
+            count += 1;
+        }
+        count
     }
 
     /// Sets the latest time so far.
@@ -402,7 +389,7 @@ impl<K: Key> Registry<K> {
         }
         let key = K::of(keys, n);
         let clock = std::mem::replace(&mut self.clock, seen);
-        let slot = self.begin(self.index.hash(key), key, &mut Admitted::default());
+        let slot = self.add(self.index.hash(key), key);
         self.clock = clock;
         slot
     }

@@ -5,8 +5,9 @@ use crate::kernels::fetch::fetch;
 use crate::kernels::half;
 use crate::kernels::pack::{Aligned, zeros};
 use crate::kernels::real::Real;
+use crate::scratch::{filled, reserve};
 
-/// Bytes of a chunk, about.
+/// Bytes of a chunk, about; half precision takes fewer.
 const CHUNK: usize = 1 << 20;
 
 /// States, some slots a chunk: nothing is copied when there are more.
@@ -48,8 +49,7 @@ impl<T: Real> Slab<T> {
     /// Of no slots, for L layers of H units; with `half`, in half precision.
     pub fn new(layers: usize, hidden: usize, half: bool) -> Self {
         let width = layers * hidden;
-        let bytes = width * if half { 2 } else { size_of::<T>() };
-        let bits = (CHUNK / bytes).clamp(1, 1 << 16).ilog2();
+        let bits = (CHUNK / (width * size_of::<T>())).clamp(1, 1 << 16).ilog2();
         Self { chunks: Vec::new(), width, hidden, bits, half }
     }
 
@@ -65,13 +65,9 @@ impl<T: Real> Slab<T> {
     pub fn reach(&mut self, slots: usize) -> Result<(), Error> {
         while self.chunks.len() << self.bits < slots {
             let len = self.width << self.bits;
-            let memory = |_| Error::Memory { bytes: 2 * len };
-            self.chunks.try_reserve(1).map_err(memory)?;
+            reserve(&mut self.chunks, 1)?;
             self.chunks.push(if self.half {
-                let mut chunk = Vec::new();
-                chunk.try_reserve_exact(len).map_err(memory)?;
-                chunk.resize(len, 0);
-                Chunk::Half(chunk)
+                Chunk::Half(filled(len, |_| 0)?)
             } else {
                 Chunk::Whole(Aligned::within(zeros(len + Aligned::<T>::ROOM)?))
             });

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::registry::{Admitted, Segment};
+use super::segments::{Segment, Segments};
 use super::slab::Slab;
 use crate::error::Error;
 use crate::kernels::crew::{Crew, Engine};
@@ -13,6 +13,7 @@ use crate::kernels::tile::CHUNK;
 use crate::packed::Packed;
 use crate::plan::Plan;
 use crate::runtime::{Check, Grant, Stop};
+use crate::scratch::{collected, filled, reserved};
 use crate::shape::Sequences;
 
 /// What the groups share.
@@ -62,27 +63,27 @@ pub struct Finals<T> {
 pub fn walk<T: Real>(
     packed: &Packed<T>,
     slab: &Slab<T>,
-    admitted: &Admitted,
+    segments: &Segments,
     x: &[T],
     y: &mut [T],
     spaces: &Workspaces<T>,
     threads: usize,
     stop: Stop,
 ) -> Result<Finals<T>, Error> {
-    let (dims, segments) = (&packed.dims, &admitted.segments[..]);
-    let lengths: Vec<i64> = segments.iter().map(|segment| i64::from(segment.len)).collect();
+    let (dims, of, segments) = (&packed.dims, segments.of(), segments.list());
+    let lengths = filled(segments.len(), |n| i64::from(segments[n].len))?;
     let longest = segments.iter().map(|segment| segment.len as usize).max().unwrap_or(0);
     let sequences = Sequences::padded(segments.len(), longest, Some(&lengths))?;
     let plan = Plan::new(dims, &sequences, threads);
     let grant = Grant::new(plan.threads())?;
     let plan = if grant.threads() < plan.threads() { Plan::new(dims, &sequences, grant.threads()) } else { plan };
 
-    let events = by_step(admitted, &sequences, &plan);
+    let events = by_step(segments, of, &sequences, &plan)?;
     let width = (dims.num_layers - 1) * dims.hidden_size;
     let mut below = crate::kernels::pack::zeros::<T>(segments.len() * width)?;
-    let mut rows: Vec<&mut [T]> = y.chunks_mut(dims.hidden_size).collect();
+    let mut rows = collected(of.len(), y.chunks_mut(dims.hidden_size))?;
     let (mut rest, mut rest_below) = (&events[..], &mut below[..]);
-    let mut jobs = Vec::with_capacity(plan.groups.len());
+    let mut jobs = reserved(plan.groups.len())?;
     for (n, group) in plan.groups.iter().enumerate() {
         let members = &sequences.order()[group.clone()];
         let next = plan.groups.get(n + plan.teams).map_or(&[][..], |group| &sequences.order()[group.clone()]);
@@ -90,7 +91,7 @@ pub fn walk<T: Real>(
         let (events, after) = rest.split_at(count);
         let (below, after_below) = rest_below.split_at_mut(members.len() * width);
         (rest, rest_below) = (after, after_below);
-        let y = events.iter().map(|&event| std::mem::take(&mut rows[event as usize])).collect();
+        let y = filled(count, |n| std::mem::take(&mut rows[events[n] as usize]))?;
         jobs.push(Job { members, next, events, y, below });
     }
     let batch = Batch { packed, slab, x, segments };
@@ -101,29 +102,28 @@ pub fn walk<T: Real>(
         spaces.lock().unwrap_or_else(PoisonError::into_inner).push(space);
         Ok(())
     })?;
-    Ok(Finals { order: sequences.order().to_vec(), below })
+    Ok(Finals { order: sequences.into_order(), below })
 }
 
 /// The events of each group after those of the one before, in it step by step, longest segment first.
-fn by_step(admitted: &Admitted, sequences: &Sequences, plan: &Plan) -> Vec<u32> {
-    let segments = &admitted.segments;
-    if segments.len() == admitted.of.len() {
-        return (0..admitted.of.len() as u32).collect(); // each event is a segment: the order is that of the batch
+fn by_step(segments: &[Segment], of: &[u32], sequences: &Sequences, plan: &Plan) -> Result<Vec<u32>, Error> {
+    if segments.len() == of.len() {
+        return filled(of.len(), |event| event as u32); // each event is a segment: the order is that of the batch
     }
-    let mut ends: Vec<usize> = Vec::with_capacity(segments.len());
+    let mut ends: Vec<usize> = reserved(segments.len())?;
     let mut sum = 0;
     for segment in segments {
         ends.push(sum);
         sum += segment.len as usize;
     }
-    let mut by_segment = vec![0; admitted.of.len()];
-    for (event, &segment) in admitted.of.iter().enumerate() {
+    let mut by_segment = filled(of.len(), |_| 0)?;
+    for (event, &segment) in of.iter().enumerate() {
         let end = &mut ends[segment as usize];
         by_segment[*end] = event as u32;
         *end += 1;
     }
     let start = |segment: usize| ends[segment] - segments[segment].len as usize;
-    let mut events = Vec::with_capacity(admitted.of.len());
+    let mut events = reserved(of.len())?;
     for group in &plan.groups {
         let members = &sequences.order()[group.clone()];
         for t in 0..sequences.length(members[0]) {
@@ -131,7 +131,7 @@ fn by_step(admitted: &Admitted, sequences: &Sequences, plan: &Plan) -> Vec<u32> 
             events.extend(running.map(|&member| by_segment[start(member) + t]));
         }
     }
-    events
+    Ok(events)
 }
 
 impl<T: Real> Workspace<T> {

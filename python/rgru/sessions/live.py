@@ -53,8 +53,9 @@ class Sessions:
 
     Notes
     -----
-    A session takes its state, L * H numbers, and about 20 bytes for an integer key; 8 more where sessions are bounded,
-    8 more with a timeout.
+    A session takes its state, L * H numbers, and 14 bytes for an integer key; 8 more where sessions are bounded, 8 more
+    with a timeout. Memory grows in small steps, and that of sessions that have ended serves new ones; `clear` gives it
+    back.
 
     Examples
     --------
@@ -118,7 +119,7 @@ class Sessions:
         with self._alone():
             kind, data = self._as_keys("keys", keys)
             values = self._served.read(x)
-            timing, seconds = self._as_times(times, len(values))
+            timing, seconds = self._as_times("times", times, len(values))
             try:
                 y = self._core.step(*data, values, seconds)
             finally:
@@ -129,7 +130,7 @@ class Sessions:
     # -- sessions --------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        """The number of sessions; those whose time is over count until the next `step`."""
+        """The number of sessions; those whose time is over count until the next `step` or `expire`."""
         return len(self._core)
 
     def __contains__(self, key: object) -> bool:
@@ -164,6 +165,33 @@ class Sessions:
         """
         with self._alone():
             return self._core.drop(*self._as_keys("keys", keys)[1])
+
+    def expire(self, now: Any = None) -> int:
+        """End the sessions whose time is over, as an event at that time would; memory of theirs serves new ones.
+
+        Parameters
+        ----------
+        now : float or datetime64, optional
+            On the clock of the events' times; None where these are the system's. Counts as a time of events: later
+            events, and calls, are not before it.
+
+        Returns
+        -------
+        int
+            How many sessions there were.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no timeout, or `now` is no time; the message names it, and all sessions are as they were.
+        """
+        with self._alone():
+            if self._timeout is None:
+                raise ValueError("timeout: expected a number of seconds, for sessions to expire, got None")
+            timing, seconds = self._as_times("now", now, None)
+            count = self._core.expire(seconds)
+            self._timing = timing
+            return count
 
     def states(self, keys: Any) -> NDArray[Any]:
         """Give the states of some keys' sessions.
@@ -284,16 +312,16 @@ class Sessions:
             raise TypeError(f"{name}: expected keys of type {self._kind} as before, got {kind}")
         return kind, data
 
-    def _as_times(self, times: Any, count: int) -> tuple[Literal["clock", "given"] | None, Any]:
+    def _as_times(self, name: str, times: Any, count: int | None) -> tuple[Literal["clock", "given"] | None, Any]:
         if self._timeout is None:
             if times is not None:
-                raise ValueError(f"times: expected None without a timeout, got {type(times).__name__}")
+                raise ValueError(f"{name}: expected None without a timeout, got {type(times).__name__}")
             return None, None
         timing: Literal["clock", "given"] = "clock" if times is None else "given"
         if self._timing not in {None, timing}:
             words = {"clock": "None", "given": "times"}
-            raise ValueError(f"times: expected {words[self._timing or timing]} as before, got {words[timing]}")
-        return timing, time.time() if times is None else as_times("times", times, count)
+            raise ValueError(f"{name}: expected {words[self._timing or timing]} as before, got {words[timing]}")
+        return timing, time.time() if times is None else as_times(name, times, count)
 
     def _alone(self) -> _Alone:
         return _Alone(self._lock)

@@ -1,15 +1,17 @@
-"""Snapshots of sessions: safetensors files, written and read in pieces."""
+"""Snapshots of sessions: safetensors files with a checksum, written and read in pieces."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rgru.io import FORMAT, VERSION, _check_metadata, _opened
+from rgru.sessions.checksum import NAME, UNKNOWN, check_sum, write_summed
 from rgru.sessions.served import as_served
 from rgru.whole_file import whole_file
 
@@ -47,19 +49,25 @@ def save(sessions: Sessions, path: str | os.PathLike[str]) -> None:
         "clock": core.clock if math.isfinite(core.clock) else None,
     }
     described = {"states": (sessions.state_dtype, shape)} | {name: (a.dtype, a.shape) for name, a in small.items()}
+    content = chain(
+        [_header(described, config, UNKNOWN)],
+        (core.kept(places[piece]).data for piece in _pieces(shape)),
+        (array.data for array in small.values()),
+    )
     with whole_file(path) as draft, draft.open("wb") as file:
-        file.write(_header(described, config))
-        for piece in _pieces(shape):
-            file.write(core.kept(places[piece]).data)
-        for array in small.values():
-            file.write(array.data)
+        checksum = write_summed(file, content)
+        file.seek(0)
+        file.write(_header(described, config, checksum))
 
 
 def load(cls: type[Sessions], path: str | os.PathLike[str], model: Any) -> Sessions:
     """Read sessions; see `Sessions.load`."""
     served, name = as_served(model), os.fspath(path)
     with _opened(path) as file:
-        _, config = _check_metadata(name, file.metadata(), (KIND,))
+        metadata = file.metadata()
+        _, config = _check_metadata(name, metadata, (KIND,))
+        if NAME in metadata:  # the first snapshots had none
+            check_sum(path, metadata[NAME])
         for what, of_model in (("gru", served.config), ("fingerprint", served.fingerprint)):
             if config.get(what) != of_model:
                 got = served.words if what == "gru" else "one with other parameters"
@@ -109,9 +117,9 @@ def _pieces(shape: tuple[int, ...]) -> list[slice]:
     return [slice(first, min(first + rows, count)) for first in range(0, max(count, 1), rows)]
 
 
-def _header(arrays: dict[str, tuple[np.dtype[Any], tuple[int, ...]]], config: dict[str, Any]) -> bytes:
+def _header(arrays: dict[str, tuple[np.dtype[Any], tuple[int, ...]]], config: dict[str, Any], checksum: str) -> bytes:
     """Give the head of a safetensors file: its length in 8 bytes, then JSON, up to a multiple of 8 bytes."""
-    metadata = {"format": FORMAT, "version": VERSION, "kind": KIND, "config": json.dumps(config)}
+    metadata = {"format": FORMAT, "version": VERSION, "kind": KIND, "config": json.dumps(config), NAME: checksum}
     header: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for name, (dtype, shape) in arrays.items():

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 _EXPECTED = "numbers (seconds) or datetime64"
 
 
-def as_times(name: str, value: Any, count: int) -> float | NDArray[np.float64]:
-    """Give the times of `count` events: one for all, or float64 (M,).
+def as_times(name: str, value: Any, count: int | None) -> float | NDArray[np.float64]:
+    """Give the times of `count` events: one for all, or float64 (M,); without a count, one.
 
     Parameters
     ----------
     name : str
         The argument's name, for the errors.
     value : number, numpy.datetime64, or array_like of these with shape (M,)
-    count : int
+    count : int or None
         M.
 
     Raises
@@ -40,7 +40,8 @@ def as_times(name: str, value: Any, count: int) -> float | NDArray[np.float64]:
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name}: expected {_EXPECTED}, got {array.dtype.name}")
     if array.shape not in {(), (count,)}:
-        raise ValueError(f"{name}: expected one time or shape ({count},), got shape {array.shape}")
+        words = "one time" if count is None else f"one time or shape ({count},)"
+        raise ValueError(f"{name}: expected {words}, got shape {array.shape}")
     seconds = np.require(array, np.float64, ["C_CONTIGUOUS", "ALIGNED"])
     wrong = ~np.isfinite(seconds)
     if wrong.any():

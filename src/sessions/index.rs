@@ -1,0 +1,302 @@
+//! From keys to slots.
+//!
+//! A hash table that grows by one bucket at a time (linear hashing, Litwin 1980): as many keys a bucket at any size, and
+//! never a second table while it grows. The keys of a bucket are a list linked by slot. Bucket b of B is that of the
+//! hashes with b in as many low bits as B needs; what would lie beyond B is still in the bucket it will be split from.
+
+use foldhash::fast::RandomState;
+
+use super::chunked::{Bits, Chunked};
+use super::keys::{Key, Keys, NONE};
+use crate::error::Error;
+
+/// Keys of a bucket, on average: each costs a step of the list more, and a bucket 4 bytes.
+const LOAD: usize = 2;
+
+/// Buckets whose keys are asked for ahead of the one that is split.
+const AHEAD: u32 = 8;
+
+/// Which keys there are, and the slot of each.
+pub struct Index<K> {
+    /// By bucket: the first slot of its list.
+    heads: Chunked<u32>,
+    buckets: usize,
+    entries: Chunked<Entry<K>>,
+    /// The slots that have a key.
+    live: Bits,
+    len: usize,
+    free: u32,
+    hasher: RandomState,
+}
+
+/// Of a slot.
+#[derive(Default)]
+struct Entry<K> {
+    key: K,
+    /// The next slot of the bucket, or of the free ones.
+    next: u32,
+}
+
+impl<K: Key> Index<K> {
+    /// Of no keys.
+    pub fn new() -> Self {
+        Self {
+            heads: Chunked::default(),
+            buckets: 0,
+            entries: Chunked::default(),
+            live: Bits::default(),
+            len: 0,
+            free: NONE,
+            hasher: RandomState::default(),
+        }
+    }
+
+    /// Keys.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The hash of a key.
+    #[inline]
+    pub fn hash(&self, key: K::Given<'_>) -> u64 {
+        K::hash(key, &self.hasher)
+    }
+
+    /// The slot of a key.
+    #[inline]
+    pub fn find(&self, hash: u64, key: K::Given<'_>) -> Option<u32> {
+        self.find_from(self.head(hash), key)
+    }
+
+    /// Hashes of keys from the `first` on, and the slots of those that have one, else [`NONE`].
+    pub fn find_all(&self, keys: Keys, first: usize, hashes: &mut [u64], found: &mut [u32]) {
+        // In loops of their own, so that the memory is asked for many keys at a time.
+        for (n, hash) in hashes.iter_mut().enumerate() {
+            *hash = self.hash(K::of(keys, first + n));
+            self.fetch_head(*hash);
+        }
+        for (found, &hash) in found.iter_mut().zip(&*hashes) {
+            *found = self.head(hash);
+            self.fetch(*found);
+        }
+        for (n, found) in found.iter_mut().enumerate() {
+            *found = self.find_from(*found, K::of(keys, first + n)).unwrap_or(NONE);
+        }
+    }
+
+    /// Asks for the bucket of a hash to be brought near.
+    #[inline]
+    pub fn fetch_head(&self, hash: u64) {
+        if self.buckets > 0 {
+            self.heads.fetch(self.bucket(hash));
+        }
+    }
+
+    /// As [`Index::fetch_head`], of the first key in it.
+    #[inline]
+    pub fn fetch_first(&self, hash: u64) {
+        self.fetch(self.head(hash));
+    }
+
+    #[inline]
+    fn fetch(&self, slot: u32) {
+        if slot != NONE {
+            self.entries.fetch(slot);
+        }
+    }
+
+    #[inline]
+    fn find_from(&self, mut slot: u32, key: K::Given<'_>) -> Option<u32> {
+        while slot != NONE {
+            let entry = &self.entries[slot];
+            if K::same(entry.key.given(), key) {
+                return Some(slot);
+            }
+            slot = entry.next;
+        }
+        None
+    }
+
+    /// The key of a slot.
+    pub fn key(&self, slot: u32) -> K::Given<'_> {
+        self.entries[slot].key.given()
+    }
+
+    /// Asks for what [`Index::has`] tells of a slot to be brought near.
+    #[inline]
+    pub fn fetch_has(&self, slot: u32) {
+        self.live.fetch(slot);
+    }
+
+    /// Whether a slot has a key.
+    #[inline]
+    pub fn has(&self, slot: u32) -> bool {
+        self.live.get(slot)
+    }
+
+    /// All slots below `slots` that have a key.
+    pub fn slots(&self, slots: u32) -> impl Iterator<Item = u32> {
+        (0..slots).filter(|&slot| self.has(slot))
+    }
+
+    /// Makes room for the keys of `slots` slots.
+    ///
+    /// # Errors
+    /// There is not as much memory.
+    pub fn reach(&mut self, slots: usize) -> Result<(), Error> {
+        self.entries.reach(slots)?;
+        self.live.reach(slots)?;
+        self.heads.reach(slots.div_ceil(LOAD))
+    }
+
+    /// Notes the slot of a key that has none yet.
+    ///
+    /// # Errors
+    /// There is not as much memory.
+    pub fn add(&mut self, hash: u64, key: K::Given<'_>, slot: u32) -> Result<(), Error> {
+        self.entries[slot].key = K::keep(key)?;
+        self.put_back(hash, slot);
+        Ok(())
+    }
+
+    /// Notes a slot whose key is still kept.
+    pub fn put_back(&mut self, hash: u64, slot: u32) {
+        self.live.set(slot, true);
+        self.len += 1;
+        while self.buckets * LOAD < self.len {
+            self.split();
+        }
+        self.link(hash, slot);
+    }
+
+    /// Forgets the slot of a key; the slot still keeps the key.
+    pub fn remove(&mut self, slot: u32) {
+        let after = self.entries[slot].next;
+        let bucket = self.bucket(self.hash(self.key(slot)));
+        let mut at = self.heads[bucket];
+        if at == slot {
+            self.heads[bucket] = after;
+        } else {
+            while self.entries[at].next != slot {
+                at = self.entries[at].next;
+            }
+            self.entries[at].next = after;
+        }
+        self.live.set(slot, false);
+        self.len -= 1;
+    }
+
+    /// Lets the key of a slot go that has been removed; the slot is free then.
+    pub fn release(&mut self, slot: u32) {
+        self.entries[slot] = Entry { key: K::default(), next: self.free };
+        self.free = slot;
+    }
+
+    /// A slot that was free.
+    pub fn reuse(&mut self) -> Option<u32> {
+        let slot = (self.free != NONE).then_some(self.free)?;
+        self.free = self.entries[slot].next;
+        Some(slot)
+    }
+
+    /// Adds a bucket: some of the keys of the one that had them until now.
+    fn split(&mut self) {
+        let new = self.buckets as u32;
+        self.heads[new] = NONE;
+        self.buckets += 1;
+        if new == 0 {
+            return;
+        }
+        let old = new & !(1 << new.ilog2());
+        // The first keys of a bucket to come, and the second ones of a nearer one.
+        if old + AHEAD < new {
+            self.fetch(self.heads[old + AHEAD]);
+            let first = self.heads[old + AHEAD / 2];
+            if first != NONE {
+                self.fetch(self.entries[first].next);
+            }
+        }
+        let mut slot = std::mem::replace(&mut self.heads[old], NONE);
+        while slot != NONE {
+            let after = self.entries[slot].next;
+            self.link(self.hash(self.key(slot)), slot);
+            slot = after;
+        }
+    }
+
+    fn link(&mut self, hash: u64, slot: u32) {
+        let bucket = self.bucket(hash);
+        self.entries[slot].next = std::mem::replace(&mut self.heads[bucket], slot);
+    }
+
+    #[inline]
+    fn head(&self, hash: u64) -> u32 {
+        if self.buckets == 0 { NONE } else { self.heads[self.bucket(hash)] }
+    }
+
+    #[inline]
+    fn bucket(&self, hash: u64) -> u32 {
+        let mask = self.buckets.next_power_of_two() - 1;
+        let bucket = hash as usize & mask;
+        (if bucket < self.buckets { bucket } else { bucket & (mask >> 1) }) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::{Rng, SeedableRng};
+
+    use super::*;
+    use crate::sessions::keys::Integer;
+
+    #[test]
+    fn it_finds_what_a_map_finds() {
+        let (mut index, mut map, mut slots) = (Index::<Integer>::new(), HashMap::new(), 0);
+        let mut random = ChaCha8Rng::seed_from_u64(0);
+        for round in 0..40_000_i64 {
+            // First mostly more keys, then mostly fewer.
+            let key = (i64::from(random.next_u32() % 6000) - 3000) << (round % 2 * 40);
+            let (hash, more) = (index.hash(key), random.next_u32() % 8 < if round < 20_000 { 6 } else { 2 });
+            let slot = index.find(hash, key);
+            assert_eq!(slot, map.get(&key).copied());
+            match slot {
+                None if more => {
+                    let slot = index.reuse().unwrap_or(slots);
+                    slots = slots.max(slot + 1);
+                    index.reach(slots as usize).unwrap();
+                    index.add(hash, key, slot).unwrap();
+                    map.insert(key, slot);
+                }
+                Some(slot) if !more => {
+                    index.remove(slot);
+                    if round % 3 == 0 {
+                        index.put_back(hash, slot);
+                    } else {
+                        index.release(slot);
+                        map.remove(&key);
+                    }
+                }
+                _ => {}
+            }
+            assert_eq!(index.len(), map.len());
+        }
+        assert!(index.slots(slots).eq((0..slots).filter(|slot| map.values().any(|other| other == slot))));
+        assert!(index.buckets * LOAD >= map.len() && index.buckets <= (slots as usize).div_ceil(LOAD));
+    }
+
+    #[test]
+    fn many_keys_at_once() {
+        let keys: Vec<i64> = (0..3000).map(|n| n * n).collect();
+        let mut index = Index::<Integer>::new();
+        let (mut hashes, mut found) = (vec![0; 2000], vec![0; 2000]);
+        index.find_all(Keys::Integers(&keys), 500, &mut hashes, &mut found);
+        assert!(found.iter().all(|&slot| slot == NONE));
+        index.reach(3000).unwrap();
+        (0..2000).for_each(|slot| index.add(index.hash(keys[slot]), keys[slot], slot as u32).unwrap());
+        index.find_all(Keys::Integers(&keys), 500, &mut hashes, &mut found);
+        assert!(found.into_iter().eq((500..2500).map(|slot| if slot < 2000 { slot } else { NONE })));
+    }
+}

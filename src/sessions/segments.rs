@@ -1,0 +1,112 @@
+//! Events of a batch by the state that they go on from.
+
+use super::keys::NONE;
+use crate::error::Error;
+use crate::scratch::{filled, reserved};
+
+/// Events of a batch that go on from each other's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Where the state is.
+    pub slot: u32,
+    /// Events.
+    pub len: u32,
+    /// The last of them.
+    pub last: u32,
+    /// It begins a session.
+    pub fresh: bool,
+    /// Its session ends within the batch.
+    pub over: bool,
+}
+
+/// The segments of a batch; a slot has one at most.
+pub struct Segments {
+    /// In the order of their first events.
+    list: Vec<Segment>,
+    /// The segment of each event.
+    of: Vec<u32>,
+    /// From slots to segments, with open addressing; at least half of the places are [`NONE`].
+    table: Vec<u32>,
+}
+
+impl Segments {
+    /// None yet, for up to `events` events.
+    ///
+    /// # Errors
+    /// There is not as much memory.
+    pub fn new(events: usize) -> Result<Self, Error> {
+        let places = events.max(1).saturating_mul(2).next_power_of_two();
+        Ok(Self { list: reserved(events)?, of: reserved(events)?, table: filled(places, |_| NONE)? })
+    }
+
+    /// In the order of their first events.
+    pub fn list(&self) -> &[Segment] {
+        &self.list
+    }
+
+    /// The segment of each event.
+    pub fn of(&self) -> &[u32] {
+        &self.of
+    }
+
+    /// Adds the next event, of a slot's session; `fresh` if it begins it.
+    #[inline]
+    pub fn push(&mut self, slot: u32, fresh: bool) {
+        let (place, event) = (self.place(slot), self.of.len() as u32);
+        if let Some(segment) = self.list.get_mut(self.table[place] as usize) {
+            segment.len += 1;
+            segment.last = event;
+        } else {
+            self.table[place] = self.list.len() as u32;
+            self.list.push(Segment { slot, len: 1, last: event, fresh, over: false });
+        }
+        self.of.push(self.table[place]);
+    }
+
+    /// Notes that a slot's session has ended.
+    pub fn end(&mut self, slot: u32) {
+        let segment = self.table[self.place(slot)];
+        if let Some(segment) = self.list.get_mut(segment as usize) {
+            segment.over = true;
+        }
+    }
+
+    /// Where in the table a slot's segment is, or would be.
+    #[inline]
+    fn place(&self, slot: u32) -> usize {
+        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 by the golden ratio: neighbours go far apart (Knuth)
+        let mut place = (u64::from(slot).wrapping_mul(GOLDEN) >> (64 - self.table.len().ilog2())) as usize;
+        while let Some(segment) = self.list.get(self.table[place] as usize)
+            && segment.slot != slot
+        {
+            place = (place + 1) & (self.table.len() - 1);
+        }
+        place
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_event_finds_the_segment_of_its_slot() {
+        // Slots far apart and side by side, some of which collide in the table.
+        let slots: Vec<u32> = (0..500).map(|n| [n % 7, n * 64, NONE - 1 - n, n / 5][n as usize % 4]).collect();
+        let mut segments = Segments::new(slots.len()).unwrap();
+        for &slot in &slots {
+            segments.push(slot, slot % 2 == 0);
+        }
+        segments.end(64);
+        segments.end(NONE / 2); // has none
+        for (event, &slot) in slots.iter().enumerate() {
+            let segment = segments.list()[segments.of()[event] as usize];
+            let all: Vec<usize> = (0..slots.len()).filter(|&event| slots[event] == slot).collect();
+            let (len, last) = (all.len() as u32, all[all.len() - 1] as u32);
+            assert_eq!(segment, Segment { slot, len, last, fresh: slot % 2 == 0, over: slot == 64 });
+        }
+        let firsts = segments.list().iter().map(|segment| slots.iter().position(|&slot| slot == segment.slot));
+        assert!(firsts.is_sorted());
+        assert_eq!(Segments::new(0).unwrap().list(), []);
+    }
+}
