@@ -346,7 +346,7 @@ def _teams(chip: Chip, hidden: int, directions: int) -> Iterator[tuple[Exchange,
         units += 4 if units < 16 else 16
 
 
-_REGISTERS_KEPT = 96
+_REGISTERS_KEPT = 108
 """How many registers of a thread may hold weights and sums, in blocks of 256 threads, which may have 255."""
 _UNDER_WAY = {Exchange.GRID: 16, Exchange.PACKETS: 32}
 """How many registers hold what other blocks have published, meanwhile."""
