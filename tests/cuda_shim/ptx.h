@@ -101,6 +101,9 @@ float ptx_fma_rm_ftz(float a, float b, float c) {
     return ftz(down);
 }
 float ptx_ex2_approx_ftz(float a) { return ftz(static_cast<float>(std::exp2(double(ftz(a))))); }
+float ptx_div_approx_ftz(float a, float b) {  // 9.7.3.8: of a divisor beyond 2^126 the quotient is 0
+    return std::fabs(b) > 0x1p126f && std::isfinite(b) ? 0.0f * ftz(a) : ftz(ftz(a) / ftz(b));
+}
 float ptx_rcp_approx_ftz(float a) { return ftz(1 / ftz(a)); }
 double ptx_rcp_approx_ftz(double a) {  // 9.7.3.14: of the upper half, the lower half is zero
     const double upper = as<double>(as<uint64_t>(a) & 0xFFFFFFFF00000000u);
