@@ -26,7 +26,7 @@ from on_gpu import (
 )
 from rgru import Ragged
 from rgru.gpu.device import Device, open_device
-from rgru.gpu.plan import cluster_limit
+from rgru.gpu.plan import cluster_sizes
 from rgru.gpu.sequences import Sequences
 
 pytestmark = gpu
@@ -228,7 +228,9 @@ def test_the_largest_clusters_that_the_driver_finds_room_for(cupy, monkeypatch):
     chip = open_device(0).chip
     if chip.capability < 90:
         pytest.skip("clusters begin with compute capability 9.0")
-    assert chip.cluster <= cluster_limit(chip.capability)
+    assert [size for size, _ in chip.clusters] == [*cluster_sizes(chip.capability)]
+    for size, count in chip.clusters:
+        assert 0 <= count * size <= chip.multiprocessors
 
     def largest(device, cell, count, directions):
         return max(walks("CLUSTER", chip, cell, count, directions), key=lambda walk: (walk.blocks, walk.shared_bytes))

@@ -20,7 +20,7 @@ pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
 
 import cuda_shim
 import shim_device
-from gpu_cases import BATCHES, FORMS, WALKS, Batch, Device, Problem, all_same, same
+from kernel_cases import BATCHES, FORMS, WALKS, Batch, Device, Problem, all_same, same
 from rgru.gpu import layer
 from rgru.gpu import plan as plans
 from rgru.gpu.plan import Chip, Exchange, Precision, Steps

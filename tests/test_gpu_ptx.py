@@ -18,7 +18,7 @@ if cuda_compiler.missing():
 
 import cuda_shim
 import shim_device
-from gpu_cases import BATCHES, Device, Problem
+from kernel_cases import BATCHES, Device, Problem
 
 SOURCE = shim_device.KERNELS.read_text(encoding="utf-8")
 CAPABILITIES = {"block_float16": 75, "grid_float32": 75, "packets_float32": 80, "cluster_tf32": 100, "block_tf32": 120}
