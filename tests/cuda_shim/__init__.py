@@ -174,6 +174,8 @@ class Module:
                 text,
                 ctypes.c_size_t(len(text)),
             )
+            if self._watched:
+                self._tell_arrays([])
         if outcome:
             raise ERRORS[outcome](f"{name}: {text.value.decode()}")
 

@@ -20,6 +20,7 @@ const uint64_t SHARED_WINDOW = 1024;  // where a launch's shared memory begins: 
 
 // ---- clocks ----
 
+const unsigned MOST_THREADS = 16 << 10;  // whose clocks, of 4 bytes for each other thread, take a gigabyte
 typedef std::vector<uint32_t> Clock;  // of every thread, what has been seen of it
 std::vector<Clock> clocks;            // by thread
 
@@ -209,15 +210,14 @@ void memory_begin() {
     if (fresh) {
         fresh = false;
         const unsigned threads = gridDim.x * blockDim.x;
+        if (threads > MOST_THREADS) CUDA_SHIM_FAIL(MISUSE, "%u threads are too many to be watched", threads);
         clocks.assign(threads, Clock(threads));
         for (unsigned i = 0; i < threads; ++i) clocks[i][i] = 1;
         turns.assign(threads, Turns{});
         of_block.assign(gridDim.x, Meeting{});
         of_warp.assign(warps.size(), Meeting{});
         of_cluster.assign(clusters.size(), Meeting{});
-        released.clear();
         ended.assign(gridDim.x, Clock{});
-        shared.clear();
         Cell untouched;
         untouched.writer = {BEGINNING, 0};
         for (const Block& block : blocks) {
@@ -241,11 +241,14 @@ void memory_end() {
 }  // namespace
 }  // namespace cuda_shim
 
-// The arrays that the next launch may use.
+// The arrays that the next launch may use; none after it, when all that was noted is forgotten.
 extern "C" __attribute__((visibility("default"))) void cuda_shim_arrays(
     const uint64_t* begin, const uint64_t* size, int count) {
     using namespace cuda_shim;
-    arrays.clear();
+    arrays = shared = {};
+    clocks = ended = {};
+    of_block = of_warp = of_cluster = {};
+    released = {};
     fresh = true;
     for (int i = 0; i < count; ++i) {
         Area area{begin[i], size[i], {}};
