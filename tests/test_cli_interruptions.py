@@ -9,6 +9,7 @@ import sys
 import time
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from command_line import fail, make_table, names, start, stream, write_ipc
@@ -23,13 +24,16 @@ def wait_for_draft(folder):
         time.sleep(0.02)
 
 
-def seen_by_a_shell(code):
-    """The exit code, or 128 + n for a process that signal n has ended.
+ENDS = {signal.SIGINT: (130, "rgru: interrupted\n"), signal.SIGTERM: (143, "rgru: terminated\n")}
+"""The exit code and what is said."""
 
-    Once, on a busy machine, an interrupted command printed its line and then ended by SIGINT itself instead of with
-    130. A shell sees 130 both times; the cause has not been found.
-    """
-    return code if code >= 0 else 128 - code
+
+def run(code, *arguments):
+    """Run Python code: (exit code, stderr), with nothing on stdout."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == ""
+    return done.returncode, done.stderr
 
 
 @POSIX
@@ -46,9 +50,63 @@ sys.meta_path.insert(0, Signalling())
 from rgru.cli import main
 sys.exit(main(["info"]))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
-    expected = {signal.SIGINT: (130, "rgru: interrupted\n"), signal.SIGTERM: (143, "rgru: terminated\n")}
-    assert (seen_by_a_shell(done.returncode), done.stderr, done.stdout) == (*expected[number], "")
+    assert run(code) == ENDS[number]
+
+
+@POSIX
+def test_an_interrupted_exec_leaves_the_exit_code_alone(tmp_path):
+    """`python -m` ends by SIGINT itself after a KeyboardInterrupt that has left one, caught further out or not."""
+    code = """
+import os, signal, sys
+import rgru.cli.machine
+rgru.cli.machine.apply_options = lambda args: exec("os.kill(os.getpid(), signal.SIGINT)\\nwhile True: pass", globals())
+sys.exit(rgru.cli.main(["info", "model"]))
+"""
+    (tmp_path / "interrupted.py").write_text(code)
+    command = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == ENDS[signal.SIGINT]
+
+
+@POSIX
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("thread", ["job.open_table", "outputs.open_output"], ids=["reading", "writing"])
+def test_a_second_signal_finds_the_end_under_way(work, tmp_path, thread, first, second):
+    code = f"""
+import os, sys, time
+from rgru.cli import job, main, outputs
+opens = {thread}
+def opening(*arguments):
+    if "2.parquet" in arguments[0]:
+        for number in ({int(first)}, {int(second)}, {int(second)}):
+            os.kill(os.getpid(), number)
+            time.sleep(0.2)  # the command waits for this thread
+    return opens(*arguments)
+{thread} = opening
+sys.exit(main(sys.argv[1:]))
+"""
+    (tmp_path / "in").mkdir()
+    for i in range(4):
+        pq.write_table(make_table(), tmp_path / "in" / f"{i}.parquet")
+    out = tmp_path / "out"
+    assert run(code, "predict", work / "classifier", tmp_path / "in", "-o", out) == ENDS[first]
+    done = sorted(names(out))
+    assert done == [f"{i}.parquet" for i in range(len(done))]
+
+
+@POSIX
+def test_what_ignores_ctrl_c_still_does(work):
+    """Such as a background job of a shell script."""
+    code = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+import rgru.cli.machine
+rgru.cli.machine.apply_options = lambda args: os.kill(os.getpid(), signal.SIGINT)
+sys.stdout = open(os.devnull, "w")
+sys.exit(rgru.cli.main(["info", *sys.argv[1:]]))
+"""
+    assert run(code, work / "classifier") == (0, "")
 
 
 @POSIX
@@ -62,8 +120,7 @@ def test_signals_leave_no_file(work, tmp_path, number, target):
         wait_for_draft(tmp_path)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
-    expected = {signal.SIGINT: (130, b"rgru: interrupted\n"), signal.SIGTERM: (143, b"rgru: terminated\n")}
-    assert (seen_by_a_shell(process.returncode), err) == expected[number]
+    assert (process.returncode, err.decode()) == ENDS[number]
     assert names(tmp_path) == [target]
     assert (tmp_path / target).read_text() == "old"
 
@@ -76,8 +133,7 @@ def test_signals_end_what_waits_for_its_reader(work, tmp_path, number):
         process.stdout.read(10)  # it has begun, and soon fills the pipe
         time.sleep(1)
         process.send_signal(number)
-        assert seen_by_a_shell(process.wait(timeout=20)) == 128 + number
-        assert process.stderr.read() in (b"rgru: interrupted\n", b"rgru: terminated\n")
+        assert (process.wait(timeout=20), process.stderr.read().decode()) == ENDS[number]
 
 
 @POSIX
@@ -87,7 +143,7 @@ def test_ctrl_c_while_fitting_leaves_no_file(work, tmp_path):
         time.sleep(3)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert (seen_by_a_shell(process.returncode), out, err) == (130, b"", b"rgru: interrupted\n")
+    assert (process.returncode, err.decode(), out) == (*ENDS[signal.SIGINT], b"")
     assert not list(tmp_path.iterdir())
 
 

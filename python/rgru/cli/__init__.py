@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code: 0, 2 on bad input, 130 on Ctrl-C, 141 if nobody reads the output any more, 143 on SIGTERM.
     """
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    previous = {number: signal.signal(number, _end) for number in _SIGNALS if _is_ours(number)}
     try:
         # The commands are loaded here, which takes a while, so that signals end that in a line as well.
         from rgru.cli.machine import apply_options
@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(f"error: {one_line(error)}", _BAD_INPUT)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     return 0
 
 
@@ -82,9 +83,35 @@ class _Terminated(BaseException):
     """SIGTERM came."""
 
 
-def _terminate(number: int, frame: object) -> NoReturn:
-    """End by an exception, so that drafts of files are removed on the way."""
-    raise _Terminated
+class _Interrupted(KeyboardInterrupt):
+    """SIGINT came.
+
+    Where a KeyboardInterrupt itself leaves an `exec`, as namedtuple and dataclass have one, Python remembers that, and
+    ends by the signal in the end, whatever the exit code.
+    """
+
+
+_SIGNALS = {signal.SIGINT: _Interrupted, signal.SIGTERM: _Terminated}
+
+
+def _is_ours(number: signal.Signals) -> bool:
+    """Tell whether nobody else decides on what a signal does: a shell's background jobs ignore SIGINT."""
+    return number is signal.SIGTERM or signal.getsignal(number) is signal.default_int_handler
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    """End by an exception, so that drafts of files are removed on the way; further signals find that under way.
+
+    They would come where that waits for the threads that read and write.
+    """
+    for each in _SIGNALS:
+        if signal.getsignal(each) is _end:
+            signal.signal(each, _pass)
+    raise _SIGNALS[signal.Signals(number)]
+
+
+def _pass(number: int, frame: object) -> None:
+    """Unlike SIG_IGN it is called, in silence, for a signal that has come already."""
 
 
 def _give_stdout_up() -> None:
