@@ -538,6 +538,41 @@ def test_an_interrupt_that_comes_too_late_leaves_the_batch_taken(monkeypatch):
         sessions.step([1], normal(1, 3), 2.0)
 
 
+def test_there_are_no_keys_after_a_first_batch_that_was_interrupted(tmp_path):
+    sessions = rgru.Sessions(a_gru())
+    texts = np.frombuffer(b"ab", np.uint8), np.arange(3)
+    sessions._core.step(*texts, X2, None)  # which leaves the core with the kind of its keys
+    sessions._core.drop(*texts)
+    assert sessions.keys().tolist() == []
+    sessions.save(tmp_path / "sessions")
+    assert len(rgru.Sessions.load(tmp_path / "sessions", a_gru())) == 0
+
+
+def test_a_call_during_a_look_for_a_key_is_refused(monkeypatch):
+    """It was taken, and then had no result where it ended during the look."""
+    sessions = rgru.Sessions(a_gru())
+    sessions.step([1], X2[:1])
+    core, refused = sessions._core, []
+
+    class Slow:
+        def has(self, *keys):
+            with pytest.raises(ValueError, match="one call at a time"):
+                sessions.step([2], X2[:1])
+            refused.append(True)
+            return core.has(*keys)
+
+        def __getattr__(self, name):
+            return getattr(core, name)
+
+        def __len__(self):
+            return len(core)
+
+    monkeypatch.setattr(sessions, "_core", Slow())
+    assert 1 in sessions
+    assert refused == [True]
+    assert len(sessions) == 1
+
+
 def test_a_call_during_another_is_refused():
     sessions = rgru.Sessions(a_gru(16, 64))
     rng = np.random.default_rng(0)

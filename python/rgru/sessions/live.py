@@ -135,8 +135,9 @@ class Sessions:
 
     def __contains__(self, key: object) -> bool:
         """Whether a key has a session."""
-        kind, data = as_keys("key", [key])
-        return kind == self._kind and bool(self._core.has(*data)[0])
+        with self._alone():
+            kind, data = as_keys("key", [key])
+            return kind == self._kind and bool(self._core.has(*data)[0])
 
     def keys(self) -> NDArray[Any]:
         """Give the keys of all sessions; where these are bounded, those whose last event came first are in front.
@@ -300,6 +301,8 @@ class Sessions:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _core_keys(self, places: NDArray[np.uint32]) -> CoreKeys:
+        if not len(places):  # the core may have another kind, of a batch that was interrupted
+            return no_keys(self._kind)
         if self._kind in {None, "int"}:
             return self._core.integers(places), None
         return self._core.texts(places)
