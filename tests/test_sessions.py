@@ -238,6 +238,7 @@ def test_expire_before_the_first_event():
         ([30.0], ValueError, r"now: expected one time, got shape \(1,\)"),
         ("noon", TypeError, "now: expected numbers"),
         (np.datetime64("NaT"), ValueError, "now: expected dates, got NaT"),
+        (np.datetime64(2**62, "D"), ValueError, "now: expected dates that are seconds in 64 bits, got"),
     ],
 )
 def test_what_is_no_time_to_expire(now, error, words):
@@ -410,6 +411,7 @@ def test_bad_settings(settings, error, words):
         (([1, 2], X2, [1.0, np.nan]), ValueError, "times: expected finite numbers, got nan at position 1"),
         (([1, 2], X2, ["a", "b"]), TypeError, "times: expected numbers"),
         (([1, 2], X2, np.array(["NaT", 0], "M8[s]")), ValueError, "times: expected dates, got NaT at position 0"),
+        (([1, 2], X2, np.array([0, 10**12], "M8[Y]")), ValueError, "times: expected dates that are .* at position 1"),
         (([1, 2], X2), ValueError, "times: expected times as before, got None"),
         ((["a", "b"], X2, 2.0), TypeError, "keys: expected keys of type int as before, got str"),
     ],

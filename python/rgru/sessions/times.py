@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 _EXPECTED = "numbers (seconds) or datetime64"
 
+_LONG = {"Y", "M", "W", "D", "h", "m"}
+"""Units of dates that are more than a second."""
+
 
 def as_times(name: str, value: Any, count: int | None) -> float | NDArray[np.float64]:
     """Give the times of `count` events: one for all, or float64 (M,); without a count, one.
@@ -36,7 +39,7 @@ def as_times(name: str, value: Any, count: int | None) -> float | NDArray[np.flo
     if array.dtype.kind == "M":
         if np.isnat(array).any():
             raise ValueError(f"{name}: expected dates, got NaT at position {int(np.isnat(array).argmax())}")
-        array = (array - np.datetime64(0, "s")) / np.timedelta64(1, "s")
+        array = _seconds(name, array)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name}: expected {_EXPECTED}, got {array.dtype.name}")
     if array.shape not in {(), (count,)}:
@@ -48,6 +51,17 @@ def as_times(name: str, value: Any, count: int | None) -> float | NDArray[np.flo
         at = int(wrong.argmax())
         raise ValueError(f"{name}: expected finite numbers, got {seconds.flat[at]} at position {at}")
     return float(seconds) if seconds.ndim == 0 else seconds
+
+
+def _seconds(name: str, dates: NDArray[np.datetime64]) -> NDArray[np.float64]:
+    if np.datetime_data(dates.dtype)[0] in _LONG:
+        wrong = dates.astype("datetime64[s]").astype(dates.dtype) != dates  # NumPy lets them overflow in silence
+        if wrong.any():
+            at = int(wrong.argmax())
+            got = f"{dates.flat[at]} at position {at}"
+            raise ValueError(f"{name}: expected dates that are seconds in 64 bits, got {got}")
+    seconds: NDArray[np.float64] = (dates - np.datetime64(0, "s")) / np.timedelta64(1, "s")
+    return seconds
 
 
 def as_timeout(name: str, value: object) -> float | None:
