@@ -154,6 +154,18 @@ extern "C" __global__ void between_blocks(int* data, unsigned* flag, int release
         data[1] = *data;
     }
 }
+extern "C" __global__ void __cluster_dims__(2, 1, 1) of_another_block(int* to, int write, int barriers) {
+    extern __shared__ int dynamic[];
+    if (threadIdx.x == 0) dynamic[0] = dynamic[1] = blockIdx.x;
+    for (int i = 0; i < barriers; i++) {
+        asm volatile("barrier.cluster.arrive.release; barrier.cluster.wait.acquire;" ::: "memory");
+        if (i > 0 || blockIdx.x == 0) continue;
+        int* other;
+        asm volatile("mapa.u64 %0, %1, 0;" : "=l"(other) : "l"(dynamic));
+        if (write) other[threadIdx.x] = 7;
+        else to[threadIdx.x] = other[threadIdx.x];
+    }
+}
 extern "C" __global__ void beyond_shared(int at) {
     extern __shared__ int dynamic[];
     dynamic[at] = 1;
@@ -194,6 +206,19 @@ def test_blocks_meet_by_release_and_acquire(seed):
     assert data[1] == 1
     with pytest.raises(cuda_shim.RaceError, match="array 0"):
         module.launch("between_blocks", 2, 1, [data, flag, np.int32(0)], seed=seed)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("write", [0, 1])
+def test_a_block_stays_until_others_are_done_with_its_shared_memory(write, seed):
+    module = compiled(WATCHED)
+    out = np.ones(2, np.int32)
+    options = {"shared_bytes": 8, "cluster": 2, "seed": seed}
+    module.launch("of_another_block", 2, 2, [out, np.int32(write), np.int32(2)], **options)
+    assert out.tolist() == ([1, 1] if write else [0, 0])
+    # It may have ended when the others come, or end while they are there.
+    with pytest.raises((cuda_shim.RaceError, cuda_shim.OutOfBoundsError), match=r"ends with|a block that has ended"):
+        module.launch("of_another_block", 2, 2, [out, np.int32(write), np.int32(1)], **options)
 
 
 def test_what_is_not_known_is_an_error():

@@ -226,15 +226,18 @@ void memory_begin() {
         }
     }
 }
-// What others write to a block's shared memory must be over before its last thread ends.
+// What others do in a block's shared memory must be over before its last thread ends.
 void memory_end() {
     const unsigned block = current->block;
     give(ended[block]);
     if (blocks[block].alive > 1) return;
     join(clock_of(own()), ended[block]);
     for (size_t at = 0; at < shared[block].cells.size(); ++at) {
-        const Seen writer = shared[block].cells[at].writer;
-        if (writer.thread < BEGINNING && !before(writer)) race(shared[block], at * 2, "ends with", writer, "has written");
+        const Cell& cell = shared[block].cells[at];
+        if (cell.writer.thread < BEGINNING && !before(cell.writer))
+            race(shared[block], at * 2, "ends with", cell.writer, "has written");
+        for (Seen reader : cell.readers)
+            if (!before(reader)) race(shared[block], at * 2, "ends with", reader, "has read");
     }
 }
 
