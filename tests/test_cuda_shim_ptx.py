@@ -188,6 +188,23 @@ def test_memory_is_watched():
         module.launch("beyond_shared", 1, 1, [np.int32(4)], shared_bytes=16)
 
 
+def test_arrays_that_overlap_in_part_are_refused():
+    """A race between an access to the one and an access to the other would not be seen."""
+    data = np.zeros(8, np.int32)
+    for other in (data[1:2], data[:4], data[6:]):
+        for args in ([data, other], [other, data]):
+            with pytest.raises(ValueError, match="arguments 0 and 1 overlap in part"):
+                compiled(WATCHED).launch("reads", 1, 2, [*args, np.int32(0)])
+    for args in ([data, data], [data[:4], data[4:]], [data[:0], data]):
+        compiled(WATCHED).launch("reads", 1, 2, [*args, np.int32(0)])
+
+
+def test_other_barriers_than_that_of_the_block_are_refused():
+    module = compiled('\nextern "C" __global__ void wait() { asm volatile("bar.sync 1;" ::: "memory"); }')
+    with pytest.raises(cuda_shim.CudaShimError, match="barrier 1"):
+        module.launch("wait", 1, 32, [])
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kernel", ["neighbours", "overwrites"])
 def test_a_missing_barrier_is_a_race_in_any_order(kernel, seed):

@@ -179,7 +179,8 @@ void add_release(uint64_t address, uint32_t value) {
 
 // ---- 9.7.13: barriers ----
 
-void ptx_bar_sync(uint32_t) {
+void ptx_bar_sync(uint32_t number) {
+    if (number != 0) CUDA_SHIM_FAIL(MISUSE, "barrier %u, and only barrier 0 is known here", number);
     Meeting& meeting = of_block[current->block];
     const unsigned now = turns[own()].block++;
     meeting.arrive(now);
