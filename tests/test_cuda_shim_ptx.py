@@ -238,6 +238,12 @@ def test_a_block_stays_until_others_are_done_with_its_shared_memory(write, seed)
         module.launch("of_another_block", 2, 2, [out, np.int32(write), np.int32(1)], **options)
 
 
+def test_the_compiler_leaves_python_as_it_is():
+    """An empty log is one byte, and Python has each bytes object of that length only once."""
+    compiled('\nextern "C" __global__ void nothing() {}')
+    assert all(list(bytes([byte])) == [byte] for byte in range(256))
+
+
 def test_what_is_not_known_is_an_error():
     with pytest.raises(cuda_shim.CudaShimError, match="ptx_popc"):
         compiled('\nextern "C" __global__ void count(int* x) { *x = __popc(*x); }')
