@@ -48,6 +48,6 @@ def _compile(source, macros, options):
 
 def _text(size_of, get, program):
     _, size = size_of(program)
-    text = b" " * size
+    text = bytearray(size)
     get(program, text)
-    return text.rstrip(b"\0 ").decode()
+    return text.rstrip(b"\0").decode()

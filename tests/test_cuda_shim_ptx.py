@@ -154,6 +154,18 @@ extern "C" __global__ void between_blocks(int* data, unsigned* flag, int release
         data[1] = *data;
     }
 }
+extern "C" __global__ void __cluster_dims__(2, 1, 1) of_another_block(int* to, int write, int barriers) {
+    extern __shared__ int dynamic[];
+    if (threadIdx.x == 0) dynamic[0] = dynamic[1] = blockIdx.x;
+    for (int i = 0; i < barriers; i++) {
+        asm volatile("barrier.cluster.arrive.release; barrier.cluster.wait.acquire;" ::: "memory");
+        if (i > 0 || blockIdx.x == 0) continue;
+        int* other;
+        asm volatile("mapa.u64 %0, %1, 0;" : "=l"(other) : "l"(dynamic));
+        if (write) other[threadIdx.x] = 7;
+        else to[threadIdx.x] = other[threadIdx.x];
+    }
+}
 extern "C" __global__ void beyond_shared(int at) {
     extern __shared__ int dynamic[];
     dynamic[at] = 1;
@@ -176,6 +188,23 @@ def test_memory_is_watched():
         module.launch("beyond_shared", 1, 1, [np.int32(4)], shared_bytes=16)
 
 
+def test_arrays_that_overlap_in_part_are_refused():
+    """A race between an access to the one and an access to the other would not be seen."""
+    data = np.zeros(8, np.int32)
+    for other in (data[1:2], data[:4], data[6:]):
+        for args in ([data, other], [other, data]):
+            with pytest.raises(ValueError, match="arguments 0 and 1 overlap in part"):
+                compiled(WATCHED).launch("reads", 1, 2, [*args, np.int32(0)])
+    for args in ([data, data], [data[:4], data[4:]], [data[:0], data]):
+        compiled(WATCHED).launch("reads", 1, 2, [*args, np.int32(0)])
+
+
+def test_other_barriers_than_that_of_the_block_are_refused():
+    module = compiled('\nextern "C" __global__ void wait() { asm volatile("bar.sync 1;" ::: "memory"); }')
+    with pytest.raises(cuda_shim.CudaShimError, match="barrier 1"):
+        module.launch("wait", 1, 32, [])
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kernel", ["neighbours", "overwrites"])
 def test_a_missing_barrier_is_a_race_in_any_order(kernel, seed):
@@ -194,6 +223,25 @@ def test_blocks_meet_by_release_and_acquire(seed):
     assert data[1] == 1
     with pytest.raises(cuda_shim.RaceError, match="array 0"):
         module.launch("between_blocks", 2, 1, [data, flag, np.int32(0)], seed=seed)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("write", [0, 1])
+def test_a_block_stays_until_others_are_done_with_its_shared_memory(write, seed):
+    module = compiled(WATCHED)
+    out = np.ones(2, np.int32)
+    options = {"shared_bytes": 8, "cluster": 2, "seed": seed}
+    module.launch("of_another_block", 2, 2, [out, np.int32(write), np.int32(2)], **options)
+    assert out.tolist() == ([1, 1] if write else [0, 0])
+    # It may have ended when the others come, or end while they are there.
+    with pytest.raises((cuda_shim.RaceError, cuda_shim.OutOfBoundsError), match=r"ends with|a block that has ended"):
+        module.launch("of_another_block", 2, 2, [out, np.int32(write), np.int32(1)], **options)
+
+
+def test_the_compiler_leaves_python_as_it_is():
+    """An empty log is one byte, and Python has each bytes object of that length only once."""
+    compiled('\nextern "C" __global__ void nothing() {}')
+    assert all(list(bytes([byte])) == [byte] for byte in range(256))
 
 
 def test_what_is_not_known_is_an_error():

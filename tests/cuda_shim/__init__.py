@@ -5,7 +5,7 @@
 
 The order in which threads run is shuffled from the seed. Whatever a GPU would only do wrong sometimes (a barrier that
 not all threads reach, a write beyond the shared memory) is an error here. Arrays have no guards: what a kernel writes
-beyond them is not seen. A loop that waits without `load_acquire` never ends.
+beyond them is not seen, unless it comes as PTX. A loop that waits without `load_acquire` never ends.
 """
 
 from __future__ import annotations
@@ -13,16 +13,21 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import itertools
 import os
 import re
 import subprocess
 import tempfile
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cuda_shim.ptx import translate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "CudaShimError",
@@ -56,7 +61,7 @@ class DivergenceError(DeadlockError):
 
 
 class OutOfBoundsError(CudaShimError):
-    """A kernel wrote beyond its shared memory or its stack."""
+    """A kernel used memory that is not its own: beyond its shared memory, its stack or, as PTX, its arrays."""
 
 
 class RaceError(CudaShimError):
@@ -83,7 +88,8 @@ def compile_ptx(text: str) -> Module:
     """Compile PTX, what a CUDA compiler has made of a source.
 
     Its kernels are watched more closely: every access to memory must be aligned, within the arrays that a launch is
-    given or its shared memory, and ordered by barriers with those of other threads to the same bytes.
+    given or its shared memory, and ordered by barriers with those of other threads to the same bytes. Arrays lie apart
+    or are the same.
     """
     return _module(translate(text), "<ptx>", [f"-I{HEADERS}"])
 
@@ -134,7 +140,7 @@ class Module:
         name: str,
         grid: int,
         block: int,
-        args: list[np.ndarray | np.generic | None] | tuple[np.ndarray | np.generic | None, ...],
+        args: Sequence[np.ndarray | np.generic | None],
         *,
         shared_bytes: int = 0,
         cluster: int = 1,
@@ -160,7 +166,7 @@ class Module:
         text = ctypes.create_string_buffer(4096)
         with LOCK:
             if self._watched:
-                self._tell_arrays([argument for argument in args if isinstance(argument, np.ndarray)])
+                self._tell_arrays(args)
             outcome = self._library.cuda_shim_launch(
                 kernel,
                 ctypes.c_uint(grid),
@@ -179,11 +185,15 @@ class Module:
         if outcome:
             raise ERRORS[outcome](f"{name}: {text.value.decode()}")
 
-    def _tell_arrays(self, arrays: list[np.ndarray]) -> None:
-        begins, sizes = np.array([(array.ctypes.data, array.nbytes) for array in arrays], np.uint64).reshape(-1, 2).T
+    def _tell_arrays(self, args: Sequence[np.ndarray | np.generic | None]) -> None:
+        ranges = {i: (arg.ctypes.data, arg.nbytes) for i, arg in enumerate(args) if isinstance(arg, np.ndarray)}
+        for (i, one), (j, other) in itertools.combinations(ranges.items(), 2):
+            if one != other and one[0] < other[0] + other[1] and other[0] < one[0] + one[1]:
+                raise ValueError(f"arguments {i} and {j} overlap in part")
+        begins, sizes = np.array(list(ranges.values()), np.uint64).reshape(-1, 2).T
         begins, sizes = np.ascontiguousarray(begins), np.ascontiguousarray(sizes)
         pointers = (ctypes.c_void_p(begins.ctypes.data), ctypes.c_void_p(sizes.ctypes.data))
-        self._library.cuda_shim_arrays(*pointers, ctypes.c_int(len(arrays)))
+        self._library.cuda_shim_arrays(*pointers, ctypes.c_int(len(ranges)))
 
     def _check(self, name: str, args: object) -> None:
         """Compare the arguments with the kernel's parameters, where these can be read from the source."""

@@ -180,7 +180,8 @@ void add_release(uint64_t address, uint32_t value) {
 
 // ---- 9.7.13: barriers ----
 
-void ptx_bar_sync(uint32_t) {
+void ptx_bar_sync(uint32_t number) {
+    if (number != 0) CUDA_SHIM_FAIL(MISUSE, "barrier %u, and only barrier 0 is known here", number);
     Meeting& meeting = of_block[current->block];
     const unsigned now = turns[own()].block++;
     meeting.arrive(now);
@@ -226,15 +227,18 @@ void memory_begin() {
         }
     }
 }
-// What others write to a block's shared memory must be over before its last thread ends.
+// What others do in a block's shared memory must be over before its last thread ends.
 void memory_end() {
     const unsigned block = current->block;
     give(ended[block]);
     if (blocks[block].alive > 1) return;
     join(clock_of(own()), ended[block]);
     for (size_t at = 0; at < shared[block].cells.size(); ++at) {
-        const Seen writer = shared[block].cells[at].writer;
-        if (writer.thread < BEGINNING && !before(writer)) race(shared[block], at * 2, "ends with", writer, "has written");
+        const Cell& cell = shared[block].cells[at];
+        if (cell.writer.thread < BEGINNING && !before(cell.writer))
+            race(shared[block], at * 2, "ends with", cell.writer, "has written");
+        for (Seen reader : cell.readers)
+            if (!before(reader)) race(shared[block], at * 2, "ends with", reader, "has read");
     }
 }
 

@@ -178,8 +178,8 @@ To ptx_cvt(From a) {
 }
 template <class To, class From>
 To ptx_cvt_rn(From a) {
-    static_assert(sizeof(To) >= sizeof(From), "nothing is rounded");
-    return static_cast<To>(a);
+    static_assert(std::is_floating_point_v<To> && sizeof(To) >= sizeof(From));
+    return static_cast<To>(a);  // C++ rounds whole numbers to the nearest, too
 }
 template <class To>
 To ptx_cvt_rn_f16(float a) { return to_f16(a); }
@@ -213,7 +213,6 @@ template <int N>
 struct Fragment {
     uint32_t* at[N];
 };
-// d and c are the same registers in what is translated.
 template <int A, int B>
 void multiply(
     void (*mma)(float (&)[4], const unsigned (&)[4], const unsigned (&)[2]), Fragment<4> d, Fragment<A> a,

@@ -624,7 +624,7 @@ static_assert(TILES * SLICES <= THREADS && TILES * SLICES > THREADS - 32, "a thr
 #endif
 static_assert(UNITS % VECTOR == 0, "whole vectors are exchanged");
 
-// Shared memory: weights, what products read, staged values (CLUSTER), partial sums.
+// Shared memory: weights, what products read, staged values (CLUSTER, PACKETS), partial sums.
 #ifdef BACKWARD
 constexpr int CHANNELS = 3;                      // what is exchanged: da_r, da_z, da_h
 #else
