@@ -784,7 +784,7 @@ struct Exchange {
     }
 
     // Loads that a thread has under way at the same time, of so many.
-    static constexpr unsigned at_once(unsigned count) { return count < 8 ? count : 8; }
+    __device__ static constexpr unsigned at_once(unsigned count) { return count < 8 ? count : 8; }
 
     // Whether a word of a packet is still one of its row.
     __device__ __forceinline__ static bool in_row(unsigned part, unsigned word) {
