@@ -244,6 +244,13 @@ def test_the_compiler_leaves_python_as_it_is():
     assert all(list(bytes([byte])) == [byte] for byte in range(256))
 
 
+def test_as_many_threads_as_memory_allows_are_watched():
+    module = compiled(WATCHED)
+    out = np.zeros(64, np.int32)
+    with pytest.raises(cuda_shim.CudaShimError, match="20000 threads are too many to be watched"):
+        module.launch("neighbours", 20, 1000, [out, np.int32(1)], shared_bytes=4000)
+
+
 def test_what_is_not_known_is_an_error():
     with pytest.raises(cuda_shim.CudaShimError, match="ptx_popc"):
         compiled('\nextern "C" __global__ void count(int* x) { *x = __popc(*x); }')

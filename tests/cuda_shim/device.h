@@ -54,8 +54,8 @@ inline auto max(A a, B b) {
     if constexpr (std::is_floating_point_v<T>) return std::fmax(T(a), T(b));
     else return T(a) < T(b) ? T(b) : T(a);
 }
-inline float __expf(float a) { return expf(a); }
-inline float __fdividef(float a, float b) { return a / b; }
+inline float fast_exponential(float a) { return expf(a); }
+inline float fast_quotient(float a, float b) { return a / b; }
 template <class T>
 inline T __ldg(const T* p) { return *p; }
 

@@ -20,11 +20,11 @@ const uint64_t SHARED_WINDOW = 1024;  // where a launch's shared memory begins: 
 
 // ---- clocks ----
 
-const unsigned MOST_THREADS = 16 << 10;  // whose clocks, of 4 bytes for each other thread, take a gigabyte
-typedef std::vector<uint32_t> Clock;  // of every thread, what has been seen of it
-std::vector<Clock> clocks;            // by thread
+const unsigned MOST_THREADS = 16 << 10;  // that may meet: their clocks, of 4 bytes for each other one, take a gigabyte
+typedef std::vector<uint32_t> Clock;  // of every thread, what has been seen of it; of those beyond its end nothing
+std::vector<Clock> clocks;            // by thread, of the others
+std::vector<uint32_t> times;          // by thread, its own
 
-Clock& clock_of(unsigned thread) { return clocks[thread]; }
 unsigned own() { return current->block * blockDim.x + current->thread; }
 void join(Clock& into, const Clock& from) {
     if (into.size() < from.size()) into.resize(from.size());
@@ -32,9 +32,10 @@ void join(Clock& into, const Clock& from) {
 }
 // A thread gives what it has seen; what it does from now on is not part of it.
 void give(Clock& to) {
-    Clock& mine = clock_of(own());
-    join(to, mine);
-    ++mine[own()];
+    const unsigned me = own();
+    join(to, clocks[me]);
+    if (to.size() <= me) to.resize(me + 1);
+    to[me] = times[me]++;
 }
 
 // A barrier. Nobody can come to a turn while others have still to take what was given two turns before.
@@ -43,10 +44,11 @@ struct Meeting {
     unsigned turn[2] = {~0u, ~0u};
 
     void arrive(unsigned now) {
+        if (times.size() > MOST_THREADS) CUDA_SHIM_FAIL(MISUSE, "%zu threads are too many to be watched", times.size());
         if (turn[now % 2] != now) turn[now % 2] = now, seen[now % 2].clear();
         give(seen[now % 2]);
     }
-    void leave(unsigned now) { join(clock_of(own()), seen[now % 2]); }
+    void depart(unsigned now) { join(clocks[own()], seen[now % 2]); }
 };
 struct Turns { unsigned block, warp, cluster; };  // barriers that a thread has passed
 std::vector<Turns> turns;
@@ -71,7 +73,10 @@ std::vector<Area> arrays, shared;  // shared: by block
 std::vector<Clock> ended;          // by block: what threads had seen when they ended
 bool fresh;
 
-bool before(Seen one) { return one.thread == own() || clock_of(own())[one.thread] >= one.time; }
+bool before(Seen one) {
+    const Clock& mine = clocks[own()];
+    return one.thread == own() || (one.thread < mine.size() && mine[one.thread] >= one.time);
+}
 
 void race(Area& area, uint64_t offset, const char* now, Seen other, const char* then) {
     const unsigned block = other.thread / blockDim.x, thread = other.thread % blockDim.x;
@@ -102,11 +107,11 @@ void note(Area& area, uint64_t offset, uint64_t size, bool write, bool relaxed) 
             for (Seen reader : cell.readers)
                 if (!before(reader)) race(area, at * 2, now, reader, "has read");
             cell.readers.clear();
-            cell.writer = {me, clock_of(me)[me]};
+            cell.writer = {me, times[me]};
         } else {
             auto over = [](Seen reader) { return before(reader); };
             cell.readers.erase(std::remove_if(cell.readers.begin(), cell.readers.end(), over), cell.readers.end());
-            cell.readers.push_back({me, clock_of(me)[me]});
+            cell.readers.push_back({me, times[me]});
         }
     }
 }
@@ -153,7 +158,7 @@ void load(uint64_t address, Registers&... to) {
     if constexpr (order == ACQUIRE) {
         static_assert(sizeof...(to) * sizeof(T) == 4);
         values[0] = load_acquire(reinterpret_cast<const unsigned*>(from));
-        join(clock_of(own()), released[address]);
+        join(clocks[own()], released[address]);
     } else if constexpr (order == RELAXED) {
         static_assert(sizeof...(to) * sizeof(T) == 16);
         const uint4 packet = load_packet(reinterpret_cast<const uint4*>(from));
@@ -186,7 +191,7 @@ void ptx_bar_sync(uint32_t number) {
     const unsigned now = turns[own()].block++;
     meeting.arrive(now);
     __syncthreads();
-    meeting.leave(now);
+    meeting.depart(now);
 }
 void ptx_bar_warp_sync(uint32_t mask) {
     Meeting& meeting = of_warp[current->warp];
@@ -194,7 +199,7 @@ void ptx_bar_warp_sync(uint32_t mask) {
     if (mask != ~0u) CUDA_SHIM_FAIL(MISUSE, "only whole warps can wait here");
     meeting.arrive(now);
     __syncwarp(mask);
-    meeting.leave(now);
+    meeting.depart(now);
 }
 void ptx_barrier_cluster_arrive_release() {
     of_cluster[current->block / cluster_blocks].arrive(turns[own()].cluster);
@@ -202,7 +207,7 @@ void ptx_barrier_cluster_arrive_release() {
 }
 void ptx_barrier_cluster_wait_acquire() {
     cluster_wait();
-    of_cluster[current->block / cluster_blocks].leave(turns[own()].cluster++);
+    of_cluster[current->block / cluster_blocks].depart(turns[own()].cluster++);
 }
 
 // ---- a thread's beginning and end ----
@@ -211,9 +216,8 @@ void memory_begin() {
     if (fresh) {
         fresh = false;
         const unsigned threads = gridDim.x * blockDim.x;
-        if (threads > MOST_THREADS) CUDA_SHIM_FAIL(MISUSE, "%u threads are too many to be watched", threads);
-        clocks.assign(threads, Clock(threads));
-        for (unsigned i = 0; i < threads; ++i) clocks[i][i] = 1;
+        clocks.assign(threads, Clock());
+        times.assign(threads, 1);
         turns.assign(threads, Turns{});
         of_block.assign(gridDim.x, Meeting{});
         of_warp.assign(warps.size(), Meeting{});
@@ -232,7 +236,7 @@ void memory_end() {
     const unsigned block = current->block;
     give(ended[block]);
     if (blocks[block].alive > 1) return;
-    join(clock_of(own()), ended[block]);
+    join(clocks[own()], ended[block]);
     for (size_t at = 0; at < shared[block].cells.size(); ++at) {
         const Cell& cell = shared[block].cells[at];
         if (cell.writer.thread < BEGINNING && !before(cell.writer))
@@ -251,6 +255,7 @@ extern "C" __attribute__((visibility("default"))) void cuda_shim_arrays(
     using namespace cuda_shim;
     arrays = shared = {};
     clocks = ended = {};
+    times = {};
     of_block = of_warp = of_cluster = {};
     released = {};
     fresh = true;
