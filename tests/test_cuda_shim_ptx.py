@@ -91,7 +91,7 @@ def test_subnormal_numbers_are_zero():
 
 
 WHOLE = """
-extern "C" __global__ void whole(const int* a, const int* b, int (*out)[12], long long (*wide)[6]) {
+extern "C" __global__ void whole(const int* a, const int* b, int (*out)[12], long long (*wide)[7]) {
     const int i = threadIdx.x, x = a[i], y = b[i];
     const unsigned u = x, v = y, by = y & 31;
     out[i][0] = x / y, out[i][1] = x % y, out[i][2] = x / 7, out[i][3] = u % 11u, out[i][4] = u / v;
@@ -102,6 +102,7 @@ extern "C" __global__ void whole(const int* a, const int* b, int (*out)[12], lon
     wide[i][0] = (long long)x * y, wide[i][1] = (unsigned long long)u * v, wide[i][2] = (long long)x << by;
     wide[i][3] = (short)x, wide[i][4] = (unsigned short)y;
     wide[i][5] = __mul64hi((long long)x << 31, (long long)y << 31);
+    asm("bfi.b64 %0, %1, %2, %3, 40;" : "=l"(wide[i][6]) : "l"(wide[i][1]), "l"(wide[i][0]), "r"(by));
 }
 """
 
@@ -110,7 +111,7 @@ def test_whole_numbers():
     rng = np.random.default_rng(1)
     a, b = (rng.integers(-(2**31), 2**31, 200).astype(np.int32) >> rng.integers(0, 30, 200) | 1 for _ in range(2))
     a, b = a.astype(np.int32), b.astype(np.int32)
-    out, wide = np.zeros((200, 12), np.int32), np.zeros((200, 6), np.int64)
+    out, wide = np.zeros((200, 12), np.int32), np.zeros((200, 7), np.int64)
     compiled(WHOLE).launch("whole", 1, 200, [a, b, out, wide])
     for x, y, row, long in zip(a.tolist(), b.tolist(), out.tolist(), wide.tolist(), strict=True):
         u, v, by = x % 2**32, y % 2**32, y & 31
@@ -123,6 +124,8 @@ def test_whole_numbers():
         expected += [permuted, u * v >> 32, min(x, y), (u & ~0xFF0) | (v & 0xFF) << 4]
         assert [one % 2**32 for one in row] == [one % 2**32 for one in expected]
         expected = [x * y, u * v, x << by, (x + 2**15) % 2**16 - 2**15, y % 2**16, (x << 31) * (y << 31) >> 64]
+        inserted = (2**40 - 1 << by) % 2**64
+        expected.append(x * y & ~inserted | u * v << by & inserted)
         assert [one % 2**64 for one in long] == [one % 2**64 for one in expected]
 
 

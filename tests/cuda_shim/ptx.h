@@ -64,10 +64,12 @@ WHOLE T divisor(T b) {
 }
 WHOLE T ptx_div(T a, T b) { return T(Wide<T>(a) / divisor(b)); }
 WHOLE T ptx_rem(T a, T b) { return T(Wide<T>(a) % divisor(b)); }
-uint32_t ptx_bfi(uint32_t a, uint32_t b, uint32_t at, uint32_t length) {
+template <class T>
+T ptx_bfi(T a, T b, uint32_t at, uint32_t length) {
     at &= 255, length &= 255;
-    for (uint32_t i = 0; i < length && at + i < 32; ++i)
-        b = (b & ~(1u << (at + i))) | (a >> i & 1) << (at + i);
+    for (uint32_t i = 0; i < length && at + i < 8 * sizeof(T); ++i) {
+        b = (b & ~(T(1) << (at + i))) | (a >> i & 1) << (at + i);
+    }
     return b;
 }
 

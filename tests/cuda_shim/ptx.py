@@ -159,6 +159,8 @@ class Kernel:
         kinds = [kind] * (len(given) - 1)
         if name in ("shl", "shr", "mapa"):
             kinds[1] = "u32"
+        elif name == "bfi":
+            kinds[2:] = ["u32", "u32"]
         elif name == "selp":
             kinds[2] = "pred"
         values = ", ".join(self.value(one, one_kind) for one, one_kind in zip(given[1:], kinds, strict=True))
