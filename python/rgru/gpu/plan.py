@@ -380,7 +380,7 @@ def _shapes(cell: Cell, exchange: Exchange, *, teams: int, blocks: int, units: i
         if units % unit_tile or batch % batch_tile:
             continue
         tiles = units // unit_tile * (batch // batch_tile)
-        for slices in {min(most // tiles, sixteens) for most in (128, 256)} - {0}:
+        for slices in sorted({min(most // tiles, sixteens) for most in (128, 256)} - {0}):
             threads = _up(tiles * slices, 32)
             if slices > 32 and _parts(tiles, slices, threads) == slices:
                 continue  # adding them up would take longer than multiplying
