@@ -28,7 +28,7 @@ from gpu_tune import tune
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from rgru.gpu.plan import Chip
+    from rgru.gpu.forms import Chip
 
 SECONDS = {"parity": 60, "sanitizer": 110, "inference": 160, "training": 110, "before": 40, "tune": 240}
 """What each section may take; the rest of the eight minutes is what loading takes, and what runs over."""

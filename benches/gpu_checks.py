@@ -19,7 +19,7 @@ from rgru.gpu.settings import allow_tf32
 
 if TYPE_CHECKING:
     from gpu_forms import Form
-    from rgru.gpu.plan import Cell, Chip
+    from rgru.gpu.forms import Cell, Chip
 
 BOUNDS = {"float32": 2e-5, "tf32": 5e-3, "float16": 1e-2, "bfloat16": 8e-2}
 """Of outputs and gradients, relative to the largest magnitude or 1."""

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rgru.gpu import plan as plans
-from rgru.gpu.plan import Cell, Chip, Precision, Steps, Walk
+from rgru.gpu.costs import cost_of_steps, cost_of_walk
+from rgru.gpu.forms import Cell, Chip, Precision, Steps, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,9 +43,9 @@ def name_of(form: Form, full: bool = False) -> str:
 
 def offered(chip: Chip, cell: Cell, count: int, directions: int = 1) -> list[tuple[float, Form]]:
     """All forms that there is room for, with the plan's estimates in cycles of a step, cheapest first."""
-    found: list[tuple[float, Form]] = [(plans._cost_of_steps(chip, cell, count, directions), Steps(cell))]
+    found: list[tuple[float, Form]] = [(cost_of_steps(chip, cell, count, directions), Steps(cell))]
     for walk in dict.fromkeys(plans._walks(chip, cell, count, directions)):  # some come twice
-        found.append((plans._cost_of_walk(chip, walk, count, directions), walk))
+        found.append((cost_of_walk(chip, walk, count, directions), walk))
     return sorted(found, key=lambda one: one[0])
 
 

@@ -17,14 +17,14 @@ from gpu_contenders import products
 from gpu_forms import cell_of, compile_all, forced, name_of, of_each_kind, offered
 from gpu_report import print_tuned
 from rgru.gpu import plan
-from rgru.gpu.plan import Walk
+from rgru.gpu.forms import Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gpu_clock import Clock
     from gpu_forms import Form
-    from rgru.gpu.plan import Cell, Chip
+    from rgru.gpu.forms import Cell, Chip
 
 STEPS = 256
 

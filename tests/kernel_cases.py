@@ -8,8 +8,8 @@ import rgru
 import shim_device
 from layers import normal, with_biases
 from rgru.gpu import layer
+from rgru.gpu.forms import Exchange, Precision, Steps, Walk
 from rgru.gpu.numbers import number_type
-from rgru.gpu.plan import Exchange, Precision, Steps, Walk
 from rgru.gpu.sequences import Sequences
 from shim_device import ShimDevice
 

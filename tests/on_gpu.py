@@ -9,8 +9,9 @@ import pytest
 
 import rgru
 from rgru.gpu.device import Device, open_device
+from rgru.gpu.forms import Cell, Exchange, Precision, Steps
 from rgru.gpu.numbers import number_type
-from rgru.gpu.plan import Cell, Exchange, Precision, Steps, _walks, plan
+from rgru.gpu.plan import _walks, plan
 from rgru.gpu.settings import allow_tf32
 
 gpu = [

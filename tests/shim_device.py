@@ -10,10 +10,10 @@ import numpy as np
 import cuda_shim
 import rgru.gpu
 from rgru.gpu import plan as plans
+from rgru.gpu.forms import Chip, Exchange, Precision, Walk
 from rgru.gpu.numbers import number_type
-from rgru.gpu.plan import Exchange, Precision, Walk
 
-HOPPER = plans.Chip(capability=90, multiprocessors=132, shared_bytes=232448)
+HOPPER = Chip(capability=90, multiprocessors=132, shared_bytes=232448)
 KERNELS = Path(rgru.gpu.__file__).with_name("kernels.cu")
 
 

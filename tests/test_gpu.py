@@ -26,7 +26,7 @@ from on_gpu import (
 )
 from rgru import Ragged
 from rgru.gpu.device import Device, open_device
-from rgru.gpu.plan import cluster_sizes
+from rgru.gpu.forms import cluster_sizes
 from rgru.gpu.sequences import Sequences
 
 pytestmark = gpu

@@ -12,7 +12,8 @@ import gpu_measure
 import gpu_report
 import gpu_tune
 from gpu_cases import KINDS, Deadline, Limits, Shape, shapes, summary
-from rgru.gpu.plan import Chip, Steps, plan
+from rgru.gpu.forms import Chip, Steps
+from rgru.gpu.plan import plan
 
 HOPPER = Chip(capability=90, multiprocessors=132, shared_bytes=232448)
 

@@ -14,7 +14,8 @@ import pytest
 import cuda_compiler
 import rgru.gpu
 from cuda_compiler import machine_code
-from rgru.gpu.plan import Cell, Chip, Common, Exchange, Precision, Steps, Walk, plan
+from rgru.gpu.forms import Cell, Chip, Common, Exchange, Precision, Steps, Walk
+from rgru.gpu.plan import plan
 
 if cuda_compiler.missing():
     pytest.skip(cuda_compiler.missing(), allow_module_level=True)
@@ -149,7 +150,7 @@ def test_the_kernels_reckon_their_shared_memory_as_the_plan_does(precision):
     for more in (-16, 16):
         done, log = machine_code(SOURCE, form.macros | {"SHARED_BYTES": form.shared_bytes + more}, 90)
         assert not done
-        assert "plan.py reckons otherwise" in log
+        assert "forms.py reckons otherwise" in log
 
 
 def test_too_many_states_of_a_thread_would_show():

@@ -27,7 +27,7 @@ from rgru.gpu import device as devices
 from rgru.gpu import plan as plans
 from rgru.gpu.device import Device
 from rgru.gpu.driver import LaunchAttribute, LaunchConfig
-from rgru.gpu.plan import Cell, Exchange, Precision, Steps
+from rgru.gpu.forms import Cell, Chip, Exchange, Precision, Steps
 from rgru.gpu.sequences import Sequences
 
 BOTH = pytest.mark.parametrize("reset_after", CELLS)
@@ -855,12 +855,12 @@ def test_a_driver_that_does_not_tell_the_room_for_clusters(host, why):
         return known if path == fake_cupy.DRIVER else load(path, *rest)
 
     host.monkeypatch.setattr(ctypes, "CDLL", cdll)
-    assert devices.open_device(0).chip == plans.Chip(90, 8, 232448)
+    assert devices.open_device(0).chip == Chip(90, 8, 232448)
 
 
 def test_older_chips_are_not_asked_about_clusters(host):
     host.put(Machine(Gpu(capability=80)))
-    assert devices.open_device(0).chip == plans.Chip(80, 8, 232448)
+    assert devices.open_device(0).chip == Chip(80, 8, 232448)
     assert not host.machine.functions
 
 

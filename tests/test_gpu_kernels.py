@@ -23,7 +23,7 @@ import shim_device
 from kernel_cases import BATCHES, FORMS, WALKS, Batch, Device, Problem, all_same, same
 from rgru.gpu import layer
 from rgru.gpu import plan as plans
-from rgru.gpu.plan import Chip, Exchange, Precision, Steps
+from rgru.gpu.forms import Chip, Exchange, Precision, Steps
 from rgru.gpu.sequences import Sequences
 
 

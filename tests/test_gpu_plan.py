@@ -9,7 +9,9 @@ import pytest
 
 from rgru.gpu import layer
 from rgru.gpu import plan as plans
-from rgru.gpu.plan import Cell, Chip, Exchange, Precision, Steps, Walk, plan
+from rgru.gpu.costs import cost_of_walk
+from rgru.gpu.forms import Cell, Chip, Exchange, Precision, Steps, Walk
+from rgru.gpu.plan import plan
 
 KIB = 1024
 # By example: T4, A100, A10, L40, H200, B200, RTX 5090.
@@ -177,7 +179,7 @@ def test_clusters_that_wait_for_room_take_their_time():
     assert alone
     for walk in walks:
         rounds = 2 if walk in alone else 1
-        assert plans._cost_of_walk(short, walk, 16, 1) == rounds * plans._cost_of_walk(roomy, walk, 16, 1)
+        assert cost_of_walk(short, walk, 16, 1) == rounds * cost_of_walk(roomy, walk, 16, 1)
     assert plan(short, cell, 16, 1) not in alone
 
 
@@ -186,10 +188,10 @@ def test_fewer_multiprocessors_take_no_less_time():
     cell = Cell(Precision.FLOAT32, False, 64, False)
     large, small = CHIPS[120], CHIPS[75]
     for walk in offered(small, cell, 300, 1):
-        assert plans._cost_of_walk(small, walk, 300, 1) >= plans._cost_of_walk(large, walk, 300, 1)
+        assert cost_of_walk(small, walk, 300, 1) >= cost_of_walk(large, walk, 300, 1)
     crowded = max(offered(small, cell, 300, 1), key=lambda walk: walk.teams * (walk.exchange is Exchange.BLOCK))
     assert crowded.teams > small.multiprocessors
-    assert plans._cost_of_walk(small, crowded, 300, 1) > plans._cost_of_walk(large, crowded, 300, 1)
+    assert cost_of_walk(small, crowded, 300, 1) > cost_of_walk(large, crowded, 300, 1)
 
 
 def test_before_capability_8_tf32_is_float32():

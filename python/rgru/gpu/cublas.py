@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary, finalize
 
 import numpy as np
 
-from rgru.gpu.plan import Precision
+from rgru.gpu.forms import Precision
 
 if TYPE_CHECKING:
     from rgru.gpu.device import Array

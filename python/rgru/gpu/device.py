@@ -17,14 +17,15 @@ import numpy as np
 from rgru.gpu.availability import find_cupy
 from rgru.gpu.cublas import Products, Workspaces, workspace_bytes
 from rgru.gpu.driver import clusters_at_once
-from rgru.gpu.plan import Chip, Exchange, Walk, cluster_sizes, plan
+from rgru.gpu.forms import Chip, Exchange, Walk, cluster_sizes
+from rgru.gpu.plan import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-    from rgru.gpu.plan import Cell, Common, Precision, Steps
+    from rgru.gpu.forms import Cell, Common, Precision, Steps
 
 Made = TypeVar("Made")
 

@@ -12,7 +12,7 @@
 //   SLICES       parts that the sums over k are split into
 //   UNIT_TILE, BATCH_TILE    units and sequences of a thread, where products are made of single multiply-adds
 //   KEPT         steps of k, of those that a thread takes, whose weights it keeps in registers
-//   SHARED_BYTES what plan.py reckons that a block needs of shared memory
+//   SHARED_BYTES what forms.py reckons that a block needs of shared memory
 //
 // Sizes in comments: N sequences, S rows (one row a step, all sequences), D directions, H units. Number is the type of
 // arrays, Sum the type that is computed in, Operand what products read. Padding units (BLOCKS * UNITS > H) have zero
@@ -643,7 +643,7 @@ constexpr int STAGED = EXCHANGE == CLUSTER || EXCHANGE == PACKETS ? CHANNELS * O
 constexpr int PARTIAL = PARTS * BATCH * PARTIAL_PITCH;
 constexpr int OPERAND_BYTES = (WEIGHTS_SHARED + INPUTS * INPUT + STAGED) * static_cast<int>(sizeof(Operand));
 constexpr int PARTIAL_AT = (OPERAND_BYTES + 15) / 16 * 16;
-static_assert(PARTIAL_AT + 3 * PARTIAL * static_cast<int>(sizeof(Sum)) == SHARED_BYTES, "plan.py reckons otherwise");
+static_assert(PARTIAL_AT + 3 * PARTIAL * static_cast<int>(sizeof(Sum)) == SHARED_BYTES, "forms.py reckons otherwise");
 
 // What block `rank` of a team keeps of U (3, H, H): unit j of gate `set` as products read it at k.
 __device__ __forceinline__ Operand weight(const Number* u, int set, int unit, int k) {

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rgru.gpu.forms import Cell, Exchange, Precision, Steps
 from rgru.gpu.numbers import number_type, sum_type
-from rgru.gpu.plan import Cell, Exchange, Precision, Steps
 from rgru.gpu.steps import step_back, step_through
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rgru.gpu.device import Array, Device
-    from rgru.gpu.plan import Walk
+    from rgru.gpu.forms import Walk
     from rgru.gpu.sequences import Sequences
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rgru.gpu.plan import Precision
+from rgru.gpu.forms import Precision
 
 _NAMES = {
     "float16": Precision.FLOAT16,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru.gpu.plan import Common, Precision
+from rgru.gpu.forms import Common, Precision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,9 +9,9 @@ import numpy as np
 
 from rgru import _core
 from rgru.gpu import layer as layers
+from rgru.gpu.forms import Common, Precision
 from rgru.gpu.layer import LayerWeights
 from rgru.gpu.numbers import precision_of, sum_type
-from rgru.gpu.plan import Common, Precision
 from rgru.gpu.sequences import Sequences
 from rgru.gpu.settings import tf32_allowed
 

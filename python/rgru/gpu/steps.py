@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rgru.gpu.device import Array, Device
+    from rgru.gpu.forms import Steps
     from rgru.gpu.layer import LayerTape, LayerWeights
-    from rgru.gpu.plan import Steps
     from rgru.gpu.sequences import Sequences
 
 _THREADS = 256
