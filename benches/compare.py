@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 TOLERANCE = 2e-4
 """Largest difference of outputs, relative to the largest magnitude or 1: sums in another order, gradients included."""
 
+REDUCED_TOLERANCE = 0.05
+"""The same for peers that round what they multiply to bfloat16."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -73,19 +76,26 @@ def cpu_name() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
-def compare(case: Case, makers: Mapping[str, Maker], work: float, rounds: int) -> dict[str, Any]:
-    """Check that the outputs agree, then time."""
-    made = contenders.made(makers, case)
+def compare(
+    case: Case, makers: Mapping[str, Maker], work: float, rounds: int, reduced: Mapping[str, Maker] | None = None
+) -> dict[str, Any]:
+    """Check that the outputs agree, then time.
+
+    Peers of `reduced` may compute in a lower precision. They run in the same turns, but are no peers of the ratio.
+    """
+    reduced = reduced or {}
+    made = contenders.made({**makers, **reduced}, case)
     outputs = {name: [np.array(array) for array in read(run())] for name, (run, read) in made.items()}
     for name, arrays in outputs.items():
+        tolerance = REDUCED_TOLERANCE if name in reduced else TOLERANCE
         for ours, theirs in zip(outputs["rgru"], arrays, strict=True):
             if ours.shape != theirs.shape:
                 sys.exit(f"{case.label}: {name} gives {theirs.shape}, rgru {ours.shape}")
             difference = np.abs(ours - theirs).max() / max(1.0, np.abs(ours).max())
-            if not difference <= TOLERANCE:
+            if not difference <= tolerance:
                 sys.exit(f"{case.label}: {name} differs from rgru by {difference:.1e}")
-    seconds = interleaved({name: run for name, (run, _) in made.items()}, rounds, 0.03)
-    best = min((name for name in seconds if name != "rgru"), key=lambda name: seconds[name])
+    seconds = interleaved({name: run for name, (run, _) in made.items()}, rounds)
+    best = min((name for name in seconds if name in makers and name != "rgru"), key=lambda name: seconds[name])
     return {
         "case": case.label,
         "ratio": seconds[best] / seconds["rgru"],
@@ -95,20 +105,28 @@ def compare(case: Case, makers: Mapping[str, Maker], work: float, rounds: int) -
     }
 
 
-def table(sizes: list[Any], makers: Mapping[str, Maker], work: float, rounds: int) -> dict[str, Any]:
+def table(
+    sizes: list[Any], makers: Mapping[str, Maker], work: float, rounds: int, reduced: Mapping[str, Maker] | None = None
+) -> dict[str, Any]:
     rows = []
     for case in cases.cases(sizes):
-        rows.append(compare(case, makers, work, rounds))
+        rows.append(compare(case, makers, work, rounds, reduced))
         print_rows(rows[-1:])
     ratios = [row["ratio"] for row in rows]
-    summary = {"geometric_mean": geometric_mean(ratios), "least": min(ratios)}
+    summary: dict[str, Any] = {"geometric_mean": geometric_mean(ratios), "least": min(ratios)}
     print(f"geometric mean {summary['geometric_mean']:.2f}, least {summary['least']:.2f}")
+    for name in reduced or {}:
+        times = [(row["microseconds"][name], row["microseconds"]["rgru"]) for row in rows]
+        summary[name] = geometric_mean([theirs / ours for theirs, ours in times])
+        faster = sum(theirs < ours for theirs, ours in times)
+        print(f"{name}: geometric mean {summary[name]:.2f}, faster than rgru's float32 in {faster} of {len(rows)}")
     return {"rows": rows} | summary
 
 
 SECTIONS: dict[str, Callable[[bool], dict[str, Any]]] = {
+    "pause": sections.pause,
     "inference": lambda quick: table(
-        cases.QUICK if quick else cases.INFERENCE, contenders.INFERENCE, 1, 3 if quick else 7
+        cases.QUICK if quick else cases.INFERENCE, contenders.INFERENCE, 1, 3 if quick else 7, contenders.REDUCED
     ),
     "training": lambda quick: table(
         cases.QUICK[1:] if quick else cases.TRAINING, contenders.TRAINING, 3, 3 if quick else 5

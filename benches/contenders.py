@@ -7,6 +7,7 @@ other biases hold it). Each peer gets the layout and settings that it is fastest
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,7 +147,10 @@ def onnxruntime_inference(case: Case) -> Contender:
     return run, lambda y: [y.numpy()[:, 0].transpose(1, 0, 2)]
 
 
-def openvino_inference(case: Case) -> Contender:
+FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
+
+
+def openvino_inference(case: Case, precision: Mapping[str, Any] = FLOAT32) -> Contender:
     import openvino
     from openvino import opset5 as ops
 
@@ -172,7 +176,7 @@ def openvino_inference(case: Case) -> Contender:
     )
     model = openvino.Model([node.output(0)], [source], "gru")
     settings = {
-        "INFERENCE_PRECISION_HINT": "f32",
+        **precision,
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": rgru.info()["num_threads"],
         "NUM_STREAMS": 1,
@@ -239,4 +243,7 @@ INFERENCE: dict[str, Maker] = {
     "openvino": openvino_inference,
     "torch": torch_inference,
 }
+REDUCED: dict[str, Maker] = {"openvino_default": partial(openvino_inference, precision={})}
+"""Peers with the precision that they choose by default: OpenVINO multiplies in bfloat16 where the CPU can."""
+
 TRAINING: dict[str, Maker] = {"rgru": rgru_training, "torch": torch_training, "jax": jax_training}

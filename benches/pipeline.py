@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import statistics
 import subprocess
 import sys
@@ -82,12 +83,14 @@ def compare(folder: Path, cell: str, steps: int, sequences: int, rounds: int) ->
     names = [name for name in pipeline_jobs.JOBS if cell == "after" or "PyTorch" not in name]
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     labels: dict[str, Any] = {}
+    order = random.Random(0)
     for _ in range(rounds):
-        for name in names:
+        for name in order.sample(names, len(names)):
             output = folder / "labels.parquet"
             runs[name].append(in_a_process(name, model, data, output))
             labels[name] = pq.read_table(output)
-    for name, table in labels.items():
+    for name in names:
+        table = labels[name]
         same = np.mean(table["prediction"].to_numpy() == labels["rgru predict"]["prediction"].to_numpy())
         if not table["id"].equals(labels["rgru predict"]["id"]) or same < SAME:
             sys.exit(f"{name} agrees with rgru in {same:.4%} of the labels only")

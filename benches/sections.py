@@ -1,7 +1,8 @@
-"""What is measured beside the tables of shapes: share of the peak, one step, ragged batches, threads."""
+"""What is measured beside the tables of shapes: the pause, share of the peak, one step, ragged batches, threads."""
 
 from __future__ import annotations
 
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,7 +13,27 @@ import numpy as np
 import cases
 import contenders
 import rgru
-from clock import interleaved
+from clock import after, interleaved
+
+NEIGHBOURS = 0.03
+"""The largest difference that a contender may make to the next one, as a share of its time."""
+
+
+def pause(quick: bool) -> dict[str, Any]:
+    """Check that the pause between contenders is long enough: a call after each of them by one after a copy in memory.
+
+    The copy empties the caches as a contender does, and leaves no thread behind. Ends the benchmark where a contender
+    still slows down the next.
+    """
+    case = cases.Case(True, 64, 30, 256, 512)
+    made = {name: run for name, (run, _) in contenders.made(contenders.INFERENCE, case).items()}
+    source, target = np.ones((2, 2**24), np.float32)
+    seconds = after(made["rgru"], {"copy": lambda: np.copyto(target, source), **made}, 5 if quick else 41)
+    ratios = {name: value / seconds["copy"] for name, value in seconds.items()}
+    print(f"{1e3 * seconds['copy']:.1f} ms; after others: " + ", ".join(f"{k} {v:.3f}" for k, v in ratios.items()))
+    if not quick and (late := {name: ratio for name, ratio in ratios.items() if ratio > 1 + NEIGHBOURS}):
+        sys.exit(f"the pause is too short here: {late}")
+    return ratios
 
 
 def peak(quick: bool) -> dict[str, Any]:
@@ -30,7 +51,7 @@ def peak(quick: bool) -> dict[str, Any]:
             "training": contenders.rgru_training(case)[0],
             **products,
         }
-        seconds = interleaved(runs, 3 if quick else 7, 0.03)
+        seconds = interleaved(runs, 3 if quick else 7)
         best = min(seconds[name] for name in products)
         gflops = {
             "product": 2e-9 * size**3 / best,
@@ -74,7 +95,7 @@ def step(quick: bool) -> dict[str, Any]:
         runs = {"rgru": partial(stream.step, x), **reads}
         made = contenders.made(contenders.INFERENCE, case)
         peers = {name: run for name, (run, _) in made.items() if name != "rgru"}
-        seconds = interleaved(runs | peers, 3 if quick else 9, 0.02)
+        seconds = interleaved(runs | peers, 3 if quick else 9)
         row: dict[str, Any] = {
             "hidden": hidden,
             "microseconds": {name: 1e6 * value for name, value in seconds.items() if name not in reads},
@@ -120,7 +141,7 @@ def ragged(quick: bool) -> dict[str, Any]:
     )
     assert difference < 1e-5, difference
     runs = {"ragged": lambda: gru(values), "equal": lambda: gru(equal), "torch": by_torch}
-    seconds = interleaved(runs, 3 if quick else 9, 0.03)
+    seconds = interleaved(runs, 3 if quick else 9)
     a_step = {
         "ragged": seconds["ragged"] / lengths.sum(),
         "equal": seconds["equal"] / (equal.shape[0] * equal.shape[1]),
@@ -152,7 +173,7 @@ def threads(quick: bool) -> dict[str, Any]:
                 rgru.set_num_threads(every)
                 run()
 
-            seconds = interleaved({"alone": alone, "together": together}, 3 if quick else 9, 0.05)
+            seconds = interleaved({"alone": alone, "together": together}, 3 if quick else 9)
             row[name] = seconds["alone"] / seconds["together"]
         rgru.set_num_threads(None)
         row["two_callers"] = two_callers(case, 1 if quick else 5)

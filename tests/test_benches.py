@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import cases
+import clock
 import compare
 import contenders
 import pipeline
@@ -30,12 +32,13 @@ def test_a_quick_comparison(monkeypatch, tmp_path):
     compare.main()
     found = json.loads((tmp_path / "compare.json").read_text())
     inference, training = found["inference"]["rows"], found["training"]["rows"]
-    for rows, makers in ((inference, contenders.INFERENCE), (training, contenders.TRAINING)):
+    measured = (inference, contenders.INFERENCE, contenders.REDUCED), (training, contenders.TRAINING, {})
+    for rows, makers, reduced in measured:
         for row in rows:
             times = row["microseconds"]
             lacking = {"torch"} if row["case"].endswith("before") else set()
-            assert set(times) == set(makers) - lacking
-            best = min(time for name, time in times.items() if name != "rgru")
+            assert set(times) == {*makers, *reduced} - lacking
+            best = min(time for name, time in times.items() if name not in {"rgru", *reduced})
             assert row["ratio"] == pytest.approx(best / times["rgru"])
     assert [row["case"] for row in inference] == [
         "B=1 T=1 I=3 H=4 before",
@@ -56,6 +59,48 @@ def test_a_contender_that_computes_something_else_is_not_timed(makers):
 
     with pytest.raises(SystemExit, match=r"^B=2 T=5 I=3 H=4 after: wrong differs from rgru by "):
         compare.compare(cases.Case(True, 2, 5, 3, 4), {"rgru": ours, "wrong": wrong}, 1, 1)
+
+
+def test_a_peer_of_lower_precision_is_checked_and_timed_but_no_part_of_the_ratio(monkeypatch):
+    case, ours = cases.Case(True, 2, 5, 3, 4), contenders.rgru_inference
+    seconds = {"rgru": 2.0, "peer": 3.0, "reduced": 1.0}
+    monkeypatch.setattr(compare, "interleaved", lambda runs, rounds: {name: seconds[name] for name in runs})
+
+    def rounded(case, by):
+        run, read = ours(case)
+        return run, lambda result: [array + by for array in read(result)]
+
+    peers = {"rgru": ours, "peer": ours}
+    row = compare.compare(case, peers, 1, 1, {"reduced": lambda case: rounded(case, 0.01)})
+    assert (row["ratio"], row["best_peer"], row["microseconds"]["reduced"]) == (1.5, "peer", 1e6)
+    with pytest.raises(SystemExit, match=r"reduced differs from rgru by 1\.0e-01"):
+        compare.compare(case, peers, 1, 1, {"reduced": lambda case: rounded(case, 0.1)})
+
+
+def test_contenders_take_turns_in_changing_order(monkeypatch):
+    monkeypatch.setattr(clock, "BLOCK", 1e-6)
+    monkeypatch.setattr(clock, "PAUSE", 0.0)
+    turns = []
+    runs = {name: lambda name=name: turns.append(name) for name in "abc"}
+    monkeypatch.setattr(clock, "seconds_of", lambda run, repeats: run() or 1.0)
+    assert clock.interleaved(runs, 4) == dict.fromkeys("abc", 1.0)
+    rounds = ["".join(turns[i : i + 6 : 2]) for i in range(9, len(turns), 6)]
+    assert len(rounds) == 4
+    assert all(sorted(order) == ["a", "b", "c"] for order in rounds)
+    assert len(set(rounds)) > 1
+
+
+@pytest.mark.peers
+def test_no_thread_of_a_contender_works_on_after_the_pause():
+    """The processor's time, not the wall's: a thread that spins is seen on a busy machine, too."""
+    for library in ("torch", "onnx", "onnxruntime", "openvino"):
+        pytest.importorskip(library)
+    for name, (run, _) in contenders.made(contenders.INFERENCE, cases.Case(True, 64, 30, 256, 512)).items():
+        run()
+        time.sleep(clock.PAUSE)
+        before = time.process_time()
+        time.sleep(0.05)
+        assert time.process_time() - before < 0.002, name
 
 
 @pytest.mark.peers
