@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -81,6 +82,20 @@ def test_an_existing_output_is_replaced_and_keeps_its_link(work, tmp_path):
     succeed("predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "link.parquet")
     assert (tmp_path / "link.parquet").is_symlink()
     assert read(tmp_path / "real.parquet").num_rows == 50
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_existing_outputs_keep_their_modes(work, tmp_path):
+    outputs = [tmp_path / name for name in ("out.parquet", "out.arrow", "model", "plot.png")]
+    for path in outputs:
+        path.write_text("old")
+        path.chmod(0o600)
+    for path in outputs[:2]:
+        succeed("predict", work / "classifier", work / "data.parquet", "-o", path)
+    fit(work / "data.parquet", outputs[2], "sign", "--plot", outputs[3])
+    for path in outputs:
+        assert path.read_bytes() != b"old"
+        assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_dictionaries_may_differ_from_batch_to_batch(work, tmp_path):

@@ -204,6 +204,26 @@ def test_bad_outputs(work, tmp_path, command):
         fail("--plot: expected another file than the input", *arguments, "-o", tmp_path / "model", "--plot", data)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+@pytest.mark.parametrize("command", ["predict", "fit", "demo"])
+def test_outputs_that_are_pipes_stay(work, tmp_path, command):
+    os.mkfifo(tmp_path / "train.parquet")
+    if command == "demo":
+        fail("expected a regular file or a new name, got a pipe", "demo", "--dir", tmp_path)
+    else:
+        model = [work / "classifier"] if command == "predict" else []
+        fail("--output: expected a file", command, *model, work / "data.parquet", "-o", tmp_path / "train.parquet")
+    assert (tmp_path / "train.parquet").is_fifo()
+    assert names(tmp_path) == ["train.parquet"]
+
+
+def test_write_protected_outputs_are_refused_before_the_work(tmp_path, monkeypatch, capsys):
+    (tmp_path / "model").write_text("old")
+    monkeypatch.setattr(os, "access", lambda *_arguments, **_options: False)  # for root, who may write everything
+    assert main(["fit", "no data", "-o", str(tmp_path / "model")]) == 2
+    assert "--output: expected a file that may be written, got" in capsys.readouterr().err
+
+
 def test_missing_extras_are_named(work, tmp_path):
     """Without pyarrow the command line still says what to install, and describes models."""
     blocked = "import sys; sys.modules['pyarrow'] = None; from rgru.cli import main; sys.exit(main(sys.argv[1:]))"

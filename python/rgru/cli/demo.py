@@ -11,6 +11,7 @@ from rgru.cli.errors import explained
 from rgru.cli.fit import fit_table, save_model, save_plot, summary
 from rgru.cli.job import Job, Part
 from rgru.cli.machine import add_options
+from rgru.whole_file import whole_file
 
 if TYPE_CHECKING:
     import argparse
@@ -60,7 +61,8 @@ def run(args: argparse.Namespace) -> None:
     with explained(args.dir):
         folder.mkdir(parents=True, exist_ok=True)
         for split in ("train", "test"):
-            pq.write_table(japanese_vowels_table(split), folder / f"{split}.parquet")
+            with whole_file(folder / f"{split}.parquet") as draft:
+                pq.write_table(japanese_vowels_table(split), draft)
 
     print("Japanese Vowels: tell nine speakers by 7 to 29 steps of 12 features.")
     settings = SETTINGS | {"device": args.device}
