@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import rgru
-from rgru.cli.errors import CommandError, is_bad_input, one_line
+from rgru.cli.errors import CommandError, Terminated, is_bad_input, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0, 2 on bad input, 130 on Ctrl-C, 141 if nobody reads the output any more, 143 on SIGTERM.
+        The exit code: 0, 1 if some files of a folder could not be predicted, 2 on bad input, 130 on Ctrl-C, 141 if
+        nobody reads the output any more, 143 on SIGTERM.
     """
     previous = {number: signal.signal(number, _end) for number in _SIGNALS if _is_ours(number)}
     try:
@@ -37,18 +38,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         args = _parser().parse_args(argv)
         apply_options(args)
-        args.run(args)
+        code: int = args.run(args) or 0
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
         _give_stdout_up()
         return _BROKEN_PIPE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         _give_stdout_up()
-        return _fail("interrupted", _INTERRUPTED)
-    except _Terminated:
+        return _fail(_told("interrupted", stop), _INTERRUPTED)
+    except Terminated as stop:
         _give_stdout_up()
-        return _fail("terminated", _TERMINATED)
+        return _fail(_told("terminated", stop), _TERMINATED)
     except ModuleNotFoundError as error:
         return _fail(f"error: this needs {error.name}: pip install 'rgru[cli]'", _BAD_INPUT)
     except Exception as error:
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    return 0
+    return code
 
 
 class _Parser(argparse.ArgumentParser):
@@ -79,10 +80,6 @@ def _parser() -> _Parser:
     return parser
 
 
-class _Terminated(BaseException):
-    """SIGTERM came."""
-
-
 class _Interrupted(KeyboardInterrupt):
     """SIGINT came.
 
@@ -91,7 +88,7 @@ class _Interrupted(KeyboardInterrupt):
     """
 
 
-_SIGNALS = {signal.SIGINT: _Interrupted, signal.SIGTERM: _Terminated}
+_SIGNALS = {signal.SIGINT: _Interrupted, signal.SIGTERM: Terminated}
 
 
 def _is_ours(number: signal.Signals) -> bool:
@@ -118,6 +115,11 @@ def _give_stdout_up() -> None:
     """Python flushes stdout once more at exit: it would complain, or wait for a reader that may never come."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _told(what: str, stop: BaseException) -> str:
+    """Say what ended the command, and what came of it where the command has told that."""
+    return f"{what}: {stop}" if str(stop) else what
 
 
 def _fail(message: str, code: int) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru.cli.errors import explained
-from rgru.cli.fit import fit_table, save_model, save_plot, summary
+from rgru.cli.fit import Training, save_plot, summary
 from rgru.cli.job import Job, Part
 from rgru.cli.machine import add_options
 from rgru.whole_file import whole_file
@@ -66,10 +66,11 @@ def run(args: argparse.Namespace) -> None:
 
     print("Japanese Vowels: tell nine speakers by 7 to 29 steps of 12 features.")
     settings = SETTINGS | {"device": args.device}
-    estimator, columns = fit_table(paths["training set"], target="speaker", parameters=settings)
-    save_model(estimator, columns, paths["model"])
-    save_plot(estimator, paths["training curve"], title="Japanese Vowels")
-    print(f"trained on 270 recordings: {summary(estimator)}")
+    training = Training.read(paths["training set"], target="speaker", parameters=settings)
+    training.fit()
+    training.save(paths["model"])
+    save_plot(training.estimator, paths["training curve"], title="Japanese Vowels")
+    print(f"trained on 270 recordings: {summary(training.estimator)}")
 
     done = Job.load(paths["model"], device=args.device).run([Part(paths["test set"], paths["predictions"])])
     result = pq.read_table(paths["predictions"])

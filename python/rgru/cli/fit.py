@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rgru.cli.columnar import open_table
 from rgru.cli.columns import find_sequences, find_target
-from rgru.cli.errors import CommandError, explained
+from rgru.cli.errors import CommandError, Terminated, explained
 from rgru.cli.files import STANDARD, check_output
 from rgru.cli.machine import add_options
 from rgru.cli.targets import default_task, targets
@@ -21,6 +23,8 @@ from rgru.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rgru.ragged import Ragged
 
 
 def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -56,7 +60,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "fit",
         help="train a model on a table",
-        description="Train a classifier or regressor on two columns of DATA: a list column of sequences, and targets.",
+        description="Train a classifier or regressor on two columns of DATA: a list column of sequences, and targets. "
+        "Ctrl-C ends the training and keeps the model as far as it came, with exit code 130.",
     )
     parser.add_argument(
         "data", metavar="DATA", help="Parquet or Arrow IPC file; - reads an Arrow IPC stream from stdin"
@@ -100,62 +105,120 @@ def run(args: argparse.Namespace) -> None:
         raise CommandError(f"--plot: expected another file than --output, got {args.plot}")
     given = vars(args)
     parameters = {name: given[name] for _, name, _, _ in _HYPER_PARAMETERS if name in given} | {"device": args.device}
-    estimator, columns = fit_table(
+    training = Training.read(
         args.data, sequence=args.sequence, target=args.target, task=args.task, parameters=parameters
     )
-    save_model(estimator, columns, args.output)
+    try:
+        training.fit()
+        _write(training, args)
+    except (KeyboardInterrupt, Terminated) as stop:
+        # No further signal gets here; an output that was being written has vanished.
+        if not training.fitted:
+            raise
+        _write(training, args)
+        sys.stdout.flush()  # nothing is flushed after an interruption
+        epochs = f"{training.estimator.n_iter_} of {training.estimator.max_epochs} epochs"
+        raise type(stop)(f"the model as far as it came, {epochs}, is in {args.output}") from stop
+
+
+def _write(training: Training, args: argparse.Namespace) -> None:
+    """Write the model and the training curve, and tell how the training went."""
+    training.save(args.output)
     if args.plot is not None:
-        save_plot(estimator, args.plot)
-    print(summary(estimator))
+        save_plot(training.estimator, args.plot)
+    print(summary(training.estimator))
     print(f"model: {args.output}")
     if args.plot is not None:
         print(f"training curve: {args.plot}")
 
 
-def fit_table(
-    data: str,
-    *,
-    sequence: list[str] | None = None,
-    target: str | None = None,
-    task: str | None = None,
-    parameters: dict[str, Any],
-) -> tuple[GRUClassifier | GRURegressor, dict[str, Any]]:
-    """Train on a table; gives the estimator, and the columns that it was trained on, for `save_model`.
+@dataclass(frozen=True, eq=False)
+class Training:
+    """An estimator, and the columns of a table that it is to be trained on.
 
-    Raises
-    ------
-    CommandError
-        If the table cannot be read, or does not fit.
+    Attributes
+    ----------
+    estimator : GRUClassifier or GRURegressor
+    x : Ragged
+    y : array_like
+        As `targets` gives it.
+    table : str
+        What to call the table.
+    columns : dict
+        What a model file keeps of the columns: the names of those of sequences, and the target's.
     """
-    import pyarrow as pa
 
-    with open_table(data) as table:
-        names = find_sequences(table, sequence)
-        answers = find_target(table, target, names)
-        fields = [field for field in table.schema if field.name in (*names, answers)]
-        batches = list(table.batches([field.name for field in fields]))
-        whole = pa.Table.from_batches(batches, pa.schema(fields))
-    classify = (task or default_task(whole.schema.field(answers).type)) == "classify"
-    estimator: GRUClassifier | GRURegressor = GRUClassifier() if classify else GRURegressor()
-    with explained(table.name):
-        x = ragged_from_arrow(whole[names[0]] if len(names) == 1 else whole.select(names), name=quoted(names))
-        check_finite(quoted(names), x)
-        y = targets(whole[answers], answers, classify, parameters.get("pooling") == "every")
-    with explained(f"{table.name} (X: {', '.join(names)}, y: {answers})"):
-        estimator.set_params(verbose=True, **parameters).fit(x, y)
-    return estimator.set_params(verbose=False), {"sequence": names, "target": answers}
+    estimator: GRUClassifier | GRURegressor
+    x: Ragged
+    y: Any
+    table: str
+    columns: dict[str, Any]
 
+    @classmethod
+    def read(
+        cls,
+        data: str,
+        *,
+        sequence: list[str] | None = None,
+        target: str | None = None,
+        task: str | None = None,
+        parameters: dict[str, Any],
+    ) -> Training:
+        """Read a table.
 
-def save_model(estimator: GRUClassifier | GRURegressor, columns: dict[str, Any], path: str) -> None:
-    """Write a model file that knows its columns.
+        Raises
+        ------
+        CommandError
+            If the table cannot be read, or does not fit.
+        """
+        import pyarrow as pa
 
-    Raises
-    ------
-    CommandError
-        If it cannot be written.
-    """
-    with explained(path):
-        save(path, estimator._tensors(), {**estimator._config(), "columns": columns}, kind=type(estimator).__name__)
+        with open_table(data) as table:
+            names = find_sequences(table, sequence)
+            answers = find_target(table, target, names)
+            fields = [field for field in table.schema if field.name in (*names, answers)]
+            batches = list(table.batches([field.name for field in fields]))
+            whole = pa.Table.from_batches(batches, pa.schema(fields))
+        classify = (task or default_task(whole.schema.field(answers).type)) == "classify"
+        estimator: GRUClassifier | GRURegressor = GRUClassifier() if classify else GRURegressor()
+        with explained(table.name):
+            x = ragged_from_arrow(whole[names[0]] if len(names) == 1 else whole.select(names), name=quoted(names))
+            check_finite(quoted(names), x)
+            y = targets(whole[answers], answers, classify, parameters.get("pooling") == "every")
+        estimator.set_params(**parameters)
+        return cls(estimator, x, y, table.name, {"sequence": names, "target": answers})
+
+    @property
+    def fitted(self) -> bool:
+        """Whether there is something to save: at least one epoch is done."""
+        return hasattr(self.estimator, "model_")
+
+    def fit(self) -> None:
+        """Train.
+
+        Raises
+        ------
+        CommandError
+            If the table or a hyper-parameter does not fit.
+        """
+        self.estimator.set_params(verbose=True)
+        try:
+            with explained(f"{self.table} (X: {', '.join(self.columns['sequence'])}, y: {self.columns['target']})"):
+                self.estimator.fit(self.x, self.y)
+        finally:
+            self.estimator.set_params(verbose=False)
+
+    def save(self, path: str) -> None:
+        """Write a model file that knows its columns.
+
+        Raises
+        ------
+        CommandError
+            If it cannot be written.
+        """
+        config = {**self.estimator._config(), "columns": self.columns}
+        with explained(path):
+            save(path, self.estimator._tensors(), config, kind=type(self.estimator).__name__)
 
 
 def save_plot(estimator: GRUClassifier | GRURegressor, path: str, title: str = "") -> None:
