@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rgru.drafts import draft_beside
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -52,7 +54,7 @@ def whole_file(path: str | os.PathLike[str], named: Callable[[Path], object] = s
     except RuntimeError as error:  # how Python before 3.13 tells a loop of links
         raise OSError(None, "Symbolic links lead back to themselves", os.fspath(path)) from error
     # Not tempfile: its files are for the owner alone, and the new file would keep that mode.
-    draft = target.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    draft = draft_beside(target)
     try:
         if _replaced(path) is not None:  # nobody may read in the draft what the file keeps from them
             os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

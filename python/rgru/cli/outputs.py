@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -58,6 +58,12 @@ class Outputs:
         self._write = None
         self._begun.close()
 
+    def drop(self) -> None:
+        """Give the table up that is begun, if there is one: it vanishes."""
+        self._write = None
+        with suppress(_DroppedError), self._begun:
+            raise _DroppedError
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -74,6 +80,10 @@ class Outputs:
             Path(path).parent.mkdir(parents=True, exist_ok=True)  # a subfolder of a job over a folder
             self._write = self._begun.enter_context(open_output(path, schema, self._folders.add))
         return self._write
+
+
+class _DroppedError(Exception):
+    """A table that has been begun is not to be written."""
 
 
 @contextmanager
