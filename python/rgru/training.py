@@ -90,7 +90,7 @@ class History:
     validation_loss, validation_score : list of float
         After the epoch, without dropout; empty if there was no validation.
     sequences_per_second : list of float
-        Of training alone.
+        Of training alone. Of the machine, not of the model: files do not keep it, and comparisons leave it out.
     best_epoch : int
         The epoch (from 0) with the lowest watched loss, whose weights are kept if there was validation; -1 before any.
     """
@@ -98,7 +98,7 @@ class History:
     train_loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     validation_score: list[float] = field(default_factory=list)
-    sequences_per_second: list[float] = field(default_factory=list)
+    sequences_per_second: list[float] = field(default_factory=list, compare=False)
     best_epoch: int = -1
 
     def check(self) -> None:
@@ -110,8 +110,8 @@ class History:
             As a damaged file may cause.
         """
         epochs = len(self.train_loss)
-        lengths = [len(self.sequences_per_second), len(self.validation_loss), len(self.validation_score)]
-        if lengths not in ([epochs, 0, 0], [epochs, epochs, epochs]) or not -1 <= self.best_epoch < epochs:
+        lengths = [len(self.validation_loss), len(self.validation_score)]
+        if lengths not in ([0, 0], [epochs, epochs]) or not -1 <= self.best_epoch < epochs:
             raise ValueError(f"history: expected lists over {epochs} epochs, got {lengths}, best {self.best_epoch}")
 
 
