@@ -235,7 +235,7 @@ def test_missing_extras_are_named(work, tmp_path):
     done = run("predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "out")
     assert done.returncode == 2
     assert re.fullmatch(r"rgru: error: [^\n]*pyarrow[^\n]*\n", done.stderr), done.stderr
-    assert "pip install 'rgru[cli]'" in done.stderr
+    assert "pip install '.[cli]' in a clone of rgru" in done.stderr
     assert run("info", work / "classifier").returncode == 0
 
 

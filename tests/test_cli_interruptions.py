@@ -176,12 +176,12 @@ def test_an_interrupted_training_keeps_the_model_as_far_as_it_came(work, tmp_pat
 def test_ctrl_c_after_the_training_keeps_the_model(work, tmp_path):
     code = """
 import os, signal, sys
-from rgru.cli import fit, main
-saves = fit.save
+from rgru.cli import main, training
+saves = training.save
 def saving(*arguments, **options):
-    fit.save = saves
+    training.save = saves
     os.kill(os.getpid(), signal.SIGINT)
-fit.save = saving
+training.save = saving
 sys.exit(main(sys.argv[1:]))
 """
     options = ["--sequence", "values", "--target", "sign", "--max-epochs", 2]

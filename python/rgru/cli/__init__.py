@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import rgru
 from rgru.cli.errors import CommandError, Terminated, is_bad_input, one_line
+from rgru.integrations.missing import install
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _give_stdout_up()
         return _fail(_told("terminated", stop), _TERMINATED)
     except ModuleNotFoundError as error:
-        return _fail(f"error: this needs {error.name}: pip install 'rgru[cli]'", _BAD_INPUT)
+        return _fail(f"error: this needs {error.name}: {install('cli')}", _BAD_INPUT)
     except Exception as error:
         if not isinstance(error, CommandError) and not is_bad_input(error):
             raise
@@ -74,7 +75,8 @@ def _parser() -> _Parser:
 
     parser = _Parser(prog="rgru", description="Gated recurrent units: train, predict, look.")
     parser.add_argument("--version", action="version", version=f"rgru {rgru.__version__}")
-    commands: Any = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser.set_defaults(run=lambda args: parser.print_help())
+    commands: Any = parser.add_subparsers(metavar="COMMAND")
     for command in (demo, fit, predict, info):
         command.add_parser(commands)
     return parser

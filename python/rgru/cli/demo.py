@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru.cli.errors import explained
-from rgru.cli.fit import Training, save_plot, summary
 from rgru.cli.job import Job, Part
 from rgru.cli.machine import add_options
+from rgru.cli.picture import save_plot
+from rgru.cli.training import Training, summary
 from rgru.whole_file import whole_file
 
 if TYPE_CHECKING:

@@ -87,7 +87,8 @@ class Parameters:
             Of initial weights, dropout, validation split and order. With the same int, `fit` does the same on the same
             device.
         verbose : bool, default False
-            Show a progress bar on stderr while fitting, if that is a terminal; needs tqdm.
+            Report each epoch on stderr while fitting: a progress bar where that is a terminal and tqdm is installed,
+            else, as in notebooks and logs, a line.
         """
         self.hidden_size = hidden_size
         self.num_layers = num_layers
