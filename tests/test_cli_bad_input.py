@@ -77,6 +77,23 @@ def test_bad_options_of_predict(work, tmp_path, options, message):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("ending", [".json", ".txt", ".xlsx", ".csv.gz", ".parquet.tmp"])
+def test_endings_of_other_formats_are_refused(work, tmp_path, ending):
+    message = r"--output: expected an ending \.parquet, \.arrow, \.feather, \.ipc, \.csv, or none for Parquet, got "
+    fail(message, "predict", work / "classifier", work / "data.parquet", "-o", tmp_path / f"out{ending}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_csv_has_no_lists(work, tmp_path):
+    arguments = ["predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "out.csv"]
+    fail("--keep: expected no lists for CSV, got 'values'", *arguments, "--keep", "values")
+    fail(r"--output: expected Parquet .* for lists \(column 'prediction_proba'\), got CSV", *arguments, "--proba")
+    for model in ("pairs", "every"):
+        arguments[1] = work / model
+        fail("--output: expected Parquet .* for lists", *arguments, "--sequence", "values")
+    assert not list(tmp_path.iterdir())
+
+
 def test_probabilities_of_a_regressor(work, tmp_path):
     out = tmp_path / "out.parquet"
     fail("--proba: expected a classifier", "predict", work / "regressor", work / "data.parquet", "-o", out, "--proba")
@@ -100,8 +117,24 @@ def test_probabilities_of_a_regressor(work, tmp_path):
             ["--sequence", "values", "--target", "total", "--task", "classify"],
             "y: expected class labels, got the number",
         ),
-        (["--sequence", "values", "--target", "sign", "--hidden-size", "0"], "hidden_size: expected an integer from 1"),
-        (["--sequence", "values", "--target", "sign", "--pooling", "max"], "pooling: expected one of 'last', 'mean'"),
+        *(
+            (["--sequence", "values", "--target", "sign", option, value], f"^rgru: error: {option}: {message}")
+            for option, value, message in [
+                ("--hidden-size", "0", "expected an integer from 1"),
+                ("--num-layers", "-1", "expected an integer from 1"),
+                ("--dropout", "1.5", "expected "),
+                ("--pooling", "max", "expected one of 'last', 'mean'"),
+                ("--learning-rate", "nan", "expected a finite number above 0, got nan"),
+                ("--batch-size", "0", "expected an integer from 1"),
+                ("--max-epochs", "0", "expected an integer from 1"),
+                ("--validation-fraction", "2", "expected "),
+                ("--patience", "0", "expected an integer from 1"),
+                ("--max-grad-norm", "-1", "expected a finite number above 0"),
+                ("--dtype", "int8", "expected "),
+                ("--seed", "-1", "expected an integer from 0"),
+            ]
+        ),
+        (["--plot", "p.bmp"], "--plot: expected an ending .png, .jpg, .jpeg, .svg, .pdf, or none for PNG, got p.bmp"),
         (
             ["--sequence", "values", "--target", "sign", "--learning-rate", "x"],
             "argument --learning-rate: invalid float",

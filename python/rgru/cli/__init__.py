@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import rgru
@@ -33,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         nobody reads the output any more, 143 on SIGTERM.
     """
     previous = {number: signal.signal(number, _end) for number in _SIGNALS if _is_ours(number)}
+    escapes = _escape_what_stdout_cannot_hold()
     try:
         # The commands are loaded here, which takes a while, so that signals end that in a line as well.
         from rgru.cli.machine import apply_options
@@ -58,9 +61,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(f"error: {one_line(error)}", _BAD_INPUT)
     finally:
+        escapes.close()
         for number, handler in previous.items():
             signal.signal(number, handler)
     return code
+
+
+def _escape_what_stdout_cannot_hold() -> ExitStack:
+    r"""Let stdout write \\xe4 where its encoding has no such letter, as stderr does; closing what this returns ends it.
+
+    Terminals and logs may hold ASCII alone, and labels, columns and paths any letter.
+    """
+    restored = ExitStack()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        restored.callback(sys.stdout.reconfigure, errors=sys.stdout.errors)
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return restored
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,9 +88,16 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> _Parser:
     from rgru.cli import demo, fit, info, predict
+    from rgru.cli.completion import SHELLS, PrintCompletion
 
     parser = _Parser(prog="rgru", description="Gated recurrent units: train, predict, look.")
     parser.add_argument("--version", action="version", version=f"rgru {rgru.__version__}")
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=SHELLS,
+        help="print the script that completes commands, options and files at Tab; how to install it is in the README",
+    )
     parser.set_defaults(run=lambda args: parser.print_help())
     commands: Any = parser.add_subparsers(metavar="COMMAND")
     for command in (demo, fit, predict, info):

@@ -15,7 +15,7 @@ from rgru.cli.columnar import open_table
 from rgru.cli.columns import find_sequences, prediction_arrays, prediction_fields
 from rgru.cli.errors import CommandError, explained
 from rgru.cli.files import STANDARD
-from rgru.cli.outputs import Outputs
+from rgru.cli.outputs import Outputs, is_csv
 from rgru.cli.overlap import ahead, at_once, behind
 from rgru.cli.progress import rows_bar
 from rgru.estimators import GRUClassifier, GRURegressor
@@ -269,7 +269,10 @@ class Job:
         import pyarrow as pa
 
         names = find_sequences(table, self._sequences(table))
-        kept = self._kept(table)
+        kept = self._kept(table, is_csv(part.output))
+        nested = [field.name for field in fields if is_csv(part.output) and pa.types.is_nested(field.type)]
+        if nested:
+            raise CommandError(f"--output: expected Parquet or Arrow IPC for lists ({quoted(nested)}), got CSV")
         for field in fields:
             if field.name in kept.names:
                 raise CommandError(f"--column: expected a name that {table.name} does not have, got {field.name!r}")
@@ -279,7 +282,8 @@ class Job:
 
     def _read(self, opened: _Opened) -> Iterator[_Batch]:
         name, what, first = opened.table.name, quoted(opened.names), 0
-        needed = None if self.keep is None else [*opened.kept, *opened.names]
+        every = len(opened.kept) == len(opened.table.schema)
+        needed = None if every else [*opened.kept, *opened.names]
         for rows in opened.table.batches(needed):
             with explained(f"{name}, rows {first} to {first + rows.num_rows - 1}"):
                 one = rows.column(opened.names[0]) if len(opened.names) == 1 else rows.select(opened.names)
@@ -331,12 +335,15 @@ class Job:
             raise CommandError(f"{table.name}: expected {quoted(missing)} as in training (or --sequence), got {there}")
         return None
 
-    def _kept(self, table: Table) -> pa.Schema:
+    def _kept(self, table: Table, flat: bool) -> pa.Schema:
+        """The columns to write beside the predictions; with `flat` none may be a list."""
         import pyarrow as pa
 
-        if self.keep is None:
-            return table.schema
-        for name in self.keep:
+        nested = [field.name for field in table.schema if flat and pa.types.is_nested(field.type)]
+        for name in self.keep or ():
             if name not in table.schema.names:
                 raise CommandError(f"--keep: expected columns of {table.name}, got {name!r}")
-        return pa.schema([field for field in table.schema if field.name in self.keep], table.schema.metadata)
+            if name in nested:
+                raise CommandError(f"--keep: expected no lists for CSV, got {name!r}")
+        keep = set(table.schema.names) - set(nested) if self.keep is None else self.keep
+        return pa.schema([field for field in table.schema if field.name in keep], table.schema.metadata)

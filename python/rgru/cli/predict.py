@@ -10,6 +10,7 @@ from rgru.cli.errors import CommandError
 from rgru.cli.files import STANDARD, check_output
 from rgru.cli.job import Job, Part
 from rgru.cli.machine import add_options
+from rgru.cli.outputs import ENDINGS
 from rgru.cli.partitions import parts_of_folder, remove_drafts
 
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ def add_parser(commands: Any) -> None:
         "--output",
         required=True,
         metavar="OUT",
-        help="Parquet file, or Arrow IPC file if it ends in .arrow, .feather or .ipc; - writes an Arrow IPC stream to "
-        "stdout; if DATA is a folder, the folder for files of the same names. A file appears whole or not at all",
+        help="Parquet file, Arrow IPC file if it ends in .arrow, .feather or .ipc, or CSV file if it ends in .csv; - "
+        "writes an Arrow IPC stream to stdout; if DATA is a folder, the folder for files of the same names. A file "
+        "appears whole or not at all",
     )
     parser.add_argument(
         "--sequence",
@@ -53,7 +55,8 @@ def add_parser(commands: Any) -> None:
         "--keep",
         metavar="COL",
         action="append",
-        help="column to write beside the predictions; may be given several times (default: all)",
+        help="column to write beside the predictions; may be given several times (default: all, but for lists in CSV, "
+        "which has none)",
     )
     parser.add_argument(
         "--column", metavar="NAME", default="prediction", help="name of the new column (default: %(default)s)"
@@ -85,6 +88,9 @@ def run(args: argparse.Namespace) -> int:
         if args.resume:
             raise CommandError(f"--resume: expected a folder as DATA, got {args.data}")
         check_output(args.output, "--output", inputs=(args.data, args.model))
+        if args.output != STANDARD and Path(args.output).suffix.lower() not in ENDINGS:
+            endings = ", ".join(ENDINGS[1:])
+            raise CommandError(f"--output: expected an ending {endings}, or none for Parquet, got {args.output}")
     job = Job.load(
         args.model,
         sequence=args.sequence,
