@@ -99,9 +99,9 @@ def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -
     """Open a table to write; gives the function that takes the batches.
 
     "-" writes an Arrow IPC stream to stdout, an ending ``.arrow``, ``.feather`` or ``.ipc`` an Arrow IPC file and
-    ``.csv`` a CSV file, in both of which dictionary columns become plain ones, ``.parquet`` or no ending a Parquet file.
-    A file appears whole when the block ends without an error, and its folder is given to `named`; else not at all. A stream is
-    then left without its end mark.
+    ``.csv`` a CSV file, in both of which dictionary columns become plain ones, ``.parquet`` or no ending a Parquet
+    file. A file appears whole when the block ends without an error, and its folder is given to `named`; else not at
+    all. A stream is then left without its end mark.
 
     Raises
     ------
