@@ -27,9 +27,14 @@ def rgru_(*arguments, stdin=b"", **options):
     return process.returncode, out, err.decode()
 
 
+EPOCHS = r"(epoch \d+/\d+: training loss [^\n]* sequences/s\n)*"
+"""What `fit` tells of a training on stderr."""
+
+
 def succeed(*arguments, **options):
     code, out, err = rgru_(*arguments, **options)
-    assert (code, err) == (0, "")
+    assert code == 0, err
+    assert re.fullmatch(EPOCHS if arguments[0] in ("fit", "demo") else "", err), err
     return out
 
 
@@ -38,7 +43,7 @@ def fail(message, *arguments, **options):
     code, out, err = rgru_(*arguments, **options)
     assert code == 2, err
     assert out == b""
-    assert re.fullmatch(r"rgru: error: [^\n]+\n", err), err
+    assert re.fullmatch(rf"{EPOCHS}rgru: error: [^\n]+\n", err), err
     assert re.search(message, err), err
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,9 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import csv
 
 import rgru
-from command_line import SEQUENCE, fit, make_table, names, read, sequences, stream, succeed, write_ipc
+from command_line import SEQUENCE, fit, make_table, names, read, rgru_, sequences, stream, succeed, write_ipc
+from rgru.cli.completion import SHELLS
 
 # -- predict -------------------------------------------------------------------------------------------------------
 
@@ -81,6 +84,20 @@ def test_an_existing_output_is_replaced_and_keeps_its_link(work, tmp_path):
     succeed("predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "link.parquet")
     assert (tmp_path / "link.parquet").is_symlink()
     assert read(tmp_path / "real.parquet").num_rows == 50
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_existing_outputs_keep_their_modes(work, tmp_path):
+    outputs = [tmp_path / name for name in ("out.parquet", "out.arrow", "model", "plot.png")]
+    for path in outputs:
+        path.write_text("old")
+        path.chmod(0o600)
+    for path in outputs[:2]:
+        succeed("predict", work / "classifier", work / "data.parquet", "-o", path)
+    fit(work / "data.parquet", outputs[2], "sign", "--plot", outputs[3])
+    for path in outputs:
+        assert path.read_bytes() != b"old"
+        assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_dictionaries_may_differ_from_batch_to_batch(work, tmp_path):
@@ -236,6 +253,100 @@ def test_info_of_a_layer_and_of_the_installation(work):
     out = succeed("info").decode()
     assert rgru.__version__ in out
     assert str(rgru.info()["isa"]) in out
+
+
+@pytest.mark.parametrize("ending", ["jpg", "jpeg", "JPG", "svg", "pdf", "png", ""])
+@pytest.mark.parametrize("fraction", [0, 0.2])
+def test_the_training_curve_is_what_its_ending_says(work, tmp_path, ending, fraction):
+    picture = (tmp_path / "picture").with_suffix(f".{ending}" if ending else "")
+    fit(work / "data.parquet", tmp_path / "model", "sign", "--plot", picture, "--validation-fraction", fraction)
+    begins = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG", "": b"\x89PNG"}
+    assert picture.read_bytes().startswith(begins.get(ending, b"\xff\xd8\xff"))
+
+
+def test_csv(work, tmp_path):
+    """All that CSV can hold is written: numbers, texts with quotes, nulls and values of dictionaries."""
+    table = make_table().append_column("text", pa.array(['say "a, b"', "line\nbreak", "ä", "", None] * 10))
+    pq.write_table(table, tmp_path / "data.parquet", row_group_size=20)
+    for model, options in (("classifier", []), ("regressor", ["--sequence", "values"])):
+        out = tmp_path / "out.csv"
+        succeed("predict", work / model, tmp_path / "data.parquet", "-o", out, *options)
+        types = {"prediction": pa.float32()} if model == "regressor" else {}
+        kinds = {"id": pa.int32(), "total": pa.float64(), **types}
+        read_as = csv.ConvertOptions(column_types=kinds, strings_can_be_null=True, quoted_strings_can_be_null=False)
+        result = csv.read_csv(out, convert_options=read_as, parse_options=csv.ParseOptions(newlines_in_values=True))
+        kept = ["id", "sign", "total", "note", "text"]
+        assert result.column_names == [*kept, "prediction"]
+        assert result.select(kept).to_pylist() == table.select(kept).to_pylist()
+        expected = rgru.load(work / model).predict(sequences(table))
+        assert result["prediction"].to_pylist() == expected.tolist()
+        out.unlink()
+    assert names(tmp_path) == ["data.parquet"]
+
+
+def test_without_a_command_there_is_help():
+    assert rgru_() == (0, succeed("--help"), "")
+
+
+ASCII = {**os.environ, "PYTHONIOENCODING": "ascii"}
+C = {**os.environ, "LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("variables", [ASCII, C], ids=["encoding", "locale"])
+def test_terminals_that_hold_ascii_alone(tmp_path, variables):
+    """Letters that they lack are escaped."""
+    table = make_table().select(["values"]).append_column("größe", pa.array(["groß", "klein"] * 25))
+    pq.write_table(table, tmp_path / "data.parquet")
+    options = ["--hidden-size", 3, "--max-epochs", 2, "--plot", tmp_path / "p.png"]
+    out = succeed("fit", tmp_path / "data.parquet", "-o", tmp_path / "modell-ä", *options, env=ASCII)
+    assert rb"modell-\xe4" in out
+    (tmp_path / "modell-ä").rename(tmp_path / "model")
+    card = succeed("info", tmp_path / "model", env=variables).decode("ascii")
+    assert r"to tell 'gr\xf6\xdfe'" in card
+    assert r"2: gro\xdf, klein" in card
+    for command in ([], ["fit"], ["predict"], ["info"], ["demo"]):
+        succeed(*command, "--help", env=variables)
+
+
+def test_main_leaves_the_stdout_of_its_caller_as_it_was():
+    code = """
+import sys
+from rgru.cli import main
+before = sys.stdout.errors
+main(["info"])
+sys.exit(sys.stdout.errors != before)
+"""
+    for variables in (ASCII, {**os.environ, "PYTHONIOENCODING": "utf-8"}):
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, env=variables)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_scripts(shell):
+    pytest.importorskip("shtab")
+    script = succeed("--print-completion", shell).decode()
+    for word in ("predict", "on-error", "hidden-size", "null"):
+        assert word in script
+
+
+def test_completion_in_bash(tmp_path):
+    pytest.importorskip("shtab")
+    (tmp_path / "script").write_bytes(succeed("--print-completion", "bash"))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+
+    def complete(*words):
+        code = f"""
+. ./script
+COMP_WORDS=({" ".join(words)} '')
+COMP_CWORD={len(words)}
+_shtab_rgru rgru '' ''
+echo "${{COMPREPLY[@]}}"
+"""
+        done = subprocess.run(["bash", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+        return done.stdout.split()
+
+    assert {"demo", "fit", "predict", "info"} <= set(complete("rgru"))
+    assert "model.safetensors" in complete("rgru", "info")
+    assert complete("rgru", "predict", "--on-error") == ["raise", "null"]
 
 
 def test_version_and_help():

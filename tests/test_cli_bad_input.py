@@ -77,6 +77,23 @@ def test_bad_options_of_predict(work, tmp_path, options, message):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("ending", [".json", ".txt", ".xlsx", ".csv.gz", ".parquet.tmp"])
+def test_endings_of_other_formats_are_refused(work, tmp_path, ending):
+    message = r"--output: expected an ending \.parquet, \.arrow, \.feather, \.ipc, \.csv, or none for Parquet, got "
+    fail(message, "predict", work / "classifier", work / "data.parquet", "-o", tmp_path / f"out{ending}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_csv_has_no_lists(work, tmp_path):
+    arguments = ["predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "out.csv"]
+    fail("--keep: expected no lists for CSV, got 'values'", *arguments, "--keep", "values")
+    fail(r"--output: expected Parquet .* for lists \(column 'prediction_proba'\), got CSV", *arguments, "--proba")
+    for model in ("pairs", "every"):
+        arguments[1] = work / model
+        fail("--output: expected Parquet .* for lists", *arguments, "--sequence", "values")
+    assert not list(tmp_path.iterdir())
+
+
 def test_probabilities_of_a_regressor(work, tmp_path):
     out = tmp_path / "out.parquet"
     fail("--proba: expected a classifier", "predict", work / "regressor", work / "data.parquet", "-o", out, "--proba")
@@ -100,8 +117,24 @@ def test_probabilities_of_a_regressor(work, tmp_path):
             ["--sequence", "values", "--target", "total", "--task", "classify"],
             "y: expected class labels, got the number",
         ),
-        (["--sequence", "values", "--target", "sign", "--hidden-size", "0"], "hidden_size: expected an integer from 1"),
-        (["--sequence", "values", "--target", "sign", "--pooling", "max"], "pooling: expected one of 'last', 'mean'"),
+        *(
+            (["--sequence", "values", "--target", "sign", option, value], f"^rgru: error: {option}: {message}")
+            for option, value, message in [
+                ("--hidden-size", "0", "expected an integer from 1"),
+                ("--num-layers", "-1", "expected an integer from 1"),
+                ("--dropout", "1.5", "expected "),
+                ("--pooling", "max", "expected one of 'last', 'mean'"),
+                ("--learning-rate", "nan", "expected a finite number above 0, got nan"),
+                ("--batch-size", "0", "expected an integer from 1"),
+                ("--max-epochs", "0", "expected an integer from 1"),
+                ("--validation-fraction", "2", "expected "),
+                ("--patience", "0", "expected an integer from 1"),
+                ("--max-grad-norm", "-1", "expected a finite number above 0"),
+                ("--dtype", "int8", "expected "),
+                ("--seed", "-1", "expected an integer from 0"),
+            ]
+        ),
+        (["--plot", "p.bmp"], "--plot: expected an ending .png, .jpg, .jpeg, .svg, .pdf, or none for PNG, got p.bmp"),
         (
             ["--sequence", "values", "--target", "sign", "--learning-rate", "x"],
             "argument --learning-rate: invalid float",
@@ -204,6 +237,26 @@ def test_bad_outputs(work, tmp_path, command):
         fail("--plot: expected another file than the input", *arguments, "-o", tmp_path / "model", "--plot", data)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+@pytest.mark.parametrize("command", ["predict", "fit", "demo"])
+def test_outputs_that_are_pipes_stay(work, tmp_path, command):
+    os.mkfifo(tmp_path / "train.parquet")
+    if command == "demo":
+        fail("expected a regular file or a new name, got a pipe", "demo", "--dir", tmp_path)
+    else:
+        model = [work / "classifier"] if command == "predict" else []
+        fail("--output: expected a file", command, *model, work / "data.parquet", "-o", tmp_path / "train.parquet")
+    assert (tmp_path / "train.parquet").is_fifo()
+    assert names(tmp_path) == ["train.parquet"]
+
+
+def test_write_protected_outputs_are_refused_before_the_work(tmp_path, monkeypatch, capsys):
+    (tmp_path / "model").write_text("old")
+    monkeypatch.setattr(os, "access", lambda *_arguments, **_options: False)  # for root, who may write everything
+    assert main(["fit", "no data", "-o", str(tmp_path / "model")]) == 2
+    assert "--output: expected a file that may be written, got" in capsys.readouterr().err
+
+
 def test_missing_extras_are_named(work, tmp_path):
     """Without pyarrow the command line still says what to install, and describes models."""
     blocked = "import sys; sys.modules['pyarrow'] = None; from rgru.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -215,7 +268,7 @@ def test_missing_extras_are_named(work, tmp_path):
     done = run("predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "out")
     assert done.returncode == 2
     assert re.fullmatch(r"rgru: error: [^\n]*pyarrow[^\n]*\n", done.stderr), done.stderr
-    assert "pip install 'rgru[cli]'" in done.stderr
+    assert "pip install '.[cli]' in a clone of rgru" in done.stderr
     assert run("info", work / "classifier").returncode == 0
 
 

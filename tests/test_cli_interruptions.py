@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from command_line import fail, make_table, names, start, stream, write_ipc
+import rgru
+from command_line import fail, make_table, names, sequences, start, stream, write_ipc
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and descriptors of POSIX")
 
@@ -136,15 +137,81 @@ def test_signals_end_what_waits_for_its_reader(work, tmp_path, number):
         assert (process.wait(timeout=20), process.stderr.read().decode()) == ENDS[number]
 
 
+LONG = ["--sequence", "values", "--target", "sign", "--max-epochs", 100000, "--patience", "none"]
+
+AFTER_AN_EPOCH = """
+import os, sys
+from rgru import training
+from rgru.cli import main
+runs = training._run_epoch
+def running(*arguments, epoch, **options):
+    if epoch == 2:
+        os.kill(os.getpid(), {0})
+    return runs(*arguments, epoch=epoch, **options)
+training._run_epoch = running
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 @POSIX
-def test_ctrl_c_while_fitting_leaves_no_file(work, tmp_path):
-    options = ["--sequence", "values", "--target", "sign", "--max-epochs", 100000, "--patience", "none"]
-    with start("fit", work / "data.parquet", "-o", tmp_path / "model", *options) as process:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_an_interrupted_training_keeps_the_model_as_far_as_it_came(work, tmp_path, number):
+    (tmp_path / "model").write_text("old")
+    options = ["fit", work / "data.parquet", "-o", tmp_path / "model", "--plot", tmp_path / "plot.png", *LONG]
+    command = [sys.executable, "-c", AFTER_AN_EPOCH.format(int(number)), *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    code, told = ENDS[number]
+    kept = f"the model as far as it came, 2 of 100000 epochs, is in {tmp_path / 'model'}"
+    assert done.stderr.endswith(f"{told.strip()}: {kept}\n")
+    assert done.returncode == code
+    assert "2 epochs at" in done.stdout
+    model = rgru.load(tmp_path / "model")
+    assert model.n_iter_ == 2
+    assert model.get_params()["verbose"] is False
+    assert len(model.predict(sequences(make_table()))) == 50
+    assert sorted(names(tmp_path)) == ["model", "plot.png"]
+
+
+@POSIX
+def test_ctrl_c_after_the_training_keeps_the_model(work, tmp_path):
+    code = """
+import os, signal, sys
+from rgru.cli import main, training
+saves = training.save
+def saving(*arguments, **options):
+    training.save = saves
+    os.kill(os.getpid(), signal.SIGINT)
+training.save = saving
+sys.exit(main(sys.argv[1:]))
+"""
+    options = ["--sequence", "values", "--target", "sign", "--max-epochs", 2]
+    command = ["fit", work / "data.parquet", "-o", tmp_path / "model", *options]
+    command = [sys.executable, "-c", code, *map(str, command)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 130
+    assert rgru.load(tmp_path / "model").n_iter_ == 2
+
+
+@POSIX
+def test_a_user_ends_a_training(work, tmp_path):
+    with start("fit", work / "data.parquet", "-o", tmp_path / "model", *LONG) as process:
         time.sleep(3)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, err.decode(), out) == (*ENDS[signal.SIGINT], b"")
-    assert not list(tmp_path.iterdir())
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    epochs = rgru.load(tmp_path / "model").n_iter_
+    assert f"{epochs} of 100000 epochs, is in {tmp_path / 'model'}" in err.decode()
+    assert names(tmp_path) == ["model"]
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_signals_before_the_first_epoch_is_done_leave_the_old_model(work, tmp_path, number):
+    (tmp_path / "model").write_text("old")
+    code = AFTER_AN_EPOCH.format(int(number)).replace("epoch == 2", "True")
+    assert run(code, "fit", work / "data.parquet", "-o", tmp_path / "model", *LONG) == ENDS[number]
+    assert (tmp_path / "model").read_text() == "old"
+    assert names(tmp_path) == ["model"]
 
 
 @POSIX

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
+from collections import deque
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from command_line import fail, make_table, names, read, start, succeed, write_ipc
+from command_line import fail, make_table, names, read, rgru_, start, succeed, write_ipc
+from rgru import GRUClassifier
+from rgru.cli import main
 
 
 @pytest.fixture
@@ -49,8 +54,11 @@ def test_resume_goes_on_where_a_run_has_stopped(work, parts, tmp_path):
     whole = third.read_bytes()
     third.write_bytes(whole[:-100])
     options = ["predict", work / "classifier", parts, "-o", out]
-    fail(r"part-2\.parquet: ", *options)
-    assert written(out) == ["part-0.parquet", "part-1.parquet"]
+    code, text, _ = rgru_(*options)
+    assert (code, text) == (1, b"40 rows in 4 files written\n")
+    for name in ("part-3.parquet", "year=2026/part-4.arrow"):
+        (out / name).unlink()
+    (out / "year=2026").rmdir()
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     third.write_bytes(whole)
 
@@ -98,10 +106,88 @@ def test_a_killed_run_leaves_whole_files_that_resume_keeps(work, tmp_path, numbe
     kept = [name for name in names(out) if not name.startswith(".")]
     assert 2 <= len(kept) < 60
     before = {name: (out / name).stat().st_mtime_ns for name in kept}
+    drafts = len(names(out)) - len(kept)
+    assert drafts <= (0 if number == signal.SIGTERM else 1)
     report = succeed(*options, "--resume").decode()
-    assert report.endswith(f"{60 - len(kept)} files written; {len(kept)} had been written before\n")
+    removed = f"; {drafts} drafts of killed runs removed" if drafts else ""
+    assert report.endswith(f"{60 - len(kept)} files written; {len(kept)} had been written before{removed}\n")
+    assert sorted(names(out)) == [f"part-{i:02}.parquet" for i in range(60)]
     assert all((out / name).stat().st_mtime_ns == stamp for name, stamp in before.items())
     assert all(pq.read_metadata(out / f"part-{i:02}.parquet").num_rows == 20_000 for i in range(60))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_files_that_cannot_be_predicted_are_named_at_the_end_and_all_others_done(work, parts, tmp_path, threads):
+    whole = (parts / "part-0.parquet").read_bytes()
+    bad = make_table().slice(0, 1).to_pylist()
+    bad[0]["values"] = [[float("nan"), 1.0]]
+    late = pa.concat_tables([make_table(20_000), pa.Table.from_pylist(bad, make_table().schema)])
+    pq.write_table(late, parts / "part-0.parquet")  # found when others of its rows are being written
+    (parts / "part-1.parquet").write_bytes(whole[:-100])
+    (parts / "part-2.parquet").write_bytes(b"")
+    pq.write_table(make_table().select(["id"]), parts / "part-9.parquet")
+    (parts / "gone.parquet").symlink_to(tmp_path / "nowhere")
+    options = ["predict", work / "classifier", parts, "-o", tmp_path / "out", "--threads", threads]
+    code, out, err = rgru_(*options)
+    assert code == 1
+    assert out == b"20 rows in 2 files written\n"
+    lines = err.splitlines()
+    told = [
+        r"gone\.parquet: No such file or directory",
+        r"part-0\.parquet, rows \d+ to 20000: column 'values': expected finite numbers, got nan in sequence 20000",
+        r"part-1\.parquet: ",
+        r"part-2\.parquet: neither Parquet nor Arrow IPC",
+        r"part-9\.parquet: expected a list column of numbers",
+    ]
+    for line, words in zip(lines, told, strict=False):
+        assert re.match(rf"rgru: error: \S*{words}", line)
+    assert lines[len(told) :] == ["rgru: 5 of 7 files could not be predicted"]
+    assert written(tmp_path / "out") == ["part-3.parquet", "year=2026/part-4.arrow"]
+    (parts / "part-1.parquet").write_bytes(whole)
+    code, out, err = rgru_(*options, "--resume")
+    assert (code, out) == (1, b"10 rows in 1 files written; 2 had been written before\n")
+    assert err.endswith("rgru: 4 of 5 files could not be predicted\n")
+
+
+@pytest.mark.parametrize("when", ["first", "last"])
+def test_what_fails_in_the_model_is_passed_over_too(work, parts, monkeypatch, capsys, when):
+    """Such as the memory that one huge sequence would take."""
+    output = parts.parent / "out"
+    calls = []
+    predict_each = GRUClassifier._predict_each
+
+    def predicting(self, inputs):
+        calls.append(None)
+        if len(calls) != 2:
+            yield from predict_each(self, inputs)
+        elif when == "last":
+            deque(inputs, maxlen=0)
+        if len(calls) == 2:
+            raise MemoryError
+
+    monkeypatch.setattr(GRUClassifier, "_predict_each", predicting)
+    assert main(["predict", *map(str, [work / "classifier", parts, "-o", output])]) == 1
+    out, err = capsys.readouterr()
+    assert out == "40 rows in 4 files written\n"
+    assert re.match(r"rgru: error: \S*part-1\.parquet, from row 0: MemoryError\n", err)
+    assert written(output) == ["part-0.parquet", "part-2.parquet", "part-3.parquet", "year=2026/part-4.arrow"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+def test_a_full_disk_ends_the_job_and_failures_so_far_are_named(work, parts, tmp_path):
+    import resource
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    (parts / "part-0.parquet").write_bytes(b"")
+    code, out, err = rgru_("predict", work / "classifier", parts, "-o", tmp_path / "out", preexec_fn=limit)
+    assert (code, out) == (2, b"")
+    lines = err.splitlines()
+    assert len(lines) == 2
+    assert "part-0.parquet: neither" in lines[0]
+    assert re.search("out/part-1.parquet: .*large", lines[1])
+    assert written(tmp_path / "out") == []
 
 
 def test_files_of_somebody_else_are_left_alone(work, parts, tmp_path):
@@ -144,7 +230,9 @@ def test_links_are_followed_and_broken_ones_told(work, parts, tmp_path):
     fail("back: expected each folder once, got a link", *options, "--resume")
     (elsewhere / "back").unlink()
     (parts / "gone.parquet").symlink_to(tmp_path / "nowhere")
-    fail(r"gone\.parquet: expected a file, got a broken link", *options, "--resume")
+    code, _, err = rgru_(*options, "--resume")
+    assert code == 1
+    assert re.match(r"rgru: error: .*gone\.parquet: No such file or directory\n", err)
 
 
 def test_predictions_that_are_data_again_do_not_pass_as_parts_of_a_job(work, parts, tmp_path):

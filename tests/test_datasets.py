@@ -91,5 +91,5 @@ def test_bad_split_names_argument_expected_and_got(load, split):
 def test_without_pyarrow_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(ImportError, match=r"pip install 'rgru\[cli\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[cli\]' in a clone of rgru"):
         load_japanese_vowels("train")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -14,6 +16,9 @@ class OnGpu:
     """What a CuPy array looks like from outside."""
 
     __cuda_array_interface__ = {"shape": (40, 2, 3), "typestr": "<f4", "data": (0, False), "version": 3}  # noqa: RUF012
+
+
+STEPS = r"expected an array \(N, T\) or \(N, T, K\), a list of arrays \(T_i,\) or \(T_i, K\)"
 
 
 def poisoned(value):
@@ -100,10 +105,22 @@ def test_bad_targets_are_named(y, error, message):
     [
         (np.zeros((29, 5)), ValueError, "y: expected targets for 30 sequences as in X, got 29"),
         (np.zeros((30, 4)), ValueError, "y: expected 5 steps as in X at sequence 0, got 4"),
-        (np.zeros(30), ValueError, r"y: expected 3 dimensions \(N, T, I\), got shape \(30,\)"),
-        (list(range(30)), ValueError, r"y\[0\]: expected 2 dimensions \(T, I\), got shape \(\)"),
-        (np.full((30, 5), np.nan), ValueError, "y: expected finite numbers, got nan in sequence 0, step 0"),
-        (5, TypeError, "y: expected an array"),
+        (np.zeros(30), ValueError, rf"y: {STEPS} as targets of every step, got shape \(30,\)"),
+        (list(range(30)), ValueError, rf"y\[0\]: {STEPS} as targets of every step, got shape \(\)"),
+        (np.zeros((30, 5, 2, 1)), ValueError, rf"y: {STEPS} as targets of every step, got shape \(30, 5, 2, 1\)"),
+        (
+            [np.zeros(5)] * 29 + [np.zeros((5, 1))],
+            ValueError,
+            r"y\[29\]: expected targets for each step as in y\[0\], got",
+        ),
+        (
+            [np.zeros((5, 2))] * 29 + [np.zeros((5, 3))],
+            ValueError,
+            r"y\[29\]: expected targets .* got shape \(5, 3\)",
+        ),
+        (np.full((30, 5), np.nan), ValueError, "y: expected finite numbers, got nan in sequence 0, step 0, target 0"),
+        (5, TypeError, f"y: {STEPS}, a Ragged or an Arrow list column, got int"),
+        (None, TypeError, f"y: {STEPS}, a Ragged or an Arrow list column, got NoneType"),
     ],
     ids=str,
 )
@@ -153,6 +170,20 @@ def test_bad_y_is_named_by_score():
 def test_bad_parameters_are_named(kind, name, value, error):
     with pytest.raises(error, match=rf"^{name}: expected "):
         fitted(kind, **{name: value})
+
+
+@EITHER
+def test_unknown_parameters_name_the_class_and_the_nearest_parameter(kind):
+    message = rf"^{kind.__name__} has no parameter 'hiden_size': did you mean 'hidden_size'\?$"
+    with pytest.raises(TypeError, match=message):
+        kind(hiden_size=3)
+    with pytest.raises(ValueError, match=message):
+        kind().set_params(hiden_size=3)
+    with pytest.raises(TypeError, match=rf"^{kind.__name__} has no parameter 'xyz': expected one of hidden_size, "):
+        kind(xyz=3)
+    with pytest.raises(TypeError, match=rf"^{kind.__name__}: expected parameters by name, got 64 by place"):
+        kind(64)
+    assert "hidden_size: 'int' = 64" in str(inspect.signature(kind))
 
 
 def test_classifiers_have_no_outputs_for_every_step():

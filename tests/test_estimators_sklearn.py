@@ -24,7 +24,9 @@ def test_clone_and_parameters(kind):
     assert (twin.hidden_size, estimator.hidden_size) == (9, 5)
     assert repr(estimator) == f"{kind.__name__}(hidden_size=5, dropout=0.1)"
     assert not hasattr(clone(fitted(kind)), "model_")
-    with pytest.raises(ValueError, match=r"^depth: expected one of hidden_size, num_layers"):
+    with pytest.raises(
+        ValueError, match=rf"^{kind.__name__} has no parameter 'depth': expected one of hidden_size, num"
+    ):
         estimator.set_params(depth=3)
 
 

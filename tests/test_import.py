@@ -13,6 +13,7 @@ LAZY = [
     "rgru.datasets",
     "rgru.estimators",
     "rgru.gpu",
+    "rgru.plot",
     "rgru.integrations",
     "rgru.model",
     "rgru.sessions",
@@ -84,6 +85,13 @@ except ModuleNotFoundError as error:
     if found[0] == "needs":
         pytest.skip(f"{found[1]} is not installed")
     assert found == [name]
+
+
+@pytest.mark.parametrize("name", ["keras", "onnx", "torch"])
+def test_conversions_are_there_after_import_rgru(name):
+    assert run(f"import rgru; print(rgru.convert.{name}.__name__)") == f"rgru.convert.{name}\n"
+    with pytest.raises(AttributeError, match="no attribute 'mxnet'"):
+        _ = rgru.convert.mxnet
 
 
 def test_unknown_name_is_an_attribute_error():

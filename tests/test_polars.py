@@ -137,7 +137,7 @@ def test_events_without_a_column():
 
 def test_polars_is_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "polars", None)
-    with pytest.raises(ImportError, match=r"pip install 'rgru\[polars\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[polars\]' in a clone of rgru"):
         predict(GRU, "x")
-    with pytest.raises(ImportError, match=r"pip install 'rgru\[polars\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[polars\]' in a clone of rgru"):
         sequences_from_events(pa.table({}), "key", "time", "a")

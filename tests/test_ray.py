@@ -293,7 +293,7 @@ def test_events_that_do_not_fit(ray):
 
 def test_ray_is_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray.data", None)
-    with pytest.raises(ImportError, match=r"pip install 'rgru\[ray\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[ray\]' in a clone of rgru"):
         predict(None, GRU, "x")
-    with pytest.raises(ImportError, match=r"pip install 'rgru\[ray\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[ray\]' in a clone of rgru"):
         sequences_from_events(None, "key", "time", "a")

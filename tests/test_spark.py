@@ -301,7 +301,7 @@ def test_a_killed_worker_tears_no_sequence_apart(spark, tmp_path, monkeypatch):
 
 def test_spark_is_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyspark.sql.types", None)
-    with pytest.raises(ImportError, match=r"pip install 'rgru\[spark\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[spark\]' in a clone of rgru"):
         Predictor(GRU, "x").schema(None)
-    with pytest.raises(ImportError, match=r"pip install 'rgru\[spark\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[spark\]' in a clone of rgru"):
         sequences_from_events(None, "key", "time", "a")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -244,18 +243,6 @@ def test_ctrl_c_in_a_step_leaves_weights_and_outputs_in_agreement(monkeypatch):
     assert not np.array_equal(after, before)
     model.changed()
     np.testing.assert_array_equal(model.predict(data.x), after)
-
-
-def test_progress_without_tqdm_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tqdm", None)
-    with pytest.raises(ImportError, match=r"pip install 'rgru\[cli\]'"):
-        run(make_model(), make_data(), progress=True)
-
-
-def test_no_progress_bar_where_stderr_is_no_terminal(capsys):
-    run(make_model(), make_data(), progress=True)
-    captured = capsys.readouterr()
-    assert captured.out + captured.err == ""
 
 
 def test_the_adding_problem():

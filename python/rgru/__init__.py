@@ -17,7 +17,7 @@ from rgru.ragged import Ragged
 from rgru.runtime import info, set_num_threads
 
 if TYPE_CHECKING:
-    from rgru import arrow, datasets, gpu
+    from rgru import arrow, convert, datasets, gpu, plot
     from rgru.convert.torch import from_torch
     from rgru.estimators import GRUClassifier, GRURegressor
     from rgru.sessions import Sessions
@@ -30,11 +30,13 @@ __all__ = [
     "Sessions",
     "__version__",
     "arrow",
+    "convert",
     "datasets",
     "from_torch",
     "gpu",
     "info",
     "load",
+    "plot",
     "set_num_threads",
 ]
 
@@ -44,9 +46,11 @@ _LAZY = {
     "GRURegressor": "rgru.estimators",
     "arrow": "rgru.arrow",
     "Sessions": "rgru.sessions",
+    "convert": "rgru.convert",
     "datasets": "rgru.datasets",
     "from_torch": "rgru.convert.torch",
     "gpu": "rgru.gpu",
+    "plot": "rgru.plot",
 }
 
 

@@ -380,7 +380,7 @@ class GRU(Settings):
         """Write the GRU to a safetensors file; `rgru.load` reads it.
 
         The file holds the parameters by name and the constructor's arguments but for the seed. It appears whole or not
-        at all: an existing file stays as it is until the new one is complete.
+        at all: an existing file stays as it is until the new one is complete. Equal GRUs give equal bytes.
 
         Parameters
         ----------

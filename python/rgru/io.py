@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from rgru.estimators import GRUClassifier, GRURegressor
@@ -53,7 +54,7 @@ def load(path: str | os.PathLike[str]) -> GRU | GRUClassifier | GRURegressor:
 def save(
     path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]], config: Mapping[str, Any], *, kind: str
 ) -> None:
-    """Write tensors and what they belong to; the file appears whole or not at all.
+    """Write tensors and what they belong to; the file appears whole or not at all, and equal content has equal bytes.
 
     Parameters
     ----------
@@ -75,16 +76,53 @@ def save(
     import json
 
     import numpy as np
-    import safetensors.numpy
 
     from rgru.whole_file import whole_file
 
     if kind not in KINDS:
         raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
     metadata = {"format": FORMAT, "version": VERSION, "kind": kind, "config": json.dumps(dict(config))}
-    whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    with whole_file(path) as draft:
-        draft.write_bytes(safetensors.numpy.save(whole, metadata=metadata))
+    # Wide numbers first, so that all are aligned.
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    arrays = [np.ascontiguousarray(tensors[name], tensors[name].dtype.newbyteorder("<")) for name in names]
+    described = {name: (array.dtype, array.shape) for name, array in zip(names, arrays, strict=True)}
+    with whole_file(path) as draft, draft.open("wb") as file:
+        file.write(header(described, metadata))
+        for array in arrays:
+            file.write(array.data)
+
+
+_DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64", "uint8": "U8"}
+"""What safetensors calls NumPy's types."""
+
+
+def header(arrays: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], metadata: Mapping[str, str]) -> bytes:
+    """Return the head of a safetensors file: its length in 8 bytes, then JSON, up to a multiple of 8 bytes.
+
+    The library writes metadata in another order every time.
+
+    Parameters
+    ----------
+    arrays : mapping of str to (dtype, shape)
+        In the order in which their numbers follow the head, without gaps.
+    metadata : mapping of str to str
+    """
+    import json
+    import math
+
+    words: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, (dtype, shape) in arrays.items():
+        start, end = end, end + dtype.itemsize * math.prod(shape)
+        words[name] = {"dtype": safetensors_name(dtype), "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(words).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def safetensors_name(dtype: np.dtype[Any]) -> str:
+    """Return what safetensors calls a type of NumPy's."""
+    return _DTYPES[dtype.name]
 
 
 def read(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any], dict[str, NDArray[Any]]]:

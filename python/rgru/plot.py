@@ -1,31 +1,32 @@
-"""Pictures: the training curve. Needs matplotlib, which is loaded at first use."""
+"""Pictures of a training. Needs matplotlib, which is loaded at first use."""
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
+from rgru.integrations.missing import needed
+
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from rgru.training import History
 
 _TRAIN, _VALIDATION, _KEPT, _GREY = "#4477aa", "#cc6677", "#222222", "#777777"
 
 
-def training_curve(history: History, *, title: str = "", score_name: str = "score") -> bytes:
-    """Draw the losses of a training, and the validation score if there is one.
+def training_curve(history: History, *, ax: Axes | None = None) -> Axes:
+    """Draw the losses of a training, and where its weights were kept.
 
     Parameters
     ----------
     history : rgru.training.History
-        Of at least one epoch.
-    title : str, optional
-    score_name : str, default "score"
-        What the score is: "accuracy", "R²".
+        Of at least one epoch: ``estimator.history_``.
+    ax : matplotlib.axes.Axes, optional
+        To draw on; those of a new figure of pyplot by default.
 
     Returns
     -------
-    bytes
-        A PNG file.
+    matplotlib.axes.Axes
 
     Raises
     ------
@@ -33,52 +34,71 @@ def training_curve(history: History, *, title: str = "", score_name: str = "scor
         If the history has no epoch.
     ImportError
         If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np, rgru
+    >>> from matplotlib.figure import Figure
+    >>> X = np.random.default_rng(0).standard_normal((40, 5, 2))
+    >>> model = rgru.GRURegressor(max_epochs=3, random_state=0).fit(X, X[:, :, 0].sum(axis=1))
+    >>> ax = rgru.plot.training_curve(model.history_, ax=Figure().subplots())
+    >>> ax.get_xlabel(), ax.get_ylabel()
+    ('epoch', 'loss')
     """
-    if not history.train_loss:
-        raise ValueError("history: expected at least one epoch, got none")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'rgru[cli]'") from error
-
-    validated = bool(history.validation_loss)
-    # Not pyplot: it would keep the figure, and choose a window of the user's screen.
-    figure = Figure(figsize=(9.6 if validated else 5.4, 4.0), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 2 if validated else 1, squeeze=False)[0]
-    if title:
-        figure.suptitle(title, fontsize=12)
-    _draw_losses(panels[0], history)
-    if validated:
-        _draw_scores(panels[1], history, score_name)
-    for panel in panels:
-        _tidy(panel, len(history.train_loss))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
-
-
-def _draw_losses(panel: Any, history: History) -> None:
+    ax = _axes(history, ax)
     epochs = range(1, len(history.train_loss) + 1)
-    panel.plot(epochs, history.train_loss, color=_TRAIN, label="training", **_marks(epochs))
+    ax.plot(epochs, history.train_loss, color=_TRAIN, label="training", **_marks(epochs))
     if history.validation_loss:
-        panel.plot(epochs, history.validation_loss, color=_VALIDATION, label="validation", **_marks(epochs))
-        _mark_kept(panel, history.best_epoch, history.validation_loss)
+        ax.plot(epochs, history.validation_loss, color=_VALIDATION, label="validation", **_marks(epochs))
+        _mark_kept(ax, history.best_epoch, history.validation_loss)
     losses = history.train_loss + history.validation_loss
     if min(losses) > 0 and max(losses) / min(losses) > 10:
-        _log_scale(panel, (1.0, 2.0, 5.0) if max(losses) / min(losses) < 1000 else (1.0,))
-    panel.set_ylabel("loss")
-    panel.legend(frameon=False)
+        _log_scale(ax, (1.0, 2.0, 5.0) if max(losses) / min(losses) < 1000 else (1.0,))
+    ax.set_ylabel("loss")
+    ax.legend(frameon=False)
+    _tidy(ax, len(epochs))
+    return ax
 
 
-def _draw_scores(panel: Any, history: History, score_name: str) -> None:
-    scores = history.validation_score
-    epochs = range(1, len(scores) + 1)
-    panel.plot(epochs, scores, color=_VALIDATION, label="validation", **_marks(epochs))
-    _mark_kept(panel, history.best_epoch, scores)
-    panel.set_ylabel(score_name)
-    panel.legend(frameon=False, loc="lower right")
+def score_curve(history: History, *, name: str = "score", ax: Axes | None = None) -> Axes:
+    """Draw the validation scores of a training, and where its weights were kept.
+
+    Parameters
+    ----------
+    history : rgru.training.History
+        Of at least one epoch, with validation: ``estimator.history_``.
+    name : str, default "score"
+        What the score is: "accuracy", "R²".
+    ax : matplotlib.axes.Axes, optional
+        To draw on; those of a new figure of pyplot by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If the history has no epoch, or no validation.
+    ImportError
+        If matplotlib is not installed.
+    """
+    if history.train_loss and not history.validation_score:
+        raise ValueError("history: expected one of a training with validation, got none")
+    ax = _axes(history, ax)
+    epochs = range(1, len(history.validation_score) + 1)
+    ax.plot(epochs, history.validation_score, color=_VALIDATION, label="validation", **_marks(epochs))
+    _mark_kept(ax, history.best_epoch, history.validation_score)
+    ax.set_ylabel(name)
+    ax.legend(frameon=False, loc="lower right")
+    _tidy(ax, len(epochs))
+    return ax
+
+
+def _axes(history: History, ax: Axes | None) -> Axes:
+    if not history.train_loss:
+        raise ValueError("history: expected at least one epoch, got none")
+    return needed("matplotlib.pyplot", "cli").subplots(layout="constrained")[1] if ax is None else ax
 
 
 def _mark_kept(panel: Any, epoch: int, values: list[float]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rgru.progress import Progress
 from rgru.ragged import Ragged
 from rgru.tally import Tally, finite
 
@@ -90,7 +91,7 @@ class History:
     validation_loss, validation_score : list of float
         After the epoch, without dropout; empty if there was no validation.
     sequences_per_second : list of float
-        Of training alone.
+        Of training alone. Of the machine, not of the model: files do not keep it, and comparisons leave it out.
     best_epoch : int
         The epoch (from 0) with the lowest watched loss, whose weights are kept if there was validation; -1 before any.
     """
@@ -98,7 +99,7 @@ class History:
     train_loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     validation_score: list[float] = field(default_factory=list)
-    sequences_per_second: list[float] = field(default_factory=list)
+    sequences_per_second: list[float] = field(default_factory=list, compare=False)
     best_epoch: int = -1
 
     def check(self) -> None:
@@ -110,8 +111,8 @@ class History:
             As a damaged file may cause.
         """
         epochs = len(self.train_loss)
-        lengths = [len(self.sequences_per_second), len(self.validation_loss), len(self.validation_score)]
-        if lengths not in ([epochs, 0, 0], [epochs, epochs, epochs]) or not -1 <= self.best_epoch < epochs:
+        lengths = [len(self.validation_loss), len(self.validation_score)]
+        if lengths not in ([0, 0], [epochs, epochs]) or not -1 <= self.best_epoch < epochs:
             raise ValueError(f"history: expected lists over {epochs} epochs, got {lengths}, best {self.best_epoch}")
 
 
@@ -148,7 +149,7 @@ def train(
     history : History, optional
         Filled epoch by epoch, so that it can be read after an interruption.
     progress : bool, default False
-        Show a bar on stderr, if that is a terminal.
+        Report each epoch on stderr; see `rgru.progress`.
 
     Returns
     -------
@@ -160,8 +161,6 @@ def train(
         If the loss or the gradients become NaN or infinite. Without validation the weights are then of no use.
     ValueError
         If there is nothing to learn: all sequences are empty, and each step has a target.
-    ImportError
-        If `progress` is asked for and tqdm is not installed.
     """
     for what, part in (("data", data), ("validation", validation)):
         if part is not None and not len(part.rows):
@@ -170,7 +169,7 @@ def train(
     adam = model.backend.Adam(schedule.learning_rate, 0.9, 0.999, 1e-8)
     best_loss = math.inf
     best_weights: list[Any] | None = None
-    bar = _progress_bar(schedule.max_epochs) if progress else None
+    reports = Progress(schedule.max_epochs) if progress else None
     with model.on_device():
         try:
             for epoch in range(schedule.max_epochs):
@@ -188,14 +187,13 @@ def train(
                     best_loss, history.best_epoch = watched, epoch
                     if validation is not None:
                         best_weights = [array.copy() for array in model.parameters()]
-                if bar is not None:
-                    bar.set_postfix_str(f"loss {watched:.4g}, {rate:.0f} sequences/s", refresh=False)
-                    bar.update()
+                if reports is not None:
+                    reports.report(history)
                 if schedule.patience is not None and epoch - history.best_epoch >= schedule.patience:
                     break
         finally:
-            if bar is not None:
-                bar.close()
+            if reports is not None:
+                reports.close()
             if best_weights is not None:
                 for array, best in zip(model.parameters(), best_weights, strict=True):
                     array[...] = best
@@ -307,12 +305,3 @@ def _loss(model: Model, loss: Loss, outputs: NDArray[Any], targets: NDArray[Any]
     backend = model.backend
     value, _ = loss(backend.array(outputs), backend.array(targets))
     return float(backend.numpy(value))
-
-
-def _progress_bar(epochs: int) -> Any:
-    try:
-        from tqdm import tqdm
-    except ImportError as error:
-        raise ImportError("progress bars need tqdm: pip install 'rgru[cli]'") from error
-    # disable=None: no bar where stderr is no terminal.
-    return tqdm(total=epochs, desc="training", unit="epoch", disable=None, leave=False)

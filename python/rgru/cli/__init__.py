@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import rgru
-from rgru.cli.errors import CommandError, is_bad_input, one_line
+from rgru.cli.errors import CommandError, Terminated, is_bad_input, one_line
+from rgru.integrations.missing import install
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,37 +31,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0, 2 on bad input, 130 on Ctrl-C, 141 if nobody reads the output any more, 143 on SIGTERM.
+        The exit code: 0, 1 if some files of a folder could not be predicted, 2 on bad input, 130 on Ctrl-C, 141 if
+        nobody reads the output any more, 143 on SIGTERM.
     """
     previous = {number: signal.signal(number, _end) for number in _SIGNALS if _is_ours(number)}
+    escapes = _escape_what_stdout_cannot_hold()
     try:
         # The commands are loaded here, which takes a while, so that signals end that in a line as well.
         from rgru.cli.machine import apply_options
 
         args = _parser().parse_args(argv)
         apply_options(args)
-        args.run(args)
+        code: int = args.run(args) or 0
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
         _give_stdout_up()
         return _BROKEN_PIPE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         _give_stdout_up()
-        return _fail("interrupted", _INTERRUPTED)
-    except _Terminated:
+        return _fail(_told("interrupted", stop), _INTERRUPTED)
+    except Terminated as stop:
         _give_stdout_up()
-        return _fail("terminated", _TERMINATED)
+        return _fail(_told("terminated", stop), _TERMINATED)
     except ModuleNotFoundError as error:
-        return _fail(f"error: this needs {error.name}: pip install 'rgru[cli]'", _BAD_INPUT)
+        return _fail(f"error: this needs {error.name}: {install('cli')}", _BAD_INPUT)
     except Exception as error:
         if not isinstance(error, CommandError) and not is_bad_input(error):
             raise
         return _fail(f"error: {one_line(error)}", _BAD_INPUT)
     finally:
+        escapes.close()
         for number, handler in previous.items():
             signal.signal(number, handler)
-    return 0
+    return code
+
+
+def _escape_what_stdout_cannot_hold() -> ExitStack:
+    r"""Let stdout write \\xe4 where its encoding has no such letter, as stderr does; closing what this returns ends it.
+
+    Terminals and logs may hold ASCII alone, and labels, columns and paths any letter.
+    """
+    restored = ExitStack()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        restored.callback(sys.stdout.reconfigure, errors=sys.stdout.errors)
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return restored
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,17 +88,21 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> _Parser:
     from rgru.cli import demo, fit, info, predict
+    from rgru.cli.completion import SHELLS, PrintCompletion
 
     parser = _Parser(prog="rgru", description="Gated recurrent units: train, predict, look.")
     parser.add_argument("--version", action="version", version=f"rgru {rgru.__version__}")
-    commands: Any = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=SHELLS,
+        help="print the script that completes commands, options and files at Tab; how to install it is in the README",
+    )
+    parser.set_defaults(run=lambda args: parser.print_help())
+    commands: Any = parser.add_subparsers(metavar="COMMAND")
     for command in (demo, fit, predict, info):
         command.add_parser(commands)
     return parser
-
-
-class _Terminated(BaseException):
-    """SIGTERM came."""
 
 
 class _Interrupted(KeyboardInterrupt):
@@ -91,7 +113,7 @@ class _Interrupted(KeyboardInterrupt):
     """
 
 
-_SIGNALS = {signal.SIGINT: _Interrupted, signal.SIGTERM: _Terminated}
+_SIGNALS = {signal.SIGINT: _Interrupted, signal.SIGTERM: Terminated}
 
 
 def _is_ours(number: signal.Signals) -> bool:
@@ -118,6 +140,11 @@ def _give_stdout_up() -> None:
     """Python flushes stdout once more at exit: it would complain, or wait for a reader that may never come."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _told(what: str, stop: BaseException) -> str:
+    """Say what ended the command, and what came of it where the command has told that."""
+    return f"{what}: {stop}" if str(stop) else what
 
 
 def _fail(message: str, code: int) -> int:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru.cli.errors import explained
-from rgru.cli.fit import fit_table, save_model, save_plot, summary
 from rgru.cli.job import Job, Part
 from rgru.cli.machine import add_options
+from rgru.cli.picture import save_plot
+from rgru.cli.training import Training, summary
+from rgru.whole_file import whole_file
 
 if TYPE_CHECKING:
     import argparse
@@ -60,14 +62,16 @@ def run(args: argparse.Namespace) -> None:
     with explained(args.dir):
         folder.mkdir(parents=True, exist_ok=True)
         for split in ("train", "test"):
-            pq.write_table(japanese_vowels_table(split), folder / f"{split}.parquet")
+            with whole_file(folder / f"{split}.parquet") as draft:
+                pq.write_table(japanese_vowels_table(split), draft)
 
     print("Japanese Vowels: tell nine speakers by 7 to 29 steps of 12 features.")
     settings = SETTINGS | {"device": args.device}
-    estimator, columns = fit_table(paths["training set"], target="speaker", parameters=settings)
-    save_model(estimator, columns, paths["model"])
-    save_plot(estimator, paths["training curve"], title="Japanese Vowels")
-    print(f"trained on 270 recordings: {summary(estimator)}")
+    training = Training.read(paths["training set"], target="speaker", parameters=settings)
+    training.fit()
+    training.save(paths["model"])
+    save_plot(training.estimator, paths["training curve"], title="Japanese Vowels")
+    print(f"trained on 270 recordings: {summary(training.estimator)}")
 
     done = Job.load(paths["model"], device=args.device).run([Part(paths["test set"], paths["predictions"])])
     result = pq.read_table(paths["predictions"])

@@ -25,6 +25,10 @@ class CommandError(Exception):
     """Something that the user can put right; the message says what."""
 
 
+class Terminated(BaseException):
+    """SIGTERM came."""
+
+
 def is_bad_input(error: Exception) -> bool:
     """Tell whether an error is what bad input, a full disk or a missing extra raise in rgru and in pyarrow."""
     # Of pyarrow's own classes, which need not be loaded, some derive from none of Python's.

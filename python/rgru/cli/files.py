@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def check_output(path: str, option: str, *, inputs: tuple[str, ...] = ()) -> Non
     Raises
     ------
     CommandError
-        If its folder does not exist, it is a folder or a device, or one of the inputs; or stdout is a terminal.
+        If its folder does not exist, it is a folder, a device, write-protected or one of the inputs; or stdout is a
+        terminal.
     """
     if path == STANDARD:
         if sys.stdout is None:
@@ -39,6 +41,8 @@ def check_output(path: str, option: str, *, inputs: tuple[str, ...] = ()) -> Non
         raise CommandError(f"{option}: expected a file in an existing folder, got {path}")
     if target.exists() and not target.is_file():
         raise CommandError(f"{option}: expected a file, got {path}, which is a folder or a device")
+    if target.exists() and not os.access(target, os.W_OK):
+        raise CommandError(f"{option}: expected a file that may be written, got {path}")
     for source in inputs:
         if source != STANDARD and target.exists() and Path(source).exists() and target.samefile(source):
             raise CommandError(f"{option}: expected another file than the input, got {path}")

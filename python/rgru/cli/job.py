@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import rgru
@@ -17,7 +15,7 @@ from rgru.cli.columnar import open_table
 from rgru.cli.columns import find_sequences, prediction_arrays, prediction_fields
 from rgru.cli.errors import CommandError, explained
 from rgru.cli.files import STANDARD
-from rgru.cli.outputs import Outputs
+from rgru.cli.outputs import Outputs, is_csv
 from rgru.cli.overlap import ahead, at_once, behind
 from rgru.cli.progress import rows_bar
 from rgru.estimators import GRUClassifier, GRURegressor
@@ -25,7 +23,7 @@ from rgru.integrations.names import quoted
 from rgru.io import read_config
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     import numpy as np
     import pyarrow as pa
@@ -92,7 +90,6 @@ class _Opened:
 class _Batch:
     """Some rows with the model's input, and which of them are valid, None for all."""
 
-    of: _Opened
     rows: pa.RecordBatch
     x: Ragged
     valid: NDArray[np.bool_] | None
@@ -100,9 +97,20 @@ class _Batch:
 
 @dataclass(frozen=True)
 class _End:
-    """No more rows of this table."""
+    """No more rows of this table, because of an error or not."""
 
-    of: _Opened
+    error: CommandError | None = None
+
+
+def _until_end(coming: Iterator[_Opened | _Batch | _End]) -> Iterator[_Batch]:
+    """Give the batches of a table that is opened; its error, if there is one, comes at the end."""
+    for item in coming:
+        if isinstance(item, _End):
+            if item.error is not None:
+                raise item.error
+            return
+        assert isinstance(item, _Batch)
+        yield item
 
 
 @dataclass(frozen=True)
@@ -164,7 +172,7 @@ class Job:
         trained_on = [trained_on] if isinstance(trained_on, str) else trained_on
         return cls(model, estimator, trained_on, sequence, keep, column, proba, lenient)
 
-    def run(self, parts: Sequence[Part]) -> Done:
+    def run(self, parts: Sequence[Part], failures: list[CommandError] | None = None) -> Done:
         """Read tables, predict, write them with the predictions, one after the other.
 
         Another thread reads ahead and makes the model's input, and one writes: of the next table and the last one, too.
@@ -172,53 +180,99 @@ class Job:
         Parameters
         ----------
         parts : sequence of Part
+        failures : list of CommandError, optional
+            Takes the errors of tables that cannot be read or do not fit: these have no output, and the job goes on.
+            None: the first such error ends the job.
 
         Raises
         ------
         CommandError
-            If a table cannot be read, does not fit, or its output cannot be written; the outputs before it are whole.
+            If an output cannot be written, or, without `failures`, a table cannot be read or does not fit. The outputs
+            before it are whole.
         """
-        import pyarrow as pa
-
         started, done = time.perf_counter(), Done()
         # Who is at the other end of a pipe works beside by itself; a thread that waits for it could not be called off.
         from_pipe = any(part.data == STANDARD for part in parts)
         to_pipe = any(part.output == STANDARD for part in parts)
         with (
-            closing(self._batches(parts)) as batches,
-            nullcontext(batches) if from_pipe else closing(ahead(batches)) as coming,
+            closing(self._items(parts)) as items,
+            nullcontext(items) if from_pipe else closing(ahead(items)) as coming,
             Outputs() as outputs,
             nullcontext(at_once) if to_pipe else behind() as put,
         ):
-            for opened, some in groupby(coming, attrgetter("of")):
-                with (
-                    rows_bar(opened.table.num_rows) as bar,
-                    closing(self._predicted(opened, some, done)) as predicted,
-                ):
-                    for columns in predicted:
-                        batch = pa.RecordBatch.from_arrays(columns, schema=opened.schema)
-                        put(partial(outputs.write, opened.output, opened.schema, batch))
-                        done.rows += batch.num_rows
-                        done.failed += batch.column(len(opened.kept)).null_count
-                        bar.update(batch.num_rows)
-                put(partial(outputs.end, opened.output, opened.schema))
+            for item in coming:
+                assert not isinstance(item, _Batch)
+                # A table that cannot be opened has an end alone.
+                error = item.error if isinstance(item, _End) else self._table(item, coming, outputs, put, done)
+                if error is not None and failures is None:
+                    raise error
+                if error is not None and failures is not None:
+                    failures.append(error)
         done.seconds = time.perf_counter() - started
         return done
 
-    def _batches(self, parts: Sequence[Part]) -> Generator[_Batch | _End]:
-        """Read the tables: each one's batches, and then its end."""
+    def _items(self, parts: Sequence[Part]) -> Generator[_Opened | _Batch | _End]:
+        """Read the tables: each one is opened, gives its batches and ends."""
         fields = prediction_fields(self.estimator, self.column, self.proba)
         for part in parts:
-            with open_table(part.data) as table:
-                opened = self._opened(table, part, fields)
-                yield from self._read(opened)
-            yield _End(opened)
+            try:
+                with open_table(part.data) as table:
+                    opened = self._opened(table, part, fields)
+                    yield opened
+                    yield from self._read(opened)
+            except CommandError as error:
+                yield _End(error)
+            else:
+                yield _End()
+
+    def _table(
+        self,
+        opened: _Opened,
+        coming: Iterator[_Opened | _Batch | _End],
+        outputs: Outputs,
+        put: Callable[[Callable[[], object]], None],
+        done: Done,
+    ) -> CommandError | None:
+        """Predict for one table up to its end; returns what was wrong with it, if anything."""
+        import pyarrow as pa
+
+        batches, failure = _until_end(coming), None
+        rows = nulls = 0
+        with (
+            rows_bar(opened.table.num_rows) as bar,
+            closing(self._predicted(opened, batches, done)) as predicted,
+        ):
+            while True:
+                try:
+                    columns = next(predicted, None)
+                except CommandError as error:
+                    failure = error
+                    break
+                if columns is None:
+                    break
+                batch = pa.RecordBatch.from_arrays(columns, schema=opened.schema)
+                put(partial(outputs.write, opened.output, opened.schema, batch))
+                rows += batch.num_rows
+                nulls += batch.column(len(opened.kept)).null_count
+                bar.update(batch.num_rows)
+        if failure is None:
+            put(partial(outputs.end, opened.output, opened.schema))
+            done.rows += rows
+            done.failed += nulls
+            return None
+        put(outputs.drop)
+        with suppress(CommandError):  # one is enough
+            deque(batches, maxlen=0)
+        return failure
 
     def _opened(self, table: Table, part: Part, fields: list[pa.Field]) -> _Opened:
         import pyarrow as pa
 
         names = find_sequences(table, self._sequences(table))
-        kept = self._kept(table)
+        kept = self._kept(table, is_csv(part.output))
+        nested = [field.name for field in fields if is_csv(part.output) and pa.types.is_nested(field.type)]
+        if nested:
+            raise CommandError(f"--output: expected Parquet or Arrow IPC for lists ({quoted(nested)}), got CSV")
         for field in fields:
             if field.name in kept.names:
                 raise CommandError(f"--column: expected a name that {table.name} does not have, got {field.name!r}")
@@ -228,15 +282,16 @@ class Job:
 
     def _read(self, opened: _Opened) -> Iterator[_Batch]:
         name, what, first = opened.table.name, quoted(opened.names), 0
-        needed = None if self.keep is None else [*opened.kept, *opened.names]
+        every = len(opened.kept) == len(opened.table.schema)
+        needed = None if every else [*opened.kept, *opened.names]
         for rows in opened.table.batches(needed):
             with explained(f"{name}, rows {first} to {first + rows.num_rows - 1}"):
                 one = rows.column(opened.names[0]) if len(opened.names) == 1 else rows.select(opened.names)
                 x, valid = estimator_input(self.estimator, one, name=what, lenient=self.lenient, first=first)
-            yield _Batch(opened, rows, x, valid)
+            yield _Batch(rows, x, valid)
             first += rows.num_rows
 
-    def _predicted(self, opened: _Opened, batches: Iterator[_Batch | _End], done: Done) -> Generator[list[pa.Array]]:
+    def _predicted(self, opened: _Opened, batches: Iterator[_Batch], done: Done) -> Generator[list[pa.Array]]:
         """Give the columns of each batch of a table's output; on a GPU, copying and computing overlap."""
         under_way: deque[_Batch] = deque()
         waited = 0.0
@@ -245,9 +300,9 @@ class Job:
             nonlocal waited
             while True:
                 start = time.perf_counter()
-                batch = next(batches)
+                batch = next(batches, None)
                 waited += time.perf_counter() - start
-                if isinstance(batch, _End):
+                if batch is None:
                     return
                 under_way.append(batch)
                 yield batch.x
@@ -280,12 +335,15 @@ class Job:
             raise CommandError(f"{table.name}: expected {quoted(missing)} as in training (or --sequence), got {there}")
         return None
 
-    def _kept(self, table: Table) -> pa.Schema:
+    def _kept(self, table: Table, flat: bool) -> pa.Schema:
+        """The columns to write beside the predictions; with `flat` none may be a list."""
         import pyarrow as pa
 
-        if self.keep is None:
-            return table.schema
-        for name in self.keep:
+        nested = [field.name for field in table.schema if flat and pa.types.is_nested(field.type)]
+        for name in self.keep or ():
             if name not in table.schema.names:
                 raise CommandError(f"--keep: expected columns of {table.name}, got {name!r}")
-        return pa.schema([field for field in table.schema if field.name in self.keep], table.schema.metadata)
+            if name in nested:
+                raise CommandError(f"--keep: expected no lists for CSV, got {name!r}")
+        keep = set(table.schema.names) - set(nested) if self.keep is None else self.keep
+        return pa.schema([field for field in table.schema if field.name in keep], table.schema.metadata)

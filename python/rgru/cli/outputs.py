@@ -1,11 +1,11 @@
-"""Tables of any size, written batch by batch, one after the other: Parquet, Arrow IPC file, Arrow IPC stream."""
+"""Tables of any size, written batch by batch, one after the other: Parquet, Arrow IPC file or stream, CSV."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -26,8 +26,16 @@ if TYPE_CHECKING:
 
     Write: TypeAlias = Callable[[pa.RecordBatch], None]
 
+ENDINGS = ("", ".parquet", *IPC_ENDINGS, ".csv")
+"""Of files that can be written."""
+
 _BATCH_BYTES = 2**23
 _ROW_GROUP_BYTES, _ROW_GROUP_ROWS = 2**26, 2**17
+
+
+def is_csv(path: str) -> bool:
+    """Tell whether an output is to be a CSV file."""
+    return path != STANDARD and Path(path).suffix.lower() == ".csv"
 
 
 class Outputs:
@@ -58,6 +66,12 @@ class Outputs:
         self._write = None
         self._begun.close()
 
+    def drop(self) -> None:
+        """Give the table up that is begun, if there is one: it vanishes."""
+        self._write = None
+        with suppress(_DroppedError), self._begun:
+            raise _DroppedError
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -76,13 +90,18 @@ class Outputs:
         return self._write
 
 
+class _DroppedError(Exception):
+    """A table that has been begun is not to be written."""
+
+
 @contextmanager
 def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -> Iterator[Write]:
     """Open a table to write; gives the function that takes the batches.
 
-    "-" writes an Arrow IPC stream to stdout, an ending ``.arrow``, ``.feather`` or ``.ipc`` an Arrow IPC file, in which
-    dictionary columns become plain ones, any other ending a Parquet file. A file appears whole when the block ends
-    without an error, and its folder is given to `named`; else not at all. A stream is then left without its end mark.
+    "-" writes an Arrow IPC stream to stdout, an ending ``.arrow``, ``.feather`` or ``.ipc`` an Arrow IPC file and
+    ``.csv`` a CSV file, in both of which dictionary columns become plain ones, ``.parquet`` or no ending a Parquet
+    file. A file appears whole when the block ends without an error, and its folder is given to `named`; else not at
+    all. A stream is then left without its end mark.
 
     Raises
     ------
@@ -101,7 +120,13 @@ def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -
         sink.flush()
         return
     with whole_file(path, named) as draft:
-        if Path(path).suffix.lower() in IPC_ENDINGS:
+        if is_csv(path):
+            from pyarrow import csv
+
+            plain = pa.schema([_without_dictionary(field) for field in schema])
+            with pa.OSFile(str(draft), "wb") as file, csv.CSVWriter(file, plain) as writer:
+                yield lambda batch: writer.write_batch(batch.cast(plain))
+        elif Path(path).suffix.lower() in IPC_ENDINGS:
             # An IPC file can hold one dictionary per column, and batches may have their own.
             plain = pa.schema([_without_dictionary(field) for field in schema], schema.metadata)
             with pa.OSFile(str(draft), "wb") as file, pa.ipc.new_file(file, plain) as writer:

@@ -12,6 +12,7 @@ from rgru.cli.columnar import ENDINGS, open_table
 from rgru.cli.errors import CommandError, explained
 from rgru.cli.files import STANDARD
 from rgru.cli.job import MARK, Part
+from rgru.drafts import remove_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,8 +73,21 @@ def parts_of_folder(job: Job, data: str, output: str, *, resume: bool) -> tuple[
     return parts, len(names) - len(parts)
 
 
+def remove_drafts(data: str, output: str) -> int:
+    """Remove what killed runs have left in the folder of outputs and its subfolders; returns the number of files.
+
+    Raises
+    ------
+    CommandError
+        If one cannot be removed.
+    """
+    with explained(output):
+        folders = {(Path(output) / path.relative_to(data)).parent for path in _tables(Path(data))}
+        return sum(map(remove_abandoned, folders))
+
+
 def _tables(source: Path) -> Iterator[Path]:
-    """Give the tables below a folder, through links too; nothing that looks like one is passed over."""
+    """Give what looks like tables below a folder, through links too; the job finds out what cannot be read."""
     seen: set[str] = set()
     for folder, subfolders, files in os.walk(source, onerror=_raise, followlinks=True):
         place = os.path.realpath(folder)
@@ -84,8 +98,6 @@ def _tables(source: Path) -> Iterator[Path]:
         for name in files:
             path = Path(folder, name)
             if not name.startswith(_HIDDEN) and path.suffix.lower() in ENDINGS:
-                if not path.is_file():
-                    raise CommandError(f"{path}: expected a file, got a broken link or a device")
                 yield path
 
 
@@ -93,9 +105,12 @@ def _raise(error: OSError) -> NoReturn:
     raise CommandError(f"{error.filename}: {error.strerror}")
 
 
-def _mark(job: Job, model: str, source: Path) -> bytes:
-    """What tells an output of this job from any other."""
-    state = source.stat()
+def _mark(job: Job, model: str, source: Path) -> bytes | None:
+    """What tells an output of this job from any other; None if the file is not there: a broken link."""
+    try:
+        state = source.stat()
+    except OSError:
+        return None
     options = [job.sequence, job.keep, job.column, job.proba, job.lenient, job.estimator.device]
     return json.dumps({"model": model, "data": [state.st_size, state.st_mtime_ns], "options": options}).encode()
 

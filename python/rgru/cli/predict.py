@@ -10,10 +10,13 @@ from rgru.cli.errors import CommandError
 from rgru.cli.files import STANDARD, check_output
 from rgru.cli.job import Job, Part
 from rgru.cli.machine import add_options
-from rgru.cli.partitions import parts_of_folder
+from rgru.cli.outputs import ENDINGS
+from rgru.cli.partitions import parts_of_folder, remove_drafts
 
 if TYPE_CHECKING:
     import argparse
+
+    from rgru.cli.job import Done
 
 
 def add_parser(commands: Any) -> None:
@@ -23,7 +26,8 @@ def add_parser(commands: Any) -> None:
         help="add predictions to tables of any size",
         description="Predict for each row of DATA with a model that `rgru fit` or save() has written. The output has "
         "the columns of DATA, and the predictions. Tables are Parquet or Arrow IPC; the work is done batch by batch, "
-        "reading and writing beside computing: memory does not grow with the table.",
+        "reading and writing beside computing: memory does not grow with the table. Of a folder, files that cannot be "
+        "read are named at the end, with exit code 1; all others are done.",
     )
     parser.add_argument("model", metavar="MODEL", help="model file")
     parser.add_argument(
@@ -36,8 +40,9 @@ def add_parser(commands: Any) -> None:
         "--output",
         required=True,
         metavar="OUT",
-        help="Parquet file, or Arrow IPC file if it ends in .arrow, .feather or .ipc; - writes an Arrow IPC stream to "
-        "stdout; if DATA is a folder, the folder for files of the same names. A file appears whole or not at all",
+        help="Parquet file, Arrow IPC file if it ends in .arrow, .feather or .ipc, or CSV file if it ends in .csv; - "
+        "writes an Arrow IPC stream to stdout; if DATA is a folder, the folder for files of the same names. A file "
+        "appears whole or not at all",
     )
     parser.add_argument(
         "--sequence",
@@ -50,7 +55,8 @@ def add_parser(commands: Any) -> None:
         "--keep",
         metavar="COL",
         action="append",
-        help="column to write beside the predictions; may be given several times (default: all)",
+        help="column to write beside the predictions; may be given several times (default: all, but for lists in CSV, "
+        "which has none)",
     )
     parser.add_argument(
         "--column", metavar="NAME", default="prediction", help="name of the new column (default: %(default)s)"
@@ -68,19 +74,23 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="of a folder, pass over files whose predictions an earlier run has written",
+        help="of a folder, pass over files whose predictions an earlier run has written, and remove what killed runs "
+        "have left: hidden drafts of yours (.PID-...tmp) whose process is gone from this machine, or a day old",
     )
     add_options(parser)
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Run the command."""
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns 1 if some files of a folder could not be predicted."""
     folder = args.data != STANDARD and Path(args.data).is_dir()
     if not folder:
         if args.resume:
             raise CommandError(f"--resume: expected a folder as DATA, got {args.data}")
         check_output(args.output, "--output", inputs=(args.data, args.model))
+        if args.output != STANDARD and Path(args.output).suffix.lower() not in ENDINGS:
+            endings = ", ".join(ENDINGS[1:])
+            raise CommandError(f"--output: expected an ending {endings}, or none for Parquet, got {args.output}")
     job = Job.load(
         args.model,
         sequence=args.sequence,
@@ -90,13 +100,26 @@ def run(args: argparse.Namespace) -> None:
         lenient=args.on_error == "null",
         device=args.device,
     )
-    if folder:
-        parts, passed = parts_of_folder(job, args.data, args.output, resume=args.resume)
-    else:
-        parts = [Part(args.data, args.output)]
-    done = job.run(parts)
-    if folder:
-        before = f"; {passed} had been written before" if passed else ""
-        print(f"{done.rows:,} rows in {len(parts)} files written{before}")
+    if not folder:
+        _tell_nulls(job.run([Part(args.data, args.output)]))
+        return 0
+    parts, passed = parts_of_folder(job, args.data, args.output, resume=args.resume)
+    removed = remove_drafts(args.data, args.output) if args.resume else 0
+    failures: list[CommandError] = []
+    try:
+        done = job.run(parts, failures)
+    finally:  # also where something else has ended the job
+        for error in failures:
+            print(f"rgru: error: {error}", file=sys.stderr)
+    before = f"; {passed} had been written before" if passed else ""
+    drafts = f"; {removed} drafts of killed runs removed" if removed else ""
+    print(f"{done.rows:,} rows in {len(parts) - len(failures)} files written{before}{drafts}")
+    _tell_nulls(done)
+    if failures:
+        print(f"rgru: {len(failures)} of {len(parts)} files could not be predicted", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _tell_nulls(done: Done) -> None:
     if done.failed:
         print(f"rgru: {done.failed:,} of {done.rows:,} predictions are null", file=sys.stderr)

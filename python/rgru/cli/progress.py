@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rgru.integrations.missing import install
+
 
 def rows_bar(total: int | None) -> Any:
     """Give a tqdm bar over `total` rows, or over an unknown number of them.
@@ -16,5 +18,5 @@ def rows_bar(total: int | None) -> Any:
     try:
         from tqdm import tqdm
     except ImportError as error:
-        raise ImportError("progress bars need tqdm: pip install 'rgru[cli]'") from error
+        raise ImportError(f"progress bars need tqdm: {install('cli')}") from error
     return tqdm(total=total, unit="row", unit_scale=True, disable=None, leave=False)

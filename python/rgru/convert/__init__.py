@@ -65,3 +65,12 @@ def fold_biases(input_bias: NDArray[Any], recurrent_bias: NDArray[Any], reset_af
     candidate = slice(2 * len(b) // 3, None)
     b[candidate] = input_bias[candidate]
     return {"b": b, "b_hh": recurrent_bias[candidate].copy()}
+
+
+def __getattr__(name: str) -> object:
+    """Load a framework's file at first use, so that ``rgru.convert.keras`` works after ``import rgru``."""
+    if name not in ("keras", "onnx", "torch"):
+        raise AttributeError(f"module 'rgru.convert' has no attribute {name!r}")
+    from importlib import import_module
+
+    return import_module(f"rgru.convert.{name}")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from rgru.integrations.missing import install
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -107,7 +109,7 @@ def japanese_vowels_table(split: Split = None) -> pa.Table:
     try:
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise ImportError("reading this data set needs pyarrow: pip install 'rgru[cli]'") from error
+        raise ImportError(f"reading this data set needs pyarrow: {install('cli')}") from error
 
     table = pq.read_table(_FILE)
     if split is None:

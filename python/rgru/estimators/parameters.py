@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from typing import TYPE_CHECKING, Any
+from difflib import get_close_matches
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import numpy as np
 
@@ -12,6 +14,8 @@ from rgru.scalars import as_bool, as_int, as_probability
 from rgru.training import Schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import DTypeLike
     from typing_extensions import Self
 
@@ -20,11 +24,30 @@ if TYPE_CHECKING:
 RandomState = int | np.integer[Any] | np.random.Generator | np.random.RandomState | None
 
 
+P = ParamSpec("P")
+
+
+def _checked(init: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[Any, P], None]:
+    """Make a constructor name the class, and the nearest parameter, where it is called with others than it has."""
+
+    @wraps(init)
+    def checked(self: Any, /, *args: P.args, **params: P.kwargs) -> None:
+        if args:
+            raise TypeError(f"{type(self).__name__}: expected parameters by name, got {args[0]!r} by place")
+        for name in params:
+            if name not in self._defaults():
+                raise TypeError(self._unknown(name))
+        init(self, *args, **params)
+
+    return checked
+
+
 class Parameters:
     """The constructor's parameters as attributes; the base of the estimators."""
 
     _poolings: tuple[Pooling, ...]
 
+    @_checked
     def __init__(
         self,
         *,
@@ -87,7 +110,8 @@ class Parameters:
             Of initial weights, dropout, validation split and order. With the same int, `fit` does the same on the same
             device.
         verbose : bool, default False
-            Show a progress bar on stderr while fitting, if that is a terminal; needs tqdm.
+            Report each epoch on stderr while fitting: a progress bar where that is a terminal and tqdm is installed,
+            else, as in notebooks and logs, a line.
         """
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -112,6 +136,13 @@ class Parameters:
         parameters = inspect.signature(cls.__init__).parameters
         return {name: parameter.default for name, parameter in parameters.items() if name != "self"}
 
+    @classmethod
+    def _unknown(cls, name: str) -> str:
+        known = list(cls._defaults())
+        nearest = get_close_matches(name, known, 1)
+        there = f"did you mean {nearest[0]!r}?" if nearest else f"expected one of {', '.join(known)}"
+        return f"{cls.__name__} has no parameter {name!r}: {there}"
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Give the constructor's parameters by name.
 
@@ -130,10 +161,9 @@ class Parameters:
         ValueError
             If there is no parameter of a name.
         """
-        known = self._defaults()
         for name in params:
-            if name not in known:
-                raise ValueError(f"{name}: expected one of {', '.join(known)}")
+            if name not in self._defaults():
+                raise ValueError(self._unknown(name))
         for name, value in params.items():
             setattr(self, name, value)
         return self

@@ -63,7 +63,7 @@ def _holds_arrays(value: Any) -> bool:
     return any(isinstance(one, np.ndarray) and one.ndim == 2 for one in np.asarray(value)[:1])
 
 
-def check_finite(name: str, x: Ragged, first: int = 0) -> None:
+def check_finite(name: str, x: Ragged, first: int = 0, what: str = "feature") -> None:
     """Refuse NaN and infinity.
 
     Parameters
@@ -73,6 +73,8 @@ def check_finite(name: str, x: Ragged, first: int = 0) -> None:
     x : Ragged
     first : int, default 0
         The number of the first sequence, where `x` is a part of something larger.
+    what : str, default "feature"
+        What to call a number of a step.
 
     Raises
     ------
@@ -86,7 +88,7 @@ def check_finite(name: str, x: Ragged, first: int = 0) -> None:
     sequence = int(np.searchsorted(x.offsets, row, side="right")) - 1
     raise ValueError(
         f"{name}: expected finite numbers, got {x.values[row, feature]} in sequence {first + sequence}, "
-        f"step {row - int(x.offsets[sequence])}, feature {feature} (counted from 0)"
+        f"step {row - int(x.offsets[sequence])}, {what} {feature} (counted from 0)"
     )
 
 

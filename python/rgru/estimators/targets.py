@@ -71,16 +71,32 @@ def check_steps(name: str, value: Any, x: Ragged) -> tuple[NDArray[Any], bool]:
     column = is_arrow_column(value) and not isinstance(value, Ragged)
     if not isinstance(value, Ragged) and not column and np.iterable(value):
         arrays = [np.asarray(one) for one in value]
+        _check_shapes(name, value, arrays)
         single = all(array.ndim == 1 for array in arrays)
         value = [array[:, None] for array in arrays] if single else value
+    elif not isinstance(value, Ragged) and not column:
+        raise TypeError(f"{name}: expected {_STEPS}, a Ragged or an Arrow list column, got {type(value).__name__}")
     targets = as_ragged(name, value)
     if len(targets) != len(x):
         raise ValueError(f"{name}: expected targets for {len(x)} sequences as in X, got {len(targets)}")
     if not np.array_equal(targets.offsets, x.offsets):
         i = int(np.flatnonzero(targets.lengths != x.lengths)[0])
         raise ValueError(f"{name}: expected {x.lengths[i]} steps as in X at sequence {i}, got {targets.lengths[i]}")
-    check_finite(name, targets)
+    check_finite(name, targets, what="target")
     return targets.values, single or (column and targets.values.shape[1] == 1)
+
+
+_STEPS = "an array (N, T) or (N, T, K), a list of arrays (T_i,) or (T_i, K)"
+
+
+def _check_shapes(name: str, value: Any, arrays: list[NDArray[Any]]) -> None:
+    """Refuse targets of steps, the `arrays` of which `value` consists, that are of no such shape as `_STEPS` says."""
+    for i, array in enumerate(arrays):
+        place, shape = (name, np.shape(value)) if isinstance(value, np.ndarray) else (f"{name}[{i}]", array.shape)
+        if array.ndim not in (1, 2):
+            raise ValueError(f"{place}: expected {_STEPS} as targets of every step, got shape {shape}")
+        if array.shape[1:] != arrays[0].shape[1:]:
+            raise ValueError(f"{place}: expected targets for each step as in {name}[0], got shape {shape}")
 
 
 def shape_steps(rows: NDArray[Any], x: Ragged, like: Any) -> NDArray[Any] | list[NDArray[Any]]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from rgru.integrations.missing import install
+
 _OLDEST_CUPY = 14
 _OLDEST_CAPABILITY = 75
-_INSTALL = "pip install 'rgru[gpu]'"
+_INSTALL = install("gpu")
 
 
 def find_cupy(index: int | None = None) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rgru.gpu.forms import Precision
+from rgru.integrations.missing import install
 
 _NAMES = {
     "float16": Precision.FLOAT16,
@@ -33,7 +34,7 @@ def number_type(precision: Precision) -> np.dtype[Any]:
         try:
             import ml_dtypes
         except ImportError as error:
-            raise ImportError("bfloat16 needs ml_dtypes: pip install 'rgru[gpu]'") from error
+            raise ImportError(f"bfloat16 needs ml_dtypes: {install('gpu')}") from error
         bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
         return bfloat16
     name = {Precision.FLOAT16: "float16", Precision.FLOAT64: "float64"}.get(precision, "float32")

@@ -6,6 +6,14 @@ from importlib import import_module
 from typing import Any
 
 
+def install(extra: str) -> str:
+    """Return the command that installs what an extra brings.
+
+    The package is on no index yet, so that ``pip install 'rgru[...]'`` would find nothing, or something else.
+    """
+    return f"pip install '.[{extra}]' in a clone of rgru"
+
+
 def needed(module: str, extra: str) -> Any:
     """Import a library.
 
@@ -17,4 +25,4 @@ def needed(module: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise ImportError(f"{module} cannot be imported ({error}): pip install 'rgru[{extra}]'") from error
+        raise ImportError(f"{module} cannot be imported ({error}): {install(extra)}") from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru.io import FORMAT, VERSION, _check_metadata, _opened
+from rgru.io import FORMAT, VERSION, _check_metadata, _opened, header, safetensors_name
 from rgru.sessions.checksum import NAME, UNKNOWN, check_sum, write_summed
 from rgru.sessions.served import as_served
 from rgru.whole_file import whole_file
@@ -24,9 +24,6 @@ KIND = "Sessions"
 
 _PIECE = 2**22
 """Numbers of states that are in memory beside the sessions, about."""
-
-_NAMES = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64", "uint8": "U8"}
-"""What safetensors calls NumPy's types."""
 
 
 def save(sessions: Sessions, path: str | os.PathLike[str]) -> None:
@@ -92,7 +89,7 @@ def _restore(sessions: Sessions, file: Any, config: dict[str, Any]) -> None:
     states = file.get_slice("states")
     sizes = sessions._served.config["num_layers"], sessions._served.config["hidden_size"]
     shape = (len(small["keys"]) if "keys" in small else len(small["key_offsets"]) - 1, *sizes)
-    if tuple(states.get_shape()) != shape or states.get_dtype() != _NAMES[sessions.state_dtype.name]:
+    if tuple(states.get_shape()) != shape or states.get_dtype() != safetensors_name(sessions.state_dtype):
         got = f"{states.get_dtype()} of {tuple(states.get_shape())}"
         raise ValueError(f"states: expected {sessions.state_dtype} of shape {shape}, got {got}")
     clock = -math.inf if config["clock"] is None else float(config["clock"])
@@ -118,13 +115,5 @@ def _pieces(shape: tuple[int, ...]) -> list[slice]:
 
 
 def _header(arrays: dict[str, tuple[np.dtype[Any], tuple[int, ...]]], config: dict[str, Any], checksum: str) -> bytes:
-    """Give the head of a safetensors file: its length in 8 bytes, then JSON, up to a multiple of 8 bytes."""
     metadata = {"format": FORMAT, "version": VERSION, "kind": KIND, "config": json.dumps(config), NAME: checksum}
-    header: dict[str, Any] = {"__metadata__": metadata}
-    end = 0
-    for name, (dtype, shape) in arrays.items():
-        start, end = end, end + dtype.itemsize * math.prod(shape)
-        header[name] = {"dtype": _NAMES[dtype.name], "shape": shape, "data_offsets": [start, end]}
-    words = json.dumps(header).encode()
-    words += b" " * (-len(words) % 8)
-    return len(words).to_bytes(8, "little") + words
+    return header(arrays, metadata)
