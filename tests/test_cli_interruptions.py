@@ -14,6 +14,7 @@ import pytest
 
 from command_line import fail, make_table, names, start, stream, write_ipc
 
+pytestmark = pytest.mark.usefixtures("ctrl_c")
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and descriptors of POSIX")
 
 

@@ -168,6 +168,7 @@ def test_names_as_long_as_the_system_takes(tmp_path: Path) -> None:
         rgru.GRU(2, 3).save(tmp_path / "nowhere" / "x")
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_gradients_of_one_long_sequence_can_be_interrupted() -> None:
     """The walk back asks for signals all the way."""
     gru = rgru.GRU(256, 256, seed=0)
