@@ -5,9 +5,6 @@ import pytest
 
 import rgru
 from rgru import Ragged
-from rgru.convert.keras import params_from_keras
-from rgru.convert.onnx import params_from_onnx
-from rgru.convert.torch import params_from_torch, params_to_torch
 
 N, T, I, H = 2, 5, 3, 4  # noqa: E741
 X = np.random.default_rng(0).standard_normal((N, T, I)).astype(np.float32)
@@ -316,44 +313,3 @@ def test_bad_batch_size_and_threads(value):
     error = ValueError if type(value) is int else TypeError
     raises(error, lambda: gru().stream(value), "batch_size: expected an integer", str(value))
     raises(error, lambda: rgru.set_num_threads(value), "n: expected an integer", str(value))
-
-
-# -- conversions -------------------------------------------------------------------------------------------------------
-
-
-def test_bad_torch_parameters():
-    whole = params_to_torch(gru(reset_after=True))
-    raises(ValueError, lambda: params_to_torch(gru()), "gru: expected reset_after=True", "False")
-    raises(ValueError, lambda: params_from_torch(whole | {"weight_hr_l0": X[0]}), "state: expected", "weight_hr_l0")
-    for name in whole:
-        left = {key: value for key, value in whole.items() if key != name}
-        raises(ValueError, lambda left=left: params_from_torch(left), "state: expected", name)
-    ragged_gates = whole | {"weight_ih_l0": zeros(13, 3)}
-    raises(ValueError, lambda: params_from_torch(ragged_gates), "weight_ih_l0: expected", "13")
-    raises(TypeError, lambda: params_from_torch(whole | {"bias_ih_l1": None}), "bias_ih_l1: expected", "None")
-    raises(ValueError, lambda: params_from_torch({}), "state: expected")
-
-
-def test_bad_keras_parameters():
-    kernel, recurrent, bias = zeros(I, 12), zeros(H, 12), zeros(2, 12)
-    raises(ValueError, lambda: params_from_keras(kernel[0], recurrent, bias, True), "kernel: expected", "(12,)")
-    raises(ValueError, lambda: params_from_keras(zeros(3, 13), recurrent, bias, True), "kernel: expected", "13")
-    raises(ValueError, lambda: params_from_keras(kernel, zeros(4, 13), bias, True), "recurrent_kernel: expected", "13")
-    raises(ValueError, lambda: params_from_keras(kernel, recurrent, bias[0], True), "bias: expected", "(12,)")
-    raises(ValueError, lambda: params_from_keras(kernel, recurrent, zeros(3, 12), True), "bias: expected", "(3, 12)")
-    raises(ValueError, lambda: params_from_keras(kernel, recurrent, bias, False), "bias: expected", "(2, 12)")
-    raises(TypeError, lambda: params_from_keras(kernel, recurrent, bias, 1), "reset_after: expected", "1")
-    raises(ValueError, lambda: params_from_keras(kernel, recurrent, bias, True, direction="up"), "direction: ", "'up'")
-    raises(ValueError, lambda: params_from_keras(kernel, recurrent, bias, True, layer=-1), "layer: expected", "-1")
-
-
-def test_bad_onnx_parameters():
-    W, R, B = zeros(1, 12, 3), zeros(1, 12, 4), zeros(1, 24)
-    raises(ValueError, lambda: params_from_onnx(W[0], R, B, 0), "W: expected 3 dimensions", "(12, 3)")
-    raises(ValueError, lambda: params_from_onnx(zeros(3, 12, 3), R, B, 0), "W: expected 1 or 2", "(3, 12, 3)")
-    raises(ValueError, lambda: params_from_onnx(zeros(1, 13, 3), R, None, 0), "W: expected", "13")
-    raises(ValueError, lambda: params_from_onnx(W, zeros(2, 12, 4), B, 0), "R: expected 1", "(2, 12, 4)")
-    raises(ValueError, lambda: params_from_onnx(W, R, zeros(2, 24), 0), "B: expected 1", "(2, 24)")
-    raises(ValueError, lambda: params_from_onnx(W, R, zeros(1, 12), 0), "B: expected 24", "(1, 12)")
-    raises(ValueError, lambda: params_from_onnx(W, R, B, 2), "linear_before_reset: expected", "2")
-    raises(TypeError, lambda: params_from_onnx(W, R, B, None), "linear_before_reset: expected", "None")
