@@ -64,7 +64,7 @@ BAD_ARRAYS = [
 
 def test_arrays_on_a_gpu_are_refused_beside_an_x_on_the_host():
     layer, stream = gru(), gru().stream(N)
-    y, _, tape = layer.forward(X)
+    y, _, tape = layer.record(X)
     raises(TypeError, lambda: layer(X, OnGpu()), "h0: expected", "on a GPU", "host")
     raises(TypeError, lambda: layer(X, lengths=OnGpu()), "lengths: expected", "on a GPU", "host")
     raises(TypeError, lambda: tape.backward(OnGpu()), "dy: expected", "host")
@@ -76,15 +76,15 @@ def test_arrays_on_a_gpu_are_refused_beside_an_x_on_the_host():
 @pytest.mark.parametrize(("bad", "error", "word"), BAD_ARRAYS, ids=lambda value: getattr(value, "__name__", None))
 def test_arrays_of_another_kind_are_refused_everywhere(bad, error, word):
     layer, stream = gru(), gru().stream(N)
-    y, _, tape = layer.forward(X)
+    y, _, tape = layer.record(X)
     if bad is not None:
         raises(error, lambda: layer(X, bad), "h0: expected", word)
-        raises(error, lambda: layer.forward(X, bad), "h0: expected", word)
+        raises(error, lambda: layer.record(X, bad), "h0: expected", word)
         raises(error, lambda: layer.stream(N, bad), "h0: expected", word)
         raises(error, lambda: tape.backward(bad), "dy: expected", word)
         raises(error, lambda: tape.backward(y, bad), "dh_n: expected", word)
     raises(error, lambda: layer(bad), "x: expected", word)
-    raises(error, lambda: layer.forward(bad), "x: expected", word)
+    raises(error, lambda: layer.record(bad), "x: expected", word)
     raises(error, lambda: stream.step(bad), "x: expected", word)
     raises(error, lambda: setattr(stream, "h", bad), "h: expected", word)
     raises(error, lambda: layer.params.update({"layers.0.fwd.W": bad}), "layers.0.fwd.W: expected", word)
@@ -105,9 +105,9 @@ def test_int64_is_not_exact_in_float64():
 @pytest.mark.parametrize("shape", [(), (3,), (T, I), (1, N, T, I)])
 def test_wrong_ranks(shape):
     bad, got = zeros(*shape), f"got shape {shape}"
-    y, _, tape = gru().forward(X)
+    y, _, tape = gru().record(X)
     raises(ValueError, lambda: gru()(bad), "x: expected 3 dimensions (N, T, I)", got)
-    raises(ValueError, lambda: gru().forward(bad), "x: expected 3 dimensions (N, T, I)", got)
+    raises(ValueError, lambda: gru().record(bad), "x: expected 3 dimensions (N, T, I)", got)
     raises(ValueError, lambda: gru()(X, bad), "h0: expected 3 dimensions (L*D, N, H)", got)
     raises(ValueError, lambda: tape.backward(bad), "dy: expected 3 dimensions (N, T, D*H)", got)
     raises(ValueError, lambda: tape.backward(y, bad), "dh_n: expected 3 dimensions (L*D, N, H)", got)
@@ -121,9 +121,9 @@ def test_wrong_ranks(shape):
 
 def test_wrong_sizes():
     layer, ragged = gru(), Ragged(zeros(6, I), [0, 2, 6])
-    _, _, tape = layer.forward(X)
-    _, _, ragged_tape = layer.forward(ragged)
-    for call in (layer, layer.forward):
+    _, _, tape = layer.record(X)
+    _, _, ragged_tape = layer.record(ragged)
+    for call in (layer, layer.record):
         raises(ValueError, lambda call=call: call(zeros(N, T, 7)), "x: expected", "3", "7")
         raises(ValueError, lambda call=call: call(zeros(N, T, 0)), "x: expected", "3", "0")
         raises(ValueError, lambda call=call: call(Ragged(zeros(6, 7), [0, 6])), "x: expected", "3", "7")
@@ -185,14 +185,14 @@ def test_a_refused_step_leaves_the_state():
 )
 def test_bad_lengths(lengths, error, words):
     raises(error, lambda: gru()(X, lengths=lengths), "lengths: expected", *words)
-    raises(error, lambda: gru().forward(X, lengths=lengths), "lengths: expected", *words)
+    raises(error, lambda: gru().record(X, lengths=lengths), "lengths: expected", *words)
     raises(error, lambda: Ragged.from_padded(X, lengths), "lengths: expected", *words)
 
 
 def test_lengths_do_not_go_with_a_ragged():
     ragged = Ragged(zeros(6, I), [0, 6])
     raises(ValueError, lambda: gru()(ragged, lengths=[6]), "lengths: expected None", "[6]")
-    raises(ValueError, lambda: gru().forward(ragged, lengths=[6]), "lengths: expected None", "[6]")
+    raises(ValueError, lambda: gru().record(ragged, lengths=[6]), "lengths: expected None", "[6]")
 
 
 # -- Ragged ------------------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def test_torch(path):
     gru = from_state_dict(state)
     assert_is(gru, config)
     lengths = {"lengths": golden["lengths"]} if "lengths" in golden else {}
-    y, h_n, tape = gru.forward(golden["x"], golden["h0"], **lengths)
+    y, h_n, tape = gru.record(golden["x"], golden["h0"], **lengths)
     gradients = tape.backward(golden["dy"], golden["dh_n"])
     assert_close(y, golden["y"], OUTPUT)
     assert_close(h_n, golden["h_n"], OUTPUT)
@@ -118,7 +118,7 @@ def test_keras(path):
     [(back, _)] = keras.to_weights(gru)
     assert [array.shape for array in back] == [array.shape for array in weights]
     assert_same_params(keras.from_weights(keras.to_weights(gru)), gru)
-    y, h_n, tape = gru.forward(golden["x"], golden["h0"][None])
+    y, h_n, tape = gru.record(golden["x"], golden["h0"][None])
     gradients = tape.backward(golden["dy"], golden["dh_n"][None])
     assert_close(y, golden["y"], OUTPUT)
     assert_close(h_n[0], golden["h_n"], OUTPUT)

@@ -45,7 +45,7 @@ def test_torch_outputs_and_gradients(seed: int, dtype: str, tolerance: float) ->
     expected_y, _ = torch.nn.utils.rnn.pad_packed_sequence(output, batch_first=True, total_length=time)
     ((expected_y * torch.tensor(dy)).sum() + (expected_h_n * torch.tensor(dh_n)).sum()).backward()
 
-    y, h_n, tape = gru.forward(x, h0, lengths=lengths)
+    y, h_n, tape = gru.record(x, h0, lengths=lengths)
     grads = tape.backward(dy, dh_n)
     close(y, expected_y.detach(), tolerance)
     close(h_n, expected_h_n.detach(), tolerance)
