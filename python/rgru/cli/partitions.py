@@ -96,7 +96,7 @@ def _raise(error: OSError) -> NoReturn:
 def _mark(job: Job, model: str, source: Path) -> bytes:
     """What tells an output of this job from any other."""
     state = source.stat()
-    options = [job.sequence, job.keep, job.column, job.proba, job.lenient, job.estimator.device]
+    options = [job.sequence, job.keep, job.outputs, job.on_error, job.estimator.device]
     return json.dumps({"model": model, "data": [state.st_size, state.st_mtime_ns], "options": options}).encode()
 
 
