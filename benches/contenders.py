@@ -14,6 +14,7 @@ import numpy as np
 
 import rgru
 from rgru.convert import gates_out
+from rgru.convert.onnx import to_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +41,7 @@ def rgru_training(case: Case) -> Contender:
     gru, (x, dy) = our_gru(case), case.arrays()
 
     def run() -> Any:
-        y, _, tape = gru.forward(x)
+        y, _, tape = gru.record(x)
         return y, tape.backward(dy)
 
     def read(result: Any) -> list[Any]:
@@ -101,25 +102,14 @@ def torch_training(case: Case) -> Contender | None:
     return run, read
 
 
-def onnx_parts(p: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-    """The inputs W (1, 3H, I), R (1, 3H, H) and B (1, 6H) of an ONNX GRU, of a direction's parameters."""
-    hidden = len(p["b"]) // 3
-    biases = np.zeros(3 * hidden, np.float32)
-    if "b_hh" in p:
-        biases[2 * hidden :] = p["b_hh"]
-    b = np.concatenate([gates_out(p["b"], "zrh"), biases])
-    return gates_out(p["W"], "zrh")[None], gates_out(p["U"], "zrh")[None], b[None]
-
-
 def onnxruntime_inference(case: Case) -> Contender:
     import onnx
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
-    parts = dict(zip("WRB", onnx_parts(case.parameters()), strict=True))
-    node = helper.make_node(
-        "GRU", ["X", *parts], ["Y"], hidden_size=case.hidden, linear_before_reset=int(case.reset_after)
-    )
+    [(*arrays, attributes)] = to_arrays(our_gru(case))
+    parts = dict(zip("WRB", arrays, strict=True))
+    node = helper.make_node("GRU", ["X", *parts], ["Y"], **attributes)
     shape_x, shape_y = (case.time, case.batch, case.inputs), (case.time, 1, case.batch, case.hidden)
     graph = helper.make_graph(
         [node],
@@ -154,7 +144,9 @@ def openvino_inference(case: Case, precision: Mapping[str, Any] = FLOAT32) -> Co
     import openvino
     from openvino import opset5 as ops
 
-    w, r, b = (part[0] for part in onnx_parts(case.parameters()))
+    [(w, r, biases, _)] = to_arrays(our_gru(case))
+    assert biases is not None
+    w, r, b = w[0], r[0], biases[0]
     if case.reset_after:  # gates z, r, h, and the candidate's recurrent bias as a fourth
         h = case.hidden
         b = np.concatenate([b[: 3 * h], b[5 * h :]])

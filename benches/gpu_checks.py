@@ -59,9 +59,9 @@ def _differences(gru: rgru.GRU, kind: str, batch: int, time: int) -> dict[str, f
     )
 
     def run(x: Any, dy: Any) -> dict[str, Any]:
-        y, _, tape = gru.forward(x)
+        y, _, tape = gru.record(x)
         grads = tape.backward(dy)
-        return {"y": gru(x)[0], "forward's y": y, "dx": grads.x, "gradient of the parameters": grads.flat}
+        return {"y": gru(x)[0], "record's y": y, "dx": grads.x, "gradient of the parameters": grads.flat}
 
     expected = run(x, dy)
     with products(kind):
@@ -117,7 +117,7 @@ def walk_every_form() -> None:
 
                 with forced(choose):
                     gru(x)
-                    gru.forward(x, lengths=lengths)[2].backward(dy)
+                    gru.record(x, lengths=lengths)[2].backward(dy)
                     cupy.cuda.Device().synchronize()
                 print(kind, "after" if reset_after else "before", name, flush=True)
 

@@ -149,7 +149,7 @@ def _microseconds(clock: Clock, chip: Chip, cell: Cell, *, kind: str, batch: int
     with products(kind), forced(choose), watched() as times:
         run: Callable[[], Any] = lambda: gru(x)  # noqa: E731
         if cell.backward:
-            y, _, tape = gru.forward(x)
+            y, _, tape = gru.record(x)
             run = lambda: tape.backward(y)  # noqa: E731
         run()  # compiles and packs
         clock.stream.synchronize()

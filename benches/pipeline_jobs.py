@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import rgru
-from contenders import onnx_parts
 from rgru.cli.job import Job, Part
+from rgru.convert.onnx import to_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,14 +62,9 @@ def onnxruntime_padded(model: str) -> Work:
 
     estimator: Any = rgru.load(model)
     gru = estimator.model_.gru
-    parts = dict(zip("WRB", onnx_parts(parameters(gru)), strict=True))
-    node = helper.make_node(
-        "GRU",
-        ["X", *parts, "lengths"],
-        ["", "Y_h"],
-        hidden_size=gru.hidden_size,
-        linear_before_reset=int(gru.reset_after),
-    )
+    [(*arrays, attributes)] = to_arrays(gru)
+    parts = dict(zip("WRB", arrays, strict=True))
+    node = helper.make_node("GRU", ["X", *parts, "lengths"], ["", "Y_h"], **attributes)
     graph = helper.make_graph(
         [node],
         "gru",

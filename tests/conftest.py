@@ -1,5 +1,6 @@
 """Fixtures that several files of tests share."""
 
+import signal
 import warnings
 
 import pytest
@@ -15,6 +16,18 @@ def work(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
     make_folder(folder)
     return folder
+
+
+@pytest.fixture
+def ctrl_c():
+    """Let SIGINT interrupt this process and those that it starts, even where the tests run with it ignored.
+
+    A shell's background jobs ignore it, and so would their children: an ignored signal stays so across `exec`, a
+    handled one does not.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

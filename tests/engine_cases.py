@@ -43,14 +43,14 @@ def make_regressor(**options):
 
 # By name: how to make the model, and one of its outputs.
 MODELS = {
-    "reset before": (lambda: rgru.GRU(2, 5, seed=0), None),
+    "reset before": (lambda: rgru.GRU(2, 5, seed=0), "last"),
     "reset after": (lambda: rgru.GRU(2, 5, reset_after=True, seed=0), "last"),
     "every step": (lambda: rgru.GRU(2, 5, 2, bidirectional=True, seed=0), "every"),
-    "double": (lambda: rgru.GRU(2, 5, dtype="float64", seed=0), None),
-    "labels": (make_classifier, None),
+    "double": (lambda: rgru.GRU(2, 5, dtype="float64", seed=0), "last"),
+    "labels": (make_classifier, "label"),
     "probabilities": (make_classifier, "probability"),
-    "regressor": (make_regressor, None),
-    "regressor of every step": (lambda: make_regressor(pooling="every"), None),
+    "regressor": (make_regressor, "value"),
+    "regressor of every step": (lambda: make_regressor(pooling="every"), "value"),
 }
 
 
@@ -131,8 +131,12 @@ def need_spark():
 BAD_ARGUMENTS = [
     ({"sequences": "y"}, "^sequences: expected one of the columns id, x, got 'y'$"),
     ({"sequences": "x", "keep": "y"}, "^keep: expected one of the columns id, x, got 'y'$"),
-    ({"sequences": "x", "outputs": {"id": None}}, "^outputs: expected names that .* does not have, got 'id'$"),
-    ({"sequences": "x", "outputs": {"y": "label"}}, "^output: expected 'last' or 'every', got 'label'$"),
+    ({"sequences": "x", "outputs": {"id": "last"}}, "^outputs: expected names that .* does not have, got 'id'$"),
+    (
+        {"sequences": "x", "outputs": {"y": "label"}},
+        "^outputs: expected 'last' or 'every' of a GRU for 'y', got 'label'$",
+    ),
+    ({"sequences": "x", "outputs": {"y": None}}, "^outputs: expected 'last' or 'every' of a GRU for 'y', got None$"),
     ({"sequences": "x", "num_threads": 0}, "^num_threads: "),
 ]
 """Of `predict` over `make_table` with a GRU, and what the error says on the driver."""

@@ -190,12 +190,12 @@ class Problem:
             )
         )
         if self.batch.layout == "ragged":
-            y, h_n, tape = self.gru.forward(rgru.Ragged(x, self.offsets), h0)
+            y, h_n, tape = self.gru.record(rgru.Ragged(x, self.offsets), h0)
             gradients = tape.backward(dy, dh_n)
             y, dx = y.values, gradients.x.values
         else:
             lengths = list(self.batch.lengths) if self.batch.layout == "padded" else None
-            y, h_n, tape = self.gru.forward(x.reshape(*self.shape, self.batch.size), h0, lengths=lengths)
+            y, h_n, tape = self.gru.record(x.reshape(*self.shape, self.batch.size), h0, lengths=lengths)
             gradients = tape.backward(None if dy is None else dy.reshape(y.shape), dh_n)
             y, dx = (array.reshape(len(x), array.shape[-1]) for array in (y, gradients.x))
         expected = {"y": y, "h_n": h_n, "dx": dx, "dh0": gradients.h0}

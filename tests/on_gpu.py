@@ -114,9 +114,9 @@ class Batch:
 def run(gru, x, h0, dy, dh_n, **options):
     """Call, run for a tape, and walk back: everything that comes of it, by name."""
     y, h_n = gru(x, h0, **options)
-    y_tape, h_n_tape, tape = gru.forward(x, h0, **options)
+    y_tape, h_n_tape, tape = gru.record(x, h0, **options)
     grads = tape.backward(dy, dh_n)
-    found = {"y": y, "h_n": h_n, "forward's y": y_tape, "forward's h_n": h_n_tape, "dx": grads.x, "dh0": grads.h0}
+    found = {"y": y, "h_n": h_n, "record's y": y_tape, "record's h_n": h_n_tape, "dx": grads.x, "dh0": grads.h0}
     values = {name: getattr(value, "values", value) for name, value in found.items()}
     return values | {f"d {name}": value for name, value in grads.params.items()}
 

@@ -339,9 +339,9 @@ def test_wrong_arguments():
     gru, column = make_gru(), as_column(FULL)
     with pytest.raises(ValueError, match=r"^on_error: expected 'raise' or 'null', got 'ignore'$"):
         rgru.arrow.predict(gru, column, on_error="ignore")
-    with pytest.raises(ValueError, match=r"^output: expected 'last' or 'every', got 'label'$"):
+    with pytest.raises(ValueError, match=r"^output: expected 'last' or 'every' of a GRU, got 'label'$"):
         rgru.arrow.predict(gru, column, output="label")
-    with pytest.raises(ValueError, match=r"^output: expected 'label' or 'probability', got 'every'$"):
+    with pytest.raises(ValueError, match=r"^output: expected 'label' or 'probability' of a GRUCl.*, got 'every'$"):
         rgru.arrow.predict(fitted(), column, output="every")
     with pytest.raises(TypeError, match=r"^column: expected an Arrow column or table, got list$"):
         rgru.arrow.predict(gru, FULL)
@@ -369,7 +369,7 @@ print(*sorted({"pyarrow", "polars", "pandas", "sklearn"} & set(sys.modules)))
 
 def test_several_outputs_of_one_run():
     gru, column = make_gru(num_layers=2, bidirectional=True), as_column([*SEQUENCES, None])
-    made = rgru.arrow.predict_all(gru, column, ["every", "last", None], on_error="null")
+    made = rgru.arrow.predict_all(gru, column, ["every", "last", "last"], on_error="null")
     wanted = [rgru.arrow.predict(gru, column, output=output, on_error="null") for output in ("every", "last", "last")]
     assert [pa.array(one).equals(pa.array(other)) for one, other in zip(made, wanted, strict=True)] == [True] * 3
     model = fitted()
@@ -379,8 +379,8 @@ def test_several_outputs_of_one_run():
 
 
 def test_errors_call_the_column_by_its_name():
-    for model in (make_gru(), fitted()):
+    for model, kind in ((make_gru(), "last"), (fitted(), "label")):
         with pytest.raises(ValueError, match=r"^column 'x': expected finite numbers, got nan"):
-            rgru.arrow.predict_all(model, pa.array([[[1.0, np.nan]]], PAIR), [None], name="column 'x'")
+            rgru.arrow.predict_all(model, pa.array([[[1.0, np.nan]]], PAIR), [kind], name="column 'x'")
         with pytest.raises(ValueError, match=r"^column 'x': expected 2 features"):
-            rgru.arrow.predict_all(model, pa.array([[1.0]]), [None], on_error="null", name="column 'x'")
+            rgru.arrow.predict_all(model, pa.array([[1.0]]), [kind], on_error="null", name="column 'x'")

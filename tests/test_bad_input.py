@@ -5,9 +5,6 @@ import pytest
 
 import rgru
 from rgru import Ragged
-from rgru.convert.keras import params_from_keras
-from rgru.convert.onnx import params_from_onnx
-from rgru.convert.torch import params_from_torch, params_to_torch
 
 N, T, I, H = 2, 5, 3, 4  # noqa: E741
 X = np.random.default_rng(0).standard_normal((N, T, I)).astype(np.float32)
@@ -67,7 +64,7 @@ BAD_ARRAYS = [
 
 def test_arrays_on_a_gpu_are_refused_beside_an_x_on_the_host():
     layer, stream = gru(), gru().stream(N)
-    y, _, tape = layer.forward(X)
+    y, _, tape = layer.record(X)
     raises(TypeError, lambda: layer(X, OnGpu()), "h0: expected", "on a GPU", "host")
     raises(TypeError, lambda: layer(X, lengths=OnGpu()), "lengths: expected", "on a GPU", "host")
     raises(TypeError, lambda: tape.backward(OnGpu()), "dy: expected", "host")
@@ -79,15 +76,15 @@ def test_arrays_on_a_gpu_are_refused_beside_an_x_on_the_host():
 @pytest.mark.parametrize(("bad", "error", "word"), BAD_ARRAYS, ids=lambda value: getattr(value, "__name__", None))
 def test_arrays_of_another_kind_are_refused_everywhere(bad, error, word):
     layer, stream = gru(), gru().stream(N)
-    y, _, tape = layer.forward(X)
+    y, _, tape = layer.record(X)
     if bad is not None:
         raises(error, lambda: layer(X, bad), "h0: expected", word)
-        raises(error, lambda: layer.forward(X, bad), "h0: expected", word)
+        raises(error, lambda: layer.record(X, bad), "h0: expected", word)
         raises(error, lambda: layer.stream(N, bad), "h0: expected", word)
         raises(error, lambda: tape.backward(bad), "dy: expected", word)
         raises(error, lambda: tape.backward(y, bad), "dh_n: expected", word)
     raises(error, lambda: layer(bad), "x: expected", word)
-    raises(error, lambda: layer.forward(bad), "x: expected", word)
+    raises(error, lambda: layer.record(bad), "x: expected", word)
     raises(error, lambda: stream.step(bad), "x: expected", word)
     raises(error, lambda: setattr(stream, "h", bad), "h: expected", word)
     raises(error, lambda: layer.params.update({"layers.0.fwd.W": bad}), "layers.0.fwd.W: expected", word)
@@ -108,9 +105,9 @@ def test_int64_is_not_exact_in_float64():
 @pytest.mark.parametrize("shape", [(), (3,), (T, I), (1, N, T, I)])
 def test_wrong_ranks(shape):
     bad, got = zeros(*shape), f"got shape {shape}"
-    y, _, tape = gru().forward(X)
+    y, _, tape = gru().record(X)
     raises(ValueError, lambda: gru()(bad), "x: expected 3 dimensions (N, T, I)", got)
-    raises(ValueError, lambda: gru().forward(bad), "x: expected 3 dimensions (N, T, I)", got)
+    raises(ValueError, lambda: gru().record(bad), "x: expected 3 dimensions (N, T, I)", got)
     raises(ValueError, lambda: gru()(X, bad), "h0: expected 3 dimensions (L*D, N, H)", got)
     raises(ValueError, lambda: tape.backward(bad), "dy: expected 3 dimensions (N, T, D*H)", got)
     raises(ValueError, lambda: tape.backward(y, bad), "dh_n: expected 3 dimensions (L*D, N, H)", got)
@@ -124,9 +121,9 @@ def test_wrong_ranks(shape):
 
 def test_wrong_sizes():
     layer, ragged = gru(), Ragged(zeros(6, I), [0, 2, 6])
-    _, _, tape = layer.forward(X)
-    _, _, ragged_tape = layer.forward(ragged)
-    for call in (layer, layer.forward):
+    _, _, tape = layer.record(X)
+    _, _, ragged_tape = layer.record(ragged)
+    for call in (layer, layer.record):
         raises(ValueError, lambda call=call: call(zeros(N, T, 7)), "x: expected", "3", "7")
         raises(ValueError, lambda call=call: call(zeros(N, T, 0)), "x: expected", "3", "0")
         raises(ValueError, lambda call=call: call(Ragged(zeros(6, 7), [0, 6])), "x: expected", "3", "7")
@@ -188,14 +185,14 @@ def test_a_refused_step_leaves_the_state():
 )
 def test_bad_lengths(lengths, error, words):
     raises(error, lambda: gru()(X, lengths=lengths), "lengths: expected", *words)
-    raises(error, lambda: gru().forward(X, lengths=lengths), "lengths: expected", *words)
+    raises(error, lambda: gru().record(X, lengths=lengths), "lengths: expected", *words)
     raises(error, lambda: Ragged.from_padded(X, lengths), "lengths: expected", *words)
 
 
 def test_lengths_do_not_go_with_a_ragged():
     ragged = Ragged(zeros(6, I), [0, 6])
     raises(ValueError, lambda: gru()(ragged, lengths=[6]), "lengths: expected None", "[6]")
-    raises(ValueError, lambda: gru().forward(ragged, lengths=[6]), "lengths: expected None", "[6]")
+    raises(ValueError, lambda: gru().record(ragged, lengths=[6]), "lengths: expected None", "[6]")
 
 
 # -- Ragged ------------------------------------------------------------------------------------------------------------
@@ -316,44 +313,3 @@ def test_bad_batch_size_and_threads(value):
     error = ValueError if type(value) is int else TypeError
     raises(error, lambda: gru().stream(value), "batch_size: expected an integer", str(value))
     raises(error, lambda: rgru.set_num_threads(value), "n: expected an integer", str(value))
-
-
-# -- conversions -------------------------------------------------------------------------------------------------------
-
-
-def test_bad_torch_parameters():
-    whole = params_to_torch(gru(reset_after=True))
-    raises(ValueError, lambda: params_to_torch(gru()), "gru: expected reset_after=True", "False")
-    raises(ValueError, lambda: params_from_torch(whole | {"weight_hr_l0": X[0]}), "state: expected", "weight_hr_l0")
-    for name in whole:
-        left = {key: value for key, value in whole.items() if key != name}
-        raises(ValueError, lambda left=left: params_from_torch(left), "state: expected", name)
-    ragged_gates = whole | {"weight_ih_l0": zeros(13, 3)}
-    raises(ValueError, lambda: params_from_torch(ragged_gates), "weight_ih_l0: expected", "13")
-    raises(TypeError, lambda: params_from_torch(whole | {"bias_ih_l1": None}), "bias_ih_l1: expected", "None")
-    raises(ValueError, lambda: params_from_torch({}), "state: expected")
-
-
-def test_bad_keras_parameters():
-    kernel, recurrent, bias = zeros(I, 12), zeros(H, 12), zeros(2, 12)
-    raises(ValueError, lambda: params_from_keras(kernel[0], recurrent, bias, True), "kernel: expected", "(12,)")
-    raises(ValueError, lambda: params_from_keras(zeros(3, 13), recurrent, bias, True), "kernel: expected", "13")
-    raises(ValueError, lambda: params_from_keras(kernel, zeros(4, 13), bias, True), "recurrent_kernel: expected", "13")
-    raises(ValueError, lambda: params_from_keras(kernel, recurrent, bias[0], True), "bias: expected", "(12,)")
-    raises(ValueError, lambda: params_from_keras(kernel, recurrent, zeros(3, 12), True), "bias: expected", "(3, 12)")
-    raises(ValueError, lambda: params_from_keras(kernel, recurrent, bias, False), "bias: expected", "(2, 12)")
-    raises(TypeError, lambda: params_from_keras(kernel, recurrent, bias, 1), "reset_after: expected", "1")
-    raises(ValueError, lambda: params_from_keras(kernel, recurrent, bias, True, direction="up"), "direction: ", "'up'")
-    raises(ValueError, lambda: params_from_keras(kernel, recurrent, bias, True, layer=-1), "layer: expected", "-1")
-
-
-def test_bad_onnx_parameters():
-    W, R, B = zeros(1, 12, 3), zeros(1, 12, 4), zeros(1, 24)
-    raises(ValueError, lambda: params_from_onnx(W[0], R, B, 0), "W: expected 3 dimensions", "(12, 3)")
-    raises(ValueError, lambda: params_from_onnx(zeros(3, 12, 3), R, B, 0), "W: expected 1 or 2", "(3, 12, 3)")
-    raises(ValueError, lambda: params_from_onnx(zeros(1, 13, 3), R, None, 0), "W: expected", "13")
-    raises(ValueError, lambda: params_from_onnx(W, zeros(2, 12, 4), B, 0), "R: expected 1", "(2, 12, 4)")
-    raises(ValueError, lambda: params_from_onnx(W, R, zeros(2, 24), 0), "B: expected 1", "(2, 24)")
-    raises(ValueError, lambda: params_from_onnx(W, R, zeros(1, 12), 0), "B: expected 24", "(1, 12)")
-    raises(ValueError, lambda: params_from_onnx(W, R, B, 2), "linear_before_reset: expected", "2")
-    raises(TypeError, lambda: params_from_onnx(W, R, B, None), "linear_before_reset: expected", "None")

@@ -25,8 +25,8 @@ def test_same_bits_as_without(reset_after: bool, every: int) -> None:
     gru = rgru.GRU(4, 10, 2, reset_after=reset_after, seed=0)
     x, dy, dh_n = arrays(gru, 3, 400)
     lengths = [400, 130, 0]
-    y, h_n, tape = gru.forward(x, lengths=lengths)
-    kept_y, kept_h_n, kept = gru.forward(x, lengths=lengths, checkpoint=every)
+    y, h_n, tape = gru.record(x, lengths=lengths)
+    kept_y, kept_h_n, kept = gru.record(x, lengths=lengths, checkpoint=every)
     np.testing.assert_array_equal(kept_y, y)
     np.testing.assert_array_equal(kept_h_n, h_n)
     expected, got = tape.backward(dy, dh_n), kept.backward(dy, dh_n)
@@ -40,8 +40,8 @@ def test_ragged_and_the_last_state_alone() -> None:
     values = np.random.default_rng(0).standard_normal((700, 4)).astype(np.float32)
     x = rgru.Ragged(values, [0, 300, 300, 700])
     dh_n = np.ones((1, 3, 10), np.float32)
-    expected = gru.forward(x)[2].backward(dh_n=dh_n)
-    got = gru.forward(x, checkpoint=128)[2].backward(dh_n=dh_n)
+    expected = gru.record(x)[2].backward(dh_n=dh_n)
+    got = gru.record(x, checkpoint=128)[2].backward(dh_n=dh_n)
     np.testing.assert_array_equal(got.x.values, expected.x.values)
     np.testing.assert_array_equal(got.flat, expected.flat)
 
@@ -49,8 +49,8 @@ def test_ragged_and_the_last_state_alone() -> None:
 def test_y_need_not_stay_as_it_was() -> None:
     gru = rgru.GRU(4, 10, seed=0)
     x, dy, _ = arrays(gru, 2, 200)
-    expected = gru.forward(x)[2].backward(dy).flat
-    y, _, tape = gru.forward(x, checkpoint=128)
+    expected = gru.record(x)[2].backward(dy).flat
+    y, _, tape = gru.record(x, checkpoint=128)
     y[:] = 0
     np.testing.assert_array_equal(tape.backward(dy).flat, expected)
 
@@ -61,12 +61,12 @@ def test_y_need_not_stay_as_it_was() -> None:
 )
 def test_bad_checkpoint(checkpoint: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        rgru.GRU(4, 10).forward(np.zeros((1, 5, 4), np.float32), checkpoint=checkpoint)
+        rgru.GRU(4, 10).record(np.zeros((1, 5, 4), np.float32), checkpoint=checkpoint)
 
 
 def test_not_for_two_directions() -> None:
     with pytest.raises(ValueError, match="checkpoint: expected None"):
-        rgru.GRU(4, 10, bidirectional=True).forward(np.zeros((1, 5, 4), np.float32), checkpoint=100)
+        rgru.GRU(4, 10, bidirectional=True).record(np.zeros((1, 5, 4), np.float32), checkpoint=100)
 
 
 MEASURE = """
@@ -78,10 +78,10 @@ def peak():  # the process's own, in MiB: ru_maxrss would begin with that of the
 time = 100_000
 gru = rgru.GRU(4, 64, seed=0)
 x = np.zeros((1, time, 4), np.float32)
-y, h_n, tape = gru.forward(x[:, :1000], checkpoint=128)  # everything that is loaded and packed once
+y, h_n, tape = gru.record(x[:, :1000], checkpoint=128)  # everything that is loaded and packed once
 tape.backward(dh_n=h_n)
 before = peak()
-y, h_n, tape = gru.forward(x, checkpoint=int(sys.argv[1]) or None)
+y, h_n, tape = gru.record(x, checkpoint=int(sys.argv[1]) or None)
 tape.backward(dh_n=h_n)
 print(peak() - before)
 """

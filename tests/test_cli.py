@@ -47,11 +47,11 @@ def test_streams_to_streams(work):
 
 
 def test_probabilities(work, tmp_path):
-    options = ["--proba", "--column", "guess"]
+    options = ["--column", "guess=label", "--column", "p=q=probability"]
     succeed("predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "out.parquet", *options)
     result = read(tmp_path / "out.parquet")
     classifier = rgru.load(work / "classifier")
-    proba = np.array(result["guess_proba"].to_pylist(), np.float32)
+    proba = np.array(result["p=q"].to_pylist(), np.float32)
     np.testing.assert_array_equal(proba, classifier.predict_proba(sequences(make_table())))
     assert result["guess"].to_pylist() == classifier.classes_[proba.argmax(axis=1)].tolist()
 
@@ -131,7 +131,7 @@ def test_values_in_the_place_of_codes_are_no_larger_than_a_batch(tmp_path, monke
 
 def test_threads_do_not_change_the_bits(work, tmp_path):
     for threads in ("1", "2"):
-        options = ["--threads", threads, "--proba"]
+        options = ["--threads", threads, "--column", "p=probability"]
         succeed("predict", work / "classifier", work / "data.parquet", "-o", tmp_path / threads, *options)
     assert pq.read_table(tmp_path / "1").equals(pq.read_table(tmp_path / "2"))
 
@@ -140,7 +140,7 @@ def test_pandas_is_not_imported(work, tmp_path):
     """It takes longer than many a job, and pyarrow does so to look at what an array is made of."""
     pytest.importorskip("pandas")
     code = "import sys; from rgru.cli import main; main(sys.argv[1:]); sys.exit('pandas' in sys.modules)"
-    options = ["predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "out.parquet", "--proba"]
+    options = ["predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "out.parquet"]
     subprocess.run([sys.executable, "-c", code, *options], check=True)
 
 

@@ -66,7 +66,13 @@ def test_unreadable_models(work, tmp_path, model, message):
         (["--sequence", "nope"], "--sequence: expected one of the list columns values, pair, running, got 'nope'"),
         (["--sequence", "id"], "--sequence: expected one of the list columns .*, got 'id', of type int32"),
         (["--sequence", "running"], "column 'running': expected 2 features as in fit, got 1"),
-        (["--column", "id"], r"--column: expected a name that .*data\.parquet does not have, got 'id'"),
+        (["--column", "id=label"], r"--column: expected a name that .*data\.parquet does not have, got 'id'"),
+        (["--column", "id"], "argument --column: expected NAME=KIND, such as p=probability, got 'id'"),
+        (
+            ["--column", "p=proba"],
+            "--column: expected 'label' or 'probability' of a GRUClassifier for 'p', got",
+        ),
+        (["--column", "p=label", "--column", "p=probability"], "--column: expected different names, got p, p"),
         (["--threads", "0"], "--threads: "),
         (["--threads", "many"], "argument --threads: invalid int value: 'many'"),
         (["--frobnicate"], "unrecognized arguments: --frobnicate"),
@@ -95,8 +101,9 @@ def test_csv_has_no_lists(work, tmp_path):
 
 
 def test_probabilities_of_a_regressor(work, tmp_path):
-    out = tmp_path / "out.parquet"
-    fail("--proba: expected a classifier", "predict", work / "regressor", work / "data.parquet", "-o", out, "--proba")
+    options = ["-o", tmp_path / "out.parquet", "--column", "p=probability"]
+    message = "--column: expected 'value' of a GRURegressor for 'p', got 'probability'"
+    fail(message, "predict", work / "regressor", work / "data.parquet", *options)
 
 
 @pytest.mark.parametrize(

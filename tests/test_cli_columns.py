@@ -35,7 +35,7 @@ def test_a_model_trained_on_several_columns_finds_them(work, split, tmp_path):
     assert b"columns 'a', 'b', to tell 'sign'" in succeed("info", model)
     fit(work / "data.parquet", tmp_path / "one", "sign")
     for name in ("model", "one"):
-        succeed("predict", tmp_path / name, split, "-o", tmp_path / f"{name}.parquet", "--proba")
+        succeed("predict", tmp_path / name, split, "-o", tmp_path / f"{name}.parquet", "--column", "p=probability")
     assert read(tmp_path / "model.parquet").equals(read(tmp_path / "one.parquet"))
 
 
@@ -60,7 +60,7 @@ def test_only_the_columns_to_keep_are_written(work, tmp_path):
 
 
 def test_a_column_left_out_leaves_its_name_to_the_predictions(work, tmp_path):
-    options = ["--keep", "id", "--column", "sign"]
+    options = ["--keep", "id", "--column", "sign=label"]
     succeed("predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "out.parquet", *options)
     assert read(tmp_path / "out.parquet").column_names == ["id", "sign"]
 
@@ -76,12 +76,13 @@ def test_rows_that_cannot_be_predicted_are_null_and_counted(work, tmp_path, targ
     fail("rows 0 to .*column 'values'.*null", "predict", model, data, "-o", tmp_path / "out.parquet")
 
     to = tmp_path / target if target != "-" else target
-    code, out, err = rgru_("predict", model, data, "-o", to, "--proba", "--on-error", "null")
+    both = ["--column", "prediction=label", "--column", "p=probability"]
+    code, out, err = rgru_("predict", model, data, "-o", to, *both, "--on-error", "null")
     assert (code, err) == (0, "rgru: 3 of 50 predictions are null\n")
     result = pa.ipc.open_stream(out).read_all() if target == "-" else read(to)
-    succeed("predict", model, work / "data.parquet", "-o", tmp_path / "whole.parquet", "--proba")
+    succeed("predict", model, work / "data.parquet", "-o", tmp_path / "whole.parquet", *both)
     whole = read(tmp_path / "whole.parquet")
-    for name in ("prediction", "prediction_proba"):
+    for name in ("prediction", "p"):
         expected = [None if i in (3, 20, 44) else one for i, one in enumerate(whole[name].to_pylist())]
         assert result[name].to_pylist() == expected
     for name in table.column_names:

@@ -15,6 +15,7 @@ import pytest
 import rgru
 from command_line import fail, make_table, names, sequences, start, stream, write_ipc
 
+pytestmark = pytest.mark.usefixtures("ctrl_c")
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and descriptors of POSIX")
 
 

@@ -38,10 +38,11 @@ def written(folder):
 
 def test_each_file_has_the_rows_that_it_has_alone(work, parts, tmp_path):
     out = tmp_path / "out"
-    text = succeed("predict", work / "classifier", parts, "-o", out, "--proba")
+    column = ["--column", "p=probability"]
+    text = succeed("predict", work / "classifier", parts, "-o", out, *column)
     assert text == b"50 rows in 5 files written\n"
     assert written(out) == [*(f"part-{i}.parquet" for i in range(4)), "year=2026/part-4.arrow"]
-    succeed("predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "whole.parquet", "--proba")
+    succeed("predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "whole.parquet", *column)
     whole = read(tmp_path / "whole.parquet")
     for i in range(4):
         assert read(out / f"part-{i}.parquet").equals(whole.slice(10 * i, 10))
@@ -77,7 +78,7 @@ def test_what_was_made_otherwise_is_made_anew(work, parts, tmp_path, change):
     if change == "model":
         model = work / "regressor"
     elif change == "options":
-        options = ["--column", "speaker"]
+        options = ["--column", "speaker=label"]
     else:
         count = b"7 rows in 1 files written; 4 had been written before\n"
         pq.write_table(make_table(seed=1).slice(0, 7), parts / "part-1.parquet")
@@ -241,6 +242,6 @@ def test_predictions_that_are_data_again_do_not_pass_as_parts_of_a_job(work, par
     succeed("predict", model, parts, "-o", first)
     assert b"rgru.predict" in pq.read_schema(first / "part-0.parquet").metadata
     second.mkdir()
-    succeed("predict", model, first / "part-0.parquet", "-o", second / "part-0.parquet", "--column", "again")
+    succeed("predict", model, first / "part-0.parquet", "-o", second / "part-0.parquet", "--column", "again=label")
     message = r"--output: expected files of an earlier run, got .*part-0\.parquet, which is none"
     fail(message, "predict", model, parts, "-o", second, "--resume")

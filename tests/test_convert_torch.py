@@ -65,14 +65,55 @@ def test_a_module_is_copied():
     assert np.array_equal(gru.params.flat, before)
 
 
+class Overridden(torch.nn.GRU):
+    def forward(self, x):
+        return super().forward(x)[0]
+
+
+class Plain(torch.nn.GRU):
+    """A subclass that computes what its base does."""
+
+
 def test_what_is_no_plain_gru_is_refused():
-    with pytest.raises(TypeError, match=r"module: expected torch\.nn\.GRU.*got LSTM"):
-        from_torch(torch.nn.LSTM(5, 7))
-    with pytest.raises(ValueError, match=r"weight_ih_l0: expected float32 or float64, got torch\.float16"):
-        from_torch(torch.nn.GRU(5, 7).half())
+    def refuse(error, match, module):
+        with pytest.raises(error, match=match):
+            from_torch(module)
+
+    assert repr(from_torch(Plain(5, 7))) == "GRU(5, 7, reset_after=True)"
+    refuse(TypeError, r"module: expected torch\.nn\.GRU.*got torch\.nn\.modules\.rnn\.LSTM", torch.nn.LSTM(5, 7))
+    refuse(TypeError, r"module: expected the forward of torch\.nn\.GRU, got that of .*Overridden", Overridden(5, 7))
+    patched = torch.nn.GRUCell(5, 7)
+    patched.forward = lambda x: x
+    refuse(TypeError, r"module: expected the forward of torch\.nn\.GRUCell", patched)
+    for dtype in (torch.float16, torch.bfloat16):
+        refuse(ValueError, f"weight_ih_l0: expected float32 or float64, got {dtype}", torch.nn.GRU(5, 7, dtype=dtype))
+    refuse(ValueError, r"weight_ih_l0: expected a tensor with data", torch.nn.GRU(5, 7, device="meta"))
     module = torch.nn.GRU(5, 7)
     module.register_parameter("weight_hr_l0", torch.nn.Parameter(torch.zeros(3, 7)))
-    with pytest.raises(ValueError, match=r"state: expected .*weight_hr_l0"):
-        from_torch(module)
-    with pytest.raises(ValueError, match=r"gru: expected reset_after=True"):
+    refuse(ValueError, r"state: expected .*weight_hr_l0", module)
+    mixed = torch.nn.GRU(5, 7)
+    mixed.bias_hh_l0 = torch.nn.Parameter(mixed.bias_hh_l0.double())
+    refuse(TypeError, r"bias_hh_l0: expected float32, got float64", mixed)
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's own deprecations
+def test_changed_weights_are_refused():
+    parametrised = torch.nn.utils.parametrizations.weight_norm(torch.nn.GRU(5, 7), "weight_hh_l0")
+    with pytest.raises(ValueError, match=r"state: expected .*got parametrizations.*removed first"):
+        from_torch(parametrised)
+    from torch.nn.utils import prune
+
+    pruned = prune.random_unstructured(torch.nn.GRU(5, 7), "weight_hh_l0", amount=0.5)
+    with pytest.raises(ValueError, match=r"state: .*got weight_hh_l0_orig, weight_hh_l0_mask; .*removed first"):
+        from_torch(pruned)
+    prune.remove(pruned, "weight_hh_l0")
+    assert (from_torch(pruned).params["layers.0.fwd.U"] == 0).mean() > 0.4
+    layers = torch.nn.Sequential(torch.nn.GRU(5, 7))
+    quantised = torch.ao.quantization.quantize_dynamic(layers, {torch.nn.GRU}, dtype=torch.qint8)[0]
+    with pytest.raises(TypeError, match=r"module: expected torch\.nn\.GRU.*got torch\.ao\.nn\.quantized"):
+        from_torch(quantised)
+
+
+def test_the_other_cell_cannot_go_out():
+    with pytest.raises(ValueError, match=r"gru: expected reset_after=True.*to_arrays.*to_weights"):
         to_torch(rgru.GRU(5, 7))

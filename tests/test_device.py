@@ -392,7 +392,7 @@ def test_all_kinds_of_predictions_come_out_in_the_order_of_the_rows(model, work,
     monkeypatch.setattr("rgru.cli.columnar._BATCH_ROWS", 7)
     monkeypatch.setattr("rgru.model._NUMBERS_PER_PIECE", 40)  # some pieces for each batch
     arguments = ["predict", str(work / model), str(work / "data.parquet"), "--sequence", "values"]
-    arguments += ["--proba"] if model == "classifier" else []
+    arguments += ["--column", "prediction=label", "--column", "p=probability"] if model == "classifier" else []
     for device in ("cpu", "cuda"):
         assert main([*arguments, "-o", str(tmp_path / device), "--device", device]) == 0
     found, expected = (pq.read_table(tmp_path / device) for device in ("cuda", "cpu"))

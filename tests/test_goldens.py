@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 import rgru
-from rgru.convert.keras import params_from_keras
-from rgru.convert.onnx import params_from_onnx
-from rgru.convert.torch import params_from_torch, params_to_torch
+from rgru.convert import keras, onnx
+from rgru.convert.torch import from_state_dict, to_state_dict
 
 FOLDER = Path(__file__).parent / "goldens"
 OUTPUT, GRADIENT = 4, 64  # epsilons
@@ -37,12 +36,16 @@ def assert_close(found, expected, epsilons):
     assert error.max() <= epsilons * np.finfo(expected.dtype).eps
 
 
-def gru_of(config, params, **more):
+def assert_is(gru, config, **more):
+    """The settings are the golden's, of which a conversion is not told."""
     names = ("input_size", "hidden_size", "num_layers", "bidirectional", "bias", "reset_after", "dtype")
-    gru = rgru.GRU(**{name: config[name] for name in names if name in config}, **more)
-    assert set(params) == set(gru.params)
-    gru.params.update(params)
-    return gru
+    expected = rgru.GRU(**{name: config[name] for name in names if name in config}, **more)
+    assert repr(gru) == repr(expected)
+
+
+def assert_same_params(gru, other):
+    assert repr(gru) == repr(other)
+    assert np.array_equal(gru.params.flat, other.params.flat)
 
 
 def test_no_golden_is_lost():
@@ -61,9 +64,10 @@ def in_our_order(rows, order):
 def test_torch(path):
     golden, config = opened(path)
     state = {name[6:]: array for name, array in golden.items() if name.startswith("param.")}
-    gru = gru_of(config, params_from_torch(state))
+    gru = from_state_dict(state)
+    assert_is(gru, config)
     lengths = {"lengths": golden["lengths"]} if "lengths" in golden else {}
-    y, h_n, tape = gru.forward(golden["x"], golden["h0"], **lengths)
+    y, h_n, tape = gru.record(golden["x"], golden["h0"], **lengths)
     gradients = tape.backward(golden["dy"], golden["dh_n"])
     assert_close(y, golden["y"], OUTPUT)
     assert_close(h_n, golden["h_n"], OUTPUT)
@@ -88,8 +92,8 @@ def test_torch_parameters_come_back(path):
     """Bit for bit, but for the two biases of r and z, of which only the sum is kept."""
     golden, config = opened(path)
     state = {name[6:]: array for name, array in golden.items() if name.startswith("param.")}
-    gru = gru_of(config, params_from_torch(state))
-    back = params_to_torch(gru)
+    gru = from_state_dict(state)
+    back = to_state_dict(gru)
     assert list(back) == list(state)
     hidden = config["hidden_size"]
     for name, array in state.items():
@@ -101,16 +105,20 @@ def test_torch_parameters_come_back(path):
         if name.startswith("bias_ih"):
             both = array + state[name.replace("ih", "hh")]
             assert np.array_equal(back[name][: 2 * hidden], both[: 2 * hidden])
-    for name, array in params_from_torch(back).items():
-        assert np.array_equal(array, gru.params[name])
+    assert_same_params(from_state_dict(back), gru)
 
 
 @pytest.mark.parametrize("path", files("keras"))
 def test_keras(path):
     golden, config = opened(path)
     weights = [golden[f"param.{name}"] for name in ("kernel", "recurrent_kernel", "bias")]
-    gru = gru_of(config, params_from_keras(*weights, config["reset_after"]))
-    y, h_n, tape = gru.forward(golden["x"], golden["h0"][None])
+    layer = {"units": config["hidden_size"], "reset_after": config["reset_after"]}
+    gru = keras.from_weights([(weights, layer)])
+    assert_is(gru, config)
+    [(back, _)] = keras.to_weights(gru)
+    assert [array.shape for array in back] == [array.shape for array in weights]
+    assert_same_params(keras.from_weights(keras.to_weights(gru)), gru)
+    y, h_n, tape = gru.record(golden["x"], golden["h0"][None])
     gradients = tape.backward(golden["dy"], golden["dh_n"][None])
     assert_close(y, golden["y"], OUTPUT)
     assert_close(h_n[0], golden["h_n"], OUTPUT)
@@ -140,9 +148,15 @@ def flipped(x, lengths):
 @pytest.mark.parametrize("path", files("onnx"))
 def test_onnx(path):
     golden, config = opened(path)
-    params = params_from_onnx(golden["W"], golden["R"], golden.get("B"), config["linear_before_reset"])
-    bidirectional = config["direction"] == "bidirectional"
-    gru = gru_of(config, params, bidirectional=bidirectional, bias="B" in golden)
+    attributes = {name: config[name] for name in ("hidden_size", "direction", "linear_before_reset")}
+    weights = golden["W"], golden["R"], golden.get("B")
+    if config["direction"] == "reverse":
+        with pytest.raises(ValueError, match=r"nodes\[0\].attributes\['direction'\]: expected .*got 'reverse'"):
+            onnx.from_arrays([(*weights, attributes)])
+        attributes["direction"] = "forward"
+    gru = onnx.from_arrays([(*weights, attributes)])
+    assert_is(gru, config, bidirectional=config["direction"] == "bidirectional", bias="B" in golden)
+    assert_same_params(onnx.from_arrays(onnx.to_arrays(gru)), gru)
     x = np.ascontiguousarray(golden["x"].transpose(1, 0, 2))  # (T, N, I) in ONNX
     lengths = golden.get("sequence_lens", np.full(len(x), x.shape[1]))
     backwards = config["direction"] == "reverse"

@@ -116,8 +116,8 @@ def test_ragged_batches(cupy, kind, bidirectional):
 def test_one_gradient_alone_and_no_biases(cupy, given, bias):
     gru = rgru.GRU(4, 24, 2, bidirectional=True, reset_after=True, bias=bias, seed=1)
     batch = Batch(gru, "float32", 5, 8)
-    expected = gru.forward(batch.x)[2].backward(**{given: getattr(batch, given)})
-    got = gru.forward(cupy.asarray(batch.x))[2].backward(**{given: cupy.asarray(getattr(batch, given))})
+    expected = gru.record(batch.x)[2].backward(**{given: getattr(batch, given)})
+    got = gru.record(cupy.asarray(batch.x))[2].backward(**{given: cupy.asarray(getattr(batch, given))})
     close("x", got.x, expected.x, 1e-5)
     close("h0", got.h0, expected.h0, 1e-5)
     close("parameters", got.flat, expected.flat, 1e-5)
@@ -134,8 +134,8 @@ def test_dropout_hides_what_the_cpu_hides(cupy):
     ours, theirs = (random_gru("float32", 4, 24, 3, dropout=0.4, seed=3) for _ in range(2))
     batch = Batch(ours, "float32", 5, 8)
     for _ in range(2):
-        expected = theirs.forward(batch.x)[2].backward(batch.dy)
-        got = ours.forward(cupy.asarray(batch.x))[2].backward(cupy.asarray(batch.dy))
+        expected = theirs.record(batch.x)[2].backward(batch.dy)
+        got = ours.record(cupy.asarray(batch.x))[2].backward(cupy.asarray(batch.dy))
         close("x", got.x, expected.x, 1e-5)
         close("parameters", got.flat, expected.flat, 1e-5)
 
@@ -308,7 +308,7 @@ def test_torch(cupy, torch, *, kind, bound, layers, bidirectional, bias):
     expected_y, expected_h_n = module(x, h0)
     torch.autograd.backward([expected_y, expected_h_n], [dy, dh_n])
 
-    y, h_n, tape = gru.forward(x.detach(), h0.detach())
+    y, h_n, tape = gru.record(x.detach(), h0.detach())
     grads = tape.backward(dy, dh_n)
     close("y", y, expected_y.detach().cpu(), bound)
     close("h_n", h_n, expected_h_n.detach().cpu(), bound)

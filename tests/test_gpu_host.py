@@ -172,8 +172,8 @@ def test_a_call_and_its_way_back(host, exchange, reset_after):
         close(y, expected)
         close(h_n, states)
     for length in (None, lengths):
-        y, h_n, tape = gru.forward(put(x), put(h0), lengths=length)
-        expected, states, host_tape = gru.forward(x, h0, lengths=length)
+        y, h_n, tape = gru.record(put(x), put(h0), lengths=length)
+        expected, states, host_tape = gru.record(x, h0, lengths=length)
         close(y, expected)
         close(h_n, states)
         found, wanted = tape.backward(y, h_n), host_tape.backward(expected, states)
@@ -192,10 +192,10 @@ def test_types(host, dtype, exchange):
     kind = np.dtype(bfloat16 if dtype == "bfloat16" else dtype)
     x = normal(3, 5, FEATURES).astype(kind)
     lengths = np.array([2, 5, 0])
-    expected, states, host_tape = gru.forward(x.astype(gru.dtype), lengths=lengths)
+    expected, states, host_tape = gru.record(x.astype(gru.dtype), lengths=lengths)
     y, h_n = gru(host.cupy.asarray(x), lengths=lengths)
     close(y, expected, dtype)
-    y, h_n, tape = gru.forward(host.cupy.asarray(x), lengths=lengths)
+    y, h_n, tape = gru.record(host.cupy.asarray(x), lengths=lengths)
     close(y, expected, dtype)
     close(h_n, states, dtype)
     found, wanted = tape.backward(y, None), host_tape.backward(expected, None)
@@ -255,8 +255,8 @@ def test_ragged(host, lengths):
     there = rgru.Ragged(host.cupy.asarray(x.values), x.offsets)
     for found, expected in zip(gru(there), gru(x), strict=True):
         close(found, expected)
-    y, h_n, tape = gru.forward(there)
-    expected, states, host_tape = gru.forward(x)
+    y, h_n, tape = gru.record(there)
+    expected, states, host_tape = gru.record(x)
     for dy in (y, y.values):
         found, wanted = tape.backward(dy, h_n), host_tape.backward(expected, states)
         close(found.x, wanted.x)
@@ -279,9 +279,9 @@ def test_sizes_of_one_and_none(host):
     for sizes in ((1, 1, 1), (1, 4, 1), (4, 1, 1), (0, 4, 1), (4, 0, 1)):
         gru = with_biases(rgru.GRU(1, 1, bidirectional=True, seed=0))
         x = normal(*sizes)
-        expected, states, host_tape = gru.forward(x)
+        expected, states, host_tape = gru.record(x)
         for given in (host.cupy.asarray(x), host.cupy.asarray(x[:, :, 0])[:, :, None]):
-            y, h_n, tape = gru.forward(given)
+            y, h_n, tape = gru.record(given)
             close(y, expected)
             close(h_n, states)
             found, wanted = tape.backward(y, h_n), host_tape.backward(expected, states)
@@ -358,9 +358,9 @@ def test_weights_of_one_stream_on_others(host, exchange):
         for stream in [cupy.cuda.Stream(non_blocking=True), cupy.cuda.Stream(), cupy.cuda.Stream(null=True)]:
             with stream:
                 there = cupy.asarray(x)
-                y, h_n, tape = gru.forward(there)
+                y, h_n, tape = gru.record(there)
                 results.append((stream, there, gru(there)[0], y, tape.backward(y, h_n)))
-    wanted = gru.forward(x)[2].backward(*gru(x)).flat
+    wanted = gru.record(x)[2].backward(*gru(x)).flat
     for stream, _, called, y, gradients in results:
         with stream:
             close(called, expected)
@@ -391,8 +391,8 @@ def test_steps_through_graphs(host, steps):
     """Whatever is left beside graphs of two."""
     host.form(None)
     gru, x = gru_of(num_layers=2, bidirectional=True), normal(3, steps, FEATURES)
-    expected, _, host_tape = gru.forward(x)
-    y, _, tape = gru.forward(host.cupy.asarray(x))
+    expected, _, host_tape = gru.record(x)
+    y, _, tape = gru.record(host.cupy.asarray(x))
     close(y, expected)
     close(tape.backward(y).flat, host_tape.backward(expected).flat)
 
@@ -415,12 +415,12 @@ def test_graphs_are_kept_until_they_have_run(host, monkeypatch):
 def test_a_way_back_on_a_new_thread_captures_nothing_that_is_not_loaded(host):
     host.form(None)
     gru, x = gru_of(), normal(3, 6, FEATURES)
-    y, _, tape = gru.forward(host.cupy.asarray(x))
+    y, _, tape = gru.record(host.cupy.asarray(x))
     found = []
     thread = threading.Thread(target=lambda: found.append(tape.backward(y).flat))
     thread.start()
     thread.join()
-    close(found[0], gru.forward(x)[2].backward(gru(x)[0]).flat)
+    close(found[0], gru.record(x)[2].backward(gru(x)[0]).flat)
 
 
 def test_a_capture_that_another_thread_breaks(host, monkeypatch):
@@ -458,10 +458,10 @@ def test_a_call_in_a_graph(host, exchange, reset_after):
     with cupy.cuda.Stream(non_blocking=True) as stream:
         there, gradient, length = cupy.asarray(x), cupy.asarray(dy), cupy.asarray(lengths)
         called = gru(there, lengths=length)
-        back = gru.forward(there)[2].backward(gradient)
+        back = gru.record(there)[2].backward(gradient)
         stream.begin_capture()
         called = gru(there, lengths=length)
-        back = gru.forward(there)[2].backward(gradient)
+        back = gru.record(there)[2].backward(gradient)
         graph = stream.end_capture()
         for seed in range(3):
             x, lengths = normal(2, 5, FEATURES, seed=seed), np.array([seed, 5])
@@ -471,7 +471,7 @@ def test_a_call_in_a_graph(host, exchange, reset_after):
             gru(there)  # beside it
             for found, expected in zip(called, gru(x, lengths=lengths), strict=True):
                 close(found, expected)
-            wanted = gru.forward(x)[2].backward(dy)
+            wanted = gru.record(x)[2].backward(dy)
             close(back.flat, wanted.flat)
             close(back.x, wanted.x)
         stream.synchronize()
@@ -565,7 +565,7 @@ def test_what_cannot_be_captured(host, what):
         stream.begin_capture()
         call, message = {
             "weights": (lambda: gru(x), "call once before the capture"),
-            "shape": (lambda: gru.forward(x)[2].backward(x[:, :, :1] + cupy.zeros(H, x.dtype)), "called once"),
+            "shape": (lambda: gru.record(x)[2].backward(x[:, :, :1] + cupy.zeros(H, x.dtype)), "called once"),
             "lengths": (lambda: gru(x, lengths=lengths), "copies from the host cannot be captured"),
             "ragged": (lambda: gru(rgru.Ragged(x.reshape(10, FEATURES), [0, 5, 10])), "copies from the host"),
             "order": (lambda: gru(x.transpose(1, 0, 2)), "^x: expected a C-contiguous array of float32 .* captured"),
@@ -613,7 +613,7 @@ def test_weights_live_as_long_as_work_on_other_streams_reads_them(host, end, fir
     expected = gru(x)[0]
     with cupy.cuda.Stream(non_blocking=True) as stream:
         there = cupy.asarray(x)
-        y, h_n, tape = gru.forward(there)
+        y, h_n, tape = gru.record(there)
     if not first:  # what was packed on the other stream is read on this one
         close(gru(here)[0], expected)
     if end == "tape":
@@ -692,14 +692,14 @@ def test_two_gpus(host, exchange):
                 y, h_n = gru(there, state)
                 gru(short)
                 z, _ = gru(turned, state)
-                _, _, tape = gru.forward(there, state)
+                _, _, tape = gru.record(there, state)
                 gradients = tape.backward(y, h_n)
             with cupy.cuda.Device(index):
                 assert y.device.id == index
                 close(y, expected[0])
                 close(z, expected[0])
                 close(h_n, expected[1])
-                close(gradients.flat, gru.forward(x, h0)[2].backward(*expected).flat)
+                close(gradients.flat, gru.record(x, h0)[2].backward(*expected).flat)
                 ragged = rgru.Ragged(cupy.ascontiguousarray(there.reshape(15, FEATURES)), [0, 4, 15])
             on_host = rgru.Ragged(x.reshape(15, FEATURES), [0, 4, 15])
             with cupy.cuda.Device(current):
@@ -719,7 +719,7 @@ def test_two_gpus(host, exchange):
     with pytest.raises(ValueError, match=r"^lengths: expected an array on GPU 0, where x is, got one on GPU 1"):
         gru(there, lengths=lengths)
     with pytest.raises(ValueError, match=r"^dy: expected an array on GPU 0, where x is, got one on GPU 1"):
-        gru.forward(there)[2].backward(dy)
+        gru.record(there)[2].backward(dy)
     host.machine.synchronize()
 
 
@@ -742,10 +742,10 @@ def test_bad_arguments(host):
         (lambda: gru(x, lengths=[1, 6]), ValueError, "^lengths: expected values in 0..=5, got 6"),
         (lambda: gru(x, lengths=put(np.array([1.0, 2.0]))), TypeError, "^lengths: expected integers"),
         (lambda: gru(x, lengths=put(np.array([1]))), ValueError, "^lengths: expected shape"),
-        (lambda: gru.forward(x, checkpoint=128), ValueError, "^checkpoint"),
-        (lambda: gru.forward(x)[2].backward(normal(2, 5, H)), TypeError, "^dy: expected an array on the GPU"),
-        (lambda: gru.forward(x)[2].backward(put(normal(2, 4, H))), ValueError, "^dy: expected shape"),
-        (lambda: gru.forward(x)[2].backward(None, put(normal(1, 1, H))), ValueError, "^dh_n: expected shape"),
+        (lambda: gru.record(x, checkpoint=128), ValueError, "^checkpoint"),
+        (lambda: gru.record(x)[2].backward(normal(2, 5, H)), TypeError, "^dy: expected an array on the GPU"),
+        (lambda: gru.record(x)[2].backward(put(normal(2, 4, H))), ValueError, "^dy: expected shape"),
+        (lambda: gru.record(x)[2].backward(None, put(normal(1, 1, H))), ValueError, "^dh_n: expected shape"),
     ):
         with pytest.raises(error, match=message):
             call()
@@ -804,12 +804,12 @@ def test_names_of_gpus(host, monkeypatch):
 
 def test_too_little_memory(host):
     gru, there = gru_of(), host.cupy.asarray(normal(2, 5, FEATURES))
-    y, h_n, tape = gru.forward(there)
+    y, h_n, tape = gru.record(there)
     tape.backward(y, h_n)
     gpu = host.machine.gpus[0]
     gpu.memory = gpu.taken
     message = "^GPU 0: not enough memory .*smaller batches"
-    for call in (lambda: gru(there), lambda: gru.forward(there), lambda: tape.backward(y, h_n)):
+    for call in (lambda: gru(there), lambda: gru.record(there), lambda: tape.backward(y, h_n)):
         with pytest.raises(MemoryError, match=message):
             call()
     with pytest.raises(MemoryError, match=message):

@@ -95,15 +95,15 @@ def test_the_host_waits_for_nothing(cupy, monkeypatch, form):
     x, h0, dy, dh_n = (cupy.asarray(array) for array in (batch.x, batch.h0, batch.dy, batch.dh_n))
     lengths, offsets = np.array([70, 3, 0, 50, 20, 70]), np.arange(7) * 70
     ragged = Ragged(x.reshape(-1, 8), offsets)
-    kept = gru.forward(x, h0)[2]
+    kept = gru.record(x, h0)[2]
     calls = {
         "a call": lambda: gru(x, h0),
         "lengths on the host": lambda: gru(x, lengths=lengths),
         "lengths on the device": lambda: gru(x, lengths=on_device),
         "a Ragged": lambda: gru(ragged),
-        "forward": lambda: gru.forward(x, h0),
+        "forward": lambda: gru.record(x, h0),
         "backward": lambda: kept.backward(dy, dh_n),
-        "forward and backward with lengths": lambda: gru.forward(x, h0, lengths=on_device)[2].backward(dy, dh_n),
+        "forward and backward with lengths": lambda: gru.record(x, h0, lengths=on_device)[2].backward(dy, dh_n),
     }
     on_device = cupy.asarray(lengths)
     wait, stream = spin(cupy), cupy.cuda.Stream(non_blocking=True)
@@ -305,7 +305,7 @@ def test_memory_that_is_short(cupy):
         with pytest.raises(MemoryError):
             gru(x)
         with pytest.raises(MemoryError):
-            gru.forward(x)
+            gru.record(x)
     finally:
         pool.set_limit(size=0)
     close("y", gru(cupy.asarray(small))[0], gru(small)[0], 1e-5)
@@ -353,7 +353,7 @@ def test_the_second_gpu(cupy):
     for index in (1, 0):
         with cupy.cuda.Device(index):
             given = cupy.asarray(x)
-        y, _, tape = gru.forward(given)  # device 0 is the current one
+        y, _, tape = gru.record(given)  # device 0 is the current one
         grads = tape.backward(y)
         assert y.device.id == grads.x.device.id == grads.flat.device.id == index
         close("y", y, expected, 1e-5)
@@ -365,7 +365,7 @@ def test_the_second_gpu(cupy):
 def test_errors_name_the_argument(cupy):
     gru = rgru.GRU(3, 8, 2, bidirectional=True, seed=0)
     x, h0 = cupy.zeros((2, 5, 3), np.float32), cupy.zeros((4, 2, 8), np.float32)
-    y, _, tape = gru.forward(x)
+    y, _, tape = gru.record(x)
     wrong = [
         (TypeError, r"^h0: expected an array on the GPU", lambda: gru(x, h0.get())),
         (TypeError, r"^x: expected float32, got float64", lambda: gru(x.astype(np.float64))),
@@ -385,7 +385,7 @@ def test_errors_name_the_argument(cupy):
         (ValueError, r"^dy: expected shape", lambda: tape.backward(y[:, :2])),
         (ValueError, r"^dh_n: expected shape", lambda: tape.backward(y, h0[:2])),
         (TypeError, r"^dy: expected float32, got float64", lambda: tape.backward(y.astype(np.float64))),
-        (ValueError, r"^checkpoint", lambda: gru.forward(x, checkpoint=128)),
+        (ValueError, r"^checkpoint", lambda: gru.record(x, checkpoint=128)),
         (TypeError, r"^x: .*on a GPU|^h0: .*on a GPU", lambda: gru(x.get(), h0)),
     ]
     for error, message, call in wrong:

@@ -17,7 +17,7 @@ def test_gradients_agree_with_central_differences(reset_after, batch, dropout):
         gru._flat[:] = flat
         gru._changed()
         lengths = {"lengths": [5, 2]} if batch == "lengths" else {}
-        y, h_n, tape = gru.forward(rgru.Ragged(x, [0, 5, 5, 7]) if batch == "ragged" else x, h0, **lengths)
+        y, h_n, tape = gru.record(rgru.Ragged(x, [0, 5, 5, 7]) if batch == "ragged" else x, h0, **lengths)
         return (y.values if batch == "ragged" else y), h_n, tape, gru
 
     x = normal(7, 3, dtype="float64") if batch == "ragged" else normal(2, 5, 3, dtype="float64")
@@ -52,7 +52,7 @@ def test_gradients_agree_with_central_differences(reset_after, batch, dropout):
 
 def test_gradients_add_up_and_either_may_be_left_out():
     gru = rgru.GRU(3, 4, dtype="float64", seed=0)
-    y, h_n, tape = gru.forward(normal(2, 5, 3, dtype="float64"))
+    y, h_n, tape = gru.record(normal(2, 5, 3, dtype="float64"))
     dy, dh_n = np.ones_like(y), np.ones_like(h_n)
     both, first, second = tape.backward(dy, dh_n), tape.backward(dy), tape.backward(dh_n=dh_n)
     np.testing.assert_allclose(both.flat, first.flat + second.flat, rtol=1e-12, atol=1e-12)
@@ -66,7 +66,7 @@ def test_gradients_add_up_and_either_may_be_left_out():
 def test_gradient_of_ragged_is_ragged_and_takes_plain_steps():
     gru = rgru.GRU(3, 4, seed=0)
     x = rgru.Ragged(normal(7, 3), [0, 2, 2, 7])
-    y, _, tape = gru.forward(x)
+    y, _, tape = gru.record(x)
     gradients = tape.backward(rgru.Ragged(np.ones_like(y.values), x.offsets))
     assert isinstance(gradients.x, rgru.Ragged)
     assert np.array_equal(gradients.x.offsets, x.offsets)
@@ -75,7 +75,7 @@ def test_gradient_of_ragged_is_ragged_and_takes_plain_steps():
 
 def test_tape_belongs_to_the_parameters_of_its_run():
     gru = rgru.GRU(3, 4, dtype="float64", seed=0)
-    y, _, tape = gru.forward(normal(2, 5, 3, dtype="float64"))
+    y, _, tape = gru.record(normal(2, 5, 3, dtype="float64"))
     before = tape.backward(np.ones_like(y)).flat
     gru.layers[0].fwd.W = np.zeros((12, 3))
     assert np.array_equal(tape.backward(np.ones_like(y)).flat, before)
@@ -84,7 +84,7 @@ def test_tape_belongs_to_the_parameters_of_its_run():
 def test_forward_gives_what_a_call_gives_read_only():
     gru = with_biases(rgru.GRU(3, 4, 2, seed=0))
     x = normal(2, 5, 3)
-    y, h_n, _ = gru.forward(x)
+    y, h_n, _ = gru.record(x)
     assert np.array_equal(y, gru(x)[0])
     assert np.array_equal(h_n, gru(x)[1])
     assert not y.flags.writeable

@@ -133,7 +133,7 @@ def test_nothing_in_gives_nothing_out_and_keeps_h0(shape, ragged):
     gru = with_biases(rgru.GRU(3, 4, 2, bidirectional=True, seed=0))
     x, h0 = np.zeros(shape, np.float32), normal(4, shape[0], 4)
     batch = rgru.Ragged.from_padded(x, np.full(shape[0], shape[1])) if ragged else x
-    y, h_n, tape = gru.forward(batch, h0)
+    y, h_n, tape = gru.record(batch, h0)
     assert (y.values.shape if ragged else y.shape) == ((0, 8) if ragged else (*shape[:2], 8))
     assert np.array_equal(h_n, h0)
     gradients = tape.backward(dh_n=np.ones_like(h0))
@@ -149,7 +149,7 @@ def test_dropout_acts_in_forward_only_between_layers():
     x = normal(2, 5, 3)
     plain = rgru.GRU(3, 8, 2, seed=0)
     assert np.array_equal(gru(x)[0], plain(x)[0])
-    dropped, h_n, _ = gru.forward(x)
+    dropped, h_n, _ = gru.record(x)
     assert not np.array_equal(dropped, plain(x)[0])
     assert np.array_equal(h_n[0], plain(x)[1][0])  # the first layer's own states are whole
     assert dropped.all()  # nothing is dropped after the last layer
@@ -157,7 +157,7 @@ def test_dropout_acts_in_forward_only_between_layers():
 
 def test_same_seed_same_masks_in_the_same_succession():
     x = normal(2, 5, 3)
-    runs = [[gru.forward(x)[0] for _ in range(3)] for gru in (rgru.GRU(3, 8, 2, dropout=0.5, seed=3) for _ in range(2))]
+    runs = [[gru.record(x)[0] for _ in range(3)] for gru in (rgru.GRU(3, 8, 2, dropout=0.5, seed=3) for _ in range(2))]
     for one, other in zip(*runs, strict=True):
         assert np.array_equal(one, other)
     assert not np.array_equal(runs[0][0], runs[0][1])
@@ -173,7 +173,7 @@ def test_seed_decides_the_initial_parameters():
 @pytest.mark.parametrize("seed", [0, 2**64 - 1, np.int64(5), np.uint64(2**64 - 1)])
 def test_every_seed_of_64_bits_works(seed):
     gru = rgru.GRU(3, 4, 2, dropout=0.5, seed=seed)
-    assert np.isfinite(gru.forward(normal(2, 5, 3))[0]).all()
+    assert np.isfinite(gru.record(normal(2, 5, 3))[0]).all()
 
 
 # -- what it is, and copies --------------------------------------------------------------------------------------------
@@ -213,12 +213,12 @@ def test_num_params(bias, reset_after):
 def test_copies_are_whole_and_independent(copied):
     gru = with_biases(rgru.GRU(3, 4, 2, bidirectional=True, reset_after=True, dropout=0.5, seed=0))
     x = normal(2, 5, 3)
-    gru.forward(x)
+    gru.record(x)
     twin = copied(gru)
     before, parameters = gru(x)[0], gru.params.flat.copy()
     assert repr(twin) == repr(gru)
     assert np.array_equal(twin(x)[0], before)
-    assert np.array_equal(twin.forward(x)[0], gru.forward(x)[0])  # the masks go on from the same place
+    assert np.array_equal(twin.record(x)[0], gru.record(x)[0])  # the masks go on from the same place
     twin.layers[0].fwd.b = np.ones(12, np.float32)
     assert np.array_equal(gru(x)[0], before)
     assert np.array_equal(gru.params.flat, parameters)
@@ -228,7 +228,7 @@ def test_copies_are_whole_and_independent(copied):
 def test_pickle_does_not_carry_packed_weights():
     gru = rgru.GRU(8, 64, seed=0)
     small = len(pickle.dumps(gru))
-    gru.forward(normal(1, 2, 8))
+    gru.record(normal(1, 2, 8))
     assert len(pickle.dumps(gru)) == small < 4 * gru.num_params + 2000
 
 

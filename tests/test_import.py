@@ -49,7 +49,7 @@ def test_running_a_gru_loads_nothing_more():
     code = """
 import sys, numpy, rgru
 gru = rgru.GRU(3, 4)
-y, h_n, tape = gru.forward(numpy.zeros((1, 2, 3), numpy.float32))
+y, h_n, tape = gru.record(numpy.zeros((1, 2, 3), numpy.float32))
 tape.backward(y)
 gru.stream().step(numpy.zeros((1, 3), numpy.float32))
 print(*sorted(sys.modules))

@@ -77,7 +77,7 @@ def test_every_layout_gives_the_same_call():
 
 def test_every_layout_gives_the_same_gradients():
     def gradients(x, h0, dy, dh_n):
-        found = gru().forward(x, h0)[2].backward(dy, dh_n)
+        found = gru().record(x, h0)[2].backward(dy, dh_n)
         return found.x, found.h0, found.flat
 
     assert_taken(gradients, X, H0, np.ones((N, T, H), np.float32), np.ones((2, N, H), np.float32))
@@ -128,7 +128,7 @@ def test_contiguous_arrays_are_not_copied():
 def test_run_leaves_ragged_alone():
     values, offsets = X.reshape(-1, I).copy(), np.array([0, 4, 10])
     ragged = Ragged(values, offsets)
-    y, _, tape = gru().forward(ragged)
+    y, _, tape = gru().record(ragged)
     tape.backward(y)
     assert np.array_equal(values, X.reshape(-1, I))
     assert offsets.tolist() == [0, 4, 10]

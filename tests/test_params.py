@@ -44,7 +44,7 @@ def test_flat_holds_all_in_order(gru):
     assert np.array_equal(gru.params.flat, np.concatenate([array.ravel() for array in gru.params.values()]))
 
 
-@pytest.mark.parametrize("run", [lambda gru: gru(X)[0], lambda gru: gru.forward(X)[0]])
+@pytest.mark.parametrize("run", [lambda gru: gru(X)[0], lambda gru: gru.record(X)[0]])
 def test_every_way_of_assigning_reaches_the_next_call(gru, run):
     def outputs_after(change):
         change()

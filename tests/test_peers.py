@@ -1,7 +1,8 @@
-"""Live comparison with PyTorch and ONNX Runtime, on random sizes; the golden files hold the fixed cases."""
+"""Live comparison with PyTorch, ONNX Runtime and Keras, on random sizes; the golden files hold the fixed cases."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_torch_outputs_and_gradients(seed: int, dtype: str, tolerance: float) ->
     expected_y, _ = torch.nn.utils.rnn.pad_packed_sequence(output, batch_first=True, total_length=time)
     ((expected_y * torch.tensor(dy)).sum() + (expected_h_n * torch.tensor(dh_n)).sum()).backward()
 
-    y, h_n, tape = gru.forward(x, h0, lengths=lengths)
+    y, h_n, tape = gru.record(x, h0, lengths=lengths)
     grads = tape.backward(dy, dh_n)
     close(y, expected_y.detach(), tolerance)
     close(h_n, expected_h_n.detach(), tolerance)
@@ -63,7 +64,7 @@ def test_torch_outputs_and_gradients(seed: int, dtype: str, tolerance: float) ->
 @pytest.mark.parametrize("seed", range(4))
 def test_onnxruntime_outputs(linear_before_reset: int, direction: str, seed: int) -> None:
     onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
-    from rgru.convert.onnx import params_from_onnx
+    from rgru.convert.onnx import from_arrays, to_arrays
 
     random = np.random.default_rng(seed)
     batch, time, inputs, hidden = (int(n) for n in random.integers(1, 40, 4))
@@ -103,8 +104,83 @@ def test_onnxruntime_outputs(linear_before_reset: int, direction: str, seed: int
     session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     expected_y, expected_h_n = session.run(["Y", "Y_h"], feeds)
 
-    gru = rgru.GRU(inputs, hidden, bidirectional=directions == 2, reset_after=bool(linear_before_reset))
-    gru.params.update(params_from_onnx(**weights, linear_before_reset=linear_before_reset))
+    attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    gru = from_arrays([(*weights.values(), attributes)])
+    assert gru.reset_after == linear_before_reset
+    [(*_, back)] = to_arrays(gru)
+    assert {key: value.encode() if isinstance(value, str) else value for key, value in back.items()} == attributes
     y, h_n = gru(np.swapaxes(feeds["X"], 0, 1), feeds["h0"], lengths=feeds["lengths"])
     close(y, expected_y.transpose(2, 0, 1, 3).reshape(y.shape), 5e-6)
     close(h_n, expected_h_n, 5e-6)
+
+
+KERAS = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
+
+
+@pytest.fixture
+def keras(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Keras, over PyTorch where nothing else is said: it does not look for a backend by itself."""
+    if "KERAS_BACKEND" not in os.environ:
+        monkeypatch.setenv("KERAS_BACKEND", "torch")
+        pytest.importorskip("torch")
+    return pytest.importorskip("keras")
+
+
+@KERAS
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("reset_after", [False, True])
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_keras_layers_in_and_out(keras: Any, bidirectional: bool, reset_after: bool, use_bias: bool) -> None:
+    from rgru.convert.keras import from_weights, to_weights
+
+    random = np.random.default_rng(0)
+    x = random.standard_normal((3, 7, 4)).astype(np.float32)
+    layers = []
+    for units in (5, 5):
+        layer = keras.layers.GRU(units, reset_after=reset_after, use_bias=use_bias, return_sequences=True)
+        layers.append(keras.layers.Bidirectional(layer) if bidirectional else layer)
+    expected = x
+    for layer in layers:
+        layer.build(expected.shape)
+        layer.set_weights([random.standard_normal(array.shape) for array in layer.get_weights()])
+        expected = keras.ops.convert_to_numpy(layer(expected))
+    gru = from_weights([(layer.get_weights(), layer.get_config()) for layer in layers])
+    assert gru.reset_after == reset_after
+    close(gru(x)[0], expected, 5e-6)
+
+    result = x
+    for weights, config in to_weights(gru):
+        again = (keras.layers.Bidirectional if bidirectional else keras.layers.GRU).from_config(config)
+        again.build(result.shape)
+        again.set_weights(weights)
+        result = keras.ops.convert_to_numpy(again(result))
+    close(gru(x)[0], result, 5e-6)
+
+
+@KERAS
+def test_what_keras_layers_have_and_rgru_has_not(keras: Any) -> None:
+    from rgru.convert.keras import from_weights
+
+    def refuse(match: str, layer: Any) -> None:
+        layer.build((1, 2, 3))
+        with pytest.raises(ValueError, match=match):
+            from_weights([(layer.get_weights(), layer.get_config())])
+
+    for reset_after in (False, True):
+        refuse(r"\['activation'\]: expected 'tanh', got 'relu'", keras.layers.GRU(4, "relu", reset_after=reset_after))
+        refuse(r"\['activation'\]: expected 'tanh', got 'linear'", keras.layers.GRU(4, None, reset_after=reset_after))
+        hard = keras.layers.GRU(4, recurrent_activation="hard_sigmoid", reset_after=reset_after)
+        refuse(r"\['recurrent_activation'\]: expected 'sigmoid', got 'hard_sigmoid'", hard)
+        backwards = keras.layers.GRU(4, go_backwards=True, reset_after=reset_after)
+        refuse(r"\['go_backwards'\]: expected False, got True", backwards)
+        turned, straight = (
+            keras.layers.GRU(4, go_backwards=way, reset_after=reset_after, return_sequences=True)
+            for way in (True, False)
+        )
+        refuse(
+            r"\['layer'\]\['go_backwards'\]: expected False",
+            keras.layers.Bidirectional(turned, backward_layer=straight),
+        )
+    refuse(r"\['merge_mode'\]: expected 'concat', got 'sum'", keras.layers.Bidirectional(keras.layers.GRU(4), "sum"))
+    refuse(r"\['class_name'\]: expected 'GRU', got 'LSTM'", keras.layers.Bidirectional(keras.layers.LSTM(4)))
+    refuse(r"weights\[0\]: expected shape \(I, 3H\) = \(3, 12\), got \(3, 16\)", keras.layers.LSTM(4))

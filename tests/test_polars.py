@@ -94,7 +94,7 @@ def test_rows_that_fail(engine):
 
 
 def test_arguments_are_judged_where_they_are_given():
-    with pytest.raises(ValueError, match=r"^output: expected 'last' or 'every', got 'label'$"):
+    with pytest.raises(ValueError, match=r"^output: expected 'last' or 'every' of a GRU, got 'label'$"):
         predict(GRU, "x", output="label")
     with pytest.raises(TypeError, match=r"^sequences: expected the name of a column"):
         predict(GRU, pl.col("x"))

@@ -115,7 +115,7 @@ def test_tensors_that_ray_makes_of_arrays(ray, path):
 
 def test_several_outputs_and_what_is_kept(ray):
     model, table = MODELS["labels"][0](), make_table()
-    outputs = {"p": "probability", "l": None}
+    outputs = {"p": "probability", "l": "label"}
     dataset = predict(dataset_of(ray, table), model, "x", outputs=outputs, keep="id", compute=actors(ray, 1))
     made = collected(ray, dataset).sort_by("id")
     assert made.column_names == ["id", "p", "l"]

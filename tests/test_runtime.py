@@ -99,6 +99,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize(("threads", "batch"), [(1, 1), (2, 4)])
 def test_ctrl_c_ends_a_long_run(threads: int, batch: int) -> None:
     with subprocess.Popen(

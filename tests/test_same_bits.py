@@ -90,7 +90,7 @@ def test_number_of_threads(case, threads):
 def test_gradients_and_number_of_threads(case, threads):
     def gradients(n):
         rgru.set_num_threads(n)
-        y, h_n, tape = case.gru.forward(case.x, case.h0, lengths=case.lengths)
+        y, h_n, tape = case.gru.record(case.x, case.h0, lengths=case.lengths)
         found = tape.backward(np.sin(y), np.cos(h_n))
         return y, h_n, found.x, found.h0, found.flat
 
@@ -106,7 +106,7 @@ def test_run_again(case):
 
 def test_call_or_forward(case):
     expected = case.gru(case.x, case.h0, lengths=case.lengths)
-    y, h_n, _ = case.gru.forward(case.x, case.h0, lengths=case.lengths)
+    y, h_n, _ = case.gru.record(case.x, case.h0, lengths=case.lengths)
     assert same(y, expected[0])
     assert same(h_n, expected[1])
 
@@ -178,6 +178,6 @@ def test_a_stack_that_takes_some_steps_at_a_time_gives_what_all_at_once_give(num
     rows = rgru.Ragged.from_list([random.standard_normal((n, 5)).astype(dtype) for n in lengths])
     h0 = random.standard_normal((num_layers, len(lengths), 70)).astype(dtype)
     y, h_n = gru(rows, h0)
-    whole, whole_h_n, _ = gru.forward(rows, h0)
+    whole, whole_h_n, _ = gru.record(rows, h0)
     np.testing.assert_array_equal(y.values, whole.values)
     np.testing.assert_array_equal(h_n, whole_h_n)

@@ -91,7 +91,7 @@ def test_partitions_without_rows(spark, path):
 
 def test_several_outputs_and_what_is_kept(spark):
     model = MODELS["labels"][0]()
-    frame = predict(frame_of(spark, make_table()), model, "x", outputs={"p": "probability", "l": None}, keep="id")
+    frame = predict(frame_of(spark, make_table()), model, "x", outputs={"p": "probability", "l": "label"}, keep="id")
     assert frame.columns == ["id", "p", "l"]
     assert frame.schema["l"].dataType.simpleString() == "string"
     made = frame.toArrow().sort_by("id")
@@ -257,7 +257,7 @@ def test_names_with_dots_and_backticks(spark):
     sequences = sequences_from_events(frame, "the.key", "t`t", ["x.a", "`x.b`"])
     assert sequences.columns == list(names.values())
     check_sequences(sequences.toArrow().rename_columns(list(names)), events)
-    made = predict(sequences, GRU, ["x.a", "`x.b`"], keep="the.key", outputs={"h.1": None}).toArrow().to_pylist()
+    made = predict(sequences, GRU, ["x.a", "`x.b`"], keep="the.key", outputs={"h.1": "last"}).toArrow().to_pylist()
     assert {row["the.key"]: row["h.1"] for row in made} == predictions_of_events(GRU, events)
 
 

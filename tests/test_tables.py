@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import rgru
-from engine_cases import MODELS, PAIR, check_table, make_classifier, make_table, python_calls
+from engine_cases import MODELS, PAIR, check_table, make_classifier, make_regressor, make_table, python_calls
 from rgru.integrations.tables import Predictions
 
 GRU = rgru.GRU(2, 5, seed=0)
@@ -37,6 +37,20 @@ def test_several_outputs_and_what_is_kept():
     assert made["label"].combine_chunks().equals(pa.array(rgru.arrow.predict(model, table["x"])))
 
 
+@pytest.mark.parametrize(
+    ("make", "kind"), [(lambda: GRU, "last"), (make_classifier, "label"), (make_regressor, "value")]
+)
+def test_the_default_is_one_column_of_the_first_kind(make, kind):
+    model, table = make(), make_table()
+    made = Predictions(model, "x")(table)
+    assert made.column_names == ["id", "x", "prediction"]
+    for same in (rgru.arrow.predict(model, table["x"]), rgru.arrow.predict(model, table["x"], output=kind)):
+        assert made["prediction"].combine_chunks().equals(pa.array(same))
+    for output in ("value" if kind != "value" else "label", "", False):
+        with pytest.raises(ValueError, match=rf"^output: expected '{kind}'.*, got {output!r}$"):
+            rgru.arrow.predict(model, table["x"], output=output)
+
+
 def test_columns_of_features_side_by_side():
     table = pa.table({"a": [[1.0, 2.0], []], "id": [1, 2], "b": [[3.0, 4.0], []]})
     made = Predictions(GRU, ["b", "a"], keep=["id"])(table)
@@ -60,11 +74,11 @@ def test_columns_that_do_not_fit():
     for wrong, message in [
         (Predictions(GRU, "y"), "^sequences: expected one of the columns id, x, got 'y'$"),
         (Predictions(GRU, "x", keep="y"), "^keep: expected one of the columns id, x, got 'y'$"),
-        (Predictions(GRU, "x", outputs={"id": None}), "^outputs: expected names that .* does not have, got 'id'$"),
+        (Predictions(GRU, "x", outputs={"id": "last"}), "^outputs: expected names that .* does not have, got 'id'$"),
     ]:
         with pytest.raises(ValueError, match=message):
             wrong(table)
-    assert Predictions(GRU, "x", outputs={"id": None}, keep="x")(table).column_names == ["x", "id"]
+    assert Predictions(GRU, "x", outputs={"id": "last"}, keep="x")(table).column_names == ["x", "id"]
     with pytest.raises(TypeError, match=r"^column 'id' .*: expected a list column of numbers: .*, got int64$"):
         Predictions(GRU, "id")(table)
     with pytest.raises(ValueError, match=r"^column 'x' .*: expected 3 features as the model has, got 2$"):
@@ -72,11 +86,16 @@ def test_columns_that_do_not_fit():
 
 
 def test_arguments_are_judged_where_they_are_given():
-    with pytest.raises(ValueError, match=r"^output: expected 'last' or 'every', got 'label'$"):
+    with pytest.raises(ValueError, match=r"^outputs: expected 'last' or 'every' of a GRU for 'y', got 'label'$"):
         Predictions(GRU, "x", outputs={"y": "label"})
+    with pytest.raises(ValueError, match=r"^outputs: expected 'label' or 'probability' of .* for 'y', got None$"):
+        Predictions(make_classifier(), "x", outputs={"y": None})
+    for outputs in ("last", ["last"], {1: "last"}):
+        with pytest.raises(TypeError, match=r"^outputs: expected a dict of column names and kinds of output, got "):
+            Predictions(GRU, "x", outputs=outputs)
     with pytest.raises(ValueError, match=r"^on_error: expected 'raise' or 'null', got 'skip'$"):
         Predictions(GRU, "x", on_error="skip")
-    with pytest.raises(ValueError, match=r"^outputs: expected different names, at least one, got \[\]$"):
+    with pytest.raises(ValueError, match=r"^outputs: expected at least one column, got none$"):
         Predictions(GRU, "x", outputs={})
     with pytest.raises(TypeError, match=r"^sequences: expected the name of a column or a list of names, got 3$"):
         Predictions(GRU, 3)

@@ -169,11 +169,11 @@ def arrow_sequences(
     column: object,  # with __arrow_c_stream__ or __arrow_c_array__
     *,
     name: str,  # for errors
-    width: int | None,  # I, where the data cannot tell or, if lenient, where they differ
+    width: int | None,  # I, where the data cannot tell or, if null_on_error, where they differ
     dtype: str | None,  # "float32" | "float64"; None: float32 if all numbers are
     first: int,  # number of the first row, for errors
-    lenient: bool,  # leave rows that are no sequences empty and tell which they are, instead of raising
-) -> tuple[Any, Any, Any]: ...  # values (S, I); offsets (N + 1,) int64; if lenient (N,) bool, else None
+    null_on_error: bool,  # leave rows that are no sequences empty and tell which they are, instead of raising
+) -> tuple[Any, Any, Any]: ...  # values (S, I); offsets (N + 1,) int64; if null_on_error (N,) bool, else None
 def is_arrow_sequences(kind: Any) -> bool: ...  # with __arrow_c_schema__: a list that arrow_sequences takes
 def arrow_numbers(
     values: NDArray[Any],  # (M,) or (M, K) C: integers, floats; (M,) also booleans; kept, not copied

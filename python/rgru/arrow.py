@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rgru._core import ArrowColumn, arrow_numbers, arrow_texts
 from rgru.gru import GRU
 from rgru.integrations.arrow import is_arrow_column, ragged_and_failures, ragged_from_arrow, without_infinite
+from rgru.kinds import as_kind, check_on_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rgru.estimators import GRUClassifier, GRURegressor
+    from rgru.kinds import Kind, OnError
     from rgru.ragged import Ragged
 
 __all__ = ["ArrowColumn", "predict"]
@@ -25,8 +27,8 @@ def predict(
     model: GRU | GRUClassifier | GRURegressor,
     column: Any,
     *,
-    output: Literal["last", "every", "label", "probability"] | None = None,
-    on_error: Literal["raise", "null"] = "raise",
+    output: Kind | None = None,
+    on_error: OnError = "raise",
 ) -> ArrowColumn:
     """Run a model over an Arrow column of sequences, and give an Arrow column of results with as many rows.
 
@@ -38,10 +40,10 @@ def predict(
         interface. A list, large_list, fixed_size_list, list_view or large_list_view whose steps are numbers, lists of
         numbers or structs of numbers; or a table or struct of such columns, whose features stand side by side. Used in
         place where it holds numbers of the model's dtype end to end, else converted once.
-    output : {"last", "every", "label", "probability"}, optional
+    output : {"last", "every", "label", "probability", "value"}, optional
         Of a GRU: "last" (the default), the last layer's states after each sequence's last step, directions side by
-        side; or "every", those of all steps. Of a classifier: "label" (the default) or "probability". A regressor has
-        one output only.
+        side; or "every", those of all steps. Of a classifier: "label" (the default) or "probability". Of a regressor:
+        "value".
     on_error : {"raise", "null"}, default "raise"
         What becomes of rows that are null or have nulls, NaN or infinities, steps of other widths, or lengths that
         differ between columns: an error that names the first, or a result that is null. How many there are is the
@@ -70,26 +72,26 @@ def predict(
     >>> rgru.arrow.predict(rgru.GRU(2, 4), sequences)
     ArrowColumn(3 rows, 0 nulls, fixed_size_list<item: float>[4])
     """
-    (made,) = predict_all(model, column, (output,), on_error=on_error)
+    (made,) = predict_all(model, column, (as_kind(output, model),), on_error=on_error)
     return made
 
 
 def predict_all(
     model: GRU | GRUClassifier | GRURegressor,
     column: Any,
-    outputs: Sequence[str | None],
+    kinds: Sequence[Kind],
     *,
-    on_error: str = "raise",
+    on_error: OnError = "raise",
     name: str = "column",
 ) -> list[ArrowColumn]:
-    """Run a model once, and give a column for each of several outputs.
+    """Run a model once, and return a column for each of several kinds of output.
 
     Parameters
     ----------
     model, column, on_error
         As in `predict`.
-    outputs : sequence of str or None
-        Each as `output` of `predict`.
+    kinds : sequence of str
+        Those that the model has; see `rgru.kinds`.
     name : str, default "column"
         What error messages call the column.
 
@@ -102,32 +104,21 @@ def predict_all(
     TypeError, ValueError
         As `predict`.
     """
-    if on_error not in ("raise", "null"):
-        raise ValueError(f"on_error: expected 'raise' or 'null', got {on_error!r}")
+    check_on_error(on_error)
     if not is_arrow_column(column):
         raise TypeError(f"{name}: expected an Arrow column or table, got {type(column).__name__}")
-    lenient = on_error == "null"
     if isinstance(model, GRU):
-        return _states(model, column, [_choice(output, "last", "every") for output in outputs], lenient, name)
-
-    from rgru.estimators import GRUClassifier, GRURegressor
-
-    if isinstance(model, GRUClassifier):
-        chosen = [_choice(output, "label", "probability") for output in outputs]
-    elif isinstance(model, GRURegressor):
-        chosen = [_choice(output) for output in outputs]
-    else:
-        raise TypeError(f"model: expected a GRU, GRUClassifier or GRURegressor, got {type(model).__name__}")
-    x, valid = estimator_input(model, column, name=name, lenient=lenient)
+        return _states(model, column, kinds, on_error, name)
+    x, valid = estimator_input(model, column, name=name, on_error=on_error)
     predicted = model._predict_one(x)
-    return [as_arrow(model, x, predicted, output, valid) for output in chosen]
+    return [as_arrow(model, x, predicted, kind, valid) for kind in kinds]
 
 
 def as_arrow(
     estimator: GRUClassifier | GRURegressor,
     x: Ragged,
     predicted: NDArray[Any],
-    output: str,
+    kind: Kind,
     valid: NDArray[np.bool_] | None = None,
 ) -> ArrowColumn:
     """Give what an estimator predicts for the N sequences of `x` as a column of N rows.
@@ -138,8 +129,8 @@ def as_arrow(
     x : Ragged
     predicted : ndarray
         As its ``_predict_one`` gives it: probabilities (N, C), or numbers (N, K) or (S, K).
-    output : {"label", "probability", ""}
-        Of a classifier; "" for a regressor.
+    kind : {"label", "probability", "value"}
+        One that the estimator has.
     valid : ndarray of bool, shape (N,), optional
         False where the row is to be null.
 
@@ -155,7 +146,7 @@ def as_arrow(
     from rgru.estimators import GRUClassifier
 
     if isinstance(estimator, GRUClassifier):
-        if output == "label":
+        if kind == "label":
             return _labels(estimator.classes_, predicted.argmax(axis=1), valid)
         return arrow_numbers(np.ascontiguousarray(predicted), places=None, valid=valid)
     rows = np.ascontiguousarray(predicted[:, 0] if estimator._single else predicted)
@@ -175,34 +166,26 @@ def _labels(classes: NDArray[Any], codes: NDArray[np.int64], valid: NDArray[np.b
     return arrow_numbers(classes.astype(plain)[codes], places=None, valid=valid)
 
 
-def _choice(output: str | None, *choices: str) -> str:
-    """Give the output asked for, by default the first there is."""
-    if output is not None and output not in choices:
-        expected = " or ".join(map(repr, choices)) or "None for a regressor"
-        raise ValueError(f"output: expected {expected}, got {output!r}")
-    return output or (choices[0] if choices else "")
-
-
-def _states(gru: GRU, column: Any, outputs: list[str], lenient: bool, name: str) -> list[ArrowColumn]:
+def _states(gru: GRU, column: Any, kinds: Sequence[Kind], on_error: OnError, name: str) -> list[ArrowColumn]:
     from rgru.estimators.sequences import check_finite
 
-    x, failed = _read(column, gru.input_size, lenient, name, gru.dtype)
-    if not lenient:
+    x, failed = _read(column, gru.input_size, on_error, name, gru.dtype)
+    if on_error == "raise":
         check_finite(name, x)
     valid = _valid(failed)
-    every = gru(x) if "every" in outputs else None
-    made = {}
+    every = gru(x) if "every" in kinds else None
+    made: dict[str, ArrowColumn] = {}
     if every is not None:
         made["every"] = arrow_numbers(every[0].values, places=every[0].offsets, valid=valid)
-    if "last" in outputs:
+    if "last" in kinds:
         h_n = gru.final_states(x) if every is None else every[1]
         last = np.concatenate(list(h_n[-2 if gru.bidirectional else -1 :]), axis=1)
         made["last"] = arrow_numbers(last, places=None, valid=valid)
-    return [made[output] for output in outputs]
+    return [made[kind] for kind in kinds]
 
 
 def estimator_input(
-    estimator: GRUClassifier | GRURegressor, column: Any, *, name: str, lenient: bool, first: int = 0
+    estimator: GRUClassifier | GRURegressor, column: Any, *, name: str, on_error: OnError, first: int = 0
 ) -> tuple[Ragged, NDArray[np.bool_] | None]:
     """Give a column of sequences as it goes into an estimator's model.
 
@@ -213,8 +196,8 @@ def estimator_input(
         As in `predict`.
     name : str
         What errors call it.
-    lenient : bool
-        Whether rows that cannot be predicted are marked instead of being an error.
+    on_error : {"raise", "null"}
+        Whether a row that cannot be predicted is an error, or marked in `valid`.
     first : int, default 0
         The number of the first row, where the column is a part of something larger.
 
@@ -229,18 +212,18 @@ def estimator_input(
     TypeError, ValueError
         As `predict`.
     """
-    if not lenient:
+    if on_error == "raise":
         return estimator._input(column, name, first), None
     estimator._check_fitted()
-    x, failed = _read(column, estimator.n_features_in_, lenient, name)
+    x, failed = _read(column, estimator.n_features_in_, on_error, name)
     x, failed = without_infinite(estimator._scaled(x), failed)
     return x, _valid(failed)
 
 
 def _read(
-    column: Any, width: int, lenient: bool, name: str, dtype: np.dtype[Any] | None = None
+    column: Any, width: int, on_error: OnError, name: str, dtype: np.dtype[Any] | None = None
 ) -> tuple[Ragged, NDArray[np.bool_]]:
-    if lenient:
+    if on_error == "null":
         x, failed = ragged_and_failures(column, width=width, name=name, dtype=dtype)
     else:
         x = ragged_from_arrow(column, width=width, name=name, dtype=dtype)

@@ -48,7 +48,7 @@ class GRU(Settings):
     bias : bool, default True
         Whether the cells have biases.
     dropout : float, default 0.0
-        The share of each layer's outputs that is dropped before the next layer, in `forward` only; plain calls and
+        The share of each layer's outputs that is dropped before the next layer, in `record` only; plain calls and
         streams drop nothing. From 0 to below 1, and 0 with a single layer.
     dtype : dtype_like, default "float32"
         float32 or float64, of parameters, inputs and outputs.
@@ -106,7 +106,7 @@ class GRU(Settings):
     def _begin(self, seed: int) -> None:
         """Set everything but the parameters, once the settings are there."""
         self._seed = seed
-        self._masks = 0  # how many times `forward` has drawn dropout masks
+        self._masks = 0  # how many times `record` has drawn dropout masks
         self._layout: Layout = {name: (tuple(shape), start) for name, shape, start in _core.layout(**self._sizes)}
         self._lock = Lock()
         self._version = 0  # of the parameters
@@ -243,11 +243,11 @@ class GRU(Settings):
         return states
 
     @overload
-    def forward(
+    def record(
         self, x: Ragged, h0: ArrayLike | None = None, *, checkpoint: int | None = None
     ) -> tuple[Ragged, NDArray[Any], Tape[Ragged]]: ...
     @overload
-    def forward(
+    def record(
         self,
         x: ArrayLike,
         h0: ArrayLike | None = None,
@@ -255,7 +255,7 @@ class GRU(Settings):
         lengths: ArrayLike | None = None,
         checkpoint: int | None = None,
     ) -> tuple[NDArray[Any], NDArray[Any], Tape[NDArray[Any]]]: ...
-    def forward(
+    def record(
         self,
         x: ArrayLike | Ragged,
         h0: ArrayLike | None = None,
@@ -288,6 +288,14 @@ class GRU(Settings):
         ------
         TypeError, ValueError
             As in a plain call.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import rgru
+        >>> y, h_n, tape = rgru.GRU(3, 8, seed=0).record(np.zeros((2, 5, 3), np.float32))
+        >>> tape.backward(np.ones_like(y)).x.shape
+        (2, 5, 3)
         """
         values, h0, lengths, offsets = self._inputs(x, h0, lengths)
         if checkpoint is not None:

@@ -70,7 +70,7 @@ class Settings:
 
     @property
     def dropout(self) -> float:
-        """The share of outputs dropped between layers by `rgru.GRU.forward`."""
+        """The share of outputs dropped between layers by `rgru.GRU.record`."""
         return self._dropout
 
     @property

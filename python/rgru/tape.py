@@ -1,4 +1,4 @@
-"""The way back: what `GRU.forward` keeps, and the gradients that come of it."""
+"""The way back: what `GRU.record` keeps, and the gradients that come of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Batch = TypeVar("Batch")
 
 
 class Gradients(Generic[Batch]):
-    """Gradients of a scalar with respect to all that went into `GRU.forward`.
+    """Gradients of a scalar with respect to all that went into `GRU.record`.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Gradients(Generic[Batch]):
 
 
 class Tape(Generic[Batch]):
-    """What one run of `GRU.forward` keeps for the backward pass."""
+    """What one run of `GRU.record` keeps for the backward pass."""
 
     __slots__ = ("_as_real", "_core", "_dtype", "_layout", "_offsets")
 

@@ -12,11 +12,14 @@ from rgru.integrations.arrow import is_sequence_type
 from rgru.ragged import Ragged
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pyarrow as pa
     from numpy.typing import NDArray
 
     from rgru.cli.columnar import Table
     from rgru.estimators import GRUClassifier, GRURegressor
+    from rgru.kinds import Kind, Kinds
 
 
 def find_sequences(table: Table, wanted: list[str] | None) -> list[str]:
@@ -67,21 +70,21 @@ def _described(table: Table) -> str:
     return ", ".join(f"{field.name}: {field.type}" for field in table.schema) or "no columns"
 
 
-def prediction_fields(estimator: GRUClassifier | GRURegressor, name: str, proba: bool) -> list[pa.Field]:
-    """Give the fields that `prediction_arrays` fills."""
+def prediction_fields(estimator: GRUClassifier | GRURegressor, outputs: Kinds) -> list[pa.Field]:
+    """Give the fields that `prediction_arrays` fills, of columns by name with their kinds of output."""
     import pyarrow as pa
 
     nothing = Ragged(np.zeros((0, estimator.n_features_in_), np.float32), [0])
     predicted = np.zeros((0, estimator.model_.output_size), estimator.model_.gru.dtype)
-    arrays = prediction_arrays(estimator, nothing, predicted, proba)
-    return [pa.field(one, array.type) for one, array in zip((name, f"{name}_proba"), arrays, strict=False)]
+    arrays = prediction_arrays(estimator, nothing, predicted, outputs.values())
+    return [pa.field(name, array.type) for name, array in zip(outputs, arrays, strict=True)]
 
 
 def prediction_arrays(
     estimator: GRUClassifier | GRURegressor,
     x: Ragged,
     predicted: NDArray[Any],
-    proba: bool,
+    kinds: Iterable[Kind],
     valid: NDArray[np.bool_] | None = None,
 ) -> list[pa.Array]:
     """Give the predictions for a batch of sequences as columns.
@@ -93,19 +96,18 @@ def prediction_arrays(
         N sequences.
     predicted : ndarray
         What the estimator predicts for them: probabilities (N, C), or numbers (N, K) or (S, K).
-    proba : bool
-        Whether a classifier's probabilities are wanted, too.
+    kinds : iterable of str
+        The kinds of output wanted; see `rgru.kinds`.
     valid : ndarray of bool, shape (N,), optional
         False where the predictions are to be null.
 
     Returns
     -------
     list of pyarrow.Array
-        Of N rows: labels, or numbers (K of them in a fixed_size_list, one or a list for each step in a list); then, if
-        asked for, the probabilities in the order of the classes.
+        Of N rows each: labels, probabilities in the order of the classes, or numbers (K of them in a fixed_size_list,
+        one or a list for each step in a list).
     """
     import pyarrow as pa
 
-    outputs = ["label", "probability"] if proba else ["label"]
     # By the capsules of Arrow columns: from anything else pyarrow makes arrays only when it has imported pandas.
-    return [pa.array(as_arrow(estimator, x, predicted, output, valid)) for output in outputs]
+    return [pa.array(as_arrow(estimator, x, predicted, kind, valid)) for kind in kinds]

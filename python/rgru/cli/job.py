@@ -21,15 +21,17 @@ from rgru.cli.progress import rows_bar
 from rgru.estimators import GRUClassifier, GRURegressor
 from rgru.integrations.names import quoted
 from rgru.io import read_config
+from rgru.kinds import as_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
     from rgru.cli.columnar import Table
+    from rgru.kinds import Kinds, OnError
     from rgru.ragged import Ragged
 
 
@@ -125,10 +127,10 @@ class Job:
     trained_on : list of str
         The columns of sequences that it was trained on, where `rgru fit` did that.
     sequence, keep : list of str or None
-    column : str
-    proba : bool
-    lenient : bool
-        Whether a row that cannot be predicted is null, not an error.
+    outputs : mapping of str to str
+        The new columns' names, and their kinds of output.
+    on_error : {"raise", "null"}
+        What becomes of a row that cannot be predicted.
     """
 
     model: str
@@ -136,9 +138,8 @@ class Job:
     trained_on: list[str]
     sequence: list[str] | None
     keep: list[str] | None
-    column: str
-    proba: bool
-    lenient: bool
+    outputs: Kinds
+    on_error: OnError
 
     @classmethod
     def load(
@@ -147,9 +148,8 @@ class Job:
         *,
         sequence: list[str] | None = None,
         keep: list[str] | None = None,
-        column: str = "prediction",
-        proba: bool = False,
-        lenient: bool = False,
+        outputs: Mapping[str, str] | None = None,
+        on_error: OnError = "raise",
         device: str = "cpu",
     ) -> Job:
         """Read a model file.
@@ -157,20 +157,22 @@ class Job:
         Raises
         ------
         CommandError
-            If it cannot be read, or is none of an estimator; or probabilities are asked for that it does not give.
+            If it cannot be read, or is none of an estimator; or outputs are asked for that it does not have.
         """
         with explained(model):
             estimator = rgru.load(model)
             _, config = read_config(model)
         if not isinstance(estimator, (GRUClassifier, GRURegressor)):
             raise CommandError(f"{model}: expected a classifier or regressor, got a {type(estimator).__name__}")
-        if proba and not isinstance(estimator, GRUClassifier):
-            raise CommandError(f"--proba: expected a classifier, got a {type(estimator).__name__} in {model}")
+        try:
+            columns_made = as_outputs("--column", outputs, estimator)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
         estimator.set_params(device=device)
         columns = config.get("columns")
         trained_on = columns.get("sequence", []) if isinstance(columns, dict) else []
         trained_on = [trained_on] if isinstance(trained_on, str) else trained_on
-        return cls(model, estimator, trained_on, sequence, keep, column, proba, lenient)
+        return cls(model, estimator, trained_on, sequence, keep, columns_made, on_error)
 
     def run(self, parts: Sequence[Part], failures: list[CommandError] | None = None) -> Done:
         """Read tables, predict, write them with the predictions, one after the other.
@@ -213,7 +215,7 @@ class Job:
 
     def _items(self, parts: Sequence[Part]) -> Generator[_Opened | _Batch | _End]:
         """Read the tables: each one is opened, gives its batches and ends."""
-        fields = prediction_fields(self.estimator, self.column, self.proba)
+        fields = prediction_fields(self.estimator, self.outputs)
         for part in parts:
             try:
                 with open_table(part.data) as table:
@@ -287,7 +289,7 @@ class Job:
         for rows in opened.table.batches(needed):
             with explained(f"{name}, rows {first} to {first + rows.num_rows - 1}"):
                 one = rows.column(opened.names[0]) if len(opened.names) == 1 else rows.select(opened.names)
-                x, valid = estimator_input(self.estimator, one, name=what, lenient=self.lenient, first=first)
+                x, valid = estimator_input(self.estimator, one, name=what, on_error=self.on_error, first=first)
             yield _Batch(rows, x, valid)
             first += rows.num_rows
 
@@ -317,7 +319,7 @@ class Job:
                     if predicted is None:
                         return
                     batch = under_way.popleft()
-                    made = prediction_arrays(self.estimator, batch.x, predicted, self.proba, batch.valid)
+                    made = prediction_arrays(self.estimator, batch.x, predicted, self.outputs.values(), batch.valid)
                 first += batch.rows.num_rows
                 yield [*(batch.rows.column(name) for name in opened.kept), *made]
 

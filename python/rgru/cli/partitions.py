@@ -111,7 +111,7 @@ def _mark(job: Job, model: str, source: Path) -> bytes | None:
         state = source.stat()
     except OSError:
         return None
-    options = [job.sequence, job.keep, job.column, job.proba, job.lenient, job.estimator.device]
+    options = [job.sequence, job.keep, job.outputs, job.on_error, job.estimator.device]
     return json.dumps({"model": model, "data": [state.st_size, state.st_mtime_ns], "options": options}).encode()
 
 

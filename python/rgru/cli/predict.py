@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,6 @@ from rgru.cli.outputs import ENDINGS
 from rgru.cli.partitions import parts_of_folder, remove_drafts
 
 if TYPE_CHECKING:
-    import argparse
-
     from rgru.cli.job import Done
 
 
@@ -59,10 +58,13 @@ def add_parser(commands: Any) -> None:
         "which has none)",
     )
     parser.add_argument(
-        "--column", metavar="NAME", default="prediction", help="name of the new column (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--proba", action="store_true", help="add NAME_proba too: the probabilities, in the order of `rgru info MODEL`"
+        "--column",
+        metavar="NAME=KIND",
+        action="append",
+        type=_column,
+        help="column to append: its name, and what it holds. Of a classifier label or probability (in the order of "
+        "`rgru info MODEL`), of a regressor value; may be given several times (default: one named prediction, with the "
+        "labels or values)",
     )
     parser.add_argument(
         "--on-error",
@@ -95,9 +97,8 @@ def run(args: argparse.Namespace) -> int:
         args.model,
         sequence=args.sequence,
         keep=args.keep,
-        column=args.column,
-        proba=args.proba,
-        lenient=args.on_error == "null",
+        outputs=_outputs(args.column),
+        on_error=args.on_error,
         device=args.device,
     )
     if not folder:
@@ -123,3 +124,17 @@ def run(args: argparse.Namespace) -> int:
 def _tell_nulls(done: Done) -> None:
     if done.failed:
         print(f"rgru: {done.failed:,} of {done.rows:,} predictions are null", file=sys.stderr)
+
+
+def _column(text: str) -> tuple[str, str]:
+    name, equals, kind = text.rpartition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected NAME=KIND, such as p=probability, got {text!r}")
+    return name, kind
+
+
+def _outputs(columns: list[tuple[str, str]] | None) -> dict[str, str] | None:
+    names = [name for name, _ in columns or ()]
+    if len(set(names)) < len(names):
+        raise CommandError(f"--column: expected different names, got {', '.join(names)}")
+    return dict(columns) if columns else None

@@ -1,7 +1,10 @@
-"""Parameters from and to other frameworks, exactly: one file each, and here what they share.
+"""Weights from and to other frameworks, exactly: one file each, and here what they share.
 
 rgru stacks the gates' rows in the order r, z, h~, and its z multiplies the candidate. Elsewhere z multiplies the old
 state: its rows are negated at the border, since sigma(-a) = 1 - sigma(a), and a change of sign is exact.
+
+What comes in becomes a whole `rgru.GRU`, not parameters by name: weights of one cell fit into the other without an
+error where there are no biases, and give other outputs there.
 """
 
 from __future__ import annotations
@@ -10,17 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rgru.arrays import as_real
+from rgru.gru import GRU
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypeAlias
+
     from numpy.typing import NDArray
 
+    Cell: TypeAlias = dict[str, NDArray[Any]]
+    """W (3H, I), U (3H, H) and, with biases, b (3H,) and b_hh (H,): rgru's parameters of a layer in one direction."""
 
-def gates_in(name: str, rows: NDArray[Any], order: str) -> NDArray[Any]:
+DIRECTIONS = ("fwd", "rev")
+
+
+def gates_in(rows: NDArray[Any], order: str) -> NDArray[Any]:
     """Bring another framework's stacked gates into rgru's order and sign.
 
     Parameters
     ----------
-    name : str
-        The argument's name, for the error.
     rows : numpy.ndarray, shape (3H, ...)
     order : str
         Of the gates in `rows`: ``"rzh"`` or ``"zrh"``.
@@ -29,14 +41,7 @@ def gates_in(name: str, rows: NDArray[Any], order: str) -> NDArray[Any]:
     -------
     numpy.ndarray, shape (3H, ...)
         A copy: r, -z, h~.
-
-    Raises
-    ------
-    ValueError
-        If the number of rows is not a multiple of 3.
     """
-    if len(rows) % 3:
-        raise ValueError(f"{name}: expected a multiple of 3 (the gates) along 3H, got {len(rows)}")
     gates = dict(zip(order, np.split(rows, 3), strict=True))
     return np.concatenate([gates["r"], -gates["z"], gates["h"]])
 
@@ -48,23 +53,160 @@ def gates_out(rows: NDArray[Any], order: str) -> NDArray[Any]:
     return np.concatenate([gates[gate] for gate in order])
 
 
-def fold_biases(input_bias: NDArray[Any], recurrent_bias: NDArray[Any], reset_after: bool) -> dict[str, NDArray[Any]]:
-    """Fold the two biases of other frameworks, both (3H,) and already r, -z, h~, into rgru's.
+def cell_in(
+    kernel: NDArray[Any], recurrent: NDArray[Any], biases: Sequence[NDArray[Any]], order: str, reset_after: bool
+) -> Cell:
+    """Convert the weights of one cell.
 
-    In the gates r and z, and in the reset-before candidate, only their sum acts; the sum is rounded once. In the
+    Of two biases only the sum acts in the gates r and z, and in the reset-before candidate; it is rounded once. In the
     reset-after candidate both stay: the recurrent one lies inside the product with r.
 
-    Returns
-    -------
-    dict
-        ``b`` (3H,) and, with `reset_after`, ``b_hh`` (H,).
+    Parameters
+    ----------
+    kernel, recurrent : numpy.ndarray, shapes (3H, I) and (3H, H)
+    biases : sequence of numpy.ndarray, shape (3H,)
+        The input bias and the recurrent one; or none.
+    order : str
+        As in `gates_in`.
+    reset_after : bool
     """
-    b = input_bias + recurrent_bias
-    if not reset_after:
-        return {"b": b}
-    candidate = slice(2 * len(b) // 3, None)
-    b[candidate] = input_bias[candidate]
-    return {"b": b, "b_hh": recurrent_bias[candidate].copy()}
+    cell = {"W": gates_in(kernel, order), "U": gates_in(recurrent, order)}
+    if biases:
+        first, second = (gates_in(bias, order) for bias in biases)
+        cell["b"] = first + second
+        if reset_after:
+            candidate = slice(2 * len(first) // 3, None)
+            cell["b"][candidate] = first[candidate]
+            cell["b_hh"] = second[candidate]
+    return cell
+
+
+def biases_out(cell: Cell, order: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Give the input bias and the recurrent one, both (3H,), of a cell with biases; `cell_in` gives the same back."""
+    recurrent = np.zeros_like(cell["b"])
+    if "b_hh" in cell:
+        recurrent[-len(cell["b_hh"]) :] = cell["b_hh"]
+    return gates_out(cell["b"], order), recurrent
+
+
+def cells_of(gru: GRU) -> list[list[Cell]]:
+    """Give the parameters of a GRU, layer by layer and in each layer direction by direction."""
+    params = gru.params
+    names = ["W", "U"] + ["b"] * gru.bias + ["b_hh"] * (gru.bias and gru.reset_after)
+    directions = DIRECTIONS[: 1 + gru.bidirectional]
+    return [
+        [{name: params[f"layers.{k}.{direction}.{name}"] for name in names} for direction in directions]
+        for k in range(gru.num_layers)
+    ]
+
+
+def gru_of(name: str, layers: Sequence[Sequence[Cell]], *, reset_after: bool, dropout: float = 0.0) -> GRU:
+    """Make a GRU of converted cells; those without biases get zeros where others have some.
+
+    Parameters
+    ----------
+    name : str
+        What an error calls `layers`.
+    layers : sequence of sequences of Cell
+        At least one layer, of one direction or two.
+    reset_after, dropout
+        As in `rgru.GRU`.
+
+    Raises
+    ------
+    ValueError
+        If a layer does not fit on the first one.
+    """
+    first = layers[0][0]
+    directions, inputs, hidden = len(layers[0]), first["W"].shape[1], first["U"].shape[1]
+    dtype = first["W"].dtype
+    for k, cells in enumerate(layers):
+        expected = (directions, hidden, directions * hidden if k else inputs, dtype)
+        for cell in cells:
+            got = (len(cells), cell["U"].shape[1], cell["W"].shape[1], cell["W"].dtype)
+            if got != expected:
+                sizes = "{} direction(s), {} units, {} features, {}"
+                raise ValueError(f"{name}[{k}]: expected {sizes.format(*expected)}, got {sizes.format(*got)}")
+    bias = any("b" in cell for cells in layers for cell in cells)
+    zeros = {"b": np.zeros(3 * hidden, dtype)} if bias else {}
+    if bias and reset_after:
+        zeros["b_hh"] = np.zeros(hidden, dtype)
+    config = {
+        "input_size": inputs,
+        "hidden_size": hidden,
+        "num_layers": len(layers),
+        "bidirectional": directions == 2,
+        "reset_after": reset_after,
+        "bias": bias,
+        "dropout": dropout,
+        "dtype": dtype.name,
+    }
+    params = {
+        f"layers.{k}.{direction}.{tensor}": array
+        for k, cells in enumerate(layers)
+        for direction, cell in zip(DIRECTIONS, cells, strict=False)
+        for tensor, array in (zeros | cell).items()
+    }
+    return GRU._from_saved(config, params)
+
+
+def as_weights(name: str, value: object, axes: str, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
+    """Give `value` as an array with dimensions as `axes`, ``"(I, 3H)"``; of `dtype`, or else of float32 or float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no such array.
+    """
+    array = as_real(name, value, dtype, axes.count(",") + (not axes.endswith(",)")), axes)
+    if array.dtype.itemsize not in (4, 8):
+        raise TypeError(f"{name}: expected float32 or float64, got {array.dtype.name}; convert it with astype")
+    return array
+
+
+def check_shape(name: str, array: NDArray[Any], shape: tuple[int, ...], axes: str) -> None:
+    """Check an array's shape.
+
+    Raises
+    ------
+    ValueError
+        If it differs; the message has `axes` too, what the dimensions mean.
+    """
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {axes} = {shape}, got {array.shape}")
+
+
+def check_setting(name: str, value: object, expected: object, why: str) -> None:
+    """Check that a setting has the one value that rgru can represent.
+
+    Raises
+    ------
+    ValueError
+        If it has another.
+    """
+    if value != expected:
+        raise ValueError(f"{name}: expected {expected!r}, got {value!r}: {why}")
+
+
+def as_parts(name: str, value: Any, parts: str) -> list[list[Any]]:
+    """Give `value`, a sequence of at least one layer of so many parts each, as lists.
+
+    Raises
+    ------
+    TypeError
+        If it is no sequence, or a layer is not of parts such as ``"(weights, config)"``.
+    ValueError
+        If there is no layer.
+    """
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{name}: expected a list of {parts}, got {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{name}: expected at least one {parts}, got none")
+    for k, one in enumerate(value):
+        if not isinstance(one, (list, tuple)) or len(one) != parts.count(",") + 1:
+            count = f" of {len(one)}" if isinstance(one, (list, tuple)) else ""
+            raise TypeError(f"{name}[{k}]: expected {parts}, got {type(one).__name__}{count}")
+    return [list(one) for one in value]
 
 
 def __getattr__(name: str) -> object:

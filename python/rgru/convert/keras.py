@@ -2,63 +2,182 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rgru.arrays import as_real
-from rgru.convert import fold_biases, gates_in
+import numpy as np
+
+from rgru.convert import (
+    as_parts,
+    as_weights,
+    biases_out,
+    cell_in,
+    cells_of,
+    check_setting,
+    check_shape,
+    gates_out,
+    gru_of,
+)
 from rgru.scalars import as_bool, as_int
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
+    from rgru.convert import Cell
+    from rgru.gru import GRU
 
-def params_from_keras(
-    kernel: ArrayLike,
-    recurrent_kernel: ArrayLike,
-    bias: ArrayLike | None,
-    reset_after: bool,
-    *,
-    layer: int = 0,
-    direction: str = "fwd",
-) -> dict[str, NDArray[Any]]:
-    """Convert the weights of one Keras GRU layer, as its ``get_weights()`` gives them; needs no Keras.
+
+def from_weights(layers: Sequence[tuple[Sequence[ArrayLike], Mapping[str, Any]]]) -> GRU:
+    """Make a GRU of the weights and settings of Keras layers; needs no Keras.
 
     Parameters
     ----------
-    kernel : array_like, shape (I, 3H)
-    recurrent_kernel : array_like, shape (H, 3H)
-    bias : array_like or None
-        Shape (2, 3H) with `reset_after`, rows input and recurrent; else (3H,).
-    reset_after : bool
-        As the layer has it, and as the rgru GRU must have it.
-    layer : int, default 0
-        The layer that it becomes.
-    direction : {"fwd", "rev"}, default "fwd"
-        The direction that it becomes; "rev" for the backward layer of a Bidirectional with ``merge_mode="concat"``.
+    layers : list of (weights, config)
+        ``(layer.get_weights(), layer.get_config())`` of each layer, from the input on: all GRU (or GRUCell), or all
+        Bidirectional with a GRU inside. The weights are kernel (I, 3H), recurrent kernel (H, 3H) and, with
+        ``use_bias``, bias, (2, 3H) with ``reset_after`` and else (3H,); of a Bidirectional those of the backward layer
+        follow. What a config lacks has the default of Keras 3.
 
     Returns
     -------
-    dict of str to numpy.ndarray
-        Parameters by rgru's names.
+    GRU
+        With the layers' cell, sizes and dtype. How a layer is called (``return_sequences``, ``stateful``,
+        ``time_major``...) plays no part. Neither does its dropout, which acts on inputs and states in training.
 
     Raises
     ------
     TypeError, ValueError
-        If an array is not as above.
+        If the arrays are not as above, the layers do not fit on each other, or a layer has what rgru has not: another
+        ``activation`` than tanh, another ``recurrent_activation`` than sigmoid, ``go_backwards`` outside of a
+        Bidirectional, another ``merge_mode`` than concat.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rgru.convert.keras import from_weights
+    >>> weights = [np.zeros((3, 12), np.float32), np.zeros((4, 12), np.float32), np.zeros((2, 12), np.float32)]
+    >>> from_weights([(weights, {"units": 4, "activation": "tanh", "reset_after": True})])
+    GRU(3, 4, reset_after=True)
     """
-    if direction not in ("fwd", "rev"):
-        raise ValueError(f"direction: expected 'fwd' or 'rev', got {direction!r}")
-    prefix = f"layers.{as_int('layer', layer, 0)}.{direction}"
-    after = as_bool("reset_after", reset_after)
-    tensors = {
-        "W": gates_in("kernel", as_real("kernel", kernel, None, 2, "(I, 3H)").T, "zrh"),
-        "U": gates_in("recurrent_kernel", as_real("recurrent_kernel", recurrent_kernel, None, 2, "(H, 3H)").T, "zrh"),
+    cells, afters = [], []
+    for k, (weights, config) in enumerate(as_parts("layers", layers, "(weights, config)")):
+        configs = _configs(f"layers[{k}].config", config)
+        arrays = list(weights)
+        kinds = [_check(name, one, backwards) for backwards, (name, one) in enumerate(configs.items())]
+        for name, (_, _, after) in zip(configs, kinds, strict=True):
+            afters.append(after)
+            check_setting(f"{name}['reset_after']", after, afters[0], "all layers of a GRU have the same cell")
+        counts = [3 if use_bias else 2 for _, use_bias, _ in kinds]
+        if len(arrays) != sum(counts):
+            raise ValueError(f"layers[{k}].weights: expected {sum(counts)} arrays, got {len(arrays)}")
+        starts = np.cumsum([0, *counts[:-1]])
+        cells.append(
+            [
+                _cell(f"layers[{k}].weights", start, arrays[start : start + count], kind)
+                for start, count, kind in zip(starts.tolist(), counts, kinds, strict=True)
+            ]
+        )
+    return gru_of("layers", cells, reset_after=afters[0])
+
+
+def to_weights(gru: GRU) -> list[tuple[list[NDArray[Any]], dict[str, Any]]]:
+    """Convert a GRU, with either cell, into the weights and settings of Keras layers; needs no Keras.
+
+    Parameters
+    ----------
+    gru : GRU
+
+    Returns
+    -------
+    list of (weights, config)
+        As `from_weights` takes them, for each layer: ``layer = keras.layers.GRU.from_config(config)``, or
+        ``Bidirectional``, and once it is built ``layer.set_weights(weights)``.
+
+    Examples
+    --------
+    >>> import rgru
+    >>> from rgru.convert.keras import from_weights, to_weights
+    >>> [(weights, config)] = to_weights(rgru.GRU(3, 4))
+    >>> [array.shape for array in weights], config["reset_after"]
+    ([(3, 12), (4, 12), (12,)], False)
+    >>> from_weights([(weights, config)])
+    GRU(3, 4)
+    """
+    config: dict[str, Any] = {
+        "units": gru.hidden_size,
+        "activation": "tanh",
+        "recurrent_activation": "sigmoid",
+        "use_bias": gru.bias,
+        "reset_after": gru.reset_after,
+        "return_sequences": True,
+        "dtype": gru.dtype.name,
     }
-    if bias is not None and after:
-        rows = as_real("bias", bias, None, 2, "(2, 3H)")
-        if len(rows) != 2:
-            raise ValueError(f"bias: expected shape (2, 3H), got {rows.shape}")
-        tensors |= fold_biases(gates_in("bias", rows[0], "zrh"), gates_in("bias", rows[1], "zrh"), True)
-    elif bias is not None:
-        tensors["b"] = gates_in("bias", as_real("bias", bias, None, 1, "(3H,)"), "zrh")
-    return {f"{prefix}.{name}": array for name, array in tensors.items()}
+    if gru.bidirectional:
+        inner = {"module": "keras.layers", "class_name": "GRU", "config": config, "registered_name": None}
+        config = {"layer": inner, "merge_mode": "concat", "dtype": gru.dtype.name}
+    layers = []
+    for cells in cells_of(gru):
+        weights: list[NDArray[Any]] = []
+        for cell in cells:
+            weights += [gates_out(cell[name], "zrh").T for name in ("W", "U")]
+            if gru.bias:
+                biases = biases_out(cell, "zrh")
+                weights.append(np.stack(biases) if gru.reset_after else biases[0])
+        layers.append((weights, config))
+    return layers
+
+
+def _configs(name: str, config: Any) -> dict[str, Any]:
+    """Give the configs of the GRU layers in a layer's: one, or the forward and the backward one, by name."""
+    if not isinstance(config, Mapping):
+        raise TypeError(f"{name}: expected a dict as get_config() returns it, got {type(config).__name__}")
+    if "layer" not in config:
+        return {name: config}
+    check_setting(f"{name}['merge_mode']", config.get("merge_mode", "concat"), "concat", "rgru has no other")
+    names = [f"{name}['layer']", f"{name}['backward_layer']"]
+    forward, backward = config["layer"], config.get("backward_layer")
+    for part, layer in zip(names, (forward, backward or forward), strict=True):
+        kind = layer.get("class_name") if isinstance(layer, Mapping) else type(layer).__name__
+        check_setting(f"{part}['class_name']", kind, "GRU", "rgru has no other layers")
+    first = dict(forward["config"])
+    # Without a layer of its own for the way back, Keras turns the forward one round.
+    second = first | {"go_backwards": True} if backward is None else dict(backward["config"])
+    return {names[0]: first, names[1]: second}
+
+
+def _check(name: str, config: Mapping[str, Any], backwards: int) -> tuple[int, bool, bool]:
+    """Give units, use_bias and reset_after of a GRU layer's config, once it is clear that rgru has all the rest."""
+    if "units" not in config:
+        raise ValueError(f"{name}: expected that of a GRU or a Bidirectional, got {', '.join(config) or 'nothing'}")
+    check_setting(f"{name}['activation']", config.get("activation", "tanh"), "tanh", "rgru has no other")
+    recurrent = config.get("recurrent_activation", "sigmoid")
+    check_setting(f"{name}['recurrent_activation']", recurrent, "sigmoid", "rgru has no other")
+    check_setting(
+        f"{name}['go_backwards']",
+        config.get("go_backwards", False),
+        bool(backwards),
+        "only the second layer of a Bidirectional walks backwards; by itself, reverse x and y in time",
+    )
+    return (
+        as_int(f"{name}['units']", config["units"], 1),
+        as_bool(f"{name}['use_bias']", config.get("use_bias", True)),
+        as_bool(f"{name}['reset_after']", config.get("reset_after", True)),
+    )
+
+
+def _cell(name: str, start: int, arrays: list[Any], kind: tuple[int, bool, bool]) -> Cell:
+    units, use_bias, reset_after = kind
+    names = [f"{name}[{start + i}]" for i in range(len(arrays))]
+    kernel = as_weights(names[0], arrays[0], "(I, 3H)")
+    recurrent = as_weights(names[1], arrays[1], "(H, 3H)", kernel.dtype)
+    check_shape(names[0], kernel, (len(kernel), 3 * units), "(I, 3H)")
+    check_shape(names[1], recurrent, (units, 3 * units), "(H, 3H)")
+    biases = []
+    if use_bias:
+        axes, shape = ("(2, 3H)", (2, 3 * units)) if reset_after else ("(3H,)", (3 * units,))
+        bias = as_weights(names[2], arrays[2], axes, kernel.dtype)
+        check_shape(names[2], bias, shape, axes)
+        biases = list(bias) if reset_after else [bias, np.zeros_like(bias)]
+    return cell_in(kernel.T, recurrent.T, biases, "zrh", reset_after)

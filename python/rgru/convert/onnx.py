@@ -2,69 +2,168 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru.arrays import as_real
-from rgru.convert import fold_biases, gates_in
+from rgru.convert import (
+    as_parts,
+    as_weights,
+    biases_out,
+    cell_in,
+    cells_of,
+    check_setting,
+    check_shape,
+    gates_out,
+    gru_of,
+)
 from rgru.scalars import as_int
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
+    from rgru.convert import Cell
+    from rgru.gru import GRU
 
-def params_from_onnx(
-    W: ArrayLike,
-    R: ArrayLike,
-    B: ArrayLike | None,
-    linear_before_reset: int,
-    *,
-    layer: int = 0,
-) -> dict[str, NDArray[Any]]:
-    """Convert the inputs W, R and B of one ONNX GRU node of direction "forward" or "bidirectional"; needs no ONNX.
+_DEFAULTS: dict[str, Any] = {
+    "activation_alpha": [],
+    "activation_beta": [],
+    "activations": [],
+    "clip": None,
+    "direction": "forward",
+    "hidden_size": None,
+    "layout": 0,
+    "linear_before_reset": 0,
+}
 
-    A node of direction "reverse" alone has no equal in rgru.
+
+def from_arrays(nodes: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike | None, Mapping[str, Any]]]) -> GRU:
+    """Make a GRU of the weights and attributes of ONNX GRU nodes; needs no ONNX.
 
     Parameters
     ----------
-    W : array_like, shape (D, 3H, I)
-    R : array_like, shape (D, 3H, H)
-    B : array_like, shape (D, 6H), or None
-        Input biases, then recurrent ones.
-    linear_before_reset : {0, 1}
-        As the node has it; the rgru GRU must have ``reset_after=bool(linear_before_reset)``.
-    layer : int, default 0
-        The layer that it becomes.
+    nodes : list of (W, R, B, attributes)
+        One for each layer, from the input on: the node's inputs W (D, 3H, I), R (D, 3H, H) and B (D, 6H), input biases
+        before recurrent ones, or None; and its attributes by name, as
+        ``{a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}`` gives them. What is absent has the
+        default of ONNX.
 
     Returns
     -------
-    dict of str to numpy.ndarray
-        Parameters by rgru's names.
+    GRU
+        With the nodes' cell (reset-after for ``linear_before_reset=1``), sizes and dtype. ``layout`` plays no part:
+        rgru is always batch first.
 
     Raises
     ------
     TypeError, ValueError
-        If an array is not as above.
+        If the arrays are not as above, the layers do not fit on each other, or a node has what rgru has not:
+        ``activations`` other than Sigmoid and Tanh (or ``activation_alpha``, ``activation_beta``), ``clip``,
+        ``direction="reverse"``, or an attribute that the operator GRU does not have.
+
+    Notes
+    -----
+    Exporters of PyTorch have omitted ``linear_before_reset=1``. Nothing in the file tells; PyTorch's GRU always has it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rgru.convert.onnx import from_arrays
+    >>> W, R = np.zeros((1, 12, 3), np.float32), np.zeros((1, 12, 4), np.float32)
+    >>> from_arrays([(W, R, None, {"hidden_size": 4, "linear_before_reset": 1})])
+    GRU(3, 4, reset_after=True, bias=False)
     """
-    after = bool(as_int("linear_before_reset", linear_before_reset, 0, 1))
-    k = as_int("layer", layer, 0)
-    kernels = as_real("W", W, None, 3, "(D, 3H, I)")
-    recurrent = as_real("R", R, None, 3, "(D, 3H, H)")
-    biases = None if B is None else as_real("B", B, None, 2, "(D, 6H)")
-    if len(kernels) not in (1, 2):
-        raise ValueError(f"W: expected 1 or 2 directions, got shape {kernels.shape}")
-    if len(recurrent) != len(kernels):
-        raise ValueError(f"R: expected {len(kernels)} directions as W, got shape {recurrent.shape}")
-    if biases is not None and len(biases) != len(kernels):
-        raise ValueError(f"B: expected {len(kernels)} directions as W, got shape {biases.shape}")
-    if biases is not None and biases.shape[1] != 2 * kernels.shape[1]:
-        raise ValueError(f"B: expected {2 * kernels.shape[1]} numbers a direction (6H), got shape {biases.shape}")
-    params = {}
-    for d, direction in zip(range(len(kernels)), ("fwd", "rev"), strict=False):
-        tensors = {"W": gates_in("W", kernels[d], "zrh"), "U": gates_in("R", recurrent[d], "zrh")}
-        if biases is not None:
-            first, second = np.split(biases[d], 2)
-            tensors |= fold_biases(gates_in("B", first, "zrh"), gates_in("B", second, "zrh"), after)
-        params.update({f"layers.{k}.{direction}.{name}": array for name, array in tensors.items()})
-    return params
+    layers, afters = [], []
+    for k, (W, R, B, attributes) in enumerate(as_parts("nodes", nodes, "(W, R, B, attributes)")):
+        settings = _settings(f"nodes[{k}].attributes", attributes)
+        after = as_int(f"nodes[{k}].attributes['linear_before_reset']", settings["linear_before_reset"], 0, 1)
+        afters.append(after)
+        check_setting(
+            f"nodes[{k}].attributes['linear_before_reset']", after, afters[0], "all layers of a GRU have the same cell"
+        )
+        layers.append(_cells(f"nodes[{k}]", W, R, B, settings))
+    return gru_of("nodes", layers, reset_after=bool(afters[0]))
+
+
+def to_arrays(gru: GRU) -> list[tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, dict[str, Any]]]:
+    """Convert a GRU, with either cell, into the weights and attributes of ONNX GRU nodes; needs no ONNX.
+
+    Parameters
+    ----------
+    gru : GRU
+
+    Returns
+    -------
+    list of (W, R, B, attributes)
+        As `from_arrays` takes them, for each layer: ``onnx.helper.make_node("GRU", inputs, outputs, **attributes)``.
+
+    Examples
+    --------
+    >>> import rgru
+    >>> from rgru.convert.onnx import from_arrays, to_arrays
+    >>> [(W, R, B, attributes)] = to_arrays(rgru.GRU(3, 4))
+    >>> W.shape, R.shape, B.shape, attributes
+    ((1, 12, 3), (1, 12, 4), (1, 24), {'hidden_size': 4, 'direction': 'forward', 'linear_before_reset': 0})
+    """
+    attributes = {
+        "hidden_size": gru.hidden_size,
+        "direction": "bidirectional" if gru.bidirectional else "forward",
+        "linear_before_reset": int(gru.reset_after),
+    }
+    nodes = []
+    for cells in cells_of(gru):
+        W, R = (np.stack([gates_out(cell[name], "zrh") for cell in cells]) for name in ("W", "U"))
+        B = np.stack([np.concatenate(biases_out(cell, "zrh")) for cell in cells]) if gru.bias else None
+        nodes.append((W, R, B, dict(attributes)))
+    return nodes
+
+
+def _settings(name: str, attributes: Any) -> dict[str, Any]:
+    """Give all attributes of a node, once it is clear that rgru has what they ask for."""
+    if not isinstance(attributes, Mapping):
+        raise TypeError(f"{name}: expected a dict of names and values, got {type(attributes).__name__}")
+    unknown = [repr(key) for key in attributes if key not in _DEFAULTS]
+    if unknown:
+        names = ", ".join(_DEFAULTS)
+        raise ValueError(f"{name}: expected those of the operator GRU ({names}), got {', '.join(unknown)}")
+    settings = _DEFAULTS | {key: _plain(value) for key, value in attributes.items()}
+    direction = settings["direction"]
+    if direction not in ("forward", "bidirectional"):
+        hint = ": convert it as 'forward', and reverse x and y in time" if direction == "reverse" else ""
+        raise ValueError(f"{name}['direction']: expected 'forward' or 'bidirectional', got {direction!r}{hint}")
+    as_int(f"{name}['layout']", settings["layout"], 0, 1)
+    activations = ["Sigmoid", "Tanh"] * (1 + (direction == "bidirectional"))
+    check_setting(f"{name}['activations']", settings["activations"] or activations, activations, "rgru has no other")
+    for key in ("activation_alpha", "activation_beta"):
+        check_setting(f"{name}['{key}']", settings[key], [], "Sigmoid and Tanh have none")
+    check_setting(f"{name}['clip']", settings["clip"], None, "rgru does not clip")
+    return settings
+
+
+def _plain(value: Any) -> Any:
+    """Give an attribute's value with strings for bytes and a list for any sequence."""
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, (str, int, float, np.generic)) or value is None:
+        return value
+    return [_plain(one) for one in value]
+
+
+def _cells(name: str, W: Any, R: Any, B: Any, settings: Mapping[str, Any]) -> list[Cell]:
+    kernels = as_weights(f"{name}.W", W, "(D, 3H, I)")
+    recurrent = as_weights(f"{name}.R", R, "(D, 3H, H)", kernels.dtype)
+    directions = 1 + (settings["direction"] == "bidirectional")
+    hidden = recurrent.shape[2]
+    if settings["hidden_size"] is not None:
+        hidden = as_int(f"{name}.attributes['hidden_size']", settings["hidden_size"], 1)
+    check_shape(f"{name}.W", kernels, (directions, 3 * hidden, kernels.shape[2]), "(D, 3H, I)")
+    check_shape(f"{name}.R", recurrent, (directions, 3 * hidden, hidden), "(D, 3H, H)")
+    after = bool(settings["linear_before_reset"])
+    if B is None:
+        return [cell_in(kernels[d], recurrent[d], [], "zrh", after) for d in range(directions)]
+    biases = as_weights(f"{name}.B", B, "(D, 6H)", kernels.dtype)
+    check_shape(f"{name}.B", biases, (directions, 6 * hidden), "(D, 6H)")
+    return [cell_in(kernels[d], recurrent[d], np.split(biases[d], 2), "zrh", after) for d in range(directions)]

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from rgru.arrays import as_real
-from rgru.convert import fold_biases, gates_in, gates_out
-from rgru.gru import GRU
+from rgru.convert import as_weights, biases_out, cell_in, cells_of, check_shape, gates_out, gru_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
-_DIRECTIONS = {"": "fwd", "_reverse": "rev"}
+    from rgru.convert import Cell
+    from rgru.gru import GRU
+
+_SUFFIXES = ("", "_reverse")
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+_NAME = re.compile(rf"({'|'.join(_NAMES)})(_l(0|[1-9][0-9]*)(_reverse)?)?")
 
 
 def from_torch(module: Any) -> GRU:
@@ -36,36 +37,35 @@ def from_torch(module: Any) -> GRU:
     Raises
     ------
     TypeError
-        If `module` is neither.
+        If `module` is neither, or a subclass with a `forward` of its own.
     ValueError
-        If its parameters are of another type than float32 and float64, or others than a plain GRU's.
+        If its parameters are of another type than float32 and float64, or others than a plain GRU's, as those of a
+        parametrised, pruned or quantised module.
     """
     import torch
 
-    if not isinstance(module, (torch.nn.GRU, torch.nn.GRUCell)):
-        raise TypeError(f"module: expected torch.nn.GRU or torch.nn.GRUCell, got {type(module).__name__}")
-    state = {}
-    for name, tensor in module.state_dict().items():
+    kinds = (torch.nn.GRU, torch.nn.GRUCell)
+    name = f"{type(module).__module__}.{type(module).__qualname__}"
+    plain = next((kind for kind in kinds if isinstance(module, kind)), None)
+    if plain is None:
+        raise TypeError(f"module: expected torch.nn.GRU or torch.nn.GRUCell, got {name}")
+    if getattr(module.forward, "__func__", None) is not plain.forward:
+        raise TypeError(f"module: expected the forward of torch.nn.{plain.__name__}, got that of {name}")
+    tensors, state = module.state_dict(), {}
+    _check_names(tensors)
+    for name, tensor in tensors.items():
         if tensor.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"{name}: expected float32 or float64, got {tensor.dtype}; convert it with module.float()")
+        if tensor.is_meta:
+            raise ValueError(f"{name}: expected a tensor with data, got one on the device 'meta'")
         state[name] = tensor.detach().cpu().numpy()
-    layers = int(getattr(module, "num_layers", 1))
-    config = {
-        "input_size": module.input_size,
-        "hidden_size": module.hidden_size,
-        "num_layers": layers,
-        "bidirectional": bool(getattr(module, "bidirectional", False)),
-        "reset_after": True,
-        "bias": bool(module.bias),
-        # PyTorch takes a dropout with a single layer, and never applies it.
-        "dropout": float(getattr(module, "dropout", 0.0)) if layers > 1 else 0.0,
-        "dtype": next(iter(state.values())).dtype.name,
-    }
-    return GRU._from_saved(config, params_from_torch(state))
+    # PyTorch takes a dropout with a single layer, and never applies it.
+    dropout = float(getattr(module, "dropout", 0.0)) if getattr(module, "num_layers", 1) > 1 else 0.0
+    return _from_state(state, dropout)
 
 
-def params_from_torch(state: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
-    """Convert the arrays of a `torch.nn.GRU`'s or `GRUCell`'s state dict; needs no PyTorch.
+def from_state_dict(state: Mapping[str, ArrayLike]) -> GRU:
+    """Make a GRU of the arrays of a `torch.nn.GRU`'s or `GRUCell`'s state dict; needs no PyTorch.
 
     Parameters
     ----------
@@ -75,34 +75,67 @@ def params_from_torch(state: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]
 
     Returns
     -------
-    dict of str to numpy.ndarray
-        Parameters by rgru's names, of a GRU with ``reset_after=True``.
+    GRU
+        Reset-after, as PyTorch's always are, without dropout.
 
     Raises
     ------
-    ValueError
-        If a name is not one of these, or an array that belongs to another is missing.
+    TypeError, ValueError
+        If a name is not one of these, an array that belongs to another is missing, or one has another shape.
+
+    Examples
+    --------
+    >>> import rgru
+    >>> from rgru.convert.torch import from_state_dict, to_state_dict
+    >>> state = to_state_dict(rgru.GRU(3, 4, reset_after=True))
+    >>> list(state)
+    ['weight_ih_l0', 'weight_hh_l0', 'bias_ih_l0', 'bias_hh_l0']
+    >>> from_state_dict(state)
+    GRU(3, 4, reset_after=True)
     """
+    return _from_state(state, 0.0)
+
+
+def _check_names(state: Mapping[str, Any]) -> None:
+    strange = [str(name) for name in state if not _NAME.fullmatch(str(name))]
+    if strange or not state:
+        raise ValueError(
+            f"state: expected the parameters of a plain GRU, got {', '.join(strange) or 'none'}; parametrisations, "
+            "pruning and quantisation have to be removed first"
+        )
+
+
+def _from_state(state: Mapping[str, ArrayLike], dropout: float) -> GRU:
+    _check_names(state)
     left = {name if "_l" in name else f"{name}_l0": value for name, value in state.items()}
-    params = {}
-    for k in range(len(left)):
-        for suffix, direction in _DIRECTIONS.items():
-            names = [f"{name}_l{k}{suffix}" for name in _NAMES]
-            found = {name: as_real(name, left.pop(name), None) for name in names if name in left}
-            if not found:
-                continue
-            missing = [name for name in names[: 2 if len(found) == 2 else 4] if name not in found]
+    bidirectional, bias = any(name.endswith("_reverse") for name in left), any("bias" in name for name in left)
+    layers: list[list[Cell]] = []
+    while left:
+        cells = []
+        for suffix in _SUFFIXES[: 1 + bidirectional]:
+            names = [f"{name}_l{len(layers)}{suffix}" for name in _NAMES[: 4 if bias else 2]]
+            missing = [name for name in names if name not in left]
             if missing:
                 raise ValueError(f"state: expected {', '.join(names)}, got none of the name {', '.join(missing)}")
-            rows = [gates_in(name, array, "rzh") for name, array in found.items()]
-            tensors = {"W": rows[0], "U": rows[1], **(fold_biases(rows[2], rows[3], True) if rows[2:] else {})}
-            params.update({f"layers.{k}.{direction}.{name}": array for name, array in tensors.items()})
-    if left or not params:
-        raise ValueError(f"state: expected the parameters of a plain GRU, got {', '.join(left) or 'none'}")
-    return params
+            cells.append(_cell({name: left.pop(name) for name in names}))
+        layers.append(cells)
+    return gru_of("layers", layers, reset_after=True, dropout=dropout)
 
 
-def params_to_torch(gru: GRU) -> dict[str, NDArray[Any]]:
+def _cell(found: dict[str, ArrayLike]) -> Cell:
+    names, values = list(found), list(found.values())
+    kernel = as_weights(names[0], values[0], "(3H, I)")
+    recurrent = as_weights(names[1], values[1], "(3H, H)", kernel.dtype)
+    hidden = recurrent.shape[1]
+    check_shape(names[0], kernel, (3 * hidden, kernel.shape[1]), "(3H, I)")
+    check_shape(names[1], recurrent, (3 * hidden, hidden), "(3H, H)")
+    biases = [as_weights(name, found[name], "(3H,)", kernel.dtype) for name in names[2:]]
+    for name, bias in zip(names[2:], biases, strict=True):
+        check_shape(name, bias, (3 * hidden,), "(3H,)")
+    return cell_in(kernel, recurrent, biases, "rzh", True)
+
+
+def to_state_dict(gru: GRU) -> dict[str, NDArray[Any]]:
     """Convert a GRU's parameters into the arrays of a `torch.nn.GRU`'s state dict; needs no PyTorch.
 
     Parameters
@@ -114,7 +147,7 @@ def params_to_torch(gru: GRU) -> dict[str, NDArray[Any]]:
     -------
     dict of str to numpy.ndarray
         In the order of `torch.nn.GRU.state_dict`. ``bias_ih`` is [b_r, -b_z, b_h] and ``bias_hh`` [0, 0, b_hh], so that
-        `params_from_torch` gives the same bits back.
+        `from_state_dict` gives the same bits back.
 
     Raises
     ------
@@ -122,19 +155,17 @@ def params_to_torch(gru: GRU) -> dict[str, NDArray[Any]]:
         If the GRU is reset-before, which PyTorch does not have.
     """
     if not gru.reset_after:
-        raise ValueError("gru: expected reset_after=True, the only cell that PyTorch has, got reset_after=False")
+        raise ValueError(
+            "gru: expected reset_after=True, the only cell that PyTorch has, got reset_after=False, whose weights "
+            "cannot be converted: train a GRU with reset_after=True, or export this one by rgru.convert.onnx.to_arrays "
+            "(linear_before_reset=0) or rgru.convert.keras.to_weights (reset_after=False)"
+        )
     state = {}
-    for k in range(gru.num_layers):
-        for suffix, direction in _DIRECTIONS.items():
-            prefix = f"layers.{k}.{direction}"
-            if f"{prefix}.W" not in gru.params:
-                continue
-            state[f"weight_ih_l{k}{suffix}"] = gates_out(gru.params[f"{prefix}.W"], "rzh")
-            state[f"weight_hh_l{k}{suffix}"] = gates_out(gru.params[f"{prefix}.U"], "rzh")
-            if gru.bias:
-                b_hh = gru.params[f"{prefix}.b_hh"]
-                state[f"bias_ih_l{k}{suffix}"] = gates_out(gru.params[f"{prefix}.b"], "rzh")
-                state[f"bias_hh_l{k}{suffix}"] = np.concatenate([np.zeros(2 * len(b_hh), b_hh.dtype), b_hh])
+    for k, cells in enumerate(cells_of(gru)):
+        for suffix, cell in zip(_SUFFIXES, cells, strict=False):
+            arrays = [gates_out(cell["W"], "rzh"), gates_out(cell["U"], "rzh")]
+            arrays += biases_out(cell, "rzh") if gru.bias else ()
+            state.update({f"{name}_l{k}{suffix}": array for name, array in zip(_NAMES, arrays, strict=False)})
     return state
 
 
@@ -154,11 +185,11 @@ def to_torch(gru: GRU) -> Any:
     Raises
     ------
     ValueError
-        If the GRU is reset-before, which PyTorch does not have.
+        If the GRU is reset-before, which PyTorch does not have; the message names the ways out.
     ImportError
         If PyTorch is not installed.
     """
-    state = params_to_torch(gru)
+    state = to_state_dict(gru)
     import torch
 
     module = torch.nn.GRU(

@@ -70,7 +70,7 @@ def ragged_from_arrow(
         If a stream fails.
     """
     values, offsets, _ = _core.arrow_sequences(
-        column, name=name, width=width, dtype=None if dtype is None else dtype.name, first=first, lenient=False
+        column, name=name, width=width, dtype=None if dtype is None else dtype.name, first=first, null_on_error=False
     )
     return Ragged._over(values, offsets)
 
@@ -100,7 +100,7 @@ def ragged_and_failures(
         As `ragged_from_arrow`, about the column as a whole.
     """
     values, offsets, failed = _core.arrow_sequences(
-        column, name=name, width=width, dtype=None if dtype is None else dtype.name, first=0, lenient=True
+        column, name=name, width=width, dtype=None if dtype is None else dtype.name, first=0, null_on_error=True
     )
     return without_infinite(Ragged._over(values, offsets), failed)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rgru.arrow import predict_all
 from rgru.integrations.events import Events, refuse_gaps
 from rgru.integrations.missing import needed
 from rgru.integrations.names import as_names, quoted
 from rgru.integrations.shipped import Shipped
+from rgru.kinds import as_kind
 
 if TYPE_CHECKING:
     import os
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from rgru.integrations.names import Names
     from rgru.integrations.shipped import AnyModel
+    from rgru.kinds import Kind, OnError
 
 
 class Predictor:
@@ -44,11 +46,11 @@ class Predictor:
         self,
         model: str | os.PathLike[str] | AnyModel | Shipped,
         *,
-        output: Literal["last", "every", "label", "probability"] | None = None,
-        on_error: Literal["raise", "null"] = "raise",
+        output: Kind | None = None,
+        on_error: OnError = "raise",
     ) -> None:
         self._model = Shipped(model)
-        self._output = output
+        self._kind = as_kind(output, self._model.get())
         self._on_error = on_error
         self.dtype = self._predict(self._model.no_sequences(), "column").dtype
 
@@ -64,7 +66,7 @@ class Predictor:
         return self._predict(series, f"{quoted(columns)} (rows counted within a batch)").alias(series.name)
 
     def _predict(self, column: Any, name: str) -> pl.Series:
-        (made,) = predict_all(self._model.get(), column, [self._output], on_error=self._on_error, name=name)
+        (made,) = predict_all(self._model.get(), column, [self._kind], on_error=self._on_error, name=name)
         series: pl.Series = needed("polars", "polars").Series(made)
         return series
 
@@ -73,8 +75,8 @@ def predict(
     model: str | os.PathLike[str] | AnyModel | Shipped,
     sequences: Names,
     *,
-    output: Literal["last", "every", "label", "probability"] | None = None,
-    on_error: Literal["raise", "null"] = "raise",
+    output: Kind | None = None,
+    on_error: OnError = "raise",
 ) -> pl.Expr:
     """Give predictions as an expression.
 

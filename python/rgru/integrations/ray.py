@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rgru.integrations.events import Events
 from rgru.integrations.missing import needed
@@ -13,13 +13,13 @@ from rgru.scalars import as_int
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
 
     import pyarrow as pa
     import ray.data
 
     from rgru.integrations.names import Names
     from rgru.integrations.shipped import AnyModel
+    from rgru.kinds import Kinds, OnError
 
 
 class Predictor:
@@ -44,8 +44,8 @@ class Predictor:
         model: str | os.PathLike[str] | AnyModel | Shipped,
         sequences: Names,
         *,
-        outputs: Mapping[str, str | None] | None = None,
-        on_error: Literal["raise", "null"] = "raise",
+        outputs: Kinds | None = None,
+        on_error: OnError = "raise",
         keep: Names | None = None,
         num_threads: int | None = None,
     ) -> None:
@@ -63,8 +63,8 @@ def predict(
     model: str | os.PathLike[str] | AnyModel | Shipped,
     sequences: Names,
     *,
-    outputs: Mapping[str, str | None] | None = None,
-    on_error: Literal["raise", "null"] = "raise",
+    outputs: Kinds | None = None,
+    on_error: OnError = "raise",
     keep: Names | None = None,
     num_threads: int | None = None,
     **options: Any,

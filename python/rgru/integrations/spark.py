@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rgru.integrations.events import Events
 from rgru.integrations.missing import needed
@@ -12,7 +12,7 @@ from rgru.runtime import as_threads, set_num_threads
 from rgru.scalars import as_int
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     import pyarrow as pa
     from pyspark.sql import DataFrame
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from rgru.integrations.names import Names
     from rgru.integrations.shipped import AnyModel, Shipped
+    from rgru.kinds import Kinds, OnError
 
     _Function: TypeAlias = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
@@ -45,8 +46,8 @@ class Predictor:
         model: str | os.PathLike[str] | AnyModel | Shipped,
         sequences: Names,
         *,
-        outputs: Mapping[str, str | None] | None = None,
-        on_error: Literal["raise", "null"] = "raise",
+        outputs: Kinds | None = None,
+        on_error: OnError = "raise",
         keep: Names | None = None,
         num_threads: int | None = None,
     ) -> None:
@@ -92,8 +93,8 @@ def predict(
     model: str | os.PathLike[str] | AnyModel | Shipped,
     sequences: Names,
     *,
-    outputs: Mapping[str, str | None] | None = None,
-    on_error: Literal["raise", "null"] = "raise",
+    outputs: Kinds | None = None,
+    on_error: OnError = "raise",
     keep: Names | None = None,
     num_threads: int | None = None,
 ) -> DataFrame:

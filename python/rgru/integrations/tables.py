@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rgru.arrow import predict_all
 from rgru.integrations.names import as_names, check_present, quoted
 from rgru.integrations.shipped import Shipped
 from rgru.integrations.tensors import with_lists
+from rgru.kinds import as_outputs, check_on_error
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
 
     import pyarrow as pa
 
     from rgru.integrations.names import Names
     from rgru.integrations.shipped import AnyModel
+    from rgru.kinds import Kinds, OnError
 
 
 class Predictions:
@@ -28,9 +29,9 @@ class Predictions:
     sequences : str or list of str
         The column of sequences, or the list columns whose features stand side by side. Tensors of (steps, features), or
         of (steps,), are as good as lists.
-    outputs : mapping of str to str or None, optional
-        The new columns by name, each with its output as in `rgru.arrow.predict`, by default "last" of a GRU and
-        "label" of a classifier. The model runs once for all of them. By default ``{"prediction": None}``.
+    outputs : mapping of str to str, optional
+        The new columns by name, each with its kind of output as in `rgru.arrow.predict`. The model runs once for all
+        of them. By default one, ``"prediction"``: "last" of a GRU, "label" of a classifier, "value" of a regressor.
     on_error : {"raise", "null"}, default "raise"
         What becomes of rows that cannot be sequences of the model; as in `rgru.arrow.predict`.
     keep : str or list of str, optional
@@ -47,14 +48,14 @@ class Predictions:
         model: str | os.PathLike[str] | AnyModel | Shipped,
         sequences: Names,
         *,
-        outputs: Mapping[str, str | None] | None = None,
-        on_error: Literal["raise", "null"] = "raise",
+        outputs: Kinds | None = None,
+        on_error: OnError = "raise",
         keep: Names | None = None,
     ) -> None:
         self._model = Shipped(model)
         self._sequences = as_names("sequences", sequences)
-        self._outputs = {"prediction": None} if outputs is None else dict(outputs)
-        as_names("outputs", list(self._outputs))
+        self._outputs = as_outputs("outputs", outputs, self._model.get())
+        check_on_error(on_error)
         self._on_error = on_error
         self._keep = None if keep is None else as_names("keep", keep)
         self.fields()  # what the model cannot give is told here, not by each worker
@@ -68,8 +69,8 @@ class Predictions:
         """Give the fields of the new columns, as the model makes them."""
         import pyarrow as pa
 
-        outputs = list(self._outputs.values())
-        made = predict_all(self._model.get(), self._model.no_sequences(), outputs, on_error=self._on_error)
+        kinds = list(self._outputs.values())
+        made = predict_all(self._model.get(), self._model.no_sequences(), kinds, on_error=self._on_error)
         return [pa.field(name, pa.array(one).type) for name, one in zip(self._outputs, made, strict=True)]
 
     def kept(self, columns: list[str]) -> list[str]:

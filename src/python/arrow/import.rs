@@ -38,7 +38,7 @@ impl Memory {
 type Parts<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
 
 #[pyfunction]
-#[pyo3(signature = (column, *, name, width, dtype, first, lenient))]
+#[pyo3(signature = (column, *, name, width, dtype, first, null_on_error))]
 pub fn arrow_sequences<'py>(
     py: Python<'py>,
     column: &Bound<'py, PyAny>,
@@ -46,11 +46,11 @@ pub fn arrow_sequences<'py>(
     width: Option<usize>,
     dtype: Option<&str>,
     first: usize,
-    lenient: bool,
+    null_on_error: bool,
 ) -> PyResult<Parts<'py>> {
     let (schema, chunks) = read(py, column, name)?;
     let columns = layout::columns(&schema).map_err(|refused| refused.of(name))?;
-    let import = Import { name, schema, columns, manner: Manner { width, first, lenient } };
+    let import = Import { name, schema, columns, manner: Manner { width, first, null_on_error } };
     let wide = match dtype {
         None => import.columns.iter().any(|column| column.step.is_wide()),
         Some("float32") => false,
@@ -113,7 +113,7 @@ impl Import<'_> {
         let features = features.ok_or_else(|| malformed("more features than memory has").of(self.name))?;
         let offsets = PyArray1::from_vec(py, offsets).into_any();
         let bad = std::mem::take(&mut survey.bad);
-        let bad = self.manner.lenient.then(|| PyArray1::from_vec(py, bad).into_any());
+        let bad = self.manner.null_on_error.then(|| PyArray1::from_vec(py, bad).into_any());
         let place = in_place::<T>(&survey, steps).map(|(chunk, numbers)| (chunk, numbers.as_ptr().expose_provenance()));
         if let Some((chunk, address)) = place {
             let array = chunks.swap_remove(chunk);
@@ -125,7 +125,7 @@ impl Import<'_> {
         let out = out.slice()?;
         let too_large = py.detach(|| gather(&survey, out));
         match too_large {
-            Some((number, row)) if !self.manner.lenient => {
+            Some((number, row)) if !self.manner.null_on_error => {
                 let row = self.manner.first + row;
                 let text = format!(
                     "expected numbers within the range of {}, got {number:e} in row {row} (counted from 0)",

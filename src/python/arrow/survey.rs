@@ -9,12 +9,12 @@ use super::rows::{Count, Findings, Rows, find, reserved};
 /// What to do with rows that cannot be sequences, and how to count them.
 #[derive(Clone, Copy)]
 pub struct Manner {
-    /// Numbers per step of all columns, where the data cannot tell; for lenient reading, where they differ.
+    /// Numbers per step of all columns, where the data cannot tell; with `null_on_error`, where they differ.
     pub width: Option<usize>,
     /// The number of the first row, in messages.
     pub first: usize,
     /// Whether such rows are marked and left empty, instead of refusing all.
-    pub lenient: bool,
+    pub null_on_error: bool,
 }
 
 /// The sequences of a column.
@@ -41,7 +41,7 @@ pub fn survey<'a>(
     let count = count.ok_or_else(|| malformed("more rows than memory has"))?;
     let (mut lengths, mut bad) = (reserved(count)?, reserved(count)?);
     let mut findings: Vec<Findings> = columns.iter().map(|_| Findings::default()).collect();
-    if let ([only], true) = (&mut findings[..], manner.lenient) {
+    if let ([only], true) = (&mut findings[..], manner.null_on_error) {
         only.width = manner.width;
     }
     let (mut null_rows, mut uneven, mut found) = (Count::default(), None, reserved(chunks.len())?);
@@ -70,7 +70,7 @@ pub fn survey<'a>(
         }
         found.push(rows);
     }
-    if !manner.lenient {
+    if !manner.null_on_error {
         null_rows.refuse("sequence", None, manner.first)?;
         columns.iter().zip(&findings).try_for_each(|(column, findings)| refuse(column, findings, manner.first))?;
         if let Some((row, length, other, came)) = uneven {
