@@ -19,24 +19,18 @@ def test_nothing_is_said_to_be_on_an_index():
         assert not re.search(r"pip install '?rgru", text), path
 
 
+def found(pattern, paths):
+    return {one for path in paths for one in re.findall(pattern, path.read_text(encoding="utf-8"))}
+
+
 def test_all_extras_are_there():
-    [extras] = re.findall(
-        r"\[project.optional-dependencies\]\n(.*?)\n\[",
-        (ROOT / "pyproject.toml").read_text(encoding="utf-8"),
-        re.DOTALL,
-    )
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    [extras] = re.findall(r"\[project.optional-dependencies\]\n(.*?)\n\[", project, re.DOTALL)
     there = set(re.findall(r"^(\w+) = ", extras, re.MULTILINE))
-    told = {extra for path in SOURCES for extra in re.findall(r"install\([\"'](\w+)[\"']\)", path.read_text("utf-8"))}
-    told |= {
-        extra for path in SOURCES for extra in re.findall(r"needed\(\"[\w.]+\", \"(\w+)\"\)", path.read_text("utf-8"))
-    }
-    told |= {
-        extra
-        for path in GUIDES
-        for some in re.findall(r"pip install '\.\[([\w,]+)\]'", path.read_text("utf-8"))
-        for extra in some.split(",")
-    }
-    assert {"cli", "gpu"} <= told <= there
+    told = found(r"install\(\"(\w+)\"\)", SOURCES) | found(r"install\('(\w+)'\)", SOURCES)
+    told |= found(r"needed\(\"[\w.]+\", \"(\w+)\"\)", SOURCES)
+    told |= {extra for some in found(r"pip install '\.\[([\w,]+)\]'", GUIDES) for extra in some.split(",")}
+    assert {"cli", "gpu", "polars"} <= told <= there
 
 
 def test_the_words():

@@ -1,5 +1,7 @@
 """The GPU path: CUDA kernels through CuPy. `import rgru` loads nothing of it, and nothing of it loads CuPy before a GPU
 is asked for.
+
+Not yet run on a GPU: compiled for seven generations of chips, and run on an emulator of them.
 """
 
 from __future__ import annotations
