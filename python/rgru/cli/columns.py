@@ -72,7 +72,7 @@ def prediction_fields(estimator: GRUClassifier | GRURegressor, name: str, proba:
     import pyarrow as pa
 
     nothing = Ragged(np.zeros((0, estimator.n_features_in_), np.float32), [0])
-    predicted = np.zeros((0, estimator.model_.output_size), estimator.model_.gru.dtype)
+    predicted = estimator._finished(np.zeros((0, estimator.model_.output_size), estimator.model_.gru.dtype))
     arrays = prediction_arrays(estimator, nothing, predicted, proba)
     return [pa.field(one, array.type) for one, array in zip((name, f"{name}_proba"), arrays, strict=False)]
 
