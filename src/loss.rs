@@ -35,10 +35,10 @@ pub fn cross_entropy<T: Real>(classes: usize, logits: &mut [T], targets: &[i64])
     for (row, &target) in logits.chunks_mut(classes.max(1)).zip(targets) {
         let target = target.unsigned_abs() as usize;
         let largest = row.iter().fold(row[0], |a, &b| if b > a { b } else { a });
-        let sum: f64 = row.iter().map(|&value| (value - largest).to_f64().exp()).sum();
-        loss += sum.ln() - (row[target] - largest).to_f64();
+        let sum: f64 = row.iter().map(|&value| libm::exp((value - largest).to_f64())).sum();
+        loss += libm::log(sum) - (row[target] - largest).to_f64();
         for (class, value) in row.iter_mut().enumerate() {
-            let probability = (*value - largest).to_f64().exp() / sum;
+            let probability = libm::exp((*value - largest).to_f64()) / sum;
             *value = T::from_f64((probability - f64::from(u8::from(class == target))) / rows as f64);
         }
     }

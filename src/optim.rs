@@ -40,6 +40,11 @@ impl AdamSettings {
     }
 }
 
+/// The share of the learning rate that is left when a share `done` of the training is done: half a cosine, from 1 to 0.
+pub fn cosine_decay(done: f64) -> f64 {
+    f64::midpoint(1.0, libm::cos(std::f64::consts::PI * done))
+}
+
 /// Moments of a list of arrays.
 #[derive(Default)]
 pub struct Adam<T> {
@@ -83,8 +88,9 @@ impl<T: Real> Adam<T> {
         let clip = T::from_f64(max_norm.filter(|&max| norm > max).map_or(1.0, |max| max / norm));
         self.steps = self.steps.saturating_add(1);
         let AdamSettings { lr, beta1, beta2, eps } = settings;
-        let rate = T::from_f64(lr / (1.0 - beta1.powi(self.steps)));
-        let correction = T::from_f64(1.0 / (1.0 - beta2.powi(self.steps)));
+        let steps = f64::from(self.steps);
+        let rate = T::from_f64(lr / (1.0 - libm::pow(beta1, steps)));
+        let correction = T::from_f64(1.0 / (1.0 - libm::pow(beta2, steps)));
         let (new1, new2) = (T::from_f64(1.0 - beta1), T::from_f64(1.0 - beta2));
         let (beta1, beta2, eps) = (T::from_f64(beta1), T::from_f64(beta2), T::from_f64(eps));
         for ((params, grads), [first, second]) in params.iter_mut().zip(grads).zip(&mut self.moments) {

@@ -114,7 +114,7 @@ impl Plan {
     /// Of a group with `longest` steps one after the other and `steps` in all its sequences.
     fn group_cost(&self, dims: &Dims, longest: f64, steps: f64) -> f64 {
         let (members, hidden) = (self.members as f64, dims.hidden_size as f64);
-        let meeting = if self.members > 1 { MEETING * members.log2() } else { 0.0 };
+        let meeting = if self.members > 1 { MEETING * libm::log2(members) } else { 0.0 };
         // Reset-before has two products one after the other, and a third ahead of many steps.
         let meetings = if dims.reset_after { 1.0 } else { 2.0 } * meeting;
         let bytes = size_of::<f32>() as f64 * 3.0 * hidden * hidden / members;

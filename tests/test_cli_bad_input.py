@@ -93,7 +93,12 @@ def test_endings_of_other_formats_are_refused(work, tmp_path, ending):
 def test_csv_has_no_lists(work, tmp_path):
     arguments = ["predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "out.csv"]
     fail("--keep: expected no lists for CSV, got 'values'", *arguments, "--keep", "values")
-    fail(r"--output: expected Parquet .* for lists \(column 'prediction_proba'\), got CSV", *arguments, "--proba")
+    fail(
+        r"--output: expected Parquet .* for lists \(column 'prediction_proba'\), got CSV",
+        *arguments,
+        "--column",
+        "prediction_proba=probability",
+    )
     for model in ("pairs", "every"):
         arguments[1] = work / model
         fail("--output: expected Parquet .* for lists", *arguments, "--sequence", "values")

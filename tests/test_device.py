@@ -157,7 +157,7 @@ def test_float32_and_shapes(devices):
     for pooling, y in (("every", X[..., :2]), ("last", X.sum(axis=(1, 2))), ("mean", X.sum(axis=1))):
         regressor = GRURegressor(**QUICK, pooling=pooling, device="cuda:1").fit(X, y)
         predicted = regressor.predict(X)
-        assert (predicted.shape, predicted.dtype) == (y.shape, np.float32)
+        assert (predicted.shape, predicted.dtype) == (y.shape, np.float64)
         np.testing.assert_allclose(regressor.set_params(device="cpu").predict(X), predicted, rtol=1e-5, atol=1e-5)
     assert list(devices) == ["cuda:1"]
 

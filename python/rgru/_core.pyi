@@ -212,6 +212,8 @@ def linear_backward(
     x: _Real, weight: _Real, dy: _Real
 ) -> tuple[Any, Any, Any]: ...  # dx (M, K), dweight (O, K), dbias (O,)
 def mean_over_time(y: _Real, offsets: _Index) -> Any: ...  # (S, K) C, (N + 1,) -> (N, K); 0 for empty sequences
+def cosine_decay(done: float) -> float: ...  # from 1 at 0 to 0 at 1
+def measure(x: _Real) -> tuple[Any, Any]: ...  # (M, F) C -> mean and scale (F,) float64; scale 1 for constant columns
 def standardise(
     x: _Real, mean: NDArray[np.float64], scale: NDArray[np.float64], dtype: str
 ) -> Any: ...  # (M, F), (F,), (F,) all C -> (M, F) of `dtype`: (x - mean) / scale in float64, rounded once

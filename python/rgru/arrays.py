@@ -131,6 +131,14 @@ def all_finite(array: NDArray[Any]) -> bool:
     return bool(np.isfinite(array).all())
 
 
+def own(array: NDArray[Any]) -> NDArray[Any]:
+    """Return `array` where it may be written to and nobody else has its memory, else a copy.
+
+    What comes out of a pickle may be read-only, or a view of a file: joblib maps large arrays into memory.
+    """
+    return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED", "WRITEABLE", "OWNDATA", "ENSUREARRAY"])
+
+
 def _as_ndarray(name: str, value: object, expected: str) -> NDArray[Any]:
     """Strip subclasses and call the array protocols; refuse what has no numbers on the host."""
     if isinstance(value, np.ndarray):

@@ -54,7 +54,7 @@ def predict(
     rgru.arrow.ArrowColumn
         Of N rows, for ``pyarrow.array``, ``polars.Series`` and the like. Of a GRU fixed_size_list (D*H numbers), for
         every step in a list; of a classifier labels, or fixed_size_list (C probabilities, as ``classes_``); of a
-        regressor numbers or fixed_size_list (K numbers), for pooling "every" in a list.
+        regressor doubles or fixed_size_list (K doubles), for pooling "every" in a list.
 
     Raises
     ------

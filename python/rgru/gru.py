@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from rgru import _core
-from rgru.arrays import as_index, as_real, on_gpu
+from rgru.arrays import as_index, as_real, on_gpu, own
 from rgru.params import Layer, Params
 from rgru.ragged import Ragged
 from rgru.scalars import as_int
@@ -418,6 +418,7 @@ class GRU(Settings):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._flat = own(self._flat)
         self._lock = Lock()
         self._packed = None
         self._on_gpus = {}

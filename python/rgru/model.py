@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from rgru.arrays import own
 from rgru.backend import CPU
 from rgru.placement import Placement
 from rgru.ragged import Ragged
@@ -74,8 +76,10 @@ class Model:
         features = gru.hidden_size * (2 if gru.bidirectional else 1)
         # Not zeros: no gradient goes through a zero head to the GRU in the first step, and Adam scales the tiny ones of
         # the next step up to full size.
-        bound = features**-0.5
-        self.head_weight = self._rng.uniform(-bound, bound, (output_size, features)).astype(gru.dtype)
+        # By exactly rounded operations, so that a seed gives the same numbers everywhere: no power, and not `uniform`,
+        # whose product and sum some compilers round once.
+        signs = 2.0 * self._rng.random((output_size, features)) - 1.0
+        self.head_weight = (signs / math.sqrt(features)).astype(gru.dtype)
         self.head_bias = np.zeros(output_size, gru.dtype)
         self.backend: Backend = CPU
         self._placement: Placement | None = None  # while the model's own arrays hold the parameters
@@ -291,4 +295,5 @@ class Model:
         return {**self.__dict__, "backend": None, "_placement": None, "_resident": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, backend=CPU)
+        heads = {name: own(state[name]) for name in ("head_weight", "head_bias")}
+        self.__dict__.update({**state, **heads}, backend=CPU)

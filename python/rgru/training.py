@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rgru import _core
 from rgru.progress import Progress
 from rgru.ragged import Ragged
 from rgru.tally import Tally, finite
@@ -290,7 +291,7 @@ def _run_epoch(
         value, gradients = model.loss_and_gradients(batch.x, rows, loss)
         tally.add_loss(value, len(rows))
         done = (epoch + i / len(batches)) / schedule.max_epochs
-        adam.lr = schedule.learning_rate * (1.0 + math.cos(math.pi * done)) / 2.0
+        adam.lr = schedule.learning_rate * _core.cosine_decay(done)
         norm = adam.step(parameters, gradients, schedule.max_grad_norm)
         model.changed()
         tally.add_norm(norm)

@@ -43,10 +43,10 @@ mod tests {
     fn value(half: u16) -> f64 {
         let (exponent, mantissa) = (i32::from(half >> 10 & 31), f64::from(half & 0x3ff));
         let magnitude = match exponent {
-            0 => mantissa * 2f64.powi(-24),
+            0 => libm::ldexp(mantissa, -24),
             31 if mantissa == 0.0 => f64::INFINITY,
             31 => f64::NAN,
-            _ => (1024.0 + mantissa) * 2f64.powi(exponent - 25),
+            _ => libm::ldexp(1024.0 + mantissa, exponent - 25),
         };
         if half >> 15 == 0 { magnitude } else { -magnitude }
     }

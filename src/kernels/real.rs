@@ -56,9 +56,9 @@ pub trait Real:
     fn from_f64(x: f64) -> Self;
     /// Exact.
     fn to_f64(self) -> f64;
-    /// e^self, of the standard library.
+    /// e^self: the same bits on every platform, unlike the standard library's.
     fn exp(self) -> Self;
-    /// tanh(self), of the standard library.
+    /// tanh(self): likewise.
     fn tanh(self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
@@ -94,14 +94,6 @@ const NAME: &'static str = concat!("float", methods!(@bits $t));
             f64::from(self)
         }
         #[inline(always)]
-        fn exp(self) -> Self {
-            $t::exp(self)
-        }
-        #[inline(always)]
-        fn tanh(self) -> Self {
-            $t::tanh(self)
-        }
-        #[inline(always)]
         fn sqrt(self) -> Self {
             $t::sqrt(self)
         }
@@ -114,7 +106,7 @@ const NAME: &'static str = concat!("float", methods!(@bits $t));
             $t::is_finite(self)
         }
         fn spares() -> &'static Spares<Self> {
-            static SPARES: Spares<$t> = Spares::new(Vec::new());
+            static SPARES: Spares<$t> = Spares::empty();
             &SPARES
         }
         fn kernels(isa: Isa) -> &'static Kernels<Self> {
@@ -139,6 +131,12 @@ const NAME: &'static str = concat!("float", methods!(@bits $t));
 
 impl Real for f32 {
     methods!(f32);
+    fn exp(self) -> f32 {
+        libm::expf(self)
+    }
+    fn tanh(self) -> f32 {
+        libm::tanhf(self)
+    }
     const LN_2_HIGH: f32 = f32::from_bits(0x3f31_7200); // 15 bits
     const LN_2_LOW: f32 = 1.428_606_8e-6;
     const ROUND: f32 = 12_582_912.0;
@@ -158,6 +156,12 @@ impl Real for f32 {
 
 impl Real for f64 {
     methods!(f64);
+    fn exp(self) -> f64 {
+        libm::exp(self)
+    }
+    fn tanh(self) -> f64 {
+        libm::tanh(self)
+    }
     const LN_2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000); // 32 bits
     const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
     const ROUND: f64 = 6_755_399_441_055_744.0;

@@ -41,7 +41,8 @@ mod core {
     use super::threads::{available_isas, get_num_threads, isa, set_num_threads};
     #[pymodule_export]
     use super::training::{
-        PyAdam, cross_entropy, linear, linear_backward, mean_over_time, mean_squared_error, softmax, standardise,
+        PyAdam, cosine_decay, cross_entropy, linear, linear_backward, mean_over_time, mean_squared_error, measure,
+        softmax, standardise,
     };
 
     #[pymodule_export]

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use numpy::PyArrayDyn;
+use numpy::{IntoPyArray, PyArrayDyn};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -11,7 +11,7 @@ use super::threads::detached;
 use crate::error::Error;
 use crate::optim::{Adam, AdamSettings};
 use crate::shape::{Sequences, expect_shape};
-use crate::{head, loss, scaling};
+use crate::{head, loss, optim, scaling};
 
 type Array<'py> = Bound<'py, PyAny>;
 
@@ -23,6 +23,26 @@ macro_rules! by_precision {
             Either::F64(()) => $function::<f64>($($argument),*),
         }
     };
+}
+
+#[pyfunction]
+pub fn cosine_decay(done: f64) -> f64 {
+    optim::cosine_decay(done)
+}
+
+#[pyfunction]
+pub fn measure<'py>(py: Python<'py>, x: &Array<'py>) -> PyResult<(Array<'py>, Array<'py>)> {
+    fn run<'py, X: PyReal>(py: Python<'py>, x: &Array<'py>) -> PyResult<(Array<'py>, Array<'py>)> {
+        let x = Input::<X>::new("x", x)?;
+        let [rows, features] = x.dimensions("x")?;
+        if rows == 0 {
+            return Err(PyValueError::new_err("x: expected at least one row, got none"));
+        }
+        let x = x.slice()?;
+        let (mean, scale) = detached(py, |_| scaling::measure(x, features))?;
+        Ok((mean.into_pyarray(py).into_any(), scale.into_pyarray(py).into_any()))
+    }
+    by_precision!("x", x, run(py, x))
 }
 
 #[pyfunction]

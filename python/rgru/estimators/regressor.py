@@ -105,7 +105,9 @@ class GRURegressor(SequenceEstimator):
 
         Returns
         -------
-        ndarray of `dtype`, shape (N,) or (N, K), as y in `fit`
+        ndarray of float64, shape (N,) or (N, K), as y in `fit`
+            Of this type for every `dtype`: the model computes in units of y's deviation, and float32 would cut off the
+            digits of a y that is far from 0 beside it.
             For pooling "every", an array (N, T) or (N, T, K) if X is an array, else a list of arrays (T_i,) or
             (T_i, K).
 

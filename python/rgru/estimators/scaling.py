@@ -28,22 +28,26 @@ class Scaler:
 
     @classmethod
     def of(cls, values: NDArray[Any]) -> Scaler:
-        """Measure `values` (M, F), M at least 1."""
-        mean = np.asarray(np.mean(values, axis=0, dtype=np.float64))
-        scale = np.asarray(np.std(values, axis=0, dtype=np.float64))
-        # By comparison, since rounding leaves a constant column some deviation in the last places.
-        scale[np.max(values, axis=0) == np.min(values, axis=0)] = 1.0
-        return cls(mean, scale)
+        """Measure `values` (M, F) of any magnitudes, M at least 1."""
+        return cls(*_core.measure(_as_core_takes(values)))
 
     def apply(self, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Give `values` (M, F) in standard units, in a new array of `dtype`; unchecked."""
-        values = np.ascontiguousarray(values, None if values.dtype == np.float32 else np.float64)
-        scaled: NDArray[Any] = _core.standardise(values, self.mean, self.scale, dtype.name)
+        scaled: NDArray[Any] = _core.standardise(_as_core_takes(values), self.mean, self.scale, dtype.name)
         return scaled
 
-    def undo(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Give `values` (M, F) of standard units in the original ones, in the dtype of `values`."""
-        return (values * self.scale + self.mean).astype(values.dtype)
+    def undo(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Return `values` (M, F) of standard units in the original ones.
+
+        In float64, whatever the type of `values`: float32 has 7 digits, which a mean that is large beside the deviation
+        leaves nothing of, and ends at 3e38. What is too large for float64 becomes its largest number.
+        """
+        largest = np.finfo(np.float64).max
+        # Halves of large numbers are exact, and their sum is within the range of float64.
+        part = np.where(np.maximum(np.abs(self.mean), self.scale) > 1.0, 0.5, 1.0)
+        with np.errstate(over="ignore"):
+            numbers = (values * (self.scale * part) + self.mean * part) / part
+        return np.clip(numbers, -largest, largest)
 
     def tensors(self, prefix: str) -> dict[str, NDArray[Any]]:
         """Name the two arrays for a file."""
@@ -65,3 +69,7 @@ class Scaler:
             if array.shape != (size,) or array.dtype != np.float64:
                 raise ValueError(f"{prefix}: expected float64 of shape ({size},), got {array.dtype} of {array.shape}")
         return cls(*arrays)
+
+
+def _as_core_takes(values: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(values, None if values.dtype == np.float32 else np.float64)

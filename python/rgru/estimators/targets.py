@@ -36,7 +36,7 @@ def check_rows(name: str, value: Any, count: int) -> tuple[NDArray[Any], bool]:
     TypeError, ValueError
         If `value` is of another shape, holds no numbers, or some that are not finite.
     """
-    array = as_float(name, value)
+    array = _in_range(as_float(name, value))
     if array.ndim not in (1, 2) or len(array) != count or 0 in array.shape[1:]:
         raise ValueError(f"{name}: expected targets of shape ({count},) or ({count}, K), got shape {array.shape}")
     wrong = np.argwhere(~np.isfinite(array))
@@ -77,6 +77,7 @@ def check_steps(name: str, value: Any, x: Ragged) -> tuple[NDArray[Any], bool]:
     elif not isinstance(value, Ragged) and not column:
         raise TypeError(f"{name}: expected {_STEPS}, a Ragged or an Arrow list column, got {type(value).__name__}")
     targets = as_ragged(name, value)
+    targets = Ragged._over(_in_range(targets.values), targets.offsets)
     if len(targets) != len(x):
         raise ValueError(f"{name}: expected targets for {len(x)} sequences as in X, got {len(targets)}")
     if not np.array_equal(targets.offsets, x.offsets):
@@ -126,9 +127,25 @@ def r_squared(predicted: NDArray[Any], targets: NDArray[Any]) -> float:
 
     A column of targets that does not vary counts 1 if all of it is predicted right, else 0, as in scikit-learn.
     """
-    truth = targets.astype(np.float64)
-    residual = np.sum((truth - predicted) ** 2, axis=0)
-    total = np.sum((truth - truth.mean(axis=0)) ** 2, axis=0)
-    varies = total > 0
+    # In units of the largest number, so that no difference leaves the range of float64. Powers of two change no digit.
+    _, unit = np.frexp(np.maximum(np.abs(targets), np.abs(predicted)).max(axis=0, initial=0.0))
+    truth, guess = (np.ldexp(array.astype(np.float64), -unit) for array in (targets, predicted))
+    residual, residual_unit = _sum_of_squares(truth - guess)
+    total, total_unit = _sum_of_squares(truth - truth.mean(axis=0))
+    varies = (truth != truth[:1]).any(axis=0)  # by comparison: rounding of the mean leaves a constant some deviation
     share = np.divide(residual, total, out=(residual > 0).astype(np.float64), where=varies)
+    with np.errstate(over="ignore"):  # infinitely bad is what float64 can say of it
+        share = np.ldexp(share, np.where(varies, residual_unit - total_unit, 0))
     return float(np.mean(1.0 - share))
+
+
+def _sum_of_squares(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Return the sums over the rows of (M, K), each without the power of two whose exponent comes second."""
+    _, unit = np.frexp(np.abs(numbers).max(axis=0, initial=0.0))
+    return np.sum(np.square(np.ldexp(numbers, -unit)), axis=0), 2 * unit
+
+
+def _in_range(array: NDArray[Any]) -> NDArray[Any]:
+    """Return numbers of a wider type as float64; what is too large there is infinite."""
+    with np.errstate(over="ignore"):
+        return array.astype(np.float64, copy=False) if array.dtype.itemsize > 8 else array
