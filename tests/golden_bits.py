@@ -37,7 +37,7 @@ def layers():
                 x = ragged([9, 1, 0, 14], 5, seed=50, dtype=dtype)
                 h0 = numbers(4 if bidirectional else 2, 4, 19, seed=51, dtype=dtype)
                 y, h_n = gru(x, h0)
-                recorded, _, tape = gru.forward(x, h0)
+                recorded, _, tape = gru.record(x, h0)
                 gradients = tape.backward(rgru.Ragged(recorded.values / 2, x.offsets), h_n / 4)
                 yield f"{name}.y", y.values
                 yield f"{name}.h_n", h_n
