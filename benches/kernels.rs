@@ -2,12 +2,12 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use rgru::kernels::crew::{Crew, Engine};
-use rgru::kernels::matmul::{Start, matmul};
-use rgru::kernels::outer::{BLOCK, OuterSum};
-use rgru::kernels::pack::PackedMatrix;
-use rgru::kernels::weights::WIDTH;
-use rgru::kernels::{Isa, Kernels};
+use rgru::cell::weights::WIDTH;
+use rgru::gemm::matmul::{Start, matmul};
+use rgru::gemm::pack::PackedMatrix;
+use rgru::gemm::weight_grad::{BLOCK, OuterSum};
+use rgru::simd::{Isa, Kernels};
+use rgru::threads::team::{Crew, Engine};
 
 fn main() {
     divan::main();

@@ -10,28 +10,22 @@
 //! Every output is one chain of fused multiply-adds in a fixed order, so its bits do not depend on the batch, the
 //! threads or the instruction set. [`Gru`] is the layer; [`sequence`] has forward and backward over slices.
 
+pub mod cell;
 pub mod error;
+pub mod gemm;
 pub mod gru;
-pub mod head;
-pub mod init;
-pub mod kernels;
-pub mod loss;
-pub mod optim;
-pub mod packed;
-pub mod params;
-pub mod plan;
+pub mod memory;
 pub mod reference;
-pub mod runtime;
-pub mod scaling;
-pub mod sequence;
+pub mod rnn;
 pub mod sessions;
 pub mod shape;
+pub mod simd;
+pub mod threads;
+pub mod train;
 
 pub use error::Error;
 pub use gru::Gru;
 pub use shape::Dims;
 
-mod cell;
 #[cfg(feature = "python")]
 mod python;
-mod scratch;

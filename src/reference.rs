@@ -3,9 +3,9 @@
 //! One sequence at a time, one unit at a time, to be read beside the paper (Cho et al. 2014, eqs. 5-8). Never
 //! dispatched to.
 
-use crate::kernels::real::Real;
-use crate::params::{Cell, CellMut, cells, cells_mut};
+use crate::shape::params::{Cell, CellMut, cells, cells_mut};
 use crate::shape::{Dims, Sequences};
+use crate::simd::float::Real;
 
 /// What one step leaves for the backward pass, `[H]` each.
 struct Step<T> {

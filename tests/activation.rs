@@ -1,7 +1,7 @@
 //! Sigmoid and tanh against f64, in units of the last place, on every instruction set.
 
-use rgru::kernels::real::Real;
-use rgru::kernels::{Isa, Kernels};
+use rgru::simd::float::Real;
+use rgru::simd::{Isa, Kernels};
 
 /// Spacing of f32 numbers at the magnitude of x.
 fn ulp(x: f64) -> f64 {

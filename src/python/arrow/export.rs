@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 
 use super::ffi::{Array, Schema, Stream, Travels};
-use super::kind::describe;
+use super::types::describe;
 use crate::python::arrays::Input;
 
 /// A type.

@@ -9,16 +9,16 @@
 //!
 //! `unsafe` is in `ffi` alone. Everything after it meets slices whose sizes were checked against what the producer says.
 
+mod array_view;
+mod error;
 mod export;
 mod ffi;
 mod gather;
 mod import;
-mod kind;
 mod layout;
-mod node;
-mod refused;
-mod rows;
-mod survey;
+mod row_spans;
+mod scan;
+mod types;
 
 pub use export::{Exported, arrow_numbers, arrow_texts};
 pub use import::{arrow_sequences, is_arrow_sequences};
