@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use ndarray::{Array3, ArrayView3};
 
+use crate::cell::Real;
 use crate::error::Error;
 use crate::rnn::packed_weights::Packed;
 use crate::rnn::{self, Stream};
 use crate::shape::{Dims, Sequences, expect_last};
-use crate::simd::float::Real;
 use crate::threads::runtime::num_threads;
 use crate::train::init::initial;
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use common::{Arrays, Problem, problems};
 use proptest::prelude::*;
+use rgru::cell::Real;
 use rgru::rnn::packed_weights::Packed;
 use rgru::rnn::plan::Plan;
 use rgru::rnn::{self, Stream};
 use rgru::shape::{Dims, Sequences};
 use rgru::simd::Isa;
-use rgru::simd::float::Real;
 
 /// Sequence n's rows of an array.
 fn rows<'a, T>(sequences: &Sequences, array: &'a [T], width: usize, n: usize) -> &'a [T] {

@@ -4,7 +4,7 @@
 //! instruction set gives the same bits. In f32 both stay within 2 units in the last place over all finite inputs
 //! (`tests/activation.rs` checks every float); NaN stays NaN.
 
-use crate::simd::float::Real;
+use crate::simd::float::Float;
 use crate::simd::lanes::Lanes;
 
 /// p and n with exp(y) = 2^n (1 + p), n integral, |p| < 0.42 with full relative accuracy near 0.

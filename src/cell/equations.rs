@@ -5,7 +5,7 @@
 //! "Learning phrase representations using RNN encoder-decoder" (2014), eqs. 5-8, with z multiplying the candidate.
 
 use crate::cell::activation::{sigmoid, tanh};
-use crate::simd::float::Real;
+use crate::simd::float::Float;
 use crate::simd::lanes::Lanes;
 
 /// Reset and update gate from their pre-activations: (r, z).

@@ -1,14 +1,12 @@
 //! The weights of one cell, packed for the kernels of one instruction set.
 
+use crate::gemm::kernels::ProductKernels;
 use crate::gemm::matmul::{Start, matmul};
-use crate::gemm::pack::{Aligned, PackedMatrix};
+use crate::gemm::pack::{PackedMatrix, WIDTH};
+use crate::memory::aligned::Aligned;
 use crate::shape::params::Cell;
-use crate::simd::Kernels;
-use crate::simd::float::Real;
+use crate::simd::float::Float;
 use crate::threads::team::Engine;
-
-/// Vectors in a panel of a matrix whose panels one thread multiplies.
-pub const WIDTH: usize = 3;
 
 /// Vectors in a panel of a matrix of that many, whose panels threads may share: of few vectors, panels of two give more
 /// equal parts.
@@ -48,10 +46,10 @@ pub enum Recurrent<T> {
     },
 }
 
-impl<T: Real> PackedCell<T> {
-    /// Packs a cell's parameters.
-    pub fn new(kernels: &Kernels<T>, cell: &Cell<T>) -> Self {
-        let (lanes, hidden, input) = (kernels.lanes, cell.hidden, cell.input);
+impl<T: Float> PackedCell<T> {
+    /// Packs a cell's parameters for registers of `lanes` numbers.
+    pub fn new(lanes: usize, cell: &Cell<T>) -> Self {
+        let (hidden, input) = (cell.hidden, cell.input);
         let padded = hidden.next_multiple_of(lanes);
         // The canonical row of a packed column when `gates` gates are interleaved vector by vector.
         let row = |column: usize, gates: usize| {
@@ -92,8 +90,14 @@ impl<T: Real> PackedCell<T> {
         GATES * self.padded
     }
 
-    /// out[r] = b + W x(r) for r in 0..rows, in the order that [`crate::cell::forward::step`] reads.
-    pub fn project<'a>(&self, engine: Engine<T>, rows: usize, x: impl Fn(usize) -> &'a [T], out: &mut [T]) {
+    /// out[r] = b + W x(r) for r in 0..rows, in the order that [`crate::cell::step::step`] reads.
+    pub fn project<'a>(
+        &self,
+        engine: Engine<ProductKernels<T>>,
+        rows: usize,
+        x: impl Fn(usize) -> &'a [T],
+        out: &mut [T],
+    ) {
         matmul(engine, rows, x, &self.w, Start::Bias(&self.bias), out, self.projected_len());
     }
 }
@@ -119,10 +123,10 @@ pub(crate) enum BackwardRecurrent<T> {
     },
 }
 
-impl<T: Real> BackwardCell<T> {
-    /// Packs a cell's parameters.
-    pub fn new(kernels: &Kernels<T>, cell: &Cell<T>) -> Self {
-        let (lanes, hidden) = (kernels.lanes, cell.hidden);
+impl<T: Float> BackwardCell<T> {
+    /// Packs a cell's parameters for registers of `lanes` numbers.
+    pub fn new(lanes: usize, cell: &Cell<T>) -> Self {
+        let hidden = cell.hidden;
         let pack_u = |rows: usize, from: usize| {
             let mut packed = PackedMatrix::new(lanes, shared_width(hidden.div_ceil(lanes)));
             packed.pack_rows(rows, hidden, |k| &cell.u[(from + k) % (3 * hidden) * hidden..][..hidden]);
@@ -150,7 +154,13 @@ impl<T: Real> BackwardCell<T> {
 
     /// Adds the product of the last step's gradients, rows `d`, to `carry` `[rows, padded]`: the gradient of the state
     /// before it.
-    pub fn last_product<'a>(&self, engine: Engine<T>, rows: usize, d: impl Fn(usize) -> &'a [T], carry: &mut [T]) {
+    pub fn last_product<'a>(
+        &self,
+        engine: Engine<ProductKernels<T>>,
+        rows: usize,
+        d: impl Fn(usize) -> &'a [T],
+        carry: &mut [T],
+    ) {
         let (BackwardRecurrent::After(u) | BackwardRecurrent::Before { gates: u, .. }) = &self.u;
         matmul(engine, rows, d, u, Start::Continue, carry, u.columns.next_multiple_of(u.lanes));
     }

@@ -4,9 +4,10 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 
+use bytemuck::Zeroable;
+
 use crate::error::Error;
-use crate::gemm::pack::{Aligned, zeros};
-use crate::simd::float::Real;
+use crate::memory::aligned::{Aligned, zeros};
 
 /// Bytes that are kept for later calls.
 const KEPT: usize = 128 << 20;
@@ -17,10 +18,29 @@ const LARGE: usize = 128 << 10;
 /// Buffers that nobody uses, oldest first.
 pub type Spares<T> = Mutex<Vec<Aligned<T>>>;
 
-/// A buffer of unspecified numbers that starts on a cache line.
-pub struct Spare<T: Real>(Aligned<T>);
+/// A number type whose buffers are pooled.
+pub trait Pooled: Zeroable + Copy + 'static {
+    /// The pool of its buffers.
+    fn spares() -> &'static Spares<Self>;
+}
 
-impl<T: Real> Spare<T> {
+macro_rules! pooled {
+    ($element:ident) => {
+        impl Pooled for $element {
+            fn spares() -> &'static Spares<Self> {
+                static SPARES: Spares<$element> = Spares::new(Vec::new());
+                &SPARES
+            }
+        }
+    };
+}
+pooled!(f32);
+pooled!(f64);
+
+/// A buffer of unspecified numbers that starts on a cache line.
+pub struct Spare<T: Pooled>(Aligned<T>);
+
+impl<T: Pooled> Spare<T> {
     /// Of `len` numbers.
     ///
     /// # Errors
@@ -39,7 +59,7 @@ impl<T: Real> Spare<T> {
     }
 }
 
-impl<T: Real> Drop for Spare<T> {
+impl<T: Pooled> Drop for Spare<T> {
     fn drop(&mut self) {
         let bytes = |buffer: &Aligned<T>| buffer.capacity() * size_of::<T>();
         if !(LARGE..=KEPT).contains(&bytes(&self.0)) {
@@ -55,14 +75,14 @@ impl<T: Real> Drop for Spare<T> {
     }
 }
 
-impl<T: Real> Deref for Spare<T> {
+impl<T: Pooled> Deref for Spare<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
         &self.0
     }
 }
 
-impl<T: Real> DerefMut for Spare<T> {
+impl<T: Pooled> DerefMut for Spare<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         &mut self.0
     }

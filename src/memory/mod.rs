@@ -1,5 +1,6 @@
 //! Memory: buffers that are used again, fallible allocation, prefetching.
 
+pub mod aligned;
 pub mod buffer_pool;
 pub mod chunked_vec;
 pub mod prefetch;

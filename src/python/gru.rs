@@ -9,11 +9,11 @@ use pyo3::types::PyTuple;
 
 use super::arrays::{Either, InOut, Input, PyReal, either, optional_slice, precision, unwritten, zeros};
 use super::threads::detached;
+use crate::cell::Real;
 use crate::error::Error;
 use crate::rnn::packed_weights::Packed;
 use crate::rnn::{self, Checkpoints, Tape};
 use crate::shape::{Dims, Sequences, expect_last, expect_shape};
-use crate::simd::float::Real;
 use crate::threads::runtime::num_threads;
 use crate::train::init;
 

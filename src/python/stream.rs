@@ -8,10 +8,10 @@ use pyo3::prelude::*;
 use super::arrays::{Either, Input, PyReal, either, zeros};
 use super::gru::PyWeights;
 use super::threads::detached;
+use crate::cell::Real;
 use crate::error::Error;
 use crate::rnn::Stream;
 use crate::shape::expect_shape;
-use crate::simd::float::Real;
 use crate::threads::runtime::num_threads;
 
 #[pyclass(frozen, name = "Stream", module = "rgru._core")]

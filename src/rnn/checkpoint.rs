@@ -3,12 +3,12 @@
 
 use std::ops::Range;
 
+use crate::cell::Real;
 use crate::error::Error;
-use crate::gemm::pack::zeros;
+use crate::memory::aligned::zeros;
 use crate::rnn::packed_weights::Packed;
 use crate::rnn::stack::{backward, forward_tape};
 use crate::shape::{SPAN, Sequences, expect_shape};
-use crate::simd::float::Real;
 use crate::threads::runtime::Stop;
 
 /// Recorded by [`forward_checkpoints`]: the states `[L, N, H]` before each window of steps.

@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::error::Error;
-use crate::simd::float::Real;
+use crate::simd::float::Float;
 
 /// Zeroes each output of a layer with probability `rate` and scales the others by 1 / (1 - rate) (Srivastava et al.
 /// 2014), before the next layer reads it.
@@ -27,7 +27,7 @@ impl Dropout {
     }
 
     /// Multiplies values by the mask of compact rows from `row` on, each `width` wide, of the input of `layer`.
-    pub fn apply<T: Real>(&self, layer: usize, row: usize, width: usize, values: &mut [T]) {
+    pub fn apply<T: Float>(&self, layer: usize, row: usize, width: usize, values: &mut [T]) {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         random.set_stream(layer as u64);
         random.set_word_pos((row * width) as u128);

@@ -2,13 +2,13 @@
 //!
 //! Threads share the rows of the results, so their bits do not depend on the number of threads.
 
+use crate::cell::Real;
 use crate::error::Error;
 use crate::gemm::weight_grad::{BLOCK, OuterSum, add_rows};
 use crate::memory::buffer_pool::Spare;
 use crate::rnn::group::Batch;
 use crate::rnn::tape::Tape;
 use crate::shape::params::cells_mut;
-use crate::simd::float::Real;
 use crate::threads::runtime::{Check, Grant, Stop};
 
 /// Rows of a result that are worth a task of their own.
@@ -115,7 +115,7 @@ fn sum_over_steps<T: Real>(
             }
         }
     };
-    let kernels = batch.packed.kernels;
+    let kernels = batch.packed.kernels.products;
     let mut sum = OuterSum::new(kernels);
     for block in sequences.blocks(BLOCK) {
         check()?;

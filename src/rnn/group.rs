@@ -1,15 +1,15 @@
 //! A group of sequences through all layers and directions of a stack.
 
+use crate::cell::Real;
 use crate::cell::weights::BackwardCell;
 use crate::error::Error;
 use crate::memory::buffer_pool::Spare;
 use crate::rnn::dropout::Dropout;
 use crate::rnn::layer::{BackwardWalk, Walk};
 use crate::rnn::packed_weights::Packed;
-use crate::rnn::stack::States;
+use crate::rnn::states::States;
 use crate::rnn::tape::Tape;
 use crate::shape::Sequences;
-use crate::simd::float::Real;
 use crate::threads::runtime::Check;
 use crate::threads::team::{Crew, Engine};
 

@@ -3,13 +3,14 @@
 //! A group's sequences come longest first, so that those still running are always its first rows; a finished sequence
 //! costs nothing.
 
-use crate::cell::backward::{BackwardState, Gradients, Recorded, backward_step};
-use crate::cell::forward::{Outputs, State, step};
+use crate::cell::Real;
+use crate::cell::kernels::CellKernels;
+use crate::cell::step::{Outputs, State, step};
+use crate::cell::step_back::{BackwardState, Gradients, Recorded, backward_step};
 use crate::cell::weights::{BackwardCell, PackedCell};
 use crate::error::Error;
 use crate::gemm::matmul::{Start, matmul};
 use crate::memory::buffer_pool::Spare;
-use crate::simd::float::Real;
 use crate::threads::runtime::Check;
 use crate::threads::team::Engine;
 
@@ -29,7 +30,7 @@ const ROWS_BETWEEN_CHECKS: usize = 1024;
 
 /// Which part of a layer, over which steps.
 pub struct Walk<'a, T: 'static> {
-    pub engine: Engine<'a, T>,
+    pub engine: Engine<'a, CellKernels<T>>,
     pub cell: &'a PackedCell<T>,
     /// Steps of each sequence, descending.
     pub lengths: &'a [usize],
@@ -107,7 +108,7 @@ impl<T: Real> Walk<'_, T> {
                 let (r, at): (usize, usize) = ahead[i];
                 &x[r][at..]
             };
-            self.cell.project(self.engine, ahead.len(), x, &mut projected);
+            self.cell.project(self.engine.products(), ahead.len(), x, &mut projected);
             let mut done = 0;
             for t in t..last {
                 let rows = self.active(t);
@@ -140,7 +141,7 @@ impl<T: Real> BackwardWalk<'_, '_, T> {
     ) -> Result<(), Error> {
         let walk = self.walk;
         let (engine, hidden) = (walk.engine, walk.hidden);
-        let padded = hidden.next_multiple_of(engine.kernels.lanes);
+        let padded = hidden.next_multiple_of(engine.kernels.products.lanes);
         let width = self.weights.segments() * hidden;
         let rows = walk.active(0);
         let mut state = BackwardState::new(self.weights, rows, padded)?;
@@ -166,7 +167,7 @@ impl<T: Real> BackwardWalk<'_, '_, T> {
             let mut d = Gradients { rows: d, at: &at, after: &after };
             backward_step(engine, self.weights, hidden, rows, &recorded, dy_row, &mut d, &mut state);
         }
-        self.weights.last_product(engine, rows, |r| &d[r][at[r]..], &mut state.carry);
+        self.weights.last_product(engine.products(), rows, |r| &d[r][at[r]..], &mut state.carry);
         for (r, dh) in dh[..rows].iter_mut().enumerate() {
             dh.copy_from_slice(&state.carry[r * padded..][..hidden]);
         }
@@ -184,7 +185,7 @@ impl<T: Real> BackwardWalk<'_, '_, T> {
                 let rows = ROWS_BETWEEN_CHECKS.min(length - first);
                 let dx = &mut dx[first * input..][..rows * input];
                 let d = |t: usize| &d[(first + t) * width + first_column..];
-                matmul(engine, rows, d, &self.weights.w, Start::Continue, dx, input);
+                matmul(engine.products(), rows, d, &self.weights.w, Start::Continue, dx, input);
             }
         }
         Ok(())

@@ -14,6 +14,7 @@ pub mod packed_weights;
 mod partition;
 pub mod plan;
 mod stack;
+mod states;
 mod stream;
 mod tape;
 

@@ -1,10 +1,10 @@
 //! The parts of a batch's arrays, dealt to the groups of sequences that write them.
 
+use crate::cell::Real;
 use crate::rnn::group::LayerSlices;
 use crate::rnn::plan::Plan;
 use crate::rnn::tape::LayerTape;
 use crate::shape::Sequences;
-use crate::simd::float::Real;
 
 /// A layer's tape, dealt to the groups.
 pub(super) struct DealtLayer<'a, T> {

@@ -2,6 +2,7 @@
 //!
 //! The batch is split into groups of sequences (`plan.rs`); each goes through the whole stack by itself.
 
+use crate::cell::Real;
 use crate::error::Error;
 use crate::memory::buffer_pool::Spare;
 use crate::rnn::dropout::Dropout;
@@ -10,9 +11,9 @@ use crate::rnn::group::{BackwardJob, Batch, ForwardJob};
 use crate::rnn::packed_weights::Packed;
 use crate::rnn::partition::{Dealt, DealtLayer};
 use crate::rnn::plan::Plan;
+use crate::rnn::states::States;
 use crate::rnn::tape::Tape;
 use crate::shape::{Dims, Sequences, expect_shape};
-use crate::simd::float::Real;
 use crate::threads::runtime::{Grant, Stop};
 
 /// Inference. x `[rows, I]`, h0 `[L*D, N, H]` or zeros; writes y `[rows, D*H]`, whose padding is left as it is, and
@@ -200,23 +201,4 @@ fn granted(
     let grant = Grant::new(wanted(&plan))?;
     let plan = if grant.threads() < wanted(&plan) { Plan::new(dims, sequences, grant.threads()) } else { plan };
     Ok((plan, grant))
-}
-
-/// Initial states `[L*D, N, H]`, zeros if there are none.
-pub(super) struct States<'a, T> {
-    given: Option<&'a [T]>,
-    zeros: Vec<T>,
-    batch: usize,
-    hidden: usize,
-}
-
-impl<'a, T: Real> States<'a, T> {
-    pub fn new(dims: &Dims, sequences: &Sequences, given: Option<&'a [T]>) -> Self {
-        Self { given, zeros: vec![T::ZERO; dims.hidden_size], batch: sequences.count(), hidden: dims.hidden_size }
-    }
-
-    /// That of sequence n in a cell.
-    pub(super) fn of(&self, cell: usize, n: usize) -> &[T] {
-        self.given.map_or(&self.zeros, |all| &all[(cell * self.batch + n) * self.hidden..][..self.hidden])
-    }
 }

@@ -3,14 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::cell::forward::{Outputs, State, step};
+use crate::cell::Real;
+use crate::cell::step::{Outputs, State, step};
 use crate::error::Error;
-use crate::gemm::pack::{Aligned, zeros};
 use crate::gemm::tile::CHUNK;
+use crate::memory::aligned::{Aligned, zeros};
 use crate::rnn::packed_weights::Packed;
 use crate::rnn::plan::Plan;
 use crate::shape::{Sequences, expect_shape};
-use crate::simd::float::Real;
 use crate::threads::runtime::{Grant, Stop, num_threads};
 use crate::threads::team::{Crew, Engine};
 
@@ -143,7 +143,7 @@ impl<T: Real> Running<T> {
         for (layer, (cell, state)) in packed.cells.iter().zip(&mut self.states).enumerate() {
             let input = dims.layer_input(layer);
             let from = if layer == 0 { x } else { &self.between };
-            cell.project(engine, rows, |r| &from[r * input..], &mut self.projected);
+            cell.project(engine.products(), rows, |r| &from[r * input..], &mut self.projected);
             let to = if layer + 1 == dims.num_layers { &mut *y } else { &mut self.between };
             let mut to: Vec<&mut [T]> = to.chunks_mut(dims.hidden_size).collect();
             step(engine, cell, rows, &self.projected, state, Outputs { rows: &mut to, at: &at }, None);

@@ -1,10 +1,10 @@
 //! What the backward pass needs of a forward pass.
 
+use crate::cell::Real;
 use crate::error::Error;
 use crate::memory::buffer_pool::Spare;
 use crate::rnn::dropout::Dropout;
 use crate::shape::{Dims, Sequences};
-use crate::simd::float::Real;
 
 /// Recorded by [`crate::rnn::forward_tape`]: for every step and direction 4H numbers, and the outputs of all layers but the
 /// last. Rows are compact: padding takes no room.

@@ -4,15 +4,15 @@ use std::sync::{Mutex, PoisonError};
 
 use super::segments::{Segment, Segments};
 use super::slab::Slab;
-use crate::cell::forward::{Outputs, State, step};
+use crate::cell::Real;
+use crate::cell::step::{Outputs, State, step};
 use crate::error::Error;
-use crate::gemm::pack::Aligned;
 use crate::gemm::tile::CHUNK;
+use crate::memory::aligned::Aligned;
 use crate::memory::try_alloc::{collected, filled, reserved};
 use crate::rnn::packed_weights::Packed;
 use crate::rnn::plan::Plan;
 use crate::shape::Sequences;
-use crate::simd::float::Real;
 use crate::threads::runtime::{Check, Grant, Stop};
 use crate::threads::team::{Crew, Engine};
 
@@ -80,7 +80,7 @@ pub fn walk<T: Real>(
 
     let events = by_step(segments, of, &sequences, &plan)?;
     let width = (dims.num_layers - 1) * dims.hidden_size;
-    let mut below = crate::gemm::pack::zeros::<T>(segments.len() * width)?;
+    let mut below = crate::memory::aligned::zeros::<T>(segments.len() * width)?;
     let mut rows = collected(of.len(), y.chunks_mut(dims.hidden_size))?;
     let (mut rest, mut rest_below) = (&events[..], &mut below[..]);
     let mut jobs = reserved(plan.groups.len())?;
@@ -192,10 +192,10 @@ impl<T: Real> Batch<'_, T> {
         for (layer, (cell, state)) in packed.cells.iter().zip(&mut space.states).enumerate() {
             if layer == 0 {
                 let x = |r: usize| &self.x[events[r] as usize * dims.input_size..];
-                cell.project(engine, rows, x, &mut space.projected);
+                cell.project(engine.products(), rows, x, &mut space.projected);
             } else {
                 let between = &space.between;
-                cell.project(engine, rows, |r| &between[r * dims.hidden_size..], &mut space.projected);
+                cell.project(engine.products(), rows, |r| &between[r * dims.hidden_size..], &mut space.projected);
             }
             if layer + 1 == dims.num_layers {
                 step(engine, cell, rows, &space.projected, state, Outputs { rows: y, at: &at }, None);

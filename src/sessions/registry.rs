@@ -5,7 +5,6 @@
 //! begin anew within it. The walk notes what it changes, so that all of it can be undone; a slot that it gives up is
 //! used again only after the batch, so that its state is still there.
 
-use super::AHEAD;
 use super::index::Index;
 use super::keys::{Key, Keys, NONE};
 use super::lru::Recency;
@@ -13,6 +12,9 @@ use super::segments::Segments;
 use crate::error::Error;
 use crate::memory::chunked_vec::Chunked;
 use crate::memory::try_alloc::{collected, reserve, reserved};
+
+/// Sessions whose memory is asked for ahead of the one at hand.
+pub const AHEAD: usize = 16;
 
 /// What bounds the number of sessions.
 #[derive(Clone, Copy, Default)]

@@ -1,10 +1,10 @@
 //! The states of all sessions, by slot.
 
+use crate::cell::Real;
 use crate::error::Error;
-use crate::gemm::pack::{Aligned, zeros};
+use crate::memory::aligned::{Aligned, zeros};
 use crate::memory::prefetch::fetch;
 use crate::memory::try_alloc::{filled, reserve};
-use crate::simd::float::Real;
 use crate::simd::half;
 
 /// Bytes of a chunk, about; half precision takes fewer.

@@ -30,6 +30,3 @@ x86_lanes!(F64x4: 4 x f64 in __m256d, wide false,
     _mm256_sub_pd, _mm256_mul_pd, _mm256_div_pd, _mm256_fmadd_pd, _mm256_max_pd, _mm256_min_pd,
     bits _mm256_castpd_si256, _mm256_castsi256_pd, _mm256_and_si256, _mm256_andnot_si256, _mm256_or_si256,
     _mm256_xor_si256, _mm256_slli_epi64, exponent 1023.0 << 52);
-
-crate::simd::table!(f32, F32x8, "avx2,fma");
-crate::simd::table!(f64, F64x4, "avx2,fma");

@@ -16,6 +16,3 @@ x86_lanes!(F64x8: 8 x f64 in __m512d, wide true,
     _mm512_sub_pd, _mm512_mul_pd, _mm512_div_pd, _mm512_fmadd_pd, _mm512_max_pd, _mm512_min_pd,
     bits _mm512_castpd_si512, _mm512_castsi512_pd, _mm512_and_si512, _mm512_andnot_si512, _mm512_or_si512,
     _mm512_xor_si512, _mm512_slli_epi64, exponent 1023.0 << 52);
-
-crate::simd::table!(f32, F32x16, "avx512f");
-crate::simd::table!(f64, F64x8, "avx512f");

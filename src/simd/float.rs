@@ -4,11 +4,10 @@ use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
-use crate::memory::buffer_pool::Spares;
-use crate::simd::{Isa, Kernels};
+use bytemuck::Zeroable;
 
 /// A floating-point type that rgru computes in: `f32` or `f64`.
-pub trait Real:
+pub trait Float:
     Copy
     + Debug
     + Default
@@ -16,6 +15,7 @@ pub trait Real:
     + PartialOrd
     + Send
     + Sync
+    + Zeroable
     + Sum
     + Add<Output = Self>
     + AddAssign
@@ -66,14 +66,6 @@ pub trait Real:
     fn mul_add(self, b: Self, c: Self) -> Self;
     /// Whether it is neither infinite nor NaN.
     fn is_finite(self) -> bool;
-
-    /// Buffers to be used again.
-    #[doc(hidden)]
-    fn spares() -> &'static Spares<Self>;
-
-    /// The kernels of an instruction set that this machine has.
-    #[doc(hidden)]
-    fn kernels(isa: Isa) -> &'static Kernels<Self>;
 }
 
 /// The methods that both precisions take from the standard library under the same name.
@@ -113,21 +105,6 @@ const NAME: &'static str = concat!("float", methods!(@bits $t));
         fn is_finite(self) -> bool {
             $t::is_finite(self)
         }
-        fn spares() -> &'static Spares<Self> {
-            static SPARES: Spares<$t> = Spares::new(Vec::new());
-            &SPARES
-        }
-        fn kernels(isa: Isa) -> &'static Kernels<Self> {
-            match isa {
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => &crate::simd::avx512::$t::KERNELS,
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => &crate::simd::avx2::$t::KERNELS,
-                #[cfg(target_arch = "aarch64")]
-                Isa::Neon => &crate::simd::neon::$t::KERNELS,
-                Isa::Portable => &crate::simd::portable::$t::KERNELS,
-            }
-        }
     };
     (@bits f32) => {
         32
@@ -137,7 +114,7 @@ const NAME: &'static str = concat!("float", methods!(@bits $t));
     };
 }
 
-impl Real for f32 {
+impl Float for f32 {
     methods!(f32);
     const LN_2_HIGH: f32 = f32::from_bits(0x3f31_7200); // 15 bits
     const LN_2_LOW: f32 = 1.428_606_8e-6;
@@ -156,7 +133,7 @@ impl Real for f32 {
     ];
 }
 
-impl Real for f64 {
+impl Float for f64 {
     methods!(f64);
     const LN_2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000); // 32 bits
     const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;

@@ -2,7 +2,7 @@
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use crate::simd::float::Real;
+use crate::simd::float::Float;
 
 /// A register of [`Lanes::COUNT`] numbers.
 ///
@@ -14,7 +14,7 @@ pub trait Lanes:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
 {
     /// What one lane holds.
-    type Elem: Real;
+    type Elem: Float;
     /// Lanes of a register.
     const COUNT: usize;
     /// Whether there are 32 registers, so that tiles may hold 24 accumulators instead of 12.

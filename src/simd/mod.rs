@@ -1,30 +1,26 @@
-//! How numbers are computed; nothing here knows of sequences.
+//! Numbers, registers of them, and the instruction sets that this machine may have.
 //!
-//! The algorithms are written once, generic over [`lanes::Lanes`]; a file per instruction set instantiates them into a
-//! [`Kernels`] table. All tables give the same bits. Here is all the `unsafe` but that of Arrow's structs.
+//! Kernels are written once, generic over [`lanes::Lanes`], in the rooms above; a file per instruction set here implements
+//! it for that set's registers, and [`instantiate`] makes a table of kernels for each. All tables give the same bits.
 
 pub mod float;
 pub mod half;
 pub mod lanes;
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(crate) mod avx512;
 #[cfg(target_arch = "aarch64")]
-mod neon;
-mod portable;
+pub(crate) mod neon;
+pub(crate) mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::OnceLock;
 
-use crate::cell::backward::BackwardArgs;
-use crate::cell::forward::StepArgs;
 use crate::error::Error;
-use crate::gemm::matmul::MatmulArgs;
 
 /// An instruction set that the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +70,18 @@ impl Isa {
         })
     }
 
+    /// Checks that this machine has it.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn check(self) -> Result<Self, Error> {
+        if Isa::available().contains(&self) {
+            Ok(self)
+        } else {
+            Err(Error::value("isa", "an instruction set of this machine", self.name()))
+        }
+    }
+
     /// Its name in `RGRU_ISA` and in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -94,95 +102,50 @@ impl fmt::Display for Isa {
     }
 }
 
-/// The kernels of one instruction set and precision.
-pub struct Kernels<T> {
-    /// Numbers in a register.
-    pub lanes: usize,
-    pub(crate) matmul: unsafe fn(&MatmulArgs<T>, Range<usize>),
-    pub(crate) reset_after: unsafe fn(&StepArgs<T>, Range<usize>),
-    pub(crate) reset_before_gates: unsafe fn(&StepArgs<T>, Range<usize>),
-    pub(crate) reset_before_candidate: unsafe fn(&StepArgs<T>, Range<usize>),
-    pub(crate) backward_after: unsafe fn(&BackwardArgs<T>, Range<usize>),
-    pub(crate) backward_before_update: unsafe fn(&BackwardArgs<T>, Range<usize>),
-    pub(crate) backward_before_reset: unsafe fn(&BackwardArgs<T>, Range<usize>),
-    pub(crate) add_rows: unsafe fn(&[*const T], &mut [T]),
-    sigmoid: unsafe fn(&mut [T]),
-    tanh: unsafe fn(&mut [T]),
-}
-
-impl<T: float::Real> Kernels<T> {
-    /// Those of an instruction set.
-    ///
-    /// # Errors
-    /// This machine does not have it.
-    pub fn of(isa: Isa) -> Result<&'static Self, Error> {
-        if Isa::available().contains(&isa) {
-            Ok(T::kernels(isa))
-        } else {
-            Err(Error::value("isa", "an instruction set of this machine", isa.name()))
+/// Calls a macro as `table!(instruction set, element, register type, "target features")` for every register type, in a module for each
+/// instruction set, so that a room can instantiate its kernels.
+macro_rules! instantiate {
+    ($table:ident) => {
+        #[cfg(target_arch = "x86_64")]
+        pub(crate) mod avx512 {
+            $table!(avx512, f32, crate::simd::avx512::F32x16, "avx512f");
+            $table!(avx512, f64, crate::simd::avx512::F64x8, "avx512f");
         }
-    }
-
-    /// Logistic sigmoid of every element.
-    pub fn sigmoid(&self, x: &mut [T]) {
-        // SAFETY: tables are handed out only for instruction sets of this machine.
-        unsafe { (self.sigmoid)(x) }
-    }
-
-    /// tanh of every element.
-    pub fn tanh(&self, x: &mut [T]) {
-        // SAFETY: tables are handed out only for instruction sets of this machine.
-        unsafe { (self.tanh)(x) }
-    }
-}
-
-/// Instantiates all kernels for a register type, in a module named after its element, with the target features that
-/// the outermost functions alone carry.
-macro_rules! table {
-    ($elem:ident, $lanes:ident $(, $features:literal)?) => {
-        #[doc = concat!("Kernels of `", stringify!($elem), "`.")]
-        pub mod $elem {
-            use std::ops::Range;
-
-            use super::$lanes as L;
-            use crate::cell::{activation, backward, forward};
-            use crate::gemm::{matmul, weight_grad};
-            use crate::simd::Kernels;
-
-            /// The table.
-            pub static KERNELS: Kernels<$elem> = Kernels {
-                lanes: <L as crate::simd::lanes::Lanes>::COUNT,
-                matmul: entry_matmul,
-                reset_after: entry_reset_after,
-                reset_before_gates: entry_reset_before_gates,
-                reset_before_candidate: entry_reset_before_candidate,
-                backward_after: entry_backward_after,
-                backward_before_update: entry_backward_before_update,
-                backward_before_reset: entry_backward_before_reset,
-                add_rows: entry_add_rows,
-                sigmoid: entry_sigmoid,
-                tanh: entry_tanh,
-            };
-
-            crate::simd::entries! {
-                [$($features)?]
-                entry_matmul(args: &matmul::MatmulArgs<$elem>, panels: Range<usize>) = matmul::run::<L>;
-                entry_reset_after(args: &forward::StepArgs<$elem>, panels: Range<usize>) = forward::reset_after::<L>;
-                entry_reset_before_gates(args: &forward::StepArgs<$elem>, panels: Range<usize>) = forward::reset_before_gates::<L>;
-                entry_reset_before_candidate(args: &forward::StepArgs<$elem>, panels: Range<usize>) = forward::reset_before_candidate::<L>;
-                entry_backward_after(args: &backward::BackwardArgs<$elem>, panels: Range<usize>) = backward::after::<L>;
-                entry_backward_before_update(args: &backward::BackwardArgs<$elem>, panels: Range<usize>) = backward::before_update::<L>;
-                entry_backward_before_reset(args: &backward::BackwardArgs<$elem>, panels: Range<usize>) = backward::before_reset::<L>;
-                entry_add_rows(starts: &[*const $elem], out: &mut [$elem]) = weight_grad::add_block::<L>;
-                entry_sigmoid(args: &mut [$elem]) = activation::sigmoid_slice::<L>;
-                entry_tanh(args: &mut [$elem]) = activation::tanh_slice::<L>;
-            }
+        #[cfg(target_arch = "x86_64")]
+        pub(crate) mod avx2 {
+            $table!(avx2, f32, crate::simd::avx2::F32x8, "avx2,fma");
+            $table!(avx2, f64, crate::simd::avx2::F64x4, "avx2,fma");
+        }
+        #[cfg(target_arch = "aarch64")]
+        pub(crate) mod neon {
+            $table!(neon, f32, crate::simd::neon::F32x8);
+            $table!(neon, f64, crate::simd::neon::F64x4);
+        }
+        pub(crate) mod portable {
+            $table!(portable, f32, crate::simd::portable::F32x8);
+            $table!(portable, f64, crate::simd::portable::F64x4);
         }
     };
 }
-use table;
+pub(crate) use instantiate;
 
-/// Outermost functions of an instruction set.
+/// The table that [`instantiate`] has made for an instruction set and an element, in the module that called it.
+macro_rules! table_of {
+    ($isa:expr, $element:ident) => {
+        match $isa {
+            #[cfg(target_arch = "x86_64")]
+            $crate::simd::Isa::Avx512 => &avx512::$element::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            $crate::simd::Isa::Avx2 => &avx2::$element::KERNELS,
+            #[cfg(target_arch = "aarch64")]
+            $crate::simd::Isa::Neon => &neon::$element::KERNELS,
+            $crate::simd::Isa::Portable => &portable::$element::KERNELS,
+        }
+    };
+}
+pub(crate) use table_of;
+
+/// The outermost functions of an instruction set, which alone carry its target features.
 macro_rules! entries {
     ([$($features:literal)?]) => {};
     ([$($features:literal)?] $name:ident($($args:ident: $type:ty),+) = $kernel:expr; $($rest:tt)*) => {
@@ -194,4 +157,4 @@ macro_rules! entries {
         crate::simd::entries! { [$($features)?] $($rest)* }
     };
 }
-use entries;
+pub(crate) use entries;

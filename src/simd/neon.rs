@@ -7,7 +7,7 @@
 
 use std::arch::aarch64::*;
 
-use crate::simd::float::Real;
+use crate::simd::float::Float;
 use crate::simd::lanes::{Lanes, operators};
 
 /// A pair of registers: its numbers, and the intrinsics for one of the two.
@@ -103,6 +103,3 @@ neon_lanes!(F32x8: 2 x 4 x f32 in float32x4_t, vdupq_n_f32, vld1q_f32, vst1q_f32
 neon_lanes!(F64x4: 2 x 2 x f64 in float64x2_t, vdupq_n_f64, vld1q_f64, vst1q_f64,
     vaddq_f64, vsubq_f64, vmulq_f64, vdivq_f64, vnegq_f64, vfmaq_f64, vabsq_f64, vmaxq_f64, vminq_f64,
     bits vreinterpretq_u64_f64, vreinterpretq_f64_u64, vbslq_f64, vshlq_n_u64, exponent 1023.0 << 52);
-
-crate::simd::table!(f32, F32x8);
-crate::simd::table!(f64, F64x4);

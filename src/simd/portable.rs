@@ -1,6 +1,6 @@
 //! Plain Rust: runs everywhere, with the bits of the others.
 
-use crate::simd::float::Real;
+use crate::simd::float::Float;
 use crate::simd::lanes::{Lanes, operators};
 
 /// A register type as an array of numbers.
@@ -70,6 +70,3 @@ macro_rules! array_lanes {
 
 array_lanes!(F32x8, f32, 8, 127.0, 23);
 array_lanes!(F64x4, f64, 4, 1023.0, 52);
-
-crate::simd::table!(f32, F32x8);
-crate::simd::table!(f64, F64x4);

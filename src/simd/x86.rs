@@ -89,7 +89,7 @@ macro_rules! x86_lanes {
                 // The sum's low bits hold the biased exponent; the shift drops the rest.
                 // SAFETY: as above.
                 Self(unsafe {
-                    let magic = <$elem as crate::simd::float::Real>::ROUND + $bias;
+                    let magic = <$elem as crate::simd::float::Float>::ROUND + $bias;
                     $from_bits($shift::<$mantissa_bits>($to_bits($add(self.0, $set1(magic)))))
                 })
             }

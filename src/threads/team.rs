@@ -9,8 +9,6 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::simd::Kernels;
-
 /// Looks at a flag before a waiting thread lets others run: some tens of microseconds.
 pub(crate) const PATIENCE: usize = 1 << 12;
 
@@ -227,21 +225,21 @@ pub fn share(n: usize, i: usize, parts: usize) -> Range<usize> {
     i * n / parts..(i + 1) * n / parts
 }
 
-/// Kernels and the threads to run them.
-pub struct Engine<'a, T: 'static> {
+/// A table of kernels and the threads to run them.
+pub struct Engine<'a, K: 'static> {
     /// Of the instruction set in use.
-    pub kernels: &'static Kernels<T>,
+    pub kernels: &'static K,
     /// Who shares their work.
     pub crew: &'a Crew<'a>,
 }
 
-impl<T> Clone for Engine<'_, T> {
+impl<K> Clone for Engine<'_, K> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Engine<'_, T> {}
+impl<K> Copy for Engine<'_, K> {}
 
 #[cfg(test)]
 mod tests {

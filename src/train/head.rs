@@ -1,14 +1,14 @@
 //! The head of a model: mean over time, and a linear map with its gradients, by the same kernels as the cell, so that
 //! its bits do not depend on the batch either.
 
-use crate::cell::weights::WIDTH;
+use crate::cell::Real;
 use crate::error::Error;
+use crate::gemm::kernels::ProductKernels;
 use crate::gemm::matmul::{Start, matmul};
-use crate::gemm::pack::PackedMatrix;
+use crate::gemm::pack::{PackedMatrix, WIDTH};
 use crate::gemm::weight_grad::{BLOCK, OuterSum, add_rows};
 use crate::shape::{Sequences, expect_shape};
-use crate::simd::float::Real;
-use crate::simd::{Isa, Kernels};
+use crate::simd::Isa;
 use crate::threads::team::{Crew, Engine};
 
 /// out = x W^T + b: x `[M, K]`, W `[O, K]`, b `[O]`, out `[M, O]`.
@@ -19,7 +19,7 @@ pub fn linear<T: Real>(inputs: usize, x: &[T], weight: &[T], bias: &[T], out: &m
     let (outputs, rows) = (bias.len(), x.len() / inputs.max(1));
     expect_shape("weight", &[outputs * inputs], &[weight.len()])?;
     expect_shape("out", &[rows * outputs], &[out.len()])?;
-    let kernels = Kernels::of(Isa::active()?)?;
+    let kernels = ProductKernels::of(Isa::active()?)?;
     let engine = Engine { kernels, crew: &Crew::alone() };
     let column = |c: usize| Some(&weight[c * inputs..][..inputs]);
     let packed = PackedMatrix::from_columns(kernels.lanes, WIDTH, inputs, outputs, column);
@@ -45,7 +45,7 @@ pub fn linear_backward<T: Real>(
     expect_shape("dy", &[rows * outputs], &[dy.len()])?;
     expect_shape("dx", &[x.len()], &[dx.len()])?;
     expect_shape("dweight", &[weight.len()], &[dweight.len()])?;
-    let kernels = Kernels::of(Isa::active()?)?;
+    let kernels = ProductKernels::of(Isa::active()?)?;
     let engine = Engine { kernels, crew: &Crew::alone() };
     let mut packed = PackedMatrix::new(kernels.lanes, WIDTH);
     packed.pack_rows(outputs, inputs, |k| &weight[k * inputs..]);

@@ -7,15 +7,16 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::cell::weights::WIDTH;
+use crate::cell::Real;
 use crate::error::Error;
 use crate::gemm::dot::dot;
+use crate::gemm::kernels::ProductKernels;
 use crate::gemm::matmul::{Start, matmul};
-use crate::gemm::pack::{PackedMatrix, zeros};
+use crate::gemm::pack::{PackedMatrix, WIDTH};
+use crate::memory::aligned::zeros;
 use crate::shape::Dims;
 use crate::shape::params::cells_mut;
-use crate::simd::float::Real;
-use crate::simd::{Isa, Kernels};
+use crate::simd::Isa;
 use crate::threads::runtime::{Grant, Stop, num_threads};
 use crate::threads::team::{Crew, Engine};
 
@@ -67,7 +68,7 @@ fn fill_orthogonal<T: Real>(
     let mut normal = || (-2.0 * libm::log(uniform(random))).sqrt() * libm::cos(std::f64::consts::TAU * uniform(random));
     let mut rows = zeros::<f64>(n.saturating_mul(n))?;
     rows.fill_with(&mut normal);
-    let kernels = Kernels::<f64>::of(Isa::active()?)?;
+    let kernels = ProductKernels::<f64>::of(Isa::active()?)?;
     let engine = Engine { kernels, crew: &Crew::alone() };
     let mut along = Vec::new();
     for first in (0..n).step_by(TOGETHER) {

@@ -2,10 +2,10 @@
 
 use crate::error::Error;
 use crate::shape::expect_shape;
-use crate::simd::float::Real;
+use crate::simd::float::Float;
 
 /// Probabilities of each row of logits `[M, C]`, in place.
-pub fn softmax<T: Real>(classes: usize, logits: &mut [T]) {
+pub fn softmax<T: Float>(classes: usize, logits: &mut [T]) {
     for row in logits.chunks_mut(classes.max(1)) {
         let largest = row.iter().fold(row[0], |a, &b| if b > a { b } else { a });
         let mut sum = 0.0;
@@ -23,7 +23,7 @@ pub fn softmax<T: Real>(classes: usize, logits: &mut [T]) {
 ///
 /// # Errors
 /// A target is no class, or sizes do not fit.
-pub fn cross_entropy<T: Real>(classes: usize, logits: &mut [T], targets: &[i64]) -> Result<f64, Error> {
+pub fn cross_entropy<T: Float>(classes: usize, logits: &mut [T], targets: &[i64]) -> Result<f64, Error> {
     let rows = targets.len();
     expect_shape("targets", &[logits.len() / classes.max(1)], &[rows])?;
     let outside = |&target: &i64| usize::try_from(target).map_or(true, |target| target >= classes);
@@ -49,7 +49,7 @@ pub fn cross_entropy<T: Real>(classes: usize, logits: &mut [T], targets: &[i64])
 ///
 /// # Errors
 /// Sizes do not fit.
-pub fn mean_squared_error<T: Real>(prediction: &mut [T], target: &[T]) -> Result<f64, Error> {
+pub fn mean_squared_error<T: Float>(prediction: &mut [T], target: &[T]) -> Result<f64, Error> {
     expect_shape("target", &[prediction.len()], &[target.len()])?;
     let count = prediction.len().max(1) as f64;
     let mut loss = 0.0;

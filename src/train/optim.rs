@@ -1,10 +1,10 @@
 //! Adam, with clipping by the global norm.
 
+use crate::cell::Real;
 use crate::error::Error;
 use crate::gemm::dot::dot;
-use crate::gemm::pack::zeros;
+use crate::memory::aligned::zeros;
 use crate::shape::expect_shape;
-use crate::simd::float::Real;
 
 /// Settings of [`Adam`] (Kingma & Ba 2015, algorithm 1).
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::shape::expect_shape;
-use crate::simd::float::Real;
+use crate::simd::float::Float;
 
 /// out = (x - mean) / scale, column by column: x and out `[M, F]`, mean and scale `[F]`.
 ///
@@ -10,7 +10,7 @@ use crate::simd::float::Real;
 ///
 /// # Errors
 /// Sizes that do not fit.
-pub fn standardise<X: Real, T: Real>(x: &[X], mean: &[f64], scale: &[f64], out: &mut [T]) -> Result<(), Error> {
+pub fn standardise<X: Float, T: Float>(x: &[X], mean: &[f64], scale: &[f64], out: &mut [T]) -> Result<(), Error> {
     expect_shape("scale", &[mean.len()], &[scale.len()])?;
     expect_shape("out", &[x.len()], &[out.len()])?;
     let features = mean.len().max(1);

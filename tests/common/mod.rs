@@ -5,11 +5,11 @@
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use rgru::cell::Real;
 use rgru::rnn;
 use rgru::rnn::packed_weights::Packed;
 use rgru::shape::{Dims, Sequences};
 use rgru::simd::Isa;
-use rgru::simd::float::Real;
 
 /// A stack, a batch and everything around it.
 #[derive(Clone, Debug)]

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
+use bytemuck::AnyBitPattern;
+
 use super::error::{Refused, malformed};
-use super::ffi::{Array, MAX_BYTES, Plain, Schema};
+use super::ffi::{Array, MAX_BYTES, Schema};
 use super::types::{Kind, Number};
 
 /// Rows `first..first + len` of an array's buffers, the array's own offset included in `first`.
@@ -189,7 +191,7 @@ impl<'a> Node<'a> {
         Ok(if large { Offsets::Large(self.rows(buffer, count)?) } else { Offsets::Small(self.rows(buffer, count)?) })
     }
 
-    fn rows<T: Plain>(&self, buffer: usize, count: usize) -> Result<Cow<'a, [T]>, Refused> {
+    fn rows<T: AnyBitPattern>(&self, buffer: usize, count: usize) -> Result<Cow<'a, [T]>, Refused> {
         if count == 0 {
             return Ok(Cow::Borrowed(&[])); // of no row, the buffer may be missing
         }

@@ -10,6 +10,7 @@
 //! `unsafe` is in `ffi` alone. Everything after it meets slices whose sizes were checked against what the producer says.
 
 mod array_view;
+mod data;
 mod error;
 mod export;
 mod ffi;

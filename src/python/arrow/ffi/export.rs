@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
-use super::super::export::{Data, Field};
+use super::super::data::{Data, Field};
 use super::{Array, NULLABLE, Schema, Stream};
 
 /// What an exported [`Schema`] refers to.

@@ -3,14 +3,13 @@
 use std::borrow::Cow;
 use std::ffi::{CStr, c_char, c_int, c_void};
 
+use bytemuck::AnyBitPattern;
+
 use super::super::error::{Refused, malformed};
-use super::{Array, NULLABLE, Schema, Stream};
+use super::{Array, MAX_BYTES, NULLABLE, Schema, Stream};
 
 /// More children than any table has columns.
 const MAX_CHILDREN: usize = 1 << 16;
-
-/// More bytes than any memory has, and more rows: what claims them is broken.
-pub const MAX_BYTES: u64 = 1 << 48;
 
 /// A text that a producer has given, or "" where there is none.
 ///
@@ -132,19 +131,6 @@ impl Schema {
     }
 }
 
-/// A type of numbers for which every pattern of bits is a value.
-///
-/// # Safety
-/// It is.
-pub unsafe trait Plain: Copy + Send + Sync + 'static {}
-macro_rules! plain {
-    ($($kind:ty),*) => {$(
-        // SAFETY: a primitive number.
-        unsafe impl Plain for $kind {}
-    )*};
-}
-plain!(u8, u16, u32, u64, i8, i16, i32, i64, f32, f64);
-
 impl Array {
     /// The number of rows.
     pub fn length(&self) -> Result<usize, Refused> {
@@ -190,7 +176,7 @@ impl Array {
     }
 
     /// The first `count` numbers of a buffer: in place, or copied from an odd address.
-    pub fn buffer<T: Plain>(&self, index: usize, count: usize) -> Result<Cow<'_, [T]>, Refused> {
+    pub fn buffer<T: AnyBitPattern>(&self, index: usize, count: usize) -> Result<Cow<'_, [T]>, Refused> {
         let pointer = self.pointer(index).cast::<T>();
         let bytes = count.checked_mul(size_of::<T>());
         let bytes = bytes.filter(|&bytes| isize::try_from(bytes).is_ok() && bytes as u64 <= MAX_BYTES);

@@ -14,11 +14,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
 use super::error::{Refused, malformed};
-pub use import::{MAX_BYTES, Plain};
 
 type Release<T> = Option<unsafe extern "C" fn(*mut T)>;
 
 const NULLABLE: i64 = 2;
+
+/// More bytes than any memory has, and more rows: what claims them is broken.
+pub const MAX_BYTES: u64 = 1 << 48;
 
 /// `struct ArrowSchema`: a type. Released when dropped, unless it was moved out of before.
 #[repr(C)]
