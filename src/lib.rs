@@ -10,17 +10,26 @@
 //! Every output is one chain of fused multiply-adds in a fixed order, so its bits do not depend on the batch, the
 //! threads or the instruction set. [`Gru`] is the layer; [`sequence`] has forward and backward over slices.
 
+#![deny(unsafe_code)]
+
 pub mod cell;
+#[forbid(unsafe_code)]
 pub mod error;
 pub mod gemm;
+#[forbid(unsafe_code)]
 pub mod gru;
 pub mod memory;
+#[forbid(unsafe_code)]
 pub mod reference;
+#[forbid(unsafe_code)]
 pub mod rnn;
+#[forbid(unsafe_code)]
 pub mod sessions;
+#[forbid(unsafe_code)]
 pub mod shape;
 pub mod simd;
 pub mod threads;
+#[forbid(unsafe_code)]
 pub mod train;
 
 pub use error::Error;

@@ -3,18 +3,26 @@
 //! Kernels are written once, generic over [`lanes::Lanes`], in the rooms above; a file per instruction set here implements
 //! it for that set's registers, and [`instantiate`] makes a table of kernels for each. All tables give the same bits.
 
+#[forbid(unsafe_code)]
 pub mod float;
+#[forbid(unsafe_code)]
 pub mod half;
+#[allow(unsafe_code)]
 pub mod lanes;
 
 #[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
 pub(crate) mod avx512;
 #[cfg(target_arch = "aarch64")]
+#[allow(unsafe_code)]
 pub(crate) mod neon;
+#[allow(unsafe_code)]
 pub(crate) mod portable;
 #[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
 mod x86;
 
 use std::fmt;
