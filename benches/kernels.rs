@@ -2,19 +2,19 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use rgru::kernels::crew::{Crew, Engine};
-use rgru::kernels::matmul::{Start, matmul};
-use rgru::kernels::outer::{BLOCK, OuterSum};
-use rgru::kernels::pack::PackedMatrix;
-use rgru::kernels::weights::WIDTH;
-use rgru::kernels::{Isa, Kernels};
+use rgru::cell::kernels::CellKernels;
+use rgru::gemm::matmul::{Start, matmul};
+use rgru::gemm::pack::{PackedMatrix, WIDTH};
+use rgru::gemm::weight_grad::{BLOCK, OuterSum};
+use rgru::simd::Isa;
+use rgru::threads::team::{Crew, Engine};
 
 fn main() {
     divan::main();
 }
 
-fn kernels() -> &'static Kernels<f32> {
-    Kernels::of(Isa::active().unwrap()).unwrap()
+fn kernels() -> &'static CellKernels<f32> {
+    CellKernels::of(Isa::active().unwrap()).unwrap()
 }
 
 /// C = A B of [rows, depth] and [depth, depth]. The first stays in the nearest cache: close to the peak of one core,
@@ -27,11 +27,11 @@ fn matrix_product(bencher: Bencher, (rows, depth): (usize, usize)) {
 fn product(bencher: Bencher, rows: usize, depth: usize, columns: usize) {
     let kernels = kernels();
     let a = vec![0.5; rows * depth];
-    let mut b = PackedMatrix::new(kernels.lanes, WIDTH);
+    let mut b = PackedMatrix::new(kernels.products.lanes, WIDTH);
     b.pack_rows(depth, columns, |_| &a[..columns.min(a.len())]);
     let mut c = vec![0.0; rows * columns];
     bencher.counter(ItemsCount::new(rows * depth * columns)).bench_local(|| {
-        let engine = Engine { kernels, crew: &Crew::alone() };
+        let engine = Engine { kernels: kernels.products, crew: &Crew::alone() };
         matmul(engine, rows, |r| &a[r * depth..], &b, Start::Continue, black_box(&mut c), columns);
     });
 }
@@ -40,7 +40,7 @@ fn product(bencher: Bencher, rows: usize, depth: usize, columns: usize) {
 #[divan::bench(args = [64, 300, 512])]
 fn outer_sum(bencher: Bencher, size: usize) {
     let rows = vec![0.5; BLOCK * size];
-    let (mut sum, mut out) = (OuterSum::new(kernels()), vec![0.0; size * size]);
+    let (mut sum, mut out) = (OuterSum::new(kernels().products), vec![0.0; size * size]);
     let row = |k: usize| &rows[k * size..][..size];
     bencher
         .counter(ItemsCount::new(BLOCK * size * size))

@@ -1,4 +1,4 @@
-"""Print the polynomial coefficients of src/kernels/real.rs (needs mpmath).
+"""Print the polynomial coefficients of src/simd/float.rs (needs mpmath).
 
 exp(r) - 1 = r + r^2 g(r) on |r| <= ln(2)/2. g is interpolated at Chebyshev nodes in 50 digits over an interval one
 per cent wider; the printed bound is the largest relative error that it causes in exp(r) - 1.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use ndarray::{Array3, ArrayView3};
 
+use crate::cell::Real;
 use crate::error::Error;
-use crate::init::initial;
-use crate::kernels::real::Real;
-use crate::packed::Packed;
-use crate::runtime::num_threads;
-use crate::sequence::{self, Stream};
+use crate::rnn::packed_weights::Packed;
+use crate::rnn::{self, Stream};
 use crate::shape::{Dims, Sequences, expect_last};
+use crate::threads::runtime::num_threads;
+use crate::train::init::initial;
 
 /// A stack of GRU layers with its weights packed: immutable, cheap to clone, shared by all threads.
 ///
@@ -86,7 +86,7 @@ impl<T: Real> Gru<T> {
         let mut h_n = Array3::from_elem((dims.num_cells(), batch, dims.hidden_size), T::ZERO);
         // Standard layout, so that there are slices.
         let (x, h0) = (x.as_standard_layout(), h0.as_ref().map(|h0| h0.as_standard_layout()));
-        sequence::forward(
+        rnn::forward(
             &self.packed,
             x.as_slice().unwrap_or_default(),
             &sequences,

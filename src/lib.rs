@@ -10,28 +10,31 @@
 //! Every output is one chain of fused multiply-adds in a fixed order, so its bits do not depend on the batch, the
 //! threads or the instruction set. [`Gru`] is the layer; [`sequence`] has forward and backward over slices.
 
+#![deny(unsafe_code)]
+
+pub mod cell;
+#[forbid(unsafe_code)]
 pub mod error;
+pub mod gemm;
+#[forbid(unsafe_code)]
 pub mod gru;
-pub mod head;
-pub mod init;
-pub mod kernels;
-pub mod loss;
-pub mod optim;
-pub mod packed;
-pub mod params;
-pub mod plan;
+pub mod memory;
+#[forbid(unsafe_code)]
 pub mod reference;
-pub mod runtime;
-pub mod scaling;
-pub mod sequence;
+#[forbid(unsafe_code)]
+pub mod rnn;
+#[forbid(unsafe_code)]
 pub mod sessions;
+#[forbid(unsafe_code)]
 pub mod shape;
+pub mod simd;
+pub mod threads;
+#[forbid(unsafe_code)]
+pub mod train;
 
 pub use error::Error;
 pub use gru::Gru;
 pub use shape::Dims;
 
-mod cell;
 #[cfg(feature = "python")]
 mod python;
-mod scratch;

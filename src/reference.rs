@@ -3,9 +3,9 @@
 //! One sequence at a time, one unit at a time, to be read beside the paper (Cho et al. 2014, eqs. 5-8). Never
 //! dispatched to.
 
-use crate::kernels::real::Real;
-use crate::params::{Cell, CellMut, cells, cells_mut};
+use crate::shape::params::{Cell, CellMut, cells, cells_mut};
 use crate::shape::{Dims, Sequences};
+use crate::simd::float::Float;
 
 /// What one step leaves for the backward pass, `[H]` each.
 struct Step<T> {
@@ -16,16 +16,16 @@ struct Step<T> {
     a_hh: Vec<T>, // U_hh h + b_hh, reset-after
 }
 
-fn sigmoid<T: Real>(a: T) -> T {
+fn sigmoid<T: Float>(a: T) -> T {
     T::ONE / (T::ONE + (-a).exp())
 }
 
-fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+fn dot<T: Float>(a: &[T], b: &[T]) -> T {
     a.iter().zip(b).fold(T::ZERO, |sum, (&a, &b)| sum + a * b)
 }
 
 /// One step of one cell: the new state, and what the backward pass needs.
-fn step<T: Real>(cell: &Cell<T>, x: &[T], h: &[T]) -> (Vec<T>, Step<T>) {
+fn step<T: Float>(cell: &Cell<T>, x: &[T], h: &[T]) -> (Vec<T>, Step<T>) {
     let hidden = cell.hidden;
     let w = |gate: usize, unit: usize| &cell.w[(gate * hidden + unit) * cell.input..][..cell.input];
     let u = |gate: usize, unit: usize| &cell.u[(gate * hidden + unit) * hidden..][..hidden];
@@ -48,7 +48,7 @@ fn step<T: Real>(cell: &Cell<T>, x: &[T], h: &[T]) -> (Vec<T>, Step<T>) {
 }
 
 /// Backward of [`step`]: adds to the gradients of the cell and of x, and returns that of the state before.
-fn step_backward<T: Real>(
+fn step_backward<T: Float>(
     cell: &Cell<T>,
     x: &[T],
     step: &Step<T>,
@@ -114,7 +114,7 @@ fn position(reverse: bool, length: usize, t: usize) -> usize {
 }
 
 /// All layers over one sequence: their inputs, with the last output behind them, and the steps of every cell.
-fn run<T: Real>(dims: &Dims, params: &[T], x: &[T], states: &mut [Vec<T>]) -> (Vec<Vec<T>>, Vec<Vec<Step<T>>>) {
+fn run<T: Float>(dims: &Dims, params: &[T], x: &[T], states: &mut [Vec<T>]) -> (Vec<Vec<T>>, Vec<Vec<Step<T>>>) {
     let (hidden, width) = (dims.hidden_size, dims.output_size());
     let length = x.len() / dims.input_size;
     let (mut values, mut steps) = (vec![x.to_vec()], Vec::new());
@@ -137,7 +137,7 @@ fn run<T: Real>(dims: &Dims, params: &[T], x: &[T], states: &mut [Vec<T>]) -> (V
 }
 
 /// The states of sequence n in an array (L*D, N, H), or zeros.
-fn states_of<T: Real>(dims: &Dims, array: Option<&[T]>, batch: usize, n: usize) -> Vec<Vec<T>> {
+fn states_of<T: Float>(dims: &Dims, array: Option<&[T]>, batch: usize, n: usize) -> Vec<Vec<T>> {
     let hidden = dims.hidden_size;
     (0..dims.num_cells())
         .map(|index| array.map_or(vec![T::ZERO; hidden], |a| a[(index * batch + n) * hidden..][..hidden].to_vec()))
@@ -145,7 +145,7 @@ fn states_of<T: Real>(dims: &Dims, array: Option<&[T]>, batch: usize, n: usize) 
 }
 
 /// Outputs (rows, D*H), zero in the padding, and final states (L*D, N, H), for x (rows, I).
-pub fn forward<T: Real>(
+pub fn forward<T: Float>(
     dims: &Dims,
     params: &[T],
     x: &[T],
@@ -168,7 +168,7 @@ pub fn forward<T: Real>(
 }
 
 /// Gradients of sum(y * dy) + sum(`h_n` * `dh_n`): of x, of h0 and of the flat parameters.
-pub fn backward<T: Real>(
+pub fn backward<T: Float>(
     dims: &Dims,
     params: &[T],
     x: &[T],

@@ -2,8 +2,9 @@
 
 #![allow(clippy::disallowed_methods)] // bounds are in ULP, for which any platform's mathematics will do
 
-use rgru::kernels::real::Real;
-use rgru::kernels::{Isa, Kernels};
+use rgru::cell::Real;
+use rgru::cell::kernels::CellKernels;
+use rgru::simd::Isa;
 
 /// Spacing of f32 numbers at the magnitude of x.
 fn ulp(x: f64) -> f64 {
@@ -21,7 +22,7 @@ fn sigmoid(x: f64) -> f64 {
 }
 
 /// The worst error over `bits`, in units of the last place, and where.
-fn worst(kernels: &Kernels<f32>, bits: impl Iterator<Item = u32>) -> [(f64, f32); 2] {
+fn worst(kernels: &CellKernels<f32>, bits: impl Iterator<Item = u32>) -> [(f64, f32); 2] {
     let mut worst = [(0.0, 0.0); 2];
     let mut inputs = Vec::with_capacity(1 << 16);
     let mut bits = bits.peekable();
@@ -51,7 +52,7 @@ fn worst(kernels: &Kernels<f32>, bits: impl Iterator<Item = u32>) -> [(f64, f32)
 #[test]
 fn f32_within_2_ulp_on_a_sample() {
     for isa in Isa::available() {
-        let kernels = Kernels::of(isa).unwrap();
+        let kernels = CellKernels::of(isa).unwrap();
         for (error, x) in worst(kernels, (0..=u32::MAX).step_by(10_007)) {
             assert!(error <= 2.0, "{error} ulp at {x} on {isa}");
         }
@@ -63,7 +64,7 @@ fn f32_within_2_ulp_on_a_sample() {
 fn f32_within_2_ulp_everywhere() {
     let isa = Isa::available()[0];
     let halves = std::thread::scope(|scope| {
-        let half = |from: u32, to: u32| scope.spawn(move || worst(Kernels::of(isa).unwrap(), from..=to));
+        let half = |from: u32, to: u32| scope.spawn(move || worst(CellKernels::of(isa).unwrap(), from..=to));
         let halves = [half(0, u32::MAX / 2), half(u32::MAX / 2 + 1, u32::MAX)];
         halves.map(|half| half.join().unwrap())
     });
@@ -80,12 +81,12 @@ fn f32_within_2_ulp_everywhere() {
 #[test]
 fn instruction_sets_agree() {
     let inputs: Vec<f32> = (0..=u32::MAX).step_by(10_007).map(f32::from_bits).collect();
-    let of = |isa, function: fn(&Kernels<f32>, &mut [f32])| {
+    let of = |isa, function: fn(&CellKernels<f32>, &mut [f32])| {
         let mut values = inputs.clone();
-        function(Kernels::of(isa).unwrap(), &mut values);
+        function(CellKernels::of(isa).unwrap(), &mut values);
         values
     };
-    for function in [Kernels::sigmoid, Kernels::tanh] {
+    for function in [CellKernels::sigmoid, CellKernels::tanh] {
         let best = of(Isa::available()[0], function);
         for isa in Isa::available() {
             for ((x, a), b) in inputs.iter().zip(of(isa, function)).zip(&best) {
@@ -97,17 +98,20 @@ fn instruction_sets_agree() {
 
 fn special_values<T: Real>() {
     for isa in Isa::available() {
-        let kernels = Kernels::<T>::of(isa).unwrap();
-        let of = |function: fn(&Kernels<T>, &mut [T]), x: f64| {
+        let kernels = CellKernels::<T>::of(isa).unwrap();
+        let of = |function: fn(&CellKernels<T>, &mut [T]), x: f64| {
             let mut values = [T::from_f64(x)];
             function(kernels, &mut values);
             values[0].to_f64()
         };
-        assert!(of(Kernels::sigmoid, f64::INFINITY) == 1.0 && of(Kernels::sigmoid, f64::NEG_INFINITY) == 0.0);
-        assert!(of(Kernels::tanh, f64::INFINITY) == 1.0 && of(Kernels::tanh, f64::NEG_INFINITY) == -1.0);
-        assert!(of(Kernels::sigmoid, 0.0) == 0.5 && of(Kernels::sigmoid, -0.0) == 0.5);
-        assert!(of(Kernels::tanh, -0.0).is_sign_negative() && of(Kernels::tanh, 1e-30) == T::from_f64(1e-30).to_f64());
-        assert!(of(Kernels::sigmoid, f64::NAN).is_nan() && of(Kernels::tanh, f64::NAN).is_nan());
+        assert!(of(CellKernels::sigmoid, f64::INFINITY) == 1.0 && of(CellKernels::sigmoid, f64::NEG_INFINITY) == 0.0);
+        assert!(of(CellKernels::tanh, f64::INFINITY) == 1.0 && of(CellKernels::tanh, f64::NEG_INFINITY) == -1.0);
+        assert!(of(CellKernels::sigmoid, 0.0) == 0.5 && of(CellKernels::sigmoid, -0.0) == 0.5);
+        assert!(
+            of(CellKernels::tanh, -0.0).is_sign_negative()
+                && of(CellKernels::tanh, 1e-30) == T::from_f64(1e-30).to_f64()
+        );
+        assert!(of(CellKernels::sigmoid, f64::NAN).is_nan() && of(CellKernels::tanh, f64::NAN).is_nan());
     }
 }
 
@@ -124,7 +128,7 @@ fn special_values_f64() {
 #[test]
 fn f64_within_a_few_ulp() {
     for isa in Isa::available() {
-        let kernels = Kernels::<f64>::of(isa).unwrap();
+        let kernels = CellKernels::<f64>::of(isa).unwrap();
         let inputs: Vec<f64> = (-80_000..80_000).map(|i| f64::from(i) * 5e-4).collect();
         let (mut s, mut t) = (inputs.clone(), inputs.clone());
         kernels.sigmoid(&mut s);

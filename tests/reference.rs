@@ -4,8 +4,8 @@ mod common;
 
 use common::{Problem, difference, problems};
 use proptest::prelude::*;
-use rgru::kernels::Isa;
-use rgru::kernels::real::Real;
+use rgru::cell::Real;
+use rgru::simd::Isa;
 
 fn compare<T: Real>(problem: &Problem, tolerance: f64) -> Result<(), TestCaseError> {
     let arrays = problem.arrays::<T>();

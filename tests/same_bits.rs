@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use common::{Arrays, Problem, problems};
 use proptest::prelude::*;
-use rgru::kernels::Isa;
-use rgru::kernels::real::Real;
-use rgru::packed::Packed;
-use rgru::plan::Plan;
-use rgru::sequence::{self, Stream};
+use rgru::cell::Real;
+use rgru::rnn::packed_weights::Packed;
+use rgru::rnn::plan::Plan;
+use rgru::rnn::{self, Stream};
 use rgru::shape::{Dims, Sequences};
+use rgru::simd::Isa;
 
 /// Sequence n's rows of an array.
 fn rows<'a, T>(sequences: &Sequences, array: &'a [T], width: usize, n: usize) -> &'a [T] {
@@ -195,15 +195,15 @@ fn checkpoints_change_nothing() {
         let (dy, dh_n) = (Some(&arrays.dy[..]), Some(&arrays.dh_n[..]));
         let mut whole = empty();
         let common::Results { y, h_n, dx, dh0, dparams } = &mut whole;
-        let tape = sequence::forward_tape(&packed, x, sequences.clone(), h0, y, h_n, dropout, 3, 1, &go_on).unwrap();
-        sequence::backward(&packed, &tape, x, h0, y, dy, dh_n, dx, dh0, dparams, 1, &go_on).unwrap();
+        let tape = rnn::forward_tape(&packed, x, sequences.clone(), h0, y, h_n, dropout, 3, 1, &go_on).unwrap();
+        rnn::backward(&packed, &tape, x, h0, y, dy, dh_n, dx, dh0, dparams, 1, &go_on).unwrap();
         for every in [1, 200, 1000] {
             let mut parts = empty();
             let common::Results { y, h_n, dx, dh0, dparams } = &mut parts;
             let sequences = sequences.clone();
             let kept =
-                sequence::forward_checkpoints(&packed, x, sequences, h0, y, h_n, dropout, 3, every, 2, &go_on).unwrap();
-            sequence::backward_checkpoints(&packed, &kept, x, dy, dh_n, dx, dh0, dparams, 2, &go_on).unwrap();
+                rnn::forward_checkpoints(&packed, x, sequences, h0, y, h_n, dropout, 3, every, 2, &go_on).unwrap();
+            rnn::backward_checkpoints(&packed, &kept, x, dy, dh_n, dx, dh0, dparams, 2, &go_on).unwrap();
             for ((name, got), (_, expected)) in parts.named().iter().zip(whole.named()) {
                 assert!(*got == expected, "{name} with every {every}");
             }
@@ -226,20 +226,19 @@ fn dropout_is_reproducible_and_differentiable() {
         let mut y = vec![0.0; sequences.rows() * dims.output_size()];
         let mut h_n = vec![0.0; arrays.dh_n.len()];
         let (x, s) = (&arrays.x, sequences.clone());
-        let tape = sequence::forward_tape(&packed, x, s, None, &mut y, &mut h_n, 0.4, 11, threads, &go_on).unwrap();
+        let tape = rnn::forward_tape(&packed, x, s, None, &mut y, &mut h_n, 0.4, 11, threads, &go_on).unwrap();
         (packed, tape, y, h_n)
     };
     let (packed, tape, y, h_n) = run(&arrays.params, 1);
     assert!(run(&arrays.params, 2).2 == y);
     let mut plain = (vec![0.0; y.len()], vec![0.0; h_n.len()]);
-    sequence::forward(&packed, &arrays.x, &sequences, None, &mut plain.0, &mut plain.1, 1, &go_on).unwrap();
+    rnn::forward(&packed, &arrays.x, &sequences, None, &mut plain.0, &mut plain.1, 1, &go_on).unwrap();
     assert!(plain.0 != y, "something was dropped");
 
     let (mut dx, mut dh0, mut dparams) =
         (vec![0.0; arrays.x.len()], vec![0.0; h_n.len()], vec![0.0; arrays.params.len()]);
     let dh_n = Some(&arrays.dh_n[..]);
-    sequence::backward(&packed, &tape, &arrays.x, None, &y, None, dh_n, &mut dx, &mut dh0, &mut dparams, 2, &go_on)
-        .unwrap();
+    rnn::backward(&packed, &tape, &arrays.x, None, &y, None, dh_n, &mut dx, &mut dh0, &mut dparams, 2, &go_on).unwrap();
     let loss = |i: usize, offset: f64| -> f64 {
         let mut params = arrays.params.clone();
         params[i] += offset;

@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::kernels::real::Real;
+use crate::cell::Real;
 
 /// A precision of both worlds.
 pub trait PyReal: Real + Element {}

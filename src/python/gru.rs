@@ -9,13 +9,13 @@ use pyo3::types::PyTuple;
 
 use super::arrays::{Either, InOut, Input, PyReal, either, optional_slice, precision, unwritten, zeros};
 use super::threads::detached;
+use crate::cell::Real;
 use crate::error::Error;
-use crate::init;
-use crate::kernels::real::Real;
-use crate::packed::Packed;
-use crate::runtime::num_threads;
-use crate::sequence::{self, Checkpoints, Tape};
+use crate::rnn::packed_weights::Packed;
+use crate::rnn::{self, Checkpoints, Tape};
 use crate::shape::{Dims, Sequences, expect_last, expect_shape};
+use crate::threads::runtime::num_threads;
+use crate::train::init;
 
 type Shared<T> = Arc<Packed<T>>;
 
@@ -71,7 +71,7 @@ impl PyWeights {
         either!(&self.0, packed => {
             let call = Call::new(packed, x, h0, lengths, offsets)?;
             let (y, h_n, ()) = call.run(py, |x, h0, y, h_n, threads, stop| {
-                sequence::forward(packed, x, &call.sequences, h0, y, h_n, threads, stop)
+                rnn::forward(packed, x, &call.sequences, h0, y, h_n, threads, stop)
             })?;
             (y, h_n).into_pyobject(py)
         })
@@ -105,10 +105,10 @@ impl PyWeights {
             let call = Call::new(packed, x, h0, lengths, offsets)?;
             let sequences = call.sequences.clone();
             let (y, h_n, kept) = call.run(py, |x, h0, y, h_n, threads, stop| match checkpoint {
-                None => sequence::forward_tape(packed, x, sequences, h0, y, h_n, dropout, seed, threads, stop)
+                None => rnn::forward_tape(packed, x, sequences, h0, y, h_n, dropout, seed, threads, stop)
                     .map(Kept::Tape),
                 Some(every) => {
-                    sequence::forward_checkpoints(packed, x, sequences, h0, y, h_n, dropout, seed, every, threads, stop)
+                    rnn::forward_checkpoints(packed, x, sequences, h0, y, h_n, dropout, seed, every, threads, stop)
                         .map(Kept::Checkpoints)
                 }
             })?;
@@ -178,7 +178,8 @@ impl<'a, 'py, T: PyReal> Call<'a, 'py, T> {
     fn run<R: Send>(
         &self,
         py: Python<'py>,
-        work: impl Send + FnOnce(&[T], Option<&[T]>, &mut [T], &mut [T], usize, crate::runtime::Stop) -> Result<R, Error>,
+        work: impl Send
+        + FnOnce(&[T], Option<&[T]>, &mut [T], &mut [T], usize, crate::threads::runtime::Stop) -> Result<R, Error>,
     ) -> PyResult<Outputs<'py, T, R>> {
         let dims = self.packed.dims();
         let mut shape = self.x.shape().to_vec();
@@ -198,7 +199,7 @@ impl<'a, 'py, T: PyReal> Call<'a, 'py, T> {
         let (h_n, mut out) = self.states(py)?;
         let (x, h0, out) = (self.x.slice()?, optional_slice(self.h0.as_ref())?, out.slice()?);
         let (packed, sequences, threads) = (self.packed, &self.sequences, num_threads()?);
-        detached(py, |stop| sequence::final_states(packed, x, sequences, h0, out, threads, stop))?;
+        detached(py, |stop| rnn::final_states(packed, x, sequences, h0, out, threads, stop))?;
         Ok(h_n)
     }
 
@@ -298,20 +299,11 @@ impl<T: PyReal> Recorded<T> {
         let (packed, kept, h0) = (&*self.packed, &self.kept, self.h0.as_deref());
         detached(py, |stop| match kept {
             Kept::Tape(tape) => {
-                sequence::backward(packed, tape, x, h0, y, dy, dh_n, dx_out, dh0_out, dparams_out, threads, stop)
+                rnn::backward(packed, tape, x, h0, y, dy, dh_n, dx_out, dh0_out, dparams_out, threads, stop)
             }
-            Kept::Checkpoints(checkpoints) => sequence::backward_checkpoints(
-                packed,
-                checkpoints,
-                x,
-                dy,
-                dh_n,
-                dx_out,
-                dh0_out,
-                dparams_out,
-                threads,
-                stop,
-            ),
+            Kept::Checkpoints(checkpoints) => {
+                rnn::backward_checkpoints(packed, checkpoints, x, dy, dh_n, dx_out, dh0_out, dparams_out, threads, stop)
+            }
         })?;
         (dx, dh0, dparams).into_pyobject(py)
     }

@@ -7,7 +7,7 @@ use pyo3::types::{PyBool, PyBytes, PyInt, PyString, PyTuple};
 
 use super::arrays::Input;
 use crate::error::Error;
-use crate::scratch::{reserve, reserved};
+use crate::memory::try_alloc::{reserve, reserved};
 
 /// Bytes end to end, and where each begins and ends.
 struct Texts {

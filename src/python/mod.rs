@@ -1,13 +1,20 @@
 //! The Python module `rgru._core`: array views in, arrays out. No arithmetic here; its types are in
 //! `python/rgru/_core.pyi`.
 
+#[forbid(unsafe_code)]
 mod arrays;
 mod arrow;
+#[forbid(unsafe_code)]
 mod gru;
+#[forbid(unsafe_code)]
 mod keys;
+#[forbid(unsafe_code)]
 mod sessions;
+#[forbid(unsafe_code)]
 mod stream;
+#[forbid(unsafe_code)]
 mod threads;
+#[forbid(unsafe_code)]
 mod training;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError, PyValueError};

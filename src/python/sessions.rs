@@ -10,13 +10,13 @@ use pyo3::types::{PyFloat, PyTuple};
 use super::arrays::{Either, Input, PyReal, either, optional_slice, unwritten, zeros};
 use super::gru::PyWeights;
 use super::threads::detached;
+use crate::cell::Real;
 use crate::error::Error;
-use crate::kernels::real::Real;
-use crate::packed::Packed;
-use crate::runtime::num_threads;
-use crate::scratch::filled;
+use crate::memory::try_alloc::filled;
+use crate::rnn::packed_weights::Packed;
 use crate::sessions::{Kept, Keys, Limits, Sessions, Times};
 use crate::shape::{expect_last, expect_shape};
+use crate::threads::runtime::num_threads;
 
 #[pyclass(frozen, name = "Sessions", module = "rgru._core")]
 pub struct PySessions(Either<Mutex<Sessions<f32>>, Mutex<Sessions<f64>>>);

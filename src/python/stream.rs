@@ -8,11 +8,11 @@ use pyo3::prelude::*;
 use super::arrays::{Either, Input, PyReal, either, zeros};
 use super::gru::PyWeights;
 use super::threads::detached;
+use crate::cell::Real;
 use crate::error::Error;
-use crate::kernels::real::Real;
-use crate::runtime::num_threads;
-use crate::sequence::Stream;
+use crate::rnn::Stream;
 use crate::shape::expect_shape;
+use crate::threads::runtime::num_threads;
 
 #[pyclass(frozen, name = "Stream", module = "rgru._core")]
 pub struct PyStream(Either<Mutex<Stream<f32>>, Mutex<Stream<f64>>>);

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::prelude::*;
 
 use crate::error::Error;
-use crate::kernels::Isa;
-use crate::runtime::{self, Stop};
+use crate::simd::Isa;
+use crate::threads::runtime::{self, Stop};
 
 /// Runs `work` without the interpreter; pending signals stop it, and what their handler raised is raised here.
 pub fn detached<R: Send>(py: Python<'_>, work: impl Send + FnOnce(Stop) -> Result<R, Error>) -> PyResult<R> {

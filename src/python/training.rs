@@ -9,9 +9,9 @@ use pyo3::prelude::*;
 use super::arrays::{Either, InOut, Input, PyReal, precision, unwritten, zeros};
 use super::threads::detached;
 use crate::error::Error;
-use crate::optim::{Adam, AdamSettings};
 use crate::shape::{Sequences, expect_shape};
-use crate::{head, loss, optim, scaling};
+use crate::train::optim::{self, Adam, AdamSettings};
+use crate::train::{head, loss, scaling};
 
 type Array<'py> = Bound<'py, PyAny>;
 

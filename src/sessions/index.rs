@@ -6,9 +6,9 @@
 
 use foldhash::fast::RandomState;
 
-use super::chunked::{Bits, Chunked};
 use super::keys::{Key, Keys, NONE};
 use crate::error::Error;
+use crate::memory::chunked_vec::{Bits, Chunked};
 
 /// Keys of a bucket, on average: each costs a step of the list more, and a bucket 4 bytes.
 const LOAD: usize = 2;

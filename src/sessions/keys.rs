@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 
 use crate::error::Error;
-use crate::scratch::reserved;
+use crate::memory::try_alloc::reserved;
 use crate::shape::expect_shape;
 
 /// No slot.

@@ -7,38 +7,34 @@
 //!
 //! The outputs are those of each sequence run alone, and a batch does what its events would do one by one.
 
-mod chunked;
+mod execute;
 mod index;
 mod keys;
-mod recency;
+mod lru;
 mod registry;
 mod segments;
 mod slab;
-mod walk;
 
 use std::sync::Arc;
 
+use execute::{Finals, Workspaces, walk};
 pub use keys::Keys;
 use keys::{Integer, Key, NONE};
-use registry::Registry;
+use registry::{AHEAD, Registry};
 pub use registry::{Limits, Times};
 use segments::Segment;
 pub use slab::Kept;
 use slab::Slab;
-use walk::{Finals, Workspaces, walk};
 
+use crate::cell::Real;
 use crate::error::Error;
-use crate::kernels::real::Real;
-use crate::packed::Packed;
-use crate::runtime::{Grant, Stop};
-use crate::scratch::{collected, filled, reserved};
+use crate::memory::try_alloc::{collected, filled, reserved};
+use crate::rnn::packed_weights::Packed;
 use crate::shape::expect_shape;
+use crate::threads::runtime::{Grant, Stop};
 
 /// Events that one thread looks for at a time; fewer are not worth another thread.
 const SHARE: usize = 1024;
-
-/// Sessions whose memory is asked for ahead of the one at hand.
-const AHEAD: usize = 16;
 
 /// The sessions of one stack.
 pub struct Sessions<T: Real> {

@@ -5,14 +5,16 @@
 //! begin anew within it. The walk notes what it changes, so that all of it can be undone; a slot that it gives up is
 //! used again only after the batch, so that its state is still there.
 
-use super::AHEAD;
-use super::chunked::Chunked;
 use super::index::Index;
 use super::keys::{Key, Keys, NONE};
-use super::recency::Recency;
+use super::lru::Recency;
 use super::segments::Segments;
 use crate::error::Error;
-use crate::scratch::{collected, reserve, reserved};
+use crate::memory::chunked_vec::Chunked;
+use crate::memory::try_alloc::{collected, reserve, reserved};
+
+/// Sessions whose memory is asked for ahead of the one at hand.
+pub const AHEAD: usize = 16;
 
 /// What bounds the number of sessions.
 #[derive(Clone, Copy, Default)]

@@ -2,7 +2,7 @@
 
 use super::keys::NONE;
 use crate::error::Error;
-use crate::scratch::{filled, reserved};
+use crate::memory::try_alloc::{filled, reserved};
 
 /// Events of a batch that go on from each other's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

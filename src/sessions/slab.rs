@@ -1,11 +1,11 @@
 //! The states of all sessions, by slot.
 
+use crate::cell::Real;
 use crate::error::Error;
-use crate::kernels::fetch::fetch;
-use crate::kernels::half;
-use crate::kernels::pack::{Aligned, zeros};
-use crate::kernels::real::Real;
-use crate::scratch::{filled, reserve};
+use crate::memory::aligned::{Aligned, zeros};
+use crate::memory::prefetch::fetch;
+use crate::memory::try_alloc::{filled, reserve};
+use crate::simd::half;
 
 /// Bytes of a chunk, about; half precision takes fewer.
 const CHUNK: usize = 1 << 20;

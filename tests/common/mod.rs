@@ -5,11 +5,11 @@
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use rgru::kernels::Isa;
-use rgru::kernels::real::Real;
-use rgru::packed::Packed;
-use rgru::sequence;
+use rgru::cell::Real;
+use rgru::rnn;
+use rgru::rnn::packed_weights::Packed;
 use rgru::shape::{Dims, Sequences};
+use rgru::simd::Isa;
 
 /// A stack, a batch and everything around it.
 #[derive(Clone, Debug)]
@@ -128,14 +128,14 @@ impl Problem {
         let h0 = arrays.h0.as_deref();
         let (y, h_n) = (&mut results.y, &mut results.h_n);
         let tape =
-            sequence::forward_tape(&packed, &arrays.x, sequences.clone(), h0, y, h_n, 0.0, 0, threads, &go_on).unwrap();
+            rnn::forward_tape(&packed, &arrays.x, sequences.clone(), h0, y, h_n, 0.0, 0, threads, &go_on).unwrap();
         let mut plain = (vec![T::ZERO; y.len()], vec![T::ZERO; h_n.len()]);
-        sequence::forward(&packed, &arrays.x, &sequences, h0, &mut plain.0, &mut plain.1, threads, &go_on).unwrap();
+        rnn::forward(&packed, &arrays.x, &sequences, h0, &mut plain.0, &mut plain.1, threads, &go_on).unwrap();
         assert!(plain.0 == *y && plain.1 == *h_n, "with and without a tape");
         plain.1.fill(T::ZERO);
-        sequence::final_states(&packed, &arrays.x, &sequences, h0, &mut plain.1, threads, &go_on).unwrap();
+        rnn::final_states(&packed, &arrays.x, &sequences, h0, &mut plain.1, threads, &go_on).unwrap();
         assert!(plain.1 == *h_n, "the final states alone");
-        sequence::backward(
+        rnn::backward(
             &packed,
             &tape,
             &arrays.x,

@@ -7,53 +7,10 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 
+use super::data::{Buffer, Data, Field};
 use super::ffi::{Array, Schema, Stream, Travels};
-use super::kind::describe;
+use super::types::describe;
 use crate::python::arrays::Input;
-
-/// A type.
-pub struct Field {
-    pub name: &'static str,
-    pub format: String,
-    pub nullable: bool,
-    pub children: Vec<Field>,
-}
-
-/// The rows of an array.
-pub struct Data {
-    pub length: usize,
-    pub null_count: usize,
-    pub buffers: Vec<Buffer>,
-    pub children: Vec<Arc<Data>>,
-}
-
-/// Memory, and whom it belongs to.
-pub struct Buffer {
-    address: usize,
-    _owner: Option<Box<dyn Send + Sync>>,
-}
-
-impl Buffer {
-    /// None.
-    fn none() -> Self {
-        Self { address: 0, _owner: None }
-    }
-
-    fn of<T: Send + Sync + 'static>(numbers: Vec<T>) -> Self {
-        let address = numbers.as_ptr().expose_provenance();
-        Self { address, _owner: Some(Box::new(numbers)) }
-    }
-
-    fn view<T: Element + Sync + 'static>(array: &Bound<'_, PyArrayDyn<T>>) -> PyResult<Self> {
-        let address = Input::<T>::new("values", array.as_any())?.slice()?.as_ptr().expose_provenance();
-        Ok(Self { address, _owner: Some(Box::new(array.clone().unbind())) })
-    }
-
-    /// Where it is; 0 for none.
-    pub fn address(&self) -> usize {
-        self.address
-    }
-}
 
 /// An Arrow array of results; any library with the Arrow `PyCapsule` interface takes it over.
 #[pyclass(frozen, name = "ArrowColumn", module = "rgru._core")]

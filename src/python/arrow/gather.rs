@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::node::Numbers;
-use super::rows::Block;
-use super::survey::Survey;
-use crate::kernels::half::to_f32;
+use super::array_view::Numbers;
+use super::row_spans::Block;
+use super::scan::Survey;
 use crate::python::arrays::PyReal;
+use crate::simd::half::to_f32;
 
 /// A precision that numbers become.
 pub trait Target: PyReal + From<f32> {

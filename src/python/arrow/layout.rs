@@ -1,8 +1,8 @@
 //! Which types are sequences, and of what.
 
+use super::error::{Refused, malformed};
 use super::ffi::Schema;
-use super::kind::{Kind, Number, describe};
-use super::refused::{Refused, malformed};
+use super::types::{Kind, Number, describe};
 
 const EXPECTED: &str = "a list column of numbers: list<fixed_size_list<float>>, list<list<float>>, list<float> or \
                         list<struct<float, ...>>, or a table or struct of such columns";

@@ -9,16 +9,28 @@
 //!
 //! `unsafe` is in `ffi` alone. Everything after it meets slices whose sizes were checked against what the producer says.
 
+#[forbid(unsafe_code)]
+mod array_view;
+#[forbid(unsafe_code)]
+mod data;
+#[forbid(unsafe_code)]
+mod error;
+#[forbid(unsafe_code)]
 mod export;
+#[allow(unsafe_code)]
 mod ffi;
+#[forbid(unsafe_code)]
 mod gather;
+#[forbid(unsafe_code)]
 mod import;
-mod kind;
+#[forbid(unsafe_code)]
 mod layout;
-mod node;
-mod refused;
-mod rows;
-mod survey;
+#[forbid(unsafe_code)]
+mod row_spans;
+#[forbid(unsafe_code)]
+mod scan;
+#[forbid(unsafe_code)]
+mod types;
 
 pub use export::{Exported, arrow_numbers, arrow_texts};
 pub use import::{arrow_sequences, is_arrow_sequences};

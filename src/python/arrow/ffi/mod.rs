@@ -4,8 +4,8 @@
 //! structs have. Nothing here says how long a buffer is: a consumer has to believe the lengths that a producer gives.
 //! What can be checked is checked before memory is read; the rest of this module sees slices and errors only.
 
-mod give;
-mod read;
+mod export;
+mod import;
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
@@ -13,12 +13,14 @@ use std::ptr;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
-use super::refused::{Refused, malformed};
-pub use read::{MAX_BYTES, Plain};
+use super::error::{Refused, malformed};
 
 type Release<T> = Option<unsafe extern "C" fn(*mut T)>;
 
 const NULLABLE: i64 = 2;
+
+/// More bytes than any memory has, and more rows: what claims them is broken.
+pub const MAX_BYTES: u64 = 1 << 48;
 
 /// `struct ArrowSchema`: a type. Released when dropped, unless it was moved out of before.
 #[repr(C)]

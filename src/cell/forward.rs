@@ -1,0 +1,221 @@
+//! The kernels of one step of the recurrence: the recurrent product and, while its sums are still in registers, the
+//! equations of the cell.
+
+use std::ops::Range;
+
+use crate::cell::equations;
+use crate::gemm::tile::{Accumulators, Next, Rows, Sums, Tile, Walk, accumulate, cover, cover_mixed};
+use crate::simd::float::Float;
+use crate::simd::lanes::Lanes;
+
+/// Arguments of the step kernels.
+pub struct StepArgs<T> {
+    pub(super) rows: usize,
+    pub(super) hidden: usize,
+    pub(super) padded: usize,
+    pub(super) projected: *const T, // [rows, 3 * padded]: b + W x, columns [unit block][gate][lane]
+    pub(super) h: *const T,         // [rows, padded]
+    pub(super) next: *mut T,        // [rows, padded]
+    pub(super) z: *mut T,           // [rows, padded], reset-before
+    pub(super) rh: *mut T,          // [rows, padded], reset-before
+    pub(super) u: *const T,         // packed, of this kernel
+    pub(super) width: usize,        // of its panels
+    pub(super) b_hh: *const T,      // [padded], reset-after
+    pub(super) y: *const *mut T,    // [rows][hidden]
+    pub(super) tape: *const *mut T, // [rows][r | z | c | q, hidden each], or null
+    pub(super) down: bool,          // walk over the panels
+}
+
+// SAFETY: the parts of a step write to different units, and nothing else writes to what the pointers point to while it
+// runs.
+unsafe impl<T: Send + Sync> Sync for StepArgs<T> {}
+
+impl<T> StepArgs<T> {
+    /// Adds the product of R rows of a `[rows, padded]` buffer with P panels of U, `width` vectors each.
+    #[inline(always)]
+    unsafe fn product<L: Lanes<Elem = T>, const R: usize, const P: usize, const V: usize>(
+        &self,
+        acc: &mut Accumulators<L, R, P, V>,
+        buffer: *const T,
+        row: usize,
+        width: usize,
+        panel: usize,
+        next: Next,
+    ) {
+        let start = |panel: usize| self.u.wrapping_add(panel * width * self.hidden * L::COUNT);
+        // SAFETY: the buffer holds these rows, and the packed weights these panels.
+        unsafe {
+            let a = Rows::<_, R>::apart(buffer.add(row * self.padded), self.padded);
+            let b = std::array::from_fn(|p| start(panel + p));
+            accumulate(acc, &a, &b, self.hidden, next.fetch::<L, V>(start(next.panel), self.hidden));
+        }
+    }
+
+    /// Writes one vector of a tape row's segment, cut at H.
+    #[inline(always)]
+    unsafe fn record<L: Lanes<Elem = T>>(&self, row: usize, segment: usize, offset: usize, value: L) {
+        // SAFETY: a tape row holds 4 segments of H numbers, and the store is cut at the segment's end.
+        unsafe { value.store_first((*self.tape.add(row)).add(segment * self.hidden + offset), self.hidden - offset) }
+    }
+
+    /// Writes one vector of the new state, whole to the running state and cut at H to y.
+    #[inline(always)]
+    unsafe fn output<L: Lanes<Elem = T>>(&self, row: usize, offset: usize, h: L) {
+        // SAFETY: the running state is padded to whole vectors; the store to y is cut at H.
+        unsafe {
+            h.store(self.next.add(row * self.padded + offset));
+            h.store_first((*self.y.add(row)).add(offset), self.hidden - offset);
+        }
+    }
+}
+
+/// Reset-after: everything in one product. A panel is the three gates of one vector of units.
+struct ResetAfter<'a, T>(&'a StepArgs<T>);
+
+impl<L: Lanes> Tile<L> for ResetAfter<'_, L::Elem> {
+    #[inline(always)]
+    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
+        let s = self.0;
+        // SAFETY: the tile lies within rows x units, and the buffers are as `step` promised.
+        unsafe {
+            let projected = |r: usize, p: usize, gate: usize| {
+                s.projected.add((row + r) * 3 * s.padded + ((panel + p) * 3 + gate) * L::COUNT)
+            };
+            let mut acc: Accumulators<L, R, P, V> = [[[L::splat(L::Elem::ZERO); V]; P]; R];
+            for r in 0..R {
+                for p in 0..P {
+                    acc[r][p][0] = L::load(projected(r, p, 0));
+                    acc[r][p][1] = L::load(projected(r, p, 1));
+                    acc[r][p][2] = L::load(s.b_hh.add((panel + p) * L::COUNT));
+                }
+            }
+            s.product::<L, R, P, V>(&mut acc, s.h, row, 3, panel, next);
+            let sums = Sums::from(acc);
+            for r in 0..R.min(s.rows - row) {
+                for p in 0..P {
+                    let offset = (panel + p) * L::COUNT;
+                    let [a_r, a_z, a_hh] = [sums.at(r, p, 0), sums.at(r, p, 1), sums.at(r, p, 2)];
+                    let h = L::load(s.h.add((row + r) * s.padded + offset));
+                    let (gate_r, z) = equations::gates(a_r, a_z);
+                    let (c, new) =
+                        equations::update(equations::reset_after(gate_r, L::load(projected(r, p, 2)), a_hh), z, h);
+                    s.output(row + r, offset, new);
+                    if !s.tape.is_null() {
+                        s.record(row + r, 0, offset, gate_r);
+                        s.record(row + r, 1, offset, z);
+                        s.record(row + r, 2, offset, c);
+                        s.record(row + r, 3, offset, a_hh);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Reset-before, first product: r and z of one vector of units a panel.
+struct Gates<'a, T>(&'a StepArgs<T>);
+
+impl<L: Lanes> Tile<L> for Gates<'_, L::Elem> {
+    #[inline(always)]
+    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
+        let s = self.0;
+        // SAFETY: the tile lies within rows x units, and the buffers are as `step` promised.
+        unsafe {
+            let mut acc: Accumulators<L, R, P, V> = [[[L::splat(L::Elem::ZERO); V]; P]; R];
+            for r in 0..R {
+                for p in 0..P {
+                    for v in 0..V {
+                        let column = ((panel + p) * 3 + v) * L::COUNT;
+                        acc[r][p][v] = L::load(s.projected.add((row + r) * 3 * s.padded + column));
+                    }
+                }
+            }
+            s.product::<L, R, P, V>(&mut acc, s.h, row, 2, panel, next);
+            let sums = Sums::from(acc);
+            for r in 0..R.min(s.rows - row) {
+                for p in 0..P {
+                    let offset = (panel + p) * L::COUNT;
+                    let at = (row + r) * s.padded + offset;
+                    let (gate_r, z) = equations::gates(sums.at(r, p, 0), sums.at(r, p, 1));
+                    let rh = equations::reset(gate_r, L::load(s.h.add(at)));
+                    z.store(s.z.add(at));
+                    rh.store(s.rh.add(at));
+                    if !s.tape.is_null() {
+                        s.record(row + r, 0, offset, gate_r);
+                        s.record(row + r, 1, offset, z);
+                        s.record(row + r, 3, offset, rh);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Reset-before, second product: the candidate and the new state of V vectors of units a panel.
+struct Candidate<'a, T>(&'a StepArgs<T>);
+
+impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
+    #[inline(always)]
+    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
+        let s = self.0;
+        let unit = |p: usize, v: usize| (panel + p) * s.width + v;
+        // SAFETY: the tile lies within rows x units, and the buffers are as `step` promised.
+        unsafe {
+            let mut acc: Accumulators<L, R, P, V> = [[[L::splat(L::Elem::ZERO); V]; P]; R];
+            for r in 0..R {
+                for p in 0..P {
+                    for v in 0..V {
+                        let column = (unit(p, v) * 3 + 2) * L::COUNT;
+                        acc[r][p][v] = L::load(s.projected.add((row + r) * 3 * s.padded + column));
+                    }
+                }
+            }
+            s.product::<L, R, P, V>(&mut acc, s.rh, row, s.width, panel, next);
+            let sums = Sums::from(acc);
+            for r in 0..R.min(s.rows - row) {
+                for p in 0..P {
+                    for v in 0..V {
+                        let offset = unit(p, v) * L::COUNT;
+                        let at = (row + r) * s.padded + offset;
+                        let (c, new) = equations::update(sums.at(r, p, v), L::load(s.z.add(at)), L::load(s.h.add(at)));
+                        s.output(row + r, offset, new);
+                        if !s.tape.is_null() {
+                            s.record(row + r, 2, offset, c);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The reset-after kernel, for some of the panels.
+///
+/// # Safety
+/// The instruction set of `L` is present and the arguments are as `step` makes them; so for the two below.
+#[inline(always)]
+pub unsafe fn reset_after<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usize>) {
+    // SAFETY: the caller's promise.
+    unsafe { cover::<L, 3>(args.rows, Walk { range: panels, down: args.down }, &ResetAfter(args)) }
+}
+
+/// The first reset-before kernel.
+///
+/// # Safety
+/// As [`reset_after`].
+#[inline(always)]
+pub unsafe fn reset_before_gates<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usize>) {
+    // SAFETY: the caller's promise.
+    unsafe { cover::<L, 2>(args.rows, Walk { range: panels, down: args.down }, &Gates(args)) }
+}
+
+/// The second reset-before kernel.
+///
+/// # Safety
+/// As [`reset_after`].
+#[inline(always)]
+pub unsafe fn reset_before_candidate<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usize>) {
+    let walk = Walk { range: panels, down: args.down };
+    // SAFETY: the caller's promise.
+    unsafe { cover_mixed::<L>(args.rows, args.padded / L::COUNT, args.width, walk, &Candidate(args)) }
+}

@@ -1,0 +1,20 @@
+//! The GRU cell: its equations, one step forward and backward, its weights.
+
+#[allow(unsafe_code)]
+pub mod activation;
+#[allow(unsafe_code)]
+pub mod backward;
+#[forbid(unsafe_code)]
+pub mod equations;
+#[allow(unsafe_code)]
+pub mod forward;
+#[allow(unsafe_code)]
+pub mod kernels;
+#[allow(unsafe_code)]
+pub mod step;
+#[allow(unsafe_code)]
+pub mod step_back;
+#[forbid(unsafe_code)]
+pub mod weights;
+
+pub use kernels::Real;

@@ -1,0 +1,132 @@
+//! One step of the recurrence for a chunk of rows.
+
+use std::ops::Range;
+
+use crate::cell::forward::StepArgs;
+use crate::cell::kernels::{CellKernels, Real};
+use crate::cell::weights::{PackedCell, Recurrent};
+use crate::error::Error;
+use crate::gemm::pack::PackedMatrix;
+use crate::gemm::tile::{CHUNK, RowPointers};
+use crate::memory::buffer_pool::Spare;
+use crate::threads::team::{Engine, share};
+
+/// Running states of up to [`CHUNK`] rows, and what a step needs beside them.
+pub struct State<T: Real> {
+    padded: usize,
+    rows: usize,
+    /// Parts of `[rows, padded]`: two for the states before and after a step, in turns; in reset-before also z and r * h.
+    parts: Spare<T>,
+    /// An odd number of steps is done: the states are in the second part, and the next walk over the weights goes down.
+    odd: bool,
+}
+
+impl<T: Real> State<T> {
+    /// States of `rows` rows, all 0.
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    pub fn new(cell: &PackedCell<T>, rows: usize) -> Result<Self, Error> {
+        let padded = cell.padded;
+        let mut parts = Spare::new(parts_of(cell) * rows * padded)?;
+        parts[..rows * padded].fill(T::ZERO);
+        Ok(Self { padded, rows, parts, odd: false })
+    }
+
+    fn at(&self, row: usize) -> usize {
+        (usize::from(self.odd) * self.rows + row) * self.padded
+    }
+
+    /// The state of a row; its first H numbers count.
+    pub fn row(&self, row: usize) -> &[T] {
+        &self.parts[self.at(row)..][..self.padded]
+    }
+
+    /// The state of a row, to be set.
+    pub fn row_mut(&mut self, row: usize) -> &mut [T] {
+        let at = self.at(row);
+        &mut self.parts[at..][..self.padded]
+    }
+}
+
+/// Parts of a cell's states.
+fn parts_of<T: Real>(cell: &PackedCell<T>) -> usize {
+    if cell.reset_after() { 2 } else { 4 }
+}
+
+/// Rows to be written: row i is `rows[i][at[i]..]`.
+pub struct Outputs<'a, 'b, T> {
+    /// What the rows lie in.
+    pub rows: &'a mut [&'b mut [T]],
+    /// Where each row starts.
+    pub at: &'a [usize],
+}
+
+impl<T> Outputs<'_, '_, T> {
+    /// Where the first `count` rows are to be written, `len` numbers each.
+    ///
+    /// # Panics
+    /// Where a row is missing or too short.
+    fn fill(&mut self, list: &mut RowPointers<*mut T>, count: usize, len: usize) -> *const *mut T {
+        list.fill(count, |r| self.rows[r][self.at[r]..][..len].as_mut_ptr()).as_ptr()
+    }
+}
+
+/// Moves the first `rows` rows one step on: their states, `y` (H numbers a row) and, if given, their tape
+/// (4H numbers a row: r, z, candidate, and r * h in reset-before or `U_hh h + b_hh` in reset-after).
+///
+/// `projected` holds b + W x of these rows, as [`PackedCell`] lays it out.
+///
+/// # Panics
+/// Where an operand is too short.
+pub fn step<T: Real>(
+    engine: Engine<CellKernels<T>>,
+    cell: &PackedCell<T>,
+    rows: usize,
+    projected: &[T],
+    state: &mut State<T>,
+    mut y: Outputs<T>,
+    tape: Option<Outputs<T>>,
+) {
+    let (hidden, padded) = (cell.hidden, cell.padded);
+    assert!(rows <= CHUNK.min(state.rows) && state.padded == padded, "state of another size");
+    assert!(state.parts.len() >= parts_of(cell) * state.rows * padded, "state of another cell");
+    assert!(projected.len() >= rows * 3 * padded, "projection too short");
+    assert_eq!(cell.lanes, engine.kernels.products.lanes, "cell packed for another instruction set");
+    let start = state.parts.as_mut_ptr();
+    let part = |part: usize| start.wrapping_add(part * state.rows * padded); // the last two in reset-before alone
+    let (mut y_list, mut tape_list) = (RowPointers::default(), RowPointers::default());
+    let mut args = StepArgs {
+        rows,
+        hidden,
+        padded,
+        projected: projected.as_ptr(),
+        h: part(usize::from(state.odd)),
+        next: part(usize::from(!state.odd)),
+        z: part(2),
+        rh: part(3),
+        u: std::ptr::null(),
+        width: 0,
+        b_hh: std::ptr::null(),
+        y: y.fill(&mut y_list, rows, hidden),
+        tape: tape.map_or(std::ptr::null(), |mut tape| tape.fill(&mut tape_list, rows, 4 * hidden)),
+        down: state.odd,
+    };
+    let mut share_out = |kernel: unsafe fn(&StepArgs<T>, Range<usize>), u: &PackedMatrix<T>, b_hh: &[T]| {
+        (args.u, args.width, args.b_hh) = (u.data.as_ptr(), u.width, b_hh.as_ptr());
+        let args = &args;
+        engine.crew.run(|i, n| {
+            // SAFETY: the kernels exist only for instruction sets of this machine; all buffers hold `rows` rows of the
+            // sizes noted in `StepArgs` (asserted or sliced above), and the weights are packed for these lanes.
+            unsafe { kernel(args, share(u.panels(), i, n)) }
+        });
+    };
+    match &cell.recurrent {
+        Recurrent::After { u, b_hh } => share_out(engine.kernels.reset_after, u, b_hh),
+        Recurrent::Before { gates, candidate } => {
+            share_out(engine.kernels.reset_before_gates, gates, &[]);
+            share_out(engine.kernels.reset_before_candidate, candidate, &[]);
+        }
+    }
+    state.odd = !state.odd;
+}

@@ -1,0 +1,144 @@
+//! One step of the backward pass for a chunk of rows: the product of the gradients of the step after it with the
+//! recurrent weights and, for the units that it gives while they are in the nearest cache, the equations of the cell.
+
+use std::ops::Range;
+
+use crate::cell::backward::BackwardArgs;
+use crate::cell::kernels::{CellKernels, Real};
+use crate::cell::weights::{BackwardCell, BackwardRecurrent};
+use crate::error::Error;
+use crate::gemm::pack::PackedMatrix;
+use crate::gemm::product::{MatmulArgs, Operand};
+use crate::gemm::tile::{CHUNK, RowPointers};
+use crate::memory::buffer_pool::Spare;
+use crate::threads::team::{Engine, share};
+
+/// What a backward step reads of each row.
+pub struct Recorded<'a, T> {
+    /// Tape rows, `[4H]`: r, z, candidate, and r * h or `U_hh h + b_hh`.
+    pub tape: &'a dyn Fn(usize) -> &'a [T],
+    /// State before the step, `[H]`.
+    pub h: &'a dyn Fn(usize) -> &'a [T],
+}
+
+/// Rows of gradients of pre-activations, by sequence; a step's place in row i is `at[i]`.
+pub struct Gradients<'a, 'b, T> {
+    /// What the rows lie in.
+    pub rows: &'a mut [&'b mut [T]],
+    /// Of the step.
+    pub at: &'a [usize],
+    /// Of the step after it, for the rows that have one.
+    pub after: &'a [usize],
+}
+
+/// Buffers of a walk: `carry` is the gradient of the state that is known so far.
+pub struct BackwardState<T: Real> {
+    /// `[rows, padded]`.
+    pub carry: Spare<T>,
+    /// `[rows, padded]`: of r * h; reset-before only.
+    drh: Spare<T>,
+}
+
+impl<T: Real> BackwardState<T> {
+    /// For `rows` rows, all 0.
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    pub fn new(weights: &BackwardCell<T>, rows: usize, padded: usize) -> Result<Self, Error> {
+        let between = match weights.u {
+            BackwardRecurrent::After(_) => 0,
+            BackwardRecurrent::Before { .. } => rows * padded,
+        };
+        let mut carry = Spare::new(rows * padded)?;
+        carry.fill(T::ZERO);
+        Ok(Self { carry, drh: Spare::new(between)? })
+    }
+}
+
+/// One step of the first `rows` rows.
+///
+/// `carry` holds what `backward_step` left of the step after it, or the gradient of the last state; the step's gradients
+/// of the pre-activations go to `d`: in reset-after [`da_hh` | `da_r` | `da_z` | `da_h`], in reset-before [`da_r` |
+/// `da_z` | `da_h`].
+///
+/// # Panics
+/// Where an operand is too short.
+pub fn backward_step<'a, T: Real>(
+    engine: Engine<CellKernels<T>>,
+    weights: &BackwardCell<T>,
+    hidden: usize,
+    rows: usize,
+    recorded: &Recorded<T>,
+    dy: Option<&dyn Fn(usize) -> &'a [T]>,
+    d: &mut Gradients<T>,
+    state: &mut BackwardState<T>,
+) {
+    let kernels = engine.kernels;
+    let lanes = kernels.products.lanes;
+    let padded = hidden.next_multiple_of(lanes);
+    let segments = weights.segments();
+    assert!(rows <= CHUNK && state.carry.len() >= rows * padded, "carry too short");
+    assert!(d.at.len() >= rows && d.after.len() <= rows && d.rows.len() >= rows, "rows missing");
+    state.drh.fill(T::ZERO);
+    let (carry, drh) = (state.carry.as_mut_ptr(), state.drh.as_mut_ptr());
+    let (mut tape, mut h, mut dy_list) = (RowPointers::default(), RowPointers::default(), RowPointers::default());
+    let (mut starts, mut at) = (RowPointers::default(), RowPointers::default());
+    let (mut after, mut candidate) = (RowPointers::default(), RowPointers::default());
+    for at in [&d.at[..rows], d.after] {
+        let fits = |(&at, row): (&usize, &&mut [T])| row.len().checked_sub(at).is_some_and(|n| n >= segments * hidden);
+        assert!(at.iter().zip(&*d.rows).all(fits), "gradients too short");
+    }
+    assert!(d.at.iter().zip(d.after).all(|(&at, after)| after.abs_diff(at) >= segments * hidden), "steps that overlap");
+    let starts = starts.fill(rows, |row| d.rows[row].as_mut_ptr());
+    // SAFETY: within the row, as just asserted; so below.
+    let at = at.fill(rows, |row| unsafe { starts[row].add(d.at[row]) });
+    // Of the step after, and the candidate's of this one.
+    // SAFETY: as above.
+    let after = after.fill(d.after.len(), |row| unsafe { starts[row].add(d.after[row]) }.cast_const());
+    // SAFETY: the third of at least three segments.
+    let candidate = candidate.fill(rows, |row| unsafe { at[row].add(2 * hidden) }.cast_const());
+    let mut args = BackwardArgs {
+        width: 0,
+        rows,
+        hidden,
+        padded,
+        tape: tape.fill(rows, |row| (recorded.tape)(row)[..4 * hidden].as_ptr()).as_ptr(),
+        h: h.fill(rows, |row| (recorded.h)(row)[..hidden].as_ptr()).as_ptr(),
+        dy: dy.map_or(std::ptr::null(), |dy| dy_list.fill(rows, |row| dy(row)[..hidden].as_ptr()).as_ptr()),
+        d: at.as_ptr(),
+        carry,
+        drh: drh.cast_const(),
+    };
+    let mut share_out = |kernel: unsafe fn(&BackwardArgs<T>, Range<usize>), product: Option<_>, u: &PackedMatrix<T>| {
+        args.width = u.width;
+        let (args, product): (_, &Option<MatmulArgs<T>>) = (&args, &product);
+        engine.crew.run(|i, n| {
+            let panels = share(u.panels(), i, n);
+            // SAFETY: the kernels exist only for instruction sets of this machine; all rows were sliced to the lengths
+            // noted in `BackwardArgs` or asserted to have them, and so were the buffers.
+            unsafe {
+                if let Some(product) = product {
+                    (kernels.products.matmul)(product, panels.clone());
+                }
+                kernel(args, panels);
+            }
+        });
+    };
+    let into = |to, from: &[*const T], u: &PackedMatrix<T>| {
+        (!from.is_empty()).then(|| MatmulArgs::adding(from.len(), Operand::Rows(from.as_ptr()), u, hidden, to, padded))
+    };
+    match &weights.u {
+        BackwardRecurrent::After(u) => {
+            assert!(u.lanes == lanes && u.depth == 3 * hidden && u.columns == hidden, "weights of another cell");
+            share_out(kernels.backward_after, into(carry, after, u), u);
+        }
+        BackwardRecurrent::Before { gates, candidate: u } => {
+            for (u, depth) in [(gates, 2 * hidden), (u, hidden)] {
+                assert!(u.lanes == lanes && u.depth == depth && u.columns == hidden, "weights of another cell");
+            }
+            assert!(state.drh.len() >= rows * padded, "drh too short");
+            share_out(kernels.backward_before_update, into(carry, after, gates), gates);
+            share_out(kernels.backward_before_reset, into(drh, candidate, u), u);
+        }
+    }
+}

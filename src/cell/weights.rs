@@ -1,0 +1,167 @@
+//! The weights of one cell, packed for the kernels of one instruction set.
+
+use crate::gemm::kernels::ProductKernels;
+use crate::gemm::matmul::{Start, matmul};
+use crate::gemm::pack::{PackedMatrix, WIDTH};
+use crate::memory::aligned::Aligned;
+use crate::shape::params::Cell;
+use crate::simd::float::Float;
+use crate::threads::team::Engine;
+
+/// Vectors in a panel of a matrix of that many, whose panels threads may share: of few vectors, panels of two give more
+/// equal parts.
+fn shared_width(vectors: usize) -> usize {
+    if vectors < 12 && !vectors.is_multiple_of(6) { 2 } else { 3 }
+}
+
+/// Gates of a cell: r, z and the candidate.
+const GATES: usize = 3;
+
+/// Forward weights of one cell: one layer, one direction.
+pub struct PackedCell<T> {
+    pub(crate) lanes: usize,
+    pub(crate) hidden: usize,
+    /// H rounded up to whole vectors.
+    pub(crate) padded: usize,
+    w: PackedMatrix<T>, // [I, 3 * padded], columns [vector of units][gate][lane]
+    bias: Aligned<T>,   // [3 * padded], likewise
+    pub(crate) recurrent: Recurrent<T>,
+}
+
+/// Recurrent weights.
+pub enum Recurrent<T> {
+    /// Reset-after: all gates in one product, which has a bias of its own in the candidate.
+    After {
+        /// `[H, 3 * padded]`, columns [vector of units][gate][lane].
+        u: PackedMatrix<T>,
+        /// `[padded]`.
+        b_hh: Aligned<T>,
+    },
+    /// Reset-before: the candidate's product waits for r.
+    Before {
+        /// `[H, 2 * padded]`, columns [vector of units][r, z][lane].
+        gates: PackedMatrix<T>,
+        /// `[H, H]`.
+        candidate: PackedMatrix<T>,
+    },
+}
+
+impl<T: Float> PackedCell<T> {
+    /// Packs a cell's parameters for registers of `lanes` numbers.
+    pub fn new(lanes: usize, cell: &Cell<T>) -> Self {
+        let (hidden, input) = (cell.hidden, cell.input);
+        let padded = hidden.next_multiple_of(lanes);
+        // The canonical row of a packed column when `gates` gates are interleaved vector by vector.
+        let row = |column: usize, gates: usize| {
+            let (vector, gate, lane) = (column / (gates * lanes), column / lanes % gates, column % lanes);
+            let unit = vector * lanes + lane;
+            (unit < hidden).then_some(gate * hidden + unit)
+        };
+        let rows_of_w = |c| row(c, GATES).map(|r| &cell.w[r * input..][..input]);
+        let mut bias = Aligned::zeros(GATES * padded);
+        for (column, value) in bias.iter_mut().enumerate() {
+            if let Some(r) = row(column, GATES) {
+                *value = cell.b.get(r).copied().unwrap_or(T::ZERO);
+            }
+        }
+        let u = |gates| move |c| row(c, gates).map(|r| &cell.u[r * hidden..][..hidden]);
+        let recurrent = if cell.reset_after {
+            let mut b_hh = Aligned::zeros(padded);
+            b_hh[..cell.b_hh.len()].copy_from_slice(cell.b_hh);
+            Recurrent::After { u: PackedMatrix::from_columns(lanes, GATES, hidden, GATES * padded, u(GATES)), b_hh }
+        } else {
+            let candidate = |c| Some(&cell.u[(2 * hidden + c) * hidden..][..hidden]);
+            Recurrent::Before {
+                gates: PackedMatrix::from_columns(lanes, 2, hidden, 2 * padded, u(2)),
+                candidate: PackedMatrix::from_columns(lanes, shared_width(padded / lanes), hidden, hidden, candidate),
+            }
+        };
+        let w = PackedMatrix::from_columns(lanes, WIDTH, input, GATES * padded, rows_of_w);
+        Self { lanes, hidden, padded, w, bias, recurrent }
+    }
+
+    /// Whether it is a reset-after cell.
+    pub fn reset_after(&self) -> bool {
+        matches!(self.recurrent, Recurrent::After { .. })
+    }
+
+    /// Numbers in a row of [`PackedCell::project`]'s output.
+    pub fn projected_len(&self) -> usize {
+        GATES * self.padded
+    }
+
+    /// out[r] = b + W x(r) for r in 0..rows, in the order that [`crate::cell::step::step`] reads.
+    pub fn project<'a>(
+        &self,
+        engine: Engine<ProductKernels<T>>,
+        rows: usize,
+        x: impl Fn(usize) -> &'a [T],
+        out: &mut [T],
+    ) {
+        matmul(engine, rows, x, &self.w, Start::Bias(&self.bias), out, self.projected_len());
+    }
+}
+
+/// What the backward pass multiplies gradients of pre-activations with.
+pub struct BackwardCell<T> {
+    /// U, `[.., H]`.
+    pub(crate) u: BackwardRecurrent<T>,
+    /// W of r, z and the candidate, `[3H, I]`.
+    pub w: PackedMatrix<T>,
+}
+
+/// Recurrent weights.
+pub(crate) enum BackwardRecurrent<T> {
+    /// Reset-after: rows of the candidate, r and z, `[3H, H]`.
+    After(PackedMatrix<T>),
+    /// Reset-before.
+    Before {
+        /// Rows of r and z, `[2H, H]`.
+        gates: PackedMatrix<T>,
+        /// `[H, H]`.
+        candidate: PackedMatrix<T>,
+    },
+}
+
+impl<T: Float> BackwardCell<T> {
+    /// Packs a cell's parameters for registers of `lanes` numbers.
+    pub fn new(lanes: usize, cell: &Cell<T>) -> Self {
+        let hidden = cell.hidden;
+        let pack_u = |rows: usize, from: usize| {
+            let mut packed = PackedMatrix::new(lanes, shared_width(hidden.div_ceil(lanes)));
+            packed.pack_rows(rows, hidden, |k| &cell.u[(from + k) % (3 * hidden) * hidden..][..hidden]);
+            packed
+        };
+        let u = if cell.reset_after {
+            BackwardRecurrent::After(pack_u(3 * hidden, 2 * hidden))
+        } else {
+            BackwardRecurrent::Before { gates: pack_u(2 * hidden, 0), candidate: pack_u(hidden, 2 * hidden) }
+        };
+        let mut w = PackedMatrix::new(lanes, WIDTH);
+        w.pack_rows(3 * hidden, cell.input, |k| &cell.w[k * cell.input..][..cell.input]);
+        Self { u, w }
+    }
+
+    /// Segments of H numbers in a row of gradients of pre-activations.
+    pub fn segments(&self) -> usize {
+        self.input_segment() + 3
+    }
+
+    /// The first of the three segments that W is multiplied with: r, z and the candidate.
+    pub fn input_segment(&self) -> usize {
+        usize::from(matches!(self.u, BackwardRecurrent::After(_)))
+    }
+
+    /// Adds the product of the last step's gradients, rows `d`, to `carry` `[rows, padded]`: the gradient of the state
+    /// before it.
+    pub fn last_product<'a>(
+        &self,
+        engine: Engine<ProductKernels<T>>,
+        rows: usize,
+        d: impl Fn(usize) -> &'a [T],
+        carry: &mut [T],
+    ) {
+        let (BackwardRecurrent::After(u) | BackwardRecurrent::Before { gates: u, .. }) = &self.u;
+        matmul(engine, rows, d, u, Start::Continue, carry, u.columns.next_multiple_of(u.lanes));
+    }
+}

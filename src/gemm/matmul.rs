@@ -1,0 +1,118 @@
+//! Matrix products: C = A B, A given by rows or transposed, B packed.
+
+use crate::gemm::kernels::ProductKernels;
+use crate::gemm::pack::PackedMatrix;
+use crate::gemm::product::{MatmulArgs, Operand};
+use crate::gemm::tile::Pointers;
+use crate::simd::float::Float;
+use crate::threads::team::{Engine, share};
+
+/// What the chains of a product start from.
+#[derive(Clone, Copy)]
+pub enum Start<'a, T> {
+    /// The same row, `[columns]`, for every row of C.
+    Bias(&'a [T]),
+    /// What C holds: the product goes on with C's chains.
+    Continue,
+    /// 0, and the finished sum is added to C: one block of a blocked sum.
+    Sum,
+}
+
+/// C[r][j] = start + sum over k of a(r)[k] B[k][j], for r in 0..rows; C's rows are `stride` apart.
+///
+/// # Panics
+/// Where an operand is too short for the product.
+pub fn matmul<'a, T: Float>(
+    engine: Engine<ProductKernels<T>>,
+    rows: usize,
+    a: impl Fn(usize) -> &'a [T],
+    b: &PackedMatrix<T>,
+    start: Start<T>,
+    c: &mut [T],
+    stride: usize,
+) {
+    let mut starts = Pointers::<_, MOST_ROWS>::default();
+    let chunk = |first: usize, count| Operand::Rows(starts.fill(count, |r| a(first + r)[..b.depth].as_ptr()).as_ptr());
+    in_chunks(engine, rows, chunk, b, start, c, stride);
+}
+
+/// As [`matmul`], with a(k)[r] in the place of a(r)[k]; B is [`MOST_DEEP`] at most.
+///
+/// # Panics
+/// As [`matmul`].
+pub fn matmul_transposed<'a, T: Float>(
+    engine: Engine<ProductKernels<T>>,
+    rows: usize,
+    a: impl Fn(usize) -> &'a [T],
+    b: &PackedMatrix<T>,
+    start: Start<T>,
+    c: &mut [T],
+    stride: usize,
+) {
+    let mut starts = Pointers::<_, MOST_DEEP>::default();
+    let starts = starts.fill(b.depth, |k| a(k)[..rows].as_ptr()).as_ptr();
+    let chunk = |first: usize, _| Operand::Columns(starts, first);
+    in_chunks(engine, rows, chunk, b, start, c, stride);
+}
+
+/// Rows of a chunk at most. All of B is read for each chunk, and the chunk's part of A and C for each panel of B: many
+/// rows for a B beyond the caches, few for one that stays in them, so that A and C do too.
+const MOST_ROWS: usize = 256;
+const FEW_ROWS: usize = 64;
+
+/// Bytes of a B beyond the second-level cache.
+const LARGE: usize = 1 << 20;
+
+/// Depth of a product with a transposed operand; its pointers live on the stack.
+pub const MOST_DEEP: usize = 256;
+
+/// Runs the kernel on the chunks of rows; `a` gives the left operand of a chunk from its first row and their number,
+/// readable for all of them at `depth` places.
+fn in_chunks<T: Float>(
+    engine: Engine<ProductKernels<T>>,
+    rows: usize,
+    mut a: impl FnMut(usize, usize) -> Operand<T>,
+    b: &PackedMatrix<T>,
+    start: Start<T>,
+    c: &mut [T],
+    stride: usize,
+) {
+    if rows == 0 || b.columns == 0 {
+        return;
+    }
+    assert_eq!(b.lanes, engine.kernels.lanes, "matrix packed for another instruction set");
+    let last = (rows - 1).checked_mul(stride).and_then(|last| last.checked_add(b.columns));
+    assert!(stride >= b.columns && last.is_some_and(|last| c.len() >= last), "output too short");
+    if let Start::Bias(bias) = start {
+        assert!(bias.len() >= b.columns, "bias too short");
+    }
+    let most = if size_of_val(&b.data[..]) > LARGE { MOST_ROWS } else { FEW_ROWS };
+    for first in (0..rows).step_by(most) {
+        let chunk = most.min(rows - first);
+        let c = c[first * stride..].as_mut_ptr();
+        let (init, init_stride) = match start {
+            Start::Bias(bias) => (bias.as_ptr(), 0),
+            Start::Continue => (c.cast_const(), stride),
+            Start::Sum => (std::ptr::null(), 0),
+        };
+        let args = MatmulArgs {
+            rows: chunk,
+            a: a(first, chunk),
+            b: b.data.as_ptr(),
+            depth: b.depth,
+            columns: b.columns,
+            init,
+            init_stride,
+            add: matches!(start, Start::Sum),
+            c,
+            c_stride: stride,
+            width: b.width,
+        };
+        let kernel = engine.kernels.matmul;
+        engine.crew.run(|i, n| {
+            // SAFETY: the kernels exist only for instruction sets of this machine. A is readable for `rows` and `depth`
+            // (its makers' promise), B is packed for these lanes, C and the bias hold what the asserts say.
+            unsafe { kernel(&args, share(b.panels(), i, n)) }
+        });
+    }
+}

@@ -1,0 +1,176 @@
+//! The kernel of matrix products, on the register tile: C = A B, A given by rows or transposed, B packed.
+
+use std::ops::Range;
+
+use crate::gemm::pack::PackedMatrix;
+use crate::gemm::tile::{Accumulators, Columns, Left, Next, Rows, Tile, Walk, accumulate, cover_mixed};
+use crate::simd::float::Float;
+use crate::simd::lanes::Lanes;
+
+/// Arguments of the kernel: one chunk of rows.
+pub struct MatmulArgs<T> {
+    pub(super) rows: usize,
+    pub(super) a: Operand<T>,
+    pub(super) b: *const T, // packed
+    pub(super) depth: usize,
+    pub(super) columns: usize,
+    pub(super) init: *const T, // [rows or 1, columns], or null for zeros
+    pub(super) init_stride: usize,
+    pub(super) add: bool,
+    pub(super) c: *mut T, // [rows, columns]
+    pub(super) c_stride: usize,
+    pub(super) width: usize,
+}
+
+// SAFETY: the parts of a product write to different columns of C, and nothing else writes to what the pointers point to
+// while it runs.
+unsafe impl<T: Send + Sync> Sync for MatmulArgs<T> {}
+
+/// The left operand of a chunk.
+pub(crate) enum Operand<T> {
+    Rows(*const *const T),           // [rows][depth]
+    Columns(*const *const T, usize), // [depth][rows], and the first row
+}
+
+/// The kernel, for some of the panels.
+///
+/// # Safety
+/// The instruction set of `L` is present and the arguments are as `matmul` makes them.
+#[inline(always)]
+pub unsafe fn run<L: Lanes>(args: &MatmulArgs<L::Elem>, panels: Range<usize>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match args.a {
+            Operand::Rows(starts) => cover_panels::<L>(args, panels, &ByRows { args, starts }),
+            Operand::Columns(starts, first) => cover_panels::<L>(args, panels, &ByColumns { args, starts, first }),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn cover_panels<L: Lanes>(args: &MatmulArgs<L::Elem>, panels: Range<usize>, tile: &impl Tile<L>) {
+    let walk = Walk { range: panels, down: false };
+    // SAFETY: the caller's promise.
+    unsafe { cover_mixed::<L>(args.rows, args.columns.div_ceil(L::COUNT), args.width, walk, tile) }
+}
+
+struct ByRows<'a, T> {
+    args: &'a MatmulArgs<T>,
+    starts: *const *const T,
+}
+
+impl<L: Lanes> Tile<L> for ByRows<'_, L::Elem> {
+    #[inline(always)]
+    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
+        // SAFETY: the caller's promise.
+        unsafe { self.args.tile::<L, R, P, V>(&Rows::<_, R>::from(self.starts.add(row)), row, panel, next) }
+    }
+}
+
+struct ByColumns<'a, T> {
+    args: &'a MatmulArgs<T>,
+    starts: *const *const T,
+    first: usize,
+}
+
+impl<L: Lanes> Tile<L> for ByColumns<'_, L::Elem> {
+    #[inline(always)]
+    unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let columns = Columns { starts: self.starts, first: self.first + row };
+            self.args.tile::<L, R, P, V>(&columns, row, panel, next);
+        }
+    }
+}
+
+impl<T: Float> MatmulArgs<T> {
+    /// Of C + A B for one chunk; the caller answers for the operands.
+    pub(crate) fn adding(
+        rows: usize,
+        a: Operand<T>,
+        b: &PackedMatrix<T>,
+        columns: usize,
+        c: *mut T,
+        c_stride: usize,
+    ) -> Self {
+        Self {
+            rows,
+            a,
+            b: b.data.as_ptr(),
+            depth: b.depth,
+            columns,
+            init: c,
+            init_stride: c_stride,
+            add: false,
+            c,
+            c_stride,
+            width: b.width,
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile<L: Lanes<Elem = T>, const R: usize, const P: usize, const V: usize>(
+        &self,
+        a: &impl Left<T>,
+        row: usize,
+        panel: usize,
+        next: Next,
+    ) {
+        let first = panel * self.width * L::COUNT;
+        let valid = self.columns - first;
+        // SAFETY: the tile lies within the output, and the operands are as the caller of the kernel promised. Where a
+        // tile is wider than what is left of the output, or its sums are to be added, it works on a copy.
+        unsafe {
+            let (to, from) =
+                (self.c.add(row * self.c_stride + first), self.init.wrapping_add(row * self.init_stride + first));
+            let mut acc: Accumulators<L, R, P, V> = [[[L::splat(T::ZERO); V]; P]; R];
+            let mut copy = acc;
+            let copy: *mut T = (&raw mut copy).cast();
+            let width = P * V * L::COUNT;
+            let direct = valid >= width && !self.add;
+            let vectors = valid.min(width).div_ceil(L::COUNT);
+            let rows = R.min(self.rows - row); // R, which the compiler shall not know here: it would unroll
+            let (start, stride) = if direct { (from, self.init_stride) } else { (copy.cast_const(), width) };
+            if !self.init.is_null() {
+                if !direct {
+                    for r in 0..rows {
+                        for v in 0..vectors {
+                            let at = v * L::COUNT;
+                            L::load_first(from.add(r * self.init_stride + at), valid - at)
+                                .store(copy.add(r * width + at));
+                        }
+                    }
+                }
+                for r in 0..R {
+                    for p in 0..P {
+                        for v in 0..V {
+                            acc[r][p][v] = L::load(start.add(r * stride + (p * V + v) * L::COUNT));
+                        }
+                    }
+                }
+            }
+            let start = |panel: usize| self.b.wrapping_add(panel * self.width * self.depth * L::COUNT);
+            let b = std::array::from_fn(|p| start(panel + p));
+            accumulate(&mut acc, a, &b, self.depth, next.fetch::<L, V>(start(next.panel), self.depth));
+            let (out, stride) = if direct { (to, self.c_stride) } else { (copy, width) };
+            for r in 0..R {
+                for p in 0..P {
+                    for v in 0..V {
+                        acc[r][p][v].store(out.add(r * stride + (p * V + v) * L::COUNT));
+                    }
+                }
+            }
+            if !direct {
+                for r in 0..rows {
+                    for v in 0..vectors {
+                        let at = v * L::COUNT;
+                        let (sum, to) = (L::load(copy.add(r * width + at)), to.add(r * self.c_stride + at));
+                        let sum = if self.add { L::load_first(to, valid - at) + sum } else { sum };
+                        sum.store_first(to, valid - at);
+                    }
+                }
+            }
+        }
+    }
+}

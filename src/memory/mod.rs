@@ -1,0 +1,12 @@
+//! Memory: buffers that are used again, fallible allocation, prefetching.
+
+#[forbid(unsafe_code)]
+pub mod aligned;
+#[forbid(unsafe_code)]
+pub mod buffer_pool;
+#[forbid(unsafe_code)]
+pub mod chunked_vec;
+#[allow(unsafe_code)]
+pub mod prefetch;
+#[forbid(unsafe_code)]
+pub mod try_alloc;

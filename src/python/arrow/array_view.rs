@@ -1,0 +1,234 @@
+//! Arrays with their types, and the rows of them that count: every access to buffers and children is checked here.
+
+use std::borrow::Cow;
+
+use bytemuck::AnyBitPattern;
+
+use super::error::{Refused, malformed};
+use super::ffi::{Array, MAX_BYTES, Schema};
+use super::types::{Kind, Number};
+
+/// Rows `first..first + len` of an array's buffers, the array's own offset included in `first`.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    pub kind: Kind,
+    schema: &'a Schema,
+    array: &'a Array,
+    first: usize,
+    pub len: usize,
+}
+
+/// The numbers of a child, whole; in place unless they are at an odd address.
+pub enum Numbers<'a> {
+    F16(Cow<'a, [u16]>),
+    F32(Cow<'a, [f32]>),
+    F64(Cow<'a, [f64]>),
+    I8(Cow<'a, [i8]>),
+    U8(Cow<'a, [u8]>),
+    I16(Cow<'a, [i16]>),
+    U16(Cow<'a, [u16]>),
+    I32(Cow<'a, [i32]>),
+    U32(Cow<'a, [u32]>),
+    I64(Cow<'a, [i64]>),
+    U64(Cow<'a, [u64]>),
+}
+
+/// Offsets of lists, or the like, of either width.
+pub enum Offsets<'a> {
+    Small(Cow<'a, [i32]>),
+    Large(Cow<'a, [i64]>),
+}
+
+impl Offsets<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Small(numbers) => numbers.len(),
+            Self::Large(numbers) => numbers.len(),
+        }
+    }
+
+    fn raw(&self, i: usize) -> i64 {
+        match self {
+            Self::Small(numbers) => numbers[i].into(),
+            Self::Large(numbers) => numbers[i],
+        }
+    }
+
+    /// A number that was checked.
+    pub fn get(&self, i: usize) -> usize {
+        self.raw(i) as usize
+    }
+}
+
+/// Where there are nulls: one bit a row, 0 for null.
+pub struct Nulls<'a> {
+    bits: Cow<'a, [u8]>,
+    first: usize,
+}
+
+impl Nulls<'_> {
+    /// Whether a row is null.
+    pub fn at(&self, row: usize) -> bool {
+        let bit = self.first + row;
+        self.bits[bit / 8] >> (bit % 8) & 1 == 0
+    }
+
+    /// How many of `len` rows are null.
+    pub fn count(&self, row: usize, len: usize) -> usize {
+        let (mut bit, end) = (self.first + row, self.first + row + len);
+        let mut valid = 0;
+        while bit < end && !bit.is_multiple_of(8) {
+            valid += usize::from(self.bits[bit / 8] >> (bit % 8) & 1);
+            bit += 1;
+        }
+        let whole = (end - bit) / 8;
+        valid += self.bits[bit / 8..][..whole].iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
+        bit += whole * 8;
+        while bit < end {
+            valid += usize::from(self.bits[bit / 8] >> (bit % 8) & 1);
+            bit += 1;
+        }
+        len - valid
+    }
+}
+
+impl<'a> Node<'a> {
+    /// A whole array, after a check of all that does not need its buffers.
+    pub fn new(schema: &'a Schema, array: &'a Array) -> Result<Self, Refused> {
+        let kind = Kind::of(schema)?;
+        let (first, len) = (array.offset()?, array.length()?);
+        if first.checked_add(len).is_none_or(|end| end as u64 > MAX_BYTES) {
+            return Err(malformed(format!("offset {first} and length {len}")));
+        }
+        if let Some(buffers) = match kind {
+            Kind::Number(_) | Kind::List { .. } => Some(2),
+            Kind::ListView { .. } => Some(3),
+            Kind::FixedSizeList(_) | Kind::Struct => Some(1),
+            Kind::Other => None,
+        } {
+            array.expect_buffers(buffers)?;
+        }
+        let (children, wanted) = (array.children()?.len(), schema.children()?.len());
+        if children != wanted {
+            return Err(malformed(format!("{children} children instead of {wanted}")));
+        }
+        Ok(Self { kind, schema, array, first, len })
+    }
+
+    /// The child at some place, from the row where this array's buffers begin to the child's end.
+    fn child(&self, index: usize) -> Result<Node<'a>, Refused> {
+        Node::new(self.schema.children()?.get(index)?, self.array.children()?.get(index)?)
+    }
+
+    /// The values of the lists.
+    pub fn values(&self) -> Result<Node<'a>, Refused> {
+        self.child(0)
+    }
+
+    /// The values of the lists of a fixed size from the first row on.
+    pub fn fixed_values(&self, size: usize) -> Result<Node<'a>, Refused> {
+        let values = self.child(0)?;
+        values.part(self.first.checked_mul(size), self.len.checked_mul(size))
+    }
+
+    /// The same rows of the field at some place.
+    pub fn field(&self, index: usize) -> Result<Node<'a>, Refused> {
+        self.child(index)?.part(Some(self.first), Some(self.len))
+    }
+
+    /// Some rows, counted from the first; `None` stands for numbers that are too large.
+    pub fn part(&self, start: Option<usize>, len: Option<usize>) -> Result<Self, Refused> {
+        match start.zip(len) {
+            Some((start, len)) if start.checked_add(len).is_some_and(|end| end <= self.len) => {
+                Ok(Self { first: self.first + start, len, ..*self })
+            }
+            _ => Err(malformed(format!("a child of {} rows, fewer than its parent needs", self.len))),
+        }
+    }
+
+    /// The nulls among the rows, unless there are none.
+    pub fn nulls(&self) -> Result<Option<Nulls<'a>>, Refused> {
+        let count = self.array.null_count()?;
+        if count == Some(0) || self.len == 0 {
+            return Ok(None);
+        }
+        if !self.array.has_buffer(0) {
+            return match count {
+                None => Ok(None),
+                Some(count) => Err(malformed(format!("{count} nulls, but none are marked"))),
+            };
+        }
+        let bits = self.array.buffer(0, (self.first + self.len).div_ceil(8))?;
+        Ok(Some(Nulls { bits, first: self.first }))
+    }
+
+    /// Offsets of the rows' lists in their values, one more than rows: ascending from 0 or more to the values' end or
+    /// less.
+    pub fn offsets(&self, large: bool, values: usize) -> Result<Offsets<'a>, Refused> {
+        if self.len == 0 {
+            return Ok(Offsets::Large(Cow::Borrowed(&[0]))); // those of no row may be missing
+        }
+        let offsets = self.indices(1, large, self.len + 1)?;
+        let (mut last, end) = (0, values as i64);
+        for i in 0..offsets.len() {
+            let offset = offsets.raw(i);
+            if offset < last || offset > end {
+                return Err(malformed(format!(
+                    "list offset {offset} in row {i}, after {last} and with {values} values in all"
+                )));
+            }
+            last = offset;
+        }
+        Ok(offsets)
+    }
+
+    /// Where the rows' list views start, and their sizes; unchecked.
+    pub fn views(&self, large: bool) -> Result<(Offsets<'a>, Offsets<'a>), Refused> {
+        Ok((self.indices(1, large, self.len)?, self.indices(2, large, self.len)?))
+    }
+
+    fn indices(&self, buffer: usize, large: bool, count: usize) -> Result<Offsets<'a>, Refused> {
+        Ok(if large { Offsets::Large(self.rows(buffer, count)?) } else { Offsets::Small(self.rows(buffer, count)?) })
+    }
+
+    fn rows<T: AnyBitPattern>(&self, buffer: usize, count: usize) -> Result<Cow<'a, [T]>, Refused> {
+        if count == 0 {
+            return Ok(Cow::Borrowed(&[])); // of no row, the buffer may be missing
+        }
+        Ok(match self.array.buffer(buffer, self.first + count)? {
+            Cow::Borrowed(numbers) => Cow::Borrowed(&numbers[self.first..]),
+            Cow::Owned(mut numbers) => {
+                numbers.drain(..self.first);
+                Cow::Owned(numbers)
+            }
+        })
+    }
+
+    /// The rows' numbers.
+    pub fn numbers(&self, number: Number) -> Result<Numbers<'a>, Refused> {
+        let count = self.len;
+        Ok(match number {
+            Number::F16 => Numbers::F16(self.rows(1, count)?),
+            Number::F32 => Numbers::F32(self.rows(1, count)?),
+            Number::F64 => Numbers::F64(self.rows(1, count)?),
+            Number::I8 => Numbers::I8(self.rows(1, count)?),
+            Number::U8 => Numbers::U8(self.rows(1, count)?),
+            Number::I16 => Numbers::I16(self.rows(1, count)?),
+            Number::U16 => Numbers::U16(self.rows(1, count)?),
+            Number::I32 => Numbers::I32(self.rows(1, count)?),
+            Number::U32 => Numbers::U32(self.rows(1, count)?),
+            Number::I64 => Numbers::I64(self.rows(1, count)?),
+            Number::U64 => Numbers::U64(self.rows(1, count)?),
+        })
+    }
+}
+
+/// One row of list views, checked: its start and size.
+pub fn view(starts: &Offsets, sizes: &Offsets, row: usize, values: usize) -> Result<(usize, usize), Refused> {
+    let (start, size) = (starts.raw(row), sizes.raw(row));
+    let wrong = || malformed(format!("a list view of {size} values from {start} on in row {row}, of {values} in all"));
+    if start < 0 || size < 0 || start.checked_add(size).is_none_or(|end| end > values as i64) {
+        return Err(wrong());
+    }
+    Ok((start as usize, size as usize))
+}

@@ -1,0 +1,54 @@
+//! What an exported column is made of, and the memory that it refers to.
+
+use std::sync::Arc;
+
+use numpy::{Element, PyArrayDyn};
+use pyo3::prelude::*;
+
+use crate::python::arrays::Input;
+
+/// A type.
+pub struct Field {
+    pub name: &'static str,
+    pub format: String,
+    pub nullable: bool,
+    pub children: Vec<Field>,
+}
+
+/// The rows of an array.
+pub struct Data {
+    pub length: usize,
+    pub null_count: usize,
+    pub buffers: Vec<Buffer>,
+    pub children: Vec<Arc<Data>>,
+}
+
+/// Memory, and whom it belongs to.
+pub struct Buffer {
+    address: usize,
+    _owner: Option<Box<dyn Send + Sync>>,
+}
+
+impl Buffer {
+    /// None.
+    pub fn none() -> Self {
+        Self { address: 0, _owner: None }
+    }
+
+    /// Numbers that the buffer owns.
+    pub fn of<T: Send + Sync + 'static>(numbers: Vec<T>) -> Self {
+        let address = numbers.as_ptr().expose_provenance();
+        Self { address, _owner: Some(Box::new(numbers)) }
+    }
+
+    /// The memory of an array, which it keeps alive.
+    pub fn view<T: Element + Sync + 'static>(array: &Bound<'_, PyArrayDyn<T>>) -> PyResult<Self> {
+        let address = Input::<T>::new("values", array.as_any())?.slice()?.as_ptr().expose_provenance();
+        Ok(Self { address, _owner: Some(Box::new(array.clone().unbind())) })
+    }
+
+    /// Where it is; 0 for none.
+    pub fn address(&self) -> usize {
+        self.address
+    }
+}

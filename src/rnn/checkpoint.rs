@@ -1,0 +1,122 @@
+//! Training in little memory: only every K-th state is kept, and what lies between is computed again on the way back
+//! (Chen et al., "Training deep nets with sublinear memory cost", 2016).
+
+use std::ops::Range;
+
+use crate::cell::Real;
+use crate::error::Error;
+use crate::memory::aligned::zeros;
+use crate::rnn::packed_weights::Packed;
+use crate::rnn::stack::{backward, forward_tape};
+use crate::shape::{SPAN, Sequences, expect_shape};
+use crate::threads::runtime::Stop;
+
+/// Recorded by [`forward_checkpoints`]: the states `[L, N, H]` before each window of steps.
+pub struct Checkpoints<T> {
+    sequences: Sequences,
+    dropout: f64,
+    seed: u64,
+    windows: Vec<(Range<usize>, Vec<T>)>,
+}
+
+impl<T> Checkpoints<T> {
+    /// The sequences of the batch.
+    pub fn sequences(&self) -> &Sequences {
+        &self.sequences
+    }
+}
+
+/// As [`forward_tape`], keeping only every `every`-th state, rounded up to a multiple of [`SPAN`] steps.
+///
+/// # Errors
+/// As [`forward_tape`]; a bidirectional stack, whose directions do not meet before the ends; `every` is 0.
+pub fn forward_checkpoints<T: Real>(
+    packed: &Packed<T>,
+    x: &[T],
+    sequences: Sequences,
+    h0: Option<&[T]>,
+    y: &mut [T],
+    h_n: &mut [T],
+    dropout: f64,
+    seed: u64,
+    every: usize,
+    threads: usize,
+    stop: Stop,
+) -> Result<Checkpoints<T>, Error> {
+    if packed.dims.bidirectional {
+        return Err(Error::value("checkpoint", "None for a bidirectional GRU", every.to_string()));
+    }
+    if every == 0 {
+        return Err(Error::value("checkpoint", "at least 1 step", "0"));
+    }
+    expect_shape("h_n", &[packed.dims.num_cells() * sequences.count() * packed.dims.hidden_size], &[h_n.len()])?;
+    let mut state = zeros(h_n.len())?;
+    if let Some(h0) = h0 {
+        expect_shape("h0", &[h_n.len()], &[h0.len()])?;
+        state.copy_from_slice(h0);
+    }
+    let longest = sequences.order().first().map_or(0, |&n| sequences.length(n));
+    let every = every.checked_next_multiple_of(SPAN).unwrap_or(usize::MAX);
+    let mut windows = Vec::new();
+    for first in (0..longest.max(1)).step_by(every) {
+        let span = first..longest.min(first.saturating_add(every));
+        let part = sequences.window(span.clone())?;
+        forward_tape(packed, x, part, Some(&state), y, h_n, dropout, seed, threads, stop)?;
+        windows.push((span, std::mem::replace(&mut state, h_n.to_vec())));
+    }
+    Ok(Checkpoints { sequences, dropout, seed, windows })
+}
+
+/// As [`backward`], with the same bits, for the arrays that [`forward_checkpoints`] was given.
+///
+/// # Errors
+/// As [`backward`].
+pub fn backward_checkpoints<T: Real>(
+    packed: &Packed<T>,
+    checkpoints: &Checkpoints<T>,
+    x: &[T],
+    dy: Option<&[T]>,
+    dh_n: Option<&[T]>,
+    dx: &mut [T],
+    dh0: &mut [T],
+    dparams: &mut [T],
+    threads: usize,
+    stop: Stop,
+) -> Result<(), Error> {
+    let (input, width) = (packed.dims.input_size, packed.dims.output_size());
+    let sequences = &checkpoints.sequences;
+    for (name, expected, got) in [
+        ("x", sequences.rows() * input, x.len()),
+        ("dx", sequences.rows() * input, dx.len()),
+        ("dy", sequences.rows() * width, dy.map_or(sequences.rows() * width, <[T]>::len)),
+        ("dh_n", dh0.len(), dh_n.map_or(dh0.len(), <[T]>::len)),
+    ] {
+        expect_shape(name, &[expected], &[got])?;
+    }
+    match dh_n {
+        Some(dh_n) => dh0.copy_from_slice(dh_n),
+        None => dh0.fill(T::ZERO),
+    }
+    for (span, state) in checkpoints.windows.iter().rev() {
+        let window = sequences.window(span.clone())?;
+        let own = window.compacted()?;
+        let gathered = |from: &[T], width: usize| -> Result<Vec<T>, Error> {
+            let mut rows = zeros(own.steps() * width)?;
+            for (to, from) in own.split_mut(&mut rows, width).into_iter().zip(window.split(from, width)) {
+                to.copy_from_slice(from);
+            }
+            Ok(rows)
+        };
+        let (x, dy) = (gathered(x, input)?, dy.map(|dy| gathered(dy, width)).transpose()?);
+        let (mut y, mut own_dx) = (zeros(own.steps() * width)?, zeros(own.steps() * input)?);
+        let (mut h_n, dh_n) = (zeros(state.len())?, dh0.to_vec());
+        let (dropout, seed) = (checkpoints.dropout, checkpoints.seed);
+        let tape = forward_tape(packed, &x, own.clone(), Some(state), &mut y, &mut h_n, dropout, seed, threads, stop)?;
+        let (dy, dh_n) = (dy.as_deref(), Some(&dh_n[..]));
+        backward(packed, &tape, &x, Some(state), &y, dy, dh_n, &mut own_dx, dh0, dparams, threads, stop)?;
+        for (to, from) in window.split_mut(dx, input).into_iter().zip(own.split(&own_dx, input)) {
+            to.copy_from_slice(from);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Gradients of the weights: one product per weight over all steps of all sequences at once.
+//!
+//! Threads share the rows of the results, so their bits do not depend on the number of threads.
+
+use crate::cell::Real;
+use crate::error::Error;
+use crate::gemm::weight_grad::{BLOCK, OuterSum, add_rows};
+use crate::memory::buffer_pool::Spare;
+use crate::rnn::group::Batch;
+use crate::rnn::tape::Tape;
+use crate::shape::params::cells_mut;
+use crate::threads::runtime::{Check, Grant, Stop};
+
+/// Rows of a result that are worth a task of their own.
+const TASK_ROWS: usize = 48;
+
+/// What the gradients of the pre-activations are multiplied with, by step.
+#[derive(Clone, Copy)]
+enum Factor {
+    /// The layer's input (for W).
+    Input,
+    /// The state before the step (for U).
+    State,
+    /// Its product with the reset gate (for the candidate's U in reset-before).
+    ResetState,
+}
+
+/// Rows of one result.
+struct Task<'a, T> {
+    cell: usize,
+    /// Column of `d` that belongs to the first row.
+    column: usize,
+    /// None for biases, which take the gradients as they are.
+    factor: Option<Factor>,
+    /// Columns of the result.
+    width: usize,
+    out: &'a mut [T],
+}
+
+/// Writes the flat gradients from `d`, each cell's gradients of the pre-activations by compact row.
+pub fn weight_gradients<T: Real>(
+    batch: &Batch<T>,
+    tape: &Tape<T>,
+    x: &[T],
+    outputs: &[Vec<&[T]>],
+    d: &[Spare<T>],
+    dparams: &mut [T],
+    grant: &Grant,
+    stop: Stop,
+) -> Result<(), Error> {
+    let dims = &batch.packed.dims;
+    let hidden = dims.hidden_size;
+    let mut tasks = Vec::new();
+    for (cell, grads) in cells_mut(dims, dparams).into_iter().enumerate() {
+        let input = dims.layer_input(cell / dims.directions());
+        // In reset-after the candidate's recurrent sum has gradients of its own, which come first.
+        let from = batch.backward[cell].input_segment();
+        let (candidate, candidate_factor) = if from > 0 { (0, Factor::State) } else { (2, Factor::ResetState) };
+        let (u_gates, u_candidate) = grads.u.split_at_mut(2 * hidden * hidden);
+        for (segment, factor, width, out) in [
+            (from, Some(Factor::Input), input, grads.w),
+            (from, Some(Factor::State), hidden, u_gates),
+            (candidate, Some(candidate_factor), hidden, u_candidate),
+            (from, None, 1, grads.b),
+            (candidate, None, 1, grads.b_hh),
+        ] {
+            if out.is_empty() {
+                continue;
+            }
+            let rows = (out.len() / width).div_ceil(grant.threads()).max(TASK_ROWS);
+            for (i, out) in out.chunks_mut(rows * width).enumerate() {
+                tasks.push(Task { cell, column: segment * hidden + i * rows, factor, width, out });
+            }
+        }
+    }
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.out.len()));
+    let x = batch.sequences.split(x, dims.input_size);
+    grant.execute(1, tasks, stop, |task, _, check| sum_over_steps(batch, tape, &x, outputs, &d[task.cell], task, check))
+}
+
+fn sum_over_steps<T: Real>(
+    batch: &Batch<T>,
+    tape: &Tape<T>,
+    x: &[&[T]],
+    outputs: &[Vec<&[T]>],
+    d: &[T],
+    task: Task<T>,
+    check: Check,
+) -> Result<(), Error> {
+    let (dims, sequences) = (&batch.packed.dims, batch.sequences);
+    let hidden = dims.hidden_size;
+    let (layer, direction) = (task.cell / dims.directions(), task.cell % dims.directions());
+    let input = if layer == 0 {
+        x.to_vec()
+    } else if tape.dropout.is_some() {
+        sequences.split_compact(&tape.layers[layer].dropped, dims.output_size())
+    } else {
+        outputs[layer - 1].clone()
+    };
+    let width = batch.backward[task.cell].segments() * hidden;
+    let rows = task.out.len() / task.width;
+    let row_of = |factor: Factor, (n, t): (usize, usize)| -> &[T] {
+        match factor {
+            Factor::Input => &input[n][t * task.width..],
+            Factor::State => {
+                let before = if direction == 0 { t.checked_sub(1) } else { Some(t + 1) };
+                match before.filter(|&before| before < sequences.length(n)) {
+                    Some(before) => &outputs[layer][n][before * dims.output_size() + direction * hidden..],
+                    None => batch.h0.of(task.cell, n),
+                }
+            }
+            Factor::ResetState => {
+                let step = sequences.compact_range(n).start + t;
+                &tape.layers[layer].cells[direction][(step * 4 + 3) * hidden..]
+            }
+        }
+    };
+    let kernels = batch.packed.kernels.products;
+    let mut sum = OuterSum::new(kernels);
+    for block in sequences.blocks(BLOCK) {
+        check()?;
+        let d = |k: usize| {
+            let (n, t) = block[k];
+            &d[(sequences.compact_range(n).start + t) * width + task.column..][..rows]
+        };
+        match task.factor {
+            Some(factor) => sum.add(block.len(), d, |k| row_of(factor, block[k]), task.width, task.out),
+            None => add_rows(kernels, block.len(), d, task.out),
+        }
+    }
+    Ok(())
+}

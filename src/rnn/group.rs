@@ -1,0 +1,290 @@
+//! A group of sequences through all layers and directions of a stack.
+
+use crate::cell::Real;
+use crate::cell::weights::BackwardCell;
+use crate::error::Error;
+use crate::memory::buffer_pool::Spare;
+use crate::rnn::dropout::Dropout;
+use crate::rnn::layer::{BackwardWalk, Walk};
+use crate::rnn::packed_weights::Packed;
+use crate::rnn::states::States;
+use crate::rnn::tape::Tape;
+use crate::shape::Sequences;
+use crate::threads::runtime::Check;
+use crate::threads::team::{Crew, Engine};
+
+/// Numbers of a layer's output at a time, where only the next layer or the final states need it.
+const PASSING: usize = 1 << 17;
+
+/// What all groups share.
+pub(super) struct Batch<'a, T: 'static> {
+    pub packed: &'a Packed<T>,
+    pub sequences: &'a Sequences,
+    pub h0: States<'a, T>,
+    /// Of every cell; empty in inference.
+    pub backward: &'a [BackwardCell<T>],
+}
+
+/// Sequences that one team takes through the stack together, longest first.
+pub(super) struct Group<'a> {
+    members: &'a [usize],
+    lengths: &'a [usize],
+    crew: &'a Crew<'a>,
+    check: Check<'a>,
+}
+
+/// What a group writes, forward; lists are by member, those of cells by cell first.
+pub(super) struct ForwardJob<'a, T> {
+    pub members: &'a [usize],
+    /// None where only the final states are wanted.
+    pub y: Option<Vec<&'a mut [T]>>,
+    pub h_n: Vec<Vec<&'a mut [T]>>,
+    pub tape: Option<Vec<LayerSlices<'a, T>>>,
+}
+
+/// What a group writes, backward.
+pub(super) struct BackwardJob<'a, T> {
+    pub members: &'a [usize],
+    pub dx: Vec<&'a mut [T]>,
+    pub dh: Vec<Vec<&'a mut [T]>>,
+    pub d: Vec<Vec<&'a mut [T]>>,
+}
+
+/// A group's part of a layer's tape.
+pub(super) struct LayerSlices<'a, T> {
+    pub cells: Vec<Vec<&'a mut [T]>>,
+    pub output: Vec<&'a mut [T]>,
+    pub dropped: Vec<&'a mut [T]>,
+}
+
+impl<T: Real> Batch<'_, T> {
+    /// The steps of a group's members.
+    fn lengths(&self, members: &[usize]) -> Vec<usize> {
+        members.iter().map(|&n| self.sequences.length(n)).collect()
+    }
+
+    fn walk<'b>(&'b self, layer: usize, direction: usize, group: &Group<'b>) -> Walk<'b, T> {
+        let dims = &self.packed.dims;
+        Walk {
+            engine: Engine { kernels: self.packed.kernels, crew: group.crew },
+            cell: &self.packed.cells[layer * dims.directions() + direction],
+            lengths: group.lengths,
+            hidden: dims.hidden_size,
+            input: dims.layer_input(layer),
+            width: dims.output_size(),
+            direction,
+            check: group.check,
+        }
+    }
+
+    /// Each sequence's output of a layer.
+    pub fn output_of<'b>(&self, tape: &'b Tape<T>, layer: usize, y: &'b [T]) -> Vec<&'b [T]> {
+        let width = self.packed.dims.output_size();
+        if layer + 1 == self.packed.dims.num_layers {
+            self.sequences.split(y, width)
+        } else {
+            self.sequences.split_compact(&tape.layers[layer].output, width)
+        }
+    }
+
+    pub fn forward_group(
+        &self,
+        mut job: ForwardJob<T>,
+        x: &[&[T]],
+        dropout: Option<Dropout>,
+        crew: &Crew,
+        check: Check,
+    ) -> Result<(), Error> {
+        let dims = &self.packed.dims;
+        let (width, last) = (dims.output_size(), dims.num_layers - 1);
+        let lengths = self.lengths(job.members);
+        let group = Group { members: job.members, lengths: &lengths, crew, check };
+        let x: Vec<&[T]> = job.members.iter().map(|&n| x[n]).collect();
+        for (cell, h_n) in job.h_n.iter_mut().enumerate() {
+            for (h_n, &n) in h_n.iter_mut().zip(job.members) {
+                h_n.copy_from_slice(self.h0.of(cell, n));
+            }
+        }
+        let Some(layers) = &mut job.tape else { return self.infer(&group, &x, job.y, &mut job.h_n) };
+        let mut y = job.y.unwrap_or_default();
+        for layer in 0..=last {
+            let (done, rest) = layers.split_at_mut(layer);
+            let LayerSlices { cells, output, dropped } = &mut rest[0];
+            let input: Vec<&[T]> = match (done.last(), dropout) {
+                (None, _) => x.clone(),
+                (Some(below), None) => below.output.iter().map(|rows| &**rows).collect(),
+                (Some(below), Some(dropout)) => {
+                    for ((dropped, output), &n) in dropped.iter_mut().zip(&below.output).zip(group.members) {
+                        dropped.copy_from_slice(output);
+                        dropout.apply(layer, self.sequences.origin(n), width, dropped);
+                    }
+                    dropped.iter().map(|rows| &**rows).collect()
+                }
+            };
+            let output = if layer == last { &mut y } else { output };
+            self.forward_layer(layer, &group, &input, output, Some(cells), &mut job.h_n)?;
+        }
+        Ok(())
+    }
+
+    /// All layers of some steps before the next steps, so that outputs that nobody keeps stay small; of all steps where
+    /// a direction begins at the end.
+    fn infer(
+        &self,
+        group: &Group,
+        x: &[&[T]],
+        mut y: Option<Vec<&mut [T]>>,
+        h_n: &mut [Vec<&mut [T]>],
+    ) -> Result<(), Error> {
+        let dims = &self.packed.dims;
+        let (input, width, last) = (dims.input_size, dims.output_size(), dims.num_layers - 1);
+        let longest = group.lengths.first().copied().unwrap_or(0);
+        let passing = last + usize::from(y.is_none());
+        let whole = passing == 0 || dims.bidirectional;
+        let window = if whole { longest } else { (PASSING / (group.lengths.len() * width)).max(1) };
+        let steps: usize = group.lengths.iter().map(|&length| length.min(window)).sum();
+        // Outputs of the layers in turn.
+        let len = |needed: bool| if needed { steps * width } else { 0 };
+        let (mut even, mut odd) = (Spare::new(len(passing > 0))?, Spare::new(len(passing > 1))?);
+        for first in (0..longest).step_by(window.max(1)) {
+            let lengths: Vec<usize> = group.lengths.iter().map(|&l| l.saturating_sub(first).min(window)).collect();
+            let group = Group { lengths: &lengths, ..*group };
+            let mut y: Option<Vec<&mut [T]>> =
+                y.as_mut().map(|y| y.iter_mut().map(|y| y.split_at_mut(y.len().min(first * width)).1).collect());
+            for layer in 0..=last {
+                let (before, current) = if layer % 2 == 0 { (&odd, &mut even) } else { (&even, &mut odd) };
+                let input = if layer == 0 {
+                    x.iter().map(|x| &x[x.len().min(first * input)..]).collect()
+                } else {
+                    split_steps(before, &lengths, width)
+                };
+                match &mut y {
+                    Some(y) if layer == last => self.forward_layer(layer, &group, &input, y, None, h_n)?,
+                    _ => {
+                        let mut output = split_steps_mut(current, &lengths, width);
+                        self.forward_layer(layer, &group, &input, &mut output, None, h_n)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One layer, all directions, from the states in `h_n`, which become the final ones. `h_n` has all cells, `tape`
+    /// those of this layer.
+    fn forward_layer(
+        &self,
+        layer: usize,
+        group: &Group,
+        input: &[&[T]],
+        output: &mut [&mut [T]],
+        mut tape: Option<&mut Vec<Vec<&mut [T]>>>,
+        h_n: &mut [Vec<&mut [T]>],
+    ) -> Result<(), Error> {
+        for direction in 0..self.packed.dims.directions() {
+            let cell = layer * self.packed.dims.directions() + direction;
+            let walk = self.walk(layer, direction, group);
+            let tape = tape.as_mut().map(|tape| tape[direction].as_mut_slice());
+            walk.forward(input, |r| h_n[cell][r], output, tape)?;
+            for (r, h_n) in h_n[cell].iter_mut().enumerate() {
+                if let Some(state) = walk.final_state(r, output[r]) {
+                    h_n.copy_from_slice(state);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn backward_group(
+        &self,
+        mut job: BackwardJob<T>,
+        tape: &Tape<T>,
+        outputs: &[Vec<&[T]>],
+        dy: Option<&[&[T]]>,
+        crew: &Crew,
+        check: Check,
+    ) -> Result<(), Error> {
+        let dims = &self.packed.dims;
+        let (width, last) = (dims.output_size(), dims.num_layers - 1);
+        let lengths = self.lengths(job.members);
+        let group = Group { members: job.members, lengths: &lengths, crew, check };
+        let steps: usize = lengths.iter().sum();
+        // Gradients of the output of the layer below and of this one.
+        let len = |between: bool| if between { steps * width } else { 0 };
+        let (mut below, mut current) = (Spare::new(len(last > 0))?, Spare::new(len(last > 1))?);
+        for layer in (0..=last).rev() {
+            let dy: Option<Vec<&[T]>> = if layer == last {
+                dy.map(|dy| job.members.iter().map(|&n| dy[n]).collect())
+            } else {
+                Some(split_steps(&current, &lengths, width))
+            };
+            let (cells, dh) = (&mut job.d, &mut job.dh);
+            if layer == 0 {
+                self.backward_layer(layer, &group, tape, outputs, dy.as_deref(), cells, dh, &mut job.dx)?;
+                break;
+            }
+            below.fill(T::ZERO);
+            let mut dx = split_steps_mut(&mut below, &lengths, width);
+            self.backward_layer(layer, &group, tape, outputs, dy.as_deref(), cells, dh, &mut dx)?;
+            if let Some(dropout) = tape.dropout {
+                for (dx, &n) in dx.iter_mut().zip(group.members) {
+                    dropout.apply(layer, self.sequences.origin(n), width, dx);
+                }
+            }
+            std::mem::swap(&mut below, &mut current);
+        }
+        Ok(())
+    }
+
+    /// One layer, all directions; `d` and `dh` have all cells.
+    fn backward_layer(
+        &self,
+        layer: usize,
+        group: &Group,
+        tape: &Tape<T>,
+        outputs: &[Vec<&[T]>],
+        dy: Option<&[&[T]]>,
+        d: &mut [Vec<&mut [T]>],
+        dh: &mut [Vec<&mut [T]>],
+        dx: &mut [&mut [T]],
+    ) -> Result<(), Error> {
+        let dims = &self.packed.dims;
+        let y: Vec<&[T]> = group.members.iter().map(|&n| outputs[layer][n]).collect();
+        for direction in 0..dims.directions() {
+            let cell = layer * dims.directions() + direction;
+            let walk = self.walk(layer, direction, group);
+            let back = BackwardWalk { walk: &walk, weights: &self.backward[cell] };
+            let recorded = &tape.layers[layer].cells[direction];
+            let recorded: Vec<&[T]> = group
+                .members
+                .iter()
+                .map(|&n| self.sequences.compact_range(n))
+                .map(|rows| &recorded[rows.start * 4 * dims.hidden_size..rows.end * 4 * dims.hidden_size])
+                .collect();
+            let h0 = |r: usize| self.h0.of(cell, group.members[r]);
+            back.recurrence(&recorded, &y, &h0, dy, &mut d[cell], &mut dh[cell])?;
+            back.input(&d[cell], dx)?;
+        }
+        Ok(())
+    }
+}
+
+/// A group's rows, member after member.
+fn split_steps<'a, T>(mut data: &'a [T], lengths: &[usize], width: usize) -> Vec<&'a [T]> {
+    let part = |&length: &usize| {
+        let (part, rest) = data.split_at(length * width);
+        data = rest;
+        part
+    };
+    lengths.iter().map(part).collect()
+}
+
+/// A group's rows, member after member, to be written.
+fn split_steps_mut<'a, T>(mut data: &'a mut [T], lengths: &[usize], width: usize) -> Vec<&'a mut [T]> {
+    let part = |&length: &usize| {
+        let (part, rest) = std::mem::take(&mut data).split_at_mut(length * width);
+        data = rest;
+        part
+    };
+    lengths.iter().map(part).collect()
+}

@@ -1,0 +1,193 @@
+//! One direction of one layer over a group of sequences, forward and backward.
+//!
+//! A group's sequences come longest first, so that those still running are always its first rows; a finished sequence
+//! costs nothing.
+
+use crate::cell::Real;
+use crate::cell::kernels::CellKernels;
+use crate::cell::step::{Outputs, State, step};
+use crate::cell::step_back::{BackwardState, Gradients, Recorded, backward_step};
+use crate::cell::weights::{BackwardCell, PackedCell};
+use crate::error::Error;
+use crate::gemm::matmul::{Start, matmul};
+use crate::memory::buffer_pool::Spare;
+use crate::threads::runtime::Check;
+use crate::threads::team::Engine;
+
+/// Numbers of input projections computed ahead: few, to stay in the second-level cache, or a part of those in W, where
+/// reading W again would take longer than writing and reading the projections.
+const PROJECTED_AHEAD: std::ops::Range<usize> = 1 << 16..1 << 18;
+const OF_WEIGHTS: usize = 12;
+
+/// Steps that they span at most.
+const STEPS_AHEAD: usize = 64;
+
+/// Rows times weights multiplied before the caller is asked whether to go on: about a tenth of a millisecond.
+const UNCHECKED: usize = 1 << 22;
+
+/// Rows of input gradients computed before the caller is asked whether to go on.
+const ROWS_BETWEEN_CHECKS: usize = 1024;
+
+/// Which part of a layer, over which steps.
+pub struct Walk<'a, T: 'static> {
+    pub engine: Engine<'a, CellKernels<T>>,
+    pub cell: &'a PackedCell<T>,
+    /// Steps of each sequence, descending.
+    pub lengths: &'a [usize],
+    pub hidden: usize,
+    /// Features of the layer's input.
+    pub input: usize,
+    /// Features of the layer's output, D*H.
+    pub width: usize,
+    /// Direction, 0 or 1; 1 walks backward in time.
+    pub direction: usize,
+    pub check: Check<'a>,
+}
+
+/// The recurrent and input gradients of a direction are taken through these.
+pub struct BackwardWalk<'a, 'b, T: 'static> {
+    pub walk: &'a Walk<'b, T>,
+    pub weights: &'a BackwardCell<T>,
+}
+
+impl<T: Real> Walk<'_, T> {
+    /// Sequences that have a t-th step.
+    fn active(&self, t: usize) -> usize {
+        self.lengths.partition_point(|&length| length > t)
+    }
+
+    fn steps(&self) -> usize {
+        self.lengths.first().copied().unwrap_or(0)
+    }
+
+    /// The row of sequence r that is taken as the t-th.
+    fn row(&self, r: usize, t: usize) -> usize {
+        if self.direction == 0 { t } else { self.lengths[r] - 1 - t }
+    }
+
+    /// Where this direction's part of an output row starts.
+    fn output_at(&self, r: usize, t: usize) -> usize {
+        self.row(r, t) * self.width + self.direction * self.hidden
+    }
+
+    /// The state of sequence r after its last step, if it has any.
+    pub fn final_state<'a>(&self, r: usize, y: &'a [T]) -> Option<&'a [T]> {
+        self.lengths[r].checked_sub(1).map(|last| &y[self.output_at(r, last)..][..self.hidden])
+    }
+
+    /// Runs over all steps. `x` and `y` hold each sequence's rows; `tape` its 4H numbers a step.
+    pub fn forward<'a>(
+        &self,
+        x: &[&'a [T]],
+        h0: impl Fn(usize) -> &'a [T],
+        y: &mut [&mut [T]],
+        mut tape: Option<&mut [&mut [T]]>,
+    ) -> Result<(), Error> {
+        let (rows, hidden) = (self.active(0), self.hidden);
+        let mut state = State::new(self.cell, rows)?;
+        for r in 0..rows {
+            state.row_mut(r)[..hidden].copy_from_slice(h0(r));
+        }
+        let projected_len = self.cell.projected_len();
+        let numbers_ahead = (projected_len * self.input / OF_WEIGHTS).clamp(PROJECTED_AHEAD.start, PROJECTED_AHEAD.end);
+        let all_steps = self.lengths.iter().sum::<usize>();
+        let rows_ahead = (numbers_ahead / projected_len).max(rows).min(all_steps);
+        let mut projected = Spare::<T>::new(rows_ahead * projected_len)?;
+        let mut ahead = Vec::with_capacity(rows_ahead);
+        let (mut at_y, mut at_tape) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        let mut t = 0;
+        while t < self.steps() {
+            (self.check)()?;
+            let block = (rows_ahead / self.active(t)).clamp(1, STEPS_AHEAD);
+            let last = (t + block).min(self.steps());
+            ahead.clear();
+            for t in t..last {
+                ahead.extend((0..self.active(t)).map(|r| (r, self.row(r, t) * self.input)));
+            }
+            let x = |i: usize| -> &[T] {
+                let (r, at): (usize, usize) = ahead[i];
+                &x[r][at..]
+            };
+            self.cell.project(self.engine.products(), ahead.len(), x, &mut projected);
+            let mut done = 0;
+            for t in t..last {
+                let rows = self.active(t);
+                at_y.clear();
+                at_y.extend((0..rows).map(|r| self.output_at(r, t)));
+                at_tape.clear();
+                at_tape.extend((0..rows).map(|r| self.row(r, t) * 4 * hidden));
+                let tape = tape.as_deref_mut().map(|rows| Outputs { rows, at: &at_tape });
+                let y = Outputs { rows: y, at: &at_y };
+                step(self.engine, self.cell, rows, &projected[done * projected_len..], &mut state, y, tape);
+                done += rows;
+            }
+            t = last;
+        }
+        Ok(())
+    }
+}
+
+impl<T: Real> BackwardWalk<'_, '_, T> {
+    /// Walks back over all steps. Writes to `d` each step's gradients of the pre-activations, as [`backward_step`] has
+    /// them. `dh` holds the gradients of the final states and becomes those of the initial ones.
+    pub fn recurrence<'a>(
+        &self,
+        tape: &[&'a [T]],
+        y: &[&'a [T]],
+        h0: &dyn Fn(usize) -> &'a [T],
+        dy: Option<&[&'a [T]]>,
+        d: &mut [&mut [T]],
+        dh: &mut [&mut [T]],
+    ) -> Result<(), Error> {
+        let walk = self.walk;
+        let (engine, hidden) = (walk.engine, walk.hidden);
+        let padded = hidden.next_multiple_of(engine.kernels.products.lanes);
+        let width = self.weights.segments() * hidden;
+        let rows = walk.active(0);
+        let mut state = BackwardState::new(self.weights, rows, padded)?;
+        for (r, dh) in dh[..rows].iter().enumerate() {
+            state.carry[r * padded..][..hidden].copy_from_slice(dh);
+        }
+        let unchecked = (UNCHECKED / (rows * hidden * hidden).max(1)).clamp(1, STEPS_AHEAD);
+        let (mut at, mut after) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        for t in (0..walk.steps()).rev() {
+            if t % unchecked == 0 {
+                (walk.check)()?;
+            }
+            let rows = walk.active(t);
+            std::mem::swap(&mut at, &mut after);
+            at.clear();
+            at.extend((0..rows).map(|r| walk.row(r, t) * width));
+            let recorded = Recorded {
+                tape: &|r| &tape[r][walk.row(r, t) * 4 * hidden..],
+                h: &|r| t.checked_sub(1).map_or(h0(r), |before| &y[r][walk.output_at(r, before)..]),
+            };
+            let dy_row = |r: usize| dy.map_or(&[][..], |dy| &dy[r][walk.output_at(r, t)..]);
+            let dy_row: Option<&dyn Fn(usize) -> &'a [T]> = if dy.is_some() { Some(&dy_row) } else { None };
+            let mut d = Gradients { rows: d, at: &at, after: &after };
+            backward_step(engine, self.weights, hidden, rows, &recorded, dy_row, &mut d, &mut state);
+        }
+        self.weights.last_product(engine.products(), rows, |r| &d[r][at[r]..], &mut state.carry);
+        for (r, dh) in dh[..rows].iter_mut().enumerate() {
+            dh.copy_from_slice(&state.carry[r * padded..][..hidden]);
+        }
+        Ok(())
+    }
+
+    /// Adds the gradients of the inputs of all steps to `dx`.
+    pub fn input(&self, d: &[&mut [T]], dx: &mut [&mut [T]]) -> Result<(), Error> {
+        let walk = self.walk;
+        let (engine, hidden, input) = (walk.engine, walk.hidden, walk.input);
+        let (width, first_column) = (self.weights.segments() * hidden, self.weights.input_segment() * hidden);
+        for ((d, dx), &length) in d.iter().zip(dx).zip(walk.lengths) {
+            for first in (0..length).step_by(ROWS_BETWEEN_CHECKS) {
+                (walk.check)()?;
+                let rows = ROWS_BETWEEN_CHECKS.min(length - first);
+                let dx = &mut dx[first * input..][..rows * input];
+                let d = |t: usize| &d[(first + t) * width + first_column..];
+                matmul(engine.products(), rows, d, &self.weights.w, Start::Continue, dx, input);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,24 @@
+//! How a sequence is walked; nothing here knows of Python.
+//!
+//! `layer` walks one direction of one layer, forward and backward, for a group of sequences; `group` takes it through
+//! all layers and directions; `stack` splits the batch and `deal`s its arrays to the groups; `gradients` sums the
+//! weights' gradients over all steps; `checkpoint` trains in little memory, `stream` goes step by step; `dropout` makes
+//! the masks between layers.
+
+mod checkpoint;
+mod dropout;
+mod gradients;
+mod group;
+mod layer;
+pub mod packed_weights;
+mod partition;
+pub mod plan;
+mod stack;
+mod states;
+mod stream;
+mod tape;
+
+pub use checkpoint::{Checkpoints, backward_checkpoints, forward_checkpoints};
+pub use stack::{backward, final_states, forward, forward_tape};
+pub use stream::Stream;
+pub use tape::Tape;

@@ -1,0 +1,83 @@
+//! The parts of a batch's arrays, dealt to the groups of sequences that write them.
+
+use crate::cell::Real;
+use crate::rnn::group::LayerSlices;
+use crate::rnn::plan::Plan;
+use crate::rnn::tape::LayerTape;
+use crate::shape::Sequences;
+
+/// A layer's tape, dealt to the groups.
+pub(super) struct DealtLayer<'a, T> {
+    cells: Vec<std::vec::IntoIter<Vec<&'a mut [T]>>>,
+    output: std::vec::IntoIter<Vec<&'a mut [T]>>,
+    dropped: std::vec::IntoIter<Vec<&'a mut [T]>>,
+}
+
+impl<'a, T: Real> DealtLayer<'a, T> {
+    pub fn new(dealt: &Dealt, seqs: &Sequences, tape: &'a mut LayerTape<T>, width: usize, hidden: usize) -> Self {
+        let rows = |data: &'a mut [T], width: usize| {
+            // What is not recorded is dealt as empty parts.
+            let width = if data.is_empty() { 0 } else { width };
+            dealt.deal(seqs.split_compact_mut(data, width)).into_iter()
+        };
+        Self {
+            cells: tape.cells.iter_mut().map(|cell| rows(cell, 4 * hidden)).collect(),
+            output: rows(&mut tape.output, width),
+            dropped: rows(&mut tape.dropped, width),
+        }
+    }
+
+    pub fn next(&mut self) -> LayerSlices<'a, T> {
+        LayerSlices {
+            cells: self.cells.iter_mut().map(|cell| cell.next().unwrap_or_default()).collect(),
+            output: self.output.next().unwrap_or_default(),
+            dropped: self.dropped.next().unwrap_or_default(),
+        }
+    }
+}
+
+/// Deals things of the batch's sequences to the groups, in each longest sequence first.
+pub(super) struct Dealt {
+    /// Group and place in it of each sequence.
+    places: Vec<(usize, usize)>,
+    sizes: Vec<usize>,
+}
+
+impl Dealt {
+    pub fn new(plan: &Plan, sequences: &Sequences) -> Self {
+        let mut places = vec![(0, 0); sequences.count()];
+        for (group, range) in plan.groups.iter().enumerate() {
+            for (place, &n) in sequences.order()[range.clone()].iter().enumerate() {
+                places[n] = (group, place);
+            }
+        }
+        Self { places, sizes: plan.groups.iter().map(ExactSizeIterator::len).collect() }
+    }
+
+    /// One thing a sequence.
+    pub fn deal<'a, T>(&self, things: Vec<&'a mut [T]>) -> Vec<Vec<&'a mut [T]>> {
+        let mut hands: Vec<Vec<&'a mut [T]>> =
+            self.sizes.iter().map(|&size| (0..size).map(|_| Default::default()).collect()).collect();
+        for (thing, &(group, place)) in things.into_iter().zip(&self.places) {
+            hands[group][place] = thing;
+        }
+        hands
+    }
+
+    /// One thing a cell and sequence, cell by cell.
+    pub fn deal_cells<'a, T>(
+        &self,
+        things: Vec<&'a mut [T]>,
+        batch: usize,
+    ) -> Vec<std::vec::IntoIter<Vec<&'a mut [T]>>> {
+        let mut cells = Vec::new();
+        let mut things = things.into_iter();
+        loop {
+            let cell: Vec<_> = things.by_ref().take(batch).collect();
+            if cell.is_empty() {
+                return cells;
+            }
+            cells.push(self.deal(cell).into_iter());
+        }
+    }
+}

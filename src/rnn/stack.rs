@@ -1,0 +1,204 @@
+//! Layers and directions of a stack over a batch: forward and backward.
+//!
+//! The batch is split into groups of sequences (`plan.rs`); each goes through the whole stack by itself.
+
+use crate::cell::Real;
+use crate::error::Error;
+use crate::memory::buffer_pool::Spare;
+use crate::rnn::dropout::Dropout;
+use crate::rnn::gradients::weight_gradients;
+use crate::rnn::group::{BackwardJob, Batch, ForwardJob};
+use crate::rnn::packed_weights::Packed;
+use crate::rnn::partition::{Dealt, DealtLayer};
+use crate::rnn::plan::Plan;
+use crate::rnn::states::States;
+use crate::rnn::tape::Tape;
+use crate::shape::{Dims, Sequences, expect_shape};
+use crate::threads::runtime::{Grant, Stop};
+
+/// Inference. x `[rows, I]`, h0 `[L*D, N, H]` or zeros; writes y `[rows, D*H]`, whose padding is left as it is, and
+/// `h_n` `[L*D, N, H]`. Uses up to `threads` threads.
+///
+/// # Errors
+/// Sizes that do not fit; interrupted by `stop`.
+pub fn forward<T: Real>(
+    packed: &Packed<T>,
+    x: &[T],
+    sequences: &Sequences,
+    h0: Option<&[T]>,
+    y: &mut [T],
+    h_n: &mut [T],
+    threads: usize,
+    stop: Stop,
+) -> Result<(), Error> {
+    run(packed, x, sequences, h0, Some(y), h_n, None, threads, stop)
+}
+
+/// As [`forward`], of the final states alone: no memory for y, nor the time to write it.
+///
+/// # Errors
+/// As [`forward`].
+pub fn final_states<T: Real>(
+    packed: &Packed<T>,
+    x: &[T],
+    sequences: &Sequences,
+    h0: Option<&[T]>,
+    h_n: &mut [T],
+    threads: usize,
+    stop: Stop,
+) -> Result<(), Error> {
+    run(packed, x, sequences, h0, None, h_n, None, threads, stop)
+}
+
+/// As [`forward`], recording what [`backward`] needs, and with dropout between the layers.
+///
+/// # Errors
+/// As [`forward`].
+pub fn forward_tape<T: Real>(
+    packed: &Packed<T>,
+    x: &[T],
+    sequences: Sequences,
+    h0: Option<&[T]>,
+    y: &mut [T],
+    h_n: &mut [T],
+    dropout: f64,
+    seed: u64,
+    threads: usize,
+    stop: Stop,
+) -> Result<Tape<T>, Error> {
+    let dropout = Dropout::new(dropout, seed)?;
+    let mut tape = Tape::new(&packed.dims, sequences.clone(), dropout)?;
+    run(packed, x, &sequences, h0, Some(y), h_n, Some(&mut tape), threads, stop)?;
+    Ok(tape)
+}
+
+/// Gradients of sum(y * dy) + sum(`h_n` * `dh_n`), for the arrays that [`forward_tape`] was given and wrote. Writes
+/// dx `[rows, I]`, whose padding is left as it is; dh0 `[L*D, N, H]`; and the flat gradients of the parameters, which
+/// must come as zeros like dx. dy and `dh_n` count as zeros where not given.
+///
+/// # Errors
+/// Sizes that do not fit, weights not packed for training; interrupted by `stop`.
+pub fn backward<T: Real>(
+    packed: &Packed<T>,
+    tape: &Tape<T>,
+    x: &[T],
+    h0: Option<&[T]>,
+    y: &[T],
+    dy: Option<&[T]>,
+    dh_n: Option<&[T]>,
+    dx: &mut [T],
+    dh0: &mut [T],
+    dparams: &mut [T],
+    threads: usize,
+    stop: Stop,
+) -> Result<(), Error> {
+    let (dims, sequences) = (&packed.dims, &tape.sequences);
+    let width = dims.output_size();
+    let rows = sequences.rows();
+    let states = dims.num_cells() * sequences.count() * dims.hidden_size;
+    for (name, expected, got) in [
+        ("x", rows * dims.input_size, x.len()),
+        ("y", rows * width, y.len()),
+        ("dy", rows * width, dy.map_or(rows * width, <[T]>::len)),
+        ("h0", states, h0.map_or(states, <[T]>::len)),
+        ("dh_n", states, dh_n.map_or(states, <[T]>::len)),
+        ("dx", rows * dims.input_size, dx.len()),
+        ("dh0", states, dh0.len()),
+        ("dparams", dims.num_params(), dparams.len()),
+    ] {
+        expect_shape(name, &[expected], &[got])?;
+    }
+    let backward = packed.backward.as_deref().ok_or_else(|| Error::value("weights", "packed for training", "not"))?;
+    let segments = backward[0].segments();
+    let d = (0..dims.num_cells()).map(|_| Spare::new(sequences.steps() * segments * dims.hidden_size));
+    let mut d: Vec<Spare<T>> = d.collect::<Result<_, Error>>()?;
+
+    let (plan, grant) = granted(dims, sequences, threads, |plan| plan.sharing)?;
+    match dh_n {
+        Some(dh_n) => dh0.copy_from_slice(dh_n),
+        None => dh0.fill(T::ZERO),
+    }
+    let batch = Batch { packed, sequences, h0: States::new(dims, sequences, h0), backward };
+    let outputs: Vec<Vec<&[T]>> = (0..dims.num_layers).map(|layer| batch.output_of(tape, layer, y)).collect();
+    let dealt = Dealt::new(&plan, sequences);
+    let mut dx = dealt.deal(sequences.split_mut(dx, dims.input_size)).into_iter();
+    let mut dh = dealt.deal_cells(dh0.chunks_mut(dims.hidden_size.max(1)).collect(), sequences.count());
+    let mut d_cells: Vec<_> = d
+        .iter_mut()
+        .map(|d| dealt.deal(sequences.split_compact_mut(d, segments * dims.hidden_size)).into_iter())
+        .collect();
+    let dy = dy.map(|dy| sequences.split(dy, width));
+    let jobs: Vec<BackwardJob<T>> = plan
+        .groups
+        .iter()
+        .map(|group| BackwardJob {
+            members: &sequences.order()[group.clone()],
+            dx: dx.next().unwrap_or_default(),
+            dh: dh.iter_mut().map(|cell| cell.next().unwrap_or_default()).collect(),
+            d: d_cells.iter_mut().map(|cell| cell.next().unwrap_or_default()).collect(),
+        })
+        .collect();
+    grant.execute(plan.members, jobs, stop, |job, crew, check| {
+        batch.backward_group(job, tape, &outputs, dy.as_deref(), crew, check)
+    })?;
+    drop(d_cells);
+    weight_gradients(&batch, tape, x, &outputs, &d, dparams, &grant, stop)
+}
+
+fn run<T: Real>(
+    packed: &Packed<T>,
+    x: &[T],
+    sequences: &Sequences,
+    h0: Option<&[T]>,
+    y: Option<&mut [T]>,
+    h_n: &mut [T],
+    tape: Option<&mut Tape<T>>,
+    threads: usize,
+    stop: Stop,
+) -> Result<(), Error> {
+    let dims = &packed.dims;
+    let (width, hidden) = (dims.output_size(), dims.hidden_size);
+    let states = dims.num_cells() * sequences.count() * hidden;
+    for (name, expected, got) in [
+        ("x", sequences.rows() * dims.input_size, x.len()),
+        ("h0", states, h0.map_or(states, <[T]>::len)),
+        ("y", sequences.rows() * width, y.as_ref().map_or(sequences.rows() * width, |y| y.len())),
+        ("h_n", states, h_n.len()),
+    ] {
+        expect_shape(name, &[expected], &[got])?;
+    }
+    let (plan, grant) = granted(dims, sequences, threads, Plan::threads)?;
+    let batch = Batch { packed, sequences, h0: States::new(dims, sequences, h0), backward: &[] };
+    let x = sequences.split(x, dims.input_size);
+    let dealt = Dealt::new(&plan, sequences);
+    let mut y = y.map(|y| dealt.deal(sequences.split_mut(y, width)).into_iter());
+    let mut h_n = dealt.deal_cells(h_n.chunks_mut(hidden).collect(), sequences.count());
+    let dropout = tape.as_ref().and_then(|tape| tape.dropout);
+    let mut layers: Option<Vec<DealtLayer<T>>> = tape.map(|tape| {
+        tape.layers.iter_mut().map(|layer| DealtLayer::new(&dealt, sequences, layer, width, hidden)).collect()
+    });
+    let jobs: Vec<ForwardJob<T>> = plan
+        .groups
+        .iter()
+        .map(|group| ForwardJob {
+            members: &sequences.order()[group.clone()],
+            y: y.as_mut().map(|y| y.next().unwrap_or_default()),
+            h_n: h_n.iter_mut().map(|cell| cell.next().unwrap_or_default()).collect(),
+            tape: layers.as_mut().map(|layers| layers.iter_mut().map(DealtLayer::next).collect()),
+        })
+        .collect();
+    grant.execute(plan.members, jobs, stop, |job, crew, check| batch.forward_group(job, &x, dropout, crew, check))
+}
+
+/// The plan for the threads that there are for this call.
+fn granted(
+    dims: &Dims,
+    sequences: &Sequences,
+    threads: usize,
+    wanted: impl Fn(&Plan) -> usize,
+) -> Result<(Plan, Grant), Error> {
+    let plan = Plan::new(dims, sequences, threads);
+    let grant = Grant::new(wanted(&plan))?;
+    let plan = if grant.threads() < wanted(&plan) { Plan::new(dims, sequences, grant.threads()) } else { plan };
+    Ok((plan, grant))
+}

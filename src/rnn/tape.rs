@@ -1,0 +1,46 @@
+//! What the backward pass needs of a forward pass.
+
+use crate::cell::Real;
+use crate::error::Error;
+use crate::memory::buffer_pool::Spare;
+use crate::rnn::dropout::Dropout;
+use crate::shape::{Dims, Sequences};
+
+/// Recorded by [`crate::rnn::forward_tape`]: for every step and direction 4H numbers, and the outputs of all layers but the
+/// last. Rows are compact: padding takes no room.
+pub struct Tape<T: Real> {
+    pub(super) sequences: Sequences,
+    pub(super) dropout: Option<Dropout>,
+    pub(super) layers: Vec<LayerTape<T>>,
+}
+
+pub(super) struct LayerTape<T: Real> {
+    /// Of each direction, `[steps, 4H]`: r, z, candidate, and r * h (reset-before) or `U_hh h + b_hh` (reset-after).
+    pub cells: Vec<Spare<T>>,
+    /// Output, `[steps, D*H]`; empty for the last layer, whose output the caller has.
+    pub output: Spare<T>,
+    /// Input after dropout, `[steps, D*H]`; empty where nothing was dropped.
+    pub dropped: Spare<T>,
+}
+
+impl<T: Real> Tape<T> {
+    pub(super) fn new(dims: &Dims, sequences: Sequences, dropout: Option<Dropout>) -> Result<Self, Error> {
+        let (steps, width) = (sequences.steps(), dims.output_size());
+        let layers = (0..dims.num_layers)
+            .map(|layer| {
+                let cells = (0..dims.directions()).map(|_| Spare::new(steps * 4 * dims.hidden_size));
+                Ok(LayerTape {
+                    cells: cells.collect::<Result<_, Error>>()?,
+                    output: Spare::new(if layer + 1 < dims.num_layers { steps * width } else { 0 })?,
+                    dropped: Spare::new(if layer > 0 && dropout.is_some() { steps * width } else { 0 })?,
+                })
+            })
+            .collect::<Result<_, Error>>()?;
+        Ok(Self { sequences, dropout, layers })
+    }
+
+    /// The sequences of the batch.
+    pub fn sequences(&self) -> &Sequences {
+        &self.sequences
+    }
+}

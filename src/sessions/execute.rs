@@ -1,0 +1,208 @@
+//! The events of a batch through the stack: groups of segments, step by step, as a stream does it.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::segments::{Segment, Segments};
+use super::slab::Slab;
+use crate::cell::Real;
+use crate::cell::step::{Outputs, State, step};
+use crate::error::Error;
+use crate::gemm::tile::CHUNK;
+use crate::memory::aligned::Aligned;
+use crate::memory::try_alloc::{collected, filled, reserved};
+use crate::rnn::packed_weights::Packed;
+use crate::rnn::plan::Plan;
+use crate::shape::Sequences;
+use crate::threads::runtime::{Check, Grant, Stop};
+use crate::threads::team::{Crew, Engine};
+
+/// What the groups share.
+struct Batch<'a, T: Real> {
+    packed: &'a Packed<T>,
+    slab: &'a Slab<T>,
+    x: &'a [T],
+    segments: &'a [Segment],
+}
+
+/// What a group of segments needs to run; kept from batch to batch.
+pub struct Workspace<T: Real> {
+    states: Vec<State<T>>, // by layer
+    projected: Aligned<T>,
+    between: Vec<T>, // [CHUNK, H], outputs of the layers but the last
+}
+
+/// Those that no group uses.
+pub type Workspaces<T> = Mutex<Vec<Workspace<T>>>;
+
+/// A group of the plan.
+struct Job<'a, T> {
+    /// Segments, longest first.
+    members: &'a [usize],
+    /// Those of the group that comes next to the same team.
+    next: &'a [usize],
+    /// Their events, step by step.
+    events: &'a [u32],
+    /// Where the outputs of these go.
+    y: Vec<&'a mut [T]>,
+    /// Final states of the layers but the last, `[members, L - 1, H]`; those of the last are the last outputs.
+    below: &'a mut [T],
+}
+
+/// The final states of a batch's segments, beside y.
+pub struct Finals<T> {
+    /// The segments in the order of `below`.
+    pub order: Vec<usize>,
+    /// States of the layers but the last, `[segments, L - 1, H]`.
+    pub below: Vec<T>,
+}
+
+/// Runs all events: x `[M, I]`, y `[M, H]`. The slab is only read.
+///
+/// # Errors
+/// There is not enough memory; interrupted by `stop`.
+pub fn walk<T: Real>(
+    packed: &Packed<T>,
+    slab: &Slab<T>,
+    segments: &Segments,
+    x: &[T],
+    y: &mut [T],
+    spaces: &Workspaces<T>,
+    threads: usize,
+    stop: Stop,
+) -> Result<Finals<T>, Error> {
+    let (dims, of, segments) = (&packed.dims, segments.of(), segments.list());
+    let lengths = filled(segments.len(), |n| i64::from(segments[n].len))?;
+    let longest = segments.iter().map(|segment| segment.len as usize).max().unwrap_or(0);
+    let sequences = Sequences::padded(segments.len(), longest, Some(&lengths))?;
+    let plan = Plan::new(dims, &sequences, threads);
+    let grant = Grant::new(plan.threads())?;
+    let plan = if grant.threads() < plan.threads() { Plan::new(dims, &sequences, grant.threads()) } else { plan };
+
+    let events = by_step(segments, of, &sequences, &plan)?;
+    let width = (dims.num_layers - 1) * dims.hidden_size;
+    let mut below = crate::memory::aligned::zeros::<T>(segments.len() * width)?;
+    let mut rows = collected(of.len(), y.chunks_mut(dims.hidden_size))?;
+    let (mut rest, mut rest_below) = (&events[..], &mut below[..]);
+    let mut jobs = reserved(plan.groups.len())?;
+    for (n, group) in plan.groups.iter().enumerate() {
+        let members = &sequences.order()[group.clone()];
+        let next = plan.groups.get(n + plan.teams).map_or(&[][..], |group| &sequences.order()[group.clone()]);
+        let count = members.iter().map(|&segment| sequences.length(segment)).sum();
+        let (events, after) = rest.split_at(count);
+        let (below, after_below) = rest_below.split_at_mut(members.len() * width);
+        (rest, rest_below) = (after, after_below);
+        let y = filled(count, |n| std::mem::take(&mut rows[events[n] as usize]))?;
+        jobs.push(Job { members, next, events, y, below });
+    }
+    let batch = Batch { packed, slab, x, segments };
+    grant.execute(plan.members, jobs, stop, |job, crew, check| {
+        let space = spaces.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut space = space.map_or_else(|| Workspace::new(packed), Ok)?;
+        batch.run(job, &mut space, crew, check)?;
+        spaces.lock().unwrap_or_else(PoisonError::into_inner).push(space);
+        Ok(())
+    })?;
+    Ok(Finals { order: sequences.into_order(), below })
+}
+
+/// The events of each group after those of the one before, in it step by step, longest segment first.
+fn by_step(segments: &[Segment], of: &[u32], sequences: &Sequences, plan: &Plan) -> Result<Vec<u32>, Error> {
+    if segments.len() == of.len() {
+        return filled(of.len(), |event| event as u32); // each event is a segment: the order is that of the batch
+    }
+    let mut ends: Vec<usize> = reserved(segments.len())?;
+    let mut sum = 0;
+    for segment in segments {
+        ends.push(sum);
+        sum += segment.len as usize;
+    }
+    let mut by_segment = filled(of.len(), |_| 0)?;
+    for (event, &segment) in of.iter().enumerate() {
+        let end = &mut ends[segment as usize];
+        by_segment[*end] = event as u32;
+        *end += 1;
+    }
+    let start = |segment: usize| ends[segment] - segments[segment].len as usize;
+    let mut events = reserved(of.len())?;
+    for group in &plan.groups {
+        let members = &sequences.order()[group.clone()];
+        for t in 0..sequences.length(members[0]) {
+            let running = members.iter().take_while(|&&member| sequences.length(member) > t);
+            events.extend(running.map(|&member| by_segment[start(member) + t]));
+        }
+    }
+    Ok(events)
+}
+
+impl<T: Real> Workspace<T> {
+    fn new(packed: &Packed<T>) -> Result<Self, Error> {
+        let states: Result<_, Error> = packed.cells.iter().map(|cell| State::new(cell, CHUNK)).collect();
+        Ok(Self {
+            states: states?,
+            projected: Aligned::zeros(CHUNK * packed.cells[0].projected_len()),
+            between: vec![T::ZERO; CHUNK * packed.dims.hidden_size],
+        })
+    }
+}
+
+impl<T: Real> Batch<'_, T> {
+    fn run(&self, mut job: Job<T>, space: &mut Workspace<T>, crew: &Crew, check: Check) -> Result<(), Error> {
+        let (hidden, last) = (self.packed.dims.hidden_size, self.packed.dims.num_layers - 1);
+        for (layer, state) in space.states.iter_mut().enumerate() {
+            for (r, &member) in job.members.iter().enumerate() {
+                let (segment, state) = (&self.segments[member], &mut state.row_mut(r)[..hidden]);
+                if segment.fresh {
+                    state.fill(T::ZERO);
+                } else {
+                    self.slab.read(segment.slot, layer, state);
+                }
+            }
+        }
+        // They are brought near while this group computes.
+        for &member in job.next {
+            self.slab.fetch(self.segments[member].slot);
+        }
+        let len = |r: usize| self.segments[job.members[r]].len as usize;
+        let (mut t, mut done, mut rows) = (0, 0, job.members.len());
+        while rows > 0 {
+            check()?;
+            if t > 0 && self.slab.half() {
+                for state in &mut space.states {
+                    (0..rows).for_each(|r| self.slab.round(&mut state.row_mut(r)[..hidden]));
+                }
+            }
+            self.step(&job.events[done..][..rows], &mut job.y[done..][..rows], space, crew);
+            (t, done) = (t + 1, done + rows);
+            while rows > 0 && len(rows - 1) == t {
+                rows -= 1;
+                for (layer, state) in space.states[..last].iter().enumerate() {
+                    let to = &mut job.below[(rows * last + layer) * hidden..][..hidden];
+                    to.copy_from_slice(&state.row(rows)[..hidden]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One step of some rows.
+    fn step(&self, events: &[u32], y: &mut [&mut [T]], space: &mut Workspace<T>, crew: &Crew) {
+        let (packed, dims, rows) = (self.packed, &self.packed.dims, events.len());
+        let engine = Engine { kernels: packed.kernels, crew };
+        let at = [0; CHUNK];
+        for (layer, (cell, state)) in packed.cells.iter().zip(&mut space.states).enumerate() {
+            if layer == 0 {
+                let x = |r: usize| &self.x[events[r] as usize * dims.input_size..];
+                cell.project(engine.products(), rows, x, &mut space.projected);
+            } else {
+                let between = &space.between;
+                cell.project(engine.products(), rows, |r| &between[r * dims.hidden_size..], &mut space.projected);
+            }
+            if layer + 1 == dims.num_layers {
+                step(engine, cell, rows, &space.projected, state, Outputs { rows: y, at: &at }, None);
+            } else {
+                let mut to: Vec<&mut [T]> = space.between.chunks_mut(dims.hidden_size).collect();
+                step(engine, cell, rows, &space.projected, state, Outputs { rows: &mut to, at: &at }, None);
+            }
+        }
+    }
+}

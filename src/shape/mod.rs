@@ -1,0 +1,371 @@
+//! Sizes: of a model, of its parameters, of a batch of sequences. Every validation of sizes is here.
+
+pub mod params;
+
+use std::ops::Range;
+
+use crate::error::Error;
+use crate::memory::try_alloc::{collected, filled, reserved};
+
+/// More layers than any stack has: sizes in a damaged file are refused before they take memory.
+const MAX_LAYERS: usize = 1024;
+
+/// Sizes and options of a stack of GRU layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dims {
+    /// Features of the input, I.
+    pub input_size: usize,
+    /// Units of every layer and direction, H.
+    pub hidden_size: usize,
+    /// Layers, L.
+    pub num_layers: usize,
+    /// Two directions, their outputs concatenated.
+    pub bidirectional: bool,
+    /// Reset-after cell instead of reset-before.
+    pub reset_after: bool,
+    /// Whether there are biases.
+    pub bias: bool,
+}
+
+/// A named tensor in the flat array of parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// `layers.{k}.{fwd|rev}.{W|U|b|b_hh}`.
+    pub name: String,
+    /// Rows and, for matrices, columns.
+    pub shape: Vec<usize>,
+    /// Where it starts.
+    pub offset: usize,
+}
+
+impl Dims {
+    /// Checks the sizes.
+    ///
+    /// # Errors
+    /// A size is 0, there are too many layers, or the parameters would not fit into memory addresses.
+    pub fn check(self) -> Result<Self, Error> {
+        for (name, value) in
+            [("input_size", self.input_size), ("hidden_size", self.hidden_size), ("num_layers", self.num_layers)]
+        {
+            if value == 0 {
+                return Err(Error::value(name, "at least 1", "0"));
+            }
+        }
+        if self.num_layers > MAX_LAYERS {
+            let got = self.num_layers.to_string();
+            return Err(Error::value("num_layers", format!("at most {MAX_LAYERS}"), got));
+        }
+        let bytes = |rows: usize, columns: usize| rows.checked_mul(columns)?.checked_mul(size_of::<f64>());
+        let widest = self.input_size.checked_add(self.hidden_size.saturating_mul(3));
+        let total = self.hidden_size.checked_mul(3).and_then(|rows| bytes(rows, widest?));
+        let total = total.and_then(|cell| cell.checked_mul(self.num_layers)?.checked_mul(4));
+        if total.is_none_or(|total| total > isize::MAX as usize) {
+            let got = format!("{} x {} x {}", self.input_size, self.hidden_size, self.num_layers);
+            return Err(Error::value("input_size, hidden_size, num_layers", "parameters that fit into memory", got));
+        }
+        Ok(self)
+    }
+
+    /// Directions, D.
+    pub fn directions(&self) -> usize {
+        1 + usize::from(self.bidirectional)
+    }
+
+    /// Layers times directions, L * D.
+    pub fn num_cells(&self) -> usize {
+        self.num_layers * self.directions()
+    }
+
+    /// Features of the output, D * H.
+    pub fn output_size(&self) -> usize {
+        self.directions() * self.hidden_size
+    }
+
+    /// Features of a layer's input.
+    pub fn layer_input(&self, layer: usize) -> usize {
+        if layer == 0 { self.input_size } else { self.output_size() }
+    }
+
+    /// The tensors of one cell: name within the cell and shape.
+    pub(crate) fn cell_tensors(&self, layer: usize) -> Vec<(&'static str, Vec<usize>)> {
+        let rows = 3 * self.hidden_size;
+        let mut tensors = vec![("W", vec![rows, self.layer_input(layer)]), ("U", vec![rows, self.hidden_size])];
+        if self.bias {
+            tensors.push(("b", vec![rows]));
+            if self.reset_after {
+                tensors.push(("b_hh", vec![self.hidden_size]));
+            }
+        }
+        tensors
+    }
+
+    /// All tensors in the order of the flat array.
+    pub fn tensors(&self) -> Vec<Tensor> {
+        let mut offset = 0;
+        let mut tensors = Vec::new();
+        for layer in 0..self.num_layers {
+            for direction in &["fwd", "rev"][..self.directions()] {
+                for (name, shape) in self.cell_tensors(layer) {
+                    let len: usize = shape.iter().product();
+                    tensors.push(Tensor { name: format!("layers.{layer}.{direction}.{name}"), shape, offset });
+                    offset += len;
+                }
+            }
+        }
+        tensors
+    }
+
+    /// Numbers in the flat array of parameters.
+    pub fn num_params(&self) -> usize {
+        (0..self.num_layers).map(|layer| self.directions() * self.cell_len(layer)).sum()
+    }
+
+    pub(crate) fn cell_len(&self, layer: usize) -> usize {
+        self.cell_tensors(layer).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
+
+    /// Checks that `params` has [`Dims::num_params`] numbers.
+    ///
+    /// # Errors
+    /// It has another length.
+    pub fn check_params(&self, len: usize) -> Result<(), Error> {
+        expect_shape("params", &[self.num_params()], &[len])
+    }
+
+    /// Checks an array of states, (L * D, N, H).
+    ///
+    /// # Errors
+    /// It has another shape.
+    pub fn check_states(&self, name: &str, shape: &[usize], batch: usize) -> Result<(), Error> {
+        expect_shape(name, &[self.num_cells(), batch, self.hidden_size], shape)
+    }
+}
+
+/// Checks a shape.
+///
+/// # Errors
+/// It is another one.
+pub fn expect_shape(name: &str, expected: &[usize], got: &[usize]) -> Result<(), Error> {
+    if expected == got {
+        return Ok(());
+    }
+    Err(Error::value(name, format!("shape {}", tuple(expected)), tuple(got)))
+}
+
+/// Checks the size of the last dimension.
+///
+/// # Errors
+/// It is another one.
+pub fn expect_last(name: &str, expected: usize, meaning: &str, shape: &[usize]) -> Result<(), Error> {
+    if shape.last() == Some(&expected) {
+        return Ok(());
+    }
+    let got = shape.last().copied().unwrap_or(0);
+    Err(Error::value(
+        name,
+        format!("last dimension {expected} ({meaning})"),
+        format!("{got} in shape {}", tuple(shape)),
+    ))
+}
+
+/// A shape as Python writes it.
+pub fn tuple(shape: &[usize]) -> String {
+    match shape {
+        [one] => format!("({one},)"),
+        _ => format!("({})", shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// Where the sequences of a batch lie in an array of rows (one row a step), padded or ragged.
+///
+/// Their steps are also numbered without gaps, sequence after sequence: the compact rows that the tape uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequences {
+    starts: Vec<usize>,
+    lengths: Vec<usize>,
+    rows: usize,
+    compact: Vec<usize>,
+    order: Vec<usize>,
+    origins: Vec<usize>,
+}
+
+/// Steps of a sequence that are summed together; see [`Sequences::blocks`].
+pub const SPAN: usize = 128;
+
+impl Sequences {
+    /// `batch` sequences padded to `time` steps, of which `lengths` (default: all) count.
+    ///
+    /// # Errors
+    /// `lengths` has another size than the batch, or a length is not in 0..=time.
+    pub fn padded(batch: usize, time: usize, lengths: Option<&[i64]>) -> Result<Self, Error> {
+        let lengths = match lengths {
+            None => filled(batch, |_| time)?,
+            Some(lengths) => {
+                expect_shape("lengths", &[batch], &[lengths.len()])?;
+                let mut checked = reserved(batch)?;
+                for (n, &length) in lengths.iter().enumerate() {
+                    let fits = usize::try_from(length).ok().filter(|&length| length <= time);
+                    checked.push(fits.ok_or_else(|| {
+                        Error::value("lengths", format!("values in 0..={time}"), format!("{length} at position {n}"))
+                    })?);
+                }
+                checked
+            }
+        };
+        Self::new(filled(batch, |n| n * time)?, lengths, batch * time)
+    }
+
+    /// Sequence n takes rows `offsets[n]..offsets[n + 1]` of `rows`.
+    ///
+    /// # Errors
+    /// `offsets` is empty, does not start at 0, descends, or does not end at `rows`.
+    pub fn ragged(offsets: &[i64], rows: usize) -> Result<Self, Error> {
+        let refuse = |expected: &str, got: String| Err(Error::value("offsets", expected, got));
+        let Some((&first, &last)) = offsets.first().zip(offsets.last()) else {
+            return refuse("at least one number", "none".into());
+        };
+        if first != 0 {
+            return refuse("0 first", first.to_string());
+        }
+        if let Some(n) = offsets.windows(2).position(|pair| pair[1] < pair[0]) {
+            return refuse(
+                "ascending values",
+                format!("{} after {} at position {}", offsets[n + 1], offsets[n], n + 1),
+            );
+        }
+        if usize::try_from(last) != Ok(rows) {
+            return refuse(&format!("{rows} (the number of rows of values) last"), last.to_string());
+        }
+        let offsets: Vec<usize> = offsets.iter().map(|&offset| offset.unsigned_abs() as usize).collect();
+        let lengths = offsets.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        Self::new(offsets[..offsets.len() - 1].to_vec(), lengths, rows)
+    }
+
+    fn new(starts: Vec<usize>, lengths: Vec<usize>, rows: usize) -> Result<Self, Error> {
+        let mut sum = 0;
+        let compact = filled(lengths.len() + 1, |n| {
+            sum += if n == 0 { 0 } else { lengths[n - 1] };
+            sum
+        })?;
+        let mut order = filled(lengths.len(), |n| n)?;
+        drop(reserved::<usize>(lengths.len())?); // what the sort takes, or it would end the process
+        order.sort_by_key(|&n| std::cmp::Reverse(lengths[n]));
+        let origins = collected(compact.len(), compact.iter().copied())?;
+        Ok(Self { starts, lengths, rows, compact, order, origins })
+    }
+
+    /// Number of sequences, N.
+    pub fn count(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// Rows of the arrays, padding included.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Steps of all sequences, padding not included.
+    pub fn steps(&self) -> usize {
+        self.compact[self.count()]
+    }
+
+    /// Steps of sequence n.
+    pub fn length(&self, n: usize) -> usize {
+        self.lengths[n]
+    }
+
+    /// The rows of sequence n.
+    pub fn range(&self, n: usize) -> Range<usize> {
+        self.starts[n]..self.starts[n] + self.lengths[n]
+    }
+
+    /// The compact rows of sequence n.
+    pub fn compact_range(&self, n: usize) -> Range<usize> {
+        self.compact[n]..self.compact[n + 1]
+    }
+
+    /// The steps in the order in which sums over them are taken, as blocks of at most `most` (sequence, step): spans of
+    /// [`SPAN`] steps from the last to the first, in each sequence after sequence. So the sums can be continued by an
+    /// earlier window of the batch.
+    pub fn blocks(&self, most: usize) -> impl Iterator<Item = Vec<(usize, usize)>> {
+        let longest = self.order.first().map_or(0, |&n| self.lengths[n]);
+        (0..longest.div_ceil(SPAN)).rev().flat_map(move |span| {
+            let first = span * SPAN;
+            let steps = move |n: usize| (first..self.lengths[n].min(first + SPAN)).map(move |t| (n, t));
+            let mut rows = (0..self.count()).flat_map(steps);
+            std::iter::from_fn(move || {
+                let block: Vec<_> = rows.by_ref().take(most).collect();
+                (!block.is_empty()).then_some(block)
+            })
+        })
+    }
+
+    /// The steps of a span of all sequences that are in `span`, in the same places; `span` is counted from each
+    /// sequence's start.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn window(&self, span: Range<usize>) -> Result<Self, Error> {
+        let starts = filled(self.count(), |n| self.starts[n] + span.start.min(self.lengths[n]))?;
+        let lengths = filled(self.count(), |n| self.lengths[n].min(span.end).saturating_sub(span.start))?;
+        let origins = filled(self.count(), |n| self.origins[n] + span.start.min(self.lengths[n]))?;
+        Ok(Self { origins, ..Self::new(starts, lengths, self.rows)? })
+    }
+
+    /// The same sequences in an array of their own, without padding.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn compacted(&self) -> Result<Self, Error> {
+        let starts = filled(self.count(), |n| self.compact[n])?;
+        Ok(Self { origins: self.origins.clone(), ..Self::new(starts, self.lengths.clone(), self.steps())? })
+    }
+
+    /// The compact row of a sequence's first step in the batch that this is a window of, or in itself.
+    pub fn origin(&self, n: usize) -> usize {
+        self.origins[n]
+    }
+
+    /// The sequences, longest first; equal ones in the order of the batch.
+    pub fn order(&self) -> &[usize] {
+        &self.order
+    }
+
+    /// The same, when nothing else is needed any more.
+    pub fn into_order(self) -> Vec<usize> {
+        self.order
+    }
+
+    /// Each sequence's part of an array of rows of `width` numbers.
+    pub fn split<'a, T>(&self, data: &'a [T], width: usize) -> Vec<&'a [T]> {
+        (0..self.count()).map(|n| &data[self.range(n).start * width..][..self.lengths[n] * width]).collect()
+    }
+
+    /// Each sequence's part of an array of rows of `width` numbers, to be written.
+    pub fn split_mut<'a, T>(&self, data: &'a mut [T], width: usize) -> Vec<&'a mut [T]> {
+        split_ranges(data, width, (0..self.count()).map(|n| self.range(n)))
+    }
+
+    /// Each sequence's part of an array of compact rows of `width` numbers.
+    pub fn split_compact<'a, T>(&self, data: &'a [T], width: usize) -> Vec<&'a [T]> {
+        (0..self.count()).map(|n| &data[self.compact[n] * width..][..self.lengths[n] * width]).collect()
+    }
+
+    /// Each sequence's part of an array of compact rows of `width` numbers, to be written.
+    pub fn split_compact_mut<'a, T>(&self, data: &'a mut [T], width: usize) -> Vec<&'a mut [T]> {
+        split_ranges(data, width, (0..self.count()).map(|n| self.compact_range(n)))
+    }
+}
+
+/// Disjoint ascending ranges of rows.
+fn split_ranges<T>(mut data: &mut [T], width: usize, ranges: impl Iterator<Item = Range<usize>>) -> Vec<&mut [T]> {
+    let mut passed = 0;
+    ranges
+        .map(|range| {
+            let (_, rest) = std::mem::take(&mut data).split_at_mut((range.start - passed) * width);
+            let (part, rest) = rest.split_at_mut(range.len() * width);
+            (data, passed) = (rest, range.end);
+            part
+        })
+        .collect()
+}

@@ -1,0 +1,285 @@
+//! Threads: one process-local pool, safe after fork, and how many of them.
+//!
+//! Everything that runs in parallel goes through [`Grant::execute`]; nothing else starts threads.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+
+use crate::error::Error;
+use crate::threads::team::{Crew, Muster};
+use crate::threads::worker_pool::{Helper, host};
+
+/// How often a caller is asked whether to stop.
+const POLL: Duration = Duration::from_millis(50);
+
+/// More than any machine has.
+const MOST_THREADS: usize = 1024;
+
+/// Threads asked for by [`set_num_threads`]; 0: not set.
+static SETTING: AtomicUsize = AtomicUsize::new(0);
+
+/// The pool in use. Threads do not survive fork, so a pool of another process is never used again.
+static POOL: ArcSwapOption<Pool> = ArcSwapOption::const_empty();
+
+struct Pool {
+    process: u32,
+    threads: usize,
+    /// Calls in progress that would use several threads.
+    calls: AtomicUsize,
+    /// Those that no call holds, of one less than `threads`: the caller works too.
+    free: Mutex<Vec<Helper>>,
+}
+
+/// Sets the number of threads; `None` goes back to the environment's.
+///
+/// # Errors
+/// 0, or more than 1024 threads.
+pub fn set_num_threads(n: Option<usize>) -> Result<(), Error> {
+    if let Some(n) = n {
+        check_threads("n", &n.to_string(), n)?;
+    }
+    SETTING.store(n.unwrap_or(0), Ordering::Relaxed);
+    Ok(())
+}
+
+/// Threads that a large computation uses: [`set_num_threads`], else `RGRU_NUM_THREADS`, else `OMP_NUM_THREADS`, else
+/// the physical cores that this process may use (affinity and cgroup quota respected).
+///
+/// # Errors
+/// `RGRU_NUM_THREADS` is no number of threads.
+pub fn num_threads() -> Result<usize, Error> {
+    match SETTING.load(Ordering::Relaxed) {
+        0 => default_threads(),
+        n => Ok(n),
+    }
+}
+
+fn default_threads() -> Result<usize, Error> {
+    if let Ok(text) = std::env::var("RGRU_NUM_THREADS") {
+        let n = text.trim().parse().unwrap_or(0);
+        return check_threads("RGRU_NUM_THREADS", &text, n);
+    }
+    // A list gives the threads of nested levels; the first is ours. What OpenMP would not accept is not for us to judge.
+    let openmp = std::env::var("OMP_NUM_THREADS").ok();
+    let openmp = openmp.and_then(|text| text.split(',').next()?.trim().parse().ok());
+    Ok(openmp.filter(|&n| (1..=MOST_THREADS).contains(&n)).unwrap_or_else(allowed_cores))
+}
+
+/// Physical cores that this process may use. Looked up once a process (a child may have another affinity): it reads
+/// files, which would cost more than a small step.
+fn allowed_cores() -> usize {
+    static FOUND: AtomicU64 = AtomicU64::new(0);
+    let process = u64::from(std::process::id()) << 32;
+    let found = FOUND.load(Ordering::Relaxed);
+    if found & !0xffff_ffff == process {
+        return (found & 0xffff_ffff) as usize;
+    }
+    let allowed = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = allowed.min(num_cpus::get_physical()).clamp(1, MOST_THREADS);
+    FOUND.store(process | cores as u64, Ordering::Relaxed);
+    cores
+}
+
+fn check_threads(name: &str, text: &str, n: usize) -> Result<usize, Error> {
+    if (1..=MOST_THREADS).contains(&n) {
+        return Ok(n);
+    }
+    Err(Error::value(name, format!("a number of threads in 1..={MOST_THREADS}"), format!("{text:?}").replace('"', "'")))
+}
+
+/// The pool with `threads` threads of this process.
+fn pool(threads: usize) -> Result<Arc<Pool>, Error> {
+    let process = std::process::id();
+    let current = POOL.load_full();
+    if let Some(pool) = &current
+        && pool.process == process
+        && pool.threads == threads
+    {
+        return Ok(Arc::clone(pool));
+    }
+    let helpers = (1..threads).map(|i| Helper::start(format!("rgru-{i}"))).collect::<Result<Vec<_>, _>>();
+    let helpers =
+        helpers.map_err(|error| Error::value("threads", format!("{threads} threads to start"), error.to_string()))?;
+    let new = Arc::new(Pool { process, threads, calls: AtomicUsize::new(0), free: Mutex::new(helpers) });
+    let old = POOL.swap(Some(Arc::clone(&new)));
+    if let Some(old) = old.filter(|old| old.process != process) {
+        // Its threads, and perhaps locks they held, stayed behind in the parent: never to be touched, not even dropped.
+        std::mem::forget(old);
+    }
+    if let Some(stale) = current.filter(|pool| pool.process != process) {
+        std::mem::forget(stale);
+    }
+    Ok(new)
+}
+
+/// Asks whether to go on; [`Error::Interrupted`] if not.
+pub type Check<'a> = &'a (dyn Fn() -> Result<(), Error> + Sync);
+
+/// Asked of the caller now and then: true to stop.
+pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// The threads of one call: the caller's, and some of the pool that are its own until this is dropped.
+///
+/// Calls at the same time share the threads evenly; the first one keeps what it has until its end. Since nobody waits
+/// for a thread that another call holds, calls cannot block each other.
+pub struct Grant {
+    pool: Option<Arc<Pool>>,
+    helpers: Vec<Helper>,
+}
+
+impl Grant {
+    /// Up to `threads` threads, as many as are free.
+    ///
+    /// # Errors
+    /// No threads can be started.
+    pub fn new(threads: usize) -> Result<Self, Error> {
+        if threads <= 1 {
+            return Ok(Self { pool: None, helpers: Vec::new() });
+        }
+        let pool = pool(num_threads()?.max(threads))?;
+        let calls = pool.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        let wanted = threads.min((pool.threads / calls).max(1)) - 1;
+        let mut free = pool.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = free.len().saturating_sub(wanted);
+        // The last given back come first: they may still be awake.
+        let helpers = free.split_off(rest);
+        drop(free);
+        Ok(Self { pool: Some(pool), helpers })
+    }
+
+    /// Threads, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.helpers.len() + 1
+    }
+
+    /// Calls `work` with every item and the crew that shares its kernels: teams of `members` threads take one item
+    /// after the other.
+    ///
+    /// `stop` is called on the caller's thread about every 50 ms; once it returns true the `Check` that `work` gets
+    /// fails. Items should come in order of size, largest first.
+    ///
+    /// # Errors
+    /// The first error of `work`.
+    pub fn execute<I: Send>(
+        &self,
+        members: usize,
+        items: Vec<I>,
+        stop: Stop,
+        work: impl Fn(I, &Crew, Check) -> Result<(), Error> + Sync,
+    ) -> Result<(), Error> {
+        let members = members.clamp(1, self.threads());
+        let teams = (self.threads() / members).min(items.len());
+        let stopped = AtomicBool::new(false);
+        let polled = polled(stop, &stopped);
+        if teams * members <= 1 {
+            return items.into_iter().try_for_each(|item| work(item, &Crew::alone(), &polled));
+        }
+        let check = || if stopped.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) };
+        let failure = Mutex::new(None);
+        let queue = Mutex::new(items.into_iter());
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let lead = |crew: &Crew, check: Check| {
+            while let Some(item) = next() {
+                if let Err(error) = check().and_then(|()| work(item, crew, check)) {
+                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                }
+            }
+        };
+        // Ranks team by team, a team's leader first; the caller is rank 0.
+        let musters: Vec<Muster> = (0..teams).map(|_| Muster::default()).collect();
+        let take_part = |rank: usize, check: Check| {
+            let muster = &musters[rank / members];
+            match rank % members {
+                // `None`: everything is done already.
+                0 => muster.lead().iter().for_each(|crew| lead(crew, check)),
+                _ => muster.serve(),
+            }
+        };
+        let own = || {
+            // A team's members may have come and its leader not: they would wait for it.
+            let _dismissal = Dismissal(&musters);
+            take_part(0, &polled);
+        };
+        let idle = || drop(polled());
+        let helpers = &self.helpers[..teams * members - 1];
+        host(helpers, &|rank| take_part(rank, &check), own, idle);
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.pool {
+            pool.free.lock().unwrap_or_else(PoisonError::into_inner).append(&mut self.helpers);
+            pool.calls.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Lets go who waits for a leader, even in a panic.
+struct Dismissal<'a>(&'a [Muster]);
+
+impl Drop for Dismissal<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(Muster::dismiss);
+    }
+}
+
+/// A check for the caller's own thread, which asks `stop` now and then and notes the answer.
+fn polled<'a>(stop: Stop<'a>, stopped: &'a AtomicBool) -> impl Fn() -> Result<(), Error> + Sync + 'a {
+    let start = Instant::now();
+    let next = AtomicU64::new(POLL.as_millis() as u64);
+    move || {
+        let now = start.elapsed().as_millis() as u64;
+        if now >= next.load(Ordering::Relaxed) {
+            next.store(now + POLL.as_millis() as u64, Ordering::Relaxed);
+            if !stopped.load(Ordering::Relaxed) {
+                stopped.store(stop(), Ordering::Relaxed);
+            }
+        }
+        if stopped.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Far more threads than cores, so that helpers come late, in any order, or never.
+    #[test]
+    fn nobody_waits_for_who_never_comes() {
+        for call in 0..3000 {
+            let grant = Grant::new(8).unwrap();
+            let done = AtomicUsize::new(0);
+            let work = |item: usize, crew: &Crew, _: Check| {
+                let parts = AtomicUsize::new(0);
+                crew.run(|_, _| {
+                    parts.fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(parts.into_inner() > 0);
+                done.fetch_add(item, Ordering::Relaxed);
+                Ok(())
+            };
+            grant.execute(1 + call % 4, (0..5).collect(), &|| false, work).unwrap();
+            assert_eq!(done.into_inner(), 10);
+        }
+    }
+
+    #[test]
+    fn a_panic_comes_back_and_leaves_the_threads_usable() {
+        for _ in 0..20 {
+            let grant = Grant::new(4).unwrap();
+            let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                grant.execute(2, (0..4).collect(), &|| false, |item: usize, _, _| {
+                    assert!(item != 2, "on purpose");
+                    Ok(())
+                })
+            }));
+            assert!(panic.is_err());
+        }
+        Grant::new(4).unwrap().execute(2, vec![1, 2], &|| false, |_, _, _| Ok(())).unwrap();
+    }
+}

@@ -1,0 +1,321 @@
+//! The threads that share single kernel calls: between two steps of a recurrence there is no time to wake anyone, so
+//! they wait awake.
+//!
+//! The leader walks the sequences and posts one job after the other; each helper does its part of a job, the leader
+//! the first. A helper that has not come yet is not waited for: the parts are made for those present.
+
+use std::cell::{Cell, UnsafeCell};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Looks at a flag before a waiting thread lets others run: some tens of microseconds.
+pub(crate) const PATIENCE: usize = 1 << 12;
+
+/// Jobs that a leader does alone after a meeting that was held up; the more, the more often in a row.
+const ALONE: Range<usize> = 32..4096;
+
+/// Of [`Muster::posted`]: no more jobs.
+const CLOSED: u64 = u64::MAX;
+
+/// Bits of [`Muster::posted`] for the number of parts.
+const PARTS_BITS: u32 = 16;
+
+/// Part `i` of `n`.
+type Job<'a> = dyn Fn(usize, usize) + Sync + 'a;
+
+/// Where a leader and the helpers meet.
+pub struct Muster {
+    /// Helpers that have come.
+    arrived: AtomicUsize,
+    /// Number of the job above, its parts below; changes with every job.
+    posted: AtomicU64,
+    /// Helpers still at work on it.
+    busy: AtomicUsize,
+    job: UnsafeCell<Option<*const Job<'static>>>,
+    /// A leader has come, or none will be let in.
+    led: AtomicBool,
+    /// A helper has, and is gone.
+    panicked: AtomicBool,
+}
+
+// SAFETY: `job` is written by the one leader (`Crew` is neither Sync nor Clone, and `lead` gives one) while no helper is
+// busy, and read by helpers only between a post that counts them in and the leader's wait for them.
+unsafe impl Sync for Muster {}
+
+impl Default for Muster {
+    fn default() -> Self {
+        Self {
+            arrived: AtomicUsize::new(0),
+            posted: AtomicU64::new(0),
+            busy: AtomicUsize::new(0),
+            job: UnsafeCell::new(None),
+            led: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Muster {
+    /// Takes part as a helper until the leader is done.
+    pub fn serve(&self) {
+        let rank = self.arrived.fetch_add(1, Ordering::AcqRel) + 1;
+        let mut seen = 0;
+        loop {
+            let (posted, _) = wait(|| Some(self.posted.load(Ordering::Acquire)).filter(|&posted| posted != seen));
+            if posted == CLOSED {
+                return;
+            }
+            seen = posted;
+            let parts = (posted & ((1 << PARTS_BITS) - 1)) as usize;
+            if rank >= parts {
+                continue; // came after the post
+            }
+            let _done = Countdown(self);
+            // SAFETY: counted in, so the leader waits: until `_done` is dropped the job stays and is not written.
+            let job = unsafe { (*self.job.get()).map(|job| &*job) };
+            if let Some(job) = job {
+                job(rank, parts);
+            }
+        }
+    }
+
+    /// The leader's side; the helpers are let go when it is dropped. `None` if there has been a leader, or if none is
+    /// wanted any more.
+    pub fn lead(&self) -> Option<Crew<'_>> {
+        let first = !self.led.swap(true, Ordering::AcqRel);
+        first.then(|| Crew::of(Some(self), Some(Instant::now()))) // lazily: a Crew that is dropped closes
+    }
+
+    /// Lets the helpers go if no leader has come, and takes none from now on.
+    pub fn dismiss(&self) {
+        drop(self.lead());
+    }
+}
+
+/// A leader with the helpers that have come so far; or a thread by itself. It is not Sync: jobs are posted by one thread,
+/// and a job cannot post another.
+pub struct Crew<'a> {
+    muster: Option<&'a Muster>,
+    since: Option<Instant>,
+    jobs: Cell<u32>,
+    /// Jobs that the leader does alone before it asks the helpers again, and how many there were the last time: a helper
+    /// without a core of its own holds up every meeting.
+    alone_for: Cell<usize>,
+    last_alone: Cell<usize>,
+}
+
+impl Crew<'_> {
+    /// A thread by itself.
+    pub const fn alone() -> Self {
+        Self::of(None, None)
+    }
+
+    const fn of(muster: Option<&Muster>, since: Option<Instant>) -> Crew<'_> {
+        Crew { muster, since, jobs: Cell::new(0), alone_for: Cell::new(0), last_alone: Cell::new(0) }
+    }
+
+    /// Calls `job(i, n)` for every part i of n, each on a thread of its own. n stays the same from job to job once all
+    /// helpers have come, so each thread finds in its caches what it used before.
+    #[inline]
+    pub fn run(&self, job: impl Fn(usize, usize) + Sync) {
+        let helpers = self.muster.map_or(0, |muster| muster.arrived.load(Ordering::Acquire));
+        self.jobs.set(self.jobs.get().saturating_add(1));
+        match self.muster {
+            Some(muster) if helpers > 0 && self.alone_for.get() == 0 => {
+                let waited = muster.post(&job, helpers);
+                let held_up = waited.is_some_and(|waited| self.is_long(waited));
+                let alone = if held_up { (2 * self.last_alone.get()).clamp(ALONE.start, ALONE.end) } else { 0 };
+                self.alone_for.set(alone);
+                self.last_alone.set(alone);
+            }
+            _ => {
+                self.alone_for.set(self.alone_for.get().saturating_sub(1));
+                job(0, 1);
+            }
+        }
+    }
+}
+
+impl Crew<'_> {
+    /// Whether a wait is long beside the mean of the jobs so far: parts of long jobs end some time apart.
+    fn is_long(&self, waited: Duration) -> bool {
+        self.since.is_some_and(|since| waited > since.elapsed().saturating_sub(waited) / self.jobs.get())
+    }
+}
+
+impl Drop for Crew<'_> {
+    fn drop(&mut self) {
+        if let Some(muster) = self.muster {
+            muster.posted.store(CLOSED, Ordering::Release);
+        }
+    }
+}
+
+impl Muster {
+    /// Has a job done; how long a helper was waited for, if the leader let others run meanwhile.
+    ///
+    /// # Panics
+    /// As the job does, here or in a helper.
+    fn post(&self, job: &Job<'_>, helpers: usize) -> Option<Duration> {
+        #[allow(clippy::transmute_ptr_to_ptr)] // a cast cannot lengthen a lifetime
+        // SAFETY: only the lifetime changes; nobody uses the job after this call, which waits below, panic or not.
+        let job = unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(job) };
+        // SAFETY: no helper is busy with the job before.
+        unsafe { *self.job.get() = Some(job) };
+        self.busy.store(helpers, Ordering::Relaxed);
+        let number = (self.posted.load(Ordering::Relaxed) >> PARTS_BITS) + 1;
+        self.posted.store(number << PARTS_BITS | (helpers + 1) as u64, Ordering::Release);
+        let join = Join(&self.busy);
+        // SAFETY: just posted.
+        unsafe { (*job)(0, helpers + 1) };
+        let waited = join.wait();
+        assert!(!self.panicked.load(Ordering::Relaxed), "a helper panicked");
+        waited
+    }
+}
+
+/// Counts a helper down, even in a panic.
+struct Countdown<'a>(&'a Muster);
+
+impl Drop for Countdown<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.panicked.store(true, Ordering::Relaxed);
+        }
+        self.0.busy.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Waits for the helpers, even in a panic.
+struct Join<'a>(&'a AtomicUsize);
+
+impl Join<'_> {
+    /// How long, if others were let run meanwhile.
+    fn wait(&self) -> Option<Duration> {
+        wait(|| (self.0.load(Ordering::Acquire) == 0).then_some(())).1
+    }
+}
+
+impl Drop for Join<'_> {
+    fn drop(&mut self) {
+        self.wait();
+    }
+}
+
+/// Until `look` finds something; and how long others were let run meanwhile, if they were.
+fn wait<R>(look: impl Fn() -> Option<R>) -> (R, Option<Duration>) {
+    for _ in 0..PATIENCE {
+        if let Some(found) = look() {
+            return (found, None);
+        }
+        std::hint::spin_loop();
+    }
+    let since = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return (found, Some(since.elapsed()));
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Part `i` of `parts` of 0..n.
+pub fn share(n: usize, i: usize, parts: usize) -> Range<usize> {
+    i * n / parts..(i + 1) * n / parts
+}
+
+/// A table of kernels and the threads to run them.
+pub struct Engine<'a, K: 'static> {
+    /// Of the instruction set in use.
+    pub kernels: &'static K,
+    /// Who shares their work.
+    pub crew: &'a Crew<'a>,
+}
+
+impl<K> Clone for Engine<'_, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for Engine<'_, K> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn helpers_do_not_wait_for_a_leader_who_never_comes() {
+        let muster = Muster::default();
+        std::thread::scope(|scope| {
+            scope.spawn(|| muster.serve());
+            muster.dismiss();
+        });
+        assert!(muster.lead().is_none());
+    }
+
+    #[test]
+    fn a_dismissal_leaves_a_leader_alone() {
+        let muster = Muster::default();
+        std::thread::scope(|scope| {
+            let crew = muster.lead().unwrap();
+            scope.spawn(|| muster.serve());
+            while muster.arrived.load(Ordering::Acquire) == 0 {
+                std::thread::yield_now();
+            }
+            muster.dismiss();
+            let parts = AtomicUsize::new(0);
+            crew.run(|_, n| parts.store(n, Ordering::Relaxed));
+            assert_eq!(parts.into_inner(), 2);
+        });
+    }
+
+    #[test]
+    fn a_panic_of_a_helper_reaches_the_leader() {
+        let muster = Muster::default();
+        let scope = || {
+            std::thread::scope(|scope| {
+                let crew = muster.lead().unwrap();
+                scope.spawn(|| std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| muster.serve())));
+                while muster.arrived.load(Ordering::Acquire) == 0 {
+                    std::thread::yield_now();
+                }
+                crew.run(|i, _| assert!(i == 0, "on purpose"));
+            });
+        };
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(scope)).is_err());
+    }
+
+    #[test]
+    fn a_wait_is_long_beside_the_jobs_before() {
+        let muster = Muster::default();
+        let crew = Crew::of(Some(&muster), Instant::now().checked_sub(Duration::from_secs(100)));
+        crew.jobs.set(10);
+        assert!(!crew.is_long(Duration::from_secs(1)), "of jobs of ten seconds");
+        assert!(crew.is_long(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn every_part_of_every_job_is_done_once() {
+        let muster = Muster::default();
+        let done = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let crew = muster.lead().unwrap();
+            for job in 0..1000 {
+                if job == 10 || job == 500 {
+                    scope.spawn(|| muster.serve());
+                }
+                let (parts, sum) = (AtomicUsize::new(0), AtomicUsize::new(0));
+                crew.run(|i, n| {
+                    parts.store(n, Ordering::Relaxed);
+                    sum.fetch_add(i + 1, Ordering::Relaxed);
+                });
+                let n = parts.into_inner();
+                assert_eq!(sum.into_inner(), n * (n + 1) / 2, "job {job} of {n} parts");
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        assert_eq!(done.into_inner(), 1000);
+    }
+}

@@ -1,0 +1,82 @@
+//! The head of a model: mean over time, and a linear map with its gradients, by the same kernels as the cell, so that
+//! its bits do not depend on the batch either.
+
+use crate::cell::Real;
+use crate::error::Error;
+use crate::gemm::kernels::ProductKernels;
+use crate::gemm::matmul::{Start, matmul};
+use crate::gemm::pack::{PackedMatrix, WIDTH};
+use crate::gemm::weight_grad::{BLOCK, OuterSum, add_rows};
+use crate::shape::{Sequences, expect_shape};
+use crate::simd::Isa;
+use crate::threads::team::{Crew, Engine};
+
+/// out = x W^T + b: x `[M, K]`, W `[O, K]`, b `[O]`, out `[M, O]`.
+///
+/// # Errors
+/// Sizes that do not fit.
+pub fn linear<T: Real>(inputs: usize, x: &[T], weight: &[T], bias: &[T], out: &mut [T]) -> Result<(), Error> {
+    let (outputs, rows) = (bias.len(), x.len() / inputs.max(1));
+    expect_shape("weight", &[outputs * inputs], &[weight.len()])?;
+    expect_shape("out", &[rows * outputs], &[out.len()])?;
+    let kernels = ProductKernels::of(Isa::active()?)?;
+    let engine = Engine { kernels, crew: &Crew::alone() };
+    let column = |c: usize| Some(&weight[c * inputs..][..inputs]);
+    let packed = PackedMatrix::from_columns(kernels.lanes, WIDTH, inputs, outputs, column);
+    matmul(engine, rows, |r| &x[r * inputs..], &packed, Start::Bias(bias), out, outputs);
+    Ok(())
+}
+
+/// Gradients of [`linear`], for that of its output: dx `[M, K]`, dW `[O, K]`, db `[O]`, which must come as zeros.
+///
+/// # Errors
+/// Sizes that do not fit.
+pub fn linear_backward<T: Real>(
+    inputs: usize,
+    x: &[T],
+    weight: &[T],
+    dy: &[T],
+    dx: &mut [T],
+    dweight: &mut [T],
+    dbias: &mut [T],
+) -> Result<(), Error> {
+    let (outputs, rows) = (dbias.len(), x.len() / inputs.max(1));
+    expect_shape("weight", &[outputs * inputs], &[weight.len()])?;
+    expect_shape("dy", &[rows * outputs], &[dy.len()])?;
+    expect_shape("dx", &[x.len()], &[dx.len()])?;
+    expect_shape("dweight", &[weight.len()], &[dweight.len()])?;
+    let kernels = ProductKernels::of(Isa::active()?)?;
+    let engine = Engine { kernels, crew: &Crew::alone() };
+    let mut packed = PackedMatrix::new(kernels.lanes, WIDTH);
+    packed.pack_rows(outputs, inputs, |k| &weight[k * inputs..]);
+    matmul(engine, rows, |r| &dy[r * outputs..], &packed, Start::Continue, dx, inputs);
+    let mut sum = OuterSum::new(kernels);
+    for first in (0..rows).step_by(BLOCK) {
+        let (steps, dy) = (BLOCK.min(rows - first), |k: usize| &dy[(first + k) * outputs..]);
+        sum.add(steps, dy, |k| &x[(first + k) * inputs..], inputs, dweight);
+        add_rows(kernels, steps, dy, dbias);
+    }
+    Ok(())
+}
+
+/// Mean over the steps of each sequence: y `[S, K]`, out `[N, K]`; 0 for an empty sequence.
+///
+/// # Errors
+/// Sizes that do not fit.
+pub fn mean_over_time<T: Real>(width: usize, y: &[T], sequences: &Sequences, out: &mut [T]) -> Result<(), Error> {
+    expect_shape("y", &[sequences.rows() * width], &[y.len()])?;
+    expect_shape("out", &[sequences.count() * width], &[out.len()])?;
+    for (rows, mean) in sequences.split(y, width).into_iter().zip(out.chunks_mut(width.max(1))) {
+        mean.fill(T::ZERO);
+        for row in rows.chunks(width) {
+            for (mean, &value) in mean.iter_mut().zip(row) {
+                *mean += value;
+            }
+        }
+        let count = T::from_f64((rows.len() / width).max(1) as f64);
+        for mean in mean {
+            *mean = *mean / count;
+        }
+    }
+    Ok(())
+}

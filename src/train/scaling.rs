@@ -1,0 +1,85 @@
+//! Standardisation of a model's input and targets.
+
+use crate::error::Error;
+use crate::shape::expect_shape;
+use crate::simd::float::Float;
+
+/// Exponents of the powers of two that columns are measured in: both ends, and their inverses, are normal numbers.
+const UNITS: std::ops::RangeInclusive<i32> = -1000..=1000;
+
+/// Mean and standard deviation of each column of x `[M, F]`, M at least 1; 1 instead of the deviation where a column
+/// does not vary.
+///
+/// In f64, each sum one chain in the order of the rows. A column is measured in the power of two of its largest
+/// magnitude: no square leaves the range of f64, and no digit changes.
+///
+/// # Errors
+/// x is not `[M, features]`.
+pub fn measure<X: Float>(x: &[X], features: usize) -> Result<(Vec<f64>, Vec<f64>), Error> {
+    let width = features.max(1);
+    let rows = x.len() / width;
+    expect_shape("x", &[rows * width], &[x.len()])?;
+    let (mut least, mut most) = (vec![f64::INFINITY; features], vec![f64::NEG_INFINITY; features]);
+    for row in x.chunks_exact(width) {
+        for ((least, most), x) in least.iter_mut().zip(&mut most).zip(row) {
+            *least = least.min(x.to_f64());
+            *most = most.max(x.to_f64());
+        }
+    }
+    let exponent = |(least, most): (&f64, &f64)| {
+        let (_, exponent) = libm::frexp(least.abs().max(most.abs()));
+        exponent.clamp(*UNITS.start(), *UNITS.end())
+    };
+    let exponents: Vec<i32> = least.iter().zip(&most).map(exponent).collect();
+    let to_unit: Vec<f64> = exponents.iter().map(|&exponent| libm::ldexp(1.0, -exponent)).collect();
+    let count = rows as f64;
+    let mut mean = vec![0.0; features];
+    // Twice: the second time adds what the first has lost by rounding.
+    for _ in 0..2 {
+        let mut sum = vec![0.0; features];
+        for row in x.chunks_exact(width) {
+            for (((sum, x), unit), mean) in sum.iter_mut().zip(row).zip(&to_unit).zip(&mean) {
+                *sum += x.to_f64() * unit - mean;
+            }
+        }
+        mean.iter_mut().zip(sum).for_each(|(mean, sum)| *mean += sum / count);
+    }
+    let mut squares = vec![0.0; features];
+    for row in x.chunks_exact(width) {
+        for (((squares, x), unit), mean) in squares.iter_mut().zip(row).zip(&to_unit).zip(&mean) {
+            let deviation = x.to_f64() * unit - mean;
+            *squares += deviation * deviation;
+        }
+    }
+    let mut scale = vec![1.0; features];
+    for column in 0..features {
+        let (least, most) = (least[column], most[column]);
+        // Rounding must not lead out of the column's range: the mean of a constant is that constant.
+        mean[column] = libm::ldexp(mean[column], exponents[column]).max(least).min(most);
+        if least != most {
+            let deviation = libm::ldexp((squares[column] / count).sqrt(), exponents[column]);
+            scale[column] = deviation.max(f64::from_bits(1)); // half of the smallest number rounds to 0
+        }
+    }
+    Ok((mean, scale))
+}
+
+/// out = (x - mean) / scale, column by column: x and out `[M, F]`, mean and scale `[F]`.
+///
+/// In f64, and rounded once at the end: a mean may be large beside its deviation, a deviation tiny.
+///
+/// # Errors
+/// Sizes that do not fit.
+pub fn standardise<X: Float, T: Float>(x: &[X], mean: &[f64], scale: &[f64], out: &mut [T]) -> Result<(), Error> {
+    expect_shape("scale", &[mean.len()], &[scale.len()])?;
+    expect_shape("out", &[x.len()], &[out.len()])?;
+    let features = mean.len().max(1);
+    for (out, x) in out.chunks_exact_mut(features).zip(x.chunks_exact(features)) {
+        for (((out, x), mean), scale) in out.iter_mut().zip(x).zip(mean).zip(scale) {
+            // Halves of large numbers are exact, and their difference is within the range of f64.
+            let part = if mean.abs() > 1.0 { 0.5 } else { 1.0 };
+            *out = T::from_f64((x.to_f64() * part - mean * part) / (scale * part));
+        }
+    }
+    Ok(())
+}
