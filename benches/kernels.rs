@@ -7,7 +7,7 @@ use rgru::gemm::matmul::{Start, matmul};
 use rgru::gemm::pack::{PackedMatrix, WIDTH};
 use rgru::gemm::weight_grad::{BLOCK, OuterSum};
 use rgru::simd::Isa;
-use rgru::threads::team::{Crew, Engine};
+use rgru::threads::team::{Engine, Team};
 
 fn main() {
     divan::main();
@@ -31,7 +31,7 @@ fn product(bencher: Bencher, rows: usize, depth: usize, columns: usize) {
     b.pack_rows(depth, columns, |_| &a[..columns.min(a.len())]);
     let mut c = vec![0.0; rows * columns];
     bencher.counter(ItemsCount::new(rows * depth * columns)).bench_local(|| {
-        let engine = Engine { kernels: kernels.products, crew: &Crew::alone() };
+        let engine = Engine { kernels: kernels.products, team: &Team::alone() };
         matmul(engine, rows, |r| &a[r * depth..], &b, Start::Continue, black_box(&mut c), columns);
     });
 }

@@ -6,7 +6,7 @@ use ndarray::{Array3, ArrayView3};
 
 use crate::cell::Real;
 use crate::error::Error;
-use crate::rnn::packed_weights::Packed;
+use crate::rnn::packed_weights::PackedWeights;
 use crate::rnn::{self, Stream};
 use crate::shape::{Dims, Sequences, expect_last};
 use crate::threads::runtime::num_threads;
@@ -39,7 +39,7 @@ use crate::train::init::initial;
 /// ```
 #[derive(Clone)]
 pub struct Gru<T: 'static> {
-    packed: Arc<Packed<T>>,
+    packed: Arc<PackedWeights<T>>,
 }
 
 impl<T: Real> Gru<T> {
@@ -48,7 +48,7 @@ impl<T: Real> Gru<T> {
     /// # Errors
     /// Sizes that do not fit, or an instruction set forced by `RGRU_ISA` that is not there.
     pub fn new(dims: Dims, params: &[T]) -> Result<Self, Error> {
-        Ok(Self { packed: Arc::new(Packed::new(dims, params, false)?) })
+        Ok(Self { packed: Arc::new(PackedWeights::new(dims, params, false)?) })
     }
 
     /// From initial parameters: W glorot uniform, U orthogonal, biases 0; the same for a seed on every platform.

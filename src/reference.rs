@@ -3,7 +3,7 @@
 //! One sequence at a time, one unit at a time, to be read beside the paper (Cho et al. 2014, eqs. 5-8). Never
 //! dispatched to.
 
-use crate::shape::params::{Cell, CellMut, cells, cells_mut};
+use crate::shape::params::{CellParams, CellParamsMut, split_params, split_params_mut};
 use crate::shape::{Dims, Sequences};
 use crate::simd::float::Float;
 
@@ -25,7 +25,7 @@ fn dot<T: Float>(a: &[T], b: &[T]) -> T {
 }
 
 /// One step of one cell: the new state, and what the backward pass needs.
-fn step<T: Float>(cell: &Cell<T>, x: &[T], h: &[T]) -> (Vec<T>, Step<T>) {
+fn step<T: Float>(cell: &CellParams<T>, x: &[T], h: &[T]) -> (Vec<T>, Step<T>) {
     let hidden = cell.hidden;
     let w = |gate: usize, unit: usize| &cell.w[(gate * hidden + unit) * cell.input..][..cell.input];
     let u = |gate: usize, unit: usize| &cell.u[(gate * hidden + unit) * hidden..][..hidden];
@@ -49,11 +49,11 @@ fn step<T: Float>(cell: &Cell<T>, x: &[T], h: &[T]) -> (Vec<T>, Step<T>) {
 
 /// Backward of [`step`]: adds to the gradients of the cell and of x, and returns that of the state before.
 fn step_backward<T: Float>(
-    cell: &Cell<T>,
+    cell: &CellParams<T>,
     x: &[T],
     step: &Step<T>,
     dh: &[T],
-    grads: &mut CellMut<T>,
+    grads: &mut CellParamsMut<T>,
     dx: &mut [T],
 ) -> Vec<T> {
     let hidden = cell.hidden;
@@ -118,7 +118,7 @@ fn run<T: Float>(dims: &Dims, params: &[T], x: &[T], states: &mut [Vec<T>]) -> (
     let (hidden, width) = (dims.hidden_size, dims.output_size());
     let length = x.len() / dims.input_size;
     let (mut values, mut steps) = (vec![x.to_vec()], Vec::new());
-    for (index, cell) in cells(dims, params).iter().enumerate() {
+    for (index, cell) in split_params(dims, params).iter().enumerate() {
         let (layer, direction) = (index / dims.directions(), index % dims.directions());
         if direction == 0 {
             values.push(vec![T::ZERO; length * width]);
@@ -181,12 +181,12 @@ pub fn backward<T: Float>(
     let mut dx = vec![T::ZERO; x.len()];
     let mut dh0 = vec![T::ZERO; dh_n.len()];
     let mut dparams = vec![T::ZERO; params.len()];
-    let cells = cells(dims, params);
+    let cells = split_params(dims, params);
     for (n, x) in sequences.split(x, dims.input_size).into_iter().enumerate() {
         let length = sequences.length(n);
         let (values, steps) = run(dims, params, x, &mut states_of(dims, h0, batch, n));
         let mut dvalues = dy[sequences.range(n).start * width..][..length * width].to_vec();
-        let mut grads = cells_mut(dims, &mut dparams);
+        let mut grads = split_params_mut(dims, &mut dparams);
         let mut dstates = states_of(dims, Some(dh_n), batch, n);
         for layer in (0..dims.num_layers).rev() {
             let input = dims.layer_input(layer);

@@ -24,7 +24,7 @@ fn modules() -> BTreeMap<String, String> {
         for entry in fs::read_dir(folder).unwrap() {
             let file = entry.unwrap().path();
             let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
-            let own = [path, &[name.clone()]].concat();
+            let own = [path, std::slice::from_ref(&name)].concat();
             if file.is_dir() {
                 collect(&file, &own, modules);
             } else {

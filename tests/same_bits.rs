@@ -7,7 +7,7 @@ use std::sync::Arc;
 use common::{Arrays, Problem, problems};
 use proptest::prelude::*;
 use rgru::cell::Real;
-use rgru::rnn::packed_weights::Packed;
+use rgru::rnn::packed_weights::PackedWeights;
 use rgru::rnn::plan::Plan;
 use rgru::rnn::{self, Stream};
 use rgru::shape::{Dims, Sequences};
@@ -93,7 +93,7 @@ proptest! {
         let arrays = problem.arrays::<f32>();
         let (batch, time) = (problem.lengths.len(), problem.time);
         let whole = problem.solve(&arrays, Isa::available()[0], 1);
-        let packed = Arc::new(Packed::new(dims, &arrays.params, false).unwrap());
+        let packed = Arc::new(PackedWeights::new(dims, &arrays.params, false).unwrap());
         let mut stream = Stream::new(packed, batch).unwrap();
         if let Some(h0) = &arrays.h0 {
             stream.set_states(h0).unwrap();
@@ -183,7 +183,7 @@ fn checkpoints_change_nothing() {
         let lengths = vec![300, 128, 0, 257, 40, 129];
         let problem = Problem { dims, time: 300, lengths, ragged: false, with_h0: true, seed: 8 };
         let (arrays, sequences) = (problem.arrays::<f32>(), problem.sequences());
-        let packed = Packed::new(dims, &arrays.params, true).unwrap();
+        let packed = PackedWeights::new(dims, &arrays.params, true).unwrap();
         let (x, h0, go_on) = (&arrays.x, arrays.h0.as_deref(), || false);
         let empty = || common::Results {
             y: vec![0.0; sequences.rows() * dims.output_size()],
@@ -222,7 +222,7 @@ fn dropout_is_reproducible_and_differentiable() {
     let sequences = problem.sequences();
     let go_on = || false;
     let run = |params: &[f64], threads: usize| {
-        let packed = Packed::new(dims, params, true).unwrap();
+        let packed = PackedWeights::new(dims, params, true).unwrap();
         let mut y = vec![0.0; sequences.rows() * dims.output_size()];
         let mut h_n = vec![0.0; arrays.dh_n.len()];
         let (x, s) = (&arrays.x, sequences.clone());

@@ -10,14 +10,14 @@ use crate::simd::lanes::Lanes;
 /// p and n with exp(y) = 2^n (1 + p), n integral, |p| < 0.42 with full relative accuracy near 0.
 #[inline(always)]
 fn reduced_expm1<L: Lanes>(y: L) -> (L, L) {
-    let round = y.same(L::Elem::ROUND);
-    let n = y.mul_add(y.same(L::Elem::LOG2_E), round) - round;
-    let r = n.mul_add(y.same(-L::Elem::LN_2_HIGH), y);
-    let r = n.mul_add(y.same(-L::Elem::LN_2_LOW), r);
+    let round = y.splat(L::Elem::ROUND);
+    let n = y.mul_add(y.splat(L::Elem::LOG2_E), round) - round;
+    let r = n.mul_add(y.splat(-L::Elem::LN_2_HIGH), y);
+    let r = n.mul_add(y.splat(-L::Elem::LN_2_LOW), r);
     let coefficients = L::Elem::EXPM1;
-    let mut g = y.same(coefficients[coefficients.len() - 1]);
+    let mut g = y.splat(coefficients[coefficients.len() - 1]);
     for &c in coefficients[..coefficients.len() - 1].iter().rev() {
-        g = g.mul_add(r, y.same(c));
+        g = g.mul_add(r, y.splat(c));
     }
     ((r * r).mul_add(g, r), n)
 }
@@ -26,12 +26,12 @@ fn reduced_expm1<L: Lanes>(y: L) -> (L, L) {
 /// subnormal results keep their relative accuracy; both cases are num / (a p + 1 + a num) with powers of two a and num. What of 2^-n is no normal number comes last.
 #[inline(always)]
 pub fn sigmoid<L: Lanes>(x: L) -> L {
-    let x = x.at_least(x.same(L::Elem::SIGMOID_MIN)).at_most(x.same(L::Elem::SIGMOID_MAX));
+    let x = x.max(x.splat(L::Elem::SIGMOID_MIN)).min(x.splat(L::Elem::SIGMOID_MAX));
     let (p, n) = reduced_expm1(-x);
-    let falling = n.at_most(x.same(L::Elem::ZERO));
-    let held = n.at_most(x.same(L::Elem::SCALE_MAX));
+    let falling = n.min(x.splat(L::Elem::ZERO));
+    let held = n.min(x.splat(L::Elem::SCALE_MAX));
     let (a, num) = (falling.pow2(), (falling - held).pow2());
-    let (one, power) = (x.same(L::Elem::ONE), a * num);
+    let (one, power) = (x.splat(L::Elem::ONE), a * num);
     let base = one + power;
     // What `base` has lost of a power too small for it goes where it still counts.
     let lost = power - (base - one);
@@ -43,9 +43,9 @@ pub fn sigmoid<L: Lanes>(x: L) -> L {
 #[inline(always)]
 pub fn tanh<L: Lanes>(x: L) -> L {
     let magnitude = x.abs();
-    let (p, n) = reduced_expm1((-(magnitude + magnitude)).at_least(x.same(L::Elem::TANH_MIN)));
+    let (p, n) = reduced_expm1((-(magnitude + magnitude)).max(x.splat(L::Elem::TANH_MIN)));
     let scale = n.pow2();
-    let one = x.same(L::Elem::ONE);
+    let one = x.splat(L::Elem::ONE);
     let (less, more) = ((-scale).mul_add(p, one - scale), scale.mul_add(p, one + scale));
     (less / more).copysign(x)
 }

@@ -37,7 +37,7 @@ pub fn update<L: Lanes>(a_h: L, z: L, h: L) -> (L, L) {
 /// (`da_z`, `da_h`, the part of `dh_prev` that does not pass through the gates).
 #[inline(always)]
 pub fn update_backward<L: Lanes>(z: L, c: L, h: L, dh: L) -> (L, L, L) {
-    let one = z.same(L::Elem::ONE);
+    let one = z.splat(L::Elem::ONE);
     let kept = one - z;
     let da_z = dh * (c - h) * z * kept;
     let da_h = dh * z * (one - c * c);
@@ -60,5 +60,5 @@ pub fn reset_backward<L: Lanes>(r: L, h: L, drh: L, dh_prev: L) -> (L, L) {
 /// Backward of the reset gate's sigmoid: `da_r` from the gradient `dr` of r.
 #[inline(always)]
 fn reset_gate_backward<L: Lanes>(r: L, dr: L) -> L {
-    dr * r * (r.same(L::Elem::ONE) - r)
+    dr * r * (r.splat(L::Elem::ONE) - r)
 }

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::cell::equations;
-use crate::gemm::tile::{Accumulators, Next, Rows, Sums, Tile, Walk, accumulate, cover, cover_mixed};
+use crate::gemm::tile::{Accumulators, Next, PanelOrder, Rows, Sums, Tile, accumulate, cover, cover_mixed};
 use crate::simd::float::Float;
 use crate::simd::lanes::Lanes;
 
@@ -23,7 +23,7 @@ pub struct StepArgs<T> {
     pub(super) b_hh: *const T,      // [padded], reset-after
     pub(super) y: *const *mut T,    // [rows][hidden]
     pub(super) tape: *const *mut T, // [rows][r | z | c | q, hidden each], or null
-    pub(super) down: bool,          // walk over the panels
+    pub(super) down: bool,          // the order of the panels
 }
 
 // SAFETY: the parts of a step write to different units, and nothing else writes to what the pointers point to while it
@@ -47,7 +47,7 @@ impl<T> StepArgs<T> {
         unsafe {
             let a = Rows::<_, R>::apart(buffer.add(row * self.padded), self.padded);
             let b = std::array::from_fn(|p| start(panel + p));
-            accumulate(acc, &a, &b, self.hidden, next.fetch::<L, V>(start(next.panel), self.hidden));
+            accumulate(acc, &a, &b, self.hidden, next.prefetch::<L, V>(start(next.panel), self.hidden));
         }
     }
 
@@ -81,7 +81,7 @@ impl<L: Lanes> Tile<L> for ResetAfter<'_, L::Elem> {
             let projected = |r: usize, p: usize, gate: usize| {
                 s.projected.add((row + r) * 3 * s.padded + ((panel + p) * 3 + gate) * L::COUNT)
             };
-            let mut acc: Accumulators<L, R, P, V> = [[[L::splat(L::Elem::ZERO); V]; P]; R];
+            let mut acc: Accumulators<L, R, P, V> = [[[L::broadcast(L::Elem::ZERO); V]; P]; R];
             for r in 0..R {
                 for p in 0..P {
                     acc[r][p][0] = L::load(projected(r, p, 0));
@@ -121,7 +121,7 @@ impl<L: Lanes> Tile<L> for Gates<'_, L::Elem> {
         let s = self.0;
         // SAFETY: the tile lies within rows x units, and the buffers are as `step` promised.
         unsafe {
-            let mut acc: Accumulators<L, R, P, V> = [[[L::splat(L::Elem::ZERO); V]; P]; R];
+            let mut acc: Accumulators<L, R, P, V> = [[[L::broadcast(L::Elem::ZERO); V]; P]; R];
             for r in 0..R {
                 for p in 0..P {
                     for v in 0..V {
@@ -161,7 +161,7 @@ impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
         let unit = |p: usize, v: usize| (panel + p) * s.width + v;
         // SAFETY: the tile lies within rows x units, and the buffers are as `step` promised.
         unsafe {
-            let mut acc: Accumulators<L, R, P, V> = [[[L::splat(L::Elem::ZERO); V]; P]; R];
+            let mut acc: Accumulators<L, R, P, V> = [[[L::broadcast(L::Elem::ZERO); V]; P]; R];
             for r in 0..R {
                 for p in 0..P {
                     for v in 0..V {
@@ -196,7 +196,7 @@ impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
 #[inline(always)]
 pub unsafe fn reset_after<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usize>) {
     // SAFETY: the caller's promise.
-    unsafe { cover::<L, 3>(args.rows, Walk { range: panels, down: args.down }, &ResetAfter(args)) }
+    unsafe { cover::<L, 3>(args.rows, PanelOrder { range: panels, down: args.down }, &ResetAfter(args)) }
 }
 
 /// The first reset-before kernel.
@@ -206,7 +206,7 @@ pub unsafe fn reset_after<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usiz
 #[inline(always)]
 pub unsafe fn reset_before_gates<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usize>) {
     // SAFETY: the caller's promise.
-    unsafe { cover::<L, 2>(args.rows, Walk { range: panels, down: args.down }, &Gates(args)) }
+    unsafe { cover::<L, 2>(args.rows, PanelOrder { range: panels, down: args.down }, &Gates(args)) }
 }
 
 /// The second reset-before kernel.
@@ -215,7 +215,7 @@ pub unsafe fn reset_before_gates<L: Lanes>(args: &StepArgs<L::Elem>, panels: Ran
 /// As [`reset_after`].
 #[inline(always)]
 pub unsafe fn reset_before_candidate<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usize>) {
-    let walk = Walk { range: panels, down: args.down };
+    let order = PanelOrder { range: panels, down: args.down };
     // SAFETY: the caller's promise.
-    unsafe { cover_mixed::<L>(args.rows, args.padded / L::COUNT, args.width, walk, &Candidate(args)) }
+    unsafe { cover_mixed::<L>(args.rows, args.padded / L::COUNT, args.width, order, &Candidate(args)) }
 }

@@ -57,7 +57,7 @@ impl<'a, T> Engine<'a, CellKernels<T>> {
     /// The same threads with the kernels of the products.
     #[inline]
     pub fn products(self) -> Engine<'a, ProductKernels<T>> {
-        Engine { kernels: self.kernels.products, crew: self.crew }
+        Engine { kernels: self.kernels.products, team: self.team }
     }
 }
 

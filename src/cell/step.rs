@@ -7,17 +7,17 @@ use crate::cell::kernels::{CellKernels, Real};
 use crate::cell::weights::{PackedCell, Recurrent};
 use crate::error::Error;
 use crate::gemm::pack::PackedMatrix;
-use crate::gemm::tile::{CHUNK, RowPointers};
-use crate::memory::buffer_pool::Spare;
+use crate::gemm::tile::{MAX_ROWS_PER_STEP, RowPointers};
+use crate::memory::buffer_pool::PooledBuffer;
 use crate::threads::team::{Engine, share};
 
-/// Running states of up to [`CHUNK`] rows, and what a step needs beside them.
+/// Running states of up to [`MAX_ROWS_PER_STEP`] rows, and what a step needs beside them.
 pub struct State<T: Real> {
     padded: usize,
     rows: usize,
     /// Parts of `[rows, padded]`: two for the states before and after a step, in turns; in reset-before also z and r * h.
-    parts: Spare<T>,
-    /// An odd number of steps is done: the states are in the second part, and the next walk over the weights goes down.
+    parts: PooledBuffer<T>,
+    /// An odd number of steps is done: the states are in the second part, and the next step reads the weights downwards.
     odd: bool,
 }
 
@@ -28,7 +28,7 @@ impl<T: Real> State<T> {
     /// There is not enough memory.
     pub fn new(cell: &PackedCell<T>, rows: usize) -> Result<Self, Error> {
         let padded = cell.padded;
-        let mut parts = Spare::new(parts_of(cell) * rows * padded)?;
+        let mut parts = PooledBuffer::new(parts_of(cell) * rows * padded)?;
         parts[..rows * padded].fill(T::ZERO);
         Ok(Self { padded, rows, parts, odd: false })
     }
@@ -89,7 +89,7 @@ pub fn step<T: Real>(
     tape: Option<Outputs<T>>,
 ) {
     let (hidden, padded) = (cell.hidden, cell.padded);
-    assert!(rows <= CHUNK.min(state.rows) && state.padded == padded, "state of another size");
+    assert!(rows <= MAX_ROWS_PER_STEP.min(state.rows) && state.padded == padded, "state of another size");
     assert!(state.parts.len() >= parts_of(cell) * state.rows * padded, "state of another cell");
     assert!(projected.len() >= rows * 3 * padded, "projection too short");
     assert_eq!(cell.lanes, engine.kernels.products.lanes, "cell packed for another instruction set");
@@ -115,7 +115,7 @@ pub fn step<T: Real>(
     let mut share_out = |kernel: unsafe fn(&StepArgs<T>, Range<usize>), u: &PackedMatrix<T>, b_hh: &[T]| {
         (args.u, args.width, args.b_hh) = (u.data.as_ptr(), u.width, b_hh.as_ptr());
         let args = &args;
-        engine.crew.run(|i, n| {
+        engine.team.run(|i, n| {
             // SAFETY: the kernels exist only for instruction sets of this machine; all buffers hold `rows` rows of the
             // sizes noted in `StepArgs` (asserted or sliced above), and the weights are packed for these lanes.
             unsafe { kernel(args, share(u.panels(), i, n)) }

@@ -9,12 +9,12 @@ use crate::cell::weights::{BackwardCell, BackwardRecurrent};
 use crate::error::Error;
 use crate::gemm::pack::PackedMatrix;
 use crate::gemm::product::{MatmulArgs, Operand};
-use crate::gemm::tile::{CHUNK, RowPointers};
-use crate::memory::buffer_pool::Spare;
+use crate::gemm::tile::{MAX_ROWS_PER_STEP, RowPointers};
+use crate::memory::buffer_pool::PooledBuffer;
 use crate::threads::team::{Engine, share};
 
 /// What a backward step reads of each row.
-pub struct Recorded<'a, T> {
+pub struct StepRecord<'a, T> {
     /// Tape rows, `[4H]`: r, z, candidate, and r * h or `U_hh h + b_hh`.
     pub tape: &'a dyn Fn(usize) -> &'a [T],
     /// State before the step, `[H]`.
@@ -31,12 +31,12 @@ pub struct Gradients<'a, 'b, T> {
     pub after: &'a [usize],
 }
 
-/// Buffers of a walk: `carry` is the gradient of the state that is known so far.
+/// Buffers of a backward pass: `carry` is the gradient of the state that is known so far.
 pub struct BackwardState<T: Real> {
     /// `[rows, padded]`.
-    pub carry: Spare<T>,
+    pub carry: PooledBuffer<T>,
     /// `[rows, padded]`: of r * h; reset-before only.
-    drh: Spare<T>,
+    drh: PooledBuffer<T>,
 }
 
 impl<T: Real> BackwardState<T> {
@@ -49,9 +49,9 @@ impl<T: Real> BackwardState<T> {
             BackwardRecurrent::After(_) => 0,
             BackwardRecurrent::Before { .. } => rows * padded,
         };
-        let mut carry = Spare::new(rows * padded)?;
+        let mut carry = PooledBuffer::new(rows * padded)?;
         carry.fill(T::ZERO);
-        Ok(Self { carry, drh: Spare::new(between)? })
+        Ok(Self { carry, drh: PooledBuffer::new(between)? })
     }
 }
 
@@ -68,7 +68,7 @@ pub fn backward_step<'a, T: Real>(
     weights: &BackwardCell<T>,
     hidden: usize,
     rows: usize,
-    recorded: &Recorded<T>,
+    recorded: &StepRecord<T>,
     dy: Option<&dyn Fn(usize) -> &'a [T]>,
     d: &mut Gradients<T>,
     state: &mut BackwardState<T>,
@@ -77,7 +77,7 @@ pub fn backward_step<'a, T: Real>(
     let lanes = kernels.products.lanes;
     let padded = hidden.next_multiple_of(lanes);
     let segments = weights.segments();
-    assert!(rows <= CHUNK && state.carry.len() >= rows * padded, "carry too short");
+    assert!(rows <= MAX_ROWS_PER_STEP && state.carry.len() >= rows * padded, "carry too short");
     assert!(d.at.len() >= rows && d.after.len() <= rows && d.rows.len() >= rows, "rows missing");
     state.drh.fill(T::ZERO);
     let (carry, drh) = (state.carry.as_mut_ptr(), state.drh.as_mut_ptr());
@@ -112,7 +112,7 @@ pub fn backward_step<'a, T: Real>(
     let mut share_out = |kernel: unsafe fn(&BackwardArgs<T>, Range<usize>), product: Option<_>, u: &PackedMatrix<T>| {
         args.width = u.width;
         let (args, product): (_, &Option<MatmulArgs<T>>) = (&args, &product);
-        engine.crew.run(|i, n| {
+        engine.team.run(|i, n| {
             let panels = share(u.panels(), i, n);
             // SAFETY: the kernels exist only for instruction sets of this machine; all rows were sliced to the lengths
             // noted in `BackwardArgs` or asserted to have them, and so were the buffers.

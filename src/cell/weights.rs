@@ -4,7 +4,7 @@ use crate::gemm::kernels::ProductKernels;
 use crate::gemm::matmul::{Start, matmul};
 use crate::gemm::pack::{PackedMatrix, WIDTH};
 use crate::memory::aligned::Aligned;
-use crate::shape::params::Cell;
+use crate::shape::params::CellParams;
 use crate::simd::float::Float;
 use crate::threads::team::Engine;
 
@@ -48,7 +48,7 @@ pub enum Recurrent<T> {
 
 impl<T: Float> PackedCell<T> {
     /// Packs a cell's parameters for registers of `lanes` numbers.
-    pub fn new(lanes: usize, cell: &Cell<T>) -> Self {
+    pub fn new(lanes: usize, cell: &CellParams<T>) -> Self {
         let (hidden, input) = (cell.hidden, cell.input);
         let padded = hidden.next_multiple_of(lanes);
         // The canonical row of a packed column when `gates` gates are interleaved vector by vector.
@@ -125,7 +125,7 @@ pub(crate) enum BackwardRecurrent<T> {
 
 impl<T: Float> BackwardCell<T> {
     /// Packs a cell's parameters for registers of `lanes` numbers.
-    pub fn new(lanes: usize, cell: &Cell<T>) -> Self {
+    pub fn new(lanes: usize, cell: &CellParams<T>) -> Self {
         let hidden = cell.hidden;
         let pack_u = |rows: usize, from: usize| {
             let mut packed = PackedMatrix::new(lanes, shared_width(hidden.div_ceil(lanes)));

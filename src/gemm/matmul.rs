@@ -109,7 +109,7 @@ fn in_chunks<T: Float>(
             width: b.width,
         };
         let kernel = engine.kernels.matmul;
-        engine.crew.run(|i, n| {
+        engine.team.run(|i, n| {
             // SAFETY: the kernels exist only for instruction sets of this machine. A is readable for `rows` and `depth`
             // (its makers' promise), B is packed for these lanes, C and the bias hold what the asserts say.
             unsafe { kernel(&args, share(b.panels(), i, n)) }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::gemm::pack::PackedMatrix;
-use crate::gemm::tile::{Accumulators, Columns, Left, Next, Rows, Tile, Walk, accumulate, cover_mixed};
+use crate::gemm::tile::{Accumulators, Columns, Left, Next, PanelOrder, Rows, Tile, accumulate, cover_mixed};
 use crate::simd::float::Float;
 use crate::simd::lanes::Lanes;
 
@@ -49,9 +49,9 @@ pub unsafe fn run<L: Lanes>(args: &MatmulArgs<L::Elem>, panels: Range<usize>) {
 
 #[inline(always)]
 unsafe fn cover_panels<L: Lanes>(args: &MatmulArgs<L::Elem>, panels: Range<usize>, tile: &impl Tile<L>) {
-    let walk = Walk { range: panels, down: false };
+    let order = PanelOrder { range: panels, down: false };
     // SAFETY: the caller's promise.
-    unsafe { cover_mixed::<L>(args.rows, args.columns.div_ceil(L::COUNT), args.width, walk, tile) }
+    unsafe { cover_mixed::<L>(args.rows, args.columns.div_ceil(L::COUNT), args.width, order, tile) }
 }
 
 struct ByRows<'a, T> {
@@ -124,7 +124,7 @@ impl<T: Float> MatmulArgs<T> {
         unsafe {
             let (to, from) =
                 (self.c.add(row * self.c_stride + first), self.init.wrapping_add(row * self.init_stride + first));
-            let mut acc: Accumulators<L, R, P, V> = [[[L::splat(T::ZERO); V]; P]; R];
+            let mut acc: Accumulators<L, R, P, V> = [[[L::broadcast(T::ZERO); V]; P]; R];
             let mut copy = acc;
             let copy: *mut T = (&raw mut copy).cast();
             let width = P * V * L::COUNT;
@@ -152,7 +152,7 @@ impl<T: Float> MatmulArgs<T> {
             }
             let start = |panel: usize| self.b.wrapping_add(panel * self.width * self.depth * L::COUNT);
             let b = std::array::from_fn(|p| start(panel + p));
-            accumulate(&mut acc, a, &b, self.depth, next.fetch::<L, V>(start(next.panel), self.depth));
+            accumulate(&mut acc, a, &b, self.depth, next.prefetch::<L, V>(start(next.panel), self.depth));
             let (out, stride) = if direct { (to, self.c_stride) } else { (copy, width) };
             for r in 0..R {
                 for p in 0..P {

@@ -17,7 +17,7 @@ pub unsafe fn add_block<L: Lanes>(starts: &[*const L::Elem], out: &mut [L::Elem]
             let to = out.as_mut_ptr().add(column);
             // Several chains at once, since each waits for itself.
             if n >= CHAINS * L::COUNT {
-                let mut sums = [L::splat(L::Elem::ZERO); CHAINS];
+                let mut sums = [L::broadcast(L::Elem::ZERO); CHAINS];
                 for start in starts {
                     for (v, sum) in sums.iter_mut().enumerate() {
                         *sum = *sum + L::load(start.add(column + v * L::COUNT));
@@ -29,7 +29,7 @@ pub unsafe fn add_block<L: Lanes>(starts: &[*const L::Elem], out: &mut [L::Elem]
                 }
                 column += CHAINS * L::COUNT;
             } else {
-                let mut sum = L::splat(L::Elem::ZERO);
+                let mut sum = L::broadcast(L::Elem::ZERO);
                 for start in starts {
                     sum = sum + L::load_first(start.add(column), n);
                 }

@@ -9,13 +9,13 @@ use std::ops::Range;
 use crate::simd::lanes::Lanes;
 
 /// Rows that one step takes at most; their pointers live on the stack.
-pub const CHUNK: usize = 64;
+pub const MAX_ROWS_PER_STEP: usize = 64;
 
 /// A list of up to N pointers on the stack, of which only what is filled in costs time.
 pub struct Pointers<P, const N: usize>([MaybeUninit<P>; N]);
 
 /// For the rows of a step.
-pub type RowPointers<P> = Pointers<P, CHUNK>;
+pub type RowPointers<P> = Pointers<P, MAX_ROWS_PER_STEP>;
 
 impl<P, const N: usize> Default for Pointers<P, N> {
     #[inline(always)]
@@ -72,15 +72,15 @@ impl<L: Lanes, const R: usize, const P: usize, const V: usize> Sums<L, R, P, V> 
 
 /// Work on tiles of an output whose columns are cut into panels of `V` vectors.
 pub trait Tile<L: Lanes> {
-    /// Computes rows `row..row + R` of panels `panel..panel + P`, whose width is V vectors, while `next` is fetched.
+    /// Computes rows `row..row + R` of panels `panel..panel + P`, whose width is V vectors, while `next` is prefetched.
     ///
     /// # Safety
     /// The instruction set of `L` is present, and the tile lies within the output.
     unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next);
 }
 
-/// The part of the next panel that a tile fetches into the second-level cache while it computes: else the first tile of
-/// each panel would wait for memory, and the others leave it idle.
+/// The part of the next panel that a tile prefetches into the second-level cache while it computes: otherwise the first
+/// tile of each panel would wait for memory, and the others leave it idle.
 #[derive(Clone, Copy)]
 pub struct Next {
     /// The panel.
@@ -90,23 +90,23 @@ pub struct Next {
     parts: usize,
 }
 
-/// Addresses to be fetched, one a multiply-add of a chain.
+/// Addresses to be prefetched, one for each multiply-add of a chain.
 #[derive(Clone, Copy)]
-pub struct Fetch<T> {
+pub struct Prefetch<T> {
     from: *const T,
     step: usize,
 }
 
 impl Next {
-    /// For one or two rows: such tiles fetch nothing, since each panel is read but once, and its loads fill the time.
+    /// For one or two rows: such tiles prefetch nothing, since each panel is read but once, and its loads fill the time.
     const NONE: Self = Self { panel: 0, part: 0, parts: 1 };
 
     /// Of the panel that starts at `start`, as wide as V registers of L.
     #[inline(always)]
-    pub fn fetch<L: Lanes, const V: usize>(self, start: *const L::Elem, depth: usize) -> Fetch<L::Elem> {
+    pub fn prefetch<L: Lanes, const V: usize>(self, start: *const L::Elem, depth: usize) -> Prefetch<L::Elem> {
         let step = V * L::COUNT;
         // Rounded up: parts may overlap, but leave nothing out.
-        Fetch { from: start.wrapping_add(self.part * step * depth / self.parts), step: step.div_ceil(self.parts) }
+        Prefetch { from: start.wrapping_add(self.part * step * depth / self.parts), step: step.div_ceil(self.parts) }
     }
 }
 
@@ -179,20 +179,20 @@ pub unsafe fn accumulate<L: Lanes, const R: usize, const P: usize, const V: usiz
     a: &impl Left<L::Elem>,
     b: &[*const L::Elem; P],
     depth: usize,
-    fetch: Fetch<L::Elem>,
+    prefetch: Prefetch<L::Elem>,
 ) {
     for k in 0..depth {
         if R > 2 {
             // Twice: with one or two tiles a panel more than one cache line falls to each k.
-            L::fetch(fetch.from.wrapping_add(k * fetch.step));
-            L::fetch(fetch.from.wrapping_add(k * fetch.step + fetch.step / 2));
+            L::prefetch(prefetch.from.wrapping_add(k * prefetch.step));
+            L::prefetch(prefetch.from.wrapping_add(k * prefetch.step + prefetch.step / 2));
         }
         // SAFETY: k < depth, and the caller's promise on both operands.
         unsafe {
             for p in 0..P {
                 let weights: [L; V] = std::array::from_fn(|v| L::load(b[p].add((k * V + v) * L::COUNT)));
                 for r in 0..R {
-                    let x = L::splat(*a.at(r, k));
+                    let x = L::broadcast(*a.at(r, k));
                     for v in 0..V {
                         acc[r][p][v] = x.mul_add(weights[v], acc[r][p][v]);
                     }
@@ -209,7 +209,7 @@ pub unsafe fn accumulate<L: Lanes, const R: usize, const P: usize, const V: usiz
 /// # Safety
 /// As [`Tile::run`], for all of `rows` and `panels`.
 #[inline(always)]
-pub unsafe fn cover<L: Lanes, const V: usize>(rows: usize, panels: Walk, tile: &impl Tile<L>) {
+pub unsafe fn cover<L: Lanes, const V: usize>(rows: usize, panels: PanelOrder, tile: &impl Tile<L>) {
     let most = if L::WIDE { 8 } else { 4 };
     let tiles = rows.div_ceil(most);
     // SAFETY: the caller's promise; the tiles stay within rows and panels.
@@ -247,9 +247,15 @@ pub unsafe fn cover<L: Lanes, const V: usize>(rows: usize, panels: Walk, tile: &
 /// # Safety
 /// As [`cover`].
 #[inline(always)]
-pub unsafe fn cover_mixed<L: Lanes>(rows: usize, vectors: usize, width: usize, panels: Walk, tile: &impl Tile<L>) {
+pub unsafe fn cover_mixed<L: Lanes>(
+    rows: usize,
+    vectors: usize,
+    width: usize,
+    panels: PanelOrder,
+    tile: &impl Tile<L>,
+) {
     let (full, tail) = (vectors / width, vectors % width);
-    let whole = Walk { range: panels.range.start..panels.range.end.min(full), down: panels.down };
+    let whole = PanelOrder { range: panels.range.start..panels.range.end.min(full), down: panels.down };
     // SAFETY: the caller's promise.
     unsafe {
         match width {
@@ -258,7 +264,7 @@ pub unsafe fn cover_mixed<L: Lanes>(rows: usize, vectors: usize, width: usize, p
             3 => cover::<L, 3>(rows, whole, tile),
             width => unreachable!("panels of {width} vectors"),
         }
-        let last = Walk { range: full..panels.range.end.max(full), down: false };
+        let last = PanelOrder { range: full..panels.range.end.max(full), down: false };
         match tail {
             1 => cover::<L, 1>(rows, last, tile),
             2 => cover::<L, 2>(rows, last, tile),
@@ -267,19 +273,19 @@ pub unsafe fn cover_mixed<L: Lanes>(rows: usize, vectors: usize, width: usize, p
     }
 }
 
-/// Panels in the order of a walk over them.
+/// The order in which panels are read.
 ///
-/// Weights that are larger than a cache are walked up in one step and down in the next: what was read last is still
-/// there.
+/// Weights that are larger than a cache are read upwards in one step and downwards in the next: what was read last is
+/// still in the cache.
 #[derive(Clone)]
-pub struct Walk {
+pub struct PanelOrder {
     /// The panels.
     pub range: Range<usize>,
     /// Whether the last one comes first.
     pub down: bool,
 }
 
-impl Walk {
+impl PanelOrder {
     /// The first of the `count` panels that come after `i` others.
     #[inline(always)]
     fn at(&self, i: usize, count: usize) -> usize {
@@ -292,7 +298,7 @@ impl Walk {
 /// # Safety
 /// As [`cover`].
 #[inline(always)]
-unsafe fn strip<L: Lanes, W: Tile<L>, const R: usize, const V: usize>(panels: Walk, tile: &W) {
+unsafe fn strip<L: Lanes, W: Tile<L>, const R: usize, const V: usize>(panels: PanelOrder, tile: &W) {
     let (mut i, count) = (0, panels.range.len());
     // SAFETY: the caller's promise; i + P <= count.
     unsafe {

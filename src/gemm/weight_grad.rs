@@ -5,7 +5,7 @@ use crate::gemm::matmul::{MOST_DEEP, Start, matmul_transposed};
 use crate::gemm::pack::{PackedMatrix, WIDTH};
 use crate::gemm::tile::Pointers;
 use crate::simd::float::Float;
-use crate::threads::team::{Crew, Engine};
+use crate::threads::team::{Engine, Team};
 
 /// Steps in a block of a sum. A block is one chain for each result; blocks are added in order. So the bits depend on how
 /// the steps are cut into blocks alone.
@@ -35,7 +35,7 @@ impl<T: Float> OuterSum<T> {
         columns: usize,
         out: &mut [T],
     ) {
-        let engine = Engine { kernels: self.kernels, crew: &Crew::alone() };
+        let engine = Engine { kernels: self.kernels, team: &Team::alone() };
         self.packed.pack_rows(steps, columns, b);
         matmul_transposed(engine, out.len() / columns.max(1), a, &self.packed, Start::Sum, out, columns);
     }

@@ -1,4 +1,4 @@
-//! Large buffers, used again from call to call: the system hands out fresh memory page by page and zeroes each, which
+//! A pool of large buffers, reused from call to call: the system hands out fresh memory page by page and zeroes each, which
 //! takes longer than much of the work on it.
 
 use std::ops::{Deref, DerefMut};
@@ -11,24 +11,24 @@ use bytemuck::Zeroable;
 use crate::error::Error;
 use crate::memory::aligned::{Aligned, zeros};
 
-/// Bytes that are kept for later calls.
-const KEPT: usize = 128 << 20;
+/// Bytes that the pool retains for later calls.
+const MAX_RETAINED_BYTES: usize = 128 << 20;
 
 /// Buffers of fewer bytes are left to the allocator, which does as well.
-const LARGE: usize = 128 << 10;
+const MIN_POOLED_BYTES: usize = 128 << 10;
 
-/// The buffers that nobody uses.
-pub struct Spares<T>(ArcSwapOption<Kept<T>>);
+/// Unused buffers of a number type.
+pub struct BufferPool<T>(ArcSwapOption<ProcessBuffers<T>>);
 
-/// Those of one process: in a child, nobody may be left to unlock what was locked at the fork.
-struct Kept<T> {
+/// The buffers of one process: in a forked child no thread may be left to unlock what was locked at the fork.
+struct ProcessBuffers<T> {
     process: u32,
     /// Oldest first. The lock is waited for, and so never held for longer than a look through the list: a thread that
     /// allocated anew instead would leave one buffer more for every time that two threads meet here.
     buffers: Mutex<Vec<Aligned<T>>>,
 }
 
-impl<T: Pooled> Spares<T> {
+impl<T: Pooled> BufferPool<T> {
     /// None.
     pub const fn empty() -> Self {
         Self(ArcSwapOption::const_empty())
@@ -45,8 +45,8 @@ impl<T: Pooled> Spares<T> {
     }
 
     /// Leaves behind what another process kept.
-    fn begin(&self, process: u32) -> Arc<Kept<T>> {
-        let new = Arc::new(Kept { process, buffers: Mutex::default() });
+    fn begin(&self, process: u32) -> Arc<ProcessBuffers<T>> {
+        let new = Arc::new(ProcessBuffers { process, buffers: Mutex::default() });
         if let Some(old) = self.0.swap(Some(Arc::clone(&new))).filter(|old| old.process != process) {
             std::mem::forget(old); // perhaps forked in the middle of a change: not even to be dropped
         }
@@ -57,15 +57,15 @@ impl<T: Pooled> Spares<T> {
 /// A number type whose buffers are pooled.
 pub trait Pooled: Zeroable + Copy + 'static {
     /// The pool of its buffers.
-    fn spares() -> &'static Spares<Self>;
+    fn pool() -> &'static BufferPool<Self>;
 }
 
 macro_rules! pooled {
     ($element:ident) => {
         impl Pooled for $element {
-            fn spares() -> &'static Spares<Self> {
-                static SPARES: Spares<$element> = Spares::empty();
-                &SPARES
+            fn pool() -> &'static BufferPool<Self> {
+                static POOL: BufferPool<$element> = BufferPool::empty();
+                &POOL
             }
         }
     };
@@ -74,16 +74,16 @@ pooled!(f32);
 pooled!(f64);
 
 /// A buffer of unspecified numbers that starts on a cache line.
-pub struct Spare<T: Pooled>(Aligned<T>);
+pub struct PooledBuffer<T: Pooled>(Aligned<T>);
 
-impl<T: Pooled> Spare<T> {
+impl<T: Pooled> PooledBuffer<T> {
     /// Of `len` numbers.
     ///
     /// # Errors
     /// There is not as much memory.
     pub fn new(len: usize) -> Result<Self, Error> {
-        if len.saturating_mul(size_of::<T>()) >= LARGE
-            && let Some(mut found) = T::spares().with(|buffers| take_fitting(buffers, len))
+        if len.saturating_mul(size_of::<T>()) >= MIN_POOLED_BYTES
+            && let Some(mut found) = T::pool().with(|buffers| take_fitting(buffers, len))
         {
             found.resize(len);
             return Ok(Self(found));
@@ -92,12 +92,12 @@ impl<T: Pooled> Spare<T> {
     }
 }
 
-impl<T: Pooled> Drop for Spare<T> {
+impl<T: Pooled> Drop for PooledBuffer<T> {
     fn drop(&mut self) {
-        if (LARGE..=KEPT).contains(&bytes(&self.0)) {
+        if (MIN_POOLED_BYTES..=MAX_RETAINED_BYTES).contains(&bytes(&self.0)) {
             let returned = std::mem::take(&mut self.0);
             // Out of the lock before it is freed, which takes the system longer than all else here.
-            let excess = T::spares().with(|buffers| {
+            let excess = T::pool().with(|buffers| {
                 buffers.push(returned);
                 take_excess(buffers)
             });
@@ -119,25 +119,25 @@ fn take_fitting<T: Pooled>(buffers: &mut Vec<Aligned<T>>, len: usize) -> Option<
     Some(buffers.remove(found))
 }
 
-/// The oldest buffers, of which fewer would leave more than [`KEPT`] bytes.
+/// The oldest buffers, of which fewer would leave more than [`MAX_RETAINED_BYTES`] bytes.
 fn take_excess<T: Pooled>(buffers: &mut Vec<Aligned<T>>) -> Vec<Aligned<T>> {
     let mut kept: usize = buffers.iter().map(bytes).sum();
     let mut count = 0;
-    while kept > KEPT {
+    while kept > MAX_RETAINED_BYTES {
         kept -= bytes(&buffers[count]);
         count += 1;
     }
     buffers.drain(..count).collect()
 }
 
-impl<T: Pooled> Deref for Spare<T> {
+impl<T: Pooled> Deref for PooledBuffer<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
         &self.0
     }
 }
 
-impl<T: Pooled> DerefMut for Spare<T> {
+impl<T: Pooled> DerefMut for PooledBuffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         &mut self.0
     }
@@ -149,18 +149,18 @@ mod tests {
 
     #[test]
     fn a_large_buffer_comes_back_and_what_is_kept_is_bounded() {
-        let len = LARGE / size_of::<f64>() + 1;
-        let first = Spare::<f64>::new(len).unwrap();
+        let len = MIN_POOLED_BYTES / size_of::<f64>() + 1;
+        let first = PooledBuffer::<f64>::new(len).unwrap();
         let at = first.as_ptr();
         drop(first);
-        let again = Spare::<f64>::new(len - 1).unwrap();
+        let again = PooledBuffer::<f64>::new(len - 1).unwrap();
         assert_eq!((again.as_ptr(), again.len()), (at, len - 1));
-        assert!(Spare::<f64>::new(len).unwrap().as_ptr() != at, "in use");
+        assert!(PooledBuffer::<f64>::new(len).unwrap().as_ptr() != at, "in use");
 
-        let many: Vec<_> = (0..10).map(|_| Spare::<f64>::new(KEPT / 40).unwrap()).collect();
+        let many: Vec<_> = (0..10).map(|_| PooledBuffer::<f64>::new(MAX_RETAINED_BYTES / 40).unwrap()).collect();
         drop(many);
-        let kept: usize = f64::spares().with(|buffers| buffers.iter().map(bytes).sum());
-        assert!(kept <= KEPT, "{kept}");
+        let kept: usize = f64::pool().with(|buffers| buffers.iter().map(bytes).sum());
+        assert!(kept <= MAX_RETAINED_BYTES, "{kept}");
     }
 
     /// As calls on several threads do: none of them may leave more than it used.
@@ -170,28 +170,28 @@ mod tests {
         let len = (1 << 20) + 4321; // of no other test
         let use_some = || {
             for _ in 0..50_000 {
-                let (one, other) = (Spare::<f32>::new(len).unwrap(), Spare::<f32>::new(len).unwrap());
+                let (one, other) = (PooledBuffer::<f32>::new(len).unwrap(), PooledBuffer::<f32>::new(len).unwrap());
                 assert!(one.as_ptr() != other.as_ptr());
             }
         };
         std::thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(use_some))));
-        let kept = f32::spares().with(|buffers| buffers.iter().filter(|buffer| buffer.capacity() == len).count());
+        let kept = f32::pool().with(|buffers| buffers.iter().filter(|buffer| buffer.capacity() == len).count());
         assert!(kept <= 2 * THREADS, "{kept}");
     }
 
     #[test]
     fn a_small_request_leaves_the_large_buffer() {
-        let (small, large) = (LARGE * 20, LARGE * 30); // of no other test
-        let buffers = (Spare::<f32>::new(small).unwrap(), Spare::<f32>::new(large).unwrap());
+        let (small, large) = (MIN_POOLED_BYTES * 20, MIN_POOLED_BYTES * 30); // of no other test
+        let buffers = (PooledBuffer::<f32>::new(small).unwrap(), PooledBuffer::<f32>::new(large).unwrap());
         let at = (buffers.0.as_ptr(), buffers.1.as_ptr());
         drop(buffers);
-        let again = (Spare::<f32>::new(small).unwrap(), Spare::<f32>::new(large).unwrap());
+        let again = (PooledBuffer::<f32>::new(small).unwrap(), PooledBuffer::<f32>::new(large).unwrap());
         assert_eq!((again.0.as_ptr(), again.1.as_ptr()), at);
     }
 
     #[test]
     fn another_process_begins_anew() {
-        let spares = Spares::<f64>::empty();
+        let spares = BufferPool::<f64>::empty();
         spares.with(|buffers| buffers.push(Aligned::zeros(1)));
         assert_eq!(spares.with(|buffers| buffers.len()), 1);
         let forked = spares.0.load_full().unwrap();

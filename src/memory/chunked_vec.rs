@@ -1,34 +1,34 @@
-//! A list that grows by chunks: nothing is copied when it does, and no more memory is held than a chunk too much.
+//! A vector that grows by chunks: growing copies nothing, and at most one chunk is allocated in excess.
 
 use std::ops::{Index, IndexMut};
 
 use crate::error::Error;
-use crate::memory::prefetch::fetch;
-use crate::memory::try_alloc::{filled, reserve};
+use crate::memory::prefetch::prefetch;
+use crate::memory::try_alloc::{try_from_fn, try_reserve};
 
 const BITS: u32 = 10;
 
-/// Things of a chunk.
+/// Values in a chunk.
 const LEN: usize = 1 << BITS;
 
-/// One thing for each slot.
-pub struct Chunked<V>(Vec<Box<[V; LEN]>>);
+/// One value for each slot.
+pub struct ChunkedVec<V>(Vec<Box<[V; LEN]>>);
 
-impl<V> Default for Chunked<V> {
+impl<V> Default for ChunkedVec<V> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<V: Default> Chunked<V> {
-    /// Makes sure that there are `len` at least; new ones have the default value.
+impl<V: Default> ChunkedVec<V> {
+    /// Grows to at least `len` values; new ones have the default value.
     ///
     /// # Errors
     /// There is not as much memory.
-    pub fn reach(&mut self, len: usize) -> Result<(), Error> {
+    pub fn ensure_len(&mut self, len: usize) -> Result<(), Error> {
         while self.0.len() * LEN < len {
-            reserve(&mut self.0, 1)?;
-            let Ok(chunk) = filled(LEN, |_| V::default())?.into_boxed_slice().try_into() else {
+            try_reserve(&mut self.0, 1)?;
+            let Ok(chunk) = try_from_fn(LEN, |_| V::default())?.into_boxed_slice().try_into() else {
                 unreachable!("its length is LEN")
             };
             self.0.push(chunk);
@@ -37,15 +37,15 @@ impl<V: Default> Chunked<V> {
     }
 }
 
-impl<V> Chunked<V> {
-    /// Asks for one to be brought near.
+impl<V> ChunkedVec<V> {
+    /// Prefetches the value of a slot.
     #[inline]
-    pub fn fetch(&self, slot: u32) {
-        fetch(std::slice::from_ref(&self[slot]));
+    pub fn prefetch(&self, slot: u32) {
+        prefetch(std::slice::from_ref(&self[slot]));
     }
 }
 
-impl<V> Index<u32> for Chunked<V> {
+impl<V> Index<u32> for ChunkedVec<V> {
     type Output = V;
     #[inline]
     fn index(&self, slot: u32) -> &V {
@@ -53,7 +53,7 @@ impl<V> Index<u32> for Chunked<V> {
     }
 }
 
-impl<V> IndexMut<u32> for Chunked<V> {
+impl<V> IndexMut<u32> for ChunkedVec<V> {
     #[inline]
     fn index_mut(&mut self, slot: u32) -> &mut V {
         &mut self.0[(slot >> BITS) as usize][slot as usize % LEN]
@@ -62,30 +62,30 @@ impl<V> IndexMut<u32> for Chunked<V> {
 
 /// One bit for each slot.
 #[derive(Default)]
-pub struct Bits(Chunked<u64>);
+pub struct ChunkedBits(ChunkedVec<u64>);
 
-impl Bits {
-    /// Makes sure that there are `len` at least; new ones are not set.
+impl ChunkedBits {
+    /// Grows to at least `len` bits; new ones are not set.
     ///
     /// # Errors
     /// There is not as much memory.
-    pub fn reach(&mut self, len: usize) -> Result<(), Error> {
-        self.0.reach(len.div_ceil(64))
+    pub fn ensure_len(&mut self, len: usize) -> Result<(), Error> {
+        self.0.ensure_len(len.div_ceil(64))
     }
 
-    /// Asks for one to be brought near.
+    /// Prefetches the value of a slot.
     #[inline]
-    pub fn fetch(&self, slot: u32) {
-        self.0.fetch(slot / 64);
+    pub fn prefetch(&self, slot: u32) {
+        self.0.prefetch(slot / 64);
     }
 
-    /// Whether one is set.
+    /// Returns whether the bit of a slot is set.
     #[inline]
     pub fn get(&self, slot: u32) -> bool {
         self.0[slot / 64] >> (slot % 64) & 1 == 1
     }
 
-    /// Sets one, or takes it back.
+    /// Sets or clears the bit of a slot.
     #[inline]
     pub fn set(&mut self, slot: u32, bit: bool) {
         let (word, mask) = (&mut self.0[slot / 64], 1 << (slot % 64));

@@ -1,4 +1,4 @@
-//! Memory: buffers that are used again, fallible allocation, prefetching.
+//! Memory: aligned and pooled buffers, fallible allocation, vectors that grow by chunks, prefetching.
 
 #[forbid(unsafe_code)]
 pub mod aligned;

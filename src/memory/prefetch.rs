@@ -1,21 +1,21 @@
-//! Memory asked for before it is needed.
+//! Prefetching: loading memory into a cache before it is needed.
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Asks for some values to be brought into the second-level cache, and does not wait for it.
+/// Prefetches some values into the second-level cache, without waiting for them.
 #[inline(always)]
-pub fn fetch<V>(values: &[V]) {
+pub fn prefetch<V>(values: &[V]) {
     let start = values.as_ptr().cast::<i8>();
     let before = start.addr() % LINE;
     for at in (0..before + size_of_val(values)).step_by(LINE) {
-        fetch_line(start.wrapping_add(at).wrapping_sub(before));
+        prefetch_line(start.wrapping_add(at).wrapping_sub(before));
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn fetch_line(address: *const i8) {
+fn prefetch_line(address: *const i8) {
     use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
     // SAFETY: part of every x86-64, and without effect where there is nothing to be read.
     unsafe { _mm_prefetch::<_MM_HINT_T1>(address) }
@@ -23,4 +23,4 @@ fn fetch_line(address: *const i8) {
 
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
-fn fetch_line(_address: *const i8) {}
+fn prefetch_line(_address: *const i8) {}

@@ -1,40 +1,40 @@
-//! Lists whose size the caller decides: an error where there is no memory for them, not the end of the process.
+//! Fallible allocation of caller-sized vectors: out of memory is an `Err`, not an abort.
 
 use crate::error::Error;
 
-/// An empty list with room for `len` values.
+/// Returns an empty vector with room for `len` values.
 ///
 /// # Errors
 /// There is not as much memory.
-pub fn reserved<V>(len: usize) -> Result<Vec<V>, Error> {
+pub fn try_with_capacity<V>(len: usize) -> Result<Vec<V>, Error> {
     let mut list = Vec::new();
-    reserve(&mut list, len)?;
+    try_reserve(&mut list, len)?;
     Ok(list)
 }
 
-/// Room for `more` values than a list has.
+/// Makes room for `more` values in addition to those a vector has.
 ///
 /// # Errors
 /// There is not as much memory.
-pub fn reserve<V>(list: &mut Vec<V>, more: usize) -> Result<(), Error> {
+pub fn try_reserve<V>(list: &mut Vec<V>, more: usize) -> Result<(), Error> {
     if list.is_empty() { list.try_reserve_exact(more) } else { list.try_reserve(more) }
         .map_err(|_| Error::Memory { bytes: (list.len().saturating_add(more)).saturating_mul(size_of::<V>()) })
 }
 
-/// `len` values by their position.
+/// Returns a vector of `len` values computed from their position.
 ///
 /// # Errors
 /// There is not as much memory.
-pub fn filled<V>(len: usize, value: impl FnMut(usize) -> V) -> Result<Vec<V>, Error> {
-    collected(len, (0..len).map(value))
+pub fn try_from_fn<V>(len: usize, value: impl FnMut(usize) -> V) -> Result<Vec<V>, Error> {
+    try_collect(len, (0..len).map(value))
 }
 
-/// What an iterator gives, which is `len` values.
+/// Collects an iterator of `len` values.
 ///
 /// # Errors
 /// There is not as much memory.
-pub fn collected<V>(len: usize, values: impl Iterator<Item = V>) -> Result<Vec<V>, Error> {
-    let mut list = reserved(len)?;
+pub fn try_collect<V>(len: usize, values: impl Iterator<Item = V>) -> Result<Vec<V>, Error> {
+    let mut list = try_with_capacity(len)?;
     list.extend(values);
     Ok(list)
 }

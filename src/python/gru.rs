@@ -11,13 +11,13 @@ use super::arrays::{Either, InOut, Input, PyReal, either, optional_slice, precis
 use super::threads::detached;
 use crate::cell::Real;
 use crate::error::Error;
-use crate::rnn::packed_weights::Packed;
+use crate::rnn::packed_weights::PackedWeights;
 use crate::rnn::{self, Checkpoints, Tape};
 use crate::shape::{Dims, Sequences, expect_last, expect_shape};
 use crate::threads::runtime::num_threads;
 use crate::train::init;
 
-type Shared<T> = Arc<Packed<T>>;
+type Shared<T> = Arc<PackedWeights<T>>;
 
 #[pyclass(frozen, name = "Weights", module = "rgru._core")]
 pub struct PyWeights(pub(super) Either<Shared<f32>, Shared<f64>>);
@@ -45,7 +45,7 @@ impl PyWeights {
         ) -> PyResult<Shared<T>> {
             let params = Input::<T>::new("params", params)?;
             let params = params.slice()?;
-            detached(py, |_| Ok(Arc::new(Packed::new(dims, params, training)?)))
+            detached(py, |_| Ok(Arc::new(PackedWeights::new(dims, params, training)?)))
         }
         let dims = Dims { input_size, hidden_size, num_layers, bidirectional, reset_after, bias }.check()?;
         Ok(Self(match precision("params", params)? {
@@ -106,10 +106,10 @@ impl PyWeights {
             let sequences = call.sequences.clone();
             let (y, h_n, kept) = call.run(py, |x, h0, y, h_n, threads, stop| match checkpoint {
                 None => rnn::forward_tape(packed, x, sequences, h0, y, h_n, dropout, seed, threads, stop)
-                    .map(Kept::Tape),
+                    .map(Record::Tape),
                 Some(every) => {
                     rnn::forward_checkpoints(packed, x, sequences, h0, y, h_n, dropout, seed, every, threads, stop)
-                        .map(Kept::Checkpoints)
+                        .map(Record::Checkpoints)
                 }
             })?;
             let whole = checkpoint.is_none();
@@ -131,7 +131,7 @@ impl PyWeights {
 
 /// The checked arguments of a forward pass.
 struct Call<'a, 'py, T: PyReal> {
-    packed: &'a Packed<T>,
+    packed: &'a PackedWeights<T>,
     x: Input<'py, T>,
     h0: Option<Input<'py, T>>,
     sequences: Sequences,
@@ -143,7 +143,7 @@ type Outputs<'py, T, R> = (Bound<'py, PyArrayDyn<T>>, Bound<'py, PyArrayDyn<T>>,
 
 impl<'a, 'py, T: PyReal> Call<'a, 'py, T> {
     fn new(
-        packed: &'a Packed<T>,
+        packed: &'a PackedWeights<T>,
         x: &Bound<'py, PyAny>,
         h0: Option<&Bound<'py, PyAny>>,
         lengths: Option<&Bound<'py, PyAny>>,
@@ -211,7 +211,7 @@ impl<'a, 'py, T: PyReal> Call<'a, 'py, T> {
 }
 
 /// What a forward pass keeps.
-enum Kept<T: Real> {
+enum Record<T: Real> {
     Tape(Tape<T>),
     Checkpoints(Checkpoints<T>),
 }
@@ -219,7 +219,7 @@ enum Kept<T: Real> {
 /// It, with the arrays that it belongs to.
 struct Recorded<T: PyReal> {
     packed: Shared<T>,
-    kept: Kept<T>,
+    kept: Record<T>,
     /// With a tape only.
     h0: Option<Vec<T>>,
     x: Py<PyArrayDyn<T>>,
@@ -283,8 +283,8 @@ impl<T: PyReal> Recorded<T> {
         }
         let dh_n = Input::<T>::optional("dh_n", dh_n)?;
         let batch = match &self.kept {
-            Kept::Tape(tape) => tape.sequences().count(),
-            Kept::Checkpoints(checkpoints) => checkpoints.sequences().count(),
+            Record::Tape(tape) => tape.sequences().count(),
+            Record::Checkpoints(checkpoints) => checkpoints.sequences().count(),
         };
         if let Some(dh_n) = &dh_n {
             dims.check_states("dh_n", dh_n.shape(), batch)?;
@@ -298,10 +298,10 @@ impl<T: PyReal> Recorded<T> {
         let threads = num_threads()?;
         let (packed, kept, h0) = (&*self.packed, &self.kept, self.h0.as_deref());
         detached(py, |stop| match kept {
-            Kept::Tape(tape) => {
+            Record::Tape(tape) => {
                 rnn::backward(packed, tape, x, h0, y, dy, dh_n, dx_out, dh0_out, dparams_out, threads, stop)
             }
-            Kept::Checkpoints(checkpoints) => {
+            Record::Checkpoints(checkpoints) => {
                 rnn::backward_checkpoints(packed, checkpoints, x, dy, dh_n, dx_out, dh0_out, dparams_out, threads, stop)
             }
         })?;

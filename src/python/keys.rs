@@ -7,7 +7,7 @@ use pyo3::types::{PyBool, PyBytes, PyInt, PyString, PyTuple};
 
 use super::arrays::Input;
 use crate::error::Error;
-use crate::memory::try_alloc::{reserve, reserved};
+use crate::memory::try_alloc::{try_reserve, try_with_capacity};
 
 /// Bytes end to end, and where each begins and ends.
 struct Texts {
@@ -17,13 +17,13 @@ struct Texts {
 
 impl Texts {
     fn with_capacity(count: usize) -> Result<Self, Error> {
-        let mut offsets = reserved(count + 1)?;
+        let mut offsets = try_with_capacity(count + 1)?;
         offsets.push(0);
         Ok(Self { data: Vec::new(), offsets })
     }
 
     fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        reserve(&mut self.data, bytes.len())?;
+        try_reserve(&mut self.data, bytes.len())?;
         self.data.extend_from_slice(bytes);
         Ok(())
     }
@@ -47,7 +47,7 @@ pub fn object_keys<'py>(py: Python<'py>, objects: &Bound<'py, PyAny>) -> PyResul
         return ("int", PyArray1::<i64>::from_vec(py, vec![]), py.None()).into_pyobject(py);
     };
     if is_int(first) {
-        let mut keys = reserved(objects.len())?;
+        let mut keys = try_with_capacity(objects.len())?;
         for (n, object) in objects.iter().enumerate() {
             let object = object.bind(py);
             if !is_int(object) {

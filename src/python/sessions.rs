@@ -12,9 +12,9 @@ use super::gru::PyWeights;
 use super::threads::detached;
 use crate::cell::Real;
 use crate::error::Error;
-use crate::memory::try_alloc::filled;
-use crate::rnn::packed_weights::Packed;
-use crate::sessions::{Kept, Keys, Limits, Sessions, Times};
+use crate::memory::try_alloc::try_from_fn;
+use crate::rnn::packed_weights::PackedWeights;
+use crate::sessions::{Keys, Limits, Sessions, StoredStates, Times};
 use crate::shape::{expect_last, expect_shape};
 use crate::threads::runtime::num_threads;
 
@@ -26,7 +26,11 @@ impl PySessions {
     #[new]
     #[pyo3(signature = (weights, max_sessions, timeout, half))]
     fn new(weights: &PyWeights, max_sessions: Option<usize>, timeout: Option<f64>, half: bool) -> PyResult<Self> {
-        fn new<T: Real>(packed: &Arc<Packed<T>>, limits: Limits, half: bool) -> Result<Mutex<Sessions<T>>, Error> {
+        fn new<T: Real>(
+            packed: &Arc<PackedWeights<T>>,
+            limits: Limits,
+            half: bool,
+        ) -> Result<Mutex<Sessions<T>>, Error> {
             Sessions::new(Arc::clone(packed), limits, half).map(Mutex::new)
         }
         let limits = Limits { most: max_sessions, timeout };
@@ -67,7 +71,7 @@ impl PySessions {
     ) -> PyResult<Bound<'py, PyArray1<bool>>> {
         let given = GivenKeys::new(keys, offsets)?;
         let keys = given.keys()?;
-        let mut has = filled(keys.count(), |_| false)?;
+        let mut has = try_from_fn(keys.count(), |_| false)?;
         either!(&self.0, sessions => py.detach(|| held(sessions)?.has(keys, &mut has))?);
         Ok(PyArray1::from_vec(py, has))
     }
@@ -214,11 +218,11 @@ fn kept<'py, T: PyReal>(py: Python<'py>, sessions: &Sessions<T>, places: &[u32])
     let shape = [places.len(), dims.num_layers, dims.hidden_size];
     if sessions.half() {
         let (states, mut out) = unwritten::<u16>(py, &shape)?;
-        sessions.copy_out(places, Kept::Half(out.slice()?))?;
+        sessions.copy_out(places, StoredStates::Half(out.slice()?))?;
         return Ok(states.into_any());
     }
     let (states, mut out) = unwritten::<T>(py, &shape)?;
-    sessions.copy_out(places, Kept::Whole(out.slice()?))?;
+    sessions.copy_out(places, StoredStates::Whole(out.slice()?))?;
     Ok(states.into_any())
 }
 
@@ -231,10 +235,10 @@ fn restore<T: PyReal>(
 ) -> PyResult<()> {
     if sessions.half() {
         let states = Input::<u16>::new("states", states)?;
-        return Ok(sessions.restore(keys, Kept::Half(states.slice()?), times, clock)?);
+        return Ok(sessions.restore(keys, StoredStates::Half(states.slice()?), times, clock)?);
     }
     let states = Input::<T>::new("states", states)?;
-    Ok(sessions.restore(keys, Kept::Whole(states.slice()?), times, clock)?)
+    Ok(sessions.restore(keys, StoredStates::Whole(states.slice()?), times, clock)?)
 }
 
 /// The sessions; never waits for them: a signal's handler that did would wait for the call it has interrupted.

@@ -1,4 +1,4 @@
-//! Training in little memory: only every K-th state is kept, and what lies between is computed again on the way back
+//! Training in little memory: only every K-th state is kept, and what lies between is recomputed in the backward pass
 //! (Chen et al., "Training deep nets with sublinear memory cost", 2016).
 
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::cell::Real;
 use crate::error::Error;
 use crate::memory::aligned::zeros;
-use crate::rnn::packed_weights::Packed;
+use crate::rnn::packed_weights::PackedWeights;
 use crate::rnn::stack::{backward, forward_tape};
 use crate::shape::{SPAN, Sequences, expect_shape};
 use crate::threads::runtime::Stop;
@@ -31,7 +31,7 @@ impl<T> Checkpoints<T> {
 /// # Errors
 /// As [`forward_tape`]; a bidirectional stack, whose directions do not meet before the ends; `every` is 0.
 pub fn forward_checkpoints<T: Real>(
-    packed: &Packed<T>,
+    packed: &PackedWeights<T>,
     x: &[T],
     sequences: Sequences,
     h0: Option<&[T]>,
@@ -72,7 +72,7 @@ pub fn forward_checkpoints<T: Real>(
 /// # Errors
 /// As [`backward`].
 pub fn backward_checkpoints<T: Real>(
-    packed: &Packed<T>,
+    packed: &PackedWeights<T>,
     checkpoints: &Checkpoints<T>,
     x: &[T],
     dy: Option<&[T]>,

@@ -5,10 +5,10 @@
 use crate::cell::Real;
 use crate::error::Error;
 use crate::gemm::weight_grad::{BLOCK, OuterSum, add_rows};
-use crate::memory::buffer_pool::Spare;
-use crate::rnn::group::Batch;
+use crate::memory::buffer_pool::PooledBuffer;
+use crate::rnn::group::BatchContext;
 use crate::rnn::tape::Tape;
-use crate::shape::params::cells_mut;
+use crate::shape::params::split_params_mut;
 use crate::threads::runtime::{Check, Grant, Stop};
 
 /// Rows of a result that are worth a task of their own.
@@ -39,11 +39,11 @@ struct Task<'a, T> {
 
 /// Writes the flat gradients from `d`, each cell's gradients of the pre-activations by compact row.
 pub fn weight_gradients<T: Real>(
-    batch: &Batch<T>,
+    batch: &BatchContext<T>,
     tape: &Tape<T>,
     x: &[T],
     outputs: &[Vec<&[T]>],
-    d: &[Spare<T>],
+    d: &[PooledBuffer<T>],
     dparams: &mut [T],
     grant: &Grant,
     stop: Stop,
@@ -51,7 +51,7 @@ pub fn weight_gradients<T: Real>(
     let dims = &batch.packed.dims;
     let hidden = dims.hidden_size;
     let mut tasks = Vec::new();
-    for (cell, grads) in cells_mut(dims, dparams).into_iter().enumerate() {
+    for (cell, grads) in split_params_mut(dims, dparams).into_iter().enumerate() {
         let input = dims.layer_input(cell / dims.directions());
         // In reset-after the candidate's recurrent sum has gradients of its own, which come first.
         let from = batch.backward[cell].input_segment();
@@ -79,7 +79,7 @@ pub fn weight_gradients<T: Real>(
 }
 
 fn sum_over_steps<T: Real>(
-    batch: &Batch<T>,
+    batch: &BatchContext<T>,
     tape: &Tape<T>,
     x: &[&[T]],
     outputs: &[Vec<&[T]>],

@@ -3,22 +3,22 @@
 use crate::cell::Real;
 use crate::cell::weights::BackwardCell;
 use crate::error::Error;
-use crate::memory::buffer_pool::Spare;
+use crate::memory::buffer_pool::PooledBuffer;
 use crate::rnn::dropout::Dropout;
-use crate::rnn::layer::{BackwardWalk, Walk};
-use crate::rnn::packed_weights::Packed;
+use crate::rnn::layer::{BackwardPass, LayerPass};
+use crate::rnn::packed_weights::PackedWeights;
 use crate::rnn::states::States;
 use crate::rnn::tape::Tape;
 use crate::shape::Sequences;
 use crate::threads::runtime::Check;
-use crate::threads::team::{Crew, Engine};
+use crate::threads::team::{Engine, Team};
 
 /// Numbers of a layer's output at a time, where only the next layer or the final states need it.
 const PASSING: usize = 1 << 17;
 
 /// What all groups share.
-pub(super) struct Batch<'a, T: 'static> {
-    pub packed: &'a Packed<T>,
+pub(super) struct BatchContext<'a, T: 'static> {
+    pub packed: &'a PackedWeights<T>,
     pub sequences: &'a Sequences,
     pub h0: States<'a, T>,
     /// Of every cell; empty in inference.
@@ -29,7 +29,7 @@ pub(super) struct Batch<'a, T: 'static> {
 pub(super) struct Group<'a> {
     members: &'a [usize],
     lengths: &'a [usize],
-    crew: &'a Crew<'a>,
+    team: &'a Team<'a>,
     check: Check<'a>,
 }
 
@@ -57,16 +57,16 @@ pub(super) struct LayerSlices<'a, T> {
     pub dropped: Vec<&'a mut [T]>,
 }
 
-impl<T: Real> Batch<'_, T> {
+impl<T: Real> BatchContext<'_, T> {
     /// The steps of a group's members.
     fn lengths(&self, members: &[usize]) -> Vec<usize> {
         members.iter().map(|&n| self.sequences.length(n)).collect()
     }
 
-    fn walk<'b>(&'b self, layer: usize, direction: usize, group: &Group<'b>) -> Walk<'b, T> {
+    fn pass<'b>(&'b self, layer: usize, direction: usize, group: &Group<'b>) -> LayerPass<'b, T> {
         let dims = &self.packed.dims;
-        Walk {
-            engine: Engine { kernels: self.packed.kernels, crew: group.crew },
+        LayerPass {
+            engine: Engine { kernels: self.packed.kernels, team: group.team },
             cell: &self.packed.cells[layer * dims.directions() + direction],
             lengths: group.lengths,
             hidden: dims.hidden_size,
@@ -92,13 +92,13 @@ impl<T: Real> Batch<'_, T> {
         mut job: ForwardJob<T>,
         x: &[&[T]],
         dropout: Option<Dropout>,
-        crew: &Crew,
+        team: &Team,
         check: Check,
     ) -> Result<(), Error> {
         let dims = &self.packed.dims;
         let (width, last) = (dims.output_size(), dims.num_layers - 1);
         let lengths = self.lengths(job.members);
-        let group = Group { members: job.members, lengths: &lengths, crew, check };
+        let group = Group { members: job.members, lengths: &lengths, team, check };
         let x: Vec<&[T]> = job.members.iter().map(|&n| x[n]).collect();
         for (cell, h_n) in job.h_n.iter_mut().enumerate() {
             for (h_n, &n) in h_n.iter_mut().zip(job.members) {
@@ -145,7 +145,7 @@ impl<T: Real> Batch<'_, T> {
         let steps: usize = group.lengths.iter().map(|&length| length.min(window)).sum();
         // Outputs of the layers in turn.
         let len = |needed: bool| if needed { steps * width } else { 0 };
-        let (mut even, mut odd) = (Spare::new(len(passing > 0))?, Spare::new(len(passing > 1))?);
+        let (mut even, mut odd) = (PooledBuffer::new(len(passing > 0))?, PooledBuffer::new(len(passing > 1))?);
         for first in (0..longest).step_by(window.max(1)) {
             let lengths: Vec<usize> = group.lengths.iter().map(|&l| l.saturating_sub(first).min(window)).collect();
             let group = Group { lengths: &lengths, ..*group };
@@ -183,11 +183,11 @@ impl<T: Real> Batch<'_, T> {
     ) -> Result<(), Error> {
         for direction in 0..self.packed.dims.directions() {
             let cell = layer * self.packed.dims.directions() + direction;
-            let walk = self.walk(layer, direction, group);
+            let pass = self.pass(layer, direction, group);
             let tape = tape.as_mut().map(|tape| tape[direction].as_mut_slice());
-            walk.forward(input, |r| h_n[cell][r], output, tape)?;
+            pass.forward(input, |r| h_n[cell][r], output, tape)?;
             for (r, h_n) in h_n[cell].iter_mut().enumerate() {
-                if let Some(state) = walk.final_state(r, output[r]) {
+                if let Some(state) = pass.final_state(r, output[r]) {
                     h_n.copy_from_slice(state);
                 }
             }
@@ -201,17 +201,17 @@ impl<T: Real> Batch<'_, T> {
         tape: &Tape<T>,
         outputs: &[Vec<&[T]>],
         dy: Option<&[&[T]]>,
-        crew: &Crew,
+        team: &Team,
         check: Check,
     ) -> Result<(), Error> {
         let dims = &self.packed.dims;
         let (width, last) = (dims.output_size(), dims.num_layers - 1);
         let lengths = self.lengths(job.members);
-        let group = Group { members: job.members, lengths: &lengths, crew, check };
+        let group = Group { members: job.members, lengths: &lengths, team, check };
         let steps: usize = lengths.iter().sum();
         // Gradients of the output of the layer below and of this one.
         let len = |between: bool| if between { steps * width } else { 0 };
-        let (mut below, mut current) = (Spare::new(len(last > 0))?, Spare::new(len(last > 1))?);
+        let (mut below, mut current) = (PooledBuffer::new(len(last > 0))?, PooledBuffer::new(len(last > 1))?);
         for layer in (0..=last).rev() {
             let dy: Option<Vec<&[T]>> = if layer == last {
                 dy.map(|dy| job.members.iter().map(|&n| dy[n]).collect())
@@ -252,8 +252,8 @@ impl<T: Real> Batch<'_, T> {
         let y: Vec<&[T]> = group.members.iter().map(|&n| outputs[layer][n]).collect();
         for direction in 0..dims.directions() {
             let cell = layer * dims.directions() + direction;
-            let walk = self.walk(layer, direction, group);
-            let back = BackwardWalk { walk: &walk, weights: &self.backward[cell] };
+            let pass = self.pass(layer, direction, group);
+            let back = BackwardPass { pass: &pass, weights: &self.backward[cell] };
             let recorded = &tape.layers[layer].cells[direction];
             let recorded: Vec<&[T]> = group
                 .members

@@ -6,11 +6,11 @@
 use crate::cell::Real;
 use crate::cell::kernels::CellKernels;
 use crate::cell::step::{Outputs, State, step};
-use crate::cell::step_back::{BackwardState, Gradients, Recorded, backward_step};
+use crate::cell::step_back::{BackwardState, Gradients, StepRecord, backward_step};
 use crate::cell::weights::{BackwardCell, PackedCell};
 use crate::error::Error;
 use crate::gemm::matmul::{Start, matmul};
-use crate::memory::buffer_pool::Spare;
+use crate::memory::buffer_pool::PooledBuffer;
 use crate::threads::runtime::Check;
 use crate::threads::team::Engine;
 
@@ -28,8 +28,8 @@ const UNCHECKED: usize = 1 << 22;
 /// Rows of input gradients computed before the caller is asked whether to go on.
 const ROWS_BETWEEN_CHECKS: usize = 1024;
 
-/// Which part of a layer, over which steps.
-pub struct Walk<'a, T: 'static> {
+/// One direction of a layer, over the steps of a group of sequences.
+pub struct LayerPass<'a, T: 'static> {
     pub engine: Engine<'a, CellKernels<T>>,
     pub cell: &'a PackedCell<T>,
     /// Steps of each sequence, descending.
@@ -39,18 +39,18 @@ pub struct Walk<'a, T: 'static> {
     pub input: usize,
     /// Features of the layer's output, D*H.
     pub width: usize,
-    /// Direction, 0 or 1; 1 walks backward in time.
+    /// Direction, 0 or 1; 1 goes backward in time.
     pub direction: usize,
     pub check: Check<'a>,
 }
 
-/// The recurrent and input gradients of a direction are taken through these.
-pub struct BackwardWalk<'a, 'b, T: 'static> {
-    pub walk: &'a Walk<'b, T>,
+/// Context for the backward pass of one direction.
+pub struct BackwardPass<'a, 'b, T: 'static> {
+    pub pass: &'a LayerPass<'b, T>,
     pub weights: &'a BackwardCell<T>,
 }
 
-impl<T: Real> Walk<'_, T> {
+impl<T: Real> LayerPass<'_, T> {
     /// Sequences that have a t-th step.
     fn active(&self, t: usize) -> usize {
         self.lengths.partition_point(|&length| length > t)
@@ -92,7 +92,7 @@ impl<T: Real> Walk<'_, T> {
         let numbers_ahead = (projected_len * self.input / OF_WEIGHTS).clamp(PROJECTED_AHEAD.start, PROJECTED_AHEAD.end);
         let all_steps = self.lengths.iter().sum::<usize>();
         let rows_ahead = (numbers_ahead / projected_len).max(rows).min(all_steps);
-        let mut projected = Spare::<T>::new(rows_ahead * projected_len)?;
+        let mut projected = PooledBuffer::<T>::new(rows_ahead * projected_len)?;
         let mut ahead = Vec::with_capacity(rows_ahead);
         let (mut at_y, mut at_tape) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         let mut t = 0;
@@ -127,7 +127,7 @@ impl<T: Real> Walk<'_, T> {
     }
 }
 
-impl<T: Real> BackwardWalk<'_, '_, T> {
+impl<T: Real> BackwardPass<'_, '_, T> {
     /// Walks back over all steps. Writes to `d` each step's gradients of the pre-activations, as [`backward_step`] has
     /// them. `dh` holds the gradients of the final states and becomes those of the initial ones.
     pub fn recurrence<'a>(
@@ -139,30 +139,30 @@ impl<T: Real> BackwardWalk<'_, '_, T> {
         d: &mut [&mut [T]],
         dh: &mut [&mut [T]],
     ) -> Result<(), Error> {
-        let walk = self.walk;
-        let (engine, hidden) = (walk.engine, walk.hidden);
+        let pass = self.pass;
+        let (engine, hidden) = (pass.engine, pass.hidden);
         let padded = hidden.next_multiple_of(engine.kernels.products.lanes);
         let width = self.weights.segments() * hidden;
-        let rows = walk.active(0);
+        let rows = pass.active(0);
         let mut state = BackwardState::new(self.weights, rows, padded)?;
         for (r, dh) in dh[..rows].iter().enumerate() {
             state.carry[r * padded..][..hidden].copy_from_slice(dh);
         }
         let unchecked = (UNCHECKED / (rows * hidden * hidden).max(1)).clamp(1, STEPS_AHEAD);
         let (mut at, mut after) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
-        for t in (0..walk.steps()).rev() {
+        for t in (0..pass.steps()).rev() {
             if t % unchecked == 0 {
-                (walk.check)()?;
+                (pass.check)()?;
             }
-            let rows = walk.active(t);
+            let rows = pass.active(t);
             std::mem::swap(&mut at, &mut after);
             at.clear();
-            at.extend((0..rows).map(|r| walk.row(r, t) * width));
-            let recorded = Recorded {
-                tape: &|r| &tape[r][walk.row(r, t) * 4 * hidden..],
-                h: &|r| t.checked_sub(1).map_or(h0(r), |before| &y[r][walk.output_at(r, before)..]),
+            at.extend((0..rows).map(|r| pass.row(r, t) * width));
+            let recorded = StepRecord {
+                tape: &|r| &tape[r][pass.row(r, t) * 4 * hidden..],
+                h: &|r| t.checked_sub(1).map_or(h0(r), |before| &y[r][pass.output_at(r, before)..]),
             };
-            let dy_row = |r: usize| dy.map_or(&[][..], |dy| &dy[r][walk.output_at(r, t)..]);
+            let dy_row = |r: usize| dy.map_or(&[][..], |dy| &dy[r][pass.output_at(r, t)..]);
             let dy_row: Option<&dyn Fn(usize) -> &'a [T]> = if dy.is_some() { Some(&dy_row) } else { None };
             let mut d = Gradients { rows: d, at: &at, after: &after };
             backward_step(engine, self.weights, hidden, rows, &recorded, dy_row, &mut d, &mut state);
@@ -176,12 +176,12 @@ impl<T: Real> BackwardWalk<'_, '_, T> {
 
     /// Adds the gradients of the inputs of all steps to `dx`.
     pub fn input(&self, d: &[&mut [T]], dx: &mut [&mut [T]]) -> Result<(), Error> {
-        let walk = self.walk;
-        let (engine, hidden, input) = (walk.engine, walk.hidden, walk.input);
+        let pass = self.pass;
+        let (engine, hidden, input) = (pass.engine, pass.hidden, pass.input);
         let (width, first_column) = (self.weights.segments() * hidden, self.weights.input_segment() * hidden);
-        for ((d, dx), &length) in d.iter().zip(dx).zip(walk.lengths) {
+        for ((d, dx), &length) in d.iter().zip(dx).zip(pass.lengths) {
             for first in (0..length).step_by(ROWS_BETWEEN_CHECKS) {
-                (walk.check)()?;
+                (pass.check)()?;
                 let rows = ROWS_BETWEEN_CHECKS.min(length - first);
                 let dx = &mut dx[first * input..][..rows * input];
                 let d = |t: usize| &d[(first + t) * width + first_column..];

@@ -1,7 +1,8 @@
-//! How a sequence is walked; nothing here knows of Python.
+//! How sequences go through a stack of layers; nothing here knows of Python.
 //!
-//! `layer` walks one direction of one layer, forward and backward, for a group of sequences; `group` takes it through
-//! all layers and directions; `stack` splits the batch and `deal`s its arrays to the groups; `gradients` sums the
+//! `layer` runs one direction of one layer, forward and backward, for a group of sequences; `group` takes it through
+//! all layers and directions; `plan` decides how a batch is split, `stack` runs it, and `partition`
+//! distributes its arrays to the groups; `gradients` sums the
 //! weights' gradients over all steps; `checkpoint` trains in little memory, `stream` goes step by step; `dropout` makes
 //! the masks between layers.
 

@@ -6,18 +6,18 @@ use crate::cell::weights::{BackwardCell, PackedCell};
 use crate::error::Error;
 use crate::memory::aligned::zeros;
 use crate::shape::Dims;
-use crate::shape::params::cells;
+use crate::shape::params::split_params;
 use crate::simd::Isa;
 
 /// Immutable packed weights of a stack.
-pub struct Packed<T: 'static> {
+pub struct PackedWeights<T: 'static> {
     pub(crate) dims: Dims,
     pub(crate) kernels: &'static CellKernels<T>,
     pub(crate) cells: Vec<PackedCell<T>>,
     pub(crate) backward: Option<Vec<BackwardCell<T>>>,
 }
 
-impl<T: Real> Packed<T> {
+impl<T: Real> PackedWeights<T> {
     /// Packs the flat parameters for the instruction set in use; with `training`, for the backward pass too.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl<T: Real> Packed<T> {
         // Asked for at once and given back, so that too large a model is an error before it is an abort.
         drop(zeros::<T>(params.len().saturating_mul(if training { 3 } else { 2 }))?);
         let lanes = kernels.products.lanes;
-        let canonical = cells(&dims, params);
+        let canonical = split_params(&dims, params);
         let backward = training.then(|| canonical.iter().map(|cell| BackwardCell::new(lanes, cell)).collect());
         Ok(Self { dims, kernels, cells: canonical.iter().map(|cell| PackedCell::new(lanes, cell)).collect(), backward })
     }

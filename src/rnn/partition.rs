@@ -1,4 +1,4 @@
-//! The parts of a batch's arrays, dealt to the groups of sequences that write them.
+//! Distributes a batch's arrays to the groups of sequences that write them.
 
 use crate::cell::Real;
 use crate::rnn::group::LayerSlices;
@@ -6,19 +6,25 @@ use crate::rnn::plan::Plan;
 use crate::rnn::tape::LayerTape;
 use crate::shape::Sequences;
 
-/// A layer's tape, dealt to the groups.
-pub(super) struct DealtLayer<'a, T> {
+/// A layer's tape, distributed to the groups.
+pub(super) struct LayerParts<'a, T> {
     cells: Vec<std::vec::IntoIter<Vec<&'a mut [T]>>>,
     output: std::vec::IntoIter<Vec<&'a mut [T]>>,
     dropped: std::vec::IntoIter<Vec<&'a mut [T]>>,
 }
 
-impl<'a, T: Real> DealtLayer<'a, T> {
-    pub fn new(dealt: &Dealt, seqs: &Sequences, tape: &'a mut LayerTape<T>, width: usize, hidden: usize) -> Self {
+impl<'a, T: Real> LayerParts<'a, T> {
+    pub fn new(
+        partition: &Partition,
+        seqs: &Sequences,
+        tape: &'a mut LayerTape<T>,
+        width: usize,
+        hidden: usize,
+    ) -> Self {
         let rows = |data: &'a mut [T], width: usize| {
-            // What is not recorded is dealt as empty parts.
+            // What is not recorded becomes empty parts.
             let width = if data.is_empty() { 0 } else { width };
-            dealt.deal(seqs.split_compact_mut(data, width)).into_iter()
+            partition.distribute(seqs.split_compact_mut(data, width)).into_iter()
         };
         Self {
             cells: tape.cells.iter_mut().map(|cell| rows(cell, 4 * hidden)).collect(),
@@ -36,14 +42,14 @@ impl<'a, T: Real> DealtLayer<'a, T> {
     }
 }
 
-/// Deals things of the batch's sequences to the groups, in each longest sequence first.
-pub(super) struct Dealt {
+/// Which group each sequence of a batch belongs to; in each group the longest comes first.
+pub(super) struct Partition {
     /// Group and place in it of each sequence.
     places: Vec<(usize, usize)>,
     sizes: Vec<usize>,
 }
 
-impl Dealt {
+impl Partition {
     pub fn new(plan: &Plan, sequences: &Sequences) -> Self {
         let mut places = vec![(0, 0); sequences.count()];
         for (group, range) in plan.groups.iter().enumerate() {
@@ -54,30 +60,30 @@ impl Dealt {
         Self { places, sizes: plan.groups.iter().map(ExactSizeIterator::len).collect() }
     }
 
-    /// One thing a sequence.
-    pub fn deal<'a, T>(&self, things: Vec<&'a mut [T]>) -> Vec<Vec<&'a mut [T]>> {
-        let mut hands: Vec<Vec<&'a mut [T]>> =
+    /// Distributes one slice for each sequence.
+    pub fn distribute<'a, T>(&self, slices: Vec<&'a mut [T]>) -> Vec<Vec<&'a mut [T]>> {
+        let mut groups: Vec<Vec<&'a mut [T]>> =
             self.sizes.iter().map(|&size| (0..size).map(|_| Default::default()).collect()).collect();
-        for (thing, &(group, place)) in things.into_iter().zip(&self.places) {
-            hands[group][place] = thing;
+        for (slice, &(group, place)) in slices.into_iter().zip(&self.places) {
+            groups[group][place] = slice;
         }
-        hands
+        groups
     }
 
-    /// One thing a cell and sequence, cell by cell.
-    pub fn deal_cells<'a, T>(
+    /// Distributes one slice for each cell and sequence, cell by cell.
+    pub fn distribute_cells<'a, T>(
         &self,
-        things: Vec<&'a mut [T]>,
+        slices: Vec<&'a mut [T]>,
         batch: usize,
     ) -> Vec<std::vec::IntoIter<Vec<&'a mut [T]>>> {
         let mut cells = Vec::new();
-        let mut things = things.into_iter();
+        let mut slices = slices.into_iter();
         loop {
-            let cell: Vec<_> = things.by_ref().take(batch).collect();
+            let cell: Vec<_> = slices.by_ref().take(batch).collect();
             if cell.is_empty() {
                 return cells;
             }
-            cells.push(self.deal(cell).into_iter());
+            cells.push(self.distribute(cell).into_iter());
         }
     }
 }

@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-use crate::gemm::tile::CHUNK;
+use crate::gemm::tile::MAX_ROWS_PER_STEP;
 use crate::shape::{Dims, Sequences};
 
 /// Multiply-adds of a core in a nanosecond, in single precision.
@@ -53,7 +53,7 @@ pub struct Plan {
     pub members: usize,
     /// Threads for work that is not split by sequences, such as the weights' gradients.
     pub sharing: usize,
-    /// Groups of sequences, as ranges of [`Sequences::order`]; at most [`CHUNK`] each.
+    /// Groups of sequences, as ranges of [`Sequences::order`]; at most [`MAX_ROWS_PER_STEP`] each.
     pub groups: Vec<Range<usize>>,
 }
 
@@ -85,7 +85,7 @@ impl Plan {
     fn split(sequences: &Sequences, teams: usize, members: usize) -> Self {
         let count = sequences.count();
         let teams = teams.min(count).max(1);
-        let mut groups = count.div_ceil(CHUNK);
+        let mut groups = count.div_ceil(MAX_ROWS_PER_STEP);
         if teams > 1 {
             let order = sequences.order();
             let equal = sequences.length(order[0]) == sequences.length(order[count - 1]);
@@ -153,7 +153,10 @@ mod tests {
                     let plan = Plan::new(&dims(16, 64), &sequences, threads);
                     let covered: Vec<usize> = plan.groups.iter().cloned().flatten().collect();
                     assert_eq!(covered, (0..count as usize).collect::<Vec<_>>());
-                    assert!(plan.groups.iter().all(|group| group.len() <= CHUNK), "{threads} {count} {plan:?}");
+                    assert!(
+                        plan.groups.iter().all(|group| group.len() <= MAX_ROWS_PER_STEP),
+                        "{threads} {count} {plan:?}"
+                    );
                     assert!(plan.threads() <= threads.max(1));
                 }
             }

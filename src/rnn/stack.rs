@@ -4,12 +4,12 @@
 
 use crate::cell::Real;
 use crate::error::Error;
-use crate::memory::buffer_pool::Spare;
+use crate::memory::buffer_pool::PooledBuffer;
 use crate::rnn::dropout::Dropout;
 use crate::rnn::gradients::weight_gradients;
-use crate::rnn::group::{BackwardJob, Batch, ForwardJob};
-use crate::rnn::packed_weights::Packed;
-use crate::rnn::partition::{Dealt, DealtLayer};
+use crate::rnn::group::{BackwardJob, BatchContext, ForwardJob};
+use crate::rnn::packed_weights::PackedWeights;
+use crate::rnn::partition::{LayerParts, Partition};
 use crate::rnn::plan::Plan;
 use crate::rnn::states::States;
 use crate::rnn::tape::Tape;
@@ -22,7 +22,7 @@ use crate::threads::runtime::{Grant, Stop};
 /// # Errors
 /// Sizes that do not fit; interrupted by `stop`.
 pub fn forward<T: Real>(
-    packed: &Packed<T>,
+    packed: &PackedWeights<T>,
     x: &[T],
     sequences: &Sequences,
     h0: Option<&[T]>,
@@ -39,7 +39,7 @@ pub fn forward<T: Real>(
 /// # Errors
 /// As [`forward`].
 pub fn final_states<T: Real>(
-    packed: &Packed<T>,
+    packed: &PackedWeights<T>,
     x: &[T],
     sequences: &Sequences,
     h0: Option<&[T]>,
@@ -55,7 +55,7 @@ pub fn final_states<T: Real>(
 /// # Errors
 /// As [`forward`].
 pub fn forward_tape<T: Real>(
-    packed: &Packed<T>,
+    packed: &PackedWeights<T>,
     x: &[T],
     sequences: Sequences,
     h0: Option<&[T]>,
@@ -79,7 +79,7 @@ pub fn forward_tape<T: Real>(
 /// # Errors
 /// Sizes that do not fit, weights not packed for training; interrupted by `stop`.
 pub fn backward<T: Real>(
-    packed: &Packed<T>,
+    packed: &PackedWeights<T>,
     tape: &Tape<T>,
     x: &[T],
     h0: Option<&[T]>,
@@ -110,22 +110,22 @@ pub fn backward<T: Real>(
     }
     let backward = packed.backward.as_deref().ok_or_else(|| Error::value("weights", "packed for training", "not"))?;
     let segments = backward[0].segments();
-    let d = (0..dims.num_cells()).map(|_| Spare::new(sequences.steps() * segments * dims.hidden_size));
-    let mut d: Vec<Spare<T>> = d.collect::<Result<_, Error>>()?;
+    let d = (0..dims.num_cells()).map(|_| PooledBuffer::new(sequences.steps() * segments * dims.hidden_size));
+    let mut d: Vec<PooledBuffer<T>> = d.collect::<Result<_, Error>>()?;
 
     let (plan, grant) = granted(dims, sequences, threads, |plan| plan.sharing)?;
     match dh_n {
         Some(dh_n) => dh0.copy_from_slice(dh_n),
         None => dh0.fill(T::ZERO),
     }
-    let batch = Batch { packed, sequences, h0: States::new(dims, sequences, h0), backward };
+    let batch = BatchContext { packed, sequences, h0: States::new(dims, sequences, h0), backward };
     let outputs: Vec<Vec<&[T]>> = (0..dims.num_layers).map(|layer| batch.output_of(tape, layer, y)).collect();
-    let dealt = Dealt::new(&plan, sequences);
-    let mut dx = dealt.deal(sequences.split_mut(dx, dims.input_size)).into_iter();
-    let mut dh = dealt.deal_cells(dh0.chunks_mut(dims.hidden_size.max(1)).collect(), sequences.count());
+    let partition = Partition::new(&plan, sequences);
+    let mut dx = partition.distribute(sequences.split_mut(dx, dims.input_size)).into_iter();
+    let mut dh = partition.distribute_cells(dh0.chunks_mut(dims.hidden_size.max(1)).collect(), sequences.count());
     let mut d_cells: Vec<_> = d
         .iter_mut()
-        .map(|d| dealt.deal(sequences.split_compact_mut(d, segments * dims.hidden_size)).into_iter())
+        .map(|d| partition.distribute(sequences.split_compact_mut(d, segments * dims.hidden_size)).into_iter())
         .collect();
     let dy = dy.map(|dy| sequences.split(dy, width));
     let jobs: Vec<BackwardJob<T>> = plan
@@ -138,15 +138,15 @@ pub fn backward<T: Real>(
             d: d_cells.iter_mut().map(|cell| cell.next().unwrap_or_default()).collect(),
         })
         .collect();
-    grant.execute(plan.members, jobs, stop, |job, crew, check| {
-        batch.backward_group(job, tape, &outputs, dy.as_deref(), crew, check)
+    grant.execute(plan.members, jobs, stop, |job, team, check| {
+        batch.backward_group(job, tape, &outputs, dy.as_deref(), team, check)
     })?;
     drop(d_cells);
     weight_gradients(&batch, tape, x, &outputs, &d, dparams, &grant, stop)
 }
 
 fn run<T: Real>(
-    packed: &Packed<T>,
+    packed: &PackedWeights<T>,
     x: &[T],
     sequences: &Sequences,
     h0: Option<&[T]>,
@@ -168,14 +168,14 @@ fn run<T: Real>(
         expect_shape(name, &[expected], &[got])?;
     }
     let (plan, grant) = granted(dims, sequences, threads, Plan::threads)?;
-    let batch = Batch { packed, sequences, h0: States::new(dims, sequences, h0), backward: &[] };
+    let batch = BatchContext { packed, sequences, h0: States::new(dims, sequences, h0), backward: &[] };
     let x = sequences.split(x, dims.input_size);
-    let dealt = Dealt::new(&plan, sequences);
-    let mut y = y.map(|y| dealt.deal(sequences.split_mut(y, width)).into_iter());
-    let mut h_n = dealt.deal_cells(h_n.chunks_mut(hidden).collect(), sequences.count());
+    let partition = Partition::new(&plan, sequences);
+    let mut y = y.map(|y| partition.distribute(sequences.split_mut(y, width)).into_iter());
+    let mut h_n = partition.distribute_cells(h_n.chunks_mut(hidden).collect(), sequences.count());
     let dropout = tape.as_ref().and_then(|tape| tape.dropout);
-    let mut layers: Option<Vec<DealtLayer<T>>> = tape.map(|tape| {
-        tape.layers.iter_mut().map(|layer| DealtLayer::new(&dealt, sequences, layer, width, hidden)).collect()
+    let mut layers: Option<Vec<LayerParts<T>>> = tape.map(|tape| {
+        tape.layers.iter_mut().map(|layer| LayerParts::new(&partition, sequences, layer, width, hidden)).collect()
     });
     let jobs: Vec<ForwardJob<T>> = plan
         .groups
@@ -184,10 +184,10 @@ fn run<T: Real>(
             members: &sequences.order()[group.clone()],
             y: y.as_mut().map(|y| y.next().unwrap_or_default()),
             h_n: h_n.iter_mut().map(|cell| cell.next().unwrap_or_default()).collect(),
-            tape: layers.as_mut().map(|layers| layers.iter_mut().map(DealtLayer::next).collect()),
+            tape: layers.as_mut().map(|layers| layers.iter_mut().map(LayerParts::next).collect()),
         })
         .collect();
-    grant.execute(plan.members, jobs, stop, |job, crew, check| batch.forward_group(job, &x, dropout, crew, check))
+    grant.execute(plan.members, jobs, stop, |job, team, check| batch.forward_group(job, &x, dropout, team, check))
 }
 
 /// The plan for the threads that there are for this call.

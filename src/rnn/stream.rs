@@ -6,17 +6,17 @@ use std::sync::Arc;
 use crate::cell::Real;
 use crate::cell::step::{Outputs, State, step};
 use crate::error::Error;
-use crate::gemm::tile::CHUNK;
+use crate::gemm::tile::MAX_ROWS_PER_STEP;
 use crate::memory::aligned::{Aligned, zeros};
-use crate::rnn::packed_weights::Packed;
+use crate::rnn::packed_weights::PackedWeights;
 use crate::rnn::plan::Plan;
 use crate::shape::{Sequences, expect_shape};
 use crate::threads::runtime::{Grant, Stop, num_threads};
-use crate::threads::team::{Crew, Engine};
+use crate::threads::team::{Engine, Team};
 
 /// Running states of `batch` sequences of a unidirectional stack. A step gives the bits that the whole sequence would.
 pub struct Stream<T: Real> {
-    packed: Arc<Packed<T>>,
+    packed: Arc<PackedWeights<T>>,
     batch: usize,
     plan: Plan,
     groups: Vec<Running<T>>,
@@ -35,7 +35,7 @@ impl<T: Real> Stream<T> {
     ///
     /// # Errors
     /// The stack is bidirectional: its outputs need the whole sequence.
-    pub fn new(packed: Arc<Packed<T>>, batch: usize) -> Result<Self, Error> {
+    pub fn new(packed: Arc<PackedWeights<T>>, batch: usize) -> Result<Self, Error> {
         if packed.dims.bidirectional {
             return Err(Error::value("bidirectional", "False, since a step cannot look ahead", "True"));
         }
@@ -62,7 +62,7 @@ impl<T: Real> Stream<T> {
     }
 
     /// The stack.
-    pub fn packed(&self) -> &Packed<T> {
+    pub fn packed(&self) -> &PackedWeights<T> {
         &self.packed
     }
 
@@ -75,15 +75,15 @@ impl<T: Real> Stream<T> {
         expect_shape("x", &[self.batch * dims.input_size], &[x.len()])?;
         expect_shape("y", &[self.batch * dims.hidden_size], &[y.len()])?;
         let packed = &*self.packed;
-        let work = |running: &mut Running<T>, x: &[T], y: &mut [T], crew: &Crew| {
+        let work = |running: &mut Running<T>, x: &[T], y: &mut [T], team: &Team| {
             let Range { start, end } = running.members;
             let y = &mut y[..(end - start) * dims.hidden_size];
-            running.step(packed, &x[start * dims.input_size..end * dims.input_size], y, crew);
+            running.step(packed, &x[start * dims.input_size..end * dims.input_size], y, team);
         };
         if threads == 1 || self.plan.threads() == 1 {
             for running in &mut self.groups {
                 let first = running.members.start * dims.hidden_size;
-                work(running, x, &mut y[first..], &Crew::alone());
+                work(running, x, &mut y[first..], &Team::alone());
             }
             return Ok(());
         }
@@ -94,8 +94,8 @@ impl<T: Real> Stream<T> {
             jobs.push((running, y));
             rest = after;
         }
-        Grant::new(threads.min(self.plan.threads()))?.execute(self.plan.members, jobs, stop, |(running, y), crew, _| {
-            work(running, x, y, crew);
+        Grant::new(threads.min(self.plan.threads()))?.execute(self.plan.members, jobs, stop, |(running, y), team, _| {
+            work(running, x, y, team);
             Ok(())
         })
     }
@@ -136,10 +136,10 @@ impl<T: Real> Stream<T> {
 }
 
 impl<T: Real> Running<T> {
-    fn step(&mut self, packed: &Packed<T>, x: &[T], y: &mut [T], crew: &Crew) {
+    fn step(&mut self, packed: &PackedWeights<T>, x: &[T], y: &mut [T], team: &Team) {
         let (dims, rows) = (&packed.dims, self.members.len());
-        let engine = Engine { kernels: packed.kernels, crew };
-        let at = [0; CHUNK];
+        let engine = Engine { kernels: packed.kernels, team };
+        let at = [0; MAX_ROWS_PER_STEP];
         for (layer, (cell, state)) in packed.cells.iter().zip(&mut self.states).enumerate() {
             let input = dims.layer_input(layer);
             let from = if layer == 0 { x } else { &self.between };

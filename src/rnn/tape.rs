@@ -2,7 +2,7 @@
 
 use crate::cell::Real;
 use crate::error::Error;
-use crate::memory::buffer_pool::Spare;
+use crate::memory::buffer_pool::PooledBuffer;
 use crate::rnn::dropout::Dropout;
 use crate::shape::{Dims, Sequences};
 
@@ -16,11 +16,11 @@ pub struct Tape<T: Real> {
 
 pub(super) struct LayerTape<T: Real> {
     /// Of each direction, `[steps, 4H]`: r, z, candidate, and r * h (reset-before) or `U_hh h + b_hh` (reset-after).
-    pub cells: Vec<Spare<T>>,
+    pub cells: Vec<PooledBuffer<T>>,
     /// Output, `[steps, D*H]`; empty for the last layer, whose output the caller has.
-    pub output: Spare<T>,
+    pub output: PooledBuffer<T>,
     /// Input after dropout, `[steps, D*H]`; empty where nothing was dropped.
-    pub dropped: Spare<T>,
+    pub dropped: PooledBuffer<T>,
 }
 
 impl<T: Real> Tape<T> {
@@ -28,11 +28,11 @@ impl<T: Real> Tape<T> {
         let (steps, width) = (sequences.steps(), dims.output_size());
         let layers = (0..dims.num_layers)
             .map(|layer| {
-                let cells = (0..dims.directions()).map(|_| Spare::new(steps * 4 * dims.hidden_size));
+                let cells = (0..dims.directions()).map(|_| PooledBuffer::new(steps * 4 * dims.hidden_size));
                 Ok(LayerTape {
                     cells: cells.collect::<Result<_, Error>>()?,
-                    output: Spare::new(if layer + 1 < dims.num_layers { steps * width } else { 0 })?,
-                    dropped: Spare::new(if layer > 0 && dropout.is_some() { steps * width } else { 0 })?,
+                    output: PooledBuffer::new(if layer + 1 < dims.num_layers { steps * width } else { 0 })?,
+                    dropped: PooledBuffer::new(if layer > 0 && dropout.is_some() { steps * width } else { 0 })?,
                 })
             })
             .collect::<Result<_, Error>>()?;

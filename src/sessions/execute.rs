@@ -1,4 +1,4 @@
-//! The events of a batch through the stack: groups of segments, step by step, as a stream does it.
+//! Runs the events of a batch through the stack: groups of segments, step by step, as a stream does it.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,18 +7,18 @@ use super::slab::Slab;
 use crate::cell::Real;
 use crate::cell::step::{Outputs, State, step};
 use crate::error::Error;
-use crate::gemm::tile::CHUNK;
+use crate::gemm::tile::MAX_ROWS_PER_STEP;
 use crate::memory::aligned::Aligned;
-use crate::memory::try_alloc::{collected, filled, reserved};
-use crate::rnn::packed_weights::Packed;
+use crate::memory::try_alloc::{try_collect, try_from_fn, try_with_capacity};
+use crate::rnn::packed_weights::PackedWeights;
 use crate::rnn::plan::Plan;
 use crate::shape::Sequences;
 use crate::threads::runtime::{Check, Grant, Stop};
-use crate::threads::team::{Crew, Engine};
+use crate::threads::team::{Engine, Team};
 
 /// What the groups share.
-struct Batch<'a, T: Real> {
-    packed: &'a Packed<T>,
+struct SessionBatch<'a, T: Real> {
+    packed: &'a PackedWeights<T>,
     slab: &'a Slab<T>,
     x: &'a [T],
     segments: &'a [Segment],
@@ -28,10 +28,10 @@ struct Batch<'a, T: Real> {
 pub struct Workspace<T: Real> {
     states: Vec<State<T>>, // by layer
     projected: Aligned<T>,
-    between: Vec<T>, // [CHUNK, H], outputs of the layers but the last
+    between: Vec<T>, // [MAX_ROWS_PER_STEP, H], outputs of the layers but the last
 }
 
-/// Those that no group uses.
+/// Workspaces that no group uses.
 pub type Workspaces<T> = Mutex<Vec<Workspace<T>>>;
 
 /// A group of the plan.
@@ -60,8 +60,8 @@ pub struct Finals<T> {
 ///
 /// # Errors
 /// There is not enough memory; interrupted by `stop`.
-pub fn walk<T: Real>(
-    packed: &Packed<T>,
+pub fn execute<T: Real>(
+    packed: &PackedWeights<T>,
     slab: &Slab<T>,
     segments: &Segments,
     x: &[T],
@@ -71,7 +71,7 @@ pub fn walk<T: Real>(
     stop: Stop,
 ) -> Result<Finals<T>, Error> {
     let (dims, of, segments) = (&packed.dims, segments.of(), segments.list());
-    let lengths = filled(segments.len(), |n| i64::from(segments[n].len))?;
+    let lengths = try_from_fn(segments.len(), |n| i64::from(segments[n].len))?;
     let longest = segments.iter().map(|segment| segment.len as usize).max().unwrap_or(0);
     let sequences = Sequences::padded(segments.len(), longest, Some(&lengths))?;
     let plan = Plan::new(dims, &sequences, threads);
@@ -81,9 +81,9 @@ pub fn walk<T: Real>(
     let events = by_step(segments, of, &sequences, &plan)?;
     let width = (dims.num_layers - 1) * dims.hidden_size;
     let mut below = crate::memory::aligned::zeros::<T>(segments.len() * width)?;
-    let mut rows = collected(of.len(), y.chunks_mut(dims.hidden_size))?;
+    let mut rows = try_collect(of.len(), y.chunks_mut(dims.hidden_size))?;
     let (mut rest, mut rest_below) = (&events[..], &mut below[..]);
-    let mut jobs = reserved(plan.groups.len())?;
+    let mut jobs = try_with_capacity(plan.groups.len())?;
     for (n, group) in plan.groups.iter().enumerate() {
         let members = &sequences.order()[group.clone()];
         let next = plan.groups.get(n + plan.teams).map_or(&[][..], |group| &sequences.order()[group.clone()]);
@@ -91,14 +91,14 @@ pub fn walk<T: Real>(
         let (events, after) = rest.split_at(count);
         let (below, after_below) = rest_below.split_at_mut(members.len() * width);
         (rest, rest_below) = (after, after_below);
-        let y = filled(count, |n| std::mem::take(&mut rows[events[n] as usize]))?;
+        let y = try_from_fn(count, |n| std::mem::take(&mut rows[events[n] as usize]))?;
         jobs.push(Job { members, next, events, y, below });
     }
-    let batch = Batch { packed, slab, x, segments };
-    grant.execute(plan.members, jobs, stop, |job, crew, check| {
+    let batch = SessionBatch { packed, slab, x, segments };
+    grant.execute(plan.members, jobs, stop, |job, team, check| {
         let space = spaces.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut space = space.map_or_else(|| Workspace::new(packed), Ok)?;
-        batch.run(job, &mut space, crew, check)?;
+        batch.run(job, &mut space, team, check)?;
         spaces.lock().unwrap_or_else(PoisonError::into_inner).push(space);
         Ok(())
     })?;
@@ -108,22 +108,22 @@ pub fn walk<T: Real>(
 /// The events of each group after those of the one before, in it step by step, longest segment first.
 fn by_step(segments: &[Segment], of: &[u32], sequences: &Sequences, plan: &Plan) -> Result<Vec<u32>, Error> {
     if segments.len() == of.len() {
-        return filled(of.len(), |event| event as u32); // each event is a segment: the order is that of the batch
+        return try_from_fn(of.len(), |event| event as u32); // each event is a segment: the order is that of the batch
     }
-    let mut ends: Vec<usize> = reserved(segments.len())?;
+    let mut ends: Vec<usize> = try_with_capacity(segments.len())?;
     let mut sum = 0;
     for segment in segments {
         ends.push(sum);
         sum += segment.len as usize;
     }
-    let mut by_segment = filled(of.len(), |_| 0)?;
+    let mut by_segment = try_from_fn(of.len(), |_| 0)?;
     for (event, &segment) in of.iter().enumerate() {
         let end = &mut ends[segment as usize];
         by_segment[*end] = event as u32;
         *end += 1;
     }
     let start = |segment: usize| ends[segment] - segments[segment].len as usize;
-    let mut events = reserved(of.len())?;
+    let mut events = try_with_capacity(of.len())?;
     for group in &plan.groups {
         let members = &sequences.order()[group.clone()];
         for t in 0..sequences.length(members[0]) {
@@ -135,18 +135,18 @@ fn by_step(segments: &[Segment], of: &[u32], sequences: &Sequences, plan: &Plan)
 }
 
 impl<T: Real> Workspace<T> {
-    fn new(packed: &Packed<T>) -> Result<Self, Error> {
-        let states: Result<_, Error> = packed.cells.iter().map(|cell| State::new(cell, CHUNK)).collect();
+    fn new(packed: &PackedWeights<T>) -> Result<Self, Error> {
+        let states: Result<_, Error> = packed.cells.iter().map(|cell| State::new(cell, MAX_ROWS_PER_STEP)).collect();
         Ok(Self {
             states: states?,
-            projected: Aligned::zeros(CHUNK * packed.cells[0].projected_len()),
-            between: vec![T::ZERO; CHUNK * packed.dims.hidden_size],
+            projected: Aligned::zeros(MAX_ROWS_PER_STEP * packed.cells[0].projected_len()),
+            between: vec![T::ZERO; MAX_ROWS_PER_STEP * packed.dims.hidden_size],
         })
     }
 }
 
-impl<T: Real> Batch<'_, T> {
-    fn run(&self, mut job: Job<T>, space: &mut Workspace<T>, crew: &Crew, check: Check) -> Result<(), Error> {
+impl<T: Real> SessionBatch<'_, T> {
+    fn run(&self, mut job: Job<T>, space: &mut Workspace<T>, team: &Team, check: Check) -> Result<(), Error> {
         let (hidden, last) = (self.packed.dims.hidden_size, self.packed.dims.num_layers - 1);
         for (layer, state) in space.states.iter_mut().enumerate() {
             for (r, &member) in job.members.iter().enumerate() {
@@ -158,9 +158,9 @@ impl<T: Real> Batch<'_, T> {
                 }
             }
         }
-        // They are brought near while this group computes.
+        // They are prefetched while this group computes.
         for &member in job.next {
-            self.slab.fetch(self.segments[member].slot);
+            self.slab.prefetch(self.segments[member].slot);
         }
         let len = |r: usize| self.segments[job.members[r]].len as usize;
         let (mut t, mut done, mut rows) = (0, 0, job.members.len());
@@ -171,7 +171,7 @@ impl<T: Real> Batch<'_, T> {
                     (0..rows).for_each(|r| self.slab.round(&mut state.row_mut(r)[..hidden]));
                 }
             }
-            self.step(&job.events[done..][..rows], &mut job.y[done..][..rows], space, crew);
+            self.step(&job.events[done..][..rows], &mut job.y[done..][..rows], space, team);
             (t, done) = (t + 1, done + rows);
             while rows > 0 && len(rows - 1) == t {
                 rows -= 1;
@@ -185,10 +185,10 @@ impl<T: Real> Batch<'_, T> {
     }
 
     /// One step of some rows.
-    fn step(&self, events: &[u32], y: &mut [&mut [T]], space: &mut Workspace<T>, crew: &Crew) {
+    fn step(&self, events: &[u32], y: &mut [&mut [T]], space: &mut Workspace<T>, team: &Team) {
         let (packed, dims, rows) = (self.packed, &self.packed.dims, events.len());
-        let engine = Engine { kernels: packed.kernels, crew };
-        let at = [0; CHUNK];
+        let engine = Engine { kernels: packed.kernels, team };
+        let at = [0; MAX_ROWS_PER_STEP];
         for (layer, (cell, state)) in packed.cells.iter().zip(&mut space.states).enumerate() {
             if layer == 0 {
                 let x = |r: usize| &self.x[events[r] as usize * dims.input_size..];

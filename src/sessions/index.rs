@@ -8,22 +8,22 @@ use foldhash::fast::RandomState;
 
 use super::keys::{Key, Keys, NONE};
 use crate::error::Error;
-use crate::memory::chunked_vec::{Bits, Chunked};
+use crate::memory::chunked_vec::{ChunkedBits, ChunkedVec};
 
 /// Keys of a bucket, on average: each costs a step of the list more, and a bucket 4 bytes.
 const LOAD: usize = 2;
 
-/// Buckets whose keys are asked for ahead of the one that is split.
+/// Buckets whose keys are prefetched ahead of the one that is split.
 const AHEAD: u32 = 8;
 
 /// Which keys there are, and the slot of each.
 pub struct Index<K> {
     /// By bucket: the first slot of its list.
-    heads: Chunked<u32>,
+    heads: ChunkedVec<u32>,
     buckets: usize,
-    entries: Chunked<Entry<K>>,
+    entries: ChunkedVec<Entry<K>>,
     /// The slots that have a key.
-    live: Bits,
+    live: ChunkedBits,
     len: usize,
     free: u32,
     hasher: RandomState,
@@ -41,10 +41,10 @@ impl<K: Key> Index<K> {
     /// Of no keys.
     pub fn new() -> Self {
         Self {
-            heads: Chunked::default(),
+            heads: ChunkedVec::default(),
             buckets: 0,
-            entries: Chunked::default(),
-            live: Bits::default(),
+            entries: ChunkedVec::default(),
+            live: ChunkedBits::default(),
             len: 0,
             free: NONE,
             hasher: RandomState::default(),
@@ -70,38 +70,38 @@ impl<K: Key> Index<K> {
 
     /// Hashes of keys from the `first` on, and the slots of those that have one, else [`NONE`].
     pub fn find_all(&self, keys: Keys, first: usize, hashes: &mut [u64], found: &mut [u32]) {
-        // In loops of their own, so that the memory is asked for many keys at a time.
+        // In separate loops, so that the memory of many keys is prefetched at a time.
         for (n, hash) in hashes.iter_mut().enumerate() {
             *hash = self.hash(K::of(keys, first + n));
-            self.fetch_head(*hash);
+            self.prefetch_head(*hash);
         }
         for (found, &hash) in found.iter_mut().zip(&*hashes) {
             *found = self.head(hash);
-            self.fetch(*found);
+            self.prefetch(*found);
         }
         for (n, found) in found.iter_mut().enumerate() {
             *found = self.find_from(*found, K::of(keys, first + n)).unwrap_or(NONE);
         }
     }
 
-    /// Asks for the bucket of a hash to be brought near.
+    /// Prefetches the bucket of a hash.
     #[inline]
-    pub fn fetch_head(&self, hash: u64) {
+    pub fn prefetch_head(&self, hash: u64) {
         if self.buckets > 0 {
-            self.heads.fetch(self.bucket(hash));
+            self.heads.prefetch(self.bucket(hash));
         }
     }
 
-    /// As [`Index::fetch_head`], of the first key in it.
+    /// Prefetches the first key in the bucket of a hash.
     #[inline]
-    pub fn fetch_first(&self, hash: u64) {
-        self.fetch(self.head(hash));
+    pub fn prefetch_first(&self, hash: u64) {
+        self.prefetch(self.head(hash));
     }
 
     #[inline]
-    fn fetch(&self, slot: u32) {
+    fn prefetch(&self, slot: u32) {
         if slot != NONE {
-            self.entries.fetch(slot);
+            self.entries.prefetch(slot);
         }
     }
 
@@ -122,13 +122,13 @@ impl<K: Key> Index<K> {
         self.entries[slot].key.given()
     }
 
-    /// Asks for what [`Index::has`] tells of a slot to be brought near.
+    /// Prefetches the liveness bit of `slot`.
     #[inline]
-    pub fn fetch_has(&self, slot: u32) {
-        self.live.fetch(slot);
+    pub fn prefetch_has(&self, slot: u32) {
+        self.live.prefetch(slot);
     }
 
-    /// Whether a slot has a key.
+    /// Returns whether a slot has a key.
     #[inline]
     pub fn has(&self, slot: u32) -> bool {
         self.live.get(slot)
@@ -143,13 +143,13 @@ impl<K: Key> Index<K> {
     ///
     /// # Errors
     /// There is not as much memory.
-    pub fn reach(&mut self, slots: usize) -> Result<(), Error> {
-        self.entries.reach(slots)?;
-        self.live.reach(slots)?;
-        self.heads.reach(slots.div_ceil(LOAD))
+    pub fn ensure_len(&mut self, slots: usize) -> Result<(), Error> {
+        self.entries.ensure_len(slots)?;
+        self.live.ensure_len(slots)?;
+        self.heads.ensure_len(slots.div_ceil(LOAD))
     }
 
-    /// Notes the slot of a key that has none yet.
+    /// Records the slot of a key that has none yet.
     ///
     /// # Errors
     /// There is not as much memory.
@@ -159,7 +159,7 @@ impl<K: Key> Index<K> {
         Ok(())
     }
 
-    /// Notes a slot whose key is still kept.
+    /// Records a slot whose key is still stored.
     pub fn put_back(&mut self, hash: u64, slot: u32) {
         self.live.set(slot, true);
         self.len += 1;
@@ -186,7 +186,7 @@ impl<K: Key> Index<K> {
         self.len -= 1;
     }
 
-    /// Lets the key of a slot go that has been removed; the slot is free then.
+    /// Drops the key of a slot that has been removed; the slot is free then.
     pub fn release(&mut self, slot: u32) {
         self.entries[slot] = Entry { key: K::default(), next: self.free };
         self.free = slot;
@@ -210,10 +210,10 @@ impl<K: Key> Index<K> {
         let old = new & !(1 << new.ilog2());
         // The first keys of a bucket to come, and the second ones of a nearer one.
         if old + AHEAD < new {
-            self.fetch(self.heads[old + AHEAD]);
+            self.prefetch(self.heads[old + AHEAD]);
             let first = self.heads[old + AHEAD / 2];
             if first != NONE {
-                self.fetch(self.entries[first].next);
+                self.prefetch(self.entries[first].next);
             }
         }
         let mut slot = std::mem::replace(&mut self.heads[old], NONE);
@@ -266,7 +266,7 @@ mod tests {
                 None if more => {
                     let slot = index.reuse().unwrap_or(slots);
                     slots = slots.max(slot + 1);
-                    index.reach(slots as usize).unwrap();
+                    index.ensure_len(slots as usize).unwrap();
                     index.add(hash, key, slot).unwrap();
                     map.insert(key, slot);
                 }
@@ -294,7 +294,7 @@ mod tests {
         let (mut hashes, mut found) = (vec![0; 2000], vec![0; 2000]);
         index.find_all(Keys::Integers(&keys), 500, &mut hashes, &mut found);
         assert!(found.iter().all(|&slot| slot == NONE));
-        index.reach(3000).unwrap();
+        index.ensure_len(3000).unwrap();
         (0..2000).for_each(|slot| index.add(index.hash(keys[slot]), keys[slot], slot as u32).unwrap());
         index.find_all(Keys::Integers(&keys), 500, &mut hashes, &mut found);
         assert!(found.into_iter().eq((500..2500).map(|slot| if slot < 2000 { slot } else { NONE })));

@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 
 use crate::error::Error;
-use crate::memory::try_alloc::reserved;
+use crate::memory::try_alloc::try_with_capacity;
 use crate::shape::expect_shape;
 
 /// No slot.
@@ -89,7 +89,7 @@ impl Key for Integer {
     fn of(keys: Keys<'_>, n: usize) -> i64 {
         match keys {
             Keys::Integers(keys) => keys[n],
-            Keys::Texts { .. } => unreachable!("judged when the batch came"),
+            Keys::Texts { .. } => unreachable!("checked when the batch arrived"),
         }
     }
     fn keep(key: i64) -> Result<Self, Error> {
@@ -115,11 +115,11 @@ impl Key for Box<[u8]> {
     fn of(keys: Keys<'_>, n: usize) -> &[u8] {
         match keys {
             Keys::Texts { data, offsets } => &data[offsets[n] as usize..offsets[n + 1] as usize],
-            Keys::Integers(_) => unreachable!("judged when the batch came"),
+            Keys::Integers(_) => unreachable!("checked when the batch arrived"),
         }
     }
     fn keep(key: &[u8]) -> Result<Self, Error> {
-        let mut kept = reserved(key.len())?;
+        let mut kept = try_with_capacity(key.len())?;
         kept.extend_from_slice(key);
         Ok(kept.into())
     }

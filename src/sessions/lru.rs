@@ -1,12 +1,12 @@
-//! Which session was used last, and which has not been used for longest.
+//! The order of last use, as an intrusive linked list.
 
 use super::keys::NONE;
 use crate::error::Error;
-use crate::memory::chunked_vec::Chunked;
+use crate::memory::chunked_vec::ChunkedVec;
 
 /// Slots from the one that was used longest ago to the last: a list linked both ways.
-pub struct Recency {
-    links: Chunked<Link>,
+pub struct LruList {
+    links: ChunkedVec<Link>,
     first: u32,
     last: u32,
 }
@@ -17,31 +17,31 @@ struct Link {
     after: u32,
 }
 
-impl Recency {
+impl LruList {
     /// Of no slots.
     pub fn new() -> Self {
-        Self { links: Chunked::default(), first: NONE, last: NONE }
+        Self { links: ChunkedVec::default(), first: NONE, last: NONE }
     }
 
     /// Makes room for `slots` slots.
     ///
     /// # Errors
     /// There is not as much memory.
-    pub fn reach(&mut self, slots: usize) -> Result<(), Error> {
-        self.links.reach(slots)
+    pub fn ensure_len(&mut self, slots: usize) -> Result<(), Error> {
+        self.links.ensure_len(slots)
     }
 
-    /// Asks for what is noted of a slot to be brought near.
+    /// Prefetches the links of a slot.
     #[inline]
-    pub fn fetch(&self, slot: u32) {
-        self.links.fetch(slot);
+    pub fn prefetch(&self, slot: u32) {
+        self.links.prefetch(slot);
     }
 
-    /// As [`Recency::fetch`], of those before and after it.
+    /// Prefetches the links of the slots before and after it.
     #[inline]
-    pub fn fetch_beside(&self, slot: u32) {
+    pub fn prefetch_neighbours(&self, slot: u32) {
         let Link { before, after } = self.links[slot];
-        [before, after].into_iter().filter(|&slot| slot != NONE).for_each(|slot| self.links.fetch(slot));
+        [before, after].into_iter().filter(|&slot| slot != NONE).for_each(|slot| self.links.prefetch(slot));
     }
 
     /// The slot that was used longest ago.
@@ -109,21 +109,21 @@ mod tests {
 
     #[test]
     fn the_order_is_that_of_use() {
-        let mut recency = Recency::new();
-        recency.reach(4).unwrap();
-        let order = |recency: &Recency| recency.slots().collect::<Vec<_>>();
-        (0..4).for_each(|slot| recency.add(slot));
-        recency.touch(1);
-        recency.touch(3);
-        recency.touch(3);
-        assert_eq!(order(&recency), [0, 2, 1, 3]);
-        recency.remove(0);
-        recency.remove(3);
-        assert_eq!((order(&recency), recency.first()), (vec![2, 1], Some(2)));
-        recency.insert(0, NONE);
-        recency.insert(3, 2);
-        assert_eq!(order(&recency), [0, 2, 3, 1]);
-        (0..4).for_each(|slot| recency.remove(slot));
-        assert_eq!((order(&recency), recency.first()), (vec![], None));
+        let mut lru = LruList::new();
+        lru.ensure_len(4).unwrap();
+        let order = |lru: &LruList| lru.slots().collect::<Vec<_>>();
+        (0..4).for_each(|slot| lru.add(slot));
+        lru.touch(1);
+        lru.touch(3);
+        lru.touch(3);
+        assert_eq!(order(&lru), [0, 2, 1, 3]);
+        lru.remove(0);
+        lru.remove(3);
+        assert_eq!((order(&lru), lru.first()), (vec![2, 1], Some(2)));
+        lru.insert(0, NONE);
+        lru.insert(3, 2);
+        assert_eq!(order(&lru), [0, 2, 3, 1]);
+        (0..4).for_each(|slot| lru.remove(slot));
+        assert_eq!((order(&lru), lru.first()), (vec![], None));
     }
 }

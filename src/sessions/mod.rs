@@ -1,8 +1,8 @@
 //! Many live sequences by key, each with its state kept between events.
 //!
 //! ```text
-//! keys -> looked for (index) -> which sessions begin, go on and end (registry, recency) -> segments of events
-//!   -> groups of segments through the stack, from the kept states (walk) -> states written back (slab)
+//! keys -> slots (index) -> which sessions start, continue and end (registry, lru) -> segments of events
+//!   -> groups of segments through the stack, from the stored states (execute) -> states written back (slab)
 //! ```
 //!
 //! The outputs are those of each sequence run alone, and a batch does what its events would do one by one.
@@ -17,28 +17,28 @@ mod slab;
 
 use std::sync::Arc;
 
-use execute::{Finals, Workspaces, walk};
+use execute::{Finals, Workspaces, execute};
 pub use keys::Keys;
 use keys::{Integer, Key, NONE};
 use registry::{AHEAD, Registry};
 pub use registry::{Limits, Times};
 use segments::Segment;
-pub use slab::Kept;
 use slab::Slab;
+pub use slab::StoredStates;
 
 use crate::cell::Real;
 use crate::error::Error;
-use crate::memory::try_alloc::{collected, filled, reserved};
-use crate::rnn::packed_weights::Packed;
+use crate::memory::try_alloc::{try_collect, try_from_fn, try_with_capacity};
+use crate::rnn::packed_weights::PackedWeights;
 use crate::shape::expect_shape;
 use crate::threads::runtime::{Grant, Stop};
 
-/// Events that one thread looks for at a time; fewer are not worth another thread.
+/// Events whose keys one thread looks up at a time; fewer are not worth another thread.
 const SHARE: usize = 1024;
 
 /// The sessions of one stack.
 pub struct Sessions<T: Real> {
-    packed: Arc<Packed<T>>,
+    packed: Arc<PackedWeights<T>>,
     limits: Limits,
     slab: Slab<T>,
     registry: Kind<Registry<Integer>, Registry<Box<[u8]>>>,
@@ -66,7 +66,7 @@ impl<T: Real> Sessions<T> {
     ///
     /// # Errors
     /// The stack is bidirectional: its outputs need the whole sequence.
-    pub fn new(packed: Arc<Packed<T>>, limits: Limits, half: bool) -> Result<Self, Error> {
+    pub fn new(packed: Arc<PackedWeights<T>>, limits: Limits, half: bool) -> Result<Self, Error> {
         if packed.dims.bidirectional {
             return Err(Error::value("bidirectional", "False, since a step cannot look ahead", "True"));
         }
@@ -76,7 +76,7 @@ impl<T: Real> Sessions<T> {
     }
 
     /// The stack.
-    pub fn packed(&self) -> &Packed<T> {
+    pub fn packed(&self) -> &PackedWeights<T> {
         &self.packed
     }
 
@@ -166,7 +166,7 @@ impl<T: Real> Sessions<T> {
         Ok(None)
     }
 
-    /// Ends the sessions of some keys; how many there were.
+    /// Ends the sessions of some keys; returns how many there were.
     pub fn drop_keys(&mut self, keys: Keys) -> usize {
         if !self.is_kind(keys) {
             return 0;
@@ -176,7 +176,7 @@ impl<T: Real> Sessions<T> {
         })
     }
 
-    /// Lets the time be at least `now`, and ends the sessions whose time is over then; how many there were.
+    /// Advances the clock to at least `now` and ends the sessions that have timed out; returns how many.
     ///
     /// # Errors
     /// There is no timeout; `now` is not finite.
@@ -235,7 +235,7 @@ impl<T: Real> Sessions<T> {
     pub fn integers(&self, places: &[u32]) -> Result<Vec<i64>, Error> {
         let Kind::Integers(registry) = &self.registry else { return Err(other_kind()) };
         self.expect_in_use(places)?;
-        filled(places.len(), |n| registry.key(places[n]))
+        try_from_fn(places.len(), |n| registry.key(places[n]))
     }
 
     /// The keys of some places, end to end; key n from offset n to offset n + 1.
@@ -246,7 +246,7 @@ impl<T: Real> Sessions<T> {
         let Kind::Texts(registry) = &self.registry else { return Err(other_kind()) };
         self.expect_in_use(places)?;
         let len = places.iter().map(|&slot| registry.key(slot).len()).sum();
-        let (mut data, mut offsets) = (reserved(len)?, reserved(places.len() + 1)?);
+        let (mut data, mut offsets) = (try_with_capacity(len)?, try_with_capacity(places.len() + 1)?);
         offsets.push(0);
         for &slot in places {
             data.extend_from_slice(registry.key(slot));
@@ -259,11 +259,11 @@ impl<T: Real> Sessions<T> {
     ///
     /// # Errors
     /// A place without a session; sizes or a precision that do not fit.
-    pub fn copy_out(&self, places: &[u32], states: Kept<&mut [T], &mut [u16]>) -> Result<(), Error> {
+    pub fn copy_out(&self, places: &[u32], states: StoredStates<&mut [T], &mut [u16]>) -> Result<(), Error> {
         self.expect_in_use(places)?;
         let (len, half) = match &states {
-            Kept::Whole(states) => (states.len(), false),
-            Kept::Half(states) => (states.len(), true),
+            StoredStates::Whole(states) => (states.len(), false),
+            StoredStates::Half(states) => (states.len(), true),
         };
         self.expect_kept(places.len(), len, half)?;
         self.slab.copy_out(places, states);
@@ -279,7 +279,7 @@ impl<T: Real> Sessions<T> {
         if self.limits.timeout.is_none() {
             return Err(no_timeout());
         }
-        each_kind!(&self.registry, registry => filled(places.len(), |n| registry.seen(places[n])))
+        each_kind!(&self.registry, registry => try_from_fn(places.len(), |n| registry.seen(places[n])))
     }
 
     /// Brings back sessions that are not there, used later than all that are: states `[M, L, H]` as they are kept.
@@ -289,14 +289,14 @@ impl<T: Real> Sessions<T> {
     pub fn restore(
         &mut self,
         keys: Keys,
-        states: Kept<&[T], &[u16]>,
+        states: StoredStates<&[T], &[u16]>,
         times: Option<&[f64]>,
         clock: f64,
     ) -> Result<(), Error> {
         let count = keys.count();
         let (len, half) = match &states {
-            Kept::Whole(states) => (states.len(), false),
-            Kept::Half(states) => (states.len(), true),
+            StoredStates::Whole(states) => (states.len(), false),
+            StoredStates::Half(states) => (states.len(), true),
         };
         self.expect_kept(count, len, half)?;
         let given = if self.limits.timeout.is_some() { count } else { 0 };
@@ -305,8 +305,8 @@ impl<T: Real> Sessions<T> {
             expect_finite("clock", clock)?;
         }
         self.expect_kind(keys)?;
-        self.slab.reach(self.slots() + count)?;
-        let mut places = reserved(count)?;
+        self.slab.ensure_len(self.slots() + count)?;
+        let mut places = try_with_capacity(count)?;
         each_kind!(&mut self.registry, registry => {
             registry.set_clock(clock);
             for n in 0..count {
@@ -348,7 +348,7 @@ fn expect_finite(name: &str, time: f64) -> Result<(), Error> {
 
 /// A batch with the registry of its keys.
 fn take<T: Real, K: Key>(
-    packed: &Packed<T>,
+    packed: &PackedWeights<T>,
     slab: &mut Slab<T>,
     registry: &mut Registry<K>,
     spaces: &Workspaces<T>,
@@ -360,24 +360,24 @@ fn take<T: Real, K: Key>(
     stop: Stop,
 ) -> Result<(), Error> {
     let (hashes, found) = find_all(registry, keys, threads)?;
-    let admitted = registry.admit(keys, times, &hashes, &found)?;
-    let walked = slab
-        .reach(registry.slots())
-        .and_then(|()| walk(packed, slab, &admitted.segments, x, y, spaces, threads, stop))
-        .and_then(|finals| write_back(packed, slab, admitted.segments.list(), &finals, y, threads));
-    match walked {
-        Ok(()) => registry.settle(&admitted),
-        Err(_) => registry.undo(&admitted),
+    let transaction = registry.begin(keys, times, &hashes, &found)?;
+    let executed = slab
+        .ensure_len(registry.slots())
+        .and_then(|()| execute(packed, slab, &transaction.segments, x, y, spaces, threads, stop))
+        .and_then(|finals| write_back(packed, slab, transaction.segments.list(), &finals, y, threads));
+    match executed {
+        Ok(()) => registry.commit(&transaction),
+        Err(_) => registry.rollback(&transaction),
     }
-    walked
+    executed
 }
 
 /// The hashes and slots of all keys.
 fn find_all<K: Key>(registry: &Registry<K>, keys: Keys, threads: usize) -> Result<(Vec<u64>, Vec<u32>), Error> {
     let count = keys.count();
-    let (mut hashes, mut found) = (filled(count, |_| 0)?, filled(count, |_| NONE)?);
+    let (mut hashes, mut found) = (try_from_fn(count, |_| 0)?, try_from_fn(count, |_| NONE)?);
     let parts = hashes.chunks_mut(SHARE).zip(found.chunks_mut(SHARE));
-    let parts = collected(count.div_ceil(SHARE), parts.enumerate())?;
+    let parts = try_collect(count.div_ceil(SHARE), parts.enumerate())?;
     Grant::new(threads.min(parts.len()))?.execute(1, parts, &|| false, |(n, (hashes, found)), _, _| {
         registry.find_all(keys, n * SHARE, hashes, found);
         Ok(())
@@ -387,7 +387,7 @@ fn find_all<K: Key>(registry: &Registry<K>, keys: Keys, threads: usize) -> Resul
 
 /// Writes the final states of a batch into the slab.
 fn write_back<T: Real>(
-    packed: &Packed<T>,
+    packed: &PackedWeights<T>,
     slab: &mut Slab<T>,
     segments: &[Segment],
     finals: &Finals<T>,
@@ -401,7 +401,7 @@ fn write_back<T: Real>(
         for (n, &segment) in finals.order.iter().enumerate() {
             let ahead = finals.order.get(n + AHEAD).map(|&next| segments[next].slot);
             if let Some(slot) = ahead.filter(|&slot| part.has(slot)) {
-                part.fetch(slot);
+                part.prefetch(slot);
             }
             let segment = &segments[segment];
             if segment.over || !part.has(segment.slot) {

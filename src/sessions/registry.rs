@@ -1,19 +1,19 @@
-//! Which sessions there are: where each is, which go when there are too many or their time is over, and what a batch of
-//! events does to them.
+//! The live sessions: the slot of each, which ones end when there are too many or they have timed out, and what a batch
+//! of events does to them.
 //!
-//! A batch is walked event by event, so that it leaves what its events would leave one by one: a session may end and
-//! begin anew within it. The walk notes what it changes, so that all of it can be undone; a slot that it gives up is
-//! used again only after the batch, so that its state is still there.
+//! A batch is applied event by event, so that it has the effect of its events one by one: a session may end and start
+//! anew within it. A [`Transaction`] records every change, so that all of them can be rolled back; a slot that is freed
+//! is reused only after the batch, so that its state is still there.
 
 use super::index::Index;
 use super::keys::{Key, Keys, NONE};
-use super::lru::Recency;
+use super::lru::LruList;
 use super::segments::Segments;
 use crate::error::Error;
-use crate::memory::chunked_vec::Chunked;
-use crate::memory::try_alloc::{collected, reserve, reserved};
+use crate::memory::chunked_vec::ChunkedVec;
+use crate::memory::try_alloc::{try_collect, try_reserve, try_with_capacity};
 
-/// Sessions whose memory is asked for ahead of the one at hand.
+/// Sessions whose memory is prefetched ahead of the current one.
 pub const AHEAD: usize = 16;
 
 /// What bounds the number of sessions.
@@ -25,7 +25,7 @@ pub struct Limits {
     pub timeout: Option<f64>,
 }
 
-/// When the events of a batch are, in seconds; a time before that of an event before counts as that.
+/// Event times of a batch, in seconds, clamped to be non-decreasing.
 #[derive(Clone, Copy)]
 pub enum Times<'a> {
     /// All at once.
@@ -43,23 +43,23 @@ impl Times<'_> {
     }
 }
 
-/// What a batch does.
-pub struct Admitted {
-    /// Its events by the state that they go on from.
+/// The changes that a batch makes.
+pub struct Transaction {
+    /// Its events by the state that they continue from.
     pub segments: Segments,
     changes: Vec<Change>,
     clock: f64,
 }
 
-impl Admitted {
+impl Transaction {
     fn note(&mut self, change: Change) -> Result<(), Error> {
-        reserve(&mut self.changes, 1)?;
+        try_reserve(&mut self.changes, 1)?;
         self.changes.push(change);
         Ok(())
     }
 }
 
-/// What can be undone.
+/// A change that can be rolled back.
 enum Change {
     Added(u32),
     Removed(u32),
@@ -74,9 +74,9 @@ enum Change {
 /// The sessions of one kind of keys.
 pub struct Registry<K> {
     index: Index<K>,
-    bounds: Option<Recency>,
+    bounds: Option<LruList>,
     /// When the last event was.
-    seen: Chunked<f64>,
+    seen: ChunkedVec<f64>,
     slots: u32,
     limits: Limits,
     /// The latest time so far.
@@ -88,8 +88,8 @@ impl<K: Key> Registry<K> {
     pub fn new(limits: Limits) -> Self {
         Self {
             index: Index::new(),
-            bounds: (limits.most.is_some() || limits.timeout.is_some()).then(Recency::new),
-            seen: Chunked::default(),
+            bounds: (limits.most.is_some() || limits.timeout.is_some()).then(LruList::new),
+            seen: ChunkedVec::default(),
             slots: 0,
             limits,
             clock: f64::NEG_INFINITY,
@@ -138,8 +138,8 @@ impl<K: Key> Registry<K> {
     /// There is not enough memory.
     pub fn in_use(&self) -> Result<Vec<u32>, Error> {
         match &self.bounds {
-            Some(recency) => collected(self.len(), recency.slots()),
-            None => collected(self.len(), self.index.slots(self.slots)),
+            Some(lru) => try_collect(self.len(), lru.slots()),
+            None => try_collect(self.len(), self.index.slots(self.slots)),
         }
     }
 
@@ -149,61 +149,61 @@ impl<K: Key> Registry<K> {
         slot < self.slots && self.index.has(slot)
     }
 
-    /// Walks over a batch of events, whose keys have been looked for: ends and begins sessions. To be followed by
-    /// [`Registry::settle`] or [`Registry::undo`].
+    /// Applies a batch of events, whose keys have been looked up: starts and ends sessions. To be followed by
+    /// [`Registry::commit`] or [`Registry::rollback`].
     ///
     /// # Errors
     /// There is not enough memory; nothing has changed then.
-    pub fn admit(&mut self, keys: Keys, times: Times, hashes: &[u64], found: &[u32]) -> Result<Admitted, Error> {
+    pub fn begin(&mut self, keys: Keys, times: Times, hashes: &[u64], found: &[u32]) -> Result<Transaction, Error> {
         let segments = Segments::new(found.len())?;
         // An unbounded batch only adds, seldom.
-        let changes = reserved(if self.bounds.is_some() { found.len() } else { 0 })?;
-        let mut admitted = Admitted { segments, changes, clock: self.clock };
+        let changes = try_with_capacity(if self.bounds.is_some() { found.len() } else { 0 })?;
+        let mut transaction = Transaction { segments, changes, clock: self.clock };
         for (n, (&hash, &slot)) in hashes.iter().zip(found).enumerate() {
-            self.fetch(hashes, found, n);
-            if let Err(error) = self.admit_one(keys, n, times, hash, slot, &mut admitted) {
-                self.undo(&admitted);
+            self.prefetch(hashes, found, n);
+            if let Err(error) = self.apply(keys, n, times, hash, slot, &mut transaction) {
+                self.rollback(&transaction);
                 return Err(error);
             }
         }
-        Ok(admitted)
+        Ok(transaction)
     }
 
-    /// Asks for what the events after event n will need to be brought near.
+    /// Prefetches what the events after event n will need.
     #[inline]
-    fn fetch(&self, hashes: &[u64], found: &[u32], n: usize) {
+    fn prefetch(&self, hashes: &[u64], found: &[u32], n: usize) {
         match (found.get(n + 2 * AHEAD), &self.bounds) {
-            (Some(&NONE), _) => self.index.fetch_head(hashes[n + 2 * AHEAD]),
-            (Some(&slot), Some(recency)) => {
-                self.index.fetch_has(slot);
-                recency.fetch(slot);
+            (Some(&NONE), _) => self.index.prefetch_head(hashes[n + 2 * AHEAD]),
+            (Some(&slot), Some(lru)) => {
+                self.index.prefetch_has(slot);
+                lru.prefetch(slot);
                 if self.limits.timeout.is_some() {
-                    self.seen.fetch(slot);
+                    self.seen.prefetch(slot);
                 }
             }
             _ => {}
         }
         match (found.get(n + AHEAD), &self.bounds) {
-            (Some(&NONE), _) => self.index.fetch_first(hashes[n + AHEAD]),
-            (Some(&slot), Some(recency)) => recency.fetch_beside(slot),
+            (Some(&NONE), _) => self.index.prefetch_first(hashes[n + AHEAD]),
+            (Some(&slot), Some(lru)) => lru.prefetch_neighbours(slot),
             _ => {}
         }
     }
 
     #[inline]
-    fn admit_one(
+    fn apply(
         &mut self,
         keys: Keys,
         n: usize,
         times: Times,
         hash: u64,
         found: u32,
-        admitted: &mut Admitted,
+        transaction: &mut Transaction,
     ) -> Result<(), Error> {
         if self.limits.timeout.is_some() {
             self.clock = self.clock.max(times.at(n));
             while let Some(slot) = self.overdue() {
-                self.end(slot, admitted)?;
+                self.end_session(slot, transaction)?;
             }
         }
         // What was found may be gone by now, where there are bounds; what was not may be there.
@@ -214,31 +214,31 @@ impl<K: Key> Registry<K> {
         };
         let slot = match found {
             Some(slot) => {
-                self.touch(slot, admitted)?;
+                self.touch(slot, transaction)?;
                 slot
             }
-            None => self.begin(hash, K::of(keys, n), admitted)?,
+            None => self.start_session(hash, K::of(keys, n), transaction)?,
         };
-        admitted.segments.push(slot, found.is_none());
+        transaction.segments.push(slot, found.is_none());
         Ok(())
     }
 
     fn oldest(&self) -> Option<u32> {
-        self.bounds.as_ref().and_then(Recency::first)
+        self.bounds.as_ref().and_then(LruList::first)
     }
 
-    /// A session whose time is over.
+    /// Returns a session that has timed out.
     fn overdue(&self) -> Option<u32> {
         let timeout = self.limits.timeout?;
         self.oldest().filter(|&slot| self.clock - self.seen[slot] > timeout)
     }
 
     #[inline]
-    fn touch(&mut self, slot: u32, admitted: &mut Admitted) -> Result<(), Error> {
-        if let Some(recency) = &mut self.bounds {
+    fn touch(&mut self, slot: u32, transaction: &mut Transaction) -> Result<(), Error> {
+        if let Some(lru) = &mut self.bounds {
             let seen = if self.limits.timeout.is_some() { self.seen[slot] } else { 0.0 };
-            admitted.note(Change::Touched { slot, before: recency.before(slot), seen })?;
-            recency.touch(slot);
+            transaction.note(Change::Touched { slot, before: lru.before(slot), seen })?;
+            lru.touch(slot);
             self.see(slot);
         }
         Ok(())
@@ -250,15 +250,15 @@ impl<K: Key> Registry<K> {
         }
     }
 
-    fn begin(&mut self, hash: u64, key: K::Given<'_>, admitted: &mut Admitted) -> Result<u32, Error> {
+    fn start_session(&mut self, hash: u64, key: K::Given<'_>, transaction: &mut Transaction) -> Result<u32, Error> {
         if self.limits.most.is_some_and(|most| self.len() >= most)
             && let Some(slot) = self.oldest()
         {
-            self.end(slot, admitted)?;
+            self.end_session(slot, transaction)?;
         }
-        reserve(&mut admitted.changes, 1)?;
+        try_reserve(&mut transaction.changes, 1)?;
         let slot = self.add(hash, key)?;
-        admitted.changes.push(Change::Added(slot));
+        transaction.changes.push(Change::Added(slot));
         Ok(slot)
     }
 
@@ -268,8 +268,8 @@ impl<K: Key> Registry<K> {
             self.index.release(slot);
             return Err(error);
         }
-        if let Some(recency) = &mut self.bounds {
-            recency.add(slot);
+        if let Some(lru) = &mut self.bounds {
+            lru.add(slot);
         }
         self.see(slot);
         Ok(slot)
@@ -283,43 +283,43 @@ impl<K: Key> Registry<K> {
             return Err(Error::value("keys", format!("at most {NONE} sessions"), "more"));
         }
         let slots = self.slots as usize + 1;
-        self.index.reach(slots)?;
-        if let Some(recency) = &mut self.bounds {
-            recency.reach(slots)?;
+        self.index.ensure_len(slots)?;
+        if let Some(lru) = &mut self.bounds {
+            lru.ensure_len(slots)?;
         }
         if self.limits.timeout.is_some() {
-            self.seen.reach(slots)?;
+            self.seen.ensure_len(slots)?;
         }
         self.slots += 1;
         Ok(self.slots - 1)
     }
 
-    fn end(&mut self, slot: u32, admitted: &mut Admitted) -> Result<(), Error> {
-        admitted.note(Change::Removed(slot))?;
-        admitted.segments.end(slot);
+    fn end_session(&mut self, slot: u32, transaction: &mut Transaction) -> Result<(), Error> {
+        transaction.note(Change::Removed(slot))?;
+        transaction.segments.end(slot);
         self.remove(slot);
         Ok(())
     }
 
     fn remove(&mut self, slot: u32) {
         self.index.remove(slot);
-        if let Some(recency) = &mut self.bounds {
-            recency.remove(slot);
+        if let Some(lru) = &mut self.bounds {
+            lru.remove(slot);
         }
     }
 
-    /// Makes what [`Registry::admit`] has done final.
-    pub fn settle(&mut self, admitted: &Admitted) {
-        for change in &admitted.changes {
+    /// Makes the changes of [`Registry::begin`] final.
+    pub fn commit(&mut self, transaction: &Transaction) {
+        for change in &transaction.changes {
             if let Change::Removed(slot) = change {
                 self.index.release(*slot);
             }
         }
     }
 
-    /// Takes back what [`Registry::admit`] has done.
-    pub fn undo(&mut self, admitted: &Admitted) {
-        for change in admitted.changes.iter().rev() {
+    /// Reverts the changes of [`Registry::begin`].
+    pub fn rollback(&mut self, transaction: &Transaction) {
+        for change in transaction.changes.iter().rev() {
             match *change {
                 Change::Added(slot) => {
                     self.remove(slot);
@@ -328,14 +328,14 @@ impl<K: Key> Registry<K> {
                 Change::Removed(slot) => {
                     let hash = self.index.hash(self.index.key(slot));
                     self.index.put_back(hash, slot);
-                    if let Some(recency) = &mut self.bounds {
-                        recency.insert(slot, NONE);
+                    if let Some(lru) = &mut self.bounds {
+                        lru.insert(slot, NONE);
                     }
                 }
                 Change::Touched { slot, before, seen } => {
-                    if let Some(recency) = &mut self.bounds {
-                        recency.remove(slot);
-                        recency.insert(slot, before);
+                    if let Some(lru) = &mut self.bounds {
+                        lru.remove(slot);
+                        lru.insert(slot, before);
                     }
                     if self.limits.timeout.is_some() {
                         self.seen[slot] = seen;
@@ -343,10 +343,10 @@ impl<K: Key> Registry<K> {
                 }
             }
         }
-        self.clock = admitted.clock;
+        self.clock = transaction.clock;
     }
 
-    /// Ends the session of a key; whether there was one.
+    /// Ends the session of a key; returns whether there was one.
     pub fn drop_key(&mut self, keys: Keys, n: usize) -> bool {
         let Some(slot) = self.find(keys, n) else { return false };
         self.remove(slot);
@@ -354,7 +354,7 @@ impl<K: Key> Registry<K> {
         true
     }
 
-    /// Lets the time be at least `now`, and ends the sessions whose time is over then; how many.
+    /// Advances the clock to at least `now` and ends the sessions that have timed out; returns how many.
     pub fn expire(&mut self, now: f64) -> usize {
         self.clock = self.clock.max(now);
         let mut count = 0;
@@ -371,7 +371,7 @@ impl<K: Key> Registry<K> {
         self.clock = clock;
     }
 
-    /// Brings back a session that was last used at a time, after all others; its slot.
+    /// Restores a session that was last used at a time, after all others; returns its slot.
     ///
     /// # Errors
     /// There is one of this key, or there would be too many; there is not enough memory.
@@ -385,7 +385,7 @@ impl<K: Key> Registry<K> {
         if self.limits.timeout.is_some()
             && !(seen.is_finite()
                 && seen <= self.clock
-                && self.bounds.as_ref().and_then(Recency::last).is_none_or(|last| self.seen[last] <= seen))
+                && self.bounds.as_ref().and_then(LruList::last).is_none_or(|last| self.seen[last] <= seen))
         {
             return Err(Error::value("times", "ascending numbers", format!("{seen} at position {n}")));
         }

@@ -1,10 +1,10 @@
-//! Events of a batch by the state that they go on from.
+//! Groups a batch's events into runs that share an initial state.
 
 use super::keys::NONE;
 use crate::error::Error;
-use crate::memory::try_alloc::{filled, reserved};
+use crate::memory::try_alloc::{try_from_fn, try_with_capacity};
 
-/// Events of a batch that go on from each other's state.
+/// Events of a batch that continue from each other's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// Where the state is.
@@ -36,7 +36,11 @@ impl Segments {
     /// There is not as much memory.
     pub fn new(events: usize) -> Result<Self, Error> {
         let places = events.max(1).saturating_mul(2).next_power_of_two();
-        Ok(Self { list: reserved(events)?, of: reserved(events)?, table: filled(places, |_| NONE)? })
+        Ok(Self {
+            list: try_with_capacity(events)?,
+            of: try_with_capacity(events)?,
+            table: try_from_fn(places, |_| NONE)?,
+        })
     }
 
     /// In the order of their first events.

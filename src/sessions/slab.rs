@@ -3,12 +3,12 @@
 use crate::cell::Real;
 use crate::error::Error;
 use crate::memory::aligned::{Aligned, zeros};
-use crate::memory::prefetch::fetch;
-use crate::memory::try_alloc::{filled, reserve};
+use crate::memory::prefetch::prefetch;
+use crate::memory::try_alloc::{try_from_fn, try_reserve};
 use crate::simd::half;
 
 /// Bytes of a chunk, about; half precision takes fewer.
-const CHUNK: usize = 1 << 20;
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// States, some slots a chunk: nothing is copied when there are more.
 pub struct Slab<T> {
@@ -29,16 +29,16 @@ enum Chunk<T> {
 
 impl<T: Real> Chunk<T> {
     #[inline]
-    fn fetch(&self, at: usize, len: usize) {
+    fn prefetch(&self, at: usize, len: usize) {
         match self {
-            Self::Whole(chunk) => fetch(&chunk[at..][..len]),
-            Self::Half(chunk) => fetch(&chunk[at..][..len]),
+            Self::Whole(chunk) => prefetch(&chunk[at..][..len]),
+            Self::Half(chunk) => prefetch(&chunk[at..][..len]),
         }
     }
 }
 
-/// States as they are kept.
-pub enum Kept<W, H> {
+/// States as they are stored.
+pub enum StoredStates<W, H> {
     /// In the precision of the computation.
     Whole(W),
     /// In half precision.
@@ -49,7 +49,7 @@ impl<T: Real> Slab<T> {
     /// Of no slots, for L layers of H units; with `half`, in half precision.
     pub fn new(layers: usize, hidden: usize, half: bool) -> Self {
         let width = layers * hidden;
-        let bits = (CHUNK / (width * size_of::<T>())).clamp(1, 1 << 16).ilog2();
+        let bits = (CHUNK_BYTES / (width * size_of::<T>())).clamp(1, 1 << 16).ilog2();
         Self { chunks: Vec::new(), width, hidden, bits, half }
     }
 
@@ -62,12 +62,12 @@ impl<T: Real> Slab<T> {
     ///
     /// # Errors
     /// There is not as much memory.
-    pub fn reach(&mut self, slots: usize) -> Result<(), Error> {
+    pub fn ensure_len(&mut self, slots: usize) -> Result<(), Error> {
         while self.chunks.len() << self.bits < slots {
             let len = self.width << self.bits;
-            reserve(&mut self.chunks, 1)?;
+            try_reserve(&mut self.chunks, 1)?;
             self.chunks.push(if self.half {
-                Chunk::Half(filled(len, |_| 0)?)
+                Chunk::Half(try_from_fn(len, |_| 0)?)
             } else {
                 Chunk::Whole(Aligned::within(zeros(len + Aligned::<T>::ROOM)?))
             });
@@ -79,11 +79,11 @@ impl<T: Real> Slab<T> {
         ((slot >> self.bits) as usize, (slot as usize & ((1 << self.bits) - 1)) * self.width)
     }
 
-    /// Asks for all layers of a slot to be brought near.
+    /// Prefetches all layers of a slot.
     #[inline]
-    pub fn fetch(&self, slot: u32) {
+    pub fn prefetch(&self, slot: u32) {
         let (chunk, at) = self.place(slot);
-        self.chunks[chunk].fetch(at, self.width);
+        self.chunks[chunk].prefetch(at, self.width);
     }
 
     /// Copies a layer's state out.
@@ -111,24 +111,26 @@ impl<T: Real> Slab<T> {
     }
 
     /// All layers of some slots as they are kept, `[slots, L, H]`.
-    pub fn copy_out(&self, slots: &[u32], mut to: Kept<&mut [T], &mut [u16]>) {
+    pub fn copy_out(&self, slots: &[u32], mut to: StoredStates<&mut [T], &mut [u16]>) {
         for (n, &slot) in slots.iter().enumerate() {
             let ((chunk, at), row) = (self.place(slot), n * self.width..(n + 1) * self.width);
             match (&self.chunks[chunk], &mut to) {
-                (Chunk::Whole(chunk), Kept::Whole(to)) => to[row].copy_from_slice(&chunk[at..][..self.width]),
-                (Chunk::Half(chunk), Kept::Half(to)) => to[row].copy_from_slice(&chunk[at..][..self.width]),
+                (Chunk::Whole(chunk), StoredStates::Whole(to)) => to[row].copy_from_slice(&chunk[at..][..self.width]),
+                (Chunk::Half(chunk), StoredStates::Half(to)) => to[row].copy_from_slice(&chunk[at..][..self.width]),
                 _ => unreachable!("asked for what is not kept"),
             }
         }
     }
 
     /// The other way round.
-    pub fn copy_in(&mut self, slots: &[u32], from: Kept<&[T], &[u16]>) {
+    pub fn copy_in(&mut self, slots: &[u32], from: StoredStates<&[T], &[u16]>) {
         for (n, &slot) in slots.iter().enumerate() {
             let ((chunk, at), row) = (self.place(slot), n * self.width..(n + 1) * self.width);
             match (&mut self.chunks[chunk], &from) {
-                (Chunk::Whole(chunk), Kept::Whole(from)) => chunk[at..][..self.width].copy_from_slice(&from[row]),
-                (Chunk::Half(chunk), Kept::Half(from)) => chunk[at..][..self.width].copy_from_slice(&from[row]),
+                (Chunk::Whole(chunk), StoredStates::Whole(from)) => {
+                    chunk[at..][..self.width].copy_from_slice(&from[row]);
+                }
+                (Chunk::Half(chunk), StoredStates::Half(from)) => chunk[at..][..self.width].copy_from_slice(&from[row]),
                 _ => unreachable!("given what is not kept"),
             }
         }
@@ -165,11 +167,11 @@ impl<T: Real> Part<'_, T> {
         ((slot >> self.bits) as usize).wrapping_sub(self.first) < self.chunks.len()
     }
 
-    /// Asks for all layers of a slot to be brought near.
+    /// Prefetches all layers of a slot.
     #[inline]
-    pub fn fetch(&self, slot: u32) {
+    pub fn prefetch(&self, slot: u32) {
         let at = (slot as usize & ((1 << self.bits) - 1)) * self.width;
-        self.chunks[(slot >> self.bits) as usize - self.first].fetch(at, self.width);
+        self.chunks[(slot >> self.bits) as usize - self.first].prefetch(at, self.width);
     }
 
     /// Writes a layer's state.

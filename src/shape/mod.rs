@@ -5,7 +5,7 @@ pub mod params;
 use std::ops::Range;
 
 use crate::error::Error;
-use crate::memory::try_alloc::{collected, filled, reserved};
+use crate::memory::try_alloc::{try_collect, try_from_fn, try_with_capacity};
 
 /// More layers than any stack has: sizes in a damaged file are refused before they take memory.
 const MAX_LAYERS: usize = 1024;
@@ -199,10 +199,10 @@ impl Sequences {
     /// `lengths` has another size than the batch, or a length is not in 0..=time.
     pub fn padded(batch: usize, time: usize, lengths: Option<&[i64]>) -> Result<Self, Error> {
         let lengths = match lengths {
-            None => filled(batch, |_| time)?,
+            None => try_from_fn(batch, |_| time)?,
             Some(lengths) => {
                 expect_shape("lengths", &[batch], &[lengths.len()])?;
-                let mut checked = reserved(batch)?;
+                let mut checked = try_with_capacity(batch)?;
                 for (n, &length) in lengths.iter().enumerate() {
                     let fits = usize::try_from(length).ok().filter(|&length| length <= time);
                     checked.push(fits.ok_or_else(|| {
@@ -212,7 +212,7 @@ impl Sequences {
                 checked
             }
         };
-        Self::new(filled(batch, |n| n * time)?, lengths, batch * time)
+        Self::new(try_from_fn(batch, |n| n * time)?, lengths, batch * time)
     }
 
     /// Sequence n takes rows `offsets[n]..offsets[n + 1]` of `rows`.
@@ -243,14 +243,14 @@ impl Sequences {
 
     fn new(starts: Vec<usize>, lengths: Vec<usize>, rows: usize) -> Result<Self, Error> {
         let mut sum = 0;
-        let compact = filled(lengths.len() + 1, |n| {
+        let compact = try_from_fn(lengths.len() + 1, |n| {
             sum += if n == 0 { 0 } else { lengths[n - 1] };
             sum
         })?;
-        let mut order = filled(lengths.len(), |n| n)?;
-        drop(reserved::<usize>(lengths.len())?); // what the sort takes, or it would end the process
+        let mut order = try_from_fn(lengths.len(), |n| n)?;
+        drop(try_with_capacity::<usize>(lengths.len())?); // what the sort takes, or it would end the process
         order.sort_by_key(|&n| std::cmp::Reverse(lengths[n]));
-        let origins = collected(compact.len(), compact.iter().copied())?;
+        let origins = try_collect(compact.len(), compact.iter().copied())?;
         Ok(Self { starts, lengths, rows, compact, order, origins })
     }
 
@@ -306,9 +306,9 @@ impl Sequences {
     /// # Errors
     /// There is no memory for it.
     pub fn window(&self, span: Range<usize>) -> Result<Self, Error> {
-        let starts = filled(self.count(), |n| self.starts[n] + span.start.min(self.lengths[n]))?;
-        let lengths = filled(self.count(), |n| self.lengths[n].min(span.end).saturating_sub(span.start))?;
-        let origins = filled(self.count(), |n| self.origins[n] + span.start.min(self.lengths[n]))?;
+        let starts = try_from_fn(self.count(), |n| self.starts[n] + span.start.min(self.lengths[n]))?;
+        let lengths = try_from_fn(self.count(), |n| self.lengths[n].min(span.end).saturating_sub(span.start))?;
+        let origins = try_from_fn(self.count(), |n| self.origins[n] + span.start.min(self.lengths[n]))?;
         Ok(Self { origins, ..Self::new(starts, lengths, self.rows)? })
     }
 
@@ -317,7 +317,7 @@ impl Sequences {
     /// # Errors
     /// There is no memory for it.
     pub fn compacted(&self) -> Result<Self, Error> {
-        let starts = filled(self.count(), |n| self.compact[n])?;
+        let starts = try_from_fn(self.count(), |n| self.compact[n])?;
         Ok(Self { origins: self.origins.clone(), ..Self::new(starts, self.lengths.clone(), self.steps())? })
     }
 

@@ -6,7 +6,7 @@
 use crate::shape::Dims;
 
 /// Parameters of one cell.
-pub struct Cell<'a, T> {
+pub struct CellParams<'a, T> {
     /// Features of its input, I.
     pub input: usize,
     /// Units, H.
@@ -24,7 +24,7 @@ pub struct Cell<'a, T> {
 }
 
 /// Parameters of one cell, or as many gradients, to be written.
-pub struct CellMut<'a, T> {
+pub struct CellParamsMut<'a, T> {
     /// `[3H, I]`.
     pub w: &'a mut [T],
     /// `[3H, H]`.
@@ -35,11 +35,11 @@ pub struct CellMut<'a, T> {
     pub b_hh: &'a mut [T],
 }
 
-/// The cells of a flat array, layer-major, forward before reverse.
+/// Splits a flat array into cells, layer-major, forward before reverse.
 ///
 /// # Panics
 /// `params` has another length than `dims` says.
-pub fn cells<'a, T>(dims: &Dims, mut params: &'a [T]) -> Vec<Cell<'a, T>> {
+pub fn split_params<'a, T>(dims: &Dims, mut params: &'a [T]) -> Vec<CellParams<'a, T>> {
     assert_eq!(params.len(), dims.num_params());
     let mut take = |len: usize| {
         let (part, rest) = params.split_at(len);
@@ -50,7 +50,7 @@ pub fn cells<'a, T>(dims: &Dims, mut params: &'a [T]) -> Vec<Cell<'a, T>> {
         .map(|index| {
             let layer = index / dims.directions();
             let [w, u, b, b_hh] = lengths(dims, layer);
-            Cell {
+            CellParams {
                 input: dims.layer_input(layer),
                 hidden: dims.hidden_size,
                 reset_after: dims.reset_after,
@@ -63,11 +63,11 @@ pub fn cells<'a, T>(dims: &Dims, mut params: &'a [T]) -> Vec<Cell<'a, T>> {
         .collect()
 }
 
-/// The cells of a flat array, to be written.
+/// Splits a flat array into cells, to be written.
 ///
 /// # Panics
 /// `params` has another length than `dims` says.
-pub fn cells_mut<'a, T>(dims: &Dims, mut params: &'a mut [T]) -> Vec<CellMut<'a, T>> {
+pub fn split_params_mut<'a, T>(dims: &Dims, mut params: &'a mut [T]) -> Vec<CellParamsMut<'a, T>> {
     assert_eq!(params.len(), dims.num_params());
     let mut take = |len: usize| {
         let (part, rest) = std::mem::take(&mut params).split_at_mut(len);
@@ -77,7 +77,7 @@ pub fn cells_mut<'a, T>(dims: &Dims, mut params: &'a mut [T]) -> Vec<CellMut<'a,
     (0..dims.num_cells())
         .map(|index| {
             let [w, u, b, b_hh] = lengths(dims, index / dims.directions());
-            CellMut { w: take(w), u: take(u), b: take(b), b_hh: take(b_hh) }
+            CellParamsMut { w: take(w), u: take(u), b: take(b), b_hh: take(b_hh) }
         })
         .collect()
 }

@@ -20,11 +20,11 @@ pub trait Lanes:
     /// Whether there are 32 registers, so that tiles may hold 24 accumulators instead of 12.
     const WIDE: bool;
 
-    /// All lanes `x`.
+    /// Returns a register with `x` in all lanes.
     ///
     /// # Safety
     /// The instruction set is present.
-    unsafe fn splat(x: Self::Elem) -> Self;
+    unsafe fn broadcast(x: Self::Elem) -> Self;
 
     /// Reads `COUNT` numbers, at any alignment.
     ///
@@ -38,11 +38,11 @@ pub trait Lanes:
     /// `to` is valid for writes of `COUNT` numbers.
     unsafe fn store(self, to: *mut Self::Elem);
 
-    /// All lanes `x`; safe, since `self` shows that the instruction set is present.
+    /// Returns a register with `x` in all lanes; safe, since `self` shows that the instruction set is present.
     #[inline(always)]
-    fn same(self, x: Self::Elem) -> Self {
+    fn splat(self, x: Self::Elem) -> Self {
         // SAFETY: a value exists, so its unsafe constructor's caller vouched for the instruction set.
-        unsafe { Self::splat(x) }
+        unsafe { Self::broadcast(x) }
     }
 
     /// `self * b + c`, rounded once.
@@ -55,17 +55,17 @@ pub trait Lanes:
     fn copysign(self, sign: Self) -> Self;
 
     /// The larger of `self` and `low`; NaN stays NaN.
-    fn at_least(self, low: Self) -> Self;
+    fn max(self, low: Self) -> Self;
 
     /// The smaller of `self` and `high`; NaN stays NaN.
-    fn at_most(self, high: Self) -> Self;
+    fn min(self, high: Self) -> Self;
 
     /// 2^self for integral values in the range of normal exponents; NaN gives any number.
     fn pow2(self) -> Self;
 
-    /// Asks for the cache line of an address, valid or not, in the second-level cache.
+    /// Prefetches the cache line of an address, valid or not, into the second-level cache.
     #[inline(always)]
-    fn fetch(_address: *const Self::Elem) {}
+    fn prefetch(_address: *const Self::Elem) {}
 
     /// Reads the first `n <= COUNT` numbers; the other lanes are 0.
     ///

@@ -35,7 +35,7 @@ macro_rules! neon_lanes {
             const WIDE: bool = false;
 
             #[inline(always)]
-            unsafe fn splat(x: $elem) -> Self {
+            unsafe fn broadcast(x: $elem) -> Self {
                 // SAFETY: the caller's promise.
                 Self(unsafe { [$dup(x); 2] })
             }
@@ -74,14 +74,14 @@ macro_rules! neon_lanes {
                 })
             }
             #[inline(always)]
-            fn at_least(self, low: Self) -> Self {
+            fn max(self, low: Self) -> Self {
                 let (a, low) = (self.0, low.0);
                 // SAFETY: as above. The instruction gives NaN when one operand is. Of a zero and a zero of the other sign it
                 // gives the larger where other instruction sets keep `self`, but no bound of the kernels makes that differ.
                 Self(unsafe { [$max(a[0], low[0]), $max(a[1], low[1])] })
             }
             #[inline(always)]
-            fn at_most(self, high: Self) -> Self {
+            fn min(self, high: Self) -> Self {
                 let (a, high) = (self.0, high.0);
                 // SAFETY: as above.
                 Self(unsafe { [$min(a[0], high[0]), $min(a[1], high[1])] })
@@ -89,7 +89,7 @@ macro_rules! neon_lanes {
             #[inline(always)]
             fn pow2(self) -> Self {
                 // The sum's low bits hold the biased exponent; the shift drops the rest.
-                let sum = (self + self.same($elem::ROUND + $bias)).0;
+                let sum = (self + self.splat($elem::ROUND + $bias)).0;
                 // SAFETY: as above.
                 Self(unsafe { sum.map(|sum| $from_bits($shift::<$mantissa_bits>($to_bits(sum)))) })
             }

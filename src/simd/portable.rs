@@ -25,7 +25,7 @@ macro_rules! array_lanes {
             const WIDE: bool = false;
 
             #[inline(always)]
-            unsafe fn splat(x: $elem) -> Self {
+            unsafe fn broadcast(x: $elem) -> Self {
                 Self([x; $count])
             }
             #[inline(always)]
@@ -51,11 +51,11 @@ macro_rules! array_lanes {
                 Self(std::array::from_fn(|i| self.0[i].copysign(sign.0[i])))
             }
             #[inline(always)]
-            fn at_least(self, low: Self) -> Self {
+            fn max(self, low: Self) -> Self {
                 Self(std::array::from_fn(|i| if self.0[i] < low.0[i] { low.0[i] } else { self.0[i] }))
             }
             #[inline(always)]
-            fn at_most(self, high: Self) -> Self {
+            fn min(self, high: Self) -> Self {
                 Self(std::array::from_fn(|i| if self.0[i] > high.0[i] { high.0[i] } else { self.0[i] }))
             }
             #[inline(always)]

@@ -26,7 +26,7 @@ macro_rules! x86_lanes {
             const WIDE: bool = $wide;
 
             #[inline(always)]
-            unsafe fn splat(x: $elem) -> Self {
+            unsafe fn broadcast(x: $elem) -> Self {
                 // SAFETY: the caller's promise.
                 Self(unsafe { $set1(x) })
             }
@@ -41,7 +41,7 @@ macro_rules! x86_lanes {
                 unsafe { $storeu(to, self.0) }
             }
             #[inline(always)]
-            fn fetch(address: *const $elem) {
+            fn prefetch(address: *const $elem) {
                 // SAFETY: part of every x86-64; a hint, which no address makes fail.
                 unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
             }
@@ -75,12 +75,12 @@ macro_rules! x86_lanes {
                 })
             }
             #[inline(always)]
-            fn at_least(self, low: Self) -> Self {
+            fn max(self, low: Self) -> Self {
                 // SAFETY: as above. The instruction returns its second operand when one is NaN.
                 Self(unsafe { $max(low.0, self.0) })
             }
             #[inline(always)]
-            fn at_most(self, high: Self) -> Self {
+            fn min(self, high: Self) -> Self {
                 // SAFETY: as above, likewise.
                 Self(unsafe { $min(high.0, self.0) })
             }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 
 use crate::error::Error;
-use crate::threads::team::{Crew, Muster};
-use crate::threads::worker_pool::{Helper, host};
+use crate::threads::team::{Team, TeamBarrier};
+use crate::threads::worker_pool::{Worker, run_with};
 
 /// How often a caller is asked whether to stop.
 const POLL: Duration = Duration::from_millis(50);
@@ -29,8 +29,8 @@ struct Pool {
     threads: usize,
     /// Calls in progress that would use several threads.
     calls: AtomicUsize,
-    /// Those that no call holds, of one less than `threads`: the caller works too.
-    free: Mutex<Vec<Helper>>,
+    /// Workers that no call holds; there are `threads` - 1 in all, since the caller works too.
+    free: Mutex<Vec<Worker>>,
 }
 
 /// Sets the number of threads; `None` goes back to the environment's.
@@ -62,14 +62,14 @@ fn default_threads() -> Result<usize, Error> {
         let n = text.trim().parse().unwrap_or(0);
         return check_threads("RGRU_NUM_THREADS", &text, n);
     }
-    // A list gives the threads of nested levels; the first is ours. What OpenMP would not accept is not for us to judge.
+    // A list gives the threads of nested levels; the first is ours. Values that OpenMP would reject are ignored.
     let openmp = std::env::var("OMP_NUM_THREADS").ok();
     let openmp = openmp.and_then(|text| text.split(',').next()?.trim().parse().ok());
     Ok(openmp.filter(|&n| (1..=MOST_THREADS).contains(&n)).unwrap_or_else(allowed_cores))
 }
 
-/// Physical cores that this process may use. Looked up once a process (a child may have another affinity): it reads
-/// files, which would cost more than a small step.
+/// Returns the physical cores that this process may use. Looked up once a process (a child may have another affinity),
+/// since it reads files, which would cost more than a small step.
 fn allowed_cores() -> usize {
     static FOUND: AtomicU64 = AtomicU64::new(0);
     let process = u64::from(std::process::id()) << 32;
@@ -100,13 +100,13 @@ fn pool(threads: usize) -> Result<Arc<Pool>, Error> {
     {
         return Ok(Arc::clone(pool));
     }
-    let helpers = (1..threads).map(|i| Helper::start(format!("rgru-{i}"))).collect::<Result<Vec<_>, _>>();
-    let helpers =
-        helpers.map_err(|error| Error::value("threads", format!("{threads} threads to start"), error.to_string()))?;
-    let new = Arc::new(Pool { process, threads, calls: AtomicUsize::new(0), free: Mutex::new(helpers) });
+    let workers = (1..threads).map(|i| Worker::start(format!("rgru-{i}"))).collect::<Result<Vec<_>, _>>();
+    let workers =
+        workers.map_err(|error| Error::value("threads", format!("{threads} threads to start"), error.to_string()))?;
+    let new = Arc::new(Pool { process, threads, calls: AtomicUsize::new(0), free: Mutex::new(workers) });
     let old = POOL.swap(Some(Arc::clone(&new)));
     if let Some(old) = old.filter(|old| old.process != process) {
-        // Its threads, and perhaps locks they held, stayed behind in the parent: never to be touched, not even dropped.
+        // Its threads, and perhaps locks they held, stayed in the parent process: it must not be touched, not even dropped.
         std::mem::forget(old);
     }
     if let Some(stale) = current.filter(|pool| pool.process != process) {
@@ -115,19 +115,19 @@ fn pool(threads: usize) -> Result<Arc<Pool>, Error> {
     Ok(new)
 }
 
-/// Asks whether to go on; [`Error::Interrupted`] if not.
+/// Returns [`Error::Interrupted`] if the work should stop.
 pub type Check<'a> = &'a (dyn Fn() -> Result<(), Error> + Sync);
 
-/// Asked of the caller now and then: true to stop.
+/// Called now and then on the caller's thread; returns true to stop.
 pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 
-/// The threads of one call: the caller's, and some of the pool that are its own until this is dropped.
+/// The threads of one call: the caller's, and workers of the pool that it holds until this is dropped.
 ///
-/// Calls at the same time share the threads evenly; the first one keeps what it has until its end. Since nobody waits
-/// for a thread that another call holds, calls cannot block each other.
+/// Concurrent calls share the threads evenly; a call keeps what it has until its end. Since no call waits for a thread
+/// that another call holds, calls cannot block each other.
 pub struct Grant {
     pool: Option<Arc<Pool>>,
-    helpers: Vec<Helper>,
+    workers: Vec<Worker>,
 }
 
 impl Grant {
@@ -137,25 +137,25 @@ impl Grant {
     /// No threads can be started.
     pub fn new(threads: usize) -> Result<Self, Error> {
         if threads <= 1 {
-            return Ok(Self { pool: None, helpers: Vec::new() });
+            return Ok(Self { pool: None, workers: Vec::new() });
         }
         let pool = pool(num_threads()?.max(threads))?;
         let calls = pool.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let wanted = threads.min((pool.threads / calls).max(1)) - 1;
         let mut free = pool.free.lock().unwrap_or_else(PoisonError::into_inner);
         let rest = free.len().saturating_sub(wanted);
-        // The last given back come first: they may still be awake.
-        let helpers = free.split_off(rest);
+        // The most recently returned come first: they may still be awake.
+        let workers = free.split_off(rest);
         drop(free);
-        Ok(Self { pool: Some(pool), helpers })
+        Ok(Self { pool: Some(pool), workers })
     }
 
     /// Threads, the caller's included.
     pub fn threads(&self) -> usize {
-        self.helpers.len() + 1
+        self.workers.len() + 1
     }
 
-    /// Calls `work` with every item and the crew that shares its kernels: teams of `members` threads take one item
+    /// Calls `work` with every item and the team that shares its kernels: teams of `members` threads take one item
     /// after the other.
     ///
     /// `stop` is called on the caller's thread about every 50 ms; once it returns true the `Check` that `work` gets
@@ -168,44 +168,44 @@ impl Grant {
         members: usize,
         items: Vec<I>,
         stop: Stop,
-        work: impl Fn(I, &Crew, Check) -> Result<(), Error> + Sync,
+        work: impl Fn(I, &Team, Check) -> Result<(), Error> + Sync,
     ) -> Result<(), Error> {
         let members = members.clamp(1, self.threads());
         let teams = (self.threads() / members).min(items.len());
         let stopped = AtomicBool::new(false);
         let polled = polled(stop, &stopped);
         if teams * members <= 1 {
-            return items.into_iter().try_for_each(|item| work(item, &Crew::alone(), &polled));
+            return items.into_iter().try_for_each(|item| work(item, &Team::alone(), &polled));
         }
         let check = || if stopped.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) };
         let failure = Mutex::new(None);
         let queue = Mutex::new(items.into_iter());
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let lead = |crew: &Crew, check: Check| {
+        let lead = |team: &Team, check: Check| {
             while let Some(item) = next() {
-                if let Err(error) = check().and_then(|()| work(item, crew, check)) {
+                if let Err(error) = check().and_then(|()| work(item, team, check)) {
                     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 }
             }
         };
         // Ranks team by team, a team's leader first; the caller is rank 0.
-        let musters: Vec<Muster> = (0..teams).map(|_| Muster::default()).collect();
+        let barriers: Vec<TeamBarrier> = (0..teams).map(|_| TeamBarrier::default()).collect();
         let take_part = |rank: usize, check: Check| {
-            let muster = &musters[rank / members];
+            let barrier = &barriers[rank / members];
             match rank % members {
                 // `None`: everything is done already.
-                0 => muster.lead().iter().for_each(|crew| lead(crew, check)),
-                _ => muster.serve(),
+                0 => barrier.lead().iter().for_each(|team| lead(team, check)),
+                _ => barrier.serve(),
             }
         };
         let own = || {
-            // A team's members may have come and its leader not: they would wait for it.
-            let _dismissal = Dismissal(&musters);
+            // A team's helpers may have arrived and its leader not: they would wait for it.
+            let _dismiss = DismissOnDrop(&barriers);
             take_part(0, &polled);
         };
         let idle = || drop(polled());
-        let helpers = &self.helpers[..teams * members - 1];
-        host(helpers, &|rank| take_part(rank, &check), own, idle);
+        let workers = &self.workers[..teams * members - 1];
+        run_with(workers, &|rank| take_part(rank, &check), own, idle);
         failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 }
@@ -213,22 +213,22 @@ impl Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         if let Some(pool) = &self.pool {
-            pool.free.lock().unwrap_or_else(PoisonError::into_inner).append(&mut self.helpers);
+            pool.free.lock().unwrap_or_else(PoisonError::into_inner).append(&mut self.workers);
             pool.calls.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
-/// Lets go who waits for a leader, even in a panic.
-struct Dismissal<'a>(&'a [Muster]);
+/// Releases helpers that wait for a leader; also while a panic unwinds.
+struct DismissOnDrop<'a>(&'a [TeamBarrier]);
 
-impl Drop for Dismissal<'_> {
+impl Drop for DismissOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.iter().for_each(Muster::dismiss);
+        self.0.iter().for_each(TeamBarrier::dismiss);
     }
 }
 
-/// A check for the caller's own thread, which asks `stop` now and then and notes the answer.
+/// Returns the check for the caller's own thread, which calls `stop` now and then and notes the answer.
 fn polled<'a>(stop: Stop<'a>, stopped: &'a AtomicBool) -> impl Fn() -> Result<(), Error> + Sync + 'a {
     let start = Instant::now();
     let next = AtomicU64::new(POLL.as_millis() as u64);
@@ -248,15 +248,15 @@ fn polled<'a>(stop: Stop<'a>, stopped: &'a AtomicBool) -> impl Fn() -> Result<()
 mod tests {
     use super::*;
 
-    /// Far more threads than cores, so that helpers come late, in any order, or never.
+    /// Far more threads than cores, so that workers join late, in any order, or never.
     #[test]
-    fn nobody_waits_for_who_never_comes() {
+    fn calls_do_not_wait_for_workers_that_never_join() {
         for call in 0..3000 {
             let grant = Grant::new(8).unwrap();
             let done = AtomicUsize::new(0);
-            let work = |item: usize, crew: &Crew, _: Check| {
+            let work = |item: usize, team: &Team, _: Check| {
                 let parts = AtomicUsize::new(0);
-                crew.run(|_, _| {
+                team.run(|_, _| {
                     parts.fetch_add(1, Ordering::Relaxed);
                 });
                 assert!(parts.into_inner() > 0);

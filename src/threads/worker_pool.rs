@@ -1,8 +1,8 @@
-//! Threads that help with one call after the other.
+//! Parked worker threads that may join a call.
 //!
-//! Waking a sleeping thread takes longer than many a call, so a helper that is done stays awake for a while. A call
-//! never waits for a helper to come: it invites some, does the work itself, and waits at its end for those alone that
-//! have come.
+//! Waking a sleeping thread takes longer than many calls do, so a worker stays awake for a while after a call. A call never
+//! waits for a worker to wake up. It signals some workers and starts at once; workers that wake in time join it, and
+//! only those are waited for at the end.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -11,71 +11,73 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use crate::threads::team::PATIENCE;
+use crate::threads::team::SPIN_LIMIT;
 
-/// How long a helper stays awake without work.
+/// How long a worker stays awake without work before it parks.
 const LINGER: Duration = Duration::from_micros(200);
 
-/// Of [`Party::guests`]: nobody may enter any more.
+/// Bit of [`ParallelCall::joined`]: no more workers may join.
 const CLOSED: usize = 1;
 
-/// Of [`Party::guests`]: one helper at work.
-const GUEST: usize = 2;
+/// Added to [`ParallelCall::joined`] by each worker while it is in the call.
+const ONE_WORKER: usize = 2;
 
-/// What a helper does, given its rank from 1 on.
+/// What a worker does, given its rank, which is at least 1.
 type Job<'a> = dyn Fn(usize) + Sync + 'a;
 
-/// One call's work that helpers may join.
-struct Party {
+/// The work of one call, which workers may join.
+struct ParallelCall {
     job: *const Job<'static>,
-    guests: AtomicUsize,
-    invited: Vec<Thread>,
+    /// [`ONE_WORKER`] for each worker in the call, and [`CLOSED`].
+    joined: AtomicUsize,
+    signalled: Vec<Thread>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-// SAFETY: `job` is used only by guests, which enter before the host closes, and the host, in whose frame the job lives,
+// SAFETY: `job` is used only by workers that join before the call is closed, and `run_with`, whose caller owns the job,
 // waits for them.
-unsafe impl Send for Party {}
+unsafe impl Send for ParallelCall {}
 // SAFETY: as above; what it points to is Sync.
-unsafe impl Sync for Party {}
+unsafe impl Sync for ParallelCall {}
 
-impl Party {
-    /// Wakes helpers rank by rank as branches of a tree, so that many are awake soon.
+impl ParallelCall {
+    /// Wakes workers in a tree: each wakes two more, so that many are awake soon.
     fn wake(&self, rank: usize) {
         for next in [2 * rank + 1, 2 * rank + 2] {
-            if let Some(helper) = self.invited.get(next - 1) {
-                helper.unpark();
+            if let Some(worker) = self.signalled.get(next - 1) {
+                worker.unpark();
             }
         }
     }
 
-    fn attend(&self, rank: usize) {
+    /// Joins the call as a worker, unless it is closed.
+    fn join(&self, rank: usize) {
         self.wake(rank);
-        let enter = |guests: usize| (guests & CLOSED == 0).then_some(guests + GUEST);
-        if self.guests.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter).is_err() {
+        let enter = |joined: usize| (joined & CLOSED == 0).then_some(joined + ONE_WORKER);
+        if self.joined.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter).is_err() {
             return;
         }
-        // SAFETY: entered before the host closed, who waits until this guest has left.
+        // SAFETY: joined before the call was closed, and `run_with` waits until this worker has left.
         let job = unsafe { &*self.job };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(rank))) {
             self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
         }
-        self.guests.fetch_sub(GUEST, Ordering::Release);
+        self.joined.fetch_sub(ONE_WORKER, Ordering::Release);
     }
 }
 
-/// Closes a party and waits for its guests, even in a panic.
-struct Host<'a, I: FnMut()> {
-    party: &'a Party,
+/// Closes a call when dropped, and waits for its workers; also while a panic unwinds.
+struct CloseOnDrop<'a, I: FnMut()> {
+    call: &'a ParallelCall,
     idle: I,
 }
 
-impl<I: FnMut()> Drop for Host<'_, I> {
+impl<I: FnMut()> Drop for CloseOnDrop<'_, I> {
     fn drop(&mut self) {
-        self.party.guests.fetch_or(CLOSED, Ordering::AcqRel);
+        self.call.joined.fetch_or(CLOSED, Ordering::AcqRel);
         let mut looks = 0;
-        while self.party.guests.load(Ordering::Acquire) != CLOSED {
-            if looks < PATIENCE {
+        while self.call.joined.load(Ordering::Acquire) != CLOSED {
+            if looks < SPIN_LIMIT {
                 std::hint::spin_loop();
                 looks += 1;
             } else {
@@ -86,45 +88,45 @@ impl<I: FnMut()> Drop for Host<'_, I> {
     }
 }
 
-/// Calls `own`, and on each of the `helpers` that come in time `job` with a rank from 1 on. Calls `idle` now and then
-/// while it waits for them.
+/// Runs `own` on this thread, and `job` with its rank (at least 1) on each of the `workers` that wake in time. Calls
+/// `idle` repeatedly while it waits for them at the end.
 ///
 /// # Panics
-/// As `own` or `job` does.
-pub fn host(helpers: &[Helper], job: &Job<'_>, own: impl FnOnce(), idle: impl FnMut()) {
+/// If `own` or `job` panics.
+pub fn run_with(workers: &[Worker], job: &Job<'_>, own: impl FnOnce(), idle: impl FnMut()) {
     #[allow(clippy::transmute_ptr_to_ptr)] // a cast cannot lengthen a lifetime
-    // SAFETY: only the lifetime changes; guests use the job only until `Host` is dropped.
+    // SAFETY: only the lifetime changes; workers use the job only until `CloseOnDrop` is dropped.
     let job = unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(job) };
-    let invited = helpers.iter().map(|helper| helper.thread.clone()).collect();
-    let party = Arc::new(Party { job, guests: AtomicUsize::new(0), invited, panic: Mutex::new(None) });
-    for (i, helper) in helpers.iter().enumerate() {
-        helper.invite(i + 1, Arc::clone(&party));
+    let signalled = workers.iter().map(|worker| worker.thread.clone()).collect();
+    let call = Arc::new(ParallelCall { job, joined: AtomicUsize::new(0), signalled, panic: Mutex::new(None) });
+    for (i, worker) in workers.iter().enumerate() {
+        worker.signal(i + 1, Arc::clone(&call));
     }
-    party.wake(0);
-    let host = Host { party: &party, idle };
+    call.wake(0);
+    let close = CloseOnDrop { call: &call, idle };
     own();
-    drop(host);
-    let panic = party.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+    drop(close);
+    let panic = call.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(panic) = panic {
         resume_unwind(panic);
     }
 }
 
-/// A thread that attends one party after the other; it ends when this is dropped.
-pub struct Helper {
+/// A thread that joins one call after the other; it ends when this is dropped.
+pub struct Worker {
     mailbox: Arc<Mailbox>,
     thread: Thread,
 }
 
 #[derive(Default)]
 struct Mailbox {
-    invitation: Mutex<Option<(usize, Arc<Party>)>>,
-    /// There is an invitation, or [`Mailbox::quit`].
+    call: Mutex<Option<(usize, Arc<ParallelCall>)>>,
+    /// There is a call to join, or [`Mailbox::quit`] is set.
     mail: AtomicBool,
     quit: AtomicBool,
 }
 
-impl Helper {
+impl Worker {
     /// Starts the thread.
     ///
     /// # Errors
@@ -132,17 +134,17 @@ impl Helper {
     pub fn start(name: String) -> std::io::Result<Self> {
         let mailbox = Arc::new(Mailbox::default());
         let own = Arc::clone(&mailbox);
-        let handle = thread::Builder::new().name(name).spawn(move || own.attend())?;
+        let handle = thread::Builder::new().name(name).spawn(move || own.serve())?;
         Ok(Self { mailbox, thread: handle.thread().clone() })
     }
 
-    fn invite(&self, rank: usize, party: Arc<Party>) {
-        *self.mailbox.invitation.lock().unwrap_or_else(PoisonError::into_inner) = Some((rank, party));
+    fn signal(&self, rank: usize, call: Arc<ParallelCall>) {
+        *self.mailbox.call.lock().unwrap_or_else(PoisonError::into_inner) = Some((rank, call));
         self.mailbox.mail.store(true, Ordering::Release);
     }
 }
 
-impl Drop for Helper {
+impl Drop for Worker {
     fn drop(&mut self) {
         self.mailbox.quit.store(true, Ordering::Relaxed);
         self.mailbox.mail.store(true, Ordering::Release);
@@ -151,26 +153,27 @@ impl Drop for Helper {
 }
 
 impl Mailbox {
-    fn attend(&self) {
+    /// Joins calls until the worker is dropped.
+    fn serve(&self) {
         loop {
             self.wait();
             if self.quit.load(Ordering::Relaxed) {
                 return;
             }
-            let invitation = self.invitation.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some((rank, party)) = invitation {
-                party.attend(rank);
+            let call = self.call.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some((rank, call)) = call {
+                call.join(rank);
             }
         }
     }
 
-    /// Until there is mail: awake for a while, then asleep.
+    /// Waits for mail: spins, then yields, then parks.
     fn wait(&self) {
         let mut looks = 0_usize;
         let mut since = None;
         while !self.mail.swap(false, Ordering::Acquire) {
             looks += 1;
-            if looks < PATIENCE {
+            if looks < SPIN_LIMIT {
                 std::hint::spin_loop();
             } else if since.get_or_insert_with(Instant::now).elapsed() < LINGER {
                 thread::yield_now();

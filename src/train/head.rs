@@ -9,7 +9,7 @@ use crate::gemm::pack::{PackedMatrix, WIDTH};
 use crate::gemm::weight_grad::{BLOCK, OuterSum, add_rows};
 use crate::shape::{Sequences, expect_shape};
 use crate::simd::Isa;
-use crate::threads::team::{Crew, Engine};
+use crate::threads::team::{Engine, Team};
 
 /// out = x W^T + b: x `[M, K]`, W `[O, K]`, b `[O]`, out `[M, O]`.
 ///
@@ -20,7 +20,7 @@ pub fn linear<T: Real>(inputs: usize, x: &[T], weight: &[T], bias: &[T], out: &m
     expect_shape("weight", &[outputs * inputs], &[weight.len()])?;
     expect_shape("out", &[rows * outputs], &[out.len()])?;
     let kernels = ProductKernels::of(Isa::active()?)?;
-    let engine = Engine { kernels, crew: &Crew::alone() };
+    let engine = Engine { kernels, team: &Team::alone() };
     let column = |c: usize| Some(&weight[c * inputs..][..inputs]);
     let packed = PackedMatrix::from_columns(kernels.lanes, WIDTH, inputs, outputs, column);
     matmul(engine, rows, |r| &x[r * inputs..], &packed, Start::Bias(bias), out, outputs);
@@ -46,7 +46,7 @@ pub fn linear_backward<T: Real>(
     expect_shape("dx", &[x.len()], &[dx.len()])?;
     expect_shape("dweight", &[weight.len()], &[dweight.len()])?;
     let kernels = ProductKernels::of(Isa::active()?)?;
-    let engine = Engine { kernels, crew: &Crew::alone() };
+    let engine = Engine { kernels, team: &Team::alone() };
     let mut packed = PackedMatrix::new(kernels.lanes, WIDTH);
     packed.pack_rows(outputs, inputs, |k| &weight[k * inputs..]);
     matmul(engine, rows, |r| &dy[r * outputs..], &packed, Start::Continue, dx, inputs);

@@ -1,7 +1,7 @@
 //! Initial parameters: the same numbers on every platform for a seed.
 //!
 //! W: uniform by Glorot & Bengio (2010), eq. 16, for each gate. U: for each gate a random orthogonal matrix (Saxe et
-//! al. 2014), by Gram and Schmidt from normal numbers. Biases: 0. Only exactly rounded operations and the `libm` crate
+//! al. 2014), by Gram-Schmidt on standard normal draws. Biases: 0. Only exactly rounded operations and the `libm` crate
 //! are used.
 
 use rand_chacha::ChaCha8Rng;
@@ -15,10 +15,10 @@ use crate::gemm::matmul::{Start, matmul};
 use crate::gemm::pack::{PackedMatrix, WIDTH};
 use crate::memory::aligned::zeros;
 use crate::shape::Dims;
-use crate::shape::params::cells_mut;
+use crate::shape::params::split_params_mut;
 use crate::simd::Isa;
 use crate::threads::runtime::{Grant, Stop, num_threads};
-use crate::threads::team::{Crew, Engine};
+use crate::threads::team::{Engine, Team};
 
 /// Rows of an orthogonal matrix that are made together.
 const TOGETHER: usize = 64;
@@ -32,7 +32,7 @@ pub fn initial<T: Real>(dims: Dims, seed: u64, stop: Stop) -> Result<Vec<T>, Err
     let hidden = dims.hidden_size;
     let mut params = zeros(dims.num_params())?;
     let mut tasks: Vec<(bool, usize, &mut [T])> = Vec::new();
-    for (cell, part) in cells_mut(&dims, &mut params).into_iter().enumerate() {
+    for (cell, part) in split_params_mut(&dims, &mut params).into_iter().enumerate() {
         let input = dims.layer_input(cell / dims.directions());
         tasks.extend(part.u.chunks_mut(hidden * hidden).map(|u| (true, hidden, u)));
         tasks.extend(part.w.chunks_mut(hidden * input).map(|w| (false, input, w)));
@@ -64,12 +64,12 @@ fn fill_orthogonal<T: Real>(
     out: &mut [T],
     check: crate::threads::runtime::Check,
 ) -> Result<(), Error> {
-    // Box & Muller.
+    // Box-Muller.
     let mut normal = || (-2.0 * libm::log(uniform(random))).sqrt() * libm::cos(std::f64::consts::TAU * uniform(random));
     let mut rows = zeros::<f64>(n.saturating_mul(n))?;
     rows.fill_with(&mut normal);
     let kernels = ProductKernels::<f64>::of(Isa::active()?)?;
-    let engine = Engine { kernels, crew: &Crew::alone() };
+    let engine = Engine { kernels, team: &Team::alone() };
     let mut along = Vec::new();
     for first in (0..n).step_by(TOGETHER) {
         check()?;

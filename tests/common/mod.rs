@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rgru::cell::Real;
 use rgru::rnn;
-use rgru::rnn::packed_weights::Packed;
+use rgru::rnn::packed_weights::PackedWeights;
 use rgru::shape::{Dims, Sequences};
 use rgru::simd::Isa;
 
@@ -116,7 +116,7 @@ impl Problem {
     /// The fast path.
     pub fn solve<T: Real>(&self, arrays: &Arrays<T>, isa: Isa, threads: usize) -> Results<T> {
         let (dims, sequences) = (self.dims, self.sequences());
-        let packed = Packed::for_isa(isa, dims, &arrays.params, true).unwrap();
+        let packed = PackedWeights::for_isa(isa, dims, &arrays.params, true).unwrap();
         let mut results = Results {
             y: vec![T::ZERO; sequences.rows() * dims.output_size()],
             h_n: vec![T::ZERO; arrays.dh_n.len()],
