@@ -155,7 +155,7 @@ def test_bad_y_is_named_by_score():
         ("batch_size", 0, ValueError),
         ("max_epochs", 0, ValueError),
         ("validation_fraction", 1.0, ValueError),
-        ("validation_fraction", 0.001, ValueError),
+        ("early_stopping", 1, TypeError),
         ("patience", 0, ValueError),
         ("max_grad_norm", -1.0, ValueError),
         ("standardize", None, TypeError),
@@ -170,6 +170,12 @@ def test_bad_y_is_named_by_score():
 def test_bad_parameters_are_named(kind, name, value, error):
     with pytest.raises(error, match=rf"^{name}: expected "):
         fitted(kind, **{name: value})
+
+
+@EITHER
+def test_early_stopping_needs_something_to_watch(kind):
+    with pytest.raises(ValueError, match=r"^validation_fraction: expected a number above 0 with early_stopping=True"):
+        fitted(kind, early_stopping=True, validation_fraction=0.0)
 
 
 @EITHER

@@ -126,8 +126,10 @@ class SequenceEstimator(Parameters):
         scaled = _scaled(x, scaler, model.gru.dtype)
         _check_scaled("X", scaled, x, scaler)
         data, validation = Data(scaled, targets), None
-        if self.validation_fraction:
-            kept, set_aside = split_validation(len(x), self.validation_fraction, rng, labels)
+        if isinstance(targets, Ragged) and not x.lengths.all():
+            data = data.take(np.flatnonzero(x.lengths))  # without steps there is nothing to learn, or to watch
+        if self.early_stopping:
+            kept, set_aside = split_validation(len(data.x), self.validation_fraction, rng, labels)
             data, validation = data.take(kept), data.take(set_aside)
         history = History()
         try:
@@ -207,7 +209,9 @@ class SequenceEstimator(Parameters):
     @classmethod
     def _from_saved(cls, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Self:
         """Make one of its `_config` and `_tensors`; errors are KeyError, TypeError or ValueError."""
-        estimator = cls(**config["parameters"])
+        parameters = config["parameters"]
+        # The first files had no such parameter: any share to validate on meant it.
+        estimator = cls(**{"early_stopping": parameters.get("validation_fraction", 0) > 0, **parameters})
         gru = GRU._from_saved(config["gru"], {k: v for k, v in tensors.items() if k.startswith("layers.")})
         if config["output_size"] != len(tensors["head.bias"]):  # before any memory is taken for what a file may claim
             raise ValueError(f"output_size: expected {len(tensors['head.bias'])}, got {config['output_size']}")
