@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rgru.arrays import as_ndarray
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -32,10 +34,7 @@ def as_times(name: str, value: Any, count: int | None) -> float | NDArray[np.flo
     TypeError, ValueError
         If `value` is nothing of this kind, or not finite.
     """
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}: expected {_EXPECTED}, got {type(value).__name__} ({error})") from error
+    array = as_ndarray(name, value, _EXPECTED)
     if array.dtype.kind == "M":
         if np.isnat(array).any():
             raise ValueError(f"{name}: expected dates, got NaT at position {int(np.isnat(array).argmax())}")
