@@ -72,9 +72,9 @@ def test_bad_x_is_named_by_predict(kind):
         (np.zeros((40, 1)), ValueError, r"y: expected one label per sequence, shape \(40,\), got shape \(40, 1\)"),
         (np.ones(40, int), ValueError, r"y: expected at least two classes, got 1: \[1\]"),
         (np.linspace(0, 1, 40), ValueError, "y: expected class labels, got the number 0.0256.*GRURegressor"),
-        (np.array([0.0, np.nan] * 20), ValueError, "y: expected class labels, got the number nan"),
-        (["a", None] * 20, TypeError, "y: expected labels of one sortable type, none missing"),
-        (None, ValueError, r"y: expected one label per sequence, shape \(40,\), got shape \(\)"),
+        (np.array([0.0, np.nan] * 20), ValueError, "y: expected no missing labels, got nan at position 1"),
+        (["a", None] * 20, ValueError, "y: expected no missing labels, got None at position 1"),
+        (None, TypeError, "y: expected labels, got None"),
     ],
     ids=str,
 )

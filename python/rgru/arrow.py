@@ -155,11 +155,12 @@ def as_arrow(
 
 
 def _labels(classes: NDArray[Any], codes: NDArray[np.int64], valid: NDArray[np.bool_] | None) -> ArrowColumn:
+    labels = classes.tolist()
+    if all(isinstance(label, str) for label in labels):
+        return arrow_texts(labels, codes, valid=valid)
     if classes.dtype == object:
-        classes = np.array(classes.tolist())
+        classes = np.array(labels)
     kind = classes.dtype.kind
-    if kind == "U":
-        return arrow_texts(classes.tolist(), codes, valid=valid)
     if kind not in "biuf" or classes.dtype.itemsize > 8:
         raise TypeError(f"model: expected numbers or strings as labels, got {classes.dtype}")
     plain = np.dtype(np.float32) if classes.dtype == np.float16 else classes.dtype.newbyteorder("=")

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru.estimators.base import SequenceEstimator
-from rgru.estimators.labels import check_labels, classes_from_json, classes_to_json, encode_labels
+from rgru.estimators.labels import (
+    check_labels,
+    check_same_kind,
+    classes_from_json,
+    classes_to_json,
+    encode_labels,
+)
 from rgru.integrations.sklearn import tags
 
 if TYPE_CHECKING:
@@ -64,7 +70,8 @@ class GRUClassifier(SequenceEstimator):
         ----------
         X : array_like of shape (N, T, I), list of (T_i, I) arrays, Ragged, or Arrow column or table
         y : array_like, shape (N,)
-            Labels: integers, strings, or any other that can be sorted, of at least two classes.
+            Labels: integers, strings, or any others of one type that can be sorted, of at least two classes; none
+            missing.
 
         Returns
         -------
@@ -151,10 +158,13 @@ class GRUClassifier(SequenceEstimator):
         Raises
         ------
         TypeError, ValueError
-            As `predict_proba`, and if there are not N labels.
+            As `predict_proba`, and if there are not N labels, some are missing, or they are of another type than those
+            of `fit`: strings, say, and not numbers.
         """
         predicted = self.predict(X)
-        return float(np.mean(predicted == check_labels("y", y, len(predicted))))
+        labels = check_labels("y", y, len(predicted))
+        check_same_kind("y", labels, self.classes_)
+        return float(np.mean(predicted == labels))
 
     def __sklearn_tags__(self) -> Any:
         return tags("classifier")
