@@ -61,7 +61,8 @@ def predict(
     TypeError
         If the column is not of such a type, or the classes are neither numbers nor strings.
     ValueError
-        If the column has another number of features than the model; for rows as above, with ``on_error="raise"``; or
+        If the column has another number of features than the model; others, or in another order, than an estimator was
+        fitted on, as far as both have names (``feature_names_in_``); for rows as above, with ``on_error="raise"``; or
         if an argument is none of those listed.
 
     Examples
@@ -217,6 +218,7 @@ def estimator_input(
         return estimator._input(column, name, first), None
     estimator._check_fitted()
     x, failed = _read(column, estimator.n_features_in_, on_error, name)
+    estimator._check_features(name, x.feature_names)
     x, failed = without_infinite(estimator._scaled(x), failed)
     return x, _valid(failed)
 

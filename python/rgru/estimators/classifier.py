@@ -41,6 +41,9 @@ class GRUClassifier(SequenceEstimator):
         The labels, sorted.
     n_features_in_ : int
         I.
+    feature_names_in_ : ndarray of object, shape (I,)
+        The features' names, if X of `fit` had some (see `rgru.Ragged.feature_names`). Where later data have names, too,
+        they have to be the same in the same order. Data without names are taken by position.
     history_ : rgru.training.History
         Losses (nats), validation accuracy and speed of each epoch.
     n_iter_ : int

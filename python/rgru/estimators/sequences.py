@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru.arrays import all_finite, as_ndarray, as_real, on_gpu
+from rgru.feature_names import common_names
 from rgru.integrations.arrow import is_arrow_column, ragged_from_arrow
 from rgru.ragged import Ragged
 
@@ -105,7 +106,8 @@ def _from_list(name: str, sequences: list[Any] | tuple[Any, ...], width: int | N
     if min(widths) != max(widths):
         i = next(i for i, other in enumerate(widths) if other != widths[0])
         raise ValueError(f"{name}[{i}]: expected {widths[0]} features as {name}[0], got shape {arrays[i].shape}")
-    return Ragged(np.concatenate(arrays), np.cumsum([0, *map(len, arrays)]))
+    offsets = np.cumsum([0, *map(len, arrays)])
+    return Ragged._over(np.concatenate(arrays), offsets, common_names(name, sequences))
 
 
 def as_float(name: str, value: Any, ndim: int | None = None, axes: str = "") -> NDArray[Any]:
