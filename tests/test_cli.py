@@ -271,7 +271,7 @@ def test_csv(work, tmp_path):
     for model, options in (("classifier", []), ("regressor", ["--sequence", "values"])):
         out = tmp_path / "out.csv"
         succeed("predict", work / model, tmp_path / "data.parquet", "-o", out, *options)
-        types = {"prediction": pa.float32()} if model == "regressor" else {}
+        types = {"prediction": pa.float64()} if model == "regressor" else {}
         kinds = {"id": pa.int32(), "total": pa.float64(), **types}
         read_as = csv.ConvertOptions(column_types=kinds, strings_can_be_null=True, quoted_strings_can_be_null=False)
         result = csv.read_csv(out, convert_options=read_as, parse_options=csv.ParseOptions(newlines_in_values=True))
