@@ -84,8 +84,8 @@ class Parameters:
             changes it for a fitted estimator, too. X, y and all results are arrays of the host in any case. Files do
             not keep it: what `rgru.load` gives computes on the CPU until told otherwise.
         random_state : int, numpy.random.Generator, numpy.random.RandomState or None, default None
-            Of initial weights, dropout, validation split and order. With the same int, `fit` does the same on the same
-            device.
+            Of initial weights, dropout, validation split and order. With the same int and version of NumPy, `fit` gives
+            the same bits on every machine's CPU; on a GPU it repeats itself.
         verbose : bool, default False
             Show a progress bar on stderr while fitting, if that is a terminal; needs tqdm.
         """
