@@ -1,8 +1,8 @@
 //! Sigmoid and tanh against f64, in units of the last place, on every instruction set.
 
-use rgru::cell::Real;
-use rgru::cell::kernels::CellKernels;
-use rgru::simd::Isa;
+use rgru::__internals::cell::Real;
+use rgru::__internals::cell::kernels::CellKernels;
+use rgru::__internals::simd::Isa;
 
 /// Spacing of f32 numbers at the magnitude of x.
 fn ulp(x: f64) -> f64 {
