@@ -41,7 +41,7 @@ impl<T: Real> Stream<T> {
         if packed.dims.bidirectional {
             return Err(Error::value("bidirectional", "False, since a step cannot look ahead", "True"));
         }
-        // Asked for at once and given back, so that too many sequences are an error before they are an abort.
+        // Best effort: allocated at once and released, so that too many sequences are mostly an error, not an abort.
         let floats = packed.cells.iter().map(|cell| 5 * cell.projected_len()).sum::<usize>();
         drop(zeros::<T>(batch.saturating_mul(floats))?);
         let plan = Plan::new(&packed.dims, &Sequences::padded(batch, 1, None)?, num_threads()?);
