@@ -2,6 +2,7 @@
 
 pub mod params;
 
+use std::cmp::Reverse;
 use std::ops::Range;
 
 use crate::error::Error;
@@ -248,8 +249,7 @@ impl Sequences {
             sum
         })?;
         let mut order = try_from_fn(lengths.len(), |n| n)?;
-        drop(try_with_capacity::<usize>(lengths.len())?); // what the sort takes, or it would end the process
-        order.sort_by_key(|&n| std::cmp::Reverse(lengths[n]));
+        order.sort_unstable_by_key(|&n| (Reverse(lengths[n]), n)); // takes no memory, unlike a stable sort
         let origins = try_collect(compact.len(), compact.iter().copied())?;
         Ok(Self { starts, lengths, rows, compact, order, origins })
     }
