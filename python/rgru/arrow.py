@@ -9,6 +9,7 @@ import numpy as np
 from rgru._core import ArrowColumn, arrow_numbers, arrow_texts
 from rgru.gru import GRU
 from rgru.integrations.arrow import is_arrow_column, ragged_and_failures, ragged_from_arrow, without_infinite
+from rgru.scalars import check_on_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,8 +103,7 @@ def predict_all(
     TypeError, ValueError
         As `predict`.
     """
-    if on_error not in ("raise", "null"):
-        raise ValueError(f"on_error: expected 'raise' or 'null', got {on_error!r}")
+    check_on_error(on_error)
     if not is_arrow_column(column):
         raise TypeError(f"{name}: expected an Arrow column or table, got {type(column).__name__}")
     lenient = on_error == "null"

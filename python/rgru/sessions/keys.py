@@ -77,6 +77,16 @@ def as_array(kind: Kind | None, keys: CoreKeys) -> NDArray[Any]:
     return np.fromiter((nth(kind, keys, n) for n in range(count)), object, count)
 
 
+def take(keys: CoreKeys, chosen: NDArray[np.bool_]) -> CoreKeys:
+    """Return some of M keys: those where `chosen` (M,) is True."""
+    data, offsets = keys
+    if offsets is None:
+        return data[chosen], None
+    lengths = np.diff(offsets)
+    letters = np.repeat(chosen, lengths)
+    return data[offsets[0] : offsets[-1]][letters], np.append(0, np.cumsum(lengths[chosen]))
+
+
 def nth(kind: Kind | None, keys: CoreKeys, n: int) -> int | str | bytes:
     """Give key n as Python has it."""
     data, offsets = keys
