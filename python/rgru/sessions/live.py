@@ -98,9 +98,10 @@ class Sessions:
             Integers (64 bits, signed), strings or bytes; always of the same kind until `clear`.
         x : array_like, shape (M, I)
             The events' features, as the model takes them.
-        times : float, datetime64, or array_like of these with shape (M,), optional
-            When the events are: seconds on any clock, or dates. Only with a timeout, and then always or never; never
-            means the system's clock. An event before the latest so far counts as at that time.
+        times : float, datetime64, datetime, or array_like of these with shape (M,), optional
+            When the events are: seconds on any clock, or dates, which count as UTC unless they have a time zone. Only
+            with a timeout, and then always or never; never means the system's clock. An event before the latest so far
+            counts as at that time.
         on_error : {"raise", "null"}, default "raise"
             What becomes of events with NaN or infinities, which would stay in the state for good: an error that names
             the first; or an output that is NaN, and sessions as if there had been no such event.
@@ -185,7 +186,7 @@ class Sessions:
 
         Parameters
         ----------
-        now : float or datetime64, optional
+        now : float, datetime64 or datetime, optional
             On the clock of the events' times; None where these are the system's. Counts as a time of events: later
             events, and calls, are not before it.
 
