@@ -9,6 +9,7 @@ import numpy as np
 from rgru import _core
 from rgru.arrays import on_gpu
 from rgru.integrations.arrow import is_arrow_column
+from rgru.integrations.views import without_views
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -165,15 +166,15 @@ def _from_arrow(name: str, column: Any) -> tuple[Kind | None, CoreKeys]:
     import pyarrow as pa
     from pyarrow import types
 
+    column = without_views(column)
     if types.is_dictionary(column.type):
-        # In two steps: pyarrow cannot look up views of texts, as Polars' dictionaries have them.
-        views = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-        values = views.get(column.type.value_type, column.type.value_type)
-        column = column.cast(pa.dictionary(column.type.index_type, values, column.type.ordered)).cast(values)
+        column = column.cast(column.type.value_type)
+    if types.is_null(column.type) and len(column) == 0:
+        return None, no_keys(None)
     if column.null_count:
         raise ValueError(f"{name}: expected no nulls, got {column.null_count}")
-    text = types.is_string(column.type) or types.is_large_string(column.type) or types.is_string_view(column.type)
-    binary = types.is_binary(column.type) or types.is_large_binary(column.type) or types.is_binary_view(column.type)
+    text = types.is_string(column.type) or types.is_large_string(column.type)
+    binary = types.is_binary(column.type) or types.is_large_binary(column.type)
     if types.is_integer(column.type):
         if len(column) == 0:
             return None, no_keys(None)
