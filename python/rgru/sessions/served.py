@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru import _core
-from rgru.arrays import all_finite, as_real
+from rgru.arrays import as_real
 from rgru.gru import GRU
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ def as_served(model: object) -> Served:
 
 def _finite(name: str, values: NDArray[Any], on_error: str) -> NDArray[np.bool_] | None:
     """Tell which events have finite numbers only: None for all; or refuse them by the first other."""
-    if all_finite(values):
-        return None
     finite = np.isfinite(values)
+    if finite.all():
+        return None
     if on_error == "null":
         fits: NDArray[np.bool_] = finite.all(axis=1)
         return fits

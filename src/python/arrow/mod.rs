@@ -9,6 +9,7 @@
 //!
 //! `unsafe` is in `ffi` alone. Everything after it meets slices whose sizes were checked against what the producer says.
 
+mod decimal;
 mod export;
 mod ffi;
 mod gather;

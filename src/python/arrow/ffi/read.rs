@@ -143,7 +143,7 @@ macro_rules! plain {
         unsafe impl Plain for $kind {}
     )*};
 }
-plain!(u8, u16, u32, u64, i8, i16, i32, i64, f32, f64);
+plain!(u8, u16, u32, u64, i8, i16, i32, i64, i128, f32, f64, [u64; 4]);
 
 impl Array {
     /// The number of rows.
