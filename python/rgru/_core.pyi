@@ -174,7 +174,7 @@ def arrow_sequences(
     first: int,  # number of the first row, for errors
     null_on_error: bool,  # leave rows that are no sequences empty and tell which they are, instead of raising
 ) -> tuple[Any, Any, Any]: ...  # values (S, I); offsets (N + 1,) int64; if null_on_error (N,) bool, else None
-def is_arrow_sequences(kind: Any) -> bool: ...  # with __arrow_c_schema__: a list that arrow_sequences takes
+def is_arrow_sequences(kind: Any, *, typed: bool) -> bool: ...  # __arrow_c_schema__: what arrow_sequences takes
 def arrow_numbers(
     values: NDArray[Any],  # (M,) or (M, K) C: integers, floats; (M,) also booleans; kept, not copied
     *,

@@ -117,6 +117,7 @@ impl<T: Target> Copy<'_, T> {
             Numbers::U32(numbers) => self.convert(block, numbers, |number| T::from_i64(number.into())),
             Numbers::I64(numbers) => self.convert(block, numbers, T::from_i64),
             Numbers::U64(numbers) => self.convert(block, numbers, T::from_u64),
+            Numbers::Null => {} // in no row that counts
         }
     }
 
