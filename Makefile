@@ -1,6 +1,6 @@
 # Small verbs; CI and the pre-commit hooks call the same ones. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help develop test test-rust test-python test-neon lint lint-rust lint-python format bench ulp
+.PHONY: help develop test test-rust test-python test-neon loom lint lint-rust lint-python format bench ulp
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -20,6 +20,9 @@ test-neon: ## the crate's integration tests on AArch64, in qemu's emulator, afte
 	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld \
 	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUNNER=qemu-aarch64 \
 	CARGO_PROFILE_TEST_DEBUG=false cargo test --target aarch64-unknown-linux-musl --test '*'
+
+loom: ## the threads in every order, by loom: seconds
+	cargo run --quiet --manifest-path tests/loom/Cargo.toml --target-dir target/loom
 
 lint: lint-rust lint-python ## all linters
 

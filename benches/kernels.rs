@@ -2,12 +2,12 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use rgru::cell::kernels::CellKernels;
-use rgru::gemm::matmul::{Start, matmul};
-use rgru::gemm::pack::{PackedMatrix, WIDTH};
-use rgru::gemm::weight_grad::{BLOCK, OuterSum};
-use rgru::simd::Isa;
-use rgru::threads::team::{Engine, Team};
+use rgru::__internals::cell::kernels::CellKernels;
+use rgru::__internals::gemm::matmul::{Start, matmul};
+use rgru::__internals::gemm::pack::{PackedMatrix, WIDTH};
+use rgru::__internals::gemm::weight_grad::{BLOCK, OuterSum};
+use rgru::__internals::simd::Isa;
+use rgru::__internals::threads::team::{Engine, Team};
 
 fn main() {
     divan::main();

@@ -1,7 +1,7 @@
 //! One step of one sequence from Rust: `cargo bench --bench stream`.
 
 use divan::{Bencher, black_box};
-use rgru::{Dims, Gru};
+use rgru::{Dims, Gru, Options};
 
 fn main() {
     divan::main();
@@ -11,6 +11,7 @@ fn main() {
 fn step(bencher: Bencher, (input_size, hidden_size): (usize, usize)) {
     let dims = Dims { input_size, hidden_size, num_layers: 1, bidirectional: false, reset_after: true, bias: true };
     let mut stream = Gru::<f32>::seeded(dims, 0).unwrap().stream(1).unwrap();
+    let options = Options { threads: Some(2), stop: None };
     let (x, mut y) = (vec![0.1; input_size], vec![0.0; hidden_size]);
-    bencher.bench_local(|| stream.step(black_box(&x), &mut y, 2, &|| false).unwrap());
+    bencher.bench_local(|| stream.step_with(black_box(&x), &mut y, options).unwrap());
 }

@@ -1,21 +1,18 @@
-//! The layer for Rust users: arrays of `ndarray` in and out.
+//! The layer for Rust users.
 
 use std::sync::Arc;
 
-use ndarray::{Array3, ArrayView3};
-
 use crate::cell::Real;
 use crate::error::Error;
-use crate::rnn::packed_weights::PackedWeights;
-use crate::rnn::{self, Stream};
-use crate::shape::{Dims, Sequences, expect_last};
-use crate::threads::runtime::num_threads;
+use crate::options::Options;
+use crate::rnn::{self, Inputs, Outputs, PackedWeights, Stream};
+use crate::sessions::{Limits, Sessions};
+use crate::shape::Dims;
 use crate::train::init::initial;
 
 /// A stack of GRU layers with its weights packed: immutable, cheap to clone, shared by all threads.
 ///
 /// ```
-/// use ndarray::Array3;
 /// use rgru::{Dims, Gru};
 ///
 /// let dims = Dims {
@@ -27,14 +24,9 @@ use crate::train::init::initial;
 ///     bias: true,
 /// };
 /// let gru = Gru::<f32>::seeded(dims, 0)?;
-/// let x = Array3::zeros((2, 5, 3));
-/// let (y, h_n) = gru.forward(x.view(), None, Some(&[5, 2]))?;
-/// assert_eq!(y.dim(), (2, 5, 8));
-/// assert_eq!(h_n.dim(), (1, 2, 8));
-///
 /// let mut stream = gru.stream(1)?;
 /// let mut y_t = [0.0; 8];
-/// stream.step(&[0.1, 0.2, 0.3], &mut y_t, 1, &|| false)?;
+/// stream.step(&[0.1, 0.2, 0.3], &mut y_t)?;
 /// # Ok::<(), rgru::Error>(())
 /// ```
 #[derive(Clone)]
@@ -64,39 +56,43 @@ impl<T: Real> Gru<T> {
         self.packed.dims()
     }
 
-    /// x (N, T, I), h0 (L*D, N, H) or zeros, lengths of N sequences or all T: y (N, T, D*H), 0 past a sequence's
-    /// length, and the states after each sequence's last step (L*D, N, H).
+    /// Runs a batch: writes the outputs and the final states. Padded and ragged batches differ in `inputs.sequences` alone.
+    ///
+    /// ```
+    /// # use rgru::{Dims, Gru, Inputs, Options, Outputs, Sequences};
+    /// # let dims = Dims { input_size: 3, hidden_size: 8, num_layers: 1, bidirectional: false, reset_after: false, bias: true };
+    /// let gru = Gru::<f32>::seeded(dims, 0)?;
+    /// let sequences = Sequences::ragged(&[0, 5, 7], 7)?; // of 5 and 2 steps
+    /// let (x, mut y, mut h_n) = ([0.5; 7 * 3], [0.0; 7 * 8], [0.0; 2 * 8]);
+    /// let inputs = Inputs { x: &x, sequences: &sequences, h0: None };
+    /// gru.run(inputs, Outputs { y: &mut y, h_n: &mut h_n }, Options::default())?;
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// Sizes or lengths that do not fit.
-    pub fn forward(
-        &self,
-        x: ArrayView3<T>,
-        h0: Option<ArrayView3<T>>,
-        lengths: Option<&[i64]>,
-    ) -> Result<(Array3<T>, Array3<T>), Error> {
-        let dims = self.packed.dims();
-        let (batch, time, _) = x.dim();
-        expect_last("x", dims.input_size, "input_size", x.shape())?;
-        let sequences = Sequences::padded(batch, time, lengths)?;
-        if let Some(h0) = &h0 {
-            dims.check_states("h0", h0.shape(), batch)?;
-        }
-        let mut y = Array3::from_elem((batch, time, dims.output_size()), T::ZERO);
-        let mut h_n = Array3::from_elem((dims.num_cells(), batch, dims.hidden_size), T::ZERO);
-        // Standard layout, so that there are slices.
-        let (x, h0) = (x.as_standard_layout(), h0.as_ref().map(|h0| h0.as_standard_layout()));
-        rnn::forward(
-            &self.packed,
-            x.as_slice().unwrap_or_default(),
-            &sequences,
-            h0.as_ref().map(|h0| h0.as_slice().unwrap_or_default()),
-            y.as_slice_mut().unwrap_or_default(),
-            h_n.as_slice_mut().unwrap_or_default(),
-            num_threads()?,
-            &|| false,
-        )?;
-        Ok((y, h_n))
+    /// Sizes that do not fit; interrupted by the caller.
+    pub fn run(&self, inputs: Inputs<T>, outputs: Outputs<T>, options: Options) -> Result<(), Error> {
+        rnn::forward(&self.packed, inputs, outputs, options)
+    }
+
+    /// Returns an empty set of sessions, bounded by `limits`. With `half`, states are rounded to half precision between
+    /// events.
+    ///
+    /// ```
+    /// # use rgru::{Dims, Events, Gru, Keys, Limits, Times};
+    /// # let dims = Dims { input_size: 3, hidden_size: 8, num_layers: 1, bidirectional: false, reset_after: false, bias: true };
+    /// let mut sessions = Gru::<f32>::seeded(dims, 0)?.sessions(Limits::default(), false)?;
+    /// let events = Events { keys: Keys::Integers(&[7, 8, 7]), x: &[0.5; 9], times: Times::Once(0.0) };
+    /// let mut y = [0.0; 3 * 8];
+    /// sessions.step(events, &mut y)?;
+    /// assert_eq!(sessions.len(), 2);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The stack is bidirectional: its outputs need the whole sequence.
+    pub fn sessions(&self, limits: Limits, half: bool) -> Result<Sessions<T>, Error> {
+        Sessions::new(Arc::clone(&self.packed), limits, half)
     }
 
     /// Starts `batch` sequences whose steps come one at a time.

@@ -1,40 +1,88 @@
 //! The gated recurrent unit, forward and backward, on all cores of a CPU.
 //!
 //! ```text
-//! arrays -> sizes checked (shape) -> packed weights (packed) -> who computes what (plan) -> thread pool (runtime)
-//!   -> stack of layers and directions over groups of sequences (sequence)
-//!     -> input projection, then step by step the recurrent product with the cell's equations (kernels, cell)
-//!       -> outputs, and in training the tape, which the backward walk reads
+//! arrays -> sizes checked (shape) -> who computes what (rnn::plan) -> the threads of the call (threads)
+//!   -> stack of layers and directions over groups of sequences (rnn), its weights packed
+//!     -> input projection (gemm), then step by step the recurrent product with the cell's equations (cell)
+//!       -> outputs, and in training the tape, which the backward pass reads
 //! ```
 //!
 //! Every output is one chain of fused multiply-adds in a fixed order, so its bits do not depend on the batch, the
-//! threads or the instruction set. [`Gru`] is the layer; [`sequence`] has forward and backward over slices.
+//! threads or the instruction set. [`Gru`] is the layer, [`Stream`] runs it step by step, [`Sessions`] keeps the states of
+//! many live sequences by key.
+//!
+//! The modules use each other one way: `simd <- gemm <- cell <- rnn <- train, sessions <- gru, python`, with `memory` and
+//! `threads` beside `simd`. `tests/layers.rs` holds it.
 
-#![deny(unsafe_code)]
+#![deny(unsafe_code)] // allowed in the modules that need it, forbidden in all others
 
-pub mod cell;
+mod cell;
 #[forbid(unsafe_code)]
-pub mod error;
-pub mod gemm;
+mod error;
+mod gemm;
 #[forbid(unsafe_code)]
-pub mod gru;
-pub mod memory;
+mod gru;
+#[cfg(feature = "ndarray")]
 #[forbid(unsafe_code)]
-pub mod reference;
+mod gru_ndarray;
+mod memory;
 #[forbid(unsafe_code)]
-pub mod rnn;
-#[forbid(unsafe_code)]
-pub mod sessions;
-#[forbid(unsafe_code)]
-pub mod shape;
-pub mod simd;
-pub mod threads;
-#[forbid(unsafe_code)]
-pub mod train;
-
-pub use error::Error;
-pub use gru::Gru;
-pub use shape::Dims;
-
+mod options;
 #[cfg(feature = "python")]
 mod python;
+#[forbid(unsafe_code)]
+mod reference;
+#[forbid(unsafe_code)]
+mod rnn;
+#[forbid(unsafe_code)]
+mod sessions;
+#[forbid(unsafe_code)]
+mod shape;
+mod simd;
+mod threads;
+#[forbid(unsafe_code)]
+mod train;
+
+pub use cell::Real;
+pub use error::Error;
+pub use gru::Gru;
+pub use options::Options;
+pub use rnn::{Inputs, Outputs, Stream};
+pub use sessions::{Events, Keys, Limits, Sessions, Times};
+pub use shape::{Dims, Sequences, Tensor};
+pub use threads::runtime::{num_threads, set_num_threads};
+
+/// For this crate's tests and benches. No part of the API: anything here may change at any time.
+#[doc(hidden)]
+pub mod __internals {
+    pub mod cell {
+        pub use crate::cell::*;
+    }
+    pub mod gemm {
+        pub use crate::gemm::*;
+    }
+    pub mod memory {
+        pub use crate::memory::*;
+    }
+    pub mod reference {
+        pub use crate::reference::*;
+    }
+    pub mod rnn {
+        pub use crate::rnn::*;
+    }
+    pub mod sessions {
+        pub use crate::sessions::*;
+    }
+    pub mod shape {
+        pub use crate::shape::*;
+    }
+    pub mod simd {
+        pub use crate::simd::*;
+    }
+    pub mod threads {
+        pub use crate::threads::*;
+    }
+    pub mod train {
+        pub use crate::train::*;
+    }
+}

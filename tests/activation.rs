@@ -2,9 +2,9 @@
 
 #![allow(clippy::disallowed_methods)] // bounds are in ULP, for which any platform's mathematics will do
 
-use rgru::cell::Real;
-use rgru::cell::kernels::CellKernels;
-use rgru::simd::Isa;
+use rgru::__internals::cell::Real;
+use rgru::__internals::cell::kernels::CellKernels;
+use rgru::__internals::simd::Isa;
 
 /// Spacing of f32 numbers at the magnitude of x.
 fn ulp(x: f64) -> f64 {

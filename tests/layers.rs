@@ -5,15 +5,16 @@ use std::fs;
 use std::path::Path;
 
 /// The rooms of `src`, the lowest first: each may use those of an earlier line, and none of its own line but itself.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["error"],
     &["memory", "threads", "simd"],
-    &["shape"],
+    &["shape", "options"],
     &["reference", "gemm"],
     &["cell"],
     &["rnn"],
     &["train", "sessions"],
     &["gru"],
+    &["gru_ndarray"],
     &["python"],
     &[""], // lib.rs
 ];

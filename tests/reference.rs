@@ -4,8 +4,8 @@ mod common;
 
 use common::{Problem, difference, problems};
 use proptest::prelude::*;
-use rgru::cell::Real;
-use rgru::simd::Isa;
+use rgru::__internals::cell::Real;
+use rgru::__internals::simd::Isa;
 
 fn compare<T: Real>(problem: &Problem, tolerance: f64) -> Result<(), TestCaseError> {
     let arrays = problem.arrays::<T>();
@@ -22,8 +22,13 @@ fn compare<T: Real>(problem: &Problem, tolerance: f64) -> Result<(), TestCaseErr
 
 /// `sum(y * dy) + sum(h_n * dh_n)` over the valid steps, by the reference in f64.
 fn loss(problem: &Problem, arrays: &common::Arrays<f64>) -> f64 {
-    let (y, h_n) =
-        rgru::reference::forward(&problem.dims, &arrays.params, &arrays.x, &problem.sequences(), arrays.h0.as_deref());
+    let (y, h_n) = rgru::__internals::reference::forward(
+        &problem.dims,
+        &arrays.params,
+        &arrays.x,
+        &problem.sequences(),
+        arrays.h0.as_deref(),
+    );
     let sum = |a: &[f64], b: &[f64]| a.iter().zip(b).filter(|(_, b)| !b.is_nan()).map(|(a, b)| a * b).sum::<f64>();
     sum(&y, &arrays.dy) + sum(&h_n, &arrays.dh_n)
 }
@@ -82,14 +87,8 @@ proptest! {
 #[test]
 fn a_thousand_steps_stay_exact() {
     for reset_after in [false, true] {
-        let dims = rgru::shape::Dims {
-            input_size: 8,
-            hidden_size: 33,
-            num_layers: 1,
-            bidirectional: false,
-            reset_after,
-            bias: true,
-        };
+        let dims =
+            rgru::Dims { input_size: 8, hidden_size: 33, num_layers: 1, bidirectional: false, reset_after, bias: true };
         let problem = Problem { dims, time: 1000, lengths: vec![1000, 700], ragged: false, with_h0: true, seed: 7 };
         let arrays = problem.arrays::<f64>();
         let expected = problem.reference(&arrays);

@@ -4,14 +4,14 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Arrays, Problem, problems};
+use common::{Arrays, Problem, Results, problems, with_threads};
 use proptest::prelude::*;
-use rgru::cell::Real;
-use rgru::rnn::packed_weights::PackedWeights;
-use rgru::rnn::plan::Plan;
-use rgru::rnn::{self, Stream};
-use rgru::shape::{Dims, Sequences};
-use rgru::simd::Isa;
+use rgru::__internals::cell::Real;
+use rgru::__internals::rnn::packed_weights::PackedWeights;
+use rgru::__internals::rnn::plan::Plan;
+use rgru::__internals::rnn::{self, Dropout, ForwardArrays, OutputGrads};
+use rgru::__internals::simd::Isa;
+use rgru::{Dims, Sequences, Stream};
 
 /// Sequence n's rows of an array.
 fn rows<'a, T>(sequences: &Sequences, array: &'a [T], width: usize, n: usize) -> &'a [T] {
@@ -102,7 +102,7 @@ proptest! {
             let x: Vec<f32> =
                 arrays.x.chunks(time * dims.input_size).flat_map(|x| x[t * dims.input_size..][..dims.input_size].to_vec()).collect();
             let mut y = vec![0.0; batch * dims.hidden_size];
-            stream.step(&x, &mut y, 1, &|| false).unwrap();
+            stream.step_with(&x, &mut y, with_threads(1)).unwrap();
             for n in 0..batch {
                 let expected = &whole.y[(n * time + t) * dims.hidden_size..][..dims.hidden_size];
                 prop_assert_eq!(&y[n * dims.hidden_size..][..dims.hidden_size], expected);
@@ -184,26 +184,19 @@ fn checkpoints_change_nothing() {
         let problem = Problem { dims, time: 300, lengths, ragged: false, with_h0: true, seed: 8 };
         let (arrays, sequences) = (problem.arrays::<f32>(), problem.sequences());
         let packed = PackedWeights::new(dims, &arrays.params, true).unwrap();
-        let (x, h0, go_on) = (&arrays.x, arrays.h0.as_deref(), || false);
-        let empty = || common::Results {
-            y: vec![0.0; sequences.rows() * dims.output_size()],
-            h_n: vec![0.0; arrays.dh_n.len()],
-            dx: vec![0.0; x.len()],
-            dh0: vec![0.0; arrays.dh_n.len()],
-            dparams: vec![0.0; arrays.params.len()],
-        };
-        let (dy, dh_n) = (Some(&arrays.dy[..]), Some(&arrays.dh_n[..]));
-        let mut whole = empty();
-        let common::Results { y, h_n, dx, dh0, dparams } = &mut whole;
-        let tape = rnn::forward_tape(&packed, x, sequences.clone(), h0, y, h_n, dropout, 3, 1, &go_on).unwrap();
-        rnn::backward(&packed, &tape, x, h0, y, dy, dh_n, dx, dh0, dparams, 1, &go_on).unwrap();
+        let (inputs, dropout) = (arrays.inputs(&sequences), Dropout::new(dropout, 3).unwrap());
+        let mut whole = Results::zeros_of(&dims, &sequences, &arrays);
+        let options = with_threads(1);
+        let tape = rnn::forward_tape(&packed, inputs, whole.outputs(), dropout, options).unwrap();
+        let y = whole.y.clone();
+        let forward = ForwardArrays { x: &arrays.x, h0: inputs.h0, y: &y };
+        rnn::backward(&packed, &tape, forward, arrays.output_grads(), whole.input_grads(), options).unwrap();
+        let options = with_threads(2);
         for every in [1, 200, 1000] {
-            let mut parts = empty();
-            let common::Results { y, h_n, dx, dh0, dparams } = &mut parts;
-            let sequences = sequences.clone();
-            let kept =
-                rnn::forward_checkpoints(&packed, x, sequences, h0, y, h_n, dropout, 3, every, 2, &go_on).unwrap();
-            rnn::backward_checkpoints(&packed, &kept, x, dy, dh_n, dx, dh0, dparams, 2, &go_on).unwrap();
+            let mut parts = Results::zeros_of(&dims, &sequences, &arrays);
+            let kept = rnn::forward_checkpoints(&packed, inputs, parts.outputs(), dropout, every, options).unwrap();
+            let (x, output_grads) = (&arrays.x, arrays.output_grads());
+            rnn::backward_checkpoints(&packed, &kept, x, output_grads, parts.input_grads(), options).unwrap();
             for ((name, got), (_, expected)) in parts.named().iter().zip(whole.named()) {
                 assert!(*got == expected, "{name} with every {every}");
             }
@@ -220,29 +213,29 @@ fn dropout_is_reproducible_and_differentiable() {
     let problem = Problem { dims, time: 4, lengths, ragged: false, with_h0: false, seed: 5 };
     let arrays = problem.arrays::<f64>();
     let sequences = problem.sequences();
-    let go_on = || false;
+    let inputs = arrays.inputs(&sequences);
     let run = |params: &[f64], threads: usize| {
         let packed = PackedWeights::new(dims, params, true).unwrap();
-        let mut y = vec![0.0; sequences.rows() * dims.output_size()];
-        let mut h_n = vec![0.0; arrays.dh_n.len()];
-        let (x, s) = (&arrays.x, sequences.clone());
-        let tape = rnn::forward_tape(&packed, x, s, None, &mut y, &mut h_n, 0.4, 11, threads, &go_on).unwrap();
-        (packed, tape, y, h_n)
+        let mut results = Results::zeros_of(&dims, &sequences, &arrays);
+        let dropout = Dropout::new(0.4, 11).unwrap();
+        let tape = rnn::forward_tape(&packed, inputs, results.outputs(), dropout, with_threads(threads)).unwrap();
+        (packed, tape, results)
     };
-    let (packed, tape, y, h_n) = run(&arrays.params, 1);
-    assert!(run(&arrays.params, 2).2 == y);
-    let mut plain = (vec![0.0; y.len()], vec![0.0; h_n.len()]);
-    rnn::forward(&packed, &arrays.x, &sequences, None, &mut plain.0, &mut plain.1, 1, &go_on).unwrap();
-    assert!(plain.0 != y, "something was dropped");
+    let (packed, tape, mut results) = run(&arrays.params, 1);
+    let y = results.y.clone();
+    assert!(run(&arrays.params, 2).2.y == y);
+    let mut plain = Results::zeros_of(&dims, &sequences, &arrays);
+    rnn::forward(&packed, inputs, plain.outputs(), with_threads(1)).unwrap();
+    assert!(plain.y != y, "something was dropped");
 
-    let (mut dx, mut dh0, mut dparams) =
-        (vec![0.0; arrays.x.len()], vec![0.0; h_n.len()], vec![0.0; arrays.params.len()]);
-    let dh_n = Some(&arrays.dh_n[..]);
-    rnn::backward(&packed, &tape, &arrays.x, None, &y, None, dh_n, &mut dx, &mut dh0, &mut dparams, 2, &go_on).unwrap();
+    let forward = ForwardArrays { x: &arrays.x, h0: None, y: &y };
+    let output_grads = OutputGrads { dy: None, dh_n: Some(&arrays.dh_n) };
+    rnn::backward(&packed, &tape, forward, output_grads, results.input_grads(), with_threads(2)).unwrap();
+    let dparams = results.dparams;
     let loss = |i: usize, offset: f64| -> f64 {
         let mut params = arrays.params.clone();
         params[i] += offset;
-        run(&params, 1).3.iter().zip(&arrays.dh_n).map(|(a, b)| a * b).sum()
+        run(&params, 1).2.h_n.iter().zip(&arrays.dh_n).map(|(a, b)| a * b).sum()
     };
     for (i, &got) in dparams.iter().enumerate() {
         let expected = (8.0 * (loss(i, 1e-3) - loss(i, -1e-3)) - (loss(i, 2e-3) - loss(i, -2e-3))) / 12e-3;

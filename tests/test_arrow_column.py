@@ -145,7 +145,7 @@ def test_steps_without_numbers_are_refused():
         pa.array([1.0]),
         pa.array([["a"]]),
         pa.array([[[[1.0]]]]),
-        pa.array([[[True]]]),
+        pa.array([[[b"1"]]]),
         pa.table({"a": [1]}),
         pa.array([[{"a": "1"}]]),
         pa.array([{"a": [1.0], "b": "1"}]),

@@ -268,9 +268,6 @@ def test_other_sequences_are_refused_by_name():
         rgru.Ragged.from_arrow([[1.0]])
     with pytest.raises(TypeError, match=r"got list<item: dictionary<indices=int32>>"):
         rgru.Ragged.from_arrow(pa.array([["a"]], pa.list_(pa.dictionary(pa.int32(), pa.string()))))
-    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((2, 3, 4), np.float32))
-    with pytest.raises(TypeError, match=r"got extension<arrow.fixed_shape_tensor>"):
-        rgru.Ragged.from_arrow(tensors)
     with pytest.raises(TypeError, match=r"got struct<> without columns"):
         rgru.Ragged.from_arrow(pa.table({}))
     with pytest.raises(TypeError, match=r"got list<item: list<item: double>> in column 'b'|double in column 'b'"):

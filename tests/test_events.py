@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import rgru
 from engine_cases import check_sequences, make_events, python_calls
 from rgru.integrations.events import Events
 
@@ -104,7 +105,6 @@ STRUCTS = pa.array([{"id": 1}, {"id": 1}, {"id": 2}])
     [
         STRUCTS,
         pa.array([[1], [1], [2]]),
-        pa.array(["a", "a", "b"], pa.string_view()),
         pa.DictionaryArray.from_arrays([0, 0, 1], STRUCTS),
     ],
 )
@@ -150,3 +150,26 @@ def test_no_python_for_each_row_or_key():
 
     for make in (EVENTS.sorted, EVENTS.cut, cut_each):
         assert python_calls(make, few) == python_calls(make, many)
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.large_string(), pa.binary_view(), pa.large_binary()], ids=str)
+@pytest.mark.parametrize("encoded", [False, True])
+def test_keys_and_times_may_be_texts_of_any_layout(kind, encoded):
+    plain = pa.table({"key": ["b", "a", "b", "a"], "time": ["4", "2", "1", "3"], "a": [1.0, 2.0, 3.0, 4.0]})
+    binary = kind in {pa.binary_view(), pa.large_binary()}
+    columns = [plain[name].cast("binary" if binary else "string").cast(kind) for name in ("key", "time")]
+    columns = [column.dictionary_encode() for column in columns] if encoded else columns
+    events = Events("key", "time", "a")
+    ordered = events.sorted(pa.table([*columns, plain["a"]], names=["key", "time", "a"]))
+    for made in (events.cut(ordered), pa.concat_tables(events.cut_each(ordered.to_batches(1)))):
+        assert made["key"].to_pylist() == ([b"a", b"b"] if binary else ["a", "b"])
+        assert made["a"].to_pylist() == [[2.0, 4.0], [3.0, 1.0]]
+
+
+def test_features_without_a_type_are_lists_of_nulls():
+    table = pa.table({"key": ["a", "a", "b"], "time": [1, 2, 1], "a": pa.nulls(3)})
+    events = Events("key", "time", "a")
+    made = events.cut(events.sorted(table))
+    assert made["a"].to_pylist() == [[None, None], [None]]
+    (column,) = events.cut(events.sorted(table))["a"].chunks
+    assert rgru.arrow.predict(rgru.GRU(1, 2), column, on_error="null").null_count == 2

@@ -172,6 +172,17 @@ def test_names_that_differ_among_many_are_found_in_the_message():
         classifier.predict(pa.table(columns, other))
 
 
+def test_rows_that_cannot_be_predicted_hide_no_wrong_names():
+    a, b = [*A[:-1], [float("nan"), 1.0]], [*B[:-1], None]
+    for wrong in (
+        pa.table({"b": B, "a": a}),
+        pa.table({"b": b, "a": A}),
+        pa.table({"b": B, "a": [*A[1:], [9e99] * 2]}),
+    ):
+        with pytest.raises(ValueError, match=rf"^column{EXPECTED}'b', 'a'$"):
+            rgru.arrow.predict(fit(GRUClassifier), wrong, on_error="null")
+
+
 # -- other roads ---------------------------------------------------------------------------------------------------
 
 

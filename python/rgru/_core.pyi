@@ -179,7 +179,7 @@ def arrow_sequences(
     Any,  # if null_on_error (N,) bool, else None
     list[str] | None,  # the features' names, if they have some and S > 0
 ]: ...
-def is_arrow_sequences(kind: Any) -> bool: ...  # with __arrow_c_schema__: a list that arrow_sequences takes
+def is_arrow_sequences(kind: Any, *, typed: bool) -> bool: ...  # __arrow_c_schema__: what arrow_sequences takes
 def arrow_numbers(
     values: NDArray[Any],  # (M,) or (M, K) C: integers, floats; (M,) also booleans; kept, not copied
     *,

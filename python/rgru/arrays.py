@@ -123,6 +123,11 @@ _DLPACK_CUDA = (2, 13)
 """kDLCUDA and kDLCUDAManaged of DLPack's device types."""
 
 
+def has_no_steps(value: object) -> bool:
+    """Tell whether `value` is ``[]`` or of shape (0,): a sequence of no steps, whose features nothing tells."""
+    return getattr(value, "shape", None) == (0,) or (isinstance(value, (list, tuple)) and not value)
+
+
 def all_finite(array: NDArray[Any]) -> bool:
     """Tell whether no number is NaN or infinite."""
     with np.errstate(over="ignore", invalid="ignore"):

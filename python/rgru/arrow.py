@@ -9,7 +9,8 @@ import numpy as np
 from rgru._core import ArrowColumn, arrow_numbers, arrow_texts
 from rgru.gru import GRU
 from rgru.integrations.arrow import is_arrow_column, ragged_and_failures, ragged_from_arrow, without_infinite
-from rgru.kinds import as_kind, check_on_error
+from rgru.kinds import as_kind
+from rgru.scalars import check_on_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

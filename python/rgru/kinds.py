@@ -74,18 +74,6 @@ def as_outputs(name: str, value: Any, model: GRU | GRUClassifier | GRURegressor)
     return {column: _kind(name, kind, model, f" for {column!r}") for column, kind in value.items()}
 
 
-def check_on_error(value: object) -> None:
-    """Check that `value` is "raise" or "null".
-
-    Raises
-    ------
-    ValueError
-        If it is anything else.
-    """
-    if value not in ("raise", "null"):
-        raise ValueError(f"on_error: expected 'raise' or 'null', got {value!r}")
-
-
 def _kind(name: str, value: object, model: GRU | GRUClassifier | GRURegressor, place: str = "") -> Kind:
     kinds = kinds_of(model)
     for kind in kinds:

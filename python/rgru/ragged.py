@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru import _core
-from rgru.arrays import as_index, as_real, beside, on_gpu
+from rgru.arrays import as_index, as_real, beside, has_no_steps, on_gpu
 from rgru.feature_names import common_names
 from rgru.scalars import as_int, as_precision
 
@@ -88,9 +88,10 @@ class Ragged:
         Parameters
         ----------
         sequences : iterable of array_like, each of shape (T_i, F)
-            T_i may be 0. Tables with named columns give their names to the features.
+            T_i may be 0; ``[]`` has no steps of whatever F. Tables with named columns give these names to the
+            features.
         num_features : int, optional
-            F; needed where `sequences` is empty.
+            F; needed where no sequence tells it.
         dtype : dtype_like, optional
             The type of the result, into which each array must go without a value changing. By default the widest
             of the arrays' types.
@@ -106,23 +107,24 @@ class Ragged:
             If a sequence is no real array of shape (T_i, F), or its columns have other names than those before; the
             message names it: ``sequences[3]``.
         """
-        sequences = list(sequences)
         wanted = None if dtype is None else np.dtype(dtype)
-        arrays = [as_real(f"sequences[{i}]", one, wanted, 2, "(T, F)") for i, one in enumerate(sequences)]
-        if num_features is None:
-            if not arrays:
-                raise ValueError("num_features: expected a number, since sequences is empty, got None")
-            width = arrays[0].shape[1]
+        listed = list(sequences)
+        told = {i: one for i, one in enumerate(listed) if not has_no_steps(one)}
+        arrays = {i: as_real(f"sequences[{i}]", one, wanted, 2, "(T, F)") for i, one in told.items()}
+        first = min(arrays, default=None)
+        if num_features is not None:
+            width, source = as_int("num_features", num_features, 0), "num_features"
+        elif first is not None:
+            width, source = arrays[first].shape[1], f"sequences[{first}]"
         else:
-            width = as_int("num_features", num_features, 0)
-        for i, array in enumerate(arrays):
+            words = "no sequence tells it" if listed else "sequences is empty"
+            raise ValueError(f"num_features: expected a number, since {words}, got None")
+        for i, array in arrays.items():
             if array.shape[1] != width:
-                source = "sequences[0]" if num_features is None else "num_features"
                 raise ValueError(f"sequences[{i}]: expected {width} features as {source}, got shape {array.shape}")
-        offsets = np.zeros(len(arrays) + 1, np.int64)
-        np.cumsum([len(array) for array in arrays], out=offsets[1:])
-        values = np.concatenate(arrays) if arrays else np.zeros((0, width), wanted or np.float32)
-        return cls._over(values, offsets, common_names("sequences", sequences))
+        values = np.concatenate(list(arrays.values())) if arrays else np.zeros((0, width), wanted or np.float32)
+        offsets = _offsets(np.array([len(arrays.get(i, ())) for i in range(len(listed))], np.int64))
+        return cls._over(values, offsets, common_names("sequences", listed))
 
     @classmethod
     def from_padded(cls, x: ArrayLike, lengths: ArrayLike) -> Ragged:
@@ -167,9 +169,11 @@ class Ragged:
             N sequences, of pyarrow, Polars, pandas, DuckDB, nanoarrow or any other library with the Arrow PyCapsule
             interface. A list, large_list, fixed_size_list, list_view or large_list_view, sliced and in chunks at will.
             One step is a number (F = 1), a fixed_size_list, list or large_list of F numbers, or a struct of F numbers.
-            A struct or table of such columns has the features of all, side by side. `feature_names` are those of the
-            structs' fields, or of the columns of a table: ``a`` of numbers; of several columns ``a.x`` of structs and
-            ``a[0]``, ``a[1]`` of lists. A column of lists of lists by itself, and one without any step, has none.
+            A struct or table of such columns has the features of all, side by side. Numbers are integers, floats,
+            decimals or booleans. Instead of a type there may be null, at any level. A fixed_shape_tensor (T,) or (T, F)
+            is a sequence, too. `feature_names` are those of the structs' fields, or of the columns of a table: ``a`` of
+            numbers; of several columns ``a.x`` of structs and ``a[0]``, ``a[1]`` of lists. A column of lists of lists
+            by itself, and one without any step, has none.
         num_features : int, optional
             F; needed where there are no steps and the type of the column does not tell.
         dtype : dtype_like, optional

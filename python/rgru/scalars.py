@@ -84,3 +84,15 @@ def as_precision(name: str, value: Any) -> np.dtype[Any]:
         raise ValueError(f"{name}: expected 'float32' or 'float64', got {dtype.name!r}")
     native: np.dtype[Any] = np.dtype(dtype.name)
     return native
+
+
+def check_on_error(value: object) -> None:
+    """Refuse what is not an ``on_error``: what becomes of the rows that a model cannot take.
+
+    Raises
+    ------
+    ValueError
+        If it is neither "raise" nor "null".
+    """
+    if value not in ("raise", "null"):
+        raise ValueError(f"on_error: expected 'raise' or 'null', got {value!r}")

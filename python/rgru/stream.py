@@ -19,6 +19,9 @@ class Stream:
     The outputs have the same bits as those of one call over the whole sequences. One stream is for one thread at a
     time.
 
+    Numbers are taken as they are, as in a call of the GRU: NaN goes into the state of its sequence, and stays there
+    until `h` is assigned or `reset` called. `rgru.Sessions` refuses it.
+
     Examples
     --------
     >>> import numpy as np

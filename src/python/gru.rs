@@ -11,8 +11,9 @@ use super::arrays::{Either, InOut, Input, PyReal, either, optional_slice, precis
 use super::threads::detached;
 use crate::cell::Real;
 use crate::error::Error;
+use crate::options::Options;
 use crate::rnn::packed_weights::PackedWeights;
-use crate::rnn::{self, Checkpoints, Tape};
+use crate::rnn::{self, Checkpoints, Dropout, ForwardArrays, InputGrads, Inputs, OutputGrads, Outputs, Tape};
 use crate::shape::{Dims, Sequences, expect_last, expect_shape};
 use crate::threads::runtime::num_threads;
 use crate::train::init;
@@ -70,9 +71,8 @@ impl PyWeights {
     ) -> PyResult<Bound<'py, PyTuple>> {
         either!(&self.0, packed => {
             let call = Call::new(packed, x, h0, lengths, offsets)?;
-            let (y, h_n, ()) = call.run(py, |x, h0, y, h_n, threads, stop| {
-                rnn::forward(packed, x, &call.sequences, h0, y, h_n, threads, stop)
-            })?;
+            let (y, h_n, ()) =
+                call.run(py, |inputs, outputs, options| rnn::forward(packed, inputs, outputs, options))?;
             (y, h_n).into_pyobject(py)
         })
     }
@@ -103,14 +103,11 @@ impl PyWeights {
     ) -> PyResult<Bound<'py, PyTuple>> {
         either!(&self.0, packed => {
             let call = Call::new(packed, x, h0, lengths, offsets)?;
-            let sequences = call.sequences.clone();
-            let (y, h_n, kept) = call.run(py, |x, h0, y, h_n, threads, stop| match checkpoint {
-                None => rnn::forward_tape(packed, x, sequences, h0, y, h_n, dropout, seed, threads, stop)
-                    .map(Record::Tape),
-                Some(every) => {
-                    rnn::forward_checkpoints(packed, x, sequences, h0, y, h_n, dropout, seed, every, threads, stop)
-                        .map(Record::Checkpoints)
-                }
+            let dropout = Dropout::new(dropout, seed)?;
+            let (y, h_n, kept) = call.run(py, |inputs, outputs, options| match checkpoint {
+                None => rnn::forward_tape(packed, inputs, outputs, dropout, options).map(Record::Tape),
+                Some(every) => rnn::forward_checkpoints(packed, inputs, outputs, dropout, every, options)
+                    .map(Record::Checkpoints),
             })?;
             let whole = checkpoint.is_none();
             if whole {
@@ -139,7 +136,7 @@ struct Call<'a, 'py, T: PyReal> {
     padding: bool,
 }
 
-type Outputs<'py, T, R> = (Bound<'py, PyArrayDyn<T>>, Bound<'py, PyArrayDyn<T>>, R);
+type Results<'py, T, R> = (Bound<'py, PyArrayDyn<T>>, Bound<'py, PyArrayDyn<T>>, R);
 
 impl<'a, 'py, T: PyReal> Call<'a, 'py, T> {
     fn new(
@@ -178,9 +175,8 @@ impl<'a, 'py, T: PyReal> Call<'a, 'py, T> {
     fn run<R: Send>(
         &self,
         py: Python<'py>,
-        work: impl Send
-        + FnOnce(&[T], Option<&[T]>, &mut [T], &mut [T], usize, crate::threads::runtime::Stop) -> Result<R, Error>,
-    ) -> PyResult<Outputs<'py, T, R>> {
+        work: impl Send + FnOnce(Inputs<T>, Outputs<T>, Options) -> Result<R, Error>,
+    ) -> PyResult<Results<'py, T, R>> {
         let dims = self.packed.dims();
         let mut shape = self.x.shape().to_vec();
         if let Some(last) = shape.last_mut() {
@@ -188,19 +184,22 @@ impl<'a, 'py, T: PyReal> Call<'a, 'py, T> {
         }
         let (y, mut y_out) = if self.padding { zeros(py, &shape)? } else { unwritten(py, &shape)? };
         let (h_n, mut h_n_out) = self.states(py)?;
-        let (x, h0) = (self.x.slice()?, optional_slice(self.h0.as_ref())?);
-        let (y_out, h_n_out) = (y_out.slice()?, h_n_out.slice()?);
-        let threads = num_threads()?;
-        let result = detached(py, |stop| work(x, h0, y_out, h_n_out, threads, stop))?;
+        let outputs = Outputs { y: y_out.slice()?, h_n: h_n_out.slice()? };
+        let (inputs, threads) = (self.inputs()?, Some(num_threads()?));
+        let result = detached(py, |stop| work(inputs, outputs, Options { threads, stop: Some(stop) }))?;
         Ok((y, h_n, result))
     }
 
     fn final_states(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
         let (h_n, mut out) = self.states(py)?;
-        let (x, h0, out) = (self.x.slice()?, optional_slice(self.h0.as_ref())?, out.slice()?);
-        let (packed, sequences, threads) = (self.packed, &self.sequences, num_threads()?);
-        detached(py, |stop| rnn::final_states(packed, x, sequences, h0, out, threads, stop))?;
+        let (packed, inputs, out) = (self.packed, self.inputs()?, out.slice()?);
+        let threads = Some(num_threads()?);
+        detached(py, |stop| rnn::final_states(packed, inputs, out, Options { threads, stop: Some(stop) }))?;
         Ok(h_n)
+    }
+
+    fn inputs(&self) -> PyResult<Inputs<'_, T>> {
+        Ok(Inputs { x: self.x.slice()?, sequences: &self.sequences, h0: optional_slice(self.h0.as_ref())? })
     }
 
     /// A new array for `h_n`.
@@ -292,17 +291,18 @@ impl<T: PyReal> Recorded<T> {
         let (dx, mut dx_out) = zeros(py, x.shape())?;
         let (dh0, mut dh0_out) = zeros(py, &[dims.num_cells(), batch, dims.hidden_size])?;
         let (dparams, mut dparams_out) = zeros(py, &[dims.num_params()])?;
-        let (dx_out, dh0_out, dparams_out) = (dx_out.slice()?, dh0_out.slice()?, dparams_out.slice()?);
+        let input_grads = InputGrads { dx: dx_out.slice()?, dh0: dh0_out.slice()?, dparams: dparams_out.slice()? };
+        let output_grads = OutputGrads { dy: optional_slice(dy.as_ref())?, dh_n: optional_slice(dh_n.as_ref())? };
         let (x, y) = (x.slice()?, optional_slice(y.as_ref())?.unwrap_or_default());
-        let (dy, dh_n) = (optional_slice(dy.as_ref())?, optional_slice(dh_n.as_ref())?);
-        let threads = num_threads()?;
-        let (packed, kept, h0) = (&*self.packed, &self.kept, self.h0.as_deref());
-        detached(py, |stop| match kept {
-            Record::Tape(tape) => {
-                rnn::backward(packed, tape, x, h0, y, dy, dh_n, dx_out, dh0_out, dparams_out, threads, stop)
-            }
-            Record::Checkpoints(checkpoints) => {
-                rnn::backward_checkpoints(packed, checkpoints, x, dy, dh_n, dx_out, dh0_out, dparams_out, threads, stop)
+        let arrays = ForwardArrays { x, h0: self.h0.as_deref(), y };
+        let (packed, kept, threads) = (&*self.packed, &self.kept, Some(num_threads()?));
+        detached(py, |stop| {
+            let options = Options { threads, stop: Some(stop) };
+            match kept {
+                Record::Tape(tape) => rnn::backward(packed, tape, arrays, output_grads, input_grads, options),
+                Record::Checkpoints(checkpoints) => {
+                    rnn::backward_checkpoints(packed, checkpoints, x, output_grads, input_grads, options)
+                }
             }
         })?;
         (dx, dh0, dparams).into_pyobject(py)

@@ -13,8 +13,9 @@ use super::threads::detached;
 use crate::cell::Real;
 use crate::error::Error;
 use crate::memory::try_alloc::try_from_fn;
+use crate::options::Options;
 use crate::rnn::packed_weights::PackedWeights;
-use crate::sessions::{Keys, Limits, Sessions, StoredStates, Times};
+use crate::sessions::{Events, Keys, Limits, Sessions, StoredStates, Times};
 use crate::shape::{expect_last, expect_shape};
 use crate::threads::runtime::num_threads;
 
@@ -194,8 +195,9 @@ fn step<'py, T: PyReal>(
     };
     let (y, mut out) = unwritten(py, &[rows, dims.hidden_size])?;
     let (x, out) = (x.slice()?, out.slice()?);
+    let events = Events { keys, x, times };
     let threads = num_threads()?;
-    detached(py, |stop| held(sessions)?.step(keys, x, times, out, threads, stop))?;
+    detached(py, |stop| held(sessions)?.step_with(events, out, Options { threads: Some(threads), stop: Some(stop) }))?;
     Ok(y)
 }
 

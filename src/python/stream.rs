@@ -10,6 +10,7 @@ use super::gru::PyWeights;
 use super::threads::detached;
 use crate::cell::Real;
 use crate::error::Error;
+use crate::options::Options;
 use crate::rnn::Stream;
 use crate::shape::expect_shape;
 use crate::threads::runtime::num_threads;
@@ -51,7 +52,7 @@ fn step<'py, T: PyReal>(
     let (y, mut out) = zeros(py, &[batch, dims.hidden_size])?;
     let (x, out) = (x.slice()?, out.slice()?);
     let threads = num_threads()?;
-    detached(py, |stop| held(stream)?.step(x, out, threads, stop))?;
+    detached(py, |stop| held(stream)?.step_with(x, out, Options { threads: Some(threads), stop: Some(stop) }))?;
     Ok(y)
 }
 

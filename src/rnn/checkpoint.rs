@@ -6,43 +6,41 @@ use std::ops::Range;
 use crate::cell::Real;
 use crate::error::Error;
 use crate::memory::aligned::zeros;
+use crate::options::Options;
+use crate::rnn::arguments::{ForwardArrays, InputGrads, Inputs, OutputGrads, Outputs};
+use crate::rnn::dropout::Dropout;
 use crate::rnn::packed_weights::PackedWeights;
 use crate::rnn::stack::{backward, forward_tape};
 use crate::shape::{SPAN, Sequences, expect_shape};
-use crate::threads::runtime::Stop;
 
 /// Recorded by [`forward_checkpoints`]: the states `[L, N, H]` before each window of steps.
 pub struct Checkpoints<T> {
     sequences: Sequences,
-    dropout: f64,
-    seed: u64,
+    dropout: Option<Dropout>,
     windows: Vec<(Range<usize>, Vec<T>)>,
 }
 
 impl<T> Checkpoints<T> {
-    /// The sequences of the batch.
+    /// Returns the sequences of the batch.
     pub fn sequences(&self) -> &Sequences {
         &self.sequences
     }
 }
 
-/// As [`forward_tape`], keeping only every `every`-th state, rounded up to a multiple of [`SPAN`] steps.
+/// As [`forward_tape`], but stores only every `every`-th state, rounded up to a multiple of [`SPAN`] steps.
 ///
 /// # Errors
 /// As [`forward_tape`]; a bidirectional stack, whose directions do not meet before the ends; `every` is 0.
 pub fn forward_checkpoints<T: Real>(
     packed: &PackedWeights<T>,
-    x: &[T],
-    sequences: Sequences,
-    h0: Option<&[T]>,
-    y: &mut [T],
-    h_n: &mut [T],
-    dropout: f64,
-    seed: u64,
+    inputs: Inputs<T>,
+    outputs: Outputs<T>,
+    dropout: Option<Dropout>,
     every: usize,
-    threads: usize,
-    stop: Stop,
+    options: Options,
 ) -> Result<Checkpoints<T>, Error> {
+    let Inputs { x, sequences, h0 } = inputs;
+    let Outputs { y, h_n } = outputs;
     if packed.dims.bidirectional {
         return Err(Error::value("checkpoint", "None for a bidirectional GRU", every.to_string()));
     }
@@ -61,10 +59,11 @@ pub fn forward_checkpoints<T: Real>(
     for first in (0..longest.max(1)).step_by(every) {
         let span = first..longest.min(first.saturating_add(every));
         let part = sequences.window(span.clone())?;
-        forward_tape(packed, x, part, Some(&state), y, h_n, dropout, seed, threads, stop)?;
+        let inputs = Inputs { x, sequences: &part, h0: Some(&state) };
+        forward_tape(packed, inputs, Outputs { y, h_n }, dropout, options)?;
         windows.push((span, std::mem::replace(&mut state, h_n.to_vec())));
     }
-    Ok(Checkpoints { sequences, dropout, seed, windows })
+    Ok(Checkpoints { sequences: sequences.clone(), dropout, windows })
 }
 
 /// As [`backward`], with the same bits, for the arrays that [`forward_checkpoints`] was given.
@@ -75,14 +74,12 @@ pub fn backward_checkpoints<T: Real>(
     packed: &PackedWeights<T>,
     checkpoints: &Checkpoints<T>,
     x: &[T],
-    dy: Option<&[T]>,
-    dh_n: Option<&[T]>,
-    dx: &mut [T],
-    dh0: &mut [T],
-    dparams: &mut [T],
-    threads: usize,
-    stop: Stop,
+    output_grads: OutputGrads<T>,
+    input_grads: InputGrads<T>,
+    options: Options,
 ) -> Result<(), Error> {
+    let OutputGrads { dy, dh_n } = output_grads;
+    let InputGrads { dx, dh0, dparams } = input_grads;
     let (input, width) = (packed.dims.input_size, packed.dims.output_size());
     let sequences = &checkpoints.sequences;
     for (name, expected, got) in [
@@ -110,10 +107,12 @@ pub fn backward_checkpoints<T: Real>(
         let (x, dy) = (gathered(x, input)?, dy.map(|dy| gathered(dy, width)).transpose()?);
         let (mut y, mut own_dx) = (zeros(own.steps() * width)?, zeros(own.steps() * input)?);
         let (mut h_n, dh_n) = (zeros(state.len())?, dh0.to_vec());
-        let (dropout, seed) = (checkpoints.dropout, checkpoints.seed);
-        let tape = forward_tape(packed, &x, own.clone(), Some(state), &mut y, &mut h_n, dropout, seed, threads, stop)?;
-        let (dy, dh_n) = (dy.as_deref(), Some(&dh_n[..]));
-        backward(packed, &tape, &x, Some(state), &y, dy, dh_n, &mut own_dx, dh0, dparams, threads, stop)?;
+        let inputs = Inputs { x: &x, sequences: &own, h0: Some(state) };
+        let outputs = Outputs { y: &mut y, h_n: &mut h_n };
+        let tape = forward_tape(packed, inputs, outputs, checkpoints.dropout, options)?;
+        let arrays = ForwardArrays { x: &x, h0: Some(state), y: &y };
+        let output_grads = OutputGrads { dy: dy.as_deref(), dh_n: Some(&dh_n) };
+        backward(packed, &tape, arrays, output_grads, InputGrads { dx: &mut own_dx, dh0, dparams }, options)?;
         for (to, from) in window.split_mut(dx, input).into_iter().zip(own.split(&own_dx, input)) {
             to.copy_from_slice(from);
         }

@@ -6,6 +6,7 @@
 //! weights' gradients over all steps; `checkpoint` trains in little memory, `stream` goes step by step; `dropout` makes
 //! the masks between layers.
 
+mod arguments;
 mod checkpoint;
 mod dropout;
 mod gradients;
@@ -19,7 +20,10 @@ mod states;
 mod stream;
 mod tape;
 
+pub use arguments::{ForwardArrays, InputGrads, Inputs, OutputGrads, Outputs};
 pub use checkpoint::{Checkpoints, backward_checkpoints, forward_checkpoints};
+pub use dropout::Dropout;
+pub use packed_weights::PackedWeights;
 pub use stack::{backward, final_states, forward, forward_tape};
 pub use stream::Stream;
 pub use tape::Tape;

@@ -34,7 +34,7 @@ impl<T: Real> PackedWeights<T> {
         let dims = dims.check()?;
         dims.check_params(params.len())?;
         let kernels = CellKernels::of(isa)?;
-        // Asked for at once and given back, so that too large a model is an error before it is an abort.
+        // Best effort: allocated at once and released, so that most models that are too large are an error, not an abort.
         drop(zeros::<T>(params.len().saturating_mul(if training { 3 } else { 2 }))?);
         let lanes = kernels.products.lanes;
         let canonical = split_params(&dims, params);

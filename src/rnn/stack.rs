@@ -5,6 +5,8 @@
 use crate::cell::Real;
 use crate::error::Error;
 use crate::memory::buffer_pool::PooledBuffer;
+use crate::options::Options;
+use crate::rnn::arguments::{ForwardArrays, InputGrads, Inputs, OutputGrads, Outputs};
 use crate::rnn::dropout::Dropout;
 use crate::rnn::gradients::weight_gradients;
 use crate::rnn::group::{BackwardJob, BatchContext, ForwardJob};
@@ -14,84 +16,65 @@ use crate::rnn::plan::Plan;
 use crate::rnn::states::States;
 use crate::rnn::tape::Tape;
 use crate::shape::{Dims, Sequences, expect_shape};
-use crate::threads::runtime::{Grant, Stop};
+use crate::threads::runtime::Grant;
 
-/// Inference. x `[rows, I]`, h0 `[L*D, N, H]` or zeros; writes y `[rows, D*H]`, whose padding is left as it is, and
-/// `h_n` `[L*D, N, H]`. Uses up to `threads` threads.
+/// Runs inference: writes the outputs and the final states.
 ///
 /// # Errors
-/// Sizes that do not fit; interrupted by `stop`.
+/// Sizes that do not fit; interrupted by the caller.
 pub fn forward<T: Real>(
     packed: &PackedWeights<T>,
-    x: &[T],
-    sequences: &Sequences,
-    h0: Option<&[T]>,
-    y: &mut [T],
-    h_n: &mut [T],
-    threads: usize,
-    stop: Stop,
+    inputs: Inputs<T>,
+    outputs: Outputs<T>,
+    options: Options,
 ) -> Result<(), Error> {
-    run(packed, x, sequences, h0, Some(y), h_n, None, threads, stop)
+    run(packed, inputs, Some(outputs.y), outputs.h_n, None, options)
 }
 
-/// As [`forward`], of the final states alone: no memory for y, nor the time to write it.
+/// As [`forward`], for the final states alone: y takes neither memory nor time.
 ///
 /// # Errors
 /// As [`forward`].
 pub fn final_states<T: Real>(
     packed: &PackedWeights<T>,
-    x: &[T],
-    sequences: &Sequences,
-    h0: Option<&[T]>,
+    inputs: Inputs<T>,
     h_n: &mut [T],
-    threads: usize,
-    stop: Stop,
+    options: Options,
 ) -> Result<(), Error> {
-    run(packed, x, sequences, h0, None, h_n, None, threads, stop)
+    run(packed, inputs, None, h_n, None, options)
 }
 
-/// As [`forward`], recording what [`backward`] needs, and with dropout between the layers.
+/// As [`forward`], and records the tape that [`backward`] needs.
 ///
 /// # Errors
 /// As [`forward`].
 pub fn forward_tape<T: Real>(
     packed: &PackedWeights<T>,
-    x: &[T],
-    sequences: Sequences,
-    h0: Option<&[T]>,
-    y: &mut [T],
-    h_n: &mut [T],
-    dropout: f64,
-    seed: u64,
-    threads: usize,
-    stop: Stop,
+    inputs: Inputs<T>,
+    outputs: Outputs<T>,
+    dropout: Option<Dropout>,
+    options: Options,
 ) -> Result<Tape<T>, Error> {
-    let dropout = Dropout::new(dropout, seed)?;
-    let mut tape = Tape::new(&packed.dims, sequences.clone(), dropout)?;
-    run(packed, x, &sequences, h0, Some(y), h_n, Some(&mut tape), threads, stop)?;
+    let mut tape = Tape::new(&packed.dims, inputs.sequences.clone(), dropout)?;
+    run(packed, inputs, Some(outputs.y), outputs.h_n, Some(&mut tape), options)?;
     Ok(tape)
 }
 
-/// Gradients of sum(y * dy) + sum(`h_n` * `dh_n`), for the arrays that [`forward_tape`] was given and wrote. Writes
-/// dx `[rows, I]`, whose padding is left as it is; dh0 `[L*D, N, H]`; and the flat gradients of the parameters, which
-/// must come as zeros like dx. dy and `dh_n` count as zeros where not given.
+/// Computes the gradients of sum(y * dy) + sum(`h_n` * `dh_n`), for the arrays that [`forward_tape`] read and wrote.
 ///
 /// # Errors
-/// Sizes that do not fit, weights not packed for training; interrupted by `stop`.
+/// Sizes that do not fit; weights that are not packed for training; interrupted by the caller.
 pub fn backward<T: Real>(
     packed: &PackedWeights<T>,
     tape: &Tape<T>,
-    x: &[T],
-    h0: Option<&[T]>,
-    y: &[T],
-    dy: Option<&[T]>,
-    dh_n: Option<&[T]>,
-    dx: &mut [T],
-    dh0: &mut [T],
-    dparams: &mut [T],
-    threads: usize,
-    stop: Stop,
+    arrays: ForwardArrays<T>,
+    output_grads: OutputGrads<T>,
+    input_grads: InputGrads<T>,
+    options: Options,
 ) -> Result<(), Error> {
+    let ForwardArrays { x, h0, y } = arrays;
+    let OutputGrads { dy, dh_n } = output_grads;
+    let InputGrads { dx, dh0, dparams } = input_grads;
     let (dims, sequences) = (&packed.dims, &tape.sequences);
     let width = dims.output_size();
     let rows = sequences.rows();
@@ -113,7 +96,7 @@ pub fn backward<T: Real>(
     let d = (0..dims.num_cells()).map(|_| PooledBuffer::new(sequences.steps() * segments * dims.hidden_size));
     let mut d: Vec<PooledBuffer<T>> = d.collect::<Result<_, Error>>()?;
 
-    let (plan, grant) = granted(dims, sequences, threads, |plan| plan.sharing)?;
+    let (plan, grant) = granted(dims, sequences, options.threads()?, |plan| plan.sharing)?;
     match dh_n {
         Some(dh_n) => dh0.copy_from_slice(dh_n),
         None => dh0.fill(T::ZERO),
@@ -138,24 +121,22 @@ pub fn backward<T: Real>(
             d: d_cells.iter_mut().map(|cell| cell.next().unwrap_or_default()).collect(),
         })
         .collect();
-    grant.execute(plan.members, jobs, stop, |job, team, check| {
+    grant.execute(plan.members, jobs, options.stop(), |job, team, check| {
         batch.backward_group(job, tape, &outputs, dy.as_deref(), team, check)
     })?;
     drop(d_cells);
-    weight_gradients(&batch, tape, x, &outputs, &d, dparams, &grant, stop)
+    weight_gradients(&batch, tape, x, &outputs, &d, dparams, &grant, options.stop())
 }
 
 fn run<T: Real>(
     packed: &PackedWeights<T>,
-    x: &[T],
-    sequences: &Sequences,
-    h0: Option<&[T]>,
+    inputs: Inputs<T>,
     y: Option<&mut [T]>,
     h_n: &mut [T],
     tape: Option<&mut Tape<T>>,
-    threads: usize,
-    stop: Stop,
+    options: Options,
 ) -> Result<(), Error> {
+    let Inputs { x, sequences, h0 } = inputs;
     let dims = &packed.dims;
     let (width, hidden) = (dims.output_size(), dims.hidden_size);
     let states = dims.num_cells() * sequences.count() * hidden;
@@ -167,7 +148,7 @@ fn run<T: Real>(
     ] {
         expect_shape(name, &[expected], &[got])?;
     }
-    let (plan, grant) = granted(dims, sequences, threads, Plan::threads)?;
+    let (plan, grant) = granted(dims, sequences, options.threads()?, Plan::threads)?;
     let batch = BatchContext { packed, sequences, h0: States::new(dims, sequences, h0), backward: &[] };
     let x = sequences.split(x, dims.input_size);
     let partition = Partition::new(&plan, sequences);
@@ -187,7 +168,9 @@ fn run<T: Real>(
             tape: layers.as_mut().map(|layers| layers.iter_mut().map(LayerParts::next).collect()),
         })
         .collect();
-    grant.execute(plan.members, jobs, stop, |job, team, check| batch.forward_group(job, &x, dropout, team, check))
+    grant.execute(plan.members, jobs, options.stop(), |job, team, check| {
+        batch.forward_group(job, &x, dropout, team, check)
+    })
 }
 
 /// The plan for the threads that there are for this call.

@@ -8,10 +8,11 @@ use crate::cell::step::{Outputs, State, step};
 use crate::error::Error;
 use crate::gemm::tile::MAX_ROWS_PER_STEP;
 use crate::memory::aligned::{Aligned, zeros};
+use crate::options::Options;
 use crate::rnn::packed_weights::PackedWeights;
 use crate::rnn::plan::Plan;
 use crate::shape::{Sequences, expect_shape};
-use crate::threads::runtime::{Grant, Stop, num_threads};
+use crate::threads::runtime::{Grant, num_threads};
 use crate::threads::team::{Engine, Team};
 
 /// Running states of `batch` sequences of a unidirectional stack. A step gives the bits that the whole sequence would.
@@ -31,6 +32,7 @@ struct Running<T: Real> {
 }
 
 impl<T: Real> Stream<T> {
+    #[doc(hidden)]
     /// Starts `batch` sequences from zero states.
     ///
     /// # Errors
@@ -39,7 +41,7 @@ impl<T: Real> Stream<T> {
         if packed.dims.bidirectional {
             return Err(Error::value("bidirectional", "False, since a step cannot look ahead", "True"));
         }
-        // Asked for at once and given back, so that too many sequences are an error before they are an abort.
+        // Best effort: allocated at once and released, so that too many sequences are mostly an error, not an abort.
         let floats = packed.cells.iter().map(|cell| 5 * cell.projected_len()).sum::<usize>();
         drop(zeros::<T>(batch.saturating_mul(floats))?);
         let plan = Plan::new(&packed.dims, &Sequences::padded(batch, 1, None)?, num_threads()?);
@@ -56,21 +58,30 @@ impl<T: Real> Stream<T> {
         Ok(Self { packed, batch, plan, groups })
     }
 
-    /// Sequences.
+    /// Returns the number of sequences.
     pub fn batch(&self) -> usize {
         self.batch
     }
 
+    #[doc(hidden)]
     /// The stack.
     pub fn packed(&self) -> &PackedWeights<T> {
         &self.packed
     }
 
-    /// Takes one step: x `[N, I]`, y `[N, H]`.
+    /// Takes one step: reads x `[N, I]`, writes y `[N, H]`.
     ///
     /// # Errors
-    /// Sizes that do not fit; interrupted by `stop`, which leaves the states of some sequences a step behind.
-    pub fn step(&mut self, x: &[T], y: &mut [T], threads: usize, stop: Stop) -> Result<(), Error> {
+    /// Sizes that do not fit.
+    pub fn step(&mut self, x: &[T], y: &mut [T]) -> Result<(), Error> {
+        self.step_with(x, y, Options::default())
+    }
+
+    /// As [`Stream::step`], with options.
+    ///
+    /// # Errors
+    /// Sizes that do not fit; interrupted by the caller, which leaves the states of some sequences a step behind.
+    pub fn step_with(&mut self, x: &[T], y: &mut [T], options: Options) -> Result<(), Error> {
         let dims = &self.packed.dims;
         expect_shape("x", &[self.batch * dims.input_size], &[x.len()])?;
         expect_shape("y", &[self.batch * dims.hidden_size], &[y.len()])?;
@@ -80,7 +91,8 @@ impl<T: Real> Stream<T> {
             let y = &mut y[..(end - start) * dims.hidden_size];
             running.step(packed, &x[start * dims.input_size..end * dims.input_size], y, team);
         };
-        if threads == 1 || self.plan.threads() == 1 {
+        let threads = if self.plan.threads() == 1 { 1 } else { options.threads()? };
+        if threads == 1 {
             for running in &mut self.groups {
                 let first = running.members.start * dims.hidden_size;
                 work(running, x, &mut y[first..], &Team::alone());
@@ -94,10 +106,15 @@ impl<T: Real> Stream<T> {
             jobs.push((running, y));
             rest = after;
         }
-        Grant::new(threads.min(self.plan.threads()))?.execute(self.plan.members, jobs, stop, |(running, y), team, _| {
-            work(running, x, y, team);
-            Ok(())
-        })
+        Grant::new(threads.min(self.plan.threads()))?.execute(
+            self.plan.members,
+            jobs,
+            options.stop(),
+            |(running, y), team, _| {
+                work(running, x, y, team);
+                Ok(())
+            },
+        )
     }
 
     /// Where a sequence's state is: the group, and the row in it.

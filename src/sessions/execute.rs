@@ -10,10 +10,11 @@ use crate::error::Error;
 use crate::gemm::tile::MAX_ROWS_PER_STEP;
 use crate::memory::aligned::Aligned;
 use crate::memory::try_alloc::{try_collect, try_from_fn, try_with_capacity};
+use crate::options::Options;
 use crate::rnn::packed_weights::PackedWeights;
 use crate::rnn::plan::Plan;
 use crate::shape::Sequences;
-use crate::threads::runtime::{Check, Grant, Stop};
+use crate::threads::runtime::{Check, Grant};
 use crate::threads::team::{Engine, Team};
 
 /// What the groups share.
@@ -59,7 +60,7 @@ pub struct Finals<T> {
 /// Runs all events: x `[M, I]`, y `[M, H]`. The slab is only read.
 ///
 /// # Errors
-/// There is not enough memory; interrupted by `stop`.
+/// There is not enough memory; interrupted by the caller.
 pub fn execute<T: Real>(
     packed: &PackedWeights<T>,
     slab: &Slab<T>,
@@ -67,14 +68,13 @@ pub fn execute<T: Real>(
     x: &[T],
     y: &mut [T],
     spaces: &Workspaces<T>,
-    threads: usize,
-    stop: Stop,
+    options: Options,
 ) -> Result<Finals<T>, Error> {
     let (dims, of, segments) = (&packed.dims, segments.of(), segments.list());
     let lengths = try_from_fn(segments.len(), |n| i64::from(segments[n].len))?;
     let longest = segments.iter().map(|segment| segment.len as usize).max().unwrap_or(0);
     let sequences = Sequences::padded(segments.len(), longest, Some(&lengths))?;
-    let plan = Plan::new(dims, &sequences, threads);
+    let plan = Plan::new(dims, &sequences, options.threads()?);
     let grant = Grant::new(plan.threads())?;
     let plan = if grant.threads() < plan.threads() { Plan::new(dims, &sequences, grant.threads()) } else { plan };
 
@@ -95,7 +95,7 @@ pub fn execute<T: Real>(
         jobs.push(Job { members, next, events, y, below });
     }
     let batch = SessionBatch { packed, slab, x, segments };
-    grant.execute(plan.members, jobs, stop, |job, team, check| {
+    grant.execute(plan.members, jobs, options.stop(), |job, team, check| {
         let space = spaces.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut space = space.map_or_else(|| Workspace::new(packed), Ok)?;
         batch.run(job, &mut space, team, check)?;

@@ -29,9 +29,10 @@ pub use slab::StoredStates;
 use crate::cell::Real;
 use crate::error::Error;
 use crate::memory::try_alloc::{try_collect, try_from_fn, try_with_capacity};
+use crate::options::Options;
 use crate::rnn::packed_weights::PackedWeights;
 use crate::shape::expect_shape;
-use crate::threads::runtime::{Grant, Stop};
+use crate::threads::runtime::Grant;
 
 /// Events whose keys one thread looks up at a time; fewer are not worth another thread.
 const SHARE: usize = 1024;
@@ -43,6 +44,17 @@ pub struct Sessions<T: Real> {
     slab: Slab<T>,
     registry: Kind<Registry<Integer>, Registry<Box<[u8]>>>,
     spaces: Workspaces<T>,
+}
+
+/// A batch of events.
+#[derive(Clone, Copy)]
+pub struct Events<'a, T> {
+    /// The key of each.
+    pub keys: Keys<'a>,
+    /// The input of each, `[M, I]`.
+    pub x: &'a [T],
+    /// When they happened.
+    pub times: Times<'a>,
 }
 
 /// By the kind of keys.
@@ -62,6 +74,7 @@ macro_rules! each_kind {
 }
 
 impl<T: Real> Sessions<T> {
+    #[doc(hidden)]
     /// No sessions yet. With `half`, states are rounded to half precision between events.
     ///
     /// # Errors
@@ -75,6 +88,7 @@ impl<T: Real> Sessions<T> {
         Ok(Self { packed, limits, slab, registry, spaces: Workspaces::default() })
     }
 
+    #[doc(hidden)]
     /// The stack.
     pub fn packed(&self) -> &PackedWeights<T> {
         &self.packed
@@ -100,19 +114,21 @@ impl<T: Real> Sessions<T> {
         each_kind!(&self.registry, registry => registry.clock())
     }
 
-    /// Takes a batch of events in order: x `[M, I]`, y `[M, H]`. A key without a session begins one from the state 0.
+    /// Takes a batch of events in order and writes their outputs y `[M, H]`. A key without a session starts one from the
+    /// state 0.
     ///
     /// # Errors
-    /// Sizes that do not fit; not enough memory; interrupted by `stop`. All sessions are as before then.
-    pub fn step(
-        &mut self,
-        keys: Keys,
-        x: &[T],
-        times: Times,
-        y: &mut [T],
-        threads: usize,
-        stop: Stop,
-    ) -> Result<(), Error> {
+    /// Sizes that do not fit; not enough memory. All sessions are as before then.
+    pub fn step(&mut self, events: Events<T>, y: &mut [T]) -> Result<(), Error> {
+        self.step_with(events, y, Options::default())
+    }
+
+    /// As [`Sessions::step`], with options.
+    ///
+    /// # Errors
+    /// As [`Sessions::step`]; interrupted by the caller.
+    pub fn step_with(&mut self, events: Events<T>, y: &mut [T], options: Options) -> Result<(), Error> {
+        let Events { keys, x, times } = events;
         let (dims, count) = (&self.packed.dims, keys.count());
         expect_shape("x", &[count * dims.input_size], &[x.len()])?;
         expect_shape("y", &[count * dims.hidden_size], &[y.len()])?;
@@ -125,7 +141,7 @@ impl<T: Real> Sessions<T> {
         self.expect_kind(keys)?;
         let Self { packed, slab, registry, spaces, .. } = self;
         each_kind!(registry, registry => {
-            take(packed, slab, registry, spaces, keys, x, times, y, threads, stop)
+            take(packed, slab, registry, spaces, events, y, options)
         })
     }
 
@@ -219,7 +235,11 @@ impl<T: Real> Sessions<T> {
     fn slots(&self) -> usize {
         each_kind!(&self.registry, registry => registry.slots())
     }
+}
 
+/// Reading and restoring all sessions, for snapshots.
+#[doc(hidden)]
+impl<T: Real> Sessions<T> {
     /// The places of all sessions, for [`Sessions::copy_out`]; those used longest ago first where they are bounded.
     ///
     /// # Errors
@@ -352,18 +372,18 @@ fn take<T: Real, K: Key>(
     slab: &mut Slab<T>,
     registry: &mut Registry<K>,
     spaces: &Workspaces<T>,
-    keys: Keys,
-    x: &[T],
-    times: Times,
+    events: Events<T>,
     y: &mut [T],
-    threads: usize,
-    stop: Stop,
+    options: Options,
 ) -> Result<(), Error> {
+    let Events { keys, x, times } = events;
+    let options = Options { threads: Some(options.threads()?), ..options };
+    let threads = options.threads()?;
     let (hashes, found) = find_all(registry, keys, threads)?;
     let transaction = registry.begin(keys, times, &hashes, &found)?;
     let executed = slab
         .ensure_len(registry.slots())
-        .and_then(|()| execute(packed, slab, &transaction.segments, x, y, spaces, threads, stop))
+        .and_then(|()| execute(packed, slab, &transaction.segments, x, y, spaces, options))
         .and_then(|finals| write_back(packed, slab, transaction.segments.list(), &finals, y, threads));
     match executed {
         Ok(()) => registry.commit(&transaction),

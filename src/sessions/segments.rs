@@ -1,8 +1,10 @@
 //! Groups a batch's events into runs that share an initial state.
 
-use super::keys::NONE;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
 use crate::error::Error;
-use crate::memory::try_alloc::{try_from_fn, try_with_capacity};
+use crate::memory::try_alloc::try_with_capacity;
 
 /// Events of a batch that continue from each other's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +27,8 @@ pub struct Segments {
     list: Vec<Segment>,
     /// The segment of each event.
     of: Vec<u32>,
-    /// From slots to segments, with open addressing; at least half of the places are [`NONE`].
-    table: Vec<u32>,
+    /// The segments, to be found by slot.
+    table: HashTable<u32>,
 }
 
 impl Segments {
@@ -35,12 +37,10 @@ impl Segments {
     /// # Errors
     /// There is not as much memory.
     pub fn new(events: usize) -> Result<Self, Error> {
-        let places = events.max(1).saturating_mul(2).next_power_of_two();
-        Ok(Self {
-            list: try_with_capacity(events)?,
-            of: try_with_capacity(events)?,
-            table: try_from_fn(places, |_| NONE)?,
-        })
+        let mut table = HashTable::new();
+        let bytes = events.saturating_mul(size_of::<u32>());
+        table.try_reserve(events, |_| 0).map_err(|_| Error::Memory { bytes })?;
+        Ok(Self { list: try_with_capacity(events)?, of: try_with_capacity(events)?, table })
     }
 
     /// In the order of their first events.
@@ -56,42 +56,40 @@ impl Segments {
     /// Adds the next event, of a slot's session; `fresh` if it begins it.
     #[inline]
     pub fn push(&mut self, slot: u32, fresh: bool) {
-        let (place, event) = (self.place(slot), self.of.len() as u32);
-        if let Some(segment) = self.list.get_mut(self.table[place] as usize) {
+        let (list, event) = (&mut self.list, self.of.len() as u32);
+        let same = |&segment: &u32| list[segment as usize].slot == slot;
+        let segment = match self.table.entry(hash(slot), same, |&segment| hash(list[segment as usize].slot)) {
+            Entry::Occupied(found) => *found.get(),
+            Entry::Vacant(place) => *place.insert(list.len() as u32).get(),
+        };
+        if let Some(segment) = list.get_mut(segment as usize) {
             segment.len += 1;
             segment.last = event;
         } else {
-            self.table[place] = self.list.len() as u32;
-            self.list.push(Segment { slot, len: 1, last: event, fresh, over: false });
+            list.push(Segment { slot, len: 1, last: event, fresh, over: false });
         }
-        self.of.push(self.table[place]);
+        self.of.push(segment);
     }
 
     /// Notes that a slot's session has ended.
     pub fn end(&mut self, slot: u32) {
-        let segment = self.table[self.place(slot)];
-        if let Some(segment) = self.list.get_mut(segment as usize) {
-            segment.over = true;
+        let list = &mut self.list;
+        if let Some(&segment) = self.table.find(hash(slot), |&segment| list[segment as usize].slot == slot) {
+            list[segment as usize].over = true;
         }
     }
+}
 
-    /// Where in the table a slot's segment is, or would be.
-    #[inline]
-    fn place(&self, slot: u32) -> usize {
-        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 by the golden ratio: neighbours go far apart (Knuth)
-        let mut place = (u64::from(slot).wrapping_mul(GOLDEN) >> (64 - self.table.len().ilog2())) as usize;
-        while let Some(segment) = self.list.get(self.table[place] as usize)
-            && segment.slot != slot
-        {
-            place = (place + 1) & (self.table.len() - 1);
-        }
-        place
-    }
+/// The hash of a slot: 2^64 by the golden ratio spreads neighbours over the high bits (Knuth).
+#[inline]
+fn hash(slot: u32) -> u64 {
+    u64::from(slot).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sessions::keys::NONE;
 
     #[test]
     fn each_event_finds_the_segment_of_its_slot() {

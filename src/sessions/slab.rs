@@ -10,6 +10,9 @@ use crate::simd::half;
 /// Bytes of a chunk, about; half precision takes fewer.
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// Numbers that are rounded at a time.
+const ROUNDED: usize = 64;
+
 /// States, some slots a chunk: nothing is copied when there are more.
 pub struct Slab<T> {
     chunks: Vec<Chunk<T>>,
@@ -93,19 +96,18 @@ impl<T: Real> Slab<T> {
         let at = at + layer * self.hidden;
         match &self.chunks[chunk] {
             Chunk::Whole(chunk) => state.copy_from_slice(&chunk[at..][..state.len()]),
-            Chunk::Half(chunk) => {
-                for (to, &from) in state.iter_mut().zip(&chunk[at..]) {
-                    *to = T::from_f64(f64::from(half::to_f32(from)));
-                }
-            }
+            Chunk::Half(chunk) => half::widen(&chunk[at..][..state.len()], state),
         }
     }
 
-    /// Rounds a state as it would be kept.
+    /// Rounds a state as if it were stored.
     pub fn round(&self, state: &mut [T]) {
         if self.half {
-            for value in state {
-                *value = T::from_f64(f64::from(half::to_f32(rounded(*value))));
+            let mut stored = [0; ROUNDED];
+            for state in state.chunks_mut(ROUNDED) {
+                let stored = &mut stored[..state.len()];
+                half::narrow(state, stored);
+                half::widen(stored, state);
             }
         }
     }
@@ -145,12 +147,6 @@ impl<T: Real> Slab<T> {
     }
 }
 
-/// Rounds to half precision: by way of single precision from double, too.
-#[inline]
-fn rounded<T: Real>(value: T) -> u16 {
-    half::from_f32(value.to_f64() as f32)
-}
-
 /// Some chunks.
 pub struct Part<'a, T> {
     first: usize,
@@ -180,11 +176,7 @@ impl<T: Real> Part<'_, T> {
         let at = (slot as usize & ((1 << self.bits) - 1)) * self.width + layer * self.hidden;
         match &mut self.chunks[(slot >> self.bits) as usize - self.first] {
             Chunk::Whole(chunk) => chunk[at..][..state.len()].copy_from_slice(state),
-            Chunk::Half(chunk) => {
-                for (to, &from) in chunk[at..].iter_mut().zip(state) {
-                    *to = rounded(from);
-                }
-            }
+            Chunk::Half(chunk) => half::narrow(state, &mut chunk[at..][..state.len()]),
         }
     }
 }

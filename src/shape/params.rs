@@ -3,7 +3,7 @@
 //! Order: layers, in each the directions (forward, reverse), in each W `[3H, I]`, U `[3H, H]`, b `[3H]` and, in
 //! reset-after cells, `b_hh` `[H]`; rows in the order r, z, candidate.
 
-use crate::shape::Dims;
+use crate::shape::dims::Dims;
 
 /// Parameters of one cell.
 pub struct CellParams<'a, T> {

@@ -1,43 +1,73 @@
-//! Half precision (IEEE 754 binary16) as bits, by plain arithmetic: the same on every machine, and without branches, so
-//! that a row of numbers is converted in vectors.
+//! Rows of numbers in half precision (IEEE 754 binary16), stored as bits.
 
-/// 2^112: the difference of the exponents' biases.
-const SCALE: f32 = f32::from_bits((127 + 112) << 23);
+use half::f16;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
-/// Below, half precision is subnormal: 2^-14.
-const NORMAL: u32 = (127 - 14) << 23;
+use crate::simd::float::Float;
 
-/// What rounds away above: 65520, half a step beyond the largest number.
-const INFINITE: u32 = 0x477f_f000;
+/// Numbers that are converted at a time, by way of single precision.
+const CHUNK: usize = 64;
 
-/// The number whose last bit is that of a subnormal number of half precision: 0.5.
-const LAST_BIT: f32 = 0.5;
-
-/// Rounds to the nearest, ties to even. NaN stays NaN, and what is too large becomes infinite.
-#[inline]
-pub fn from_f32(value: f32) -> u16 {
-    let bits = value.to_bits();
-    let (sign, magnitude) = (bits >> 16 & 0x8000, bits & 0x7fff_ffff);
-    let small = (f32::from_bits(magnitude) + LAST_BIT).to_bits().wrapping_sub(LAST_BIT.to_bits());
-    let odd = magnitude >> 13 & 1;
-    let usual = magnitude.wrapping_sub(112 << 23).wrapping_add(0xfff + odd) >> 13;
-    let large = if magnitude > 0x7f80_0000 { 0x7e00 } else { 0x7c00 };
-    let finite = if magnitude < NORMAL { small } else { usual };
-    (sign | if magnitude >= INFINITE { large } else { finite }) as u16
+/// Converts from half precision, exactly.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn widen<T: Float>(from: &[u16], to: &mut [T]) {
+    assert_eq!(from.len(), to.len());
+    let mut single = [0.0_f32; CHUNK];
+    for (from, to) in from.chunks(CHUNK).zip(to.chunks_mut(CHUNK)) {
+        let single = &mut single[..from.len()];
+        from.reinterpret_cast::<f16>().convert_to_f32_slice(single);
+        to.iter_mut().zip(&*single).for_each(|(to, &from)| *to = T::from_f64(f64::from(from)));
+    }
 }
 
-/// Exact.
-#[inline]
-pub fn to_f32(half: u16) -> f32 {
-    let (sign, magnitude) = (u32::from(half) << 16 & 0x8000_0000, u32::from(half) << 13 & 0x0fff_e000);
-    let finite = (f32::from_bits(magnitude) * SCALE).to_bits();
-    let special = magnitude | 0x7f80_0000;
-    f32::from_bits(sign | if magnitude >= 31 << 23 { special } else { finite })
+/// Rounds to half precision, to nearest, ties to even; doubles by way of single precision.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn narrow<T: Float>(from: &[T], to: &mut [u16]) {
+    assert_eq!(from.len(), to.len());
+    let mut single = [0.0_f32; CHUNK];
+    for (from, to) in from.chunks(CHUNK).zip(to.chunks_mut(CHUNK)) {
+        let single = &mut single[..from.len()];
+        single.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_f64() as f32);
+        to.reinterpret_cast_mut::<f16>().convert_from_f32_slice(single);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn to_f32(half: u16) -> f32 {
+        let mut single = [0.0];
+        widen(&[half], &mut single);
+        single[0]
+    }
+
+    fn from_f32(single: f32) -> u16 {
+        let mut half = [0];
+        narrow(&[single], &mut half);
+        half[0]
+    }
+
+    /// The vectors of the instruction set convert as single numbers do.
+    #[test]
+    fn a_row_is_converted_as_its_numbers() {
+        let halves: Vec<u16> = (0..500).map(|n| n * 131).collect();
+        let mut singles = vec![0.0; halves.len()];
+        widen(&halves, &mut singles);
+        let mut doubles = vec![0.0; halves.len()];
+        widen(&halves, &mut doubles);
+        for ((&half, single), double) in halves.iter().zip(&singles).zip(&doubles) {
+            assert_eq!(to_f32(half).to_bits(), f32::to_bits(*single));
+            assert!(f64::from(*single) == *double || f64::is_nan(*double));
+        }
+        let mut back = vec![0; halves.len()];
+        narrow(&singles, &mut back);
+        assert!(back.iter().zip(&singles).all(|(&half, &single)| half == from_f32(single)));
+    }
 
     /// By the definition.
     fn value(half: u16) -> f64 {

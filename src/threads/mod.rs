@@ -2,6 +2,8 @@
 
 #[forbid(unsafe_code)]
 pub mod runtime;
+#[forbid(unsafe_code)]
+pub mod sync;
 #[allow(unsafe_code)]
 pub mod team;
 #[allow(unsafe_code)]

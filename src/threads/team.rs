@@ -4,13 +4,13 @@
 //! The leader goes through the sequences and posts one job after the other. Each helper does its part of a job, and the
 //! leader does the first part. A job is cut into parts for the helpers that have arrived; later ones are not waited for.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Reads of a flag before a waiting thread yields: some tens of microseconds.
-pub(crate) const SPIN_LIMIT: usize = 1 << 12;
+use crate::threads::sync::{
+    AtomicBool, AtomicU64, AtomicUsize, Instant, Ordering, SPIN_LIMIT, UnsafeCell, spin_loop, thread,
+};
 
 /// Jobs that a leader does alone after a helper held it up: doubled each time that it happens in a row.
 const BACKOFF: Range<usize> = 32..4096;
@@ -73,7 +73,7 @@ impl TeamBarrier {
             }
             let _done = Countdown(self);
             // SAFETY: counted in, so the leader waits: until `_done` is dropped the job stays and is not written.
-            let job = unsafe { (*self.job.get()).map(|job| &*job) };
+            let job = self.job.with(|job| unsafe { (*job).map(|job| &*job) });
             if let Some(job) = job {
                 job(rank, parts);
             }
@@ -162,7 +162,7 @@ impl TeamBarrier {
         // SAFETY: only the lifetime changes; no thread uses the job after this call, which waits below, panic or not.
         let job = unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(job) };
         // SAFETY: no helper is busy with the job before.
-        unsafe { *self.job.get() = Some(job) };
+        self.job.with_mut(|place| unsafe { *place = Some(job) });
         self.busy.store(helpers, Ordering::Relaxed);
         let number = (self.posted.load(Ordering::Relaxed) >> PARTS_BITS) + 1;
         self.posted.store(number << PARTS_BITS | (helpers + 1) as u64, Ordering::Release);
@@ -209,14 +209,14 @@ fn wait<R>(look: impl Fn() -> Option<R>) -> (R, Option<Duration>) {
         if let Some(found) = look() {
             return (found, None);
         }
-        std::hint::spin_loop();
+        spin_loop();
     }
     let since = Instant::now();
     loop {
         if let Some(found) = look() {
             return (found, Some(since.elapsed()));
         }
-        std::thread::yield_now();
+        thread::yield_now();
     }
 }
 

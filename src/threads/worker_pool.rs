@@ -4,17 +4,11 @@
 //! waits for a worker to wake up. It signals some workers and starts at once; workers that wake in time join it, and
 //! only those are waited for at the end.
 
+use crate::threads::sync::{
+    Arc, AtomicBool, AtomicUsize, Instant, LINGER, Mutex, Ordering, PoisonError, SPIN_LIMIT, Thread, spin_loop, thread,
+};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
-
-use crate::threads::team::SPIN_LIMIT;
-
-/// How long a worker stays awake without work before it parks.
-const LINGER: Duration = Duration::from_micros(200);
 
 /// Bit of [`ParallelCall::joined`]: no more workers may join.
 const CLOSED: usize = 1;
@@ -78,7 +72,7 @@ impl<I: FnMut()> Drop for CloseOnDrop<'_, I> {
         let mut looks = 0;
         while self.call.joined.load(Ordering::Acquire) != CLOSED {
             if looks < SPIN_LIMIT {
-                std::hint::spin_loop();
+                spin_loop();
                 looks += 1;
             } else {
                 (self.idle)();
@@ -140,19 +134,24 @@ impl Worker {
 
     fn signal(&self, rank: usize, call: Arc<ParallelCall>) {
         *self.mailbox.call.lock().unwrap_or_else(PoisonError::into_inner) = Some((rank, call));
-        self.mailbox.mail.store(true, Ordering::Release);
+        self.mailbox.set_mail();
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
         self.mailbox.quit.store(true, Ordering::Relaxed);
-        self.mailbox.mail.store(true, Ordering::Release);
+        self.mailbox.set_mail();
         self.thread.unpark();
     }
 }
 
 impl Mailbox {
+    fn set_mail(&self) {
+        // No plain store: loom knows the order of read-modify-writes of a flag, but not that of stores among them.
+        self.mail.swap(true, Ordering::Release);
+    }
+
     /// Joins calls until the worker is dropped.
     fn serve(&self) {
         loop {
@@ -171,10 +170,11 @@ impl Mailbox {
     fn wait(&self) {
         let mut looks = 0_usize;
         let mut since = None;
-        while !self.mail.swap(false, Ordering::Acquire) {
+        // Read before it is swapped: a swap takes the cache line away from the thread that signals.
+        while !(self.mail.load(Ordering::Relaxed) && self.mail.swap(false, Ordering::Acquire)) {
             looks += 1;
             if looks < SPIN_LIMIT {
-                std::hint::spin_loop();
+                spin_loop();
             } else if since.get_or_insert_with(Instant::now).elapsed() < LINGER {
                 thread::yield_now();
             } else {

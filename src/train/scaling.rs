@@ -74,11 +74,13 @@ pub fn standardise<X: Float, T: Float>(x: &[X], mean: &[f64], scale: &[f64], out
     expect_shape("scale", &[mean.len()], &[scale.len()])?;
     expect_shape("out", &[x.len()], &[out.len()])?;
     let features = mean.len().max(1);
+    // Halves of large numbers are exact, and their difference is within the range of f64.
+    let parts: Vec<f64> = mean.iter().map(|mean| if mean.abs() > 1.0 { 0.5 } else { 1.0 }).collect();
+    let of_parts = |numbers: &[f64]| -> Vec<f64> { numbers.iter().zip(&parts).map(|(x, part)| x * part).collect() };
+    let (mean, scale) = (of_parts(mean), of_parts(scale));
     for (out, x) in out.chunks_exact_mut(features).zip(x.chunks_exact(features)) {
-        for (((out, x), mean), scale) in out.iter_mut().zip(x).zip(mean).zip(scale) {
-            // Halves of large numbers are exact, and their difference is within the range of f64.
-            let part = if mean.abs() > 1.0 { 0.5 } else { 1.0 };
-            *out = T::from_f64((x.to_f64() * part - mean * part) / (scale * part));
+        for ((((out, x), part), mean), scale) in out.iter_mut().zip(x).zip(&parts).zip(&mean).zip(&scale) {
+            *out = T::from_f64((x.to_f64() * part - mean) / scale);
         }
     }
     Ok(())

@@ -5,11 +5,16 @@
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use rgru::cell::Real;
-use rgru::rnn;
-use rgru::rnn::packed_weights::PackedWeights;
-use rgru::shape::{Dims, Sequences};
-use rgru::simd::Isa;
+use rgru::__internals::cell::Real;
+use rgru::__internals::rnn::packed_weights::PackedWeights;
+use rgru::__internals::rnn::{self, ForwardArrays, InputGrads, OutputGrads};
+use rgru::__internals::simd::Isa;
+use rgru::{Dims, Inputs, Options, Outputs, Sequences};
+
+/// Options for a number of threads.
+pub fn with_threads(threads: usize) -> Options<'static> {
+    Options { threads: Some(threads), stop: None }
+}
 
 /// A stack, a batch and everything around it.
 #[derive(Clone, Debug)]
@@ -43,7 +48,37 @@ pub struct Results<T> {
     pub dparams: Vec<T>,
 }
 
-impl<T> Results<T> {
+impl<T: Real> Arrays<T> {
+    pub fn inputs<'a>(&'a self, sequences: &'a Sequences) -> Inputs<'a, T> {
+        Inputs { x: &self.x, sequences, h0: self.h0.as_deref() }
+    }
+
+    pub fn output_grads(&self) -> OutputGrads<'_, T> {
+        OutputGrads { dy: Some(&self.dy), dh_n: Some(&self.dh_n) }
+    }
+}
+
+impl<T: Real> Results<T> {
+    /// Zeros, for the results of a problem.
+    pub fn zeros_of(dims: &Dims, sequences: &Sequences, arrays: &Arrays<T>) -> Self {
+        let zeros = |len| vec![T::ZERO; len];
+        Self {
+            y: zeros(sequences.rows() * dims.output_size()),
+            h_n: zeros(arrays.dh_n.len()),
+            dx: zeros(arrays.x.len()),
+            dh0: zeros(arrays.dh_n.len()),
+            dparams: zeros(arrays.params.len()),
+        }
+    }
+
+    pub fn outputs(&mut self) -> Outputs<'_, T> {
+        Outputs { y: &mut self.y, h_n: &mut self.h_n }
+    }
+
+    pub fn input_grads(&mut self) -> InputGrads<'_, T> {
+        InputGrads { dx: &mut self.dx, dh0: &mut self.dh0, dparams: &mut self.dparams }
+    }
+
     pub fn named(&self) -> [(&'static str, &[T]); 5] {
         [("y", &self.y), ("h_n", &self.h_n), ("dx", &self.dx), ("dh0", &self.dh0), ("dparams", &self.dparams)]
     }
@@ -117,39 +152,19 @@ impl Problem {
     pub fn solve<T: Real>(&self, arrays: &Arrays<T>, isa: Isa, threads: usize) -> Results<T> {
         let (dims, sequences) = (self.dims, self.sequences());
         let packed = PackedWeights::for_isa(isa, dims, &arrays.params, true).unwrap();
-        let mut results = Results {
-            y: vec![T::ZERO; sequences.rows() * dims.output_size()],
-            h_n: vec![T::ZERO; arrays.dh_n.len()],
-            dx: vec![T::ZERO; arrays.x.len()],
-            dh0: vec![T::ZERO; arrays.dh_n.len()],
-            dparams: vec![T::ZERO; arrays.params.len()],
-        };
-        let go_on = || false;
-        let h0 = arrays.h0.as_deref();
-        let (y, h_n) = (&mut results.y, &mut results.h_n);
-        let tape =
-            rnn::forward_tape(&packed, &arrays.x, sequences.clone(), h0, y, h_n, 0.0, 0, threads, &go_on).unwrap();
-        let mut plain = (vec![T::ZERO; y.len()], vec![T::ZERO; h_n.len()]);
-        rnn::forward(&packed, &arrays.x, &sequences, h0, &mut plain.0, &mut plain.1, threads, &go_on).unwrap();
-        assert!(plain.0 == *y && plain.1 == *h_n, "with and without a tape");
-        plain.1.fill(T::ZERO);
-        rnn::final_states(&packed, &arrays.x, &sequences, h0, &mut plain.1, threads, &go_on).unwrap();
-        assert!(plain.1 == *h_n, "the final states alone");
-        rnn::backward(
-            &packed,
-            &tape,
-            &arrays.x,
-            h0,
-            y,
-            Some(&arrays.dy),
-            Some(&arrays.dh_n),
-            &mut results.dx,
-            &mut results.dh0,
-            &mut results.dparams,
-            threads,
-            &go_on,
-        )
-        .unwrap();
+        let mut results = Results::zeros_of(&dims, &sequences, arrays);
+        let options = with_threads(threads);
+        let inputs = arrays.inputs(&sequences);
+        let tape = rnn::forward_tape(&packed, inputs, results.outputs(), None, options).unwrap();
+        let mut plain = Results::zeros_of(&dims, &sequences, arrays);
+        rnn::forward(&packed, inputs, plain.outputs(), options).unwrap();
+        assert!(plain.y == results.y && plain.h_n == results.h_n, "with and without a tape");
+        plain.h_n.fill(T::ZERO);
+        rnn::final_states(&packed, inputs, &mut plain.h_n, options).unwrap();
+        assert!(plain.h_n == results.h_n, "the final states alone");
+        let forward = ForwardArrays { x: &arrays.x, h0: inputs.h0, y: &results.y };
+        let grads = InputGrads { dx: &mut results.dx, dh0: &mut results.dh0, dparams: &mut results.dparams };
+        rnn::backward(&packed, &tape, forward, arrays.output_grads(), grads, options).unwrap();
         results
     }
 
@@ -157,8 +172,9 @@ impl Problem {
     pub fn reference<T: Real>(&self, arrays: &Arrays<T>) -> Results<T> {
         let (dims, sequences) = (&self.dims, self.sequences());
         let (params, x, h0) = (&arrays.params, &arrays.x, arrays.h0.as_deref());
-        let (y, h_n) = rgru::reference::forward(dims, params, x, &sequences, h0);
-        let (dx, dh0, dparams) = rgru::reference::backward(dims, params, x, &sequences, h0, &arrays.dy, &arrays.dh_n);
+        let (y, h_n) = rgru::__internals::reference::forward(dims, params, x, &sequences, h0);
+        let (dx, dh0, dparams) =
+            rgru::__internals::reference::backward(dims, params, x, &sequences, h0, &arrays.dy, &arrays.dh_n);
         Results { y, h_n, dx, dh0, dparams }
     }
 }

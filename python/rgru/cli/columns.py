@@ -30,7 +30,9 @@ def find_sequences(table: Table, wanted: list[str] | None) -> list[str]:
     CommandError
         If there is none, it is of another type, or there are several to choose from.
     """
-    columns = [field.name for field in table.schema if is_sequence_type(field.type)]
+    possible = [field.name for field in table.schema if is_sequence_type(field.type, typed=False)]
+    typed = [name for name in possible if is_sequence_type(table.schema.field(name).type)]
+    columns = possible if wanted else typed or possible  # a column without a type is one where there is no other
     if not columns:
         raise CommandError(f"{table.name}: expected a list column of numbers, got {_described(table)}")
     if not wanted and len(columns) > 1:

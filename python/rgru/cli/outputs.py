@@ -6,13 +6,11 @@ import io
 import os
 import sys
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
 from rgru.cli.columnar import IPC_ENDINGS
+from rgru.cli.dictionaries import Dictionaries
 from rgru.cli.errors import explained
 from rgru.cli.files import STANDARD
 from rgru.whole_file import sync_names, whole_file
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import pyarrow as pa
-    from numpy.typing import NDArray
 
     Write: TypeAlias = Callable[[pa.RecordBatch], None]
 
@@ -98,10 +95,11 @@ class _DroppedError(Exception):
 def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -> Iterator[Write]:
     """Open a table to write; gives the function that takes the batches.
 
-    "-" writes an Arrow IPC stream to stdout, an ending ``.arrow``, ``.feather`` or ``.ipc`` an Arrow IPC file and
-    ``.csv`` a CSV file, in both of which dictionary columns become plain ones, ``.parquet`` or no ending a Parquet
-    file. A file appears whole when the block ends without an error, and its folder is given to `named`; else not at
-    all. A stream is then left without its end mark.
+    "-" writes an Arrow IPC stream to stdout, an ending ``.arrow``, ``.feather`` or ``.ipc`` an Arrow IPC file, ``.csv`` a
+    CSV file, in which dictionary columns become plain ones, ``.parquet`` or no ending a Parquet file. Where a column's
+    dictionaries differ from batch to batch, an IPC file adds to the first one by deltas, which not every library
+    reads (Polars does not). A file appears whole when the block ends without an error, and its folder is given to
+    `named`; else not at all. A stream is then left without its end mark.
 
     Raises
     ------
@@ -127,15 +125,13 @@ def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -
             with pa.OSFile(str(draft), "wb") as file, csv.CSVWriter(file, plain) as writer:
                 yield lambda batch: writer.write_batch(batch.cast(plain))
         elif Path(path).suffix.lower() in IPC_ENDINGS:
-            # An IPC file can hold one dictionary per column, and batches may have their own.
-            plain = pa.schema([_without_dictionary(field) for field in schema], schema.metadata)
-            with pa.OSFile(str(draft), "wb") as file, pa.ipc.new_file(file, plain) as writer:
-
-                def write(batch: pa.RecordBatch) -> None:
-                    for part in _cut_by_values(batch):
-                        writer.write_batch(part.cast(plain))
-
-                yield write
+            dictionaries = Dictionaries(schema)
+            options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
+            with (
+                pa.OSFile(str(draft), "wb") as file,
+                pa.ipc.new_file(file, dictionaries.schema, options=options) as writer,
+            ):
+                yield lambda batch: writer.write_batch(dictionaries.unified(batch))
         else:
             import pyarrow.parquet as pq
 
@@ -151,40 +147,6 @@ def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -
                 groups = _RowGroups(begin)
                 yield groups.add
                 groups.flush()
-
-
-def _without_dictionary(field: pa.Field) -> pa.Field:
-    import pyarrow as pa
-
-    return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
-
-
-def _cut_by_values(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Cut a batch where the values that its dictionaries' codes stand for would be larger than a batch is."""
-    import pyarrow as pa
-
-    sizes = np.zeros(batch.num_rows, np.int64)
-    for column in batch.columns:
-        if pa.types.is_dictionary(column.type):
-            sizes += _value_sizes(column)
-    cuts = np.flatnonzero(np.diff(np.cumsum(sizes) // _BATCH_BYTES)) + 1
-    for start, end in pairwise([0, *cuts.tolist(), batch.num_rows]):
-        yield batch.slice(start, end - start)
-
-
-def _value_sizes(column: pa.DictionaryArray) -> NDArray[np.int64] | int:
-    """Bytes of each row's text, or 0 for what else there is: numbers; lists cannot be cast to plain ones."""
-    import pyarrow.compute as pc
-    from pyarrow import types
-
-    kind = column.type.value_type
-    if types.is_fixed_size_binary(kind):
-        width: int = kind.byte_width
-        return width
-    if not any(test(kind) for test in (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)):
-        return 0
-    sizes: NDArray[np.int64] = pc.fill_null(pc.take(pc.binary_length(column.dictionary), column.indices), 0).to_numpy()
-    return sizes
 
 
 class _RowGroups:
@@ -214,3 +176,9 @@ class _RowGroups:
         if self._batches:
             self._writer.write_table(pa.Table.from_batches(self._batches), row_group_size=self._rows)
             self._batches, self._rows, self._bytes = [], 0, 0
+
+
+def _without_dictionary(field: pa.Field) -> pa.Field:
+    import pyarrow as pa
+
+    return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rgru.cli.errors import CommandError
 from rgru.integrations.arrow import is_sequence_type, ragged_from_arrow
+from rgru.integrations.views import without_views
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +30,8 @@ def targets(column: pa.ChunkedArray, name: str, classify: bool, every: bool) -> 
     name : str
         Of the column, for errors.
     classify : bool
-        Whether they are labels (integers, floats, booleans, strings, or a dictionary of these), or numbers.
+        Whether they are labels (integers, whole decimals, floats, booleans, strings, or a dictionary of these), or
+        numbers.
     every : bool
         Whether a list has a target for each step, not the same number of targets for each sequence.
 
@@ -42,22 +44,28 @@ def targets(column: pa.ChunkedArray, name: str, classify: bool, every: bool) -> 
     CommandError
         If there are nulls, lists of different lengths, or the type is another.
     """
+    import pyarrow as pa
     from pyarrow import types
 
     if column.null_count:
         raise CommandError(f"column {name!r}: expected no nulls, got {column.null_count}")
+    column = without_views(column)
+    if types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     kind = column.type
-    if types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-        kind = column.type
     number = types.is_integer(kind) or types.is_floating(kind)
     if classify:
-        if not (number or types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind)):
+        if types.is_decimal(kind) and kind.scale == 0:  # as DuckDB gives its HUGEINT
+            column = column.cast("int64")
+        elif not (number or types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind)):
             raise CommandError(f"column {name!r}: expected labels (integers, booleans, strings), got type {kind}")
         return column.to_numpy()
-    if number or types.is_decimal(kind):
+    if number:
         return column.cast("float64").to_numpy()
-    if not is_sequence_type(kind):
+    if types.is_decimal(kind):  # pyarrow's cast does not always give the nearest number; the core does, of lists
+        lists = [pa.FixedSizeListArray.from_arrays(chunk, 1) for chunk in column.chunks]
+        return ragged_from_arrow(pa.chunked_array(lists, pa.list_(kind, 1))).values[:, 0]
+    if not is_sequence_type(kind, typed=False):
         raise CommandError(f"column {name!r}: expected numbers or lists of numbers to regress, got type {kind}")
     if every:
         return column

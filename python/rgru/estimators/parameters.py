@@ -112,8 +112,8 @@ class Parameters:
             changes it for a fitted estimator, too. X, y and all results are arrays of the host in any case. Files do
             not keep it: what `rgru.load` gives computes on the CPU until told otherwise.
         random_state : int, numpy.random.Generator, numpy.random.RandomState or None, default None
-            Of initial weights, dropout, validation split and order. With the same int, `fit` does the same on the same
-            device.
+            Of initial weights, dropout, validation split and order. With the same int and version of NumPy, `fit` gives
+            the same bits on every machine's CPU; on a GPU it repeats itself.
         verbose : bool, default False
             Report each epoch on stderr while fitting: a progress bar where that is a terminal and tqdm is installed,
             else, as in notebooks and logs, a line.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru.arrays import all_finite, as_ndarray, as_real, on_gpu
+from rgru.arrays import all_finite, as_ndarray, as_real, has_no_steps, on_gpu
 from rgru.feature_names import common_names
 from rgru.integrations.arrow import is_arrow_column, ragged_from_arrow
 from rgru.ragged import Ragged
@@ -25,7 +26,7 @@ def as_ragged(name: str, value: Any, width: int | None = None, first: int = 0) -
     name : str
         The argument's name, for the errors.
     value : array_like of shape (N, T, I), list or tuple of (T_i, I) arrays, Ragged, or Arrow column or table
-        Of any type of real numbers. An object array of arrays counts as a list.
+        Of any type of real numbers. An object array of arrays counts as a list; ``[]`` in a list has no steps.
     width : int, optional
         I, where the data cannot tell it: an empty list.
     first : int, default 0
@@ -99,20 +100,23 @@ def _from_padded(array: NDArray[Any]) -> Ragged:
 
 
 def _from_list(name: str, sequences: list[Any] | tuple[Any, ...], width: int | None) -> Ragged:
-    arrays = [as_float(f"{name}[{i}]", one, 2, "(T, I)") for i, one in enumerate(sequences)]
+    arrays = {i: as_float(f"{name}[{i}]", one, 2, "(T, I)") for i, one in enumerate(sequences) if not has_no_steps(one)}
+    lengths = [len(arrays.get(i, ())) for i in range(len(sequences))]
     if not arrays:
-        return Ragged(np.zeros((0, width or 1), np.float32), [0])
-    widths = [array.shape[1] for array in arrays]
-    if min(widths) != max(widths):
-        i = next(i for i, other in enumerate(widths) if other != widths[0])
-        raise ValueError(f"{name}[{i}]: expected {widths[0]} features as {name}[0], got shape {arrays[i].shape}")
-    offsets = np.cumsum([0, *map(len, arrays)])
-    return Ragged._over(np.concatenate(arrays), offsets, common_names(name, sequences))
+        return Ragged(np.zeros((0, width or 1), np.float32), np.cumsum([0, *lengths]))
+    first = min(arrays)
+    features = arrays[first].shape[1]
+    for i, array in arrays.items():
+        if array.shape[1] != features:
+            raise ValueError(f"{name}[{i}]: expected {features} features as {name}[{first}], got shape {array.shape}")
+    values, names = np.concatenate(list(arrays.values())), common_names(name, sequences)
+    return Ragged._over(values, np.cumsum([0, *lengths]), names)
 
 
 def as_float(name: str, value: Any, ndim: int | None = None, axes: str = "") -> NDArray[Any]:
-    """As `as_real`, but integers and booleans are taken too: data, unlike states, come in every type."""
+    """As `as_real`, but integers, booleans and decimals are taken too: data, unlike states, come in every type."""
     if hasattr(value, "__array__"):  # plain lists of integers pass as they are
         value = as_ndarray(name, value, "an array of real numbers")
-        value = value.astype(np.float64) if value.dtype.kind in "biu" else value
+        decimals = value.dtype == object and value.size and all(isinstance(one, Decimal) for one in value.flat)
+        value = value.astype(np.float64) if value.dtype.kind in "biu" or decimals else value
     return as_real(name, value, None, ndim, axes)

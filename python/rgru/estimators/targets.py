@@ -92,13 +92,17 @@ _STEPS = "an array (N, T) or (N, T, K), a list of arrays (T_i,) or (T_i, K)"
 
 
 def _check_shapes(name: str, value: Any, arrays: list[NDArray[Any]]) -> None:
-    """Refuse targets of steps, the `arrays` of which `value` consists, that are of no such shape as `_STEPS` says."""
+    """Refuse targets of steps, the `arrays` of which `value` consists, that are of no such shape as `_STEPS` says.
+
+    An empty list is a sequence without steps, whatever the others' shape.
+    """
+    told = [i for i, array in enumerate(arrays) if array.shape != (0,)]
     for i, array in enumerate(arrays):
         place, shape = (name, np.shape(value)) if isinstance(value, np.ndarray) else (f"{name}[{i}]", array.shape)
         if array.ndim not in (1, 2):
             raise ValueError(f"{place}: expected {_STEPS} as targets of every step, got shape {shape}")
-        if array.shape[1:] != arrays[0].shape[1:]:
-            raise ValueError(f"{place}: expected targets for each step as in {name}[0], got shape {shape}")
+        if i in told and array.shape[1:] != arrays[told[0]].shape[1:]:
+            raise ValueError(f"{place}: expected targets for each step as in {name}[{told[0]}], got shape {shape}")
 
 
 def shape_steps(rows: NDArray[Any], x: Ragged, like: Any) -> NDArray[Any] | list[NDArray[Any]]:

@@ -22,9 +22,12 @@ def is_arrow_column(value: object) -> bool:
     return hasattr(value, "__arrow_c_array__") or hasattr(value, "__arrow_c_stream__")
 
 
-def is_sequence_type(kind: Any) -> bool:
-    """Tell whether a column of this Arrow type (as pyarrow's) holds sequences that `ragged_from_arrow` can read."""
-    return _core.is_arrow_sequences(kind)
+def is_sequence_type(kind: Any, *, typed: bool = True) -> bool:
+    """Tell whether a column of this Arrow type (as pyarrow's) holds sequences that `ragged_from_arrow` can read.
+
+    One without a type of numbers (null, list<null>), which a table has where no row holds any, counts unless `typed`.
+    """
+    return _core.is_arrow_sequences(kind, typed=typed)
 
 
 def ragged_from_arrow(
@@ -42,8 +45,9 @@ def ragged_from_arrow(
     column : object with ``__arrow_c_stream__`` or ``__arrow_c_array__``
         N sequences: a list, large_list, fixed_size_list, list_view or large_list_view. One step is a bare number
         (I = 1), a fixed_size_list, list or large_list of I numbers, the same I everywhere, or a struct of I numbers.
-        A struct or table of such columns has the features of all, side by side. Slices and chunks are fine; a
-        column that pandas makes of an index is passed over.
+        A struct or table of such columns has the features of all, side by side. Numbers are integers, floats, decimals
+        or booleans. Instead of a type there may be null, at any level: such values are null. A fixed_shape_tensor (T,)
+        or (T, I) is a sequence. Slices and chunks are fine; a column that pandas makes of an index is passed over.
     width : int, optional
         I, for a column without a single step whose type does not tell it.
     name : str, default "X"
@@ -104,9 +108,9 @@ def _read(column: Any, *, dtype: np.dtype[Any] | None, **options: Any) -> tuple[
     values, offsets, failed, names = _core.arrow_sequences(
         column, dtype=None if dtype is None else dtype.name, **options
     )
-    if isinstance(column, Ragged):  # whose Arrow type has no place for names
-        names = column.feature_names
-    return Ragged._over(values, offsets, None if names is None else tuple(names)), failed
+    # The Arrow type of a Ragged has no place for names.
+    own = column.feature_names if isinstance(column, Ragged) else tuple(names) if names else None
+    return Ragged._over(values, offsets, own), failed
 
 
 def without_infinite(x: Ragged, failed: NDArray[np.bool_]) -> tuple[Ragged, NDArray[np.bool_]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from rgru.integrations.names import as_names, check_present
+from rgru.integrations.views import without_views
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -110,7 +111,7 @@ class Events:
         self._check_rows(table)
         starts = self._starts(table)
         offsets = pa.array(np.append(starts, table.num_rows), pa.int32())
-        keys = [table.column(name).take(starts) for name in self.key]
+        keys = [without_views(table.column(name)).take(starts) for name in self.key]
         lists = [pa.ListArray.from_arrays(offsets, _whole(table.column(name))) for name in self.columns[len(keys) :]]
         return pa.table([*keys, *lists], names=list(self.columns))
 
@@ -192,16 +193,18 @@ def _is_ordered(kind: pa.DataType) -> bool:
     if types.is_dictionary(kind):
         kind = kind.value_type
     numbers = (types.is_integer, types.is_float32, types.is_float64, types.is_decimal, types.is_boolean)
-    texts = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
+    texts = (types.is_string, types.is_large_string, types.is_string_view)
+    data = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)
     times = (types.is_timestamp, types.is_date, types.is_time, types.is_duration)
     # Nulls are refused by their number.
-    return any(test(kind) for test in (*numbers, *texts, *times, types.is_null))
+    return any(test(kind) for test in (*numbers, *texts, *data, *times, types.is_null))
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Put values in the place of a dictionary's codes, which differ from chunk to chunk."""
     import pyarrow as pa
 
+    column = without_views(column)
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 

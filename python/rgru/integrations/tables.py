@@ -8,7 +8,8 @@ from rgru.arrow import predict_all
 from rgru.integrations.names import as_names, check_present, quoted
 from rgru.integrations.shipped import Shipped
 from rgru.integrations.tensors import with_lists
-from rgru.kinds import as_outputs, check_on_error
+from rgru.kinds import as_outputs
+from rgru.scalars import check_on_error
 
 if TYPE_CHECKING:
     import os

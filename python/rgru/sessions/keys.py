@@ -9,6 +9,7 @@ import numpy as np
 from rgru import _core
 from rgru.arrays import as_ndarray, on_gpu, refuse_masked
 from rgru.integrations.arrow import is_arrow_column
+from rgru.integrations.views import without_views
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,6 +75,16 @@ def as_array(kind: Kind | None, keys: CoreKeys) -> NDArray[Any]:
         return data
     count = len(offsets) - 1
     return np.fromiter((nth(kind, keys, n) for n in range(count)), object, count)
+
+
+def take(keys: CoreKeys, chosen: NDArray[np.bool_]) -> CoreKeys:
+    """Return some of M keys: those where `chosen` (M,) is True."""
+    data, offsets = keys
+    if offsets is None:
+        return data[chosen], None
+    lengths = np.diff(offsets)
+    letters = np.repeat(chosen, lengths)
+    return data[offsets[0] : offsets[-1]][letters], np.append(0, np.cumsum(lengths[chosen]))
 
 
 def nth(kind: Kind | None, keys: CoreKeys, n: int) -> int | str | bytes:
@@ -151,15 +162,15 @@ def _from_arrow(name: str, column: Any) -> tuple[Kind | None, CoreKeys]:
     import pyarrow as pa
     from pyarrow import types
 
+    column = without_views(column)
     if types.is_dictionary(column.type):
-        # In two steps: pyarrow cannot look up views of texts, as Polars' dictionaries have them.
-        views = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-        values = views.get(column.type.value_type, column.type.value_type)
-        column = column.cast(pa.dictionary(column.type.index_type, values, column.type.ordered)).cast(values)
+        column = column.cast(column.type.value_type)
+    if types.is_null(column.type) and len(column) == 0:
+        return None, no_keys(None)
     if column.null_count:
         raise ValueError(f"{name}: expected no nulls, got {column.null_count}")
-    text = types.is_string(column.type) or types.is_large_string(column.type) or types.is_string_view(column.type)
-    binary = types.is_binary(column.type) or types.is_large_binary(column.type) or types.is_binary_view(column.type)
+    text = types.is_string(column.type) or types.is_large_string(column.type)
+    binary = types.is_binary(column.type) or types.is_large_binary(column.type)
     if types.is_integer(column.type):
         if len(column) == 0:
             return None, no_keys(None)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rgru import _core
-from rgru.scalars import as_int
-from rgru.sessions.keys import as_array, as_keys, no_keys, nth
+from rgru.scalars import as_int, check_on_error
+from rgru.sessions.keys import as_array, as_keys, no_keys, nth, take
 from rgru.sessions.served import as_served
 from rgru.sessions.times import as_timeout, as_times
 
@@ -87,7 +87,9 @@ class Sessions:
 
     # -- events ----------------------------------------------------------------------------------------------------
 
-    def step(self, keys: Any, x: ArrayLike, times: Any = None) -> NDArray[Any]:
+    def step(
+        self, keys: Any, x: ArrayLike, times: Any = None, *, on_error: Literal["raise", "null"] = "raise"
+    ) -> NDArray[Any]:
         """Take a batch of events in order; a key without a session begins one from the state 0.
 
         Parameters
@@ -97,9 +99,13 @@ class Sessions:
         x : array_like, shape (M, I)
             The events' features, as the model takes them. Names of a table's columns have to be those that an estimator
             was fitted on, if that had names (``feature_names_in_``).
-        times : float, datetime64, or array_like of these with shape (M,), optional
-            When the events are: seconds on any clock, or dates. Only with a timeout, and then always or never; never
-            means the system's clock. An event before the latest so far counts as at that time.
+        times : float, datetime64, datetime, or array_like of these with shape (M,), optional
+            When the events are: seconds on any clock, or dates, which count as UTC unless they have a time zone. Only
+            with a timeout, and then always or never; never means the system's clock. An event before the latest so far
+            counts as at that time.
+        on_error : {"raise", "null"}, default "raise"
+            What becomes of events with NaN or infinities, which would stay in the state for good: an error that names
+            the first; or an output that is NaN, and sessions as if there had been no such event.
 
         Returns
         -------
@@ -110,23 +116,31 @@ class Sessions:
         Raises
         ------
         TypeError, ValueError
-            If an argument does not fit; the message names it.
+            If an argument does not fit, or for events as above, with ``on_error="raise"``; the message names it.
         MemoryError
             If there is not enough memory.
         KeyboardInterrupt
             After Ctrl-C. As after any error, all sessions are as they were; unless the batch was all but done, as one
             of less than 50 milliseconds always is: it counts then, though its outputs are lost.
         """
+        check_on_error(on_error)
         with self._alone():
             kind, data = self._as_keys("keys", keys)
-            values = self._served.read(x)
+            values, fits = self._served.read(x, on_error)
             timing, seconds = self._as_times("times", times, len(values))
+            if fits is not None:
+                data, values, seconds = _some(data, values, seconds, fits)
             try:
                 y = self._core.step(*data, values, seconds)
             finally:
                 if len(self._core):  # also after an interrupt that came too late
                     self._kind, self._timing = kind, timing
-        return self._served.finish(y)
+        made = self._served.finish(y)
+        if fits is None:
+            return made
+        whole = np.full((len(fits), *made.shape[1:]), np.nan, made.dtype)
+        whole[fits] = made
+        return whole
 
     # -- sessions --------------------------------------------------------------------------------------------------
 
@@ -173,7 +187,7 @@ class Sessions:
 
         Parameters
         ----------
-        now : float or datetime64, optional
+        now : float, datetime64 or datetime, optional
             On the clock of the events' times; None where these are the system's. Counts as a time of events: later
             events, and calls, are not before it.
 
@@ -347,6 +361,15 @@ class _Alone:
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+
+def _some(keys: CoreKeys, x: NDArray[Any], times: Any, chosen: NDArray[np.bool_]) -> tuple[CoreKeys, NDArray[Any], Any]:
+    """Return the chosen events alone."""
+    data, offsets = keys
+    count = len(data) if offsets is None else len(offsets) - 1
+    if count != len(x):
+        raise ValueError(f"keys: expected shape ({len(x)},), got ({count},)")
+    return take(keys, chosen), x[chosen], times[chosen] if isinstance(times, np.ndarray) else times
 
 
 def _as_state_dtype(value: Any, own: np.dtype[Any]) -> np.dtype[Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru import _core
-from rgru.arrays import all_finite, as_real
+from rgru.arrays import as_real
 from rgru.feature_names import column_names
 from rgru.gru import GRU
 
@@ -30,9 +30,16 @@ class Served:
         self.fingerprint = hashlib.sha256(gru._flat).hexdigest()
         self.words = repr(gru)
 
-    def read(self, x: Any) -> NDArray[Any]:
-        """Give events as the GRU takes them, their sizes unchecked."""
-        return as_real("x", x, self.dtype, 2, "(M, I)")
+    def read(self, x: Any, on_error: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return events as the GRU takes them, their sizes unchecked, and which of them it can take: None for all.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` does not fit; or, with ``on_error="raise"``, holds a number that is not finite.
+        """
+        values = as_real("x", x, self.dtype, 2, "(M, I)")
+        return values, _finite("x", values, on_error)
 
     def finish(self, y: NDArray[Any]) -> NDArray[Any]:
         """Give what comes out for the states (M, H) of the last layer."""
@@ -58,8 +65,8 @@ class ServedEstimator(Served):
         self._estimator = copy(estimator)  # a later fit gives the estimator other attributes
         self._head = model.head_weight.copy(), model.head_bias.copy()
 
-    def read(self, x: Any) -> NDArray[Any]:
-        """Give events as the GRU takes them: standardised, as in `fit`."""
+    def read(self, x: Any, on_error: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return events as `Served.read` does, standardised as in `fit`."""
         from rgru.estimators.base import scaled_values
         from rgru.estimators.sequences import as_float
 
@@ -68,10 +75,10 @@ class ServedEstimator(Served):
         self._estimator._check_features("x", column_names(x))
         if values.shape[1] != features:
             raise ValueError(f"x: expected {features} features as in fit, got {values.shape[1]}")
-        _check_finite("x", values)
+        _finite("x", values, on_error)
         values = scaled_values(values, scaler, self.dtype)
-        _check_finite(f"x in {self.dtype}" + ("" if scaler is None else ", standardised"), values)
-        return values
+        name = f"x in {self.dtype}" + ("" if scaler is None else ", standardised")
+        return values, _finite(name, values, on_error)
 
     def finish(self, y: NDArray[Any]) -> NDArray[Any]:
         """Give the predictions for the states (M, H) of the last layer."""
@@ -101,9 +108,14 @@ def as_served(model: object) -> Served:
     raise TypeError(f"model: expected a GRU, a GRUClassifier or a GRURegressor, got {type(model).__name__}")
 
 
-def _check_finite(name: str, values: NDArray[Any]) -> None:
-    if not all_finite(values):
-        wrong = ~np.isfinite(values)
-        event, feature = (int(index) for index in np.unravel_index(int(wrong.argmax()), wrong.shape))
-        got = f"{values[event, feature]} in event {event}, feature {feature} (counted from 0)"
-        raise ValueError(f"{name}: expected finite numbers, got {got}")
+def _finite(name: str, values: NDArray[Any], on_error: str) -> NDArray[np.bool_] | None:
+    """Tell which events have finite numbers only: None for all; or refuse them by the first other."""
+    finite = np.isfinite(values)
+    if finite.all():
+        return None
+    if on_error == "null":
+        fits: NDArray[np.bool_] = finite.all(axis=1)
+        return fits
+    event, feature = (int(index) for index in np.unravel_index(int(finite.argmin()), finite.shape))
+    got = f"{values[event, feature]} in event {event}, feature {feature} (counted from 0)"
+    raise ValueError(f"{name}: expected finite numbers, got {got}")

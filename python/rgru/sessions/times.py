@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru.arrays import as_ndarray
+from rgru.arrays import refuse_masked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_EXPECTED = "numbers (seconds) or datetime64"
+_EXPECTED = "numbers (seconds), datetime64 or datetimes"
 
 _LONG = {"Y", "M", "W", "D", "h", "m"}
 """Units of dates that are more than a second."""
@@ -25,7 +26,8 @@ def as_times(name: str, value: Any, count: int | None) -> float | NDArray[np.flo
     ----------
     name : str
         The argument's name, for the errors.
-    value : number, numpy.datetime64, or array_like of these with shape (M,)
+    value : number, numpy.datetime64, datetime.datetime, or array_like of these with shape (M,)
+        Datetimes are aware, as those of a pandas column with a time zone, or naive, which count as UTC, as NumPy's do.
     count : int or None
         M.
 
@@ -34,7 +36,13 @@ def as_times(name: str, value: Any, count: int | None) -> float | NDArray[np.flo
     TypeError, ValueError
         If `value` is nothing of this kind, or not finite.
     """
-    array = as_ndarray(name, value, _EXPECTED)
+    refuse_masked(name, value, _EXPECTED)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected {_EXPECTED}, got {type(value).__name__} ({error})") from error
+    if array.dtype == object and array.size:
+        array = _dates(name, array)
     if array.dtype.kind == "M":
         if np.isnat(array).any():
             raise ValueError(f"{name}: expected dates, got NaT at position {int(np.isnat(array).argmax())}")
@@ -50,6 +58,24 @@ def as_times(name: str, value: Any, count: int | None) -> float | NDArray[np.flo
         at = int(wrong.argmax())
         raise ValueError(f"{name}: expected finite numbers, got {seconds.flat[at]} at position {at}")
     return float(seconds) if seconds.ndim == 0 else seconds
+
+
+def _dates(name: str, objects: NDArray[np.object_]) -> NDArray[np.datetime64]:
+    """Return datetime objects, those of pandas and its NaT included, as dates in UTC."""
+    made = []
+    for at, one in enumerate(objects.flat):
+        if not isinstance(one, datetime):
+            raise TypeError(f"{name}: expected {_EXPECTED}, got {type(one).__name__} at position {at}")
+        if hasattr(one, "to_datetime64"):  # of pandas, with its nanoseconds
+            made.append(one.to_datetime64())
+        else:
+            made.append(np.datetime64(one if one.tzinfo is None else one.astimezone(timezone.utc).replace(tzinfo=None)))
+        if np.isnat(made[-1]):
+            raise ValueError(f"{name}: expected dates, got NaT at position {at}")
+        if (one.tzinfo is None) != (objects.flat[0].tzinfo is None):
+            got = f"another at position {at}"
+            raise TypeError(f"{name}: expected datetimes all with a time zone or all without, got {got}")
+    return np.array(made).reshape(objects.shape)
 
 
 def _seconds(name: str, dates: NDArray[np.datetime64]) -> NDArray[np.float64]:

@@ -4,8 +4,10 @@ use std::borrow::Cow;
 
 use bytemuck::AnyBitPattern;
 
+use super::decimal::{Wide, to_f64, wide_to_f64};
 use super::error::{Refused, malformed};
 use super::ffi::{Array, MAX_BYTES, Schema};
+use super::row_spans::reserved;
 use super::types::{Kind, Number};
 
 /// Rows `first..first + len` of an array's buffers, the array's own offset included in `first`.
@@ -18,7 +20,7 @@ pub struct Node<'a> {
     pub len: usize,
 }
 
-/// The numbers of a child, whole; in place unless they are at an odd address.
+/// The numbers of a child, whole; in place unless they are at an odd address, or of a type that processors do not have.
 pub enum Numbers<'a> {
     F16(Cow<'a, [u16]>),
     F32(Cow<'a, [f32]>),
@@ -31,6 +33,8 @@ pub enum Numbers<'a> {
     U32(Cow<'a, [u32]>),
     I64(Cow<'a, [i64]>),
     U64(Cow<'a, [u64]>),
+    /// There are none: all are null.
+    Null,
 }
 
 /// Offsets of lists, or the like, of either width.
@@ -60,33 +64,38 @@ impl Offsets<'_> {
     }
 }
 
-/// Where there are nulls: one bit a row, 0 for null.
+/// Where there are nulls.
 pub struct Nulls<'a> {
-    bits: Cow<'a, [u8]>,
+    /// One bit a row, 0 for null; nothing where all are null.
+    bits: Option<Cow<'a, [u8]>>,
     first: usize,
+}
+
+fn bit(bits: &[u8], at: usize) -> bool {
+    bits[at / 8] >> (at % 8) & 1 == 1
 }
 
 impl Nulls<'_> {
     /// Whether a row is null.
     pub fn at(&self, row: usize) -> bool {
-        let bit = self.first + row;
-        self.bits[bit / 8] >> (bit % 8) & 1 == 0
+        self.bits.as_ref().is_none_or(|bits| !bit(bits, self.first + row))
     }
 
     /// How many of `len` rows are null.
     pub fn count(&self, row: usize, len: usize) -> usize {
-        let (mut bit, end) = (self.first + row, self.first + row + len);
+        let Some(bits) = &self.bits else { return len };
+        let (mut at, end) = (self.first + row, self.first + row + len);
         let mut valid = 0;
-        while bit < end && !bit.is_multiple_of(8) {
-            valid += usize::from(self.bits[bit / 8] >> (bit % 8) & 1);
-            bit += 1;
+        while at < end && !at.is_multiple_of(8) {
+            valid += usize::from(bit(bits, at));
+            at += 1;
         }
-        let whole = (end - bit) / 8;
-        valid += self.bits[bit / 8..][..whole].iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
-        bit += whole * 8;
-        while bit < end {
-            valid += usize::from(self.bits[bit / 8] >> (bit % 8) & 1);
-            bit += 1;
+        let whole = (end - at) / 8;
+        valid += bits[at / 8..][..whole].iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
+        at += whole * 8;
+        while at < end {
+            valid += usize::from(bit(bits, at));
+            at += 1;
         }
         len - valid
     }
@@ -101,10 +110,10 @@ impl<'a> Node<'a> {
             return Err(malformed(format!("offset {first} and length {len}")));
         }
         if let Some(buffers) = match kind {
+            Kind::Number(Number::Null) | Kind::Other => None,
             Kind::Number(_) | Kind::List { .. } => Some(2),
             Kind::ListView { .. } => Some(3),
-            Kind::FixedSizeList(_) | Kind::Struct => Some(1),
-            Kind::Other => None,
+            Kind::FixedSizeList(_) | Kind::Tensor { .. } | Kind::Struct => Some(1),
         } {
             array.expect_buffers(buffers)?;
         }
@@ -148,6 +157,9 @@ impl<'a> Node<'a> {
 
     /// The nulls among the rows, unless there are none.
     pub fn nulls(&self) -> Result<Option<Nulls<'a>>, Refused> {
+        if self.kind == Kind::Number(Number::Null) {
+            return Ok(Some(Nulls { bits: None, first: self.first }));
+        }
         let count = self.array.null_count()?;
         if count == Some(0) || self.len == 0 {
             return Ok(None);
@@ -159,7 +171,7 @@ impl<'a> Node<'a> {
             };
         }
         let bits = self.array.buffer(0, (self.first + self.len).div_ceil(8))?;
-        Ok(Some(Nulls { bits, first: self.first }))
+        Ok(Some(Nulls { bits: Some(bits), first: self.first }))
     }
 
     /// Offsets of the rows' lists in their values, one more than rows: ascending from 0 or more to the values' end or
@@ -219,7 +231,34 @@ impl<'a> Node<'a> {
             Number::U32 => Numbers::U32(self.rows(1, count)?),
             Number::I64 => Numbers::I64(self.rows(1, count)?),
             Number::U64 => Numbers::U64(self.rows(1, count)?),
+            Number::Bool => Numbers::U8(self.flags()?),
+            Number::Decimal { bytes: 4, scale } => self.decimals(|integer: i32| to_f64(integer.into(), scale))?,
+            Number::Decimal { bytes: 8, scale } => self.decimals(|integer: i64| to_f64(integer.into(), scale))?,
+            Number::Decimal { bytes: 16, scale } => self.decimals(|integer: i128| to_f64(integer, scale))?,
+            Number::Decimal { scale, .. } => self.decimals(|mut integer: Wide| {
+                if cfg!(target_endian = "big") {
+                    integer.reverse();
+                }
+                wide_to_f64(integer, scale)
+            })?,
+            Number::Null => Numbers::Null,
         })
+    }
+
+    /// One bit a row as 0 or 1.
+    fn flags(&self) -> Result<Cow<'a, [u8]>, Refused> {
+        let mut flags = reserved(self.len)?;
+        if self.len > 0 {
+            let bits: Cow<'_, [u8]> = self.array.buffer(1, (self.first + self.len).div_ceil(8))?;
+            flags.extend((0..self.len).map(|row| u8::from(bit(&bits, self.first + row))));
+        }
+        Ok(Cow::Owned(flags))
+    }
+
+    fn decimals<T: AnyBitPattern>(&self, convert: impl Fn(T) -> f64) -> Result<Numbers<'a>, Refused> {
+        let mut numbers = reserved(self.len)?;
+        numbers.extend(self.rows(1, self.len)?.iter().map(|&integer| convert(integer)));
+        Ok(Numbers::F64(Cow::Owned(numbers)))
     }
 }
 

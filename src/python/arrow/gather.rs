@@ -6,7 +6,7 @@ use super::array_view::Numbers;
 use super::row_spans::Block;
 use super::scan::Survey;
 use crate::python::arrays::PyReal;
-use crate::simd::half::to_f32;
+use crate::simd::half::widen;
 
 /// A precision that numbers become.
 pub trait Target: PyReal + From<f32> {
@@ -101,7 +101,7 @@ struct Copy<'s, T> {
 impl<T: Target> Copy<'_, T> {
     fn block(&mut self, block: &Block<'_>, too_large: &mut TooLarge) {
         match &block.numbers {
-            Numbers::F16(numbers) => self.convert(block, numbers, |half| T::from(to_f32(half))),
+            Numbers::F16(numbers) => self.convert_rows(block, numbers, |from, to| widen(from, to)),
             Numbers::F32(numbers) => self.convert(block, numbers, T::from),
             Numbers::F64(numbers) => {
                 self.convert(block, numbers, T::from_f64);
@@ -117,10 +117,17 @@ impl<T: Target> Copy<'_, T> {
             Numbers::U32(numbers) => self.convert(block, numbers, |number| T::from_i64(number.into())),
             Numbers::I64(numbers) => self.convert(block, numbers, T::from_i64),
             Numbers::U64(numbers) => self.convert(block, numbers, T::from_u64),
+            Numbers::Null => {} // in no row that counts
         }
     }
 
     fn convert<S: std::marker::Copy>(&mut self, block: &Block<'_>, numbers: &[S], mut convert: impl FnMut(S) -> T) {
+        self.convert_rows(block, numbers, |from, to| {
+            to.iter_mut().zip(from).for_each(|(to, &from)| *to = convert(from));
+        });
+    }
+
+    fn convert_rows<S>(&mut self, block: &Block<'_>, numbers: &[S], mut convert: impl FnMut(&[S], &mut [T])) {
         let (features, width) = (self.features, block.width);
         let mut at = 0;
         for (&(step, _), &length) in self.spans.iter().zip(self.lengths) {
@@ -130,10 +137,10 @@ impl<T: Target> Copy<'_, T> {
             let from = &numbers[block.start(step)..][..length * width];
             let to = &mut self.out[at * features..(at + length) * features];
             if width == features {
-                to.iter_mut().zip(from).for_each(|(to, &from)| *to = convert(from));
+                convert(from, to);
             } else {
                 for (to, from) in to.chunks_exact_mut(features).zip(from.chunks_exact(width)) {
-                    to[self.feature..][..width].iter_mut().zip(from).for_each(|(to, &from)| *to = convert(from));
+                    convert(from, &mut to[self.feature..][..width]);
                 }
             }
             at += length;

@@ -64,9 +64,11 @@ pub fn arrow_sequences<'py>(
 }
 
 #[pyfunction]
-pub fn is_arrow_sequences(kind: &Bound<'_, PyAny>) -> PyResult<bool> {
+#[pyo3(signature = (kind, *, typed))]
+pub fn is_arrow_sequences(kind: &Bound<'_, PyAny>, typed: bool) -> PyResult<bool> {
     let schema = take::<Schema>(&kind.call_method0("__arrow_c_schema__")?).map_err(|refused| refused.of("kind"))?;
-    Ok(layout::step(&schema).map_err(|refused| refused.of("kind"))?.is_some())
+    let step = layout::step(&schema).map_err(|refused| refused.of("kind"))?;
+    Ok(step.is_some_and(|step| !typed || step.is_typed()))
 }
 
 /// Takes a column over: its type, and its chunks.

@@ -18,33 +18,44 @@ pub struct Column {
 
 /// What the lists hold.
 pub enum Step {
-    /// One number: I = 1.
-    Number(Number),
-    /// So many each.
+    /// So many bare numbers each, 1 but for tensors.
+    Bare(usize, Number),
+    /// So many in a list of a fixed size each.
     Fixed(usize, Number),
     /// The same number of numbers each, which only they tell.
     List { large: bool, number: Number },
     /// A number in each field.
     Struct(Vec<(String, Number)>),
+    /// Nothing: all steps, or all sequences, are null.
+    Null,
 }
 
 impl Step {
     /// Numbers per step, where the type tells.
     pub fn width(&self) -> Option<usize> {
         match self {
-            Self::Number(_) => Some(1),
-            Self::Fixed(width, _) => Some(*width),
-            Self::List { .. } => None,
+            Self::Bare(width, _) | Self::Fixed(width, _) => Some(*width),
+            Self::List { .. } | Self::Null => None,
             Self::Struct(fields) => Some(fields.len()),
         }
     }
 
-    /// Whether a number is of a type other than float32.
-    pub fn is_wide(&self) -> bool {
+    fn any(&self, is: fn(Number) -> bool) -> bool {
         match self {
-            Self::Number(number) | Self::Fixed(_, number) | Self::List { number, .. } => *number != Number::F32,
-            Self::Struct(fields) => fields.iter().any(|(_, number)| *number != Number::F32),
+            Self::Bare(_, number) | Self::Fixed(_, number) | Self::List { number, .. } => is(*number),
+            Self::Struct(fields) => fields.iter().any(|(_, number)| is(*number)),
+            Self::Null => false,
         }
+    }
+
+    /// Whether a number needs another precision than float32.
+    pub fn is_wide(&self) -> bool {
+        self.any(Number::is_wide)
+    }
+
+    /// Whether there can be a number.
+    pub fn is_typed(&self) -> bool {
+        self.any(|number| number != Number::Null)
     }
 }
 
@@ -57,8 +68,8 @@ pub fn columns(schema: &Schema) -> Result<Vec<Column>, Refused> {
             for (index, field) in schema.children()?.all()?.into_iter().enumerate() {
                 let name = field.name();
                 let step = match step(field)? {
+                    None | Some(Step::Null) if is_pandas_index(&name) => continue,
                     Some(step) => step,
-                    None if is_pandas_index(&name) => continue,
                     None => {
                         let got = describe(field);
                         return Err(Refused::Type(format!("expected {EXPECTED}, got {got} in column '{name}'")));
@@ -83,7 +94,7 @@ pub fn names(schema: &Schema, columns: &[Column], widths: &[usize]) -> Result<Op
         let own = if part.is_some() { Some(schema.children()?.get(*index)?.name()) } else { None };
         let several = columns.len() > 1;
         match (step, own) {
-            (Step::Number(_), Some(own)) => names.push(own.into_owned()),
+            (Step::Bare(1, _) | Step::Null, Some(own)) => names.push(own.into_owned()),
             (Step::Struct(fields), Some(own)) if several => {
                 names.extend(fields.iter().map(|(field, _)| format!("{own}.{field}")));
             }
@@ -97,12 +108,20 @@ pub fn names(schema: &Schema, columns: &[Column], widths: &[usize]) -> Result<Op
 
 /// What the lists of a column hold, if it is one of sequences.
 pub fn step(schema: &Schema) -> Result<Option<Step>, Refused> {
-    if !Kind::of(schema)?.is_list() {
+    let kind = Kind::of(schema)?;
+    if kind == Kind::Number(Number::Null) {
+        return Ok(Some(Step::Null));
+    }
+    if !kind.is_list() {
         return Ok(None);
     }
     let step = only_child(schema)?;
+    if let Kind::Tensor { width, .. } = kind {
+        return Ok(number(step)?.map(|number| Step::Bare(width, number)));
+    }
     Ok(match Kind::of(step)? {
-        Kind::Number(number) => Some(Step::Number(number)),
+        Kind::Number(Number::Null) => Some(Step::Null),
+        Kind::Number(number) => Some(Step::Bare(1, number)),
         Kind::FixedSizeList(width) => number(only_child(step)?)?.map(|number| Step::Fixed(width, number)),
         Kind::List { large } => number(only_child(step)?)?.map(|number| Step::List { large, number }),
         Kind::Struct => {
@@ -110,7 +129,7 @@ pub fn step(schema: &Schema) -> Result<Option<Step>, Refused> {
             let fields = step.children()?.all()?.into_iter().map(field).collect::<Result<Option<Vec<_>>, Refused>>()?;
             fields.map(Step::Struct)
         }
-        Kind::ListView { .. } | Kind::Other => None,
+        Kind::ListView { .. } | Kind::Tensor { .. } | Kind::Other => None,
     })
 }
 

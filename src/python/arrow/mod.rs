@@ -14,6 +14,8 @@ mod array_view;
 #[forbid(unsafe_code)]
 mod data;
 #[forbid(unsafe_code)]
+mod decimal;
+#[forbid(unsafe_code)]
 mod error;
 #[forbid(unsafe_code)]
 mod export;

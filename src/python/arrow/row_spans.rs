@@ -39,14 +39,15 @@ pub struct Findings {
 pub struct Block<'a> {
     pub numbers: Numbers<'a>,
     pub width: usize,
-    /// Where each step's numbers start; one after the other if there is nothing.
+    /// Where each step's numbers start, by offsets of which the first is that of the first number; one after the other
+    /// if there is nothing.
     offsets: Option<Offsets<'a>>,
 }
 
 impl Block<'_> {
     /// Where the numbers of a step start.
     pub fn start(&self, step: usize) -> usize {
-        self.offsets.as_ref().map_or(step * self.width, |offsets| offsets.get(step))
+        self.offsets.as_ref().map_or(step * self.width, |offsets| offsets.get(step) - offsets.get(0))
     }
 }
 
@@ -91,7 +92,9 @@ pub fn find<'a>(
         // A row without steps may say that they start anywhere.
         span.0 = if span.1 > 0 { span.0 - start } else { 0 };
     }
-    let steps = values.part(Some(start), Some(end - start))?;
+    // Of tensors the values are the numbers.
+    let per = if let Kind::Tensor { width, .. } = node.kind { width } else { 1 };
+    let steps = values.part(start.checked_mul(per), (end - start).checked_mul(per))?;
     let mut scan = Scan { spans: &mut spans, first, findings, bad };
     let blocks = scan.blocks(&column.step, steps)?;
     Ok(Rows { spans, blocks })
@@ -101,6 +104,15 @@ pub fn find<'a>(
 fn spans(node: Node<'_>) -> Result<(Vec<(usize, usize)>, Node<'_>), Refused> {
     let mut spans = reserved(node.len)?;
     Ok(match node.kind {
+        Kind::Number(_) => {
+            spans.resize(node.len, (0, 0)); // all are null
+            (spans, node.part(Some(0), Some(0))?)
+        }
+        Kind::Tensor { steps, width } => {
+            let values = node.fixed_values(steps.saturating_mul(width))?;
+            spans.extend((0..node.len).map(|row| (row * steps, steps)));
+            (spans, values)
+        }
         Kind::FixedSizeList(size) => {
             let values = node.fixed_values(size)?;
             spans.extend((0..node.len).map(|row| (row * size, size)));
@@ -136,11 +148,12 @@ struct Scan<'s> {
 
 impl Scan<'_> {
     fn blocks<'a>(&mut self, step: &Step, steps: Node<'a>) -> Result<Vec<Block<'a>>, Refused> {
-        if !matches!(step, Step::Number(_)) {
+        if !matches!(step, Step::Bare(..)) {
             self.null_steps(steps)?;
         }
         match step {
-            Step::Number(number) => Ok(vec![self.block(steps, *number, 1)?]),
+            Step::Null => Ok(vec![]),
+            Step::Bare(width, number) => Ok(vec![self.block(steps, *number, *width)?]),
             Step::Fixed(width, number) => Ok(vec![self.block(steps.fixed_values(*width)?, *number, *width)?]),
             Step::Struct(fields) => {
                 let field = |(i, (_, number)): (usize, &(String, Number))| self.block(steps.field(i)?, *number, 1);
@@ -149,6 +162,8 @@ impl Scan<'_> {
             Step::List { large, number } => {
                 let values = steps.values()?;
                 let offsets = steps.offsets(*large, values.len)?;
+                let (start, end) = (offsets.get(0), offsets.get(steps.len));
+                let values = values.part(Some(start), Some(end - start))?;
                 let width = self.common_width(&offsets);
                 let block = Block { numbers: values.numbers(*number)?, width, offsets: Some(offsets) };
                 self.null_values(values, &block)?;

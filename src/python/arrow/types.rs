@@ -17,6 +17,21 @@ pub enum Number {
     U32,
     I64,
     U64,
+    Bool,
+    /// Integers of so many bytes, times `10^-scale`.
+    Decimal {
+        bytes: usize,
+        scale: i32,
+    },
+    /// Of a type without values: all are null.
+    Null,
+}
+
+impl Number {
+    /// Whether it needs another precision than float32.
+    pub fn is_wide(self) -> bool {
+        !matches!(self, Self::F32 | Self::Null)
+    }
 }
 
 /// A type, as far as sequences are made of it.
@@ -31,6 +46,11 @@ pub enum Kind {
     },
     /// Of so many values each.
     FixedSizeList(usize),
+    /// A sequence: so many steps, of so many numbers each, end to end.
+    Tensor {
+        steps: usize,
+        width: usize,
+    },
     Struct,
     Other,
 }
@@ -39,10 +59,14 @@ pub enum Kind {
 const DEPTH: usize = 8;
 
 impl Kind {
-    /// The kind of a type; extension types and dictionaries are others, whatever they are stored as.
+    /// The kind of a type; dictionaries and extension types but for tensors are others, whatever they are stored as.
     pub fn of(schema: &Schema) -> Result<Self, Refused> {
-        if schema.has_dictionary() || extension(schema)?.is_some() {
+        if schema.has_dictionary() {
             return Ok(Self::Other);
+        }
+        if let Some(name) = extension(schema)? {
+            let tensor = if name == TENSOR { Self::tensor(schema)? } else { None };
+            return Ok(tensor.unwrap_or(Self::Other));
         }
         Ok(match &*schema.format() {
             "e" => Self::Number(Number::F16),
@@ -56,22 +80,60 @@ impl Kind {
             "I" => Self::Number(Number::U32),
             "l" => Self::Number(Number::I64),
             "L" => Self::Number(Number::U64),
+            "b" => Self::Number(Number::Bool),
+            "n" => Self::Number(Number::Null),
             "+l" => Self::List { large: false },
             "+L" => Self::List { large: true },
             "+vl" => Self::ListView { large: false },
             "+vL" => Self::ListView { large: true },
             "+s" => Self::Struct,
-            format => match format.strip_prefix("+w:").and_then(|size| size.parse().ok()) {
-                Some(size) => Self::FixedSizeList(size),
-                None => Self::Other,
+            format => match (fixed_size(format), decimal(format)) {
+                (Some(size), _) => Self::FixedSizeList(size),
+                (_, Some(number)) => Self::Number(number),
+                _ => Self::Other,
             },
         })
     }
 
     /// Whether it is a list of any kind.
     pub fn is_list(self) -> bool {
-        matches!(self, Self::List { .. } | Self::ListView { .. } | Self::FixedSizeList(_))
+        matches!(self, Self::List { .. } | Self::ListView { .. } | Self::FixedSizeList(_) | Self::Tensor { .. })
     }
+
+    /// Tensors of one shape, which are stored as lists of as many numbers; of one dimension they are these lists.
+    fn tensor(schema: &Schema) -> Result<Option<Self>, Refused> {
+        let parameters = schema.metadata("ARROW:extension:metadata")?.unwrap_or_default();
+        let ordered = integers(&parameters, "permutation").is_none_or(|order| order.is_sorted());
+        Ok(match integers(&parameters, "shape").as_deref() {
+            Some(&[size]) if fixed_size(&schema.format()) == Some(size) => Some(Self::FixedSizeList(size)),
+            Some(&[steps, width]) if ordered && fixed_size(&schema.format()) == steps.checked_mul(width) => {
+                Some(Self::Tensor { steps, width })
+            }
+            _ => None,
+        })
+    }
+}
+
+const TENSOR: &str = "arrow.fixed_shape_tensor";
+
+fn fixed_size(format: &str) -> Option<usize> {
+    format.strip_prefix("+w:")?.parse().ok()
+}
+
+/// Of "d:precision,scale" or "d:precision,scale,bits".
+fn decimal(format: &str) -> Option<Number> {
+    let mut parts = format.strip_prefix("d:")?.split(',').skip(1);
+    let scale = parts.next()?.parse().ok()?;
+    let bits: usize = parts.next().map_or(Ok(128), str::parse).ok()?;
+    matches!(bits, 32 | 64 | 128 | 256).then_some(Number::Decimal { bytes: bits / 8, scale })
+}
+
+/// The integers of an array in a JSON object. A quote within a string has a backslash, so that a key is found as one.
+fn integers(json: &str, key: &str) -> Option<Vec<usize>> {
+    let (_, rest) = json.split_once(&format!("\"{key}\""))?;
+    let array = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('[')?;
+    let (items, _) = array.split_once(']')?;
+    items.split(',').map(|item| item.trim().parse().ok()).collect()
 }
 
 fn extension(schema: &Schema) -> Result<Option<String>, Refused> {
@@ -108,7 +170,7 @@ fn words(schema: &Schema, depth: usize) -> Result<String, Refused> {
         Kind::ListView { large: true } => format!("large_list_view<{}>", children()?),
         Kind::FixedSizeList(size) => format!("fixed_size_list<{}>[{size}]", children()?),
         Kind::Struct => format!("struct<{}>", children()?),
-        Kind::Number(_) | Kind::Other => simple(&format),
+        Kind::Number(_) | Kind::Tensor { .. } | Kind::Other => simple(&format),
     })
 }
 
