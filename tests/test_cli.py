@@ -182,6 +182,7 @@ def test_fit_and_info(work, tmp_path):
         "--bidirectional",
         "--max-epochs",
         3,
+        "--early-stopping",
         "--patience",
         "none",
         "--plot",
@@ -227,10 +228,10 @@ def test_info_of_a_layer_and_of_the_installation(work):
 
 
 @pytest.mark.parametrize("ending", ["jpg", "jpeg", "JPG", "svg", "pdf", "png", ""])
-@pytest.mark.parametrize("fraction", [0, 0.2])
-def test_the_training_curve_is_what_its_ending_says(work, tmp_path, ending, fraction):
+@pytest.mark.parametrize("stopping", ["--no-early-stopping", "--early-stopping"])
+def test_the_training_curve_is_what_its_ending_says(work, tmp_path, ending, stopping):
     picture = (tmp_path / "picture").with_suffix(f".{ending}" if ending else "")
-    fit(work / "data.parquet", tmp_path / "model", "sign", "--plot", picture, "--validation-fraction", fraction)
+    fit(work / "data.parquet", tmp_path / "model", "sign", "--plot", picture, stopping)
     begins = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG", "": b"\x89PNG"}
     assert picture.read_bytes().startswith(begins.get(ending, b"\xff\xd8\xff"))
 

@@ -130,7 +130,10 @@ def test_probabilities_of_a_regressor(work, tmp_path):
             "y: expected class labels, got the number",
         ),
         *(
-            (["--sequence", "values", "--target", "sign", option, value], f"^rgru: error: {option}: {message}")
+            (
+                ["--sequence", "values", "--target", "sign", "--early-stopping", option, value],
+                f"^rgru: error: {option}: {message}",
+            )
             for option, value, message in [
                 ("--hidden-size", "0", "expected an integer from 1"),
                 ("--num-layers", "-1", "expected an integer from 1"),
@@ -152,6 +155,8 @@ def test_probabilities_of_a_regressor(work, tmp_path):
             "argument --learning-rate: invalid float",
         ),
         (["--sequence", "values", "--target", "sign", "--patience", "x"], "argument --patience: invalid int or none"),
+        (["--patience", "3"], "--patience: expected --early-stopping too"),
+        (["--no-early-stopping", "--validation-fraction", "0.2"], "--validation-fraction: expected --early-stopping"),
         (["--task", "cluster"], "argument --task: invalid choice: 'cluster'"),
     ],
 )

@@ -95,9 +95,10 @@ def test_columns_of_the_training_that_are_missing_or_in_another_order_are_told(w
     without = pq.read_table(split).drop_columns(["b", "values"])
     pq.write_table(without, tmp_path / "without.parquet")
     out = ["-o", tmp_path / "out.parquet"]
-    fail("expected column 'b' as in training .*, got id, sign", "predict", model, tmp_path / "without.parquet", *out)
+    fail("expected column 'b' as in training, got id, sign", "predict", model, tmp_path / "without.parquet", *out)
     columns = ["--sequence", "a", "--sequence", "b"]
-    fail("--sequence: expected b, a in this order, as in training", "predict", model, split, *out, *columns)
+    swapped = r"columns 'a', 'b': expected features 'b.*' in this order, as in fit, got 'a.*'"
+    fail(swapped, "predict", model, split, *out, *columns)
     fail("--sequence: expected different columns, got a, a", "predict", model, split, *out, *columns[:2], *columns[:2])
 
 

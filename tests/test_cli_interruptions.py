@@ -138,7 +138,7 @@ def test_signals_end_what_waits_for_its_reader(work, tmp_path, number):
         assert (process.wait(timeout=20), process.stderr.read().decode()) == ENDS[number]
 
 
-LONG = ["--sequence", "values", "--target", "sign", "--max-epochs", 100000, "--patience", "none"]
+LONG = ["--sequence", "values", "--target", "sign", "--max-epochs", 100000]
 
 AFTER_AN_EPOCH = """
 import os, sys

@@ -103,7 +103,7 @@ OPTIONS = pytest.mark.parametrize(
     "options",
     [
         {},
-        {"pooling": "mean", "bidirectional": True, "validation_fraction": 0.0},
+        {"pooling": "mean", "bidirectional": True, "early_stopping": True},
         {"num_layers": 2, "dropout": 0.3, "reset_after": True, "standardize": False, "max_grad_norm": None},
         {"num_layers": 2, "dropout": 0.3, "bidirectional": True, "max_grad_norm": 0.1},
     ],

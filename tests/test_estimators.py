@@ -78,6 +78,31 @@ def test_labels_as_objects():
     assert set(GRUClassifier(**QUICK).fit(X, y).predict(X)) <= {"yes", "no"}
 
 
+# -- early stopping ------------------------------------------------------------------------------------------------
+
+
+@EITHER
+def test_by_default_all_sequences_are_trained_on(kind):
+    estimator = fitted(kind, max_epochs=40, patience=1)
+    assert estimator.n_iter_ == 40
+    assert estimator.history_.validation_loss == []
+
+
+@EITHER
+def test_early_stopping_keeps_the_epoch_with_the_lowest_validation_loss(kind):
+    estimator = fitted(kind, early_stopping=True, max_epochs=200, patience=3, learning_rate=0.1)
+    history = estimator.history_
+    assert history.best_epoch == int(np.argmin(history.validation_loss)) == estimator.n_iter_ - 4 < 196
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_few_labels_can_be_learnt_with_any_seed(early_stopping):
+    for y in ([0, 1] * 5, [0, 1, 2, 3, 4] * 2):
+        for seed in range(20):
+            classifier = GRUClassifier(hidden_size=2, max_epochs=1, early_stopping=early_stopping, random_state=seed)
+            assert len(classifier.fit(np.zeros((10, 1, 1)), y).history_.validation_loss) == early_stopping
+
+
 # -- kinds of X ----------------------------------------------------------------------------------------------------
 
 

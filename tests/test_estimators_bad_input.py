@@ -72,9 +72,9 @@ def test_bad_x_is_named_by_predict(kind):
         (np.zeros((40, 1)), ValueError, r"y: expected one label per sequence, shape \(40,\), got shape \(40, 1\)"),
         (np.ones(40, int), ValueError, r"y: expected at least two classes, got 1: \[1\]"),
         (np.linspace(0, 1, 40), ValueError, "y: expected class labels, got the number 0.0256.*GRURegressor"),
-        (np.array([0.0, np.nan] * 20), ValueError, "y: expected class labels, got the number nan"),
-        (["a", None] * 20, TypeError, "y: expected labels of one sortable type, none missing"),
-        (None, ValueError, r"y: expected one label per sequence, shape \(40,\), got shape \(\)"),
+        (np.array([0.0, np.nan] * 20), ValueError, "y: expected no missing labels, got nan at position 1"),
+        (["a", None] * 20, ValueError, "y: expected no missing labels, got None at position 1"),
+        (None, TypeError, "y: expected labels, got None"),
     ],
     ids=str,
 )
@@ -155,7 +155,7 @@ def test_bad_y_is_named_by_score():
         ("batch_size", 0, ValueError),
         ("max_epochs", 0, ValueError),
         ("validation_fraction", 1.0, ValueError),
-        ("validation_fraction", 0.001, ValueError),
+        ("early_stopping", 1, TypeError),
         ("patience", 0, ValueError),
         ("max_grad_norm", -1.0, ValueError),
         ("standardize", None, TypeError),
@@ -170,6 +170,12 @@ def test_bad_y_is_named_by_score():
 def test_bad_parameters_are_named(kind, name, value, error):
     with pytest.raises(error, match=rf"^{name}: expected "):
         fitted(kind, **{name: value})
+
+
+@EITHER
+def test_early_stopping_needs_something_to_watch(kind):
+    with pytest.raises(ValueError, match=r"^validation_fraction: expected a number above 0 with early_stopping=True"):
+        fitted(kind, early_stopping=True, validation_fraction=0.0)
 
 
 @EITHER

@@ -35,7 +35,7 @@ def test_copies_predict_the_same(kind, copied):
         {
             "reset_after": True,
             "standardize": False,
-            "validation_fraction": 0.0,
+            "early_stopping": True,
             "patience": None,
             "max_grad_norm": None,
         },
@@ -111,3 +111,11 @@ def test_damaged_files_are_refused(tmp_path):
         save(tmp_path / "model", some_tensors, some_config, kind="GRURegressor")
         with pytest.raises(ValueError, match=rf"model: not a whole GRURegressor .*{what}"):
             rgru.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.25])
+def test_the_first_files_stopped_early_if_they_had_a_share_to_validate_on(fraction, tmp_path):
+    config = fitted(GRUClassifier, validation_fraction=fraction)._config()
+    del config["parameters"]["early_stopping"]
+    save(tmp_path / "model", fitted(GRUClassifier)._tensors(), config, kind="GRUClassifier")
+    assert rgru.load(tmp_path / "model").early_stopping == (fraction > 0)

@@ -27,7 +27,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize("validated", [False, True])
 def test_a_line_an_epoch_where_stderr_is_no_terminal(capsys, validated):
     """Such as a notebook, a log or a CI job."""
-    model = train(validation_fraction=0.25 if validated else 0.0)
+    model = train(early_stopping=validated, validation_fraction=0.25)
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = captured.err.splitlines()

@@ -84,19 +84,21 @@ def test_a_handler_may_touch_the_stream_it_interrupts() -> None:
 def test_a_diverged_model_is_not_a_result() -> None:
     random = np.random.default_rng(0)
     x, y = random.standard_normal((20, 5, 2)), random.integers(0, 2, 20)
-    model = rgru.GRUClassifier(learning_rate=1e38, max_epochs=1, validation_fraction=0.0, batch_size=20)
+    model = rgru.GRUClassifier(learning_rate=1e38, max_epochs=1, batch_size=20)
     with pytest.raises(FloatingPointError, match="finite size of the parameters"):
         model.fit(x, y)
     assert not hasattr(model, "model_")
 
 
-def test_targets_of_no_steps_are_refused() -> None:
+def test_sequences_without_steps_are_neither_learnt_nor_watched_step_by_step() -> None:
     x = [np.zeros((0, 2))] * 3 + [np.ones((3, 2))]
     y = [np.zeros(0)] * 3 + [np.ones(3)]
+    options = {"pooling": "every", "validation_fraction": 0.5, "max_epochs": 2, "early_stopping": True}
     for seed in range(6):
-        model = rgru.GRURegressor(pooling="every", validation_fraction=0.5, max_epochs=2, random_state=seed)
-        with pytest.raises(ValueError, match=r"(data|validation): expected at least one target"):
+        model = rgru.GRURegressor(**options, random_state=seed)
+        with pytest.raises(ValueError, match=r"^early_stopping: expected at least two sequences .* got 1$"):
             model.fit(x, y)
+        assert len(model.fit(2 * x, 2 * y).history_.validation_loss) == 2
 
 
 @pytest.mark.parametrize(

@@ -94,11 +94,23 @@ def test_split_without_labels():
     assert (len(kept), len(held)) == (7, 3)
 
 
-def test_split_refuses_an_empty_part():
-    with pytest.raises(ValueError, match=r"^validation_fraction: expected .* 3 sequences .* got 0.1$"):
-        split_validation(3, 0.1, np.random.default_rng(0))
-    with pytest.raises(ValueError, match=r"^validation_fraction: "):
-        split_validation(1, 0.9, np.random.default_rng(0))
+@pytest.mark.parametrize("labels", [None, [0, 1] * 5, [0, 1, 2, 3, 4] * 2, [0, 1, 2, 2]], ids=str)
+def test_split_never_leaves_a_part_empty(labels):
+    count = 3 if labels is None else len(labels)
+    codes = None if labels is None else np.array(labels)
+    for seed in range(50):
+        kept, held = split_validation(count, 0.1, np.random.default_rng(seed), codes)
+        assert len(held) >= 1
+        assert labels is None or set(codes[kept]) == set(labels)
+
+
+@pytest.mark.parametrize(
+    ("count", "labels", "message"),
+    [(1, None, "two sequences to"), (3, np.arange(3), "two sequences of a class to")],
+)
+def test_split_refuses_what_cannot_be_split(count, labels, message):
+    with pytest.raises(ValueError, match=rf"^early_stopping: expected at least {message} .* got {count}$"):
+        split_validation(count, 0.9, np.random.default_rng(0), labels)
 
 
 # -- training ------------------------------------------------------------------------------------------------------

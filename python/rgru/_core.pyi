@@ -173,7 +173,12 @@ def arrow_sequences(
     dtype: str | None,  # "float32" | "float64"; None: float32 if all numbers are
     first: int,  # number of the first row, for errors
     null_on_error: bool,  # leave rows that are no sequences empty and tell which they are, instead of raising
-) -> tuple[Any, Any, Any]: ...  # values (S, I); offsets (N + 1,) int64; if null_on_error (N,) bool, else None
+) -> tuple[
+    Any,  # values (S, I)
+    Any,  # offsets (N + 1,) int64
+    Any,  # if null_on_error (N,) bool, else None
+    list[str] | None,  # the features' names, if they have some and S > 0
+]: ...
 def is_arrow_sequences(kind: Any, *, typed: bool) -> bool: ...  # __arrow_c_schema__: what arrow_sequences takes
 def arrow_numbers(
     values: NDArray[Any],  # (M,) or (M, K) C: integers, floats; (M,) also booleans; kept, not copied

@@ -52,7 +52,7 @@ def as_real(
         flags = value.flags
         if flags.c_contiguous and flags.aligned:
             return value  # the usual case, kept short
-    array = _as_ndarray(name, value, "an array of real numbers")
+    array = as_ndarray(name, value, "an array of real numbers")
     literal = array.dtype is not dtype and _is_literal(value)
     if array.dtype is not dtype:
         _judge_real(name, array, dtype, literal)
@@ -86,7 +86,7 @@ def as_index(name: str, value: object, axes: str = "(N,)") -> NDArray[np.int64]:
     ValueError
         If `value` is not one-dimensional, or an unsigned number does not fit int64.
     """
-    array = _as_ndarray(name, value, "an array of integers")
+    array = as_ndarray(name, value, "an array of integers")
     if array.size == 0 and isinstance(value, (list, tuple)):
         array = array.astype(np.int64)  # an empty list has no type to judge
     if array.dtype.kind not in "iu":
@@ -144,24 +144,50 @@ def own(array: NDArray[Any]) -> NDArray[Any]:
     return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED", "WRITEABLE", "OWNDATA", "ENSUREARRAY"])
 
 
-def _as_ndarray(name: str, value: object, expected: str) -> NDArray[Any]:
-    """Strip subclasses and call the array protocols; refuse what has no numbers on the host."""
-    if isinstance(value, np.ndarray):
-        if type(value) is not np.ndarray and isinstance(value, np.ma.MaskedArray):
-            raise TypeError(f"{name}: expected {expected}, got a masked array; fill it first with {name}.filled(...)")
-        return np.asarray(value)
+def refuse_masked(name: str, value: object, expected: str) -> None:
+    """Refuse a masked array, alone or in nested lists: NumPy would give the numbers under the mask.
+
+    Raises
+    ------
+    TypeError
+    """
+    if _holds_masked(value):
+        raise TypeError(f"{name}: expected {expected}, got a masked array; fill it first with its method filled")
+
+
+def _holds_masked(value: object) -> bool:
+    if not isinstance(value, (list, tuple)):
+        return isinstance(value, np.ma.MaskedArray)
+    kinds = set(map(type, value))  # fast for long lists of numbers
+    if any(issubclass(kind, np.ma.MaskedArray) for kind in kinds):
+        return True
+    return any(issubclass(kind, (list, tuple)) for kind in kinds) and any(map(_holds_masked, value))
+
+
+def as_ndarray(name: str, value: object, expected: str) -> NDArray[Any]:
+    """Strip subclasses and call the array protocols; refuse masked arrays, and what has no array on the host.
+
+    Raises
+    ------
+    TypeError
+        With `expected`, such as "an array of integers".
+    """
+    if type(value) is np.ndarray:
+        return value
     kind = type(value)
     if on_gpu(value):
         got = f"{kind.__module__}.{kind.__qualname__} on a GPU"
         raise TypeError(f"{name}: expected an array on the CPU, got {got}; copy it to the host first")
+    refuse_masked(name, value, expected)
     try:
-        array = np.asarray(value)
+        array = np.asanyarray(value)  # subclasses too: what __array__ gives may have a mask
     except (TypeError, ValueError, RuntimeError) as error:
         hint = "; for sequences of different lengths see rgru.Ragged" if isinstance(value, (list, tuple)) else ""
         raise TypeError(f"{name}: expected {expected}, got {kind.__name__} ({error}){hint}") from error
     if array.dtype.kind == "O" and array.ndim == 0:
         raise TypeError(f"{name}: expected {expected}, got {'None' if value is None else kind.__name__}")
-    return array
+    refuse_masked(name, array, expected)
+    return np.asarray(array)
 
 
 def _is_literal(value: object) -> bool:

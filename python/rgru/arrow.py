@@ -62,7 +62,8 @@ def predict(
     TypeError
         If the column is not of such a type, or the classes are neither numbers nor strings.
     ValueError
-        If the column has another number of features than the model; for rows as above, with ``on_error="raise"``; or
+        If the column has another number of features than the model; others, or in another order, than an estimator was
+        fitted on, as far as both have names (``feature_names_in_``); for rows as above, with ``on_error="raise"``; or
         if an argument is none of those listed.
 
     Examples
@@ -156,11 +157,12 @@ def as_arrow(
 
 
 def _labels(classes: NDArray[Any], codes: NDArray[np.int64], valid: NDArray[np.bool_] | None) -> ArrowColumn:
+    labels = classes.tolist()
+    if all(isinstance(label, str) for label in labels):
+        return arrow_texts(labels, codes, valid=valid)
     if classes.dtype == object:
-        classes = np.array(classes.tolist())
+        classes = np.array(labels)
     kind = classes.dtype.kind
-    if kind == "U":
-        return arrow_texts(classes.tolist(), codes, valid=valid)
     if kind not in "biuf" or classes.dtype.itemsize > 8:
         raise TypeError(f"model: expected numbers or strings as labels, got {classes.dtype}")
     plain = np.dtype(np.float32) if classes.dtype == np.float16 else classes.dtype.newbyteorder("=")
@@ -217,6 +219,7 @@ def estimator_input(
         return estimator._input(column, name, first), None
     estimator._check_fitted()
     x, failed = _read(column, estimator.n_features_in_, on_error, name)
+    estimator._check_features(name, x.feature_names)
     x, failed = without_infinite(estimator._scaled(x), failed)
     return x, _valid(failed)
 

@@ -10,12 +10,15 @@ import numpy as np
 
 from rgru import _core
 from rgru.arrays import as_index, as_real, beside, has_no_steps, on_gpu
+from rgru.feature_names import common_names
 from rgru.scalars import as_int, as_precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    from rgru.feature_names import Names
 
 
 class Ragged:
@@ -50,10 +53,11 @@ class Ragged:
     [3, 0, 2]
     """
 
-    __slots__ = ("_offsets", "_values")
+    __slots__ = ("_feature_names", "_offsets", "_values")
 
     _values: NDArray[Any]
     _offsets: NDArray[np.int64]
+    _feature_names: Names | None
 
     def __init__(self, values: ArrayLike, offsets: ArrayLike) -> None:
         array = _as_real("values", values, 2, "(S, F)")
@@ -61,18 +65,18 @@ class Ragged:
         _check_offsets(index, len(array))
         self._set(array, index.copy())
 
-    def _set(self, values: NDArray[Any], offsets: NDArray[np.int64]) -> None:
+    def _set(self, values: NDArray[Any], offsets: NDArray[np.int64], feature_names: Names | None = None) -> None:
         if type(values) is np.ndarray:  # arrays on a GPU cannot be made read-only
             values = values.view()
             values.flags.writeable = False
         offsets.flags.writeable = False
-        self._values, self._offsets = values, offsets
+        self._values, self._offsets, self._feature_names = values, offsets, feature_names
 
     @classmethod
-    def _over(cls, values: NDArray[Any], offsets: NDArray[np.int64]) -> Ragged:
+    def _over(cls, values: NDArray[Any], offsets: NDArray[np.int64], feature_names: Names | None = None) -> Ragged:
         """Make one of contiguous `values` (S, F) over offsets that are known to be right, and are shared."""
         ragged = cls.__new__(cls)
-        ragged._set(values, offsets)
+        ragged._set(values, offsets, feature_names)
         return ragged
 
     @classmethod
@@ -85,6 +89,7 @@ class Ragged:
         ----------
         sequences : iterable of array_like, each of shape (T_i, F)
             T_i may be 0; ``[]`` has no steps of whatever F.
+            Tables with named columns give their names to the features.
         num_features : int, optional
             F; needed where no sequence tells it.
         dtype : dtype_like, optional
@@ -99,11 +104,12 @@ class Ragged:
         Raises
         ------
         TypeError, ValueError
-            If a sequence is no real array of shape (T_i, F); the message names it: ``sequences[3]``.
+            If a sequence is no real array of shape (T_i, F), or its columns have other names than those before; the
+            message names it: ``sequences[3]``.
         """
+        sequences = list(sequences)
         wanted = None if dtype is None else np.dtype(dtype)
-        listed = list(sequences)
-        told = {i: one for i, one in enumerate(listed) if not has_no_steps(one)}
+        told = {i: one for i, one in enumerate(sequences) if not has_no_steps(one)}
         arrays = {i: as_real(f"sequences[{i}]", one, wanted, 2, "(T, F)") for i, one in told.items()}
         first = min(arrays, default=None)
         if num_features is not None:
@@ -111,13 +117,14 @@ class Ragged:
         elif first is not None:
             width, source = arrays[first].shape[1], f"sequences[{first}]"
         else:
-            words = "no sequence tells it" if listed else "sequences is empty"
+            words = "no sequence tells it" if sequences else "sequences is empty"
             raise ValueError(f"num_features: expected a number, since {words}, got None")
         for i, array in arrays.items():
             if array.shape[1] != width:
                 raise ValueError(f"sequences[{i}]: expected {width} features as {source}, got shape {array.shape}")
+        offsets = _offsets(np.array([len(arrays.get(i, ())) for i in range(len(sequences))], np.int64))
         values = np.concatenate(list(arrays.values())) if arrays else np.zeros((0, width), wanted or np.float32)
-        return cls._over(values, _offsets(np.array([len(arrays.get(i, ())) for i in range(len(listed))], np.int64)))
+        return cls._over(values, offsets, common_names("sequences", sequences))
 
     @classmethod
     def from_padded(cls, x: ArrayLike, lengths: ArrayLike) -> Ragged:
@@ -165,6 +172,9 @@ class Ragged:
             A struct or table of such columns has the features of all, side by side. Numbers are integers, floats,
             decimals or booleans. Instead of a type there may be null, at any level. A fixed_shape_tensor (T,) or (T, F)
             is a sequence, too.
+            `feature_names` are those of the structs' fields, or of the columns of a table: ``a`` of numbers; of several
+            columns ``a.x`` of structs and ``a[0]``, ``a[1]`` of lists. A column of lists of lists by itself, and one
+            without any step, has none.
         num_features : int, optional
             F; needed where there are no steps and the type of the column does not tell.
         dtype : dtype_like, optional
@@ -202,6 +212,11 @@ class Ragged:
     def values(self) -> NDArray[Any]:
         """The steps of all sequences, shape (S, F), read-only."""
         return self._values
+
+    @property
+    def feature_names(self) -> Names | None:
+        """The features' names, as far as `from_arrow` and `from_list` find some in tables; estimators check them."""
+        return self._feature_names
 
     @property
     def offsets(self) -> NDArray[np.int64]:
@@ -262,7 +277,7 @@ class Ragged:
         # Row s of the result stands in sequence i at s - offsets[i], thus here at that many past its start.
         rows = np.arange(offsets[-1]) + np.repeat(self._offsets[index] - offsets[:-1], lengths)
         with beside(self._values) as module:
-            return Ragged._over(self._values[module.asarray(rows)], offsets)
+            return Ragged._over(self._values[module.asarray(rows)], offsets, self._feature_names)
 
     def to_list(self) -> list[NDArray[Any]]:
         """Give the sequences as a list of read-only views, each of shape (T_i, F)."""
@@ -296,8 +311,11 @@ class Ragged:
             padded[module.asarray(np.arange(steps) < lengths[:, None])] = self._values
         return padded, lengths
 
-    def __reduce__(self) -> tuple[type[Ragged], tuple[NDArray[Any], NDArray[np.int64]]]:
-        return Ragged, (self._values, self._offsets)  # the constructor makes them read-only again
+    def __reduce__(self) -> tuple[type[Ragged], tuple[NDArray[Any], NDArray[np.int64]], Names | None]:
+        return Ragged, (self._values, self._offsets), self._feature_names  # the constructor makes them read-only again
+
+    def __setstate__(self, feature_names: Names) -> None:
+        self._feature_names = feature_names
 
     def __arrow_c_schema__(self) -> object:
         return self._as_arrow().__arrow_c_schema__()

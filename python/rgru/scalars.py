@@ -23,7 +23,7 @@ def as_int(name: str, value: object, low: int, high: int = LARGEST_SIZE) -> int:
         If it lies outside the range.
     """
     try:
-        if isinstance(value, (bool, np.bool_)):
+        if isinstance(value, (bool, np.bool_, np.ma.MaskedArray)):
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:

@@ -242,7 +242,8 @@ def split_validation(
         Of the N sequences, between 0 and 1.
     rng : numpy.random.Generator
     labels : ndarray of int64, shape (N,), optional
-        Classes from 0: each gives its share, rounded up or down by chance, and keeps a sequence for training.
+        Classes from 0: each gives its share, rounded up or down by chance, and keeps a sequence for training. Where no
+        class gives any, the largest one gives a sequence.
 
     Returns
     -------
@@ -252,7 +253,7 @@ def split_validation(
     Raises
     ------
     ValueError
-        If the validation set would be empty.
+        If there is no sequence to spare: only one, or only one of each class.
     """
     groups = [np.arange(count)]
     if labels is not None:
@@ -262,9 +263,11 @@ def split_validation(
         share = math.floor(fraction * len(group) + (0.5 if labels is None else rng.random()))
         chosen[rng.permutation(group)[: min(share, len(group) - 1)]] = True
     if not chosen.any():
-        raise ValueError(
-            f"validation_fraction: expected 0 or a share of {count} sequences that makes at least one, got {fraction}"
-        )
+        largest = max(groups, key=len)
+        if len(largest) < 2:
+            needed = "two sequences" if labels is None else "two sequences of a class"
+            raise ValueError(f"early_stopping: expected at least {needed} to set one aside for validation, got {count}")
+        chosen[rng.choice(largest)] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 

@@ -24,8 +24,6 @@ SETTINGS: dict[str, Any] = {
     "learning_rate": 0.01,
     "batch_size": 16,
     "max_epochs": 80,
-    "validation_fraction": 0.0,  # 270 recordings are few: all are needed to learn from
-    "patience": None,
     "random_state": 0,
 }
 """Chosen by five-fold cross-validation of the training set; the test set had no part in it."""

@@ -33,7 +33,8 @@ _OPTIONS: tuple[tuple[str, str, Callable[[str], Any] | None, str], ...] = (
     ("--learning-rate", "learning_rate", float, "Adam's step size at the start; falls to 0"),
     ("--batch-size", "batch_size", int, "sequences per step of Adam"),
     ("--max-epochs", "max_epochs", int, "passes over the data, at most"),
-    ("--validation-fraction", "validation_fraction", float, "share of the rows to watch the loss on; 0: none"),
+    ("--early-stopping", "early_stopping", None, "set rows aside to watch the loss on, and keep the best epoch"),
+    ("--validation-fraction", "validation_fraction", float, "share of the rows to set aside"),
     ("--patience", "patience", _or_none(int), "stop after so many epochs without a lower loss, or none"),
     ("--max-grad-norm", "max_grad_norm", _or_none(float), "largest norm of the gradients of a batch, or none"),
     ("--dtype", "dtype", str, "float32 or float64"),
@@ -55,8 +56,17 @@ def add_hyper_parameters(parser: argparse.ArgumentParser) -> None:
 
 
 def given_hyper_parameters(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what is given, by the names of the estimators' parameters."""
+    """Return what is given, by the names of the estimators' parameters.
+
+    Raises
+    ------
+    CommandError
+        If an option is given that has no effect without another.
+    """
     given = vars(args)
+    for option, name, _, _ in _OPTIONS:
+        if name in ("validation_fraction", "patience") and name in given and not given.get("early_stopping"):
+            raise CommandError(f"{option}: expected --early-stopping too, without which it has no effect")
     return {name: given[name] for _, name, _, _ in _OPTIONS if name in given}
 
 

@@ -84,6 +84,8 @@ def _cell(gru: dict[str, Any]) -> str:
 
 def _estimator(config: dict[str, Any]) -> dict[str, str]:
     card = {"pooling": config["pooling"]}
+    if config.get("feature_names"):
+        card["features"] = ", ".join(map(repr, config["feature_names"]))
     if "columns" in config:
         names = config["columns"]["sequence"]
         names = [names] if isinstance(names, str) else names

@@ -326,15 +326,13 @@ class Job:
     def _sequences(self, table: Table) -> list[str] | None:
         """The columns of sequences that were asked for, or else those of the training, as far as that is known."""
         if self.sequence:
-            if self.sequence != self.trained_on and sorted(self.sequence) == sorted(self.trained_on):
-                raise CommandError(f"--sequence: expected {', '.join(self.trained_on)} in this order, as in training")
             return self.sequence
         missing = [name for name in self.trained_on if name not in table.schema.names]
         if not missing:
             return self.trained_on
         if len(self.trained_on) > 1:
             there = ", ".join(table.schema.names)
-            raise CommandError(f"{table.name}: expected {quoted(missing)} as in training (or --sequence), got {there}")
+            raise CommandError(f"{table.name}: expected {quoted(missing)} as in training, got {there}")
         return None
 
     def _kept(self, table: Table, flat: bool) -> pa.Schema:

@@ -12,6 +12,7 @@ from rgru.backend import find_backend
 from rgru.estimators.parameters import Parameters
 from rgru.estimators.scaling import Scaler
 from rgru.estimators.sequences import as_ragged, check_finite
+from rgru.feature_names import check_names
 from rgru.gru import GRU
 from rgru.integrations.sklearn import not_fitted_error
 from rgru.model import Model
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
+    from rgru.feature_names import Names
+
 LossName: TypeAlias = Literal["cross_entropy", "mean_squared_error"]
 """Of a call of `rgru.backend.Backend`."""
 
@@ -37,6 +40,7 @@ class SequenceEstimator(Parameters):
     scaler_: Scaler | None
     history_: History
     n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
     n_iter_: int
 
     _softmax: bool
@@ -59,12 +63,21 @@ class SequenceEstimator(Parameters):
         """X as it goes into the model, its first sequence being number `first` of something larger."""
         self._check_fitted()
         x = as_ragged(name, X, self.n_features_in_, first)
+        self._check_features(name, x.feature_names)
         if x.values.shape[1] != self.n_features_in_:
             raise ValueError(f"{name}: expected {self.n_features_in_} features as in fit, got {x.values.shape[1]}")
         check_finite(name, x, first)
         scaled = self._scaled(x)
         _check_scaled(name, scaled, x, self.scaler_, first)
         return scaled
+
+    def _check_features(self, name: str, names: Names | None) -> None:
+        """Refuse features of other names than those of `fit`, or in another order, as far as both have names."""
+        check_names(name, self._feature_names, names)
+
+    @property
+    def _feature_names(self) -> Names | None:
+        return tuple(self.feature_names_in_) if hasattr(self, "feature_names_in_") else None
 
     def _scaled(self, x: Ragged) -> Ragged:
         """Sequences in the units of the model, whatever becomes of their numbers."""
@@ -126,8 +139,10 @@ class SequenceEstimator(Parameters):
         scaled = _scaled(x, scaler, model.gru.dtype)
         _check_scaled("X", scaled, x, scaler)
         data, validation = Data(scaled, targets), None
-        if self.validation_fraction:
-            kept, set_aside = split_validation(len(x), self.validation_fraction, rng, labels)
+        if isinstance(targets, Ragged) and not x.lengths.all():
+            data = data.take(np.flatnonzero(x.lengths))  # without steps there is nothing to learn, or to watch
+        if self.early_stopping:
+            kept, set_aside = split_validation(len(data.x), self.validation_fraction, rng, labels)
             data, validation = data.take(kept), data.take(set_aside)
         history = History()
         try:
@@ -148,10 +163,16 @@ class SequenceEstimator(Parameters):
         finally:
             # Also after Ctrl-C: what has been learnt in whole epochs is kept.
             if history.train_loss:
-                self.n_features_in_ = x.values.shape[1]
+                self._set_features(x.values.shape[1], x.feature_names)
                 self.n_iter_ = len(history.train_loss)
                 self.model_, self.scaler_, self.history_ = model, scaler, history
                 self.__dict__.update(fitted)
+
+    def _set_features(self, count: int, names: Names | None) -> None:
+        self.n_features_in_ = count
+        self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
+        if names is not None:
+            self.feature_names_in_ = np.array(names, object)
 
     # -- files -----------------------------------------------------------------------------------------------------
 
@@ -201,13 +222,16 @@ class SequenceEstimator(Parameters):
             "gru": self.model_.gru._config,
             "output_size": self.model_.output_size,
             "pooling": self.model_.pooling,
+            "feature_names": self._feature_names,
             "history": history,
         }
 
     @classmethod
     def _from_saved(cls, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Self:
         """Make one of its `_config` and `_tensors`; errors are KeyError, TypeError or ValueError."""
-        estimator = cls(**config["parameters"])
+        parameters = config["parameters"]
+        # The first files had no such parameter: any share to validate on meant it.
+        estimator = cls(**{"early_stopping": parameters.get("validation_fraction", 0) > 0, **parameters})
         gru = GRU._from_saved(config["gru"], {k: v for k, v in tensors.items() if k.startswith("layers.")})
         if config["output_size"] != len(tensors["head.bias"]):  # before any memory is taken for what a file may claim
             raise ValueError(f"output_size: expected {len(tensors['head.bias'])}, got {config['output_size']}")
@@ -220,7 +244,10 @@ class SequenceEstimator(Parameters):
                 )
             array[...] = tensors[name]
         estimator.model_ = model
-        estimator.n_features_in_ = gru.input_size
+        names = config.get("feature_names")  # which the first files do not have
+        if names is not None and (len(names) != gru.input_size or not all(isinstance(name, str) for name in names)):
+            raise ValueError(f"feature_names: expected {gru.input_size} names, got {names!r}")
+        estimator._set_features(gru.input_size, names)
         estimator.scaler_ = Scaler.from_tensors("input", tensors, gru.input_size) if "input.mean" in tensors else None
         estimator.history_ = History(**config["history"])
         estimator.history_.check()

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru.estimators.base import SequenceEstimator
-from rgru.estimators.labels import check_labels, classes_from_json, classes_to_json, encode_labels
+from rgru.estimators.labels import (
+    check_labels,
+    check_same_kind,
+    classes_from_json,
+    classes_to_json,
+    encode_labels,
+)
 from rgru.integrations.sklearn import tags
 
 if TYPE_CHECKING:
@@ -35,6 +41,9 @@ class GRUClassifier(SequenceEstimator):
         The labels, sorted.
     n_features_in_ : int
         I.
+    feature_names_in_ : ndarray of object, shape (I,)
+        The features' names, if X of `fit` had some (see `rgru.Ragged.feature_names`). Where later data have names, too,
+        they have to be the same in the same order. Data without names are taken by position.
     history_ : rgru.training.History
         Losses (nats), validation accuracy and speed of each epoch.
     n_iter_ : int
@@ -64,7 +73,8 @@ class GRUClassifier(SequenceEstimator):
         ----------
         X : array_like of shape (N, T, I), list of (T_i, I) arrays, Ragged, or Arrow column or table
         y : array_like, shape (N,)
-            Labels: integers, strings, or any other that can be sorted, of at least two classes.
+            Labels: integers, strings, or any others of one type that can be sorted, of at least two classes; none
+            missing.
 
         Returns
         -------
@@ -151,10 +161,13 @@ class GRUClassifier(SequenceEstimator):
         Raises
         ------
         TypeError, ValueError
-            As `predict_proba`, and if there are not N labels.
+            As `predict_proba`, and if there are not N labels, some are missing, or they are of another type than those
+            of `fit`: strings, say, and not numbers.
         """
         predicted = self.predict(X)
-        return float(np.mean(predicted == check_labels("y", y, len(predicted))))
+        labels = check_labels("y", y, len(predicted))
+        check_same_kind("y", labels, self.classes_)
+        return float(np.mean(predicted == labels))
 
     def __sklearn_tags__(self) -> Any:
         return tags("classifier")

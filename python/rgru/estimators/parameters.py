@@ -60,6 +60,7 @@ class Parameters:
         learning_rate: float = 5e-3,
         batch_size: int = 32,
         max_epochs: int = 100,
+        early_stopping: bool = False,
         validation_fraction: float = 0.1,
         patience: int | None = 20,
         max_grad_norm: float | None = 1.0,
@@ -91,11 +92,15 @@ class Parameters:
             Sequences per step of Adam.
         max_epochs : int, default 100
             Passes over the training data, at most.
+        early_stopping : bool, default False
+            Whether `fit` sets a part of the sequences aside to watch the loss on, and keeps the weights of the epoch
+            with the lowest. By default it trains on all sequences for `max_epochs`, and keeps the last weights.
         validation_fraction : float, default 0.1
-            The share of the sequences that `fit` sets aside to watch the loss on, of each class alike; the weights of
-            the epoch with the lowest are kept. With 0 all are trained on, and the last weights kept.
+            The share of the sequences to set aside, above 0 and below 1: of each class alike, and at least one
+            sequence in all. Only used with `early_stopping`.
         patience : int or None, default 20
-            Stop after so many epochs without a lower loss (the training loss if nothing is set aside); None: never.
+            Stop after so many epochs without a lower validation loss; None trains for `max_epochs`. Only used with
+            `early_stopping`.
         max_grad_norm : float or None, default 1.0
             The largest global L2 norm of the gradients of a batch; larger ones are scaled down. None: no limit.
         standardize : bool, default True
@@ -122,6 +127,7 @@ class Parameters:
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.max_grad_norm = max_grad_norm
@@ -187,12 +193,16 @@ class Parameters:
             raise ValueError(f"pooling: expected one of {', '.join(map(repr, self._poolings))}, got {self.pooling!r}")
         as_bool("standardize", self.standardize)
         as_bool("verbose", self.verbose)
-        as_probability("validation_fraction", self.validation_fraction)
+        stops = as_bool("early_stopping", self.early_stopping)
+        fraction = as_probability("validation_fraction", self.validation_fraction)
+        if stops and not fraction:
+            raise ValueError(f"validation_fraction: expected a number above 0 with early_stopping=True, got {fraction}")
+        patience = None if self.patience is None else as_int("patience", self.patience, 1)
         return Schedule(
             learning_rate=_as_positive("learning_rate", self.learning_rate),
             batch_size=as_int("batch_size", self.batch_size, 1),
             max_epochs=as_int("max_epochs", self.max_epochs, 1),
-            patience=None if self.patience is None else as_int("patience", self.patience, 1),
+            patience=patience if stops else None,
             max_grad_norm=None if self.max_grad_norm is None else _as_positive("max_grad_norm", self.max_grad_norm),
         )
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru.arrays import all_finite, as_real, has_no_steps, on_gpu
+from rgru.arrays import all_finite, as_ndarray, as_real, has_no_steps, on_gpu
+from rgru.feature_names import common_names
 from rgru.integrations.arrow import is_arrow_column, ragged_from_arrow
 from rgru.ragged import Ragged
 
@@ -50,7 +51,7 @@ def as_ragged(name: str, value: Any, width: int | None = None, first: int = 0) -
             raise TypeError(f"{name}: expected {_EXPECTED} on the host, got one on a GPU; device='cuda' copies to it")
         if not hasattr(value, "__array__"):
             raise TypeError(f"{name}: expected {_EXPECTED}, got {type(value).__name__}")
-        array = np.asarray(value)
+        array = as_ndarray(name, value, _EXPECTED)
         if array.dtype != object or array.ndim != 1:
             return _from_padded(as_float(name, array, 3, "(N, T, I)"))
         value = list(array)
@@ -108,13 +109,14 @@ def _from_list(name: str, sequences: list[Any] | tuple[Any, ...], width: int | N
     for i, array in arrays.items():
         if array.shape[1] != features:
             raise ValueError(f"{name}[{i}]: expected {features} features as {name}[{first}], got shape {array.shape}")
-    return Ragged(np.concatenate(list(arrays.values())), np.cumsum([0, *lengths]))
+    values, offsets = np.concatenate(list(arrays.values())), np.cumsum([0, *lengths])
+    return Ragged._over(values, offsets, common_names(name, sequences))
 
 
 def as_float(name: str, value: Any, ndim: int | None = None, axes: str = "") -> NDArray[Any]:
     """As `as_real`, but integers, booleans and decimals are taken too: data, unlike states, come in every type."""
     if hasattr(value, "__array__"):  # plain lists of integers pass as they are
-        value = np.asarray(value)
+        value = as_ndarray(name, value, "an array of real numbers")
         decimals = value.dtype == object and value.size and all(isinstance(one, Decimal) for one in value.flat)
         value = value.astype(np.float64) if value.dtype.kind in "biu" or decimals else value
     return as_real(name, value, None, ndim, axes)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rgru.arrays import as_ndarray
 from rgru.estimators.sequences import as_float, as_ragged, check_finite
 from rgru.integrations.arrow import is_arrow_column
 from rgru.ragged import Ragged
@@ -70,7 +71,7 @@ def check_steps(name: str, value: Any, x: Ragged) -> tuple[NDArray[Any], bool]:
     single = False
     column = is_arrow_column(value) and not isinstance(value, Ragged)
     if not isinstance(value, Ragged) and not column and np.iterable(value):
-        arrays = [np.asarray(one) for one in value]
+        arrays = [as_ndarray(f"{name}[{i}]", one, "an array of real numbers") for i, one in enumerate(value)]
         _check_shapes(name, value, arrays)
         single = all(array.ndim == 1 for array in arrays)
         value = [array[:, None] for array in arrays] if single else value

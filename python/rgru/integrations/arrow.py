@@ -73,10 +73,8 @@ def ragged_from_arrow(
     OSError
         If a stream fails.
     """
-    values, offsets, _ = _core.arrow_sequences(
-        column, name=name, width=width, dtype=None if dtype is None else dtype.name, first=first, null_on_error=False
-    )
-    return Ragged._over(values, offsets)
+    ragged, _ = _read(column, width=width, name=name, dtype=dtype, first=first, null_on_error=False)
+    return ragged
 
 
 def ragged_and_failures(
@@ -103,10 +101,17 @@ def ragged_and_failures(
     TypeError, ValueError, OSError
         As `ragged_from_arrow`, about the column as a whole.
     """
-    values, offsets, failed = _core.arrow_sequences(
-        column, name=name, width=width, dtype=None if dtype is None else dtype.name, first=0, null_on_error=True
+    return without_infinite(*_read(column, width=width, name=name, dtype=dtype, first=0, null_on_error=True))
+
+
+def _read(column: Any, *, dtype: np.dtype[Any] | None, **options: Any) -> tuple[Ragged, Any]:
+    values, offsets, failed, found = _core.arrow_sequences(
+        column, dtype=None if dtype is None else dtype.name, **options
     )
-    return without_infinite(Ragged._over(values, offsets), failed)
+    names = None if found is None else tuple(found)
+    if isinstance(column, Ragged):  # whose Arrow type has no place for names
+        names = column.feature_names
+    return Ragged._over(values, offsets, names), failed
 
 
 def without_infinite(x: Ragged, failed: NDArray[np.bool_]) -> tuple[Ragged, NDArray[np.bool_]]:
@@ -119,4 +124,4 @@ def without_infinite(x: Ragged, failed: NDArray[np.bool_]) -> tuple[Ragged, NDAr
     lengths = np.where(failed, 0, x.lengths)
     offsets = np.zeros(len(x.offsets), np.int64)
     np.cumsum(lengths, out=offsets[1:])
-    return Ragged._over(x.values[np.repeat(~failed, x.lengths)], offsets), failed
+    return Ragged._over(x.values[np.repeat(~failed, x.lengths)], offsets, x.feature_names), failed

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from rgru import _core
-from rgru.arrays import on_gpu
+from rgru.arrays import as_ndarray, on_gpu, refuse_masked
 from rgru.integrations.arrow import is_arrow_column
 from rgru.integrations.views import without_views
 
@@ -52,8 +52,7 @@ def as_keys(name: str, value: Any) -> tuple[Kind | None, CoreKeys]:
         return _from_arrow(name, column)
     if isinstance(value, (str, bytes)):
         raise TypeError(f"{name}: expected {_EXPECTED}, got one {type(value).__name__}")
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name}: expected {_EXPECTED}, got a masked array")
+    refuse_masked(name, value, _EXPECTED)
     array = _array_of(name, value)
     if array.ndim != 1:
         raise ValueError(f"{name}: expected 1 dimension (M,), got shape {array.shape}")
@@ -98,17 +97,14 @@ def nth(kind: Kind | None, keys: CoreKeys, n: int) -> int | str | bytes:
 
 
 def _array_of(name: str, value: Any) -> NDArray[Any]:
-    """Give keys as an array; lists of others than integers as objects.
+    """Give keys as an array; lists of others than integers, and what NumPy would make strings of, as objects.
 
     NumPy's strings lose zeros at their ends, and are all as wide as the widest.
     """
     listed = isinstance(value, (list, tuple))
     if not listed or isinstance(next(iter(value), None), (int, np.integer)):
-        try:
-            array = np.asarray(value)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"{name}: expected {_EXPECTED}, got {type(value).__name__} ({error})") from error
-        if not listed or array.dtype.kind in "iu":
+        array = as_ndarray(name, value, _EXPECTED)
+        if isinstance(value, np.ndarray) or (array.dtype.kind in "iu" if listed else array.dtype.kind not in "US"):
             return array
     return np.fromiter(value, object, len(value))
 

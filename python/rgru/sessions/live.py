@@ -97,7 +97,8 @@ class Sessions:
         keys : array_like of shape (M,), or Arrow, pandas or Polars column
             Integers (64 bits, signed), strings or bytes; always of the same kind until `clear`.
         x : array_like, shape (M, I)
-            The events' features, as the model takes them.
+            The events' features, as the model takes them. Names of a table's columns have to be those that an estimator
+            was fitted on, if that had names (``feature_names_in_``).
         times : float, datetime64, datetime, or array_like of these with shape (M,), optional
             When the events are: seconds on any clock, or dates, which count as UTC unless they have a time zone. Only
             with a timeout, and then always or never; never means the system's clock. An event before the latest so far

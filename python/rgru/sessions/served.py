@@ -9,6 +9,7 @@ import numpy as np
 
 from rgru import _core
 from rgru.arrays import as_real
+from rgru.feature_names import column_names
 from rgru.gru import GRU
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class ServedEstimator(Served):
 
         values, scaler = as_float("x", x, 2, "(M, I)"), self._estimator.scaler_
         features = self._estimator.n_features_in_
+        self._estimator._check_features("x", column_names(x))
         if values.shape[1] != features:
             raise ValueError(f"x: expected {features} features as in fit, got {values.shape[1]}")
         _finite("x", values, on_error)

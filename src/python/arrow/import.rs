@@ -35,7 +35,8 @@ impl Memory {
     }
 }
 
-type Parts<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
+/// Values, offsets, which rows are bad, and the features' names.
+type Parts<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Option<Bound<'py, PyAny>>, Option<Vec<String>>);
 
 #[pyfunction]
 #[pyo3(signature = (column, *, name, width, dtype, first, null_on_error))]
@@ -113,6 +114,9 @@ impl Import<'_> {
         let steps = offsets.last().map_or(0, |&steps| steps as usize);
         let features = survey.widths.iter().try_fold(0_usize, |sum, &width| sum.checked_add(width));
         let features = features.ok_or_else(|| malformed("more features than memory has").of(self.name))?;
+        // Without a step nothing depends on the features, and the type alone may claim any number of them.
+        let names = if steps == 0 { Ok(None) } else { layout::names(&self.schema, &self.columns, &survey.widths) };
+        let names = names.map_err(|refused| refused.of(self.name))?;
         let offsets = PyArray1::from_vec(py, offsets).into_any();
         let bad = std::mem::take(&mut survey.bad);
         let bad = self.manner.null_on_error.then(|| PyArray1::from_vec(py, bad).into_any());
@@ -121,7 +125,7 @@ impl Import<'_> {
             let array = chunks.swap_remove(chunk);
             let memory = Memory { address, shape: (steps, features), kind: T::TYPESTR, _array: array };
             let values = py.import("numpy")?.call_method1("asarray", (memory.into_pyobject(py)?,))?;
-            return Ok((values, offsets, bad));
+            return Ok((values, offsets, bad, names));
         }
         let (values, mut out) = unwritten::<T>(py, &[steps, features])?;
         let out = out.slice()?;
@@ -135,7 +139,7 @@ impl Import<'_> {
                 );
                 Err(Refused::Value(text).of(self.name))
             }
-            _ => Ok((values.into_any(), offsets, bad)),
+            _ => Ok((values.into_any(), offsets, bad, names)),
         }
     }
 }

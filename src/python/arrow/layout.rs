@@ -86,6 +86,26 @@ pub fn columns(schema: &Schema) -> Result<Vec<Column>, Refused> {
     }
 }
 
+/// What the features are called, if each has a name: that of its field in the steps' structs or, in a table or struct,
+/// of its column of bare numbers. Where columns are several, their names lead: `a.x`, and `a[0]` of steps that are lists.
+pub fn names(schema: &Schema, columns: &[Column], widths: &[usize]) -> Result<Option<Vec<String>>, Refused> {
+    let mut names = Vec::new();
+    for (Column { part, index, step }, &width) in columns.iter().zip(widths) {
+        let own = if part.is_some() { Some(schema.children()?.get(*index)?.name()) } else { None };
+        let several = columns.len() > 1;
+        match (step, own) {
+            (Step::Bare(1, _), Some(own)) => names.push(own.into_owned()),
+            (Step::Struct(fields), Some(own)) if several => {
+                names.extend(fields.iter().map(|(field, _)| format!("{own}.{field}")));
+            }
+            (Step::Struct(fields), _) => names.extend(fields.iter().map(|(field, _)| field.clone())),
+            (_, Some(own)) if several => names.extend((0..width).map(|i| format!("{own}[{i}]"))),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(names))
+}
+
 /// What the lists of a column hold, if it is one of sequences.
 pub fn step(schema: &Schema) -> Result<Option<Step>, Refused> {
     let kind = Kind::of(schema)?;
