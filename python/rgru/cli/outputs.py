@@ -97,10 +97,10 @@ def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -
     """Open a table to write; gives the function that takes the batches.
 
     "-" writes an Arrow IPC stream to stdout, an ending ``.arrow``, ``.feather`` or ``.ipc`` an Arrow IPC file, ``.csv``
-    a CSV file, in which dictionary columns become plain ones, ``.parquet`` or no ending a Parquet file. Where a column's
-    dictionaries differ from batch to batch, an IPC file adds to the first one by deltas, which not every library
-    reads (Polars does not). A file appears whole when the block ends without an error, and its folder is given to
-    `named`; else not at all. A stream is then left without its end mark.
+    a CSV file, in which dictionary columns become plain ones, ``.parquet`` or no ending a Parquet file. Where a
+    column's dictionaries differ from batch to batch, an IPC file adds to the first one by deltas, which not every
+    library reads (Polars does not). A file appears whole when the block ends without an error, and its folder is given
+    to `named`; else not at all. A stream is then left without its end mark.
 
     Raises
     ------
