@@ -273,6 +273,7 @@ def test_a_stream_of_another_type_than_it_says():
 
 SIZES = [-(2**63), -2, -1, 0, 1, 2, 3, 4, 7, HUGE, 2**63 - 2, 2**63 - 1]
 LETTERS = ["f", "g", "e", "c", "l", "L", "+l", "+L", "+w:0", "+w:1", "+w:2", "+w:3", "+s", "+vl", "+vL", "n", "u", "+m"]
+LETTERS += ["b", "d:5,1,32", "d:5,-1,64", "d:5"]
 
 
 def roomy(values, dtype):
@@ -354,3 +355,64 @@ def test_broken_at_random(seed):
         assert sorted(column.released) == ["array", "schema"]
         assert not any(child.released for child in nodes[1:])
     assert results > 20
+
+
+def tensor(parameters, size=4):
+    """One row of so many numbers, called a tensor."""
+    column = fixed(numbers(np.arange(size)), size)
+    pairs = [("ARROW:extension:name", "arrow.fixed_shape_tensor"), ("ARROW:extension:metadata", parameters)]
+    text = np.int32(len(pairs)).tobytes()
+    for one in (one.encode() for pair in pairs for one in pair):
+        text += np.int32(len(one)).tobytes() + one
+    column.text = ctypes.create_string_buffer(text)
+    column.schema.metadata = ctypes.cast(column.text, ctypes.c_char_p)
+    return column
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        '{"shape":[2,2]}',
+        ' { "shape" : [ 2 , 2 ] , "permutation" : [0,1]}',
+        '{"dim_names":["shape","\\"shape\\":[9]"],"shape":[2,2]}',
+    ],
+)
+def test_parameters_of_tensors_are_read(parameters):
+    assert rgru.Ragged.from_arrow(tensor(parameters)).values.tolist() == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "",
+        "{}",
+        '{"shape":',
+        '{"shape":[2,2',
+        '{"shape":[2,3]}',
+        '{"shape":[5]}',
+        '{"shape":[-2,-2]}',
+        '{"shape":[4294967296,4294967296]}',
+        '{"shape":[]}',
+        '{"shape":[1,2,2]}',
+        '{"shape":[2,2],"permutation":[1,0]}',
+        '{"dim_names":["shape"]}',
+    ],
+)
+def test_tensors_of_other_shapes_are_refused(parameters):
+    refused(tensor(parameters), r"got extension<arrow\.fixed_shape_tensor>", TypeError)
+    with pytest.raises(TypeError):
+        rgru.Ragged.from_arrow(lists(tensor(parameters), [0, 1]))
+
+
+def test_null_columns_may_have_a_buffer_or_none():
+    """Elder producers give them one."""
+    for buffers in ([], [None]):
+        column = Node("n", 3, buffers, null_count=3)
+        assert rgru.arrow.predict(rgru.GRU(2, 1), column, on_error="null").null_count == 3
+        column = lists(Node("n", 3, buffers, null_count=3), [0, 0, 3])
+        assert rgru.arrow.predict(rgru.GRU(2, 1), column, on_error="null").null_count == 1
+
+
+def test_booleans_and_decimals_without_a_buffer():
+    for form in ("b", "d:5,1", "d:5,1,32", "d:5,1,256"):
+        refused(lists(Node(form, 3, [None, None]), [0, 3]), r"numbers at a null pointer")

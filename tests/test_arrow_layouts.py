@@ -242,6 +242,16 @@ def test_duckdb():
         many = connection.sql("SELECT [range, -range]::FLOAT[] AS x FROM range(10000) ORDER BY range")
         ragged = rgru.Ragged.from_arrow(many)  # in many chunks
         np.testing.assert_array_equal(ragged.values[:, 0], np.repeat(np.arange(10000), 2) * np.tile([1, -1], 10000))
+        for sql, expected in {
+            "[1.5, 2.25]": [[1.5], [2.25]],  # DECIMAL
+            "[sum(i)]": [[3.0]],  # HUGEINT
+            "[[true, false]]": [[1.0, 0.0]],
+            "[{'a': 0.1, 'b': 2}]": [[0.1, 2.0]],
+            "[]": [],
+        }.items():
+            assert sequences(connection.sql(f"SELECT {sql} AS x FROM range(3) AS t(i) GROUP BY ALL LIMIT 1")) == [
+                expected
+            ]
 
 
 def test_nanoarrow():

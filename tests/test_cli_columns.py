@@ -100,3 +100,98 @@ def test_columns_of_the_training_that_are_missing_or_in_another_order_are_told(w
     swapped = r"columns 'a', 'b': expected features 'b.*' in this order, as in fit, got 'a.*'"
     fail(swapped, "predict", model, split, *out, *columns)
     fail("--sequence: expected different columns, got a, a", "predict", model, split, *out, *columns[:2], *columns[:2])
+
+
+UNTYPED = {
+    "list<null>": (pa.array([[], []]), [False, False]),
+    "null": (pa.nulls(2), [True, True]),
+    "nulls in list<null>": (pa.array([[None], []]), [True, False]),
+    "no rows": (pa.nulls(0), []),
+    "decimals": (pa.array([[[1, 2]], None], pa.list_(pa.list_(pa.decimal128(5, 2)))), [False, True]),
+    "tensors": (
+        pa.ExtensionArray.from_storage(
+            pa.fixed_shape_tensor(pa.float32(), (2, 2)), pa.array([[1, 2, 3, 4], None], pa.list_(pa.float32(), 4))
+        ),
+        [False, True],
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+@pytest.mark.parametrize(("column", "null"), UNTYPED.values(), ids=UNTYPED)
+def test_a_file_without_one_number_ends_no_job(work, tmp_path, column, null, ending):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    table = pa.table({"note": pa.array(["a", "b"][: len(column)], pa.string()), "values": column})
+    if ending == "parquet":
+        pq.write_table(table, folder / "b.parquet")
+    else:
+        with pa.ipc.new_file(folder / "b.arrow", table.schema) as writer:
+            writer.write_table(table)
+    pq.write_table(make_table(5), folder / "a.parquet")
+    pq.write_table(make_table(5), folder / "c.parquet")
+    options = ["--on-error", "null"]
+    rgru_("predict", work / "classifier", folder, "-o", tmp_path / "out", *options)
+    made = [read(one) for one in sorted((tmp_path / "out").iterdir())]
+    assert [one.num_rows for one in made] == [5, len(column), 5]
+    assert made[1]["prediction"].is_null().to_pylist() == null
+    assert made[1].schema.field("prediction").type == pa.string()
+
+
+def test_a_column_without_a_type_is_none_of_sequences_beside_one(work, tmp_path):
+    """A partition may have no tags where others have texts."""
+    table = make_table(4).select(["values"])
+    for tags in (pa.array([[], [], [], []]), pa.nulls(4)):
+        pq.write_table(table.append_column("tags", tags), tmp_path / "data.parquet")
+        succeed("predict", work / "classifier", tmp_path / "data.parquet", "-o", tmp_path / "out.parquet")
+        assert read(tmp_path / "out.parquet").column_names == ["values", "tags", "prediction"]
+
+
+@pytest.mark.parametrize("kind", ["string_view", "large_string", "dictionary", "dictionary of views", "whole decimals"])
+def test_labels_of_every_type(work, tmp_path, kind):
+    table = make_table()
+    labels = table["sign"]
+    if kind == "dictionary":
+        labels = labels.dictionary_encode()
+    elif kind == "dictionary of views":
+        labels = labels.cast(pa.string_view()).dictionary_encode()
+    elif kind == "whole decimals":
+        labels = pa.array([one == "up" for one in labels.to_pylist()]).cast("int32").cast(pa.decimal128(38, 0))
+    else:
+        labels = labels.cast(kind)
+    table = table.select(["values"]).append_column("y", labels)
+    with pa.ipc.new_file(tmp_path / "data.arrow", table.schema) as writer:
+        writer.write_table(table)
+    quick = ["--hidden-size", 4, "--max-epochs", 2, "--seed", 0, "--task", "classify"]
+    out = tmp_path / "out.parquet"
+    fitted = rgru_("fit", tmp_path / "data.arrow", "-o", tmp_path / "model", *quick)
+    assert fitted[0] == 0, fitted
+    succeed("predict", tmp_path / "model", tmp_path / "data.arrow", "-o", out)
+    assert set(pq.read_table(out)["prediction"].to_pylist()) <= ({0, 1} if "decimals" in kind else {"up", "down"})
+
+
+def test_decimal_targets_are_the_nearest_numbers():
+    from decimal import Decimal
+
+    from rgru.cli.targets import targets
+
+    rng = np.random.default_rng(0)
+    kind = pa.decimal128(38, 9)
+    values = [Decimal(int(one)).scaleb(-9) for one in rng.integers(-(2**62), 2**62, 200)]
+    column = pa.chunked_array([pa.array(values[:90], kind), pa.array(values[90:], kind)])
+    assert targets(column, "y", classify=False, every=False).tolist() == [float(one) for one in values]
+    pairs = pa.chunked_array([pa.FixedSizeListArray.from_arrays(pa.array(values, kind), 2)])
+    assert targets(pairs, "y", classify=False, every=False).ravel().tolist() == [float(one) for one in values]
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (pa.nulls(50), "column 'y': expected no nulls, got 50"),
+        (pa.array([[]] * 50), "column 'y': expected labels .*, got type list<"),
+    ],
+)
+def test_targets_without_a_type_are_refused(work, tmp_path, column, message):
+    pq.write_table(make_table().select(["values"]).append_column("y", column), tmp_path / "data.parquet")
+    options = ["--sequence", "values", "--target", "y"]
+    fail(message, "fit", tmp_path / "data.parquet", "-o", tmp_path / "model", *options)

@@ -297,3 +297,15 @@ def test_ray_is_missing(monkeypatch):
         predict(None, GRU, "x")
     with pytest.raises(ImportError, match=r"pip install '\.\[ray\]' in a clone of rgru"):
         sequences_from_events(None, "key", "time", "a")
+
+
+@pytest.mark.parametrize("none", [pa.nulls(1), pa.array([[]]), pa.array([[None]])], ids=str)
+@pytest.mark.parametrize("first", [False, True])
+def test_a_block_without_one_number(ray, none, first):
+    blocks = [pa.table({"id": [1], "x": pa.array([[[1.0, 2.0]]])}), pa.table({"id": [2], "x": none})]
+    dataset = ray.data.from_arrow(blocks[::-1] if first else blocks)
+    rows = predict(dataset, GRU, "x", on_error="null", keep="id", compute=actors(ray, 1)).take_all()
+    found = {row["id"]: row["prediction"] for row in rows}
+    expected = pa.array(rgru.arrow.predict(GRU, blocks[0]["x"])).to_pylist()[0]
+    assert found[1] == pytest.approx(expected, abs=0)
+    assert found[2] == ([0.0] * 5 if none.to_pylist() == [[]] else None)

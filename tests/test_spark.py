@@ -305,3 +305,22 @@ def test_spark_is_missing(monkeypatch):
         Predictor(GRU, "x").schema(None)
     with pytest.raises(ImportError, match=r"pip install '\.\[spark\]' in a clone of rgru"):
         sequences_from_events(None, "key", "time", "a")
+
+
+@pytest.mark.parametrize(
+    ("sql", "null"),
+    [
+        ("array()", False),
+        ("NULL", True),
+        ("array(NULL)", True),
+        ("array(array(1.5, 2.5))", False),  # decimals
+        ("array(array(true, false))", False),
+    ],
+)
+def test_columns_of_types_that_are_no_floats(spark, sql, null):
+    frame = spark.range(3).selectExpr("id", f"{sql} AS x")
+    made = predict(frame, GRU, "x", on_error="null", keep="id").collect()
+    assert [row["prediction"] is None for row in made] == [null] * 3
+    if "array(array" in sql:
+        numbers = [[1.5, 2.5]] if "1.5" in sql else [[1.0, 0.0]]
+        assert made[0]["prediction"] == pa.array(rgru.arrow.predict(GRU, pa.array([numbers], PAIR)))[0].as_py()

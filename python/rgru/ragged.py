@@ -88,8 +88,8 @@ class Ragged:
         Parameters
         ----------
         sequences : iterable of array_like, each of shape (T_i, F)
-            T_i may be 0; ``[]`` has no steps of whatever F. Tables with named columns give these names to the
-            features.
+            T_i may be 0; ``[]`` has no steps of whatever F.
+            Tables with named columns give their names to the features.
         num_features : int, optional
             F; needed where no sequence tells it.
         dtype : dtype_like, optional
@@ -107,9 +107,9 @@ class Ragged:
             If a sequence is no real array of shape (T_i, F), or its columns have other names than those before; the
             message names it: ``sequences[3]``.
         """
+        sequences = list(sequences)
         wanted = None if dtype is None else np.dtype(dtype)
-        listed = list(sequences)
-        told = {i: one for i, one in enumerate(listed) if not has_no_steps(one)}
+        told = {i: one for i, one in enumerate(sequences) if not has_no_steps(one)}
         arrays = {i: as_real(f"sequences[{i}]", one, wanted, 2, "(T, F)") for i, one in told.items()}
         first = min(arrays, default=None)
         if num_features is not None:
@@ -117,14 +117,14 @@ class Ragged:
         elif first is not None:
             width, source = arrays[first].shape[1], f"sequences[{first}]"
         else:
-            words = "no sequence tells it" if listed else "sequences is empty"
+            words = "no sequence tells it" if sequences else "sequences is empty"
             raise ValueError(f"num_features: expected a number, since {words}, got None")
         for i, array in arrays.items():
             if array.shape[1] != width:
                 raise ValueError(f"sequences[{i}]: expected {width} features as {source}, got shape {array.shape}")
+        offsets = _offsets(np.array([len(arrays.get(i, ())) for i in range(len(sequences))], np.int64))
         values = np.concatenate(list(arrays.values())) if arrays else np.zeros((0, width), wanted or np.float32)
-        offsets = _offsets(np.array([len(arrays.get(i, ())) for i in range(len(listed))], np.int64))
-        return cls._over(values, offsets, common_names("sequences", listed))
+        return cls._over(values, offsets, common_names("sequences", sequences))
 
     @classmethod
     def from_padded(cls, x: ArrayLike, lengths: ArrayLike) -> Ragged:
@@ -171,9 +171,10 @@ class Ragged:
             One step is a number (F = 1), a fixed_size_list, list or large_list of F numbers, or a struct of F numbers.
             A struct or table of such columns has the features of all, side by side. Numbers are integers, floats,
             decimals or booleans. Instead of a type there may be null, at any level. A fixed_shape_tensor (T,) or (T, F)
-            is a sequence, too. `feature_names` are those of the structs' fields, or of the columns of a table: ``a`` of
-            numbers; of several columns ``a.x`` of structs and ``a[0]``, ``a[1]`` of lists. A column of lists of lists
-            by itself, and one without any step, has none.
+            is a sequence, too.
+            `feature_names` are those of the structs' fields, or of the columns of a table: ``a`` of numbers; of several
+            columns ``a.x`` of structs and ``a[0]``, ``a[1]`` of lists. A column of lists of lists by itself, and one
+            without any step, has none.
         num_features : int, optional
             F; needed where there are no steps and the type of the column does not tell.
         dtype : dtype_like, optional

@@ -13,6 +13,7 @@ from rgru.cli.columnar import IPC_ENDINGS
 from rgru.cli.dictionaries import Dictionaries
 from rgru.cli.errors import explained
 from rgru.cli.files import STANDARD
+from rgru.integrations.views import plain_type
 from rgru.whole_file import sync_names, whole_file
 
 if TYPE_CHECKING:
@@ -95,11 +96,11 @@ class _DroppedError(Exception):
 def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -> Iterator[Write]:
     """Open a table to write; gives the function that takes the batches.
 
-    "-" writes an Arrow IPC stream to stdout, an ending ``.arrow``, ``.feather`` or ``.ipc`` an Arrow IPC file, ``.csv`` a
-    CSV file, in which dictionary columns become plain ones, ``.parquet`` or no ending a Parquet file. Where a column's
-    dictionaries differ from batch to batch, an IPC file adds to the first one by deltas, which not every library
-    reads (Polars does not). A file appears whole when the block ends without an error, and its folder is given to
-    `named`; else not at all. A stream is then left without its end mark.
+    "-" writes an Arrow IPC stream to stdout, an ending ``.arrow``, ``.feather`` or ``.ipc`` an Arrow IPC file, ``.csv``
+    a CSV file, in which dictionary columns become plain ones, ``.parquet`` or no ending a Parquet file. Where a
+    column's dictionaries differ from batch to batch, an IPC file adds to the first one by deltas, which not every
+    library reads (Polars does not). A file appears whole when the block ends without an error, and its folder is given
+    to `named`; else not at all. A stream is then left without its end mark.
 
     Raises
     ------
@@ -135,6 +136,7 @@ def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -
         else:
             import pyarrow.parquet as pq
 
+            plain = pa.schema([_without_views(field) for field in schema], schema.metadata)
             with pa.OSFile(str(draft), "wb") as file, ExitStack() as writer:
 
                 def begin(num_bytes: int) -> Any:
@@ -142,11 +144,18 @@ def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -
                     # as all the rest to make, and room. The default, for large row groups, is as much as this for 8 MB.
                     limit = min(2**20, max(1, num_bytes // 8))
                     options = {"write_page_checksum": True, "dictionary_pagesize_limit": limit}
-                    return writer.enter_context(pq.ParquetWriter(file, schema, **options))
+                    return writer.enter_context(pq.ParquetWriter(file, plain, **options))
 
                 groups = _RowGroups(begin)
-                yield groups.add
+                yield groups.add if plain == schema else lambda batch: groups.add(batch.cast(plain))
                 groups.flush()
+
+
+def _without_views(field: pa.Field) -> pa.Field:
+    """Return a field as pyarrow can write it to Parquet: without views of texts in dictionaries."""
+    import pyarrow as pa
+
+    return field.with_type(plain_type(field.type)) if pa.types.is_dictionary(field.type) else field
 
 
 class _RowGroups:

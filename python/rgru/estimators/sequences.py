@@ -109,8 +109,8 @@ def _from_list(name: str, sequences: list[Any] | tuple[Any, ...], width: int | N
     for i, array in arrays.items():
         if array.shape[1] != features:
             raise ValueError(f"{name}[{i}]: expected {features} features as {name}[{first}], got shape {array.shape}")
-    values, names = np.concatenate(list(arrays.values())), common_names(name, sequences)
-    return Ragged._over(values, np.cumsum([0, *lengths]), names)
+    values, offsets = np.concatenate(list(arrays.values())), np.cumsum([0, *lengths])
+    return Ragged._over(values, offsets, common_names(name, sequences))
 
 
 def as_float(name: str, value: Any, ndim: int | None = None, axes: str = "") -> NDArray[Any]:

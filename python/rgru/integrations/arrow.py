@@ -105,12 +105,13 @@ def ragged_and_failures(
 
 
 def _read(column: Any, *, dtype: np.dtype[Any] | None, **options: Any) -> tuple[Ragged, Any]:
-    values, offsets, failed, names = _core.arrow_sequences(
+    values, offsets, failed, found = _core.arrow_sequences(
         column, dtype=None if dtype is None else dtype.name, **options
     )
-    # The Arrow type of a Ragged has no place for names.
-    own = column.feature_names if isinstance(column, Ragged) else tuple(names) if names else None
-    return Ragged._over(values, offsets, own), failed
+    names = None if found is None else tuple(found)
+    if isinstance(column, Ragged):  # whose Arrow type has no place for names
+        names = column.feature_names
+    return Ragged._over(values, offsets, names), failed
 
 
 def without_infinite(x: Ragged, failed: NDArray[np.bool_]) -> tuple[Ragged, NDArray[np.bool_]]:

@@ -10,12 +10,14 @@ def without_views(column: Any) -> Any:
 
     Those of a dictionary's values, too; any other column as it is.
     """
+    wanted = plain_type(column.type)
+    return column if wanted == column.type else column.cast(wanted)
+
+
+def plain_type(kind: Any) -> Any:
+    """Return the type of what `without_views` makes of a column of a type."""
     import pyarrow as pa
 
-    plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-    kind = column.type
     if pa.types.is_dictionary(kind):
-        wanted = pa.dictionary(kind.index_type, plain.get(kind.value_type, kind.value_type), kind.ordered)
-    else:
-        wanted = plain.get(kind, kind)
-    return column if wanted == kind else column.cast(wanted)
+        return pa.dictionary(kind.index_type, plain_type(kind.value_type), kind.ordered)
+    return {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}.get(kind, kind)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru.arrays import refuse_masked
+from rgru.arrays import as_ndarray
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,11 +36,8 @@ def as_times(name: str, value: Any, count: int | None) -> float | NDArray[np.flo
     TypeError, ValueError
         If `value` is nothing of this kind, or not finite.
     """
-    refuse_masked(name, value, _EXPECTED)
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}: expected {_EXPECTED}, got {type(value).__name__} ({error})") from error
+    # One datetime is an object without dimensions, which is no array.
+    array = np.asarray(value, object) if isinstance(value, datetime) else as_ndarray(name, value, _EXPECTED)
     if array.dtype == object and array.size:
         array = _dates(name, array)
     if array.dtype.kind == "M":

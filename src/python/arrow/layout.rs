@@ -94,7 +94,7 @@ pub fn names(schema: &Schema, columns: &[Column], widths: &[usize]) -> Result<Op
         let own = if part.is_some() { Some(schema.children()?.get(*index)?.name()) } else { None };
         let several = columns.len() > 1;
         match (step, own) {
-            (Step::Bare(1, _) | Step::Null, Some(own)) => names.push(own.into_owned()),
+            (Step::Bare(1, _), Some(own)) => names.push(own.into_owned()),
             (Step::Struct(fields), Some(own)) if several => {
                 names.extend(fields.iter().map(|(field, _)| format!("{own}.{field}")));
             }

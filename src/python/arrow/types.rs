@@ -128,12 +128,14 @@ fn decimal(format: &str) -> Option<Number> {
     matches!(bits, 32 | 64 | 128 | 256).then_some(Number::Decimal { bytes: bits / 8, scale })
 }
 
-/// The integers of an array in a JSON object. A quote within a string has a backslash, so that a key is found as one.
+/// The integers of an array in a JSON object. Where the key is a text by itself no array follows, and a quote within a text
+/// has a backslash.
 fn integers(json: &str, key: &str) -> Option<Vec<usize>> {
-    let (_, rest) = json.split_once(&format!("\"{key}\""))?;
-    let array = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('[')?;
-    let (items, _) = array.split_once(']')?;
-    items.split(',').map(|item| item.trim().parse().ok()).collect()
+    json.split(&format!("\"{key}\"")).skip(1).find_map(|rest| {
+        let array = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('[')?;
+        let (items, _) = array.split_once(']')?;
+        items.split(',').map(|item| item.trim().parse().ok()).collect()
+    })
 }
 
 fn extension(schema: &Schema) -> Result<Option<String>, Refused> {
