@@ -41,7 +41,7 @@ def test_copies_predict_the_same(kind, copied):
         },
         {"hidden_size": np.int64(5), "dtype": np.float64, "random_state": np.random.default_rng(0)},
     ],
-    ids=str,
+    ids=["default", "stacked", "after", "numpy"],
 )
 def test_saved_estimators_predict_the_same_bits(kind, options, tmp_path):
     estimator = fitted(kind, **options)
