@@ -4,11 +4,11 @@
 mod common;
 
 use common::Problem;
-use rgru::kernels::Isa;
-use rgru::kernels::real::Real;
-use rgru::optim::{Adam, AdamSettings, cosine_decay};
-use rgru::shape::Dims;
-use rgru::{init, loss};
+use rgru::__internals::cell::Real;
+use rgru::__internals::simd::Isa;
+use rgru::__internals::train::optim::{Adam, AdamSettings, cosine_decay};
+use rgru::__internals::train::{init, loss};
+use rgru::Dims;
 
 /// FNV-1a over the bits of some numbers.
 fn hash<T: Real>(numbers: &[T]) -> u64 {

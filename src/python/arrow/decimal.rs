@@ -65,6 +65,7 @@ fn divided_by_ten(integer: &mut Wide) -> u8 {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // powers of two are exact on every platform
 mod tests {
     use super::*;
 
