@@ -38,3 +38,8 @@ pub use shape::Dims;
 
 #[cfg(feature = "python")]
 mod python;
+
+/// The examples of the guide, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guides/rust.md")]
+struct Guide;
