@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+import rgru
 from guides import run_python, run_shell
 
 ROOT = Path(__file__).parent.parent
@@ -32,6 +34,8 @@ def test_python_on_a_gpu(cupy, tmp_path):
 
 @pytest.mark.parametrize("name", pages_with("sh", without={DATA, *INSTALLATION}))
 def test_shell(name, tmp_path):
+    for file, split in (("recordings", "train"), ("new", "test")):
+        pq.write_table(rgru.datasets.japanese_vowels_table(split), tmp_path / f"{file}.parquet")
     run_shell(TEXTS[name], tmp_path)
 
 
