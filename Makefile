@@ -1,6 +1,6 @@
 # Small verbs; CI and the pre-commit hooks call the same ones. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help develop test test-rust test-python test-neon loom lint lint-rust lint-python format bench ulp
+.PHONY: help develop test test-rust test-python test-neon loom lint lint-rust lint-python format docs bench ulp
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -40,6 +40,12 @@ format: ## rewrite the layout of all code
 	cargo fmt
 	ruff check --fix .
 	ruff format .
+
+docs: ## the documentation into site/, after `pip install '.[docs]'`; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+	cargo doc --no-deps --target-dir target
+	cp -r target/doc site/rustdoc
+	test -f site/rustdoc/rgru/index.html
 
 bench: ## the kernels by themselves, and one step from Rust
 	cargo bench

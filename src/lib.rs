@@ -86,3 +86,8 @@ pub mod __internals {
         pub use crate::train::*;
     }
 }
+
+/// The examples of the guide, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guides/rust.md")]
+struct Guide;

@@ -10,7 +10,7 @@ from rgru.integrations.missing import install
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [*Path(rgru.__file__).parent.rglob("*.py")]
-GUIDES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
+GUIDES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
 
 
 def test_nothing_is_said_to_be_on_an_index():
