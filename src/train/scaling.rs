@@ -7,6 +7,9 @@ use crate::simd::float::Float;
 /// Exponents of the powers of two that columns are measured in: both ends, and their inverses, are normal numbers.
 const UNITS: std::ops::RangeInclusive<i32> = -1000..=1000;
 
+/// Up to here a mean is rounded away beside the largest number of f64, whatever its sign.
+const LARGE_MEAN: f64 = f64::MAX * f64::EPSILON / 8.0;
+
 /// Mean and standard deviation of each column of x `[M, F]`, M at least 1; 1 instead of the deviation where a column
 /// does not vary.
 ///
@@ -73,15 +76,21 @@ pub fn measure<X: Float>(x: &[X], features: usize) -> Result<(Vec<f64>, Vec<f64>
 pub fn standardise<X: Float, T: Float>(x: &[X], mean: &[f64], scale: &[f64], out: &mut [T]) -> Result<(), Error> {
     expect_shape("scale", &[mean.len()], &[scale.len()])?;
     expect_shape("out", &[x.len()], &[out.len()])?;
-    let features = mean.len().max(1);
-    // Halves of large numbers are exact, and their difference is within the range of f64.
-    let parts: Vec<f64> = mean.iter().map(|mean| if mean.abs() > 1.0 { 0.5 } else { 1.0 }).collect();
-    let of_parts = |numbers: &[f64]| -> Vec<f64> { numbers.iter().zip(&parts).map(|(x, part)| x * part).collect() };
-    let (mean, scale) = (of_parts(mean), of_parts(scale));
-    for (out, x) in out.chunks_exact_mut(features).zip(x.chunks_exact(features)) {
-        for ((((out, x), part), mean), scale) in out.iter_mut().zip(x).zip(&parts).zip(&mean).zip(&scale) {
-            *out = T::from_f64((x.to_f64() * part - mean) / scale);
-        }
+    // Halves, where a difference could leave the range of f64; those of all but the smallest numbers are exact.
+    if mean.iter().any(|mean| mean.abs() > LARGE_MEAN) {
+        let halves = |numbers: &[f64]| -> Vec<f64> { numbers.iter().map(|number| 0.5 * number).collect() };
+        standardise_with(|x| 0.5 * x, x, &halves(mean), &halves(scale), out);
+    } else {
+        standardise_with(|x| x, x, mean, scale, out);
     }
     Ok(())
+}
+
+fn standardise_with<X: Real, T: Real>(part: impl Fn(f64) -> f64, x: &[X], mean: &[f64], scale: &[f64], out: &mut [T]) {
+    let features = mean.len().max(1);
+    for (out, x) in out.chunks_exact_mut(features).zip(x.chunks_exact(features)) {
+        for (((out, x), mean), scale) in out.iter_mut().zip(x).zip(mean).zip(scale) {
+            *out = T::from_f64((part(x.to_f64()) - mean) / scale);
+        }
+    }
 }
