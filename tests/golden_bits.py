@@ -80,6 +80,7 @@ def estimators():
         x = ragged(lengths, 3, seed=60)
         ends = x.values[offsets[1:] - 1]
         options = {"hidden_size": 9, "max_epochs": 3, "batch_size": 16, "dtype": dtype, "random_state": 3}
+        options["early_stopping"] = True
         for pooling in ("last", "mean"):
             classifier = rgru.GRUClassifier(pooling=pooling, dropout=0.2, num_layers=2, **options)
             classifier.fit(x, (ends[:, 0] > 0) + 2 * (ends[:, 1] > 0.5))

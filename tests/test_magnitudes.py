@@ -70,7 +70,7 @@ def test_every_road_gives_the_same_doubles():
     column = pa.array(rgru.arrow.predict(model, pa.array(X.tolist(), pa.list_(pa.list_(pa.float64(), 2)))))
     assert column.type == pa.float64()
     assert column.to_pylist() == expected.tolist()
-    assert prediction_fields(model, "prediction", proba=False) == [pa.field("prediction", pa.float64())]
+    assert prediction_fields(model, {"prediction": "value"}) == [pa.field("prediction", pa.float64())]
     sessions = rgru.Sessions(model)
     for step in range(X.shape[1]):
         served = sessions.step(np.arange(len(X)), X[:, step])
