@@ -86,7 +86,13 @@ pub fn standardise<X: Float, T: Float>(x: &[X], mean: &[f64], scale: &[f64], out
     Ok(())
 }
 
-fn standardise_with<X: Real, T: Real>(part: impl Fn(f64) -> f64, x: &[X], mean: &[f64], scale: &[f64], out: &mut [T]) {
+fn standardise_with<X: Float, T: Float>(
+    part: impl Fn(f64) -> f64,
+    x: &[X],
+    mean: &[f64],
+    scale: &[f64],
+    out: &mut [T],
+) {
     let features = mean.len().max(1);
     for (out, x) in out.chunks_exact_mut(features).zip(x.chunks_exact(features)) {
         for (((out, x), mean), scale) in out.iter_mut().zip(x).zip(mean).zip(scale) {
