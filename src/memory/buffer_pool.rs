@@ -163,20 +163,32 @@ mod tests {
         assert!(kept <= MAX_RETAINED_BYTES, "{kept}");
     }
 
-    /// As calls on several threads do: none of them may leave more than it used.
+    /// Whoever allocated anew instead would leave one buffer more each time.
     #[test]
-    fn threads_that_meet_share_what_there_is() {
-        const THREADS: usize = 4;
-        let len = (1 << 20) + 4321; // of no other test
-        let use_some = || {
-            for _ in 0..50_000 {
-                let (one, other) = (PooledBuffer::<f32>::new(len).unwrap(), PooledBuffer::<f32>::new(len).unwrap());
-                assert!(one.as_ptr() != other.as_ptr());
-            }
+    fn threads_that_meet_wait_for_the_list() {
+        let len = MIN_POOLED_BYTES * 10; // of no other test
+        let meet = |work: &(dyn Fn() -> PooledBuffer<f32> + Sync)| {
+            std::thread::scope(|scope| {
+                let other = f32::pool().with(|_| {
+                    let other = scope.spawn(work);
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                    other
+                });
+                other.join().unwrap()
+            })
         };
-        std::thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(use_some))));
-        let kept = f32::pool().with(|buffers| buffers.iter().filter(|buffer| buffer.capacity() == len).count());
-        assert!(kept <= 2 * THREADS, "{kept}");
+        let first = PooledBuffer::<f32>::new(len).unwrap();
+        let at = first.as_ptr();
+        drop(first);
+        let taken = meet(&|| PooledBuffer::new(len).unwrap());
+        assert_eq!(taken.as_ptr(), at);
+        let returned = Mutex::new(Some(taken));
+        let small = meet(&|| {
+            returned.lock().unwrap().take();
+            PooledBuffer::new(1).unwrap()
+        });
+        assert_eq!(small.len(), 1);
+        assert_eq!(PooledBuffer::<f32>::new(len).unwrap().as_ptr(), at);
     }
 
     #[test]

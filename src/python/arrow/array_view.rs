@@ -5,9 +5,8 @@ use std::borrow::Cow;
 use bytemuck::AnyBitPattern;
 
 use super::decimal::{Wide, to_f64, wide_to_f64};
-use super::error::{Refused, malformed};
+use super::error::{Refused, malformed, reserved};
 use super::ffi::{Array, MAX_BYTES, Schema};
-use super::row_spans::reserved;
 use super::types::{Kind, Number};
 
 /// Rows `first..first + len` of an array's buffers, the array's own offset included in `first`.

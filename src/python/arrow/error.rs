@@ -36,3 +36,11 @@ impl Refused {
 pub fn malformed(got: impl Into<String>) -> Refused {
     Refused::Value(format!("expected well-formed Arrow data, got {}", got.into()))
 }
+
+/// `count` items, if there is memory for them.
+pub fn reserved<T>(count: usize) -> Result<Vec<T>, Refused> {
+    let mut items = Vec::new();
+    let bytes = count.saturating_mul(size_of::<T>());
+    items.try_reserve_exact(count).map_err(|_| Refused::Memory(bytes))?;
+    Ok(items)
+}

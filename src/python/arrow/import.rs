@@ -5,7 +5,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::error::{Refused, malformed};
+use super::error::{Refused, malformed, reserved};
 use super::ffi::{Array, Schema, Stream, Travels, take};
 use super::gather::{Target, gather, in_place};
 use super::layout::{self, Column};
@@ -157,7 +157,7 @@ impl Named for f64 {
 
 /// Where the sequences start, and the last one ends.
 fn offsets(survey: &Survey<'_>) -> Result<Vec<i64>, Refused> {
-    let mut offsets = super::row_spans::reserved(survey.lengths.len() + 1)?;
+    let mut offsets = reserved(survey.lengths.len() + 1)?;
     let mut sum = 0_i64;
     offsets.push(sum);
     for &length in &survey.lengths {

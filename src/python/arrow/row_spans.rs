@@ -1,7 +1,7 @@
 //! Where the sequences of one chunk lie, and what is wrong with them.
 
 use super::array_view::{Node, Numbers, Offsets, view};
-use super::error::Refused;
+use super::error::{Refused, reserved};
 use super::layout::{Column, Step};
 use super::types::{Kind, Number};
 
@@ -56,14 +56,6 @@ pub struct Rows<'a> {
     /// The first step of each row, and how many there are.
     pub spans: Vec<(usize, usize)>,
     pub blocks: Vec<Block<'a>>,
-}
-
-/// `count` items, if there is memory for them.
-pub fn reserved<T>(count: usize) -> Result<Vec<T>, Refused> {
-    let mut items = Vec::new();
-    let bytes = count.saturating_mul(size_of::<T>());
-    items.try_reserve_exact(count).map_err(|_| Refused::Memory(bytes))?;
-    Ok(items)
 }
 
 /// Finds the sequences of a column in a chunk whose first row is row `first` of all.

@@ -1,10 +1,10 @@
 //! All chunks of a column looked through: where its sequences lie, and whether they may be used.
 
 use super::array_view::Node;
-use super::error::{Refused, malformed};
+use super::error::{Refused, malformed, reserved};
 use super::ffi::{Array, Schema};
 use super::layout::Column;
-use super::row_spans::{Count, Findings, Rows, find, reserved};
+use super::row_spans::{Count, Findings, Rows, find};
 
 /// What to do with rows that cannot be sequences, and how to count them.
 #[derive(Clone, Copy)]
