@@ -7,6 +7,7 @@ and of the wanted type. Inputs are never modified.
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +145,12 @@ def own(array: NDArray[Any]) -> NDArray[Any]:
     return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED", "WRITEABLE", "OWNDATA", "ENSUREARRAY"])
 
 
+def is_masked(value: object) -> bool:
+    """Tell whether `value` is a masked array of NumPy."""
+    masked = sys.modules.get("numpy.ma")  # not imported for it: NumPy takes tens of milliseconds to load it
+    return masked is not None and isinstance(value, masked.MaskedArray)
+
+
 def refuse_masked(name: str, value: object, expected: str) -> None:
     """Refuse a masked array, alone or in nested lists: NumPy would give the numbers under the mask.
 
@@ -156,12 +163,13 @@ def refuse_masked(name: str, value: object, expected: str) -> None:
 
 
 def _holds_masked(value: object) -> bool:
-    if not isinstance(value, (list, tuple)):
-        return isinstance(value, np.ma.MaskedArray)
+    if "numpy.ma" not in sys.modules or not isinstance(value, (list, tuple)):
+        return is_masked(value)
     kinds = set(map(type, value))  # fast for long lists of numbers
-    if any(issubclass(kind, np.ma.MaskedArray) for kind in kinds):
-        return True
-    return any(issubclass(kind, (list, tuple)) for kind in kinds) and any(map(_holds_masked, value))
+    lists = any(issubclass(kind, (list, tuple)) for kind in kinds)
+    if lists or any(issubclass(kind, np.ndarray) for kind in kinds):
+        return any(map(_holds_masked, value))
+    return False
 
 
 def as_ndarray(name: str, value: object, expected: str) -> NDArray[Any]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from rgru.arrays import is_masked
+
 LARGEST_SIZE = 2**31 - 1
 """The largest size that any one dimension may have."""
 
@@ -23,7 +25,7 @@ def as_int(name: str, value: object, low: int, high: int = LARGEST_SIZE) -> int:
         If it lies outside the range.
     """
     try:
-        if isinstance(value, (bool, np.bool_, np.ma.MaskedArray)):
+        if isinstance(value, (bool, np.bool_)) or is_masked(value):
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
