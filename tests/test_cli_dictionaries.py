@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import csv
 
 from command_line import make_table, read, succeed
 from rgru.cli.outputs import open_output
@@ -122,3 +125,25 @@ def test_polars_reads_them(work, tmp_path):
     succeed("predict", work / "classifier", tmp_path / "data.arrow", "-o", tmp_path / "out.arrow")
     frame = polars.read_ipc(tmp_path / "out.arrow")
     assert frame["note"].cast(polars.String).to_list() == table["note"].to_pylist()
+
+
+WRITES_CODES = """
+import sys
+import pyarrow as pa
+from rgru.cli.outputs import open_output
+
+words = pa.array(["a" * 1000, "b" * 1000])
+batch = pa.record_batch({"word": pa.DictionaryArray.from_arrays(pa.array([0, 1] * 20_000, pa.int8()), words)})
+with open_output(sys.argv[1], batch.schema, lambda folder: None) as write:
+    write(batch)
+print(pa.default_memory_pool().max_memory())
+"""
+
+
+def test_csv_writes_the_values_of_few_codes_at_a_time(tmp_path):
+    """Codes are small, whatever they stand for. The peak of memory is that of a process of its own."""
+    command = [sys.executable, "-c", WRITES_CODES, tmp_path / "out.csv"]
+    peak = int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+    assert peak < 20 * 2**20  # all values are 40 MB
+    words = csv.read_csv(tmp_path / "out.csv")["word"].to_pylist()
+    assert words == ["a" * 1000, "b" * 1000] * 20_000

@@ -29,6 +29,8 @@ ENDINGS = ("", ".parquet", *IPC_ENDINGS, ".csv")
 
 _BATCH_BYTES = 2**23
 _ROW_GROUP_BYTES, _ROW_GROUP_ROWS = 2**26, 2**17
+_CSV_ROWS = 2**12
+"""Rows that are written at a time, since the values of a dictionary column may be far larger than its codes."""
 
 
 def is_csv(path: str) -> bool:
@@ -124,7 +126,12 @@ def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -
 
             plain = pa.schema([_without_dictionary(field) for field in schema])
             with pa.OSFile(str(draft), "wb") as file, csv.CSVWriter(file, plain) as writer:
-                yield lambda batch: writer.write_batch(batch.cast(plain))
+
+                def write(batch: pa.RecordBatch) -> None:
+                    for first in range(0, batch.num_rows, _CSV_ROWS):
+                        writer.write_batch(batch.slice(first, _CSV_ROWS).cast(plain))
+
+                yield write
         elif Path(path).suffix.lower() in IPC_ENDINGS:
             dictionaries = Dictionaries(schema)
             options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
