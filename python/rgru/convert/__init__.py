@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru.arrays import as_real
-from rgru.gru import GRU
+from rgru._validation.arrays import as_real
+from rgru.nn._gru import GRU
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rgru._validation.scalars import as_bool, as_int
 from rgru.convert import (
     as_parts,
     as_weights,
@@ -18,7 +19,6 @@ from rgru.convert import (
     gates_out,
     gru_of,
 )
-from rgru.scalars import as_bool, as_int
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from rgru.convert import Cell
-    from rgru.gru import GRU
+    from rgru.nn._gru import GRU
 
 
 def from_weights(layers: Sequence[tuple[Sequence[ArrayLike], Mapping[str, Any]]]) -> GRU:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from rgru.convert import Cell
-    from rgru.gru import GRU
+    from rgru.nn._gru import GRU
 
 _SUFFIXES = ("", "_reverse")
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
