@@ -33,7 +33,7 @@ def ctrl_c():
 @pytest.fixture(scope="session")
 def cupy():
     """CuPy, where it can use a GPU."""
-    from rgru.gpu.availability import find_cupy
+    from rgru._cuda.availability import find_cupy
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,0 +1,51 @@
+"""Every code block of README.md and of the pages in docs/; the recipes for data engines are in test_data_guide.py."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import rgru
+from guides import run_python, run_shell
+
+ROOT = Path(__file__).parents[2]
+PAGES = {page.relative_to(ROOT).as_posix(): page for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))}
+TEXTS = {name: page.read_text("utf-8") for name, page in PAGES.items()}
+DATA, GPU = "docs/data.md", "docs/guides/gpu.md"
+INSTALLATION = {"README.md", "docs/index.md"}  # their shell blocks are steps of .ci/run, in a fresh environment
+
+
+def pages_with(language, *, without):
+    return [name for name, text in TEXTS.items() if f"```{language}\n" in text and name not in without]
+
+
+@pytest.mark.parametrize("name", pages_with("python", without={DATA, GPU}))
+def test_python(name, tmp_path):
+    run_python(TEXTS[name], tmp_path, "-W", "error")
+
+
+@pytest.mark.gpu
+def test_python_on_a_gpu(cupy, tmp_path):
+    run_python(TEXTS[GPU], tmp_path)
+
+
+@pytest.mark.parametrize("name", pages_with("sh", without={DATA, *INSTALLATION}))
+def test_shell(name, tmp_path):
+    for file, split in (("recordings", "train"), ("new", "test")):
+        pq.write_table(rgru.datasets.japanese_vowels_table(split), tmp_path / f"{file}.parquet")
+    run_shell(TEXTS[name], tmp_path)
+
+
+def test_no_block_is_left_out():
+    """Of Python all blocks are examples; other languages are known, and the Rust guide is a doctest of the crate."""
+    for name, text in TEXTS.items():
+        fences = re.findall(r"^[ \t]*```(\S*)", text, re.MULTILINE)
+        assert set(fences[::2]) <= {"python", "sh", "rust", "toml"}, name
+        assert set(fences[1::2]) <= {""}, name
+        for block in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            assert block.startswith(">>> "), f"{name}: {block}"
+    assert pages_with("rust", without=()) == ["docs/guides/rust.md"]
+    assert 'include_str!("../docs/guides/rust.md")' in (ROOT / "src/lib.rs").read_text("utf-8")
