@@ -19,7 +19,7 @@ def training_curve(history: History, *, ax: Axes | None = None) -> Axes:
 
     Parameters
     ----------
-    history : rgru.train._loop.History
+    history : rgru.train.History
         Of at least one epoch: ``estimator.history_``.
     ax : matplotlib.axes.Axes, optional
         To draw on; those of a new figure of pyplot by default.
@@ -65,7 +65,7 @@ def score_curve(history: History, *, name: str = "score", ax: Axes | None = None
 
     Parameters
     ----------
-    history : rgru.train._loop.History
+    history : rgru.train.History
         Of at least one epoch, with validation: ``estimator.history_``.
     name : str, default "score"
         What the score is: "accuracy", "R²".

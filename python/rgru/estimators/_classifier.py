@@ -44,7 +44,7 @@ class GRUClassifier(SequenceEstimator):
     feature_names_in_ : ndarray of object, shape (I,)
         The features' names, if X of `fit` had some (see `rgru.Ragged.feature_names`). Where later data have names, too,
         they have to be the same in the same order. Data without names are taken by position.
-    history_ : rgru.train._loop.History
+    history_ : rgru.train.History
         Losses (nats), validation accuracy and speed of each epoch.
     n_iter_ : int
         The number of epochs.

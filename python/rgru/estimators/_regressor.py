@@ -36,7 +36,7 @@ class GRURegressor(SequenceEstimator):
     feature_names_in_ : ndarray of object, shape (I,)
         The features' names, if X of `fit` had some (see `rgru.Ragged.feature_names`). Where later data have names, too,
         they have to be the same in the same order. Data without names are taken by position.
-    history_ : rgru.train._loop.History
+    history_ : rgru.train.History
         Losses (of the standardised targets), validation R^2 and speed of each epoch.
     n_iter_ : int
         The number of epochs.

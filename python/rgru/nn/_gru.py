@@ -123,7 +123,7 @@ class GRU(Settings):
 
     @property
     def params(self) -> Params:
-        """All parameters by name; see `rgru.nn._params.Params`. Assign to them to change them."""
+        """All parameters by name; see `rgru.nn.Params`. Assign to them to change them."""
         return Params(self._flat, self._layout, self._changed)
 
     @property
@@ -281,7 +281,7 @@ class GRU(Settings):
             As in a plain call, but read-only without `checkpoint`, since the tape needs it. On a GPU it cannot be made
             so: do not write to it before `Tape.backward`. There `checkpoint` is refused.
         h_n : numpy.ndarray, shape (L*D, N, H)
-        tape : rgru.nn._tape.Tape
+        tape : rgru.nn.Tape
             Its ``backward(dy, dh_n)`` gives the gradients with respect to the parameters as they are now.
 
         Raises
@@ -319,7 +319,7 @@ class GRU(Settings):
 
         Returns
         -------
-        rgru.nn._stream.Stream
+        rgru.nn.Stream
             It runs with the parameters as they are now, whatever becomes of them later.
 
         Raises
