@@ -2,6 +2,7 @@
 
 import signal
 import warnings
+from collections import Counter
 
 import pytest
 
@@ -53,3 +54,12 @@ def torch(cupy):
             pytest.skip("PyTorch has no GPU")
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     return torch
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Tests that were skipped, counted by reason: a line for each, however many tests share it."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ").splitlines()[0] for report in terminalreporter.getreports("skipped")
+    )
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason}")
