@@ -257,6 +257,7 @@ def test_ctrl_c_in_a_step_leaves_weights_and_outputs_in_agreement(monkeypatch):
     np.testing.assert_array_equal(model.predict(data.x), after)
 
 
+@pytest.mark.slow
 def test_the_adding_problem():
     """Hochreiter & Schmidhuber 1997: add the two marked numbers of a hundred; predicting the mean gives 0.167."""
     steps, batch_size, batches = 100, 64, 1000
