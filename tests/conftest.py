@@ -59,7 +59,8 @@ def torch(cupy):
 def pytest_terminal_summary(terminalreporter):
     """Tests that were skipped, counted by reason: a line for each, however many tests share it."""
     reasons = Counter(
-        report.longrepr[2].removeprefix("Skipped: ").splitlines()[0] for report in terminalreporter.getreports("skipped")
+        report.longrepr[2].removeprefix("Skipped: ").splitlines()[0]
+        for report in terminalreporter.getreports("skipped")
     )
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count} skipped: {reason}")

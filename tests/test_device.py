@@ -35,7 +35,7 @@ class Devices(dict):
 @pytest.fixture
 def devices(monkeypatch):
     opened = Devices()
-    monkeypatch.setattr("rgru._cuda_backend_placeholder", opened.__getitem__)
+    monkeypatch.setattr("rgru._backends.cuda.open_backend", opened.__getitem__)
     return opened
 
 
@@ -89,7 +89,7 @@ def test_a_device_that_is_not_there(kind, monkeypatch):
     def missing(device):
         raise RuntimeError(f"device: {device} is not there")
 
-    monkeypatch.setattr("rgru._cuda_backend_placeholder", missing)
+    monkeypatch.setattr("rgru._backends.cuda.open_backend", missing)
     with pytest.raises(RuntimeError, match="cuda:3 is not there"):
         fitted(kind, device="cuda:3")
     estimator = fitted(kind).set_params(device="cuda:3")
@@ -475,7 +475,7 @@ def test_commands_say_in_a_line_what_a_device_needs(work, tmp_path, monkeypatch,
         def missing(device, error=error):
             raise error("device: expected a GPU\nand more")
 
-        monkeypatch.setattr("rgru._cuda_backend_placeholder", missing)
+        monkeypatch.setattr("rgru._backends.cuda.open_backend", missing)
         out = tmp_path / "out"
         assert main(["predict", str(work / "classifier"), str(out), "-o", str(out), "--device", "cuda"]) == 2
         assert capsys.readouterr().err == "rgru: error: --device: expected a GPU\n"

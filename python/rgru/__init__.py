@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rgru._core import __version__
 from rgru._data.ragged import Ragged
-from rgru._files.model_file import load
+from rgru._load import load
 from rgru._runtime import info, set_num_threads
 from rgru.nn._gru import GRU
 

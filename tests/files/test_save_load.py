@@ -165,12 +165,6 @@ def test_no_file(path):
         rgru.load(path)
 
 
-def test_unknown_kind_is_not_written(path):
-    with pytest.raises(ValueError, match=r"kind: .*LSTM"):
-        io.save(path, {}, {}, kind="LSTM")
-    assert not path.exists()
-
-
 def test_another_process_reads_the_same_bits(gru, path, tmp_path):
     gru.save(path)
     np.save(tmp_path / "x.npy", X)

@@ -1,7 +1,6 @@
 """The devices that models compute on, behind one interface.
 
-`base` has the interface, `cpu` the core behind it, and `cuda` a GPU, made of `array_ops` and `adam` (over any array
-module) and `transfer` (copies that overlap with computation).
+`base` has the interface, `cpu` the core behind it, and `cuda` a GPU.
 """
 
 from __future__ import annotations

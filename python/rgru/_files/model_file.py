@@ -7,48 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from rgru.estimators import GRUClassifier, GRURegressor
-    from rgru.nn._gru import GRU
-
 FORMAT, VERSION = "rgru", "1"
-KINDS = ("GRU", "GRUClassifier", "GRURegressor")
-
-
-def load(path: str | os.PathLike[str]) -> GRU | GRUClassifier | GRURegressor:
-    """Read a GRU or an estimator from a file that its ``save`` has written.
-
-    Parameters
-    ----------
-    path : path_like
-
-    Returns
-    -------
-    GRU, GRUClassifier or GRURegressor
-        What was saved, bit for bit.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no such file, of an unknown version, or not whole; the message names the file and what is wrong.
-    """
-    kind, config, tensors = read(path)
-    try:
-        if kind == "GRU":
-            from rgru.nn._gru import GRU
-
-            return GRU._from_saved(config, tensors)
-        from rgru import estimators
-
-        return estimators.from_saved(kind, config, tensors)
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
-        raise ValueError(f"{os.fspath(path)}: not a whole {kind} ({error})") from error
 
 
 def save(
@@ -64,12 +28,10 @@ def save(
     config : mapping
         Anything that JSON holds.
     kind : str
-        One of `KINDS`.
+        The class of what is saved.
 
     Raises
     ------
-    ValueError
-        If `kind` is not one of them.
     OSError
         If the file cannot be written.
     """
@@ -79,8 +41,6 @@ def save(
 
     from rgru._files.atomic_write import whole_file
 
-    if kind not in KINDS:
-        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
     metadata = {"format": FORMAT, "version": VERSION, "kind": kind, "config": json.dumps(dict(config))}
     # Wide numbers first, so that all are aligned.
     names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
@@ -137,10 +97,10 @@ def read(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any], dict[str, N
     Raises
     ------
     FileNotFoundError, ValueError
-        As `load`.
+        As `rgru.load`.
     """
-    with _opened(path) as file:
-        kind, config = _check_metadata(os.fspath(path), file.metadata())
+    with opened(path) as file:
+        kind, config = check_metadata(os.fspath(path), file.metadata())
         return kind, config, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
@@ -155,14 +115,14 @@ def read_config(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
     Raises
     ------
     FileNotFoundError, ValueError
-        As `load`.
+        As `rgru.load`.
     """
-    with _opened(path) as file:
-        return _check_metadata(os.fspath(path), file.metadata())
+    with opened(path) as file:
+        return check_metadata(os.fspath(path), file.metadata())
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
     """Open a safetensors file; content that is none raises a ValueError that names the file."""
     from pathlib import Path
 
@@ -178,9 +138,8 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
         raise ValueError(f"{os.fspath(path)}: expected a safetensors file, got {error}") from error
 
 
-def _check_metadata(
-    path: str, metadata: dict[str, str] | None, kinds: tuple[str, ...] = KINDS
-) -> tuple[str, dict[str, Any]]:
+def check_metadata(path: str, metadata: dict[str, str] | None) -> tuple[str, dict[str, Any]]:
+    """Return the kind and the configuration in the metadata of a file; refuse those of other programs and versions."""
     import json
 
     found = metadata or {}
@@ -188,8 +147,6 @@ def _check_metadata(
         raise ValueError(f"{path}: expected an rgru file (format 'rgru' in the metadata), got {found.get('format')!r}")
     if found.get("version") != VERSION:
         raise ValueError(f"{path}: expected version '{VERSION}' of the format, got {found.get('version')!r}")
-    if found.get("kind") not in kinds:
-        raise ValueError(f"{path}: expected one of {', '.join(kinds)}, got {found.get('kind')!r}")
     try:
         config = json.loads(found["config"])
     except (KeyError, RecursionError, ValueError) as error:
@@ -197,4 +154,10 @@ def _check_metadata(
         raise ValueError(f"{path}: expected the configuration as JSON, got {got!r}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path}: expected a configuration of names and values, got {found['config']!r}")
-    return found["kind"], config
+    return found.get("kind", ""), config
+
+
+def check_kind(path: str, kind: str, kinds: Iterable[str]) -> None:
+    """Refuse a file that holds something else than what is asked for."""
+    if kind not in kinds:
+        raise ValueError(f"{path}: expected one of {', '.join(kinds)}, got {kind!r}")

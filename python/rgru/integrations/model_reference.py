@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from rgru._data.ragged import Ragged
-from rgru._files.model_file import load
+from rgru._load import load
 from rgru.nn._gru import GRU
 
 if TYPE_CHECKING:

@@ -406,9 +406,9 @@ class GRU(Settings):
 
     def to_torch(self) -> Any:
         """Give a `torch.nn.GRU` (batch first) with the same outputs; see `rgru.convert.torch.to_torch`."""
-        from rgru.convert.torch import to_torch
+        from rgru.nn._to_torch import to_torch
 
-        return to_torch(self)
+        return to_torch(self, self.params)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()

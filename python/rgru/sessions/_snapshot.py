@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru._files.atomic_write import whole_file
-from rgru._files.model_file import FORMAT, VERSION, _check_metadata, _opened, header, safetensors_name
+from rgru._files.model_file import FORMAT, VERSION, check_kind, check_metadata, header, opened, safetensors_name
 from rgru.sessions._checksum import NAME, UNKNOWN, check_sum, write_summed
 from rgru.sessions._model_adapter import as_served
 
@@ -60,9 +60,10 @@ def save(sessions: Sessions, path: str | os.PathLike[str]) -> None:
 def load(cls: type[Sessions], path: str | os.PathLike[str], model: Any) -> Sessions:
     """Read sessions; see `Sessions.load`."""
     served, name = as_served(model), os.fspath(path)
-    with _opened(path) as file:
+    with opened(path) as file:
         metadata = file.metadata()
-        _, config = _check_metadata(name, metadata, (KIND,))
+        kind, config = check_metadata(name, metadata)
+        check_kind(name, kind, (KIND,))
         if NAME in metadata:  # the first snapshots had none
             check_sum(path, metadata[NAME])
         for what, of_model in (("gru", served.config), ("fingerprint", served.fingerprint)):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru._backends.adam import Adam
+from rgru._backends.cuda.adam import Adam
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,12 +1,15 @@
-"""What models compute with on a GPU."""
+"""What models compute with on a GPU.
+
+`array_ops` and `adam` are written over any array module; `transfer` copies while the GPU computes.
+"""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from rgru._backends.array_ops import Operations
-from rgru._backends.transfer import pipelined
+from rgru._backends.cuda.array_ops import Operations
+from rgru._backends.cuda.transfer import pipelined
 from rgru._cuda.device import open_device
 from rgru._cuda.stack import Weights
 
@@ -40,7 +43,7 @@ def open_backend(device: str) -> CudaBackend:
 
 
 class CudaBackend(Operations):
-    """`rgru._backends.base.Backend` on a GPU, with what `rgru._backends.transfer` needs of it."""
+    """`rgru._backends.base.Backend` on a GPU, with what `rgru._backends.cuda.transfer` needs of it."""
 
     def __init__(self, device: Device) -> None:
         super().__init__(device.xp)
