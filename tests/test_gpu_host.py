@@ -755,7 +755,7 @@ def test_bad_arguments(host):
 def test_no_cupy(host, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(ImportError, match=r"CuPy, which cannot be imported.*pip install"):
-        rgru._cuda_backend_placeholder("cuda:0")
+        rgru._backends.cuda.open_backend("cuda:0")
 
 
 def test_a_cupy_that_cannot_be_imported(host, monkeypatch):
@@ -769,13 +769,13 @@ def test_a_cupy_that_cannot_be_imported(host, monkeypatch):
     monkeypatch.delitem(sys.modules, "cupy")
     monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
     with pytest.raises(ImportError, match=r"cannot be imported .*Permission denied: '/home/\.cupy'"):
-        rgru._cuda_backend_placeholder("cuda:0")
+        rgru._backends.cuda.open_backend("cuda:0")
 
 
 def test_old_cupy(host, monkeypatch):
     monkeypatch.setattr(host.cupy, "__version__", "13.4.1")
     with pytest.raises(ImportError, match=r"needs CuPy 14 or newer, got 13\.4\.1"):
-        rgru._cuda_backend_placeholder("cuda:0")
+        rgru._backends.cuda.open_backend("cuda:0")
 
 
 @pytest.mark.parametrize(
@@ -791,7 +791,7 @@ def test_old_cupy(host, monkeypatch):
 def test_no_such_gpu(host, machine, device, message):
     host.put(machine)
     with pytest.raises(RuntimeError, match=message):
-        rgru._cuda_backend_placeholder(device)
+        rgru._backends.cuda.open_backend(device)
     if device == "cuda:0":
         assert rgru.info()["gpus"] == []
 
