@@ -187,7 +187,7 @@ def test_unknown_parameters_name_the_class_and_the_nearest_parameter(kind):
         kind().set_params(hiden_size=3)
     with pytest.raises(TypeError, match=rf"^{kind.__name__} has no parameter 'xyz': expected one of hidden_size, "):
         kind(xyz=3)
-    with pytest.raises(TypeError, match=rf"^{kind.__name__}: expected parameters by name, got 64 by place"):
+    with pytest.raises(TypeError, match=rf"^{kind.__name__}: expected parameters by name, got 64 by position"):
         kind(64)
     assert "hidden_size: 'int' = 64" in str(inspect.signature(kind))
 
