@@ -196,7 +196,7 @@ def test_fit_and_info(work, tmp_path):
     for words in (
         "GRUClassifier",
         "reset-before GRU, 2 features, 1 layer of 5 units in each direction, float32",
-        "column 'values', to tell 'sign'",
+        "column 'values', to predict 'sign'",
         "2: down, up",
         f"{2 * 15 * (2 + 5 + 1) + 2 * 10 + 2:,}",
     ):
@@ -274,7 +274,7 @@ def test_terminals_that_hold_ascii_alone(tmp_path, variables):
     assert rb"modell-\xe4" in out
     (tmp_path / "modell-ä").rename(tmp_path / "model")
     card = succeed("info", tmp_path / "model", env=variables).decode("ascii")
-    assert r"to tell 'gr\xf6\xdfe'" in card
+    assert r"to predict 'gr\xf6\xdfe'" in card
     assert r"2: gro\xdf, klein" in card
     for command in ([], ["fit"], ["predict"], ["info"], ["demo"]):
         succeed(*command, "--help", env=variables)

@@ -239,19 +239,19 @@ def test_bad_outputs(work, tmp_path, command):
         (tmp_path / "no" / "out", "--output: expected a file in an existing folder, got .*no"),
         (tmp_path, "--output: expected a file, got .*, which is a folder or a device"),
         (os.devnull, "--output: expected a file, got .*, which is a folder or a device"),
-        (data, "--output: expected another file than the input"),
-        (tmp_path / "link", "--output: expected another file than the input"),
+        (data, "--output: expected a file other than the input"),
+        (tmp_path / "link", "--output: expected a file other than the input"),
     ):
         fail(message, *arguments, "-o", output)
     assert data.read_bytes() == (work / "data.parquet").read_bytes()
     if command == "predict":
         model = tmp_path / "model"
         model.write_bytes((work / "classifier").read_bytes())
-        fail("--output: expected another file than the input", "predict", model, data, "-o", model)
+        fail("--output: expected a file other than the input", "predict", model, data, "-o", model)
     else:
         fail("--output: expected a file, got -", *arguments, "-o", "-")
-        fail("--plot: expected another file than --output", *arguments, "-o", tmp_path / "m", "--plot", tmp_path / "m")
-        fail("--plot: expected another file than the input", *arguments, "-o", tmp_path / "model", "--plot", data)
+        fail("--plot: expected a file other than --output", *arguments, "-o", tmp_path / "m", "--plot", tmp_path / "m")
+        fail("--plot: expected a file other than the input", *arguments, "-o", tmp_path / "model", "--plot", data)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")

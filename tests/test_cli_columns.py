@@ -32,7 +32,7 @@ def test_a_model_trained_on_several_columns_finds_them(work, split, tmp_path):
     model = tmp_path / "model"
     quick = ["--hidden-size", 4, "--max-epochs", 2, "--seed", 0]
     succeed("fit", split, "-o", model, "--sequence", "a", "--sequence", "b", "--target", "sign", *quick)
-    assert b"columns 'a', 'b', to tell 'sign'" in succeed("info", model)
+    assert b"columns 'a', 'b', to predict 'sign'" in succeed("info", model)
     fit(work / "data.parquet", tmp_path / "one", "sign")
     for name in ("model", "one"):
         succeed("predict", tmp_path / name, split, "-o", tmp_path / f"{name}.parquet", "--column", "p=probability")

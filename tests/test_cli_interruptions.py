@@ -162,7 +162,7 @@ def test_an_interrupted_training_keeps_the_model_as_far_as_it_came(work, tmp_pat
     command = [sys.executable, "-c", AFTER_AN_EPOCH.format(int(number)), *map(str, options)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     code, told = ENDS[number]
-    kept = f"the model as far as it came, 2 of 100000 epochs, is in {tmp_path / 'model'}"
+    kept = f"the model after 2 of 100000 epochs is in {tmp_path / 'model'}"
     assert done.stderr.endswith(f"{told.strip()}: {kept}\n")
     assert done.returncode == code
     assert "2 epochs at" in done.stdout

@@ -63,7 +63,7 @@ def test_resume_goes_on_where_a_run_has_stopped(work, parts, tmp_path):
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     third.write_bytes(whole)
 
-    fail(r"--output: expected no .*part-0\.parquet yet; --resume goes on with what is there", *options)
+    fail(r"--output: expected no .*part-0\.parquet yet; --resume continues an earlier run", *options)
     assert succeed(*options, "--resume") == b"30 rows in 3 files written; 2 had been written before\n"
     assert len(written(out)) == 5
     assert all((out / name).stat().st_mtime_ns == stamp for name, stamp in before.items())
@@ -197,7 +197,7 @@ def test_files_of_somebody_else_are_left_alone(work, parts, tmp_path):
     pq.write_table(make_table(), out / "part-3.parquet")
     (out / "notes.txt").write_text("mine")
     options = ["predict", work / "classifier", parts, "-o", out, "--resume"]
-    fail(r"--output: expected files of an earlier run, got .*part-3\.parquet, which is none", *options)
+    fail(r"--output: expected files of an earlier run, got .*part-3\.parquet, which is not one", *options)
     assert sorted(names(out)) == ["notes.txt", "part-3.parquet"]
 
 
@@ -243,5 +243,5 @@ def test_predictions_that_are_data_again_do_not_pass_as_parts_of_a_job(work, par
     assert b"rgru.predict" in pq.read_schema(first / "part-0.parquet").metadata
     second.mkdir()
     succeed("predict", model, first / "part-0.parquet", "-o", second / "part-0.parquet", "--column", "again=label")
-    message = r"--output: expected files of an earlier run, got .*part-0\.parquet, which is none"
+    message = r"--output: expected files of an earlier run, got .*part-0\.parquet, which is not one"
     fail(message, "predict", model, parts, "-o", second, "--resume")
