@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import numpy as np
 
+from rgru.integrations.sklearn import mime_bundle
 from rgru.scalars import as_bool, as_int, as_probability
 from rgru.training import Schedule
 
@@ -70,7 +71,6 @@ class Parameters:
         random_state: RandomState = None,
         verbose: bool = False,
     ) -> None:
-        """Store the parameters; `fit` validates them."""
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.bidirectional = bidirectional
@@ -140,6 +140,10 @@ class Parameters:
     def __repr__(self) -> str:
         changed = {k: v for k, v in self.get_params().items() if repr(v) != repr(self._defaults()[k])}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """Return what notebooks show; called by IPython."""
+        return mime_bundle(self)
 
     def _generator(self) -> np.random.Generator:
         """Return a generator for `random_state`."""
