@@ -236,8 +236,8 @@ def test_links_are_followed_and_broken_ones_reported(work, parts, tmp_path):
     assert re.match(r"rgru: error: .*gone\.parquet: No such file or directory\n", err)
 
 
-def test_predictions_from_predictions_have_a_new_mark(work, parts, tmp_path):
-    """Their mark is replaced, so that an output of another job is recognised."""
+def test_predictions_from_predictions_do_not_keep_the_mark(work, parts, tmp_path):
+    """The mark of an input is dropped, so that its output does not pass as a part of another job."""
     model, first, second = work / "classifier", tmp_path / "first", tmp_path / "second"
     succeed("predict", model, parts, "-o", first)
     assert b"rgru.predict" in pq.read_schema(first / "part-0.parquet").metadata

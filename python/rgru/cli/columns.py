@@ -76,9 +76,9 @@ def prediction_fields(estimator: GRUClassifier | GRURegressor, outputs: Kinds) -
     """Return the fields of the columns `outputs`, in which `prediction_arrays` returns the arrays."""
     import pyarrow as pa
 
-    nothing = Ragged(np.zeros((0, estimator.n_features_in_), np.float32), [0])
+    empty = Ragged(np.zeros((0, estimator.n_features_in_), np.float32), [0])
     predicted = estimator._finished(np.zeros((0, estimator.model_.output_size), estimator.model_.gru.dtype))
-    arrays = prediction_arrays(estimator, nothing, predicted, outputs.values())
+    arrays = prediction_arrays(estimator, empty, predicted, outputs.values())
     return [pa.field(name, array.type) for name, array in zip(outputs, arrays, strict=True)]
 
 

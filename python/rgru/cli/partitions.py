@@ -64,12 +64,12 @@ def parts_of_folder(job: Job, data: str, output: str, *, resume: bool) -> tuple[
     model = hashlib.sha256(Path(job.model).read_bytes()).hexdigest()
     parts: list[Part] = []
     for name in names:
-        there = target / name
+        path = target / name
         mark = _mark(job, model, source / name)
-        if there.exists() and not resume:
-            raise CommandError(f"--output: expected no {there} yet; --resume continues an earlier run")
-        if not there.exists() or _mark_of(there) != mark:
-            parts.append(Part(str(source / name), str(there), mark))
+        if path.exists() and not resume:
+            raise CommandError(f"--output: expected no {path} yet; --resume continues an earlier run")
+        if not path.exists() or _mark_of(path) != mark:
+            parts.append(Part(str(source / name), str(path), mark))
     with explained(output):
         target.mkdir(exist_ok=True)
     return parts, len(names) - len(parts)

@@ -63,18 +63,18 @@ class Training:
 
         with open_table(data) as table:
             names = find_sequences(table, sequence)
-            answers = find_target(table, target, names)
-            fields = [field for field in table.schema if field.name in (*names, answers)]
+            target_name = find_target(table, target, names)
+            fields = [field for field in table.schema if field.name in (*names, target_name)]
             batches = list(table.batches([field.name for field in fields]))
             whole = pa.Table.from_batches(batches, pa.schema(fields))
-        classify = (task or default_task(whole.schema.field(answers).type)) == "classify"
+        classify = (task or default_task(whole.schema.field(target_name).type)) == "classify"
         estimator: GRUClassifier | GRURegressor = GRUClassifier() if classify else GRURegressor()
         with explained(table.name):
             x = ragged_from_arrow(whole[names[0]] if len(names) == 1 else whole.select(names), name=quoted(names))
             check_finite(quoted(names), x)
-            y = targets(whole[answers], answers, classify, parameters.get("pooling") == "every")
+            y = targets(whole[target_name], target_name, classify, parameters.get("pooling") == "every")
         estimator.set_params(**parameters)
-        return cls(estimator, x, y, table.name, {"sequence": names, "target": answers})
+        return cls(estimator, x, y, table.name, {"sequence": names, "target": target_name})
 
     @property
     def fitted(self) -> bool:
