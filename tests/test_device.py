@@ -255,7 +255,7 @@ def test_the_host_waits_for_the_device_once_an_epoch():
 
 
 def test_many_numbers_do_not_pile_up_on_the_device(monkeypatch):
-    monkeypatch.setattr("rgru.train._loss_accumulator._MOST_WAITING", 10)
+    monkeypatch.setattr("rgru.train._loss_accumulator._MAX_PENDING", 10)
     device, core = FakeBackend(), CPU
     found, expected = (run(*make_training(one), batch_size=1).train_loss for one in (device, core))
     assert found == pytest.approx(expected, rel=1e-9)

@@ -1,4 +1,4 @@
-"""What the command line refuses: exit code 2 and one line for whatever is wrong."""
+"""Errors of the command line: exit code 2 and one line on stderr."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_unreadable_tables(work, tmp_path, data, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_is_no_table_to_fit(work, tmp_path):
+def test_fit_refuses_a_folder(work, tmp_path):
     fail("Is a directory", "fit", work, "-o", tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
@@ -186,7 +186,7 @@ def test_one_class_only(tmp_path):
             r"column 'values': expected finite numbers, got -inf in sequence 50, step 0, feature 0",
         ),
         (None, "column 'values': expected no nulls, got 1 null sequence"),
-        # Elder pyarrow cannot read a null of a fixed size.
+        # Older pyarrow cannot read a null of a fixed size.
         ([None], "column 'values': expected no nulls, got 1 null step|Expected all lists to be of size=2"),
         ([[1.0, None]], "column 'values': expected no nulls, got 1 null value"),
     ],
@@ -239,19 +239,19 @@ def test_bad_outputs(work, tmp_path, command):
         (tmp_path / "no" / "out", "--output: expected a file in an existing folder, got .*no"),
         (tmp_path, "--output: expected a file, got .*, which is a folder or a device"),
         (os.devnull, "--output: expected a file, got .*, which is a folder or a device"),
-        (data, "--output: expected another file than the input"),
-        (tmp_path / "link", "--output: expected another file than the input"),
+        (data, "--output: expected a file other than the input"),
+        (tmp_path / "link", "--output: expected a file other than the input"),
     ):
         fail(message, *arguments, "-o", output)
     assert data.read_bytes() == (work / "data.parquet").read_bytes()
     if command == "predict":
         model = tmp_path / "model"
         model.write_bytes((work / "classifier").read_bytes())
-        fail("--output: expected another file than the input", "predict", model, data, "-o", model)
+        fail("--output: expected a file other than the input", "predict", model, data, "-o", model)
     else:
         fail("--output: expected a file, got -", *arguments, "-o", "-")
-        fail("--plot: expected another file than --output", *arguments, "-o", tmp_path / "m", "--plot", tmp_path / "m")
-        fail("--plot: expected another file than the input", *arguments, "-o", tmp_path / "model", "--plot", data)
+        fail("--plot: expected a file other than --output", *arguments, "-o", tmp_path / "m", "--plot", tmp_path / "m")
+        fail("--plot: expected a file other than the input", *arguments, "-o", tmp_path / "model", "--plot", data)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
@@ -269,13 +269,13 @@ def test_outputs_that_are_pipes_stay(work, tmp_path, command):
 
 def test_write_protected_outputs_are_refused_before_the_work(tmp_path, monkeypatch, capsys):
     (tmp_path / "model").write_text("old")
-    monkeypatch.setattr(os, "access", lambda *_arguments, **_options: False)  # for root, who may write everything
+    monkeypatch.setattr(os, "access", lambda *_arguments, **_options: False)  # root may write to every file
     assert main(["fit", "no data", "-o", str(tmp_path / "model")]) == 2
     assert "--output: expected a file that may be written, got" in capsys.readouterr().err
 
 
 def test_missing_extras_are_named(work, tmp_path):
-    """Without pyarrow the command line still says what to install, and describes models."""
+    """Without pyarrow the command line names the missing extra, and still describes models."""
     blocked = "import sys; sys.modules['pyarrow'] = None; from rgru._cli import main; sys.exit(main(sys.argv[1:]))"
 
     def run(*arguments):
@@ -291,7 +291,7 @@ def test_missing_extras_are_named(work, tmp_path):
 
 @pytest.mark.parametrize("options", [{"write_page_checksum": True, "compression": "none"}, {"compression": "snappy"}])
 def test_a_corrupt_page_is_found_and_leaves_no_file(work, tmp_path, options):
-    """Of uncompressed pages only their checksums tell."""
+    """In uncompressed pages only checksums reveal damage."""
     table = make_table(5000).select(["values"])
     pq.write_table(table, tmp_path / "data.parquet", row_group_size=1000, use_dictionary=False, **options)
     place = pq.read_metadata(tmp_path / "data.parquet").row_group(2).column(0).data_page_offset
@@ -316,7 +316,7 @@ def test_what_predict_writes_can_be_checked_for_damage(work, tmp_path):
 
 @pytest.mark.parametrize("form", ["file", "stream"])
 def test_a_damaged_offset_in_arrow_data_is_found(work, tmp_path, form):
-    """Pyarrow by itself would read there."""
+    """Pyarrow by itself would follow the offset."""
     table = make_table().select(["values"]).append_column("word", pa.array(["word"] * 50))
     offsets = np.arange(0, 4 * 51, 4, dtype=np.int32)
     data = tmp_path / "data.arrow"
@@ -338,7 +338,7 @@ def subclasses(kind):
 
 
 @pytest.mark.parametrize("kind", sorted(subclasses(pa.ArrowException), key=lambda kind: kind.__name__))
-def test_whatever_pyarrow_raises_is_told_in_a_line_with_the_file(work, tmp_path, monkeypatch, capsys, kind):
+def test_errors_of_pyarrow_become_one_line_with_the_file(work, tmp_path, monkeypatch, capsys, kind):
     def read(*_arguments, **_options):
         raise kind("more than fits\nDetail: none")
 
@@ -348,7 +348,7 @@ def test_whatever_pyarrow_raises_is_told_in_a_line_with_the_file(work, tmp_path,
     assert re.fullmatch(r"rgru: error: \S*data\.parquet: '?more than fits.*\n", capsys.readouterr().err)
 
 
-def test_other_errors_are_faults_of_rgru(monkeypatch):
+def test_other_errors_are_raised(monkeypatch):
     def run(_):
         raise RuntimeError("a bug")
 

@@ -70,7 +70,7 @@ def test_a_model_finds_its_column(work, tmp_path):
     succeed("predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "out.parquet")
 
 
-def test_no_rows_give_no_rows(work, tmp_path):
+def test_an_empty_table_has_no_predictions(work, tmp_path):
     for model in ("classifier", "regressor", "pairs", "every"):
         for target in ("out.parquet", "out.arrow"):
             succeed("predict", work / model, work / "empty.parquet", "-o", tmp_path / target)
@@ -108,14 +108,14 @@ def test_threads_do_not_change_the_bits(work, tmp_path):
 
 
 def test_pandas_is_not_imported(work, tmp_path):
-    """It takes longer than many a job, and pyarrow does so to look at what an array is made of."""
+    """Importing pandas takes longer than many jobs; pyarrow does so to convert some objects."""
     pytest.importorskip("pandas")
     code = "import sys; from rgru._cli import main; main(sys.argv[1:]); sys.exit('pandas' in sys.modules)"
     options = ["predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "out.parquet"]
     subprocess.run([sys.executable, "-c", code, *options], check=True)
 
 
-def test_large_batches_are_cut(tmp_path, monkeypatch):
+def test_large_batches_are_split(tmp_path, monkeypatch):
     from rgru._cli import readers as columnar
 
     table = make_table(1000)
@@ -136,8 +136,8 @@ def test_large_batches_are_cut(tmp_path, monkeypatch):
             assert len(list(opened.batches(["id"]))) >= 4
 
 
-def test_batches_are_cut_by_what_numbers_take_decoded(work, tmp_path, monkeypatch):
-    """Zeros take nearly nothing in a file."""
+def test_batches_are_split_by_their_decoded_size(work, tmp_path, monkeypatch):
+    """Zeros take almost no space in a file."""
     from rgru._cli import readers as columnar
 
     zeros = pa.array([[[0.0, 0.0]] * 1000] * 500, pa.list_(pa.list_(pa.float32(), 2)))
@@ -196,7 +196,7 @@ def test_fit_and_info(work, tmp_path):
     for words in (
         "GRUClassifier",
         "reset-before GRU, 2 features, 1 layer of 5 units in each direction, float32",
-        "column 'values', to tell 'sign'",
+        "column 'values', to predict 'sign'",
         "2: down, up",
         f"{2 * 15 * (2 + 5 + 1) + 2 * 10 + 2:,}",
     ):
@@ -204,7 +204,7 @@ def test_fit_and_info(work, tmp_path):
     assert rgru.load(tmp_path / "model").get_params()["patience"] is None
 
 
-def test_fit_reads_all_formats_and_gives_the_same_bits(work, tmp_path):
+def test_fit_reads_all_formats_with_the_same_bits(work, tmp_path):
     fit(work / "data.arrow", tmp_path / "a", "sign")
     for name, source in (("a", work / "data.arrow"), ("b", work / "stream.ipc")):
         fit(source, tmp_path / name, "sign")
@@ -229,7 +229,7 @@ def test_info_of_a_layer_and_of_the_installation(work):
 
 @pytest.mark.parametrize("ending", ["jpg", "jpeg", "JPG", "svg", "pdf", "png", ""])
 @pytest.mark.parametrize("stopping", ["--no-early-stopping", "--early-stopping"])
-def test_the_training_curve_is_what_its_ending_says(work, tmp_path, ending, stopping):
+def test_the_ending_determines_the_format_of_the_training_curve(work, tmp_path, ending, stopping):
     picture = (tmp_path / "picture").with_suffix(f".{ending}" if ending else "")
     fit(work / "data.parquet", tmp_path / "model", "sign", "--plot", picture, stopping)
     begins = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG", "": b"\x89PNG"}
@@ -237,7 +237,7 @@ def test_the_training_curve_is_what_its_ending_says(work, tmp_path, ending, stop
 
 
 def test_csv(work, tmp_path):
-    """All that CSV can hold is written: numbers, texts with quotes, nulls and values of dictionaries."""
+    """CSV holds numbers, texts with quotes, nulls and values of dictionaries."""
     table = make_table().append_column("text", pa.array(['say "a, b"', "line\nbreak", "ä", "", None] * 10))
     pq.write_table(table, tmp_path / "data.parquet", row_group_size=20)
     for model, options in (("classifier", []), ("regressor", ["--sequence", "values"])):
@@ -256,7 +256,7 @@ def test_csv(work, tmp_path):
     assert names(tmp_path) == ["data.parquet"]
 
 
-def test_without_a_command_there_is_help():
+def test_without_a_command_help_is_printed():
     assert rgru_() == (0, succeed("--help"), "")
 
 
@@ -265,8 +265,8 @@ C = {**os.environ, "LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCEC
 
 
 @pytest.mark.parametrize("variables", [ASCII, C], ids=["encoding", "locale"])
-def test_terminals_that_hold_ascii_alone(tmp_path, variables):
-    """Letters that they lack are escaped."""
+def test_ascii_terminals(tmp_path, variables):
+    """Letters outside the terminal's encoding are escaped."""
     table = make_table().select(["values"]).append_column("größe", pa.array(["groß", "klein"] * 25))
     pq.write_table(table, tmp_path / "data.parquet")
     options = ["--hidden-size", 3, "--max-epochs", 2, "--plot", tmp_path / "p.png"]
@@ -274,13 +274,13 @@ def test_terminals_that_hold_ascii_alone(tmp_path, variables):
     assert rb"modell-\xe4" in out
     (tmp_path / "modell-ä").rename(tmp_path / "model")
     card = succeed("info", tmp_path / "model", env=variables).decode("ascii")
-    assert r"to tell 'gr\xf6\xdfe'" in card
+    assert r"to predict 'gr\xf6\xdfe'" in card
     assert r"2: gro\xdf, klein" in card
     for command in ([], ["fit"], ["predict"], ["info"], ["demo"]):
         succeed(*command, "--help", env=variables)
 
 
-def test_main_leaves_the_stdout_of_its_caller_as_it_was():
+def test_main_restores_the_stdout_of_its_caller():
     code = """
 import sys
 from rgru._cli import main

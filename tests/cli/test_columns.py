@@ -1,4 +1,4 @@
-"""Which columns `rgru predict` reads and writes, and what becomes of rows that it cannot predict."""
+"""The columns that `rgru predict` reads and writes, and rows that it cannot predict."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from command_line import SEQUENCE, fail, fit, make_table, read, rgru_, succeed
 
 @pytest.fixture
 def split(tmp_path):
-    """The table, and the same with each feature in a list column of its own."""
+    """Return the table, and the same with each feature in a list column of its own."""
     table = make_table()
     for i, name in enumerate(("a", "b")):
         column = [[step[i] for step in one] for one in table["values"].to_pylist()]
@@ -21,7 +21,7 @@ def split(tmp_path):
     return tmp_path / "split.parquet"
 
 
-def test_several_columns_are_features_side_by_side(work, split, tmp_path):
+def test_the_features_of_several_columns_are_concatenated(work, split, tmp_path):
     columns = ["--sequence", "a", "--sequence", "b"]
     succeed("predict", work / "classifier", split, "-o", tmp_path / "split", *columns)
     succeed("predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "whole")
@@ -32,14 +32,14 @@ def test_a_model_trained_on_several_columns_finds_them(work, split, tmp_path):
     model = tmp_path / "model"
     quick = ["--hidden-size", 4, "--max-epochs", 2, "--seed", 0]
     succeed("fit", split, "-o", model, "--sequence", "a", "--sequence", "b", "--target", "sign", *quick)
-    assert b"columns 'a', 'b', to tell 'sign'" in succeed("info", model)
+    assert b"columns 'a', 'b', to predict 'sign'" in succeed("info", model)
     fit(work / "data.parquet", tmp_path / "one", "sign")
     for name in ("model", "one"):
         succeed("predict", tmp_path / name, split, "-o", tmp_path / f"{name}.parquet", "--column", "p=probability")
     assert read(tmp_path / "model.parquet").equals(read(tmp_path / "one.parquet"))
 
 
-def test_columns_of_unequal_lengths_are_told_by_name(work, tmp_path):
+def test_columns_of_unequal_lengths_are_named(work, tmp_path):
     table = pa.table({"a": [[1.0, 2.0], [3.0]], "b": [[1.0, 2.0], []]})
     pq.write_table(table, tmp_path / "data.parquet")
     options = ["--sequence", "a", "--sequence", "b"]
@@ -59,7 +59,7 @@ def test_only_the_columns_to_keep_are_written(work, tmp_path):
     fail(message, "predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "o", "--keep", "nothing")
 
 
-def test_a_column_left_out_leaves_its_name_to_the_predictions(work, tmp_path):
+def test_predictions_may_have_the_name_of_a_column_left_out(work, tmp_path):
     options = ["--keep", "id", "--column", "sign=label"]
     succeed("predict", work / "classifier", work / "data.parquet", "-o", tmp_path / "out.parquet", *options)
     assert read(tmp_path / "out.parquet").column_names == ["id", "sign"]
@@ -86,10 +86,10 @@ def test_rows_that_cannot_be_predicted_are_null_and_counted(work, tmp_path, targ
         expected = [None if i in (3, 20, 44) else one for i, one in enumerate(whole[name].to_pylist())]
         assert result[name].to_pylist() == expected
     for name in table.column_names:
-        assert str(result[name].to_pylist()) == str(table[name].to_pylist())  # as text, since NaN is not NaN
+        assert str(result[name].to_pylist()) == str(table[name].to_pylist())  # compared as text, since NaN != NaN
 
 
-def test_columns_of_the_training_that_are_missing_or_in_another_order_are_told(work, split, tmp_path):
+def test_missing_or_reordered_columns_of_the_training_are_named(work, split, tmp_path):
     model, quick = tmp_path / "model", ["--hidden-size", 4, "--max-epochs", 1, "--seed", 0]
     succeed("fit", split, "-o", model, "--sequence", "b", "--sequence", "a", "--target", "sign", *quick)
     without = pq.read_table(split).drop_columns(["b", "values"])
@@ -119,7 +119,7 @@ UNTYPED = {
 
 @pytest.mark.parametrize("ending", ["parquet", "arrow"])
 @pytest.mark.parametrize(("column", "null"), UNTYPED.values(), ids=UNTYPED)
-def test_a_file_without_one_number_ends_no_job(work, tmp_path, column, null, ending):
+def test_a_file_without_a_single_number_is_valid(work, tmp_path, column, null, ending):
     folder = tmp_path / "in"
     folder.mkdir()
     table = pa.table({"note": pa.array(["a", "b"][: len(column)], pa.string()), "values": column})
@@ -138,8 +138,8 @@ def test_a_file_without_one_number_ends_no_job(work, tmp_path, column, null, end
     assert made[1].schema.field("prediction").type == pa.string()
 
 
-def test_a_column_without_a_type_is_none_of_sequences_beside_one(work, tmp_path):
-    """A partition may have no tags where others have texts."""
+def test_a_typed_column_is_preferred_to_one_without_a_type(work, tmp_path):
+    """A column of a partition may be all null, without a type, and text in others."""
     table = make_table(4).select(["values"])
     for tags in (pa.array([[], [], [], []]), pa.nulls(4)):
         pq.write_table(table.append_column("tags", tags), tmp_path / "data.parquet")

@@ -104,7 +104,7 @@ def test_nulls_in_a_dictionary_are_nulls(tmp_path):
 
 
 def test_parts_of_one_batch_share_their_dictionary(tmp_path, monkeypatch):
-    """It is looked up once, and written once, however large it is."""
+    """It is looked up and written once, whatever its size."""
     import pyarrow.compute as pc
 
     calls = []
@@ -141,7 +141,7 @@ print(pa.default_memory_pool().max_memory())
 
 
 def test_csv_writes_the_values_of_few_codes_at_a_time(tmp_path):
-    """Codes are small, whatever they stand for. The peak of memory is that of a process of its own."""
+    """Codes are small even for huge values. The peak of memory is measured in a process of its own."""
     command = [sys.executable, "-c", WRITES_CODES, tmp_path / "out.csv"]
     peak = int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
     assert peak < 20 * 2**20  # all values are 40 MB

@@ -1,4 +1,4 @@
-"""`rgru predict` over the files of a folder, and going on with what an earlier run has left."""
+"""`rgru predict` over the files of a folder, and `--resume` after an earlier run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rgru._cli import main
 
 @pytest.fixture
 def parts(tmp_path):
-    """Five tables of 10 rows, one in a subfolder, and files that are none."""
+    """Make five tables of 10 rows, one in a subfolder, and other files."""
     table, folder = make_table(), tmp_path / "parts"
     (folder / "year=2026").mkdir(parents=True)
     for i in range(4):
@@ -36,7 +36,7 @@ def written(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_each_file_has_the_rows_that_it_has_alone(work, parts, tmp_path):
+def test_each_file_has_the_same_output_as_alone(work, parts, tmp_path):
     out = tmp_path / "out"
     column = ["--column", "p=probability"]
     text = succeed("predict", work / "classifier", parts, "-o", out, *column)
@@ -50,7 +50,7 @@ def test_each_file_has_the_rows_that_it_has_alone(work, parts, tmp_path):
     assert last.equals(whole.slice(40).cast(last.schema))
 
 
-def test_resume_goes_on_where_a_run_has_stopped(work, parts, tmp_path):
+def test_resume_continues_an_earlier_run(work, parts, tmp_path):
     out, third = tmp_path / "out", parts / "part-2.parquet"
     whole = third.read_bytes()
     third.write_bytes(whole[:-100])
@@ -63,7 +63,7 @@ def test_resume_goes_on_where_a_run_has_stopped(work, parts, tmp_path):
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     third.write_bytes(whole)
 
-    fail(r"--output: expected no .*part-0\.parquet yet; --resume goes on with what is there", *options)
+    fail(r"--output: expected no .*part-0\.parquet yet; --resume continues an earlier run", *options)
     assert succeed(*options, "--resume") == b"30 rows in 3 files written; 2 had been written before\n"
     assert len(written(out)) == 5
     assert all((out / name).stat().st_mtime_ns == stamp for name, stamp in before.items())
@@ -71,7 +71,7 @@ def test_resume_goes_on_where_a_run_has_stopped(work, parts, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["model", "options", "data"])
-def test_what_was_made_otherwise_is_made_anew(work, parts, tmp_path, change):
+def test_outputs_of_other_models_options_or_inputs_are_written_again(work, parts, tmp_path, change):
     out = tmp_path / "out"
     succeed("predict", work / "classifier", parts, "-o", out)
     model, options, count = work / "classifier", [], b"50 rows in 5 files written\n"
@@ -123,7 +123,7 @@ def test_files_that_cannot_be_predicted_are_named_at_the_end_and_all_others_done
     bad = make_table().slice(0, 1).to_pylist()
     bad[0]["values"] = [[float("nan"), 1.0]]
     late = pa.concat_tables([make_table(20_000), pa.Table.from_pylist(bad, make_table().schema)])
-    pq.write_table(late, parts / "part-0.parquet")  # found when others of its rows are being written
+    pq.write_table(late, parts / "part-0.parquet")  # found while earlier rows of it are being written
     (parts / "part-1.parquet").write_bytes(whole[:-100])
     (parts / "part-2.parquet").write_bytes(b"")
     pq.write_table(make_table().select(["id"]), parts / "part-9.parquet")
@@ -151,8 +151,8 @@ def test_files_that_cannot_be_predicted_are_named_at_the_end_and_all_others_done
 
 
 @pytest.mark.parametrize("when", ["first", "last"])
-def test_what_fails_in_the_model_is_passed_over_too(work, parts, monkeypatch, capsys, when):
-    """Such as the memory that one huge sequence would take."""
+def test_files_that_fail_in_the_model_are_skipped_too(work, parts, monkeypatch, capsys, when):
+    """One huge sequence may take too much memory, for example."""
     output = parts.parent / "out"
     calls = []
     predict_each = GRUClassifier._predict_each
@@ -191,13 +191,13 @@ def test_a_full_disk_ends_the_job_and_failures_so_far_are_named(work, parts, tmp
     assert written(tmp_path / "out") == []
 
 
-def test_files_of_somebody_else_are_left_alone(work, parts, tmp_path):
+def test_files_without_a_mark_are_not_replaced(work, parts, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     pq.write_table(make_table(), out / "part-3.parquet")
     (out / "notes.txt").write_text("mine")
     options = ["predict", work / "classifier", parts, "-o", out, "--resume"]
-    fail(r"--output: expected files of an earlier run, got .*part-3\.parquet, which is none", *options)
+    fail(r"--output: expected files of an earlier run, got .*part-3\.parquet, which is not one", *options)
     assert sorted(names(out)) == ["notes.txt", "part-3.parquet"]
 
 
@@ -219,7 +219,7 @@ def test_bad_folders(work, parts, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links")
-def test_links_are_followed_and_broken_ones_told(work, parts, tmp_path):
+def test_links_are_followed_and_broken_ones_reported(work, parts, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     pq.write_table(make_table(7), elsewhere / "more.parquet")
@@ -236,12 +236,12 @@ def test_links_are_followed_and_broken_ones_told(work, parts, tmp_path):
     assert re.match(r"rgru: error: .*gone\.parquet: No such file or directory\n", err)
 
 
-def test_predictions_that_are_data_again_do_not_pass_as_parts_of_a_job(work, parts, tmp_path):
-    """The mark of their own making stays behind, so that an output of another job is known as such."""
+def test_predictions_from_predictions_do_not_keep_the_mark(work, parts, tmp_path):
+    """The mark of an input is dropped, so that its output does not pass as a part of another job."""
     model, first, second = work / "classifier", tmp_path / "first", tmp_path / "second"
     succeed("predict", model, parts, "-o", first)
     assert b"rgru.predict" in pq.read_schema(first / "part-0.parquet").metadata
     second.mkdir()
     succeed("predict", model, first / "part-0.parquet", "-o", second / "part-0.parquet", "--column", "again=label")
-    message = r"--output: expected files of an earlier run, got .*part-0\.parquet, which is none"
+    message = r"--output: expected files of an earlier run, got .*part-0\.parquet, which is not one"
     fail(message, "predict", model, parts, "-o", second, "--resume")

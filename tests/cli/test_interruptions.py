@@ -1,4 +1,4 @@
-"""The command line cut short: signals, readers that leave, full disks; and at terminals."""
+"""Interruptions of the command line: signals, closed pipes, full disks; and its output on terminals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ENDS = {signal.SIGINT: (130, "rgru: interrupted\n"), signal.SIGTERM: (143, "rgru
 
 
 def run(code, *arguments):
-    """Run Python code: (exit code, stderr), with nothing on stdout."""
+    """Run Python code that prints nothing to stdout; return its exit code and stderr."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout == ""
@@ -41,7 +41,7 @@ def run(code, *arguments):
 @POSIX
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("module", ["rgru._cli.runtime_options", "rgru.estimators", "rgru._cli.predict"])
-def test_signals_end_the_loading_of_commands_in_a_line(number, module):
+def test_signals_during_the_import_of_commands_end_with_one_line(number, module):
     code = f"""
 import os, sys
 class Signalling:
@@ -57,7 +57,7 @@ sys.exit(main(["info"]))
 
 @POSIX
 def test_an_interrupted_exec_leaves_the_exit_code_alone(tmp_path):
-    """`python -m` ends by SIGINT itself after a KeyboardInterrupt that has left one, caught further out or not."""
+    """`python -m` ends by SIGINT itself after a KeyboardInterrupt has left an `exec`, even if it is caught later."""
     code = """
 import os, signal, sys
 from rgru._cli import main, runtime_options
@@ -74,7 +74,7 @@ sys.exit(main(["info", "model"]))
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("thread", ["job.open_table", "outputs.open_output"], ids=["reading", "writing"])
-def test_a_second_signal_finds_the_end_under_way(work, tmp_path, thread, first, second):
+def test_a_second_signal_is_ignored(work, tmp_path, thread, first, second):
     code = f"""
 import os, sys, time
 from rgru._cli import job, main
@@ -99,8 +99,8 @@ sys.exit(main(sys.argv[1:]))
 
 
 @POSIX
-def test_what_ignores_ctrl_c_still_does(work):
-    """Such as a background job of a shell script."""
+def test_an_ignored_ctrl_c_stays_ignored(work):
+    """A background job of a shell script ignores it, for example."""
     code = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -130,10 +130,10 @@ def test_signals_leave_no_file(work, tmp_path, number, target):
 
 @POSIX
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_signals_end_what_waits_for_its_reader(work, tmp_path, number):
+def test_signals_end_a_command_that_waits_for_its_reader(work, tmp_path, number):
     write_ipc(pa.concat_tables([make_table(2000)] * 20), tmp_path / "data.arrow", rows=2000)
     with start("predict", work / "classifier", tmp_path / "data.arrow", "-o", "-") as process:
-        process.stdout.read(10)  # it has begun, and soon fills the pipe
+        process.stdout.read(10)  # it has begun, and will soon fill the pipe
         time.sleep(1)
         process.send_signal(number)
         assert (process.wait(timeout=20), process.stderr.read().decode()) == ENDS[number]
@@ -157,13 +157,13 @@ sys.exit(main(sys.argv[1:]))
 
 @POSIX
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_an_interrupted_training_keeps_the_model_as_far_as_it_came(work, tmp_path, number):
+def test_an_interrupted_training_keeps_the_completed_epochs(work, tmp_path, number):
     (tmp_path / "model").write_text("old")
     options = ["fit", work / "data.parquet", "-o", tmp_path / "model", "--plot", tmp_path / "plot.png", *LONG]
     command = [sys.executable, "-c", AFTER_AN_EPOCH.format(int(number)), *map(str, options)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     code, told = ENDS[number]
-    kept = f"the model as far as it came, 2 of 100000 epochs, is in {tmp_path / 'model'}"
+    kept = f"the model after 2 of 100000 epochs is in {tmp_path / 'model'}"
     assert done.stderr.endswith(f"{told.strip()}: {kept}\n")
     assert done.returncode == code
     assert "2 epochs at" in done.stdout
@@ -217,7 +217,7 @@ def test_signals_before_the_first_epoch_is_done_leave_the_old_model(work, tmp_pa
 
 
 @POSIX
-def test_a_reader_that_leaves_is_no_error(work, tmp_path):
+def test_a_closed_pipe_is_no_error(work, tmp_path):
     write_ipc(pa.concat_tables([make_table(2000)] * 20), tmp_path / "data.arrow", rows=2000)
     with start("predict", work / "classifier", tmp_path / "data.arrow", "-o", "-") as process:
         process.stdout.read(10)

@@ -1,4 +1,4 @@
-"""Reading and writing beside computing: what becomes of work after errors, and that the files of a folder overlap."""
+"""Reading and writing overlap with computing, also across the files of a folder; errors end them cleanly."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def put_all(works):
 
 
 def fail():
-    time.sleep(0.05)  # so that the next is in the queue by then
+    time.sleep(0.05)  # so that the next one is already in the queue
     raise OSError("full")
 
 
@@ -43,7 +43,7 @@ def test_an_error_comes_from_a_later_call():
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_what_waits_is_done_after_an_error_of_the_block_but_not_after_an_interruption(error):
+def test_pending_work_is_done_after_an_error_of_the_block_but_not_after_an_interruption(error):
     done, begun, threads = [], Event(), active_count()
 
     def first():
@@ -71,7 +71,7 @@ def test_reading_ahead_ends_with_its_generator():
 
 @pytest.fixture
 def parts(tmp_path):
-    """Three tables, the middle one without rows."""
+    """Make three tables, the second one empty."""
     for i, rows in enumerate((10, 0, 20)):
         pq.write_table(make_table(rows), tmp_path / f"{i}.parquet")
     return [job.Part(str(tmp_path / f"{i}.parquet"), str(tmp_path / "out" / f"{i}.parquet")) for i in range(3)]
@@ -115,7 +115,7 @@ def test_tables_before_one_that_cannot_be_written_are_whole(work, parts, tmp_pat
 @pytest.mark.skipif(os.name != "posix", reason="folders of POSIX")
 @pytest.mark.parametrize("whole", [True, False])
 def test_files_are_synced_one_by_one_and_their_folder_at_the_end(work, parts, tmp_path, monkeypatch, whole):
-    """That of the files before one that fails, too."""
+    """Files before one that fails are included."""
     synced, sync = [], os.fsync
 
     def recorded(handle):

@@ -1,4 +1,4 @@
-"""Names of features: which data have some, and that estimators check them on every road."""
+"""Names of features: which data have them, and that estimators check them in every interface."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def fit(kind, x=TABLE):
     ],
     ids=lambda value: str(value) if isinstance(value, tuple) else None,
 )
-def test_names_that_arrow_columns_give(column, names):
+def test_names_of_arrow_columns(column, names):
     assert Ragged.from_arrow(column).feature_names == names
 
 
@@ -163,7 +163,7 @@ def test_files_and_pickles_keep_the_names(kind, tmp_path):
             rgru.load(tmp_path / "damaged")
 
 
-def test_names_that_differ_among_many_are_found_in_the_message():
+def test_the_message_shows_the_first_of_many_names_that_differ():
     names = [f"f{i}" for i in range(300)]
     other = [*names[:200], "g", *names[201:]]
     columns = [[[1.0]] * 4] * 300
@@ -172,7 +172,7 @@ def test_names_that_differ_among_many_are_found_in_the_message():
         classifier.predict(pa.table(columns, other))
 
 
-def test_rows_that_cannot_be_predicted_hide_no_wrong_names():
+def test_wrong_names_are_refused_despite_rows_that_cannot_be_predicted():
     a, b = [*A[:-1], [float("nan"), 1.0]], [*B[:-1], None]
     for wrong in (
         pa.table({"b": B, "a": a}),
@@ -183,7 +183,7 @@ def test_rows_that_cannot_be_predicted_hide_no_wrong_names():
             rgru.arrow.predict(fit(GRUClassifier), wrong, on_error="null")
 
 
-# -- other roads ---------------------------------------------------------------------------------------------------
+# -- interfaces ----------------------------------------------------------------------------------------------------
 
 
 def test_in_sessions():

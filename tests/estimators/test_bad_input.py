@@ -1,4 +1,4 @@
-"""What the estimators refuse: X, y and parameters, each by its name."""
+"""Errors of the estimators about X, y and parameters, which name the argument."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rgru import GRUClassifier, GRURegressor
 
 
 class OnGpu:
-    """What a CuPy array looks like from outside."""
+    """A stand-in with the interface of a CuPy array."""
 
     __cuda_array_interface__ = {"shape": (40, 2, 3), "typestr": "<f4", "data": (0, False), "version": 3}  # noqa: RUF012
 
@@ -173,7 +173,7 @@ def test_bad_parameters_are_named(kind, name, value, error):
 
 
 @EITHER
-def test_early_stopping_needs_something_to_watch(kind):
+def test_early_stopping_needs_a_validation_fraction(kind):
     with pytest.raises(ValueError, match=r"^validation_fraction: expected a number above 0 with early_stopping=True"):
         fitted(kind, early_stopping=True, validation_fraction=0.0)
 
@@ -187,7 +187,7 @@ def test_unknown_parameters_name_the_class_and_the_nearest_parameter(kind):
         kind().set_params(hiden_size=3)
     with pytest.raises(TypeError, match=rf"^{kind.__name__} has no parameter 'xyz': expected one of hidden_size, "):
         kind(xyz=3)
-    with pytest.raises(TypeError, match=rf"^{kind.__name__}: expected parameters by name, got 64 by place"):
+    with pytest.raises(TypeError, match=rf"^{kind.__name__}: expected parameters by name, got 64 by position"):
         kind(64)
     assert "hidden_size: 'int' = 64" in str(inspect.signature(kind))
 

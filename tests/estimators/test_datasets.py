@@ -1,4 +1,4 @@
-"""The data sets that ship with rgru: sizes, types, values, errors, no network."""
+"""The data sets of the package: sizes, types, values, errors, no network."""
 
 import socket
 import sys
@@ -10,7 +10,7 @@ pytest.importorskip("pyarrow")
 
 from rgru.datasets import japanese_vowels_table, load_japanese_vowels
 
-TEST_COUNTS = [31, 35, 88, 44, 29, 24, 40, 50, 29]  # of speakers 1..9, from the source's notes
+TEST_COUNTS = [31, 35, 88, 44, 29, 24, 40, 50, 29]  # for speakers 1 to 9, from the source's notes
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +88,7 @@ def test_bad_split_names_argument_expected_and_got(load, split):
     assert repr(split) in str(error.value)
 
 
-def test_without_pyarrow_the_error_says_what_to_install(monkeypatch):
+def test_without_pyarrow_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(ImportError, match=r"pip install '\.\[cli\]' in a clone of rgru"):

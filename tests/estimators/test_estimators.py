@@ -1,4 +1,4 @@
-"""GRUClassifier and GRURegressor: learning, every kind of X and y, reproducibility, interruption."""
+"""GRUClassifier and GRURegressor: learning, every type of X and y, reproducibility, interruption."""
 
 from __future__ import annotations
 
@@ -103,11 +103,11 @@ def test_a_few_labels_can_be_learnt_with_any_seed(early_stopping):
             assert len(classifier.fit(np.zeros((10, 1, 1)), y).history_.validation_loss) == early_stopping
 
 
-# -- kinds of X ----------------------------------------------------------------------------------------------------
+# -- types of X ----------------------------------------------------------------------------------------------------
 
 
 @EITHER
-def test_every_kind_of_ragged_x_gives_the_same(kind):
+def test_every_type_of_ragged_x_has_the_same_predictions(kind):
     X = sequences()
     estimator = fitted(kind)
     expected = outputs(estimator, X)
@@ -119,7 +119,7 @@ def test_every_kind_of_ragged_x_gives_the_same(kind):
 
 
 @EITHER
-def test_every_kind_of_padded_x_gives_the_same(kind):
+def test_every_type_of_padded_x_has_the_same_predictions(kind):
     X = np.round(4 * padded())
     estimator = fitted(kind)
     expected = outputs(estimator, X.astype(np.float32))
@@ -155,7 +155,7 @@ def test_inputs_are_not_changed(kind):
     assert_array_equal(X, before)
 
 
-def test_sequences_without_steps_give_what_the_bias_gives():
+def test_sequences_without_steps_are_predicted_from_the_bias():
     classifier, regressor = fitted(GRUClassifier), fitted(GRURegressor)
     nothing = [np.zeros((0, 3))]
     bias = classifier.model_.head_bias
@@ -174,7 +174,7 @@ def test_sequences_without_steps_may_be_trained_on(kind):
 
 
 @EITHER
-def test_no_sequences_give_no_predictions(kind):
+def test_an_empty_x_has_no_predictions(kind):
     estimator = fitted(kind)
     for nothing in ([], np.zeros((0, 5, 3)), Ragged(np.zeros((0, 3)), [0])):
         assert len(outputs(estimator, nothing)) == 0
@@ -229,7 +229,7 @@ def test_random_state(kind):
 
 
 @EITHER
-def test_fit_starts_anew(kind):
+def test_fit_starts_from_new_weights(kind):
     estimator = fitted(kind)
     expected = outputs(estimator, sequences())
     X = sequences()
@@ -241,7 +241,7 @@ def test_fit_starts_anew(kind):
 
 
 @EITHER
-def test_ctrl_c_keeps_what_was_learnt(kind, monkeypatch):
+def test_ctrl_c_keeps_the_completed_epochs(kind, monkeypatch):
     from rgru.train import _model as model
 
     calls = []

@@ -1,4 +1,4 @@
-"""Copies and files of the estimators: the same predictions, and what no file can hold."""
+"""Copies and files of the estimators: the same predictions, and what files cannot store."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_saved_classes(names, tmp_path):
     assert loaded.classes_.dtype == classifier.classes_.dtype
 
 
-def test_classes_that_no_file_can_hold(tmp_path):
+def test_classes_that_files_cannot_store(tmp_path):
     X = sequences()
     days = np.array(["2024-01-01", "2024-01-02"], "datetime64[D]")
     with pytest.raises(TypeError, match=r"^classes: expected numbers or strings to save, got datetime64"):
@@ -114,7 +114,7 @@ def test_damaged_files_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.25])
-def test_the_first_files_stopped_early_if_they_had_a_share_to_validate_on(fraction, tmp_path):
+def test_the_first_files_stopped_early_if_they_had_a_validation_fraction(fraction, tmp_path):
     config = fitted(GRUClassifier, validation_fraction=fraction)._config()
     del config["parameters"]["early_stopping"]
     save(tmp_path / "model", fitted(GRUClassifier)._tensors(), config, kind="GRUClassifier")

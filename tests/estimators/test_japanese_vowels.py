@@ -1,4 +1,4 @@
-"""A real task end to end: the settings of `rgru demo`, on the test set that nothing was tuned on."""
+"""A real task end to end: the settings of `rgru demo`, on a test set unused in tuning."""
 
 from __future__ import annotations
 

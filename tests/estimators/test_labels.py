@@ -1,4 +1,4 @@
-"""Labels of classifiers: what can be sorted and what only looks so, missing ones, strings that end in NUL."""
+"""Labels of classifiers: sortable or not, missing, strings that end in NUL."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def test_missing_labels_are_refused(y):
     ],
     ids=repr,
 )
-def test_labels_that_only_look_sortable_are_refused(y):
+def test_labels_without_a_total_order_are_refused(y):
     with pytest.raises(TypeError, match=r"^y: expected labels of one sortable type"):
         fit(y)
 
 
 @pytest.mark.parametrize("y", [[0.5, 1.0] * 3, np.array([0.5, 1.0] * 3, object), [1.0, np.inf] * 3])
-def test_numbers_that_are_no_labels_are_refused(y):
+def test_numbers_that_are_not_whole_are_refused(y):
     with pytest.raises(ValueError, match=r"^y: expected class labels, got the number (0.5|inf); GRURegressor"):
         fit(y)
 
@@ -96,8 +96,8 @@ def test_score_takes_numbers_of_any_type_and_labels_that_were_not_in_fit():
 NUL = ["a\0", "a"] * 3
 
 
-def told_apart():
-    """Sequences of 1 step, by whose sign the labels of NUL can be told."""
+def separable():
+    """Make sequences of 1 step whose sign determines the label."""
     return np.array([1.0, -1.0] * 3).reshape(6, 1, 1)
 
 
@@ -107,7 +107,7 @@ def told_apart():
     ids=lambda y: str(type(y)),
 )
 def test_labels_that_end_in_nul_keep_it(y, tmp_path):
-    x = told_apart()
+    x = separable()
     classifier = rgru.GRUClassifier(hidden_size=4, max_epochs=60, learning_rate=0.05, random_state=0).fit(x, y)
     assert classifier.classes_.tolist() == ["a", "a\0"]
     assert classifier.score(x, y) == 1.0
@@ -121,7 +121,7 @@ def test_labels_that_end_in_nul_keep_it(y, tmp_path):
 
 
 def test_labels_that_end_in_nul_keep_it_on_the_command_line(tmp_path):
-    table = pa.table({"x": pa.array(told_apart()[:, 0].tolist(), pa.list_(pa.float64())), "y": NUL})
+    table = pa.table({"x": pa.array(separable()[:, 0].tolist(), pa.list_(pa.float64())), "y": NUL})
     options = ["--hidden-size", 4, "--max-epochs", 60, "--learning-rate", 0.05, "--seed", 0]
     for name, y in (("plain", table["y"]), ("dictionary", table["y"].dictionary_encode())):
         data, model, out = tmp_path / f"{name}.parquet", tmp_path / name, tmp_path / "out.parquet"

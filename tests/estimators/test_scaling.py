@@ -1,4 +1,4 @@
-"""Standardisation: exactly what the formula says, in float64, rounded once."""
+"""Standardisation: the formula in float64, rounded once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_scaled_numbers_are_those_of_the_formula_bit_for_bit(before, after):
     assert scaled.tobytes() == expected.tobytes()
 
 
-def test_strided_values_are_scaled_where_they_lie():
+def test_strided_values_are_scaled():
     values = np.arange(60.0).reshape(10, 6)[::2, ::-2]
     scaled = Scaler(np.zeros(3), np.full(3, 2.0)).apply(values, np.dtype("float64"))
     np.testing.assert_array_equal(scaled, values / 2)

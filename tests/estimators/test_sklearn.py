@@ -1,15 +1,18 @@
-"""The estimators in scikit-learn's manner: parameters, clones, tags, cross-validation, searches."""
+"""The estimators within scikit-learn: parameters, clones, tags, cross-validation, searches; and without it."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import Pipeline
+from sklearn.utils import estimator_checks
 
 from estimator_cases import EITHER, QUICK, fitted, labels, padded, sequences, sums
 from rgru import GRUClassifier, GRURegressor
@@ -81,3 +84,55 @@ def test_not_fitted(kind, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.exceptions", None)
     with pytest.raises(ValueError, match=r"call fit first"):
         kind().predict(padded())
+
+
+@EITHER
+@pytest.mark.parametrize(
+    "check",
+    [
+        estimator_checks.check_estimator_cloneable,
+        estimator_checks.check_estimator_repr,
+        estimator_checks.check_estimator_tags_renamed,
+        estimator_checks.check_get_params_invariance,
+        estimator_checks.check_no_attributes_set_in_init,
+        estimator_checks.check_parameters_default_constructible,
+        estimator_checks.check_set_params,
+        estimator_checks.check_valid_tag_types,
+    ],
+    ids=lambda check: check.__name__,
+)
+def test_checks_of_scikit_learn(kind, check):
+    """Those without data, which is two-dimensional in all others."""
+    check(kind.__name__, kind())
+
+
+def test_metadata_routing():
+    X = padded()
+    with config_context(enable_metadata_routing=True):
+        scores = cross_val_score(GRUClassifier(**QUICK), X, labels(X), cv=2, error_score="raise")
+    assert scores.shape == (2,)
+
+
+@EITHER
+def test_notebooks_show_the_diagram(kind, monkeypatch):
+    estimator = kind(hidden_size=5)
+    bundle = estimator._repr_mimebundle_(include=None, exclude=None)
+    assert bundle["text/plain"] == repr(estimator)
+    assert "Not fitted" in bundle["text/html"]
+    assert "<span>Fitted" in fitted(kind)._repr_mimebundle_()["text/html"]
+    with config_context(display="text"):
+        assert estimator._repr_mimebundle_() == {"text/plain": repr(estimator)}
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    assert estimator._repr_mimebundle_() == {"text/plain": repr(estimator)}
+
+
+@EITHER
+def test_estimators_do_not_import_scikit_learn(kind):
+    code = f"""
+import pickle, sys, numpy, rgru
+X = numpy.zeros((4, 3, 2))
+estimator = rgru.{kind.__name__}(max_epochs=1, hidden_size=2).fit(X, [0, 1, 0, 1])
+pickle.loads(pickle.dumps(estimator)).set_params(hidden_size=3).predict(X)
+assert "sklearn" not in sys.modules and "sklearn.base" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,4 @@
-"""The command line as its tests run it, in processes of its own, and the tables and models they give it."""
+"""Helpers of the command line's tests: commands in processes of their own, tables and models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def start(*arguments, **options):
 
 
 def rgru_(*arguments, stdin=b"", **options):
-    """Run to the end: (exit code, stdout, stderr)."""
+    """Run a command; return its exit code, stdout and stderr."""
     process = start(*arguments, stdin=subprocess.PIPE, **options)
     out, err = process.communicate(stdin, timeout=120)
     return process.returncode, out, err.decode()
@@ -39,7 +39,7 @@ def succeed(*arguments, **options):
 
 
 def fail(message, *arguments, **options):
-    """Bad input: exit code 2, one line on stderr, nothing on stdout."""
+    """Check that bad input ends with exit code 2, one line on stderr and nothing on stdout."""
     code, out, err = rgru_(*arguments, **options)
     assert code == 2, err
     assert out == b""
@@ -48,7 +48,7 @@ def fail(message, *arguments, **options):
 
 
 def make_table(count=50, seed=0):
-    """Rows with an id, sequences of 0 to 6 steps of 2 numbers, and targets of several types."""
+    """Make a table: an id, sequences of 0 to 6 steps of 2 numbers, and targets of several types."""
     rng = np.random.default_rng(seed)
     values = [rng.normal(size=(length, 2)).round(3).tolist() for length in rng.integers(0, 7, count)]
     first = [sum(step[0] for step in one) for one in values]

@@ -1,4 +1,4 @@
-"""What the tests of the estimators share: sequences, targets for them, quickly fitted estimators."""
+"""Helpers of the estimators' tests: sequences, targets, quickly fitted estimators."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EITHER = pytest.mark.parametrize("kind", [GRUClassifier, GRURegressor])
 
 
 def sequences(count=40, seed=0, dtype=np.float32):
-    """Of 1 to 8 steps and 3 features."""
+    """Make sequences of 1 to 8 steps and 3 features."""
     rng = np.random.default_rng(seed)
     return [rng.normal(size=(length, 3)).astype(dtype) for length in rng.integers(1, 9, count)]
 

@@ -1,4 +1,4 @@
-"""The fit loop: batches, validation, early stopping, failures, and a task that needs memory."""
+"""The training loop: batches, validation, early stopping, failures, and a task that needs memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rgru import GRU, Ragged, _core
 from rgru.train._loop import Data, History, Schedule, batches_by_length, split_validation, train
 from rgru.train._model import Model
 
-Adam = _core.Adam  # tests put something else in its place
+Adam = _core.Adam  # tests replace it
 
 
 def make_model(seed=0, *, dropout=0.0, hidden_size=8, input_size=2):
@@ -19,7 +19,7 @@ def make_model(seed=0, *, dropout=0.0, hidden_size=8, input_size=2):
 
 
 def make_data(count=60, seed=0):
-    """Sequences of 0 to 9 steps; the target is the mean of the first feature."""
+    """Make sequences of 0 to 9 steps, with the mean of the first feature as target."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(0, 10, count)
     x = Ragged(rng.normal(size=(lengths.sum(), 2)).astype(np.float32), np.cumsum([0, *lengths]))
@@ -56,7 +56,7 @@ def test_batches_hold_each_sequence_once(count, batch_size):
     assert sorted(map(len, batches))[1:] == [batch_size] * (len(batches) - 1)
 
 
-def test_batches_are_alike_in_length_and_in_random_order():
+def test_batches_have_similar_lengths_and_a_random_order():
     lengths = np.random.default_rng(0).integers(1, 1000, 2048)
     batches = batches_by_length(lengths, 16, np.random.default_rng(1))
     spread = np.mean([np.ptp(lengths[batch]) for batch in batches])
@@ -108,7 +108,7 @@ def test_split_never_leaves_a_part_empty(labels):
     ("count", "labels", "message"),
     [(1, None, "two sequences to"), (3, np.arange(3), "two sequences of a class to")],
 )
-def test_split_refuses_what_cannot_be_split(count, labels, message):
+def test_split_refuses_too_few_sequences(count, labels, message):
     with pytest.raises(ValueError, match=rf"^early_stopping: expected at least {message} .* got {count}$"):
         split_validation(count, 0.9, np.random.default_rng(0), labels)
 
@@ -126,7 +126,7 @@ def test_training_lowers_the_loss_and_keeps_a_history():
     assert min(history.sequences_per_second) > 0
 
 
-def test_the_seeds_decide_every_bit():
+def test_the_seeds_determine_every_bit():
     def trained(seed, threads):
         _core.set_num_threads(threads)
         model = make_model(seed, dropout=0.3)
@@ -142,7 +142,7 @@ def test_the_seeds_decide_every_bit():
         _core.set_num_threads(None)
 
 
-def test_early_stopping_brings_back_the_best_weights():
+def test_early_stopping_restores_the_best_weights():
     rng = np.random.default_rng(0)
     data, validation = make_data(16), make_data(16, seed=1)
     noise = Data(validation.x, rng.normal(size=validation.rows.shape).astype(np.float32))
@@ -154,7 +154,7 @@ def test_early_stopping_brings_back_the_best_weights():
     assert validation_loss(model, noise) == pytest.approx(min(history.validation_loss), rel=1e-6)
 
 
-def test_without_validation_the_training_loss_is_watched_and_the_last_weights_stay():
+def test_without_validation_the_training_loss_is_monitored_and_the_last_weights_stay():
     model = make_model()
     history = run(model, make_data(), learning_rate=1e-12, max_epochs=50, patience=3)
     assert len(history.train_loss) < 50
@@ -183,7 +183,7 @@ def test_the_learning_rate_falls_to_zero_along_a_cosine(monkeypatch):
 
 
 def test_clipping_bounds_the_step():
-    """With all gradients scaled to almost nothing, Adam's epsilon swallows them."""
+    """With all gradients scaled to almost zero, Adam's epsilon dominates."""
     free, clipped, start = make_model(), make_model(), weights(make_model())
     run(free, make_data(), max_grad_norm=None, max_epochs=1)
     run(clipped, make_data(), max_grad_norm=1e-12, max_epochs=1)
@@ -195,14 +195,14 @@ def test_targets_for_every_step():
     data = make_data()
     steps = Data(data.x, Ragged(np.cumsum(data.x.values[:, :1], axis=0) * 0.01, data.x.offsets))
     model = Model(GRU(2, 8, seed=0), 1, pooling="every", seed=0)
-    # One sequence a batch: those without a step must be passed over.
+    # One sequence per batch: those without a step must be skipped.
     history = run(model, steps, batch_size=1, max_epochs=3)
     assert 0 in data.x.lengths
     assert history.train_loss[-1] < history.train_loss[0]
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
-def test_a_loss_that_is_not_finite_ends_in_an_error(poison):
+def test_a_loss_that_is_not_finite_is_an_error(poison):
     data = make_data()
     rows = data.rows.copy()
     rows[5] = poison
@@ -212,7 +212,7 @@ def test_a_loss_that_is_not_finite_ends_in_an_error(poison):
         run(make_model(), Data(data.x, rows))
 
 
-def test_divergence_of_the_validation_ends_in_an_error():
+def test_divergence_of_the_validation_is_an_error():
     validation = make_data(8)
     rows = np.full_like(validation.rows, np.nan)
     with pytest.raises(FloatingPointError, match=r"finite validation loss, got nan in epoch 1"):
@@ -259,7 +259,7 @@ def test_ctrl_c_in_a_step_leaves_weights_and_outputs_in_agreement(monkeypatch):
 
 @pytest.mark.slow
 def test_the_adding_problem():
-    """Hochreiter & Schmidhuber 1997: add the two marked numbers of a hundred; predicting the mean gives 0.167."""
+    """Hochreiter & Schmidhuber 1997: add the two marked numbers of a hundred; the mean has a loss of 0.167."""
     steps, batch_size, batches = 100, 64, 1000
 
     def adding(count, rng):

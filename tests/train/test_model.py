@@ -1,4 +1,4 @@
-"""GRU, pooling and head as one: outputs, and gradients against central differences."""
+"""The model of GRU, pooling and head: outputs, and gradients against central differences."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def central_differences(model, x, targets, loss):
 def test_gradients_agree_with_central_differences(pooling, options, loss):
     model, x = make_model(pooling, **options), make_batch()
     rng = np.random.default_rng(4)
-    # The biases begin at zero, where mistakes in them might not show.
+    # The biases are initially zero, where errors in their gradients might not show.
     for array in model.parameters():
         np.add(array, 0.1 * rng.normal(size=array.shape), out=array)
     model.changed()
@@ -70,7 +70,7 @@ def test_gradients_agree_with_central_differences(pooling, options, loss):
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_outputs_are_the_head_of_what_the_gru_gives(pooling, bidirectional):
+def test_outputs_are_the_head_of_the_outputs_of_the_gru(pooling, bidirectional):
     model, x = make_model(pooling, bidirectional=bidirectional, num_layers=2), make_batch()
     y, h_n = model.gru(x)
     features = {
@@ -82,7 +82,7 @@ def test_outputs_are_the_head_of_what_the_gru_gives(pooling, bidirectional):
 
 
 @pytest.mark.parametrize("pooling", ["last", "mean"])
-def test_a_sequence_without_steps_gives_the_bias(pooling):
+def test_the_output_of_a_sequence_without_steps_is_the_bias(pooling):
     model = make_model(pooling, bidirectional=True)
     model.head_bias[:] = [1.0, 2.0, 3.0]
     assert model.predict(make_batch()).tolist()[1] == [1.0, 2.0, 3.0]
@@ -90,7 +90,7 @@ def test_a_sequence_without_steps_gives_the_bias(pooling):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_large_batches_are_cut_without_a_trace(pooling, dtype, monkeypatch):
+def test_splitting_large_batches_does_not_change_the_outputs(pooling, dtype, monkeypatch):
     model, x = make_model(pooling, dtype=dtype), make_batch(dtype, lengths=[3, 0, 0, 50, 1, 2, 9, 0])
     whole = model.predict(x)
     for numbers in (1, 5, 20, 60, 300):
@@ -99,7 +99,7 @@ def test_large_batches_are_cut_without_a_trace(pooling, dtype, monkeypatch):
         np.testing.assert_array_equal(model.predict(x), whole)
 
 
-def test_nothing_to_predict():
+def test_an_empty_batch():
     model = make_model("last")
     assert model.predict(make_batch(lengths=[])).shape == (0, 3)
     assert make_model("every").predict(make_batch(lengths=[0, 0])).shape == (0, 3)
@@ -117,7 +117,7 @@ def test_dropout_acts_in_training_only_and_keeps_the_scale():
     assert len(losses) == 5
 
 
-def test_the_seed_decides_the_head():
+def test_the_seed_determines_the_head():
     first, again, other = (Model(GRU(2, 3, seed=0), 2, pooling="last", seed=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first.head_weight, again.head_weight)
     assert not np.array_equal(first.head_weight, other.head_weight)

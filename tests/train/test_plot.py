@@ -1,4 +1,4 @@
-"""The curves of a training: for every history, on whose axes, and what is in them."""
+"""The plots of a training: their contents for every history, and their axes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_kept_epoch_is_marked(draw, ax):
 
 
 @pytest.mark.parametrize("draw", [plot.training_curve, plot.score_curve])
-def test_axes_come_from_pyplot_where_none_are_given(draw):
+def test_axes_are_those_of_pyplot_by_default(draw):
     from matplotlib import pyplot
 
     pyplot.switch_backend("agg")
@@ -78,7 +78,7 @@ def test_axes_come_from_pyplot_where_none_are_given(draw):
     pyplot.close(ax.figure)
 
 
-def test_pyplot_is_left_alone_where_axes_are_given(ax):
+def test_pyplot_is_not_used_for_given_axes(ax):
     sys.modules.pop("matplotlib.pyplot", None)
     plot.training_curve(history(3), ax=ax)
     assert "matplotlib.pyplot" not in sys.modules
@@ -90,7 +90,7 @@ def test_an_empty_history_is_refused(draw):
         draw(History())
 
 
-def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
+def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"pip install '\.\[cli\]' in a clone of rgru"):
         plot.training_curve(history(3))

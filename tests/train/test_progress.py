@@ -1,4 +1,4 @@
-"""What `verbose=True` tells of a training, where somebody watches and where a log is written."""
+"""The reports of `verbose=True`, at a terminal and in a log."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("validated", [False, True])
-def test_a_line_an_epoch_where_stderr_is_no_terminal(capsys, validated):
-    """Such as a notebook, a log or a CI job."""
+def test_one_line_per_epoch_where_stderr_is_no_terminal(capsys, validated):
+    """A notebook, a log or a CI job is no terminal, for example."""
     model = train(early_stopping=validated, validation_fraction=0.25)
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -60,8 +60,8 @@ def test_a_bar_at_a_terminal(monkeypatch):
     assert "epoch 1/2" not in sys.stderr.getvalue()
 
 
-def test_nothing_where_there_is_no_stderr(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", None)  # as Windows has it without a console
+def test_nothing_without_stderr(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)  # as on Windows without a console
     train()
 
 

@@ -19,12 +19,12 @@ _CUDA = re.compile(r"cuda(:[0-9]{1,4})?")
 
 
 def find_backend(device: object) -> Backend:
-    """Give the backend of a device.
+    """Return the backend of a device.
 
     Parameters
     ----------
     device : str
-        "cpu", "cuda" or, to choose among several, "cuda:1"; "cuda" is "cuda:0".
+        "cpu", "cuda", which is "cuda:0", or "cuda:N" for the GPU of number N.
 
     Returns
     -------
@@ -33,9 +33,9 @@ def find_backend(device: object) -> Backend:
     Raises
     ------
     TypeError, ValueError
-        If `device` is nothing of this kind.
+        If `device` is not such a name.
     ImportError, RuntimeError
-        If this machine or installation has no such GPU; the message says what is missing.
+        If the GPU, or a library that it needs, is missing; the message names which.
     """
     if isinstance(device, str):
         if device == "cpu":

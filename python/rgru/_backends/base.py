@@ -1,7 +1,7 @@
-"""What models compute with: the few calls that every device offers, as protocols.
+"""The interface of a device to models and training.
 
-Arrays that a backend gives and takes are its device's own; what crosses between host and device does so by `array`,
-`numpy` and `each` alone. The places of sequences (`offsets`) are NumPy arrays everywhere.
+A backend takes and returns arrays of its device; only `array`, `numpy` and `each` copy between host and device. The
+sequences' `offsets` are NumPy arrays everywhere.
 """
 
 from __future__ import annotations
@@ -18,72 +18,72 @@ if TYPE_CHECKING:
     from rgru._data.ragged import Ragged
 
 Run: TypeAlias = "Callable[[Any, NDArray[np.int64]], Any]"
-"""Of the steps (S, I) of some sequences, on the device, and their offsets (N + 1,): an array on the device."""
+"""A function of the steps (S, I) of N sequences, on the device, and their offsets (N + 1,), to an array there."""
 
 
 class BackwardTape(Protocol):
-    """What `PackedWeights.forward_tape` keeps; as `_core.Tape`."""
+    """The arrays that `PackedWeights.forward_tape` keeps for the backward pass, like `_core.Tape`."""
 
     def backward(self, dy: Any, dh_n: Any) -> tuple[Any, Any, Any]:
-        """Give dx, dh0 and dparams (P,), for gradients by y and h_n of which one may be None."""
+        """Return dx, dh0 and dparams (P,), from the gradients by y and h_n, one of which may be None."""
 
 
 class PackedWeights(Protocol):
-    """Immutable snapshot of a GRU's parameters; as `_core.Weights`, over arrays of the device."""
+    """Immutable snapshot of a GRU's parameters, like `_core.Weights`, over arrays of the device."""
 
     @property
     def training(self) -> bool:
         """Whether `forward_tape` can be called."""
 
     def forward(self, x: Any, h0: Any, lengths: Any, offsets: Any) -> tuple[Any, Any]:
-        """Give y and h_n."""
+        """Return y and h_n."""
 
     def final_states(self, x: Any, h0: Any, lengths: Any, offsets: Any) -> Any:
-        """Give h_n alone, which may take less memory and time."""
+        """Return h_n alone, which may take less memory and time."""
 
     def forward_tape(  # noqa: PLR0917 - as the core has it
         self, x: Any, h0: Any, lengths: Any, offsets: Any, dropout: float, seed: int, checkpoint: int | None
     ) -> tuple[Any, Any, BackwardTape]:
-        """Give y, h_n and the way back."""
+        """Return y, h_n and the tape for the backward pass."""
 
 
 class Optimizer(Protocol):
-    """As `_core.Adam`, over arrays of the device."""
+    """An optimizer like `_core.Adam`, over arrays of the device."""
 
     lr: float
 
     def step(self, params: list[Any], grads: list[Any], max_norm: float | None) -> Any:
-        """Change `params` in place; give the gradients' norm before clipping, a float or a 0-d array on the device."""
+        """Update `params` in place; return the gradients' norm before clipping: a float, or a 0-d device array."""
 
 
 class Backend(Protocol):
-    """A device and its calls.
+    """A device and its functions.
 
-    Those named as in `_core` take and give what is said there, in arrays of the device. A device may give a loss or a
-    norm as a 0-d float64 array instead of a float, so that nobody has to wait for it.
+    Those named as in `_core` are documented there; they take and return arrays of the device. A loss or a norm may be a
+    0-d float64 array of the device instead of a float, so that the host does not wait for it.
     """
 
     @property
     def device(self) -> str:
-        """Its name, as users give it."""
+        """The device's name, as users pass it."""
 
     @property
     def xp(self) -> Any:
-        """The array module: NumPy, or one like it for the device's arrays."""
+        """The array module: NumPy, or a module like it for the device's arrays."""
 
     def here(self) -> AbstractContextManager[object]:
-        """Make the device the current one; operations of `xp` and of arrays have to stand in such a block."""
+        """Make the device the current one in a block; operations of `xp` and on arrays must be within such a block."""
 
     def array(self, host: NDArray[Any]) -> Any:
-        """Give a contiguous NumPy array on the device; but for the CPU a copy, so that `host` may change afterwards."""
+        """Return a contiguous NumPy array on the device: a copy, so that `host` may change, except on the CPU."""
 
     def numpy(self, array: Any) -> NDArray[Any]:
-        """Give the numbers of an array of the device as a NumPy array, once they are computed."""
+        """Return an array of the device as a NumPy array, once it is computed."""
 
     def each(self, run: Run, pieces: Iterable[Ragged]) -> Generator[NDArray[Any]]:
-        """Give what `run` makes of each piece, on the host and in order; a later piece may be taken meanwhile.
+        """Yield the result of `run` for each piece, on the host and in order.
 
-        `run` is called where the device is the current one.
+        The next pieces may be taken before a result is ready. `run` is called with the device as the current one.
         """
 
     @property

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Cpu:
-    """The core; its arrays are NumPy's, so nothing crosses."""
+    """The CPU's backend: the core, over NumPy arrays, so that nothing is copied."""
 
     device = "cpu"
     xp = np

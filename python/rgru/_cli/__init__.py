@@ -32,12 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         The exit code: 0, 1 if some files of a folder could not be predicted, 2 on bad input, 130 on Ctrl-C, 141 if
-        nobody reads the output any more, 143 on SIGTERM.
+        the reader of the output has closed it, 143 on SIGTERM.
     """
     previous = {number: signal.signal(number, _end) for number in _SIGNALS if _is_ours(number)}
     escapes = _escape_what_stdout_cannot_hold()
     try:
-        # The commands are loaded here, which takes a while, so that signals end that in a line as well.
+        # Importing the commands takes a while; here a signal during it ends with one line too.
         from rgru._cli.runtime_options import apply_options
 
         args = _parser().parse_args(argv)
@@ -46,14 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
-        _give_stdout_up()
+        _discard_stdout()
         return _BROKEN_PIPE
     except KeyboardInterrupt as stop:
-        _give_stdout_up()
-        return _fail(_told("interrupted", stop), _INTERRUPTED)
+        _discard_stdout()
+        return _fail(_described("interrupted", stop), _INTERRUPTED)
     except Terminated as stop:
-        _give_stdout_up()
-        return _fail(_told("terminated", stop), _TERMINATED)
+        _discard_stdout()
+        return _fail(_described("terminated", stop), _TERMINATED)
     except ModuleNotFoundError as error:
         return _fail(f"error: this needs {error.name}: {install('cli')}", _BAD_INPUT)
     except Exception as error:
@@ -68,9 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _escape_what_stdout_cannot_hold() -> ExitStack:
-    r"""Let stdout write \\xe4 where its encoding has no such letter, as stderr does; closing what this returns ends it.
+    r"""Make stdout write \\xe4 for letters that its encoding lacks, as stderr does, until the returned stack is closed.
 
-    Terminals and logs may hold ASCII alone, and labels, columns and paths any letter.
+    Terminals and logs may be limited to ASCII; labels, columns and paths may contain any letter.
     """
     restored = ExitStack()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -80,7 +80,7 @@ def _escape_what_stdout_cannot_hold() -> ExitStack:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Ends in one line, as all errors of rgru do; argparse prints the usage, too."""
+    """A parser whose errors are one line, as all of rgru's; argparse would print the usage too."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(_BAD_INPUT, f"rgru: error: {message} (see {self.prog} --help)\n")
@@ -90,13 +90,13 @@ def _parser() -> _Parser:
     from rgru._cli import demo, fit, info, predict
     from rgru._cli.completion import SHELLS, PrintCompletion
 
-    parser = _Parser(prog="rgru", description="Gated recurrent units: train, predict, look.")
+    parser = _Parser(prog="rgru", description="Gated recurrent units: train, predict, inspect.")
     parser.add_argument("--version", action="version", version=f"rgru {rgru.__version__}")
     parser.add_argument(
         "--print-completion",
         action=PrintCompletion,
         choices=SHELLS,
-        help="print the script that completes commands, options and files at Tab; how to install it is in the README",
+        help="print a script that completes commands, options and files at Tab; the README shows how to install it",
     )
     parser.set_defaults(run=lambda args: parser.print_help())
     commands: Any = parser.add_subparsers(metavar="COMMAND")
@@ -106,10 +106,10 @@ def _parser() -> _Parser:
 
 
 class _Interrupted(KeyboardInterrupt):
-    """SIGINT came.
+    """SIGINT was received.
 
-    Where a KeyboardInterrupt itself leaves an `exec`, as namedtuple and dataclass have one, Python remembers that, and
-    ends by the signal in the end, whatever the exit code.
+    If a plain KeyboardInterrupt leaves an `exec`, as used by namedtuple and dataclass, Python records that and finally
+    ends by the signal, whatever the exit code.
     """
 
 
@@ -117,14 +117,14 @@ _SIGNALS = {signal.SIGINT: _Interrupted, signal.SIGTERM: Terminated}
 
 
 def _is_ours(number: signal.Signals) -> bool:
-    """Tell whether nobody else decides on what a signal does: a shell's background jobs ignore SIGINT."""
+    """Return whether a signal may be handled here: a shell's background jobs ignore SIGINT, and must do so still."""
     return number is signal.SIGTERM or signal.getsignal(number) is signal.default_int_handler
 
 
 def _end(number: int, frame: object) -> NoReturn:
-    """End by an exception, so that drafts of files are removed on the way; further signals find that under way.
+    """Raise an exception, so that the cleanup removes drafts of files; ignore further signals.
 
-    They would come where that waits for the threads that read and write.
+    These would interrupt the cleanup while it waits for the threads that read and write.
     """
     for each in _SIGNALS:
         if signal.getsignal(each) is _end:
@@ -133,17 +133,17 @@ def _end(number: int, frame: object) -> NoReturn:
 
 
 def _pass(number: int, frame: object) -> None:
-    """Unlike SIG_IGN it is called, in silence, for a signal that has come already."""
+    """Ignore a signal; unlike SIG_IGN, also one that was received before this handler was set."""
 
 
-def _give_stdout_up() -> None:
-    """Python flushes stdout once more at exit: it would complain, or wait for a reader that may never come."""
+def _discard_stdout() -> None:
+    """Redirect stdout to the null device: Python's flush at exit would fail, or wait for a reader forever."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _told(what: str, stop: BaseException) -> str:
-    """Say what ended the command, and what came of it where the command has told that."""
+def _described(what: str, stop: BaseException) -> str:
+    """Return what ended the command, with the message of the command about it, if there is one."""
     return f"{what}: {stop}" if str(stop) else what
 
 

@@ -1,4 +1,4 @@
-"""Which column of a table is what, and predictions made into columns."""
+"""The choice of a table's columns for sequences and targets, and predictions as columns."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 def find_sequences(table: Table, wanted: list[str] | None) -> list[str]:
-    """Give the names of the columns of sequences: the wanted ones, or else the only one there is.
+    """Return the names of the columns of sequences: `wanted`, or else the only one.
 
     Raises
     ------
     CommandError
-        If there is none, it is of another type, or there are several to choose from.
+        If there is none, a wanted one has another type, or there are several and none is wanted.
     """
     possible = [field.name for field in table.schema if is_sequence_type(field.type, typed=False)]
     typed = [name for name in possible if is_sequence_type(table.schema.field(name).type)]
-    columns = possible if wanted else typed or possible  # a column without a type is one where there is no other
+    columns = possible if wanted else typed or possible  # an untyped column is the default only if none is typed
     if not columns:
         raise CommandError(f"{table.name}: expected a list column of numbers, got {_described(table)}")
     if not wanted and len(columns) > 1:
@@ -41,25 +41,25 @@ def find_sequences(table: Table, wanted: list[str] | None) -> list[str]:
         raise CommandError(f"--sequence: expected different columns, got {', '.join(wanted or ())}")
     for name in wanted or ():
         if name not in columns:
-            came = f"of type {table.schema.field(name).type}" if name in table.schema.names else "which does not exist"
+            fault = f"of type {table.schema.field(name).type}" if name in table.schema.names else "which does not exist"
             raise CommandError(
-                f"--sequence: expected one of the list columns {', '.join(columns)}, got {name!r}, {came}"
+                f"--sequence: expected one of the list columns {', '.join(columns)}, got {name!r}, {fault}"
             )
     return wanted or columns
 
 
 def find_target(table: Table, wanted: str | None, sequences: list[str]) -> str:
-    """Give the name of the column of targets: the wanted one, or else the only one beside the sequences.
+    """Return the name of the column of targets: `wanted`, or else the only one besides the sequences.
 
     Raises
     ------
     CommandError
-        If there is none, or there are several to choose from.
+        If there is none, or there are several and none is wanted.
     """
     columns = [name for name in table.schema.names if name not in sequences]
     if not columns:
         raise CommandError(
-            f"{table.name}: expected a column of targets beside {', '.join(map(repr, sequences))}, got no other column"
+            f"{table.name}: expected a column of targets besides {', '.join(map(repr, sequences))}, got no other column"
         )
     if wanted is None and len(columns) > 1:
         raise CommandError(f"--target: expected one of the columns {', '.join(columns)}, got none")
@@ -73,12 +73,12 @@ def _described(table: Table) -> str:
 
 
 def prediction_fields(estimator: GRUClassifier | GRURegressor, outputs: Kinds) -> list[pa.Field]:
-    """Give the fields that `prediction_arrays` fills, of columns by name with their kinds of output."""
+    """Return the fields of the columns `outputs`, in which `prediction_arrays` returns the arrays."""
     import pyarrow as pa
 
-    nothing = Ragged(np.zeros((0, estimator.n_features_in_), np.float32), [0])
+    empty = Ragged(np.zeros((0, estimator.n_features_in_), np.float32), [0])
     predicted = estimator._finished(np.zeros((0, estimator.model_.output_size), estimator.model_.gru.dtype))
-    arrays = prediction_arrays(estimator, nothing, predicted, outputs.values())
+    arrays = prediction_arrays(estimator, empty, predicted, outputs.values())
     return [pa.field(name, array.type) for name, array in zip(outputs, arrays, strict=True)]
 
 
@@ -89,7 +89,7 @@ def prediction_arrays(
     kinds: Iterable[Kind],
     valid: NDArray[np.bool_] | None = None,
 ) -> list[pa.Array]:
-    """Give the predictions for a batch of sequences as columns.
+    """Convert the predictions for a batch of sequences to columns.
 
     Parameters
     ----------
@@ -97,19 +97,19 @@ def prediction_arrays(
     x : Ragged
         N sequences.
     predicted : ndarray
-        What the estimator predicts for them: probabilities (N, C), or numbers (N, K) or (S, K).
+        The estimator's predictions for them: probabilities (N, C), or numbers (N, K) or (S, K).
     kinds : iterable of str
-        The kinds of output wanted; see `rgru.arrow._kinds`.
+        The kinds of output; see `rgru.arrow._kinds`.
     valid : ndarray of bool, shape (N,), optional
-        False where the predictions are to be null.
+        False for rows whose predictions are to be null.
 
     Returns
     -------
     list of pyarrow.Array
-        Of N rows each: labels, probabilities in the order of the classes, or numbers (K of them in a fixed_size_list,
-        one or a list for each step in a list).
+        Columns of N rows: labels, probabilities in the order of the classes, or numbers (K of them in a
+        fixed_size_list, one or a list for each step in a list).
     """
     import pyarrow as pa
 
-    # By the capsules of Arrow columns: from anything else pyarrow makes arrays only when it has imported pandas.
+    # Through the Arrow capsules: for other objects pyarrow imports pandas first.
     return [pa.array(as_arrow(estimator, x, predicted, kind, valid)) for kind in kinds]

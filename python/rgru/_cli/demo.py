@@ -1,4 +1,4 @@
-"""``rgru demo``: training and prediction on a real data set, from the package to files, in seconds."""
+"""``rgru demo``: training and prediction on a real data set, with all files, in seconds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SETTINGS: dict[str, Any] = {
     "max_epochs": 80,
     "random_state": 0,
 }
-"""Chosen by five-fold cross-validation of the training set; the test set had no part in it."""
+"""Chosen by five-fold cross-validation on the training set, without the test set."""
 
 
 def add_parser(commands: Any) -> None:
@@ -34,8 +34,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "demo",
         help="train and predict on a real data set",
-        description="Learn to tell nine speakers by two vowels (Japanese Vowels: 270 recordings to learn from, 370 to "
-        "test), and leave model, tables and training curve in a folder. Takes some seconds.",
+        description="Learn to recognise nine speakers by two vowels (Japanese Vowels: 270 recordings to train on, 370 "
+        "to test on), and write model, tables and training curve to a folder. Takes a few seconds.",
     )
     parser.add_argument("--dir", default="rgru-demo", metavar="DIR", help="folder (default: ./%(default)s)")
     add_options(parser)
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
             with whole_file(folder / f"{split}.parquet") as draft:
                 pq.write_table(japanese_vowels_table(split), draft)
 
-    print("Japanese Vowels: tell nine speakers by 7 to 29 steps of 12 features.")
+    print("Japanese Vowels: recognise nine speakers by 7 to 29 steps of 12 features.")
     settings = SETTINGS | {"device": args.device}
     training = Training.read(paths["training set"], target="speaker", parameters=settings)
     training.fit()

@@ -1,4 +1,4 @@
-"""Dictionaries of columns on their way into an IPC file, which holds one for each column, and what is added to it."""
+"""Dictionaries of columns for an IPC file, which holds one per column, and deltas that add to it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 
 class Dictionaries:
-    """Gives batches dictionaries that only grow, by the values that come first in a batch.
+    """Unification of the dictionaries of several batches: each extends the one before.
 
-    Codes of less than 32 bits become int32, since there may be more values than in any one batch.
+    Codes of less than 32 bits become int32, since all batches together may have more values than one.
 
     Parameters
     ----------
     schema : pyarrow.Schema
-        Of the batches.
+        The schema of the batches.
 
     Attributes
     ----------
     schema : pyarrow.Schema
-        Of what is made of them.
+        The schema of the unified batches.
     """
 
     def __init__(self, schema: pa.Schema) -> None:
@@ -33,7 +33,7 @@ class Dictionaries:
         self._columns = {i: _Values() for i, field in enumerate(schema) if pa.types.is_dictionary(field.type)}
 
     def unified(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return a batch of the same values."""
+        """Return the batch with its values encoded by the unified dictionaries."""
         import pyarrow as pa
 
         columns = batch.columns
@@ -45,15 +45,15 @@ class Dictionaries:
 
 
 class _Values:
-    """The values of a column so far."""
+    """The values of a column in all batches so far."""
 
     def __init__(self) -> None:
         self.known: Any = None
-        self._last: Any = None  # the dictionary that came last
-        self._places: Any = None  # where its values are among those known; None if it is these
+        self._last: Any = None  # the dictionary of the last batch
+        self._places: Any = None  # the positions of its values in `known`; None if the two are the same
 
     def codes(self, column: pa.DictionaryArray) -> pa.Array:
-        """Return a batch's codes for the known values, after its own have joined them."""
+        """Add a batch's values to the known ones, and return its codes for these."""
         if self.known is None:
             self.known = self._last = column.dictionary
         elif not _same_memory(column.dictionary, self._last):
@@ -74,13 +74,13 @@ class _Values:
 
 
 def _same_memory(one: pa.Array, other: pa.Array) -> bool:
-    """Tell whether two arrays are the same, as the dictionaries of a batch's parts are: much faster than to compare."""
+    """Return whether two arrays share their memory, as slices of a batch do; much faster than comparing values."""
 
-    def places(array: pa.Array) -> list[Any]:
+    def location(array: pa.Array) -> list[Any]:
         addresses = [None if buffer is None else buffer.address for buffer in array.buffers()]
         return [array.offset, len(array), *addresses]
 
-    return places(one) == places(other)
+    return location(one) == location(other)
 
 
 def _with_wide_codes(field: pa.Field) -> pa.Field:

@@ -22,22 +22,22 @@ _BAD_INPUT = (
 
 
 class CommandError(Exception):
-    """Something that the user can put right; the message says what."""
+    """An error that the user can correct; the message says how."""
 
 
 class Terminated(BaseException):
-    """SIGTERM came."""
+    """SIGTERM was received."""
 
 
 def is_bad_input(error: Exception) -> bool:
-    """Tell whether an error is what bad input, a full disk or a missing extra raise in rgru and in pyarrow."""
-    # Of pyarrow's own classes, which need not be loaded, some derive from none of Python's.
+    """Return whether an error is of a type that bad input, a full disk or a missing extra cause in rgru and pyarrow."""
+    # By name, since pyarrow may not be loaded; some of its errors derive only from Exception.
     return isinstance(error, _BAD_INPUT) or any(kind.__module__.startswith("pyarrow.") for kind in type(error).__mro__)
 
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Make errors of the block that bad input causes into a CommandError that begins with `what`."""
+    """Convert errors of the block that bad input causes to a CommandError that begins with `what`."""
     try:
         yield
     except BrokenPipeError:
@@ -49,13 +49,13 @@ def explained(what: str) -> Iterator[None]:
 
 
 def about(what: str, error: BaseException) -> CommandError:
-    """Make an error that begins with `what`, once: messages may have it, or what an option calls its argument."""
+    """Return a CommandError that begins with `what` once, even if the message begins with it or its parameter."""
     text = one_line(error).removeprefix(f"{what.lstrip('-')}: ")
     return CommandError(text if text.startswith(what) else f"{what}: {text}")
 
 
 def one_line(error: BaseException) -> str:
-    """Give the first line of an error's message."""
+    """Return the first line of an error's message."""
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
     return error.strerror if isinstance(error, OSError) and error.strerror else text

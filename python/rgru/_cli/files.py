@@ -1,4 +1,4 @@
-"""Paths that commands write to, checked before the work."""
+"""Validation of paths that commands write to, before the work."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 from rgru._cli.errors import CommandError
 
 STANDARD = "-"
-"""In the place of a path: standard input or output."""
+"""The path that means standard input or output."""
 
 
 def check_output(path: str, option: str, *, inputs: tuple[str, ...] = ()) -> None:
-    """Refuse a path that cannot become the output, before any work is done.
+    """Refuse a path that cannot be the output, before any work is done.
 
     Parameters
     ----------
     path : str
-        A file to be, or "-" for stdout.
+        A file, which need not exist, or "-" for stdout.
     option : str
-        What to call it in the error.
+        The option's name, for the error.
     inputs : tuple of str
-        Files that are read, and must not be overwritten.
+        Files that are read, which must not be overwritten.
 
     Raises
     ------
@@ -45,4 +45,4 @@ def check_output(path: str, option: str, *, inputs: tuple[str, ...] = ()) -> Non
         raise CommandError(f"{option}: expected a file that may be written, got {path}")
     for source in inputs:
         if source != STANDARD and target.exists() and Path(source).exists() and target.samefile(source):
-            raise CommandError(f"{option}: expected another file than the input, got {path}")
+            raise CommandError(f"{option}: expected a file other than the input, got {path}")

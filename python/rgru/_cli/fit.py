@@ -1,4 +1,4 @@
-"""``rgru fit``: a model trained on two columns of a table."""
+"""``rgru fit``: train a model on two columns of a table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> None:
         "fit",
         help="train a model on a table",
         description="Train a classifier or regressor on two columns of DATA: a list column of sequences, and targets. "
-        "Ctrl-C ends the training and keeps the model as far as it came, with exit code 130.",
+        "Ctrl-C ends the training and writes the model of the completed epochs, with exit code 130.",
     )
     parser.add_argument(
         "data", metavar="DATA", help="Parquet or Arrow IPC file; - reads an Arrow IPC stream from stdin"
@@ -33,8 +33,8 @@ def add_parser(commands: Any) -> None:
         "--sequence",
         metavar="COL",
         action="append",
-        help="list column of sequences; given several times, columns whose features stand side by side (default: the "
-        "only one)",
+        help="list column of sequences; may be repeated for columns whose features are concatenated (default: the only "
+        "one)",
     )
     parser.add_argument("--target", metavar="COL", help="column to predict (default: the only other one)")
     parser.add_argument(
@@ -45,7 +45,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--plot",
         metavar="PICTURE",
-        help="draw the training curve: PNG, or what the ending says of .jpg, .jpeg, .svg and .pdf",
+        help="file for a plot of the training curve: PNG, or by its ending .jpg, .jpeg, .svg or .pdf",
     )
     add_options(parser)
     add_hyper_parameters(parser)
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     if args.plot is not None and Path(args.plot).suffix.lower() not in PICTURES:
         raise CommandError(f"--plot: expected an ending {', '.join(PICTURES[1:])}, or none for PNG, got {args.plot}")
     if args.plot is not None and Path(args.plot).resolve() == Path(args.output).resolve():
-        raise CommandError(f"--plot: expected another file than --output, got {args.plot}")
+        raise CommandError(f"--plot: expected a file other than --output, got {args.plot}")
     parameters = given_hyper_parameters(args) | {"device": args.device}
     training = Training.read(
         args.data, sequence=args.sequence, target=args.target, task=args.task, parameters=parameters
@@ -71,17 +71,17 @@ def run(args: argparse.Namespace) -> None:
         training.fit()
         _write(training, args)
     except (KeyboardInterrupt, Terminated) as stop:
-        # No further signal gets here; an output that was being written has vanished.
+        # Further signals are ignored from here on; the draft of an interrupted output has been removed.
         if not training.fitted:
             raise
         _write(training, args)
-        sys.stdout.flush()  # nothing is flushed after an interruption
+        sys.stdout.flush()  # main does not flush after an interruption
         epochs = f"{training.estimator.n_iter_} of {training.estimator.max_epochs} epochs"
-        raise type(stop)(f"the model as far as it came, {epochs}, is in {args.output}") from stop
+        raise type(stop)(f"the model after {epochs} is in {args.output}") from stop
 
 
 def _write(training: Training, args: argparse.Namespace) -> None:
-    """Write the model and the training curve, and tell how the training went."""
+    """Write the model and the training curve, and print a summary."""
     training.save(args.output)
     if args.plot is not None:
         save_plot(training.estimator, args.plot)

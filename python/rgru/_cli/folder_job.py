@@ -20,34 +20,36 @@ if TYPE_CHECKING:
     from rgru._cli.job import Job
 
 _HIDDEN = (".", "_")
-"""How names begin that are none of tables: drafts, checksums, marks of engines."""
+"""The first characters of names that are ignored: drafts, checksums, marks of engines."""
 
 
 def parts_of_folder(job: Job, data: str, output: str, *, resume: bool) -> tuple[list[Part], int]:
-    """Find the tables of a folder, and make that of their outputs; its subfolders are the output's, too.
+    """Find the tables of a folder and its subfolders, and create the folder of their outputs.
 
     Parameters
     ----------
     job : Job
     data : str
-        A folder. Files count whose names end like tables, in it and below, unless a name begins with "." or "_".
+        A folder. Its tables are the files, also in subfolders, with an ending in `ENDINGS`; names that begin with "."
+        or "_" are ignored.
     output : str
-        A folder, which may not be there yet.
+        A folder, which need not exist; it gets the same subfolders.
     resume : bool
-        Whether to pass over outputs that are there. One that was made of another model, with other options or of a
-        file that has changed since is made anew.
+        Whether to skip outputs that exist. Those of another model, of other options, or of an input that has changed
+        since are written again.
 
     Returns
     -------
     parts : list of Part
-        What there is to do.
+        The tables to predict.
     passed : int
-        The outputs that were there.
+        The number of outputs that are skipped.
 
     Raises
     ------
     CommandError
-        If there is no table, an output is there without `resume` or is none of this kind, or the folder cannot be made.
+        If there is no table; an output exists without `resume`, or is not an output of this command; or the folder
+        cannot be created.
     """
     source, target = Path(data), Path(output)
     if output == STANDARD or (target.exists() and not target.is_dir()):
@@ -62,19 +64,19 @@ def parts_of_folder(job: Job, data: str, output: str, *, resume: bool) -> tuple[
     model = hashlib.sha256(Path(job.model).read_bytes()).hexdigest()
     parts: list[Part] = []
     for name in names:
-        there = target / name
+        path = target / name
         mark = _mark(job, model, source / name)
-        if there.exists() and not resume:
-            raise CommandError(f"--output: expected no {there} yet; --resume goes on with what is there")
-        if not there.exists() or _mark_of(there) != mark:
-            parts.append(Part(str(source / name), str(there), mark))
+        if path.exists() and not resume:
+            raise CommandError(f"--output: expected no {path} yet; --resume continues an earlier run")
+        if not path.exists() or _mark_of(path) != mark:
+            parts.append(Part(str(source / name), str(path), mark))
     with explained(output):
         target.mkdir(exist_ok=True)
     return parts, len(names) - len(parts)
 
 
 def remove_drafts(data: str, output: str) -> int:
-    """Remove what killed runs have left in the folder of outputs and its subfolders; returns the number of files.
+    """Remove drafts of killed runs in the folder of outputs and its subfolders; return their number.
 
     Raises
     ------
@@ -87,12 +89,12 @@ def remove_drafts(data: str, output: str) -> int:
 
 
 def _tables(source: Path) -> Iterator[Path]:
-    """Give what looks like tables below a folder, through links too; the job finds out what cannot be read."""
+    """Yield the files below a folder that have a table's ending, following links; the job reports unreadable ones."""
     seen: set[str] = set()
     for folder, subfolders, files in os.walk(source, onerror=_raise, followlinks=True):
         place = os.path.realpath(folder)
         if place in seen:
-            raise CommandError(f"{folder}: expected each folder once, got a link to one that is there already")
+            raise CommandError(f"{folder}: expected each folder once, got a link to a folder that was already visited")
         seen.add(place)
         subfolders[:] = [name for name in subfolders if not name.startswith(_HIDDEN)]
         for name in files:
@@ -106,7 +108,7 @@ def _raise(error: OSError) -> NoReturn:
 
 
 def _mark(job: Job, model: str, source: Path) -> bytes | None:
-    """What tells an output of this job from any other; None if the file is not there: a broken link."""
+    """Return the mark that identifies an output of this job; None if the input is a broken link."""
     try:
         state = source.stat()
     except OSError:
@@ -116,9 +118,9 @@ def _mark(job: Job, model: str, source: Path) -> bytes | None:
 
 
 def _mark_of(output: Path) -> bytes:
-    """The mark of a file that is there; one without it is somebody else's."""
+    """Return the mark of an existing output; refuse a file without one, which is not an output of this command."""
     with open_table(str(output)) as table:
         mark: bytes | None = (table.schema.metadata or {}).get(MARK)
     if mark is None:
-        raise CommandError(f"--output: expected files of an earlier run, got {output}, which is none")
+        raise CommandError(f"--output: expected files of an earlier run, got {output}, which is not one")
     return mark

@@ -25,17 +25,17 @@ def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 _OPTIONS: tuple[tuple[str, str, Callable[[str], Any] | None, str], ...] = (
     ("--hidden-size", "hidden_size", int, "units of each layer and direction"),
     ("--num-layers", "num_layers", int, "layers"),
-    ("--bidirectional", "bidirectional", None, "walk the sequences from their ends, too"),
+    ("--bidirectional", "bidirectional", None, "also read the sequences backwards"),
     ("--reset-after", "reset_after", None, "the cell of PyTorch and cuDNN"),
     ("--dropout", "dropout", float, "share of features hidden in training"),
     ("--pooling", "pooling", str, "last, mean, or, to regress a list of targets, every"),
     ("--standardize", "standardize", None, "shift and scale each feature to mean 0 and deviation 1"),
-    ("--learning-rate", "learning_rate", float, "Adam's step size at the start; falls to 0"),
+    ("--learning-rate", "learning_rate", float, "Adam's initial step size, which falls to 0"),
     ("--batch-size", "batch_size", int, "sequences per step of Adam"),
-    ("--max-epochs", "max_epochs", int, "passes over the data, at most"),
-    ("--early-stopping", "early_stopping", None, "set rows aside to watch the loss on, and keep the best epoch"),
-    ("--validation-fraction", "validation_fraction", float, "share of the rows to set aside"),
-    ("--patience", "patience", _or_none(int), "stop after so many epochs without a lower loss, or none"),
+    ("--max-epochs", "max_epochs", int, "maximum number of passes over the data"),
+    ("--early-stopping", "early_stopping", None, "hold out rows, and keep the epoch with their lowest loss"),
+    ("--validation-fraction", "validation_fraction", float, "share of the rows to hold out"),
+    ("--patience", "patience", _or_none(int), "stop after this number of epochs without a lower loss, or none"),
     ("--max-grad-norm", "max_grad_norm", _or_none(float), "largest norm of the gradients of a batch, or none"),
     ("--dtype", "dtype", str, "float32 or float64"),
     ("--seed", "random_state", int, "makes the training reproducible"),
@@ -43,7 +43,7 @@ _OPTIONS: tuple[tuple[str, str, Callable[[str], Any] | None, str], ...] = (
 
 
 def add_hyper_parameters(parser: argparse.ArgumentParser) -> None:
-    """Declare the options; those that are not given leave no trace."""
+    """Declare the options; those that are not given are absent from the namespace."""
     group = parser.add_argument_group("hyper-parameters")
     defaults = GRUClassifier._defaults()
     for option, name, kind, text in _OPTIONS:
@@ -56,12 +56,12 @@ def add_hyper_parameters(parser: argparse.ArgumentParser) -> None:
 
 
 def given_hyper_parameters(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what is given, by the names of the estimators' parameters.
+    """Return the given options under the names of the estimators' parameters.
 
     Raises
     ------
     CommandError
-        If an option is given that has no effect without another.
+        If a given option has no effect without another.
     """
     given = vars(args)
     for option, name, _, _ in _OPTIONS:
@@ -72,7 +72,7 @@ def given_hyper_parameters(args: argparse.Namespace) -> dict[str, Any]:
 
 @contextmanager
 def options_named() -> Iterator[None]:
-    """Make errors of the block about a hyper-parameter into a CommandError about its option."""
+    """Convert errors of the block about a hyper-parameter to a CommandError about its option."""
     try:
         yield
     except Exception as error:

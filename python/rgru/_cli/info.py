@@ -1,4 +1,4 @@
-"""``rgru info``: how this installation computes, and what is in a model file."""
+"""``rgru info``: describe this installation, or a model file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def installation() -> dict[str, str]:
-    """Describe how this installation computes."""
+    """Return the version, instruction set, threads and GPUs of this installation."""
     info: Any = rgru.info()
     return {
         "version": info["version"],
@@ -48,7 +48,7 @@ def _why_no_gpu() -> str:
         find_cupy(0)
     except (ImportError, RuntimeError) as error:
         return str(error)
-    return "none is in use"  # one has appeared meanwhile
+    return "none is in use"  # one has appeared since
 
 
 def model_card(path: str) -> dict[str, str]:
@@ -57,10 +57,10 @@ def model_card(path: str) -> dict[str, str]:
     Raises
     ------
     CommandError
-        If the file cannot be read, or is none of rgru's.
+        If the file cannot be read, or is not a file of rgru.
     """
     with explained(path):
-        rgru.load(path)  # a card is made only of a file that is whole
+        rgru.load(path)  # refuses a damaged file
         kind, config, tensors = read(path)
         gru = config if kind == "GRU" else config["gru"]
         card = {"kind": kind, "cell": _cell(gru)}
@@ -89,7 +89,7 @@ def _estimator(config: dict[str, Any]) -> dict[str, str]:
     if "columns" in config:
         names = config["columns"]["sequence"]
         names = [names] if isinstance(names, str) else names
-        card["trained on"] = f"{quoted(names)}, to tell {config['columns']['target']!r}"
+        card["trained on"] = f"{quoted(names)}, to predict {config['columns']['target']!r}"
     if "classes" in config:
         classes = config["classes"]["values"]
         card["classes"] = f"{len(classes)}: {', '.join(map(str, classes))}"

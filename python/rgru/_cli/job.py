@@ -1,4 +1,4 @@
-"""What ``rgru predict`` does to tables: read, predict and write, all three at a time."""
+"""The work of ``rgru predict`` on tables: read, predict and write, all three concurrently."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 MARK = b"rgru.predict"
-"""In the metadata of an output's schema: what it was made of."""
+"""The key, in the metadata of an output's schema, of the mark that identifies its model, input and options."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Part:
     data, output : str
         Paths, or "-", as on the command line.
     mark : bytes, optional
-        What is to be said of the output's making in the metadata of its schema.
+        The value of `MARK` in the metadata of the output's schema.
     """
 
     data: str
@@ -58,7 +58,7 @@ class Part:
 
 @dataclass
 class Done:
-    """What a job has done.
+    """The figures of a job.
 
     Attributes
     ----------
@@ -66,9 +66,9 @@ class Done:
     failed : int
         Rows whose prediction is null.
     seconds : float
-        Reading and writing included.
+        The time in all, with reading and writing.
     computing : float
-        Those of the seconds in which the model computed, whatever else went on.
+        The part of it in which the model computed, also if reading and writing went on.
     """
 
     rows: int = 0
@@ -79,7 +79,7 @@ class Done:
 
 @dataclass(frozen=True, eq=False)
 class _Opened:
-    """A table that is being read, and what is made of it."""
+    """A table that is being read, with the path and schema of its output."""
 
     table: Table
     names: list[str]
@@ -90,7 +90,7 @@ class _Opened:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Some rows with the model's input, and which of them are valid, None for all."""
+    """Rows with the model's input; `valid` marks the valid ones, None for all."""
 
     rows: pa.RecordBatch
     x: Ragged
@@ -99,13 +99,13 @@ class _Batch:
 
 @dataclass(frozen=True)
 class _End:
-    """No more rows of this table, because of an error or not."""
+    """The end of a table, by an error or not."""
 
     error: CommandError | None = None
 
 
 def _until_end(coming: Iterator[_Opened | _Batch | _End]) -> Iterator[_Batch]:
-    """Give the batches of a table that is opened; its error, if there is one, comes at the end."""
+    """Yield the batches of an opened table up to its end; raise its error, if there is one."""
     for item in coming:
         if isinstance(item, _End):
             if item.error is not None:
@@ -117,7 +117,7 @@ def _until_end(coming: Iterator[_Opened | _Batch | _End]) -> Iterator[_Batch]:
 
 @dataclass(frozen=True)
 class Job:
-    """A model, and what becomes of the columns of a table; options as on the command line.
+    """A model, and the choice of columns to read and write; options as on the command line.
 
     Attributes
     ----------
@@ -125,12 +125,12 @@ class Job:
         The model's path.
     estimator : GRUClassifier or GRURegressor
     trained_on : list of str
-        The columns of sequences that it was trained on, where `rgru fit` did that.
+        The columns of sequences that it was trained on, if by `rgru fit`.
     sequence, keep : list of str or None
     outputs : mapping of str to str
         The new columns' names, and their kinds of output.
     on_error : {"raise", "null"}
-        What becomes of a row that cannot be predicted.
+        The treatment of rows that cannot be predicted.
     """
 
     model: str
@@ -157,7 +157,7 @@ class Job:
         Raises
         ------
         CommandError
-            If it cannot be read, or is none of an estimator; or outputs are asked for that it does not have.
+            If it cannot be read or holds no estimator, or the estimator does not have the kinds of `outputs`.
         """
         with explained(model):
             estimator = rgru.load(model)
@@ -175,25 +175,25 @@ class Job:
         return cls(model, estimator, trained_on, sequence, keep, columns_made, on_error)
 
     def run(self, parts: Sequence[Part], failures: list[CommandError] | None = None) -> Done:
-        """Read tables, predict, write them with the predictions, one after the other.
+        """Read tables, predict, and write them with the predictions, one after the other.
 
-        Another thread reads ahead and makes the model's input, and one writes: of the next table and the last one, too.
+        One thread reads ahead and prepares the model's input, another one writes, across the boundaries of tables.
 
         Parameters
         ----------
         parts : sequence of Part
         failures : list of CommandError, optional
-            Takes the errors of tables that cannot be read or do not fit: these have no output, and the job goes on.
-            None: the first such error ends the job.
+            The list to append errors to of tables that cannot be read or do not fit the model; they have no output, and
+            the job goes on. None: the first such error ends the job.
 
         Raises
         ------
         CommandError
-            If an output cannot be written, or, without `failures`, a table cannot be read or does not fit. The outputs
-            before it are whole.
+            If an output cannot be written, or, without `failures`, a table cannot be read or does not fit the model.
+            The outputs before it are complete.
         """
         started, done = time.perf_counter(), Done()
-        # Who is at the other end of a pipe works beside by itself; a thread that waits for it could not be called off.
+        # The process at the other end of a pipe runs ahead anyway; a thread blocked on the pipe could not be cancelled.
         from_pipe = any(part.data == STANDARD for part in parts)
         to_pipe = any(part.output == STANDARD for part in parts)
         with (
@@ -204,7 +204,7 @@ class Job:
         ):
             for item in coming:
                 assert not isinstance(item, _Batch)
-                # A table that cannot be opened has an end alone.
+                # A table that cannot be opened yields only its end.
                 error = item.error if isinstance(item, _End) else self._table(item, coming, outputs, put, done)
                 if error is not None and failures is None:
                     raise error
@@ -214,7 +214,7 @@ class Job:
         return done
 
     def _items(self, parts: Sequence[Part]) -> Generator[_Opened | _Batch | _End]:
-        """Read the tables: each one is opened, gives its batches and ends."""
+        """Read the tables, and yield for each one: itself as opened, its batches, its end."""
         fields = prediction_fields(self.estimator, self.outputs)
         for part in parts:
             try:
@@ -235,7 +235,7 @@ class Job:
         put: Callable[[Callable[[], object]], None],
         done: Done,
     ) -> CommandError | None:
-        """Predict for one table up to its end; returns what was wrong with it, if anything."""
+        """Predict for one table up to its end; return its error, if there is one."""
         import pyarrow as pa
 
         batches, failure = _until_end(coming), None
@@ -263,7 +263,7 @@ class Job:
             done.failed += nulls
             return None
         put(outputs.drop)
-        with suppress(CommandError):  # one is enough
+        with suppress(CommandError):  # one error is enough
             deque(batches, maxlen=0)
         return failure
 
@@ -294,8 +294,8 @@ class Job:
             first += rows.num_rows
 
     def _predicted(self, opened: _Opened, batches: Iterator[_Batch], done: Done) -> Generator[list[pa.Array]]:
-        """Give the columns of each batch of a table's output; on a GPU, copying and computing overlap."""
-        under_way: deque[_Batch] = deque()
+        """Yield the output columns of each batch of a table; on a GPU, copying and computing overlap."""
+        in_flight: deque[_Batch] = deque()
         waited = 0.0
 
         def inputs() -> Iterator[Ragged]:
@@ -306,7 +306,7 @@ class Job:
                 waited += time.perf_counter() - start
                 if batch is None:
                     return
-                under_way.append(batch)
+                in_flight.append(batch)
                 yield batch.x
 
         first = 0
@@ -318,13 +318,13 @@ class Job:
                     done.computing += time.perf_counter() - start - waited
                     if predicted is None:
                         return
-                    batch = under_way.popleft()
-                    made = prediction_arrays(self.estimator, batch.x, predicted, self.outputs.values(), batch.valid)
+                    batch = in_flight.popleft()
+                    added = prediction_arrays(self.estimator, batch.x, predicted, self.outputs.values(), batch.valid)
                 first += batch.rows.num_rows
-                yield [*(batch.rows.column(name) for name in opened.kept), *made]
+                yield [*(batch.rows.column(name) for name in opened.kept), *added]
 
     def _sequences(self, table: Table) -> list[str] | None:
-        """The columns of sequences that were asked for, or else those of the training, as far as that is known."""
+        """Return the requested columns of sequences, or else those of the training; None if these are unknown."""
         if self.sequence:
             return self.sequence
         missing = [name for name in self.trained_on if name not in table.schema.names]
@@ -336,7 +336,7 @@ class Job:
         return None
 
     def _kept(self, table: Table, flat: bool) -> pa.Schema:
-        """The columns to write beside the predictions; with `flat` none may be a list."""
+        """Return the columns to write besides the predictions; with `flat`, without lists."""
         import pyarrow as pa
 
         nested = [field.name for field in table.schema if flat and pa.types.is_nested(field.type)]

@@ -10,11 +10,11 @@ from rgru._optional_imports import needed
 from rgru.estimators import GRUClassifier, GRURegressor
 
 PICTURES = ("", ".png", ".jpg", ".jpeg", ".svg", ".pdf")
-"""Endings of pictures."""
+"""The endings of pictures."""
 
 
 def save_plot(estimator: GRUClassifier | GRURegressor, path: str, title: str = "") -> None:
-    """Write the losses of the training and, if there are any, the validation scores side by side.
+    """Write a plot of the training's losses and, if there are any, of the validation scores next to it.
 
     Raises
     ------
@@ -26,7 +26,7 @@ def save_plot(estimator: GRUClassifier | GRURegressor, path: str, title: str = "
 
         history = estimator.history_
         validated = bool(history.validation_loss)
-        # Not pyplot: it would keep the figure, and choose a window of the user's screen.
+        # Not pyplot, which would keep the figure, and choose a backend for windows.
         new_figure = needed("matplotlib.figure", "cli").Figure
         figure = new_figure(figsize=(9.6 if validated else 5.4, 4.0), dpi=150, layout="constrained")
         panels = figure.subplots(1, 2 if validated else 1, squeeze=False)[0]

@@ -1,4 +1,4 @@
-"""Reading and writing in threads of their own, while the command's own thread computes."""
+"""Reading and writing in threads of their own, while the command's main thread computes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 _DEPTH = 2
-"""Items that are ready at most, or wait to be written."""
+"""The most items that are read ahead, or wait to be written."""
 
 
 def ahead(items: Iterator[Item]) -> Generator[Item]:
-    """Give `items`, which another thread takes a few ahead.
+    """Yield `items`, which another thread takes a few ahead.
 
-    Errors of `items` come in their place. When this generator is closed the thread has ended.
+    Errors of `items` are raised in their place. Closing this generator ends the thread.
     """
     end: Any = object()
     with ThreadPoolExecutor(1, "rgru-reader") as thread:
@@ -36,11 +36,11 @@ def ahead(items: Iterator[Item]) -> Generator[Item]:
 
 @contextmanager
 def behind() -> Iterator[Callable[[Work], None]]:
-    """Give a function that lets another thread do work, in order, and waits only if it falls behind.
+    """Yield a function that runs work on another thread, in order, and blocks only if that falls behind.
 
-    After an error of the work nothing more is done; the error comes from a later call or at the end of the block. There
-    the thread has ended, and all work is done, be it after an error of the block; only an interrupted block leaves
-    undone what has not begun.
+    After an error of the work, no more is done; the error is raised by a later call or at the end of the block. At that
+    end all work is done, also after an error of the block, and the thread has ended. Only an interrupted block cancels
+    work that has not begun.
     """
     with ThreadPoolExecutor(1, "rgru-writer") as thread:
         waiting: deque[Future[None]] = deque()
@@ -66,13 +66,13 @@ def behind() -> Iterator[Callable[[Work], None]]:
 
 
 def at_once(work: Work) -> None:
-    """Do work where `behind` would let it be done."""
+    """Run work on this thread, in place of the function that `behind` yields."""
     work()
 
 
 def _after(before: Future[None] | None, work: Work) -> None:
     if before is not None:
-        before.result()  # its error becomes this one's
+        before.result()  # raises its error here too
     work()
 
 

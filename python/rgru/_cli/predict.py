@@ -1,4 +1,4 @@
-"""``rgru predict``: a column of predictions added to a table, or to each table of a folder."""
+"""``rgru predict``: add columns of predictions to a table, or to each table of a folder."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def add_parser(commands: Any) -> None:
         "predict",
         help="add predictions to tables of any size",
         description="Predict for each row of DATA with a model that `rgru fit` or save() has written. The output has "
-        "the columns of DATA, and the predictions. Tables are Parquet or Arrow IPC; the work is done batch by batch, "
-        "reading and writing beside computing: memory does not grow with the table. Of a folder, files that cannot be "
-        "read are named at the end, with exit code 1; all others are done.",
+        "the columns of DATA and the predictions. Tables are Parquet or Arrow IPC, and are processed batch by batch, "
+        "so that memory does not grow with the table; reading and writing overlap with computing. If DATA is a folder, "
+        "files that cannot be read are reported at the end, with exit code 1; all others are processed.",
     )
     parser.add_argument("model", metavar="MODEL", help="model file")
     parser.add_argument(
         "data",
         metavar="DATA",
-        help="Parquet or Arrow IPC file; - reads an Arrow IPC stream from stdin; of a folder, each such file in it",
+        help="Parquet or Arrow IPC file, or a folder of them; - reads an Arrow IPC stream from stdin",
     )
     parser.add_argument(
         "-o",
@@ -40,51 +40,50 @@ def add_parser(commands: Any) -> None:
         required=True,
         metavar="OUT",
         help="Parquet file, Arrow IPC file if it ends in .arrow, .feather or .ipc, or CSV file if it ends in .csv; - "
-        "writes an Arrow IPC stream to stdout; if DATA is a folder, the folder for files of the same names. A file "
-        "appears whole or not at all",
+        "writes an Arrow IPC stream to stdout; if DATA is a folder, the folder for files of the same names. Files are "
+        "written atomically",
     )
     parser.add_argument(
         "--sequence",
         metavar="COL",
         action="append",
-        help="list column of sequences; given several times, columns whose features stand side by side (default: as in "
+        help="list column of sequences; may be repeated for columns whose features are concatenated (default: as in "
         "training, else the only one)",
     )
     parser.add_argument(
         "--keep",
         metavar="COL",
         action="append",
-        help="column to write beside the predictions; may be given several times (default: all, but for lists in CSV, "
-        "which has none)",
+        help="column to write besides the predictions; may be repeated (default: all, except lists for CSV, which "
+        "cannot hold them)",
     )
     parser.add_argument(
         "--column",
         metavar="NAME=KIND",
         action="append",
         type=_column,
-        help="column to append: its name, and what it holds. Of a classifier label or probability (in the order of "
-        "`rgru info MODEL`), of a regressor value; may be given several times (default: one named prediction, with the "
-        "labels or values)",
+        help="column to append: its name, and its kind: label or probability (in the order of `rgru info MODEL`) for a "
+        "classifier, value for a regressor; may be repeated (default: one named prediction, with the labels or values)",
     )
     parser.add_argument(
         "--on-error",
         choices=("raise", "null"),
         default="raise",
-        help="for rows with nulls, NaN or steps of a wrong width: end with an error, or predict null and tell how many "
-        "(default: %(default)s)",
+        help="for rows with nulls, NaN or steps of a wrong width: end with an error, or predict null and report their "
+        "number (default: %(default)s)",
     )
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="of a folder, pass over files whose predictions an earlier run has written, and remove what killed runs "
-        "have left: hidden drafts of yours (.PID-...tmp) whose process is gone from this machine, or a day old",
+        help="for a folder, skip files whose predictions an earlier run has written, and remove drafts of killed runs: "
+        "your hidden files .PID-...tmp whose process has ended on this machine, or that are a day old",
     )
     add_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns 1 if some files of a folder could not be predicted."""
+    """Run the command; return 1 if some files of a folder could not be predicted."""
     folder = args.data != STANDARD and Path(args.data).is_dir()
     if not folder:
         if args.resume:
@@ -102,26 +101,26 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
     )
     if not folder:
-        _tell_nulls(job.run([Part(args.data, args.output)]))
+        _report_nulls(job.run([Part(args.data, args.output)]))
         return 0
     parts, passed = parts_of_folder(job, args.data, args.output, resume=args.resume)
     removed = remove_drafts(args.data, args.output) if args.resume else 0
     failures: list[CommandError] = []
     try:
         done = job.run(parts, failures)
-    finally:  # also where something else has ended the job
+    finally:  # also if another error ends the job
         for error in failures:
             print(f"rgru: error: {error}", file=sys.stderr)
     before = f"; {passed} had been written before" if passed else ""
     drafts = f"; {removed} drafts of killed runs removed" if removed else ""
     print(f"{done.rows:,} rows in {len(parts) - len(failures)} files written{before}{drafts}")
-    _tell_nulls(done)
+    _report_nulls(done)
     if failures:
         print(f"rgru: {len(failures)} of {len(parts)} files could not be predicted", file=sys.stderr)
     return 1 if failures else 0
 
 
-def _tell_nulls(done: Done) -> None:
+def _report_nulls(done: Done) -> None:
     if done.failed:
         print(f"rgru: {done.failed:,} of {done.rows:,} predictions are null", file=sys.stderr)
 

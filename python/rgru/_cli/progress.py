@@ -1,4 +1,4 @@
-"""The progress bar over rows, on stderr, where that is a terminal."""
+"""The progress bar over rows, on stderr, if that is a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rgru._optional_imports import install
 
 
 def rows_bar(total: int | None) -> Any:
-    """Give a tqdm bar over `total` rows, or over an unknown number of them.
+    """Return a tqdm bar over `total` rows, or over an unknown number of them.
 
     Raises
     ------

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 IPC_ENDINGS = (".arrow", ".feather", ".ipc")
-"""Of Arrow IPC files."""
+"""The endings of Arrow IPC files."""
 
 ENDINGS = (".parquet", *IPC_ENDINGS)
-"""Of files that are tables, where there are others too."""
+"""The endings of the files in a folder that are read as tables."""
 
 _BATCH_BYTES, _BATCH_ROWS = 2**23, 2**13
 
@@ -33,13 +33,13 @@ class Table:
     Attributes
     ----------
     name : str
-        What to call it.
+        The name for error messages.
     schema : pyarrow.Schema
     num_rows : int or None
-        None where only reading to the end would tell.
+        None if it is unknown before the table has been read.
     batches : callable
-        ``batches(columns)`` gives the batches in order, with these columns in the schema's order, or with all for None.
-        No batch has more than some thousand rows or, if its rows are not huge, more than some dozen megabytes.
+        ``batches(columns)`` yields the batches in order, with these columns in the schema's order, or all for None.
+        A batch has at most 8192 rows and, unless single rows are huge, about a dozen megabytes.
     """
 
     name: str
@@ -50,12 +50,12 @@ class Table:
 
 @contextmanager
 def open_table(path: str) -> Iterator[Table]:
-    """Open a table to read: "-" for an Arrow IPC stream on stdin, else a file whose first bytes tell its format.
+    """Open a table to read: "-" for an Arrow IPC stream on stdin, else a file, whose first bytes determine its format.
 
     Raises
     ------
     CommandError
-        Here or while reading: if it cannot be read, or is of no such format.
+        If it cannot be read, or has no known format; raised here or while reading.
     """
     name = "stdin" if path == STANDARD else path
     if path == STANDARD and sys.stdin is None:
@@ -88,7 +88,7 @@ def _open(path: str, stack: ExitStack) -> tuple[pa.Schema, int | None, Callable[
     if start[:4] == b"PAR1":
         import pyarrow.parquet as pq
 
-        # Without pre_buffer, which keeps all row groups; with a buffer, which reads them page by page.
+        # pre_buffer would keep all row groups in memory; buffer_size makes the reader read page by page.
         options = {"pre_buffer": False, "buffer_size": 2**20, "page_checksum_verification": True}
         return _from_parquet(stack.enter_context(pq.ParquetFile(path, **options)))
     if start == b"ARROW1":
@@ -111,11 +111,11 @@ def _from_parquet(file: Any) -> tuple[pa.Schema, int, Callable[..., Iterator[pa.
 
 
 _WIDTHS = {"INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
-"""Bytes of a number of Parquet's physical types."""
+"""The bytes per number of Parquet's physical types."""
 
 
 def _decoded_bytes(metadata: Any, columns: list[str] | None) -> int:
-    """Reckon what a Parquet file's columns take when they are read: encoded, repeated numbers take nearly nothing."""
+    """Estimate the decoded size of a Parquet file's columns; encoded, repeated numbers take nearly nothing."""
     total = 0
     for i in range(metadata.num_row_groups):
         group = metadata.row_group(i)
@@ -129,9 +129,9 @@ def _decoded_bytes(metadata: Any, columns: list[str] | None) -> int:
 
 
 def _mapped(path: str) -> tuple[pa.Buffer, Callable[[], None]]:
-    """The bytes of a file, which are read where they are used, and the way to let go of the memory of those read.
+    """Map a file into memory; return it as a buffer, with a function that frees the pages read so far.
 
-    A batch of an IPC file may be as large as the file (Polars writes such), so that reading it whole is no way.
+    A batch of an IPC file may be as large as the file (Polars writes such), too large to be read at once.
     """
     import pyarrow as pa
 
@@ -139,7 +139,7 @@ def _mapped(path: str) -> tuple[pa.Buffer, Callable[[], None]]:
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def release() -> None:
-        if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows, which must do by itself
+        if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows, which manages this by itself
             pages.madvise(mmap.MADV_DONTNEED)
 
     return pa.py_buffer(pages), release
@@ -158,7 +158,7 @@ def _from_ipc_file(
                     release()
                     held = 0
 
-    # Elder pyarrow cannot count without decompressing everything.
+    # Older pyarrow cannot count rows without decompressing everything.
     return reader.schema, reader.count_rows() if hasattr(reader, "count_rows") else None, batches
 
 
@@ -171,14 +171,14 @@ def _from_stream(reader: Any) -> tuple[pa.Schema, None, Callable[..., Iterator[p
 
 
 def _select(batch: pa.RecordBatch, columns: list[str] | None) -> pa.RecordBatch:
-    """Give these columns of a batch of IPC, whose offsets pyarrow would follow anywhere were the file damaged."""
+    """Select columns of an IPC batch and validate them: pyarrow would follow the offsets of a damaged file anywhere."""
     chosen = batch if columns is None else batch.select([name for name in batch.schema.names if name in columns])
     chosen.validate(full=True)
     return chosen
 
 
 def _cut(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    if batch.num_rows <= _BATCH_ROWS and batch.nbytes <= 1.5 * _BATCH_BYTES:  # rather than leave a small rest
+    if batch.num_rows <= _BATCH_ROWS and batch.nbytes <= 1.5 * _BATCH_BYTES:  # 1.5: avoids a small remainder
         yield batch
         return
     rows = _rows_per_batch(batch.nbytes, batch.num_rows)

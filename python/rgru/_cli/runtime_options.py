@@ -1,4 +1,4 @@
-"""The options that say what a command computes on."""
+"""The options for the device and threads of a command."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def add_options(parser: Any) -> None:
 
 
 def apply_options(args: argparse.Namespace) -> None:
-    """Set the threads, and see that the device is there before any work is done; commands without the options pass.
+    """Set the threads, and check that the device exists before any work is done; skip options a command lacks.
 
     Raises
     ------
     CommandError
-        If one of them is not as it must be.
+        If one of them is invalid.
     """
     if getattr(args, "threads", None) is not None:
         with explained("--threads"):
@@ -34,5 +34,5 @@ def apply_options(args: argparse.Namespace) -> None:
         try:
             with explained("--device"):
                 find_backend(args.device)
-        except RuntimeError as error:  # no driver, no such GPU: bad input here, but a fault of rgru's elsewhere
+        except RuntimeError as error:  # no driver or GPU: bad input here; elsewhere a RuntimeError is a bug
             raise about("--device", error) from error

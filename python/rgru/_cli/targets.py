@@ -1,4 +1,4 @@
-"""A column of targets as `fit` of the estimators takes it."""
+"""Conversion of a column of targets to the y of the estimators' `fit`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def default_task(kind: pa.DataType) -> Literal["classify", "regress"]:
-    """Give the task for targets of this type: regress floats, decimals and lists, classify all else."""
+    """Return the task for targets of this type: regress floats, decimals and lists, classify all else."""
     from pyarrow import types
 
     numbers = types.is_floating(kind) or types.is_decimal(kind) or is_sequence_type(kind)
@@ -21,19 +21,19 @@ def default_task(kind: pa.DataType) -> Literal["classify", "regress"]:
 
 
 def targets(column: pa.ChunkedArray, name: str, classify: bool, every: bool) -> Any:
-    """Give the targets in a column.
+    """Convert a column to targets.
 
     Parameters
     ----------
     column : pyarrow.ChunkedArray
         N rows.
     name : str
-        Of the column, for errors.
+        The column's name, for errors.
     classify : bool
-        Whether they are labels (integers, whole decimals, floats, booleans, strings, or a dictionary of these), or
-        numbers.
+        Whether the targets are labels (integers, whole decimals, floats, booleans, strings, or a dictionary of these),
+        not numbers.
     every : bool
-        Whether a list has a target for each step, not the same number of targets for each sequence.
+        Whether lists have a target for each step, not the same number of targets for each sequence.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def targets(column: pa.ChunkedArray, name: str, classify: bool, every: bool) -> 
     Raises
     ------
     CommandError
-        If there are nulls, lists of different lengths, or the type is another.
+        If there are nulls, lists of different lengths, or targets of another type.
     """
     import pyarrow as pa
     from pyarrow import types
@@ -55,14 +55,14 @@ def targets(column: pa.ChunkedArray, name: str, classify: bool, every: bool) -> 
     kind = column.type
     number = types.is_integer(kind) or types.is_floating(kind)
     if classify:
-        if types.is_decimal(kind) and kind.scale == 0:  # as DuckDB gives its HUGEINT
+        if types.is_decimal(kind) and kind.scale == 0:  # DuckDB exports HUGEINT as such
             column = column.cast("int64")
         elif not (number or types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind)):
             raise CommandError(f"column {name!r}: expected labels (integers, booleans, strings), got type {kind}")
         return column.to_numpy()
     if number:
         return column.cast("float64").to_numpy()
-    if types.is_decimal(kind):  # pyarrow's cast does not always give the nearest number; the core does, of lists
+    if types.is_decimal(kind):  # pyarrow's cast does not always round to the nearest; the core, for lists, does
         lists = [pa.FixedSizeListArray.from_arrays(chunk, 1) for chunk in column.chunks]
         return ragged_from_arrow(pa.chunked_array(lists, pa.list_(kind, 1))).values[:, 0]
     if not is_sequence_type(kind, typed=False):

@@ -1,4 +1,4 @@
-"""Trainings on two columns of a table."""
+"""Training on two columns of a table."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Training:
     estimator : GRUClassifier or GRURegressor
     x : Ragged
     y : array_like
-        As `targets` gives it.
+        A result of `targets`.
     table : str
-        What to call the table.
+        The table's name, for errors.
     columns : dict
-        What a model file keeps of the columns: the names of those of sequences, and the target's.
+        The names of the columns of sequences and of the target, for the model file.
     """
 
     estimator: GRUClassifier | GRURegressor
@@ -57,37 +57,37 @@ class Training:
         Raises
         ------
         CommandError
-            If the table cannot be read, or does not fit.
+            If the table cannot be read, or its columns are not sequences and targets.
         """
         import pyarrow as pa
 
         with open_table(data) as table:
             names = find_sequences(table, sequence)
-            answers = find_target(table, target, names)
-            fields = [field for field in table.schema if field.name in (*names, answers)]
+            target_name = find_target(table, target, names)
+            fields = [field for field in table.schema if field.name in (*names, target_name)]
             batches = list(table.batches([field.name for field in fields]))
             whole = pa.Table.from_batches(batches, pa.schema(fields))
-        classify = (task or default_task(whole.schema.field(answers).type)) == "classify"
+        classify = (task or default_task(whole.schema.field(target_name).type)) == "classify"
         estimator: GRUClassifier | GRURegressor = GRUClassifier() if classify else GRURegressor()
         with explained(table.name):
             x = ragged_from_arrow(whole[names[0]] if len(names) == 1 else whole.select(names), name=quoted(names))
             check_finite(quoted(names), x)
-            y = targets(whole[answers], answers, classify, parameters.get("pooling") == "every")
+            y = targets(whole[target_name], target_name, classify, parameters.get("pooling") == "every")
         estimator.set_params(**parameters)
-        return cls(estimator, x, y, table.name, {"sequence": names, "target": answers})
+        return cls(estimator, x, y, table.name, {"sequence": names, "target": target_name})
 
     @property
     def fitted(self) -> bool:
-        """Whether there is something to save: at least one epoch is done."""
+        """Whether there is a model to save: at least one epoch is complete."""
         return hasattr(self.estimator, "model_")
 
     def fit(self) -> None:
-        """Train.
+        """Train the estimator.
 
         Raises
         ------
         CommandError
-            If the table or a hyper-parameter does not fit.
+            If the table or a hyper-parameter is invalid.
         """
         self.estimator.set_params(verbose=True)
         try:
@@ -100,7 +100,7 @@ class Training:
             self.estimator.set_params(verbose=False)
 
     def save(self, path: str) -> None:
-        """Write a model file that knows its columns.
+        """Write a model file that names its columns.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class Training:
 
 
 def summary(estimator: GRUClassifier | GRURegressor) -> str:
-    """Tell in a line how the training went."""
+    """Return a line that summarises the training."""
     history = estimator.history_
     rate = sum(history.sequences_per_second) / estimator.n_iter_
     text = f"{estimator.n_iter_} epochs at {rate:,.0f} sequences/s"

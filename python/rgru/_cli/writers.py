@@ -25,27 +25,26 @@ if TYPE_CHECKING:
     Write: TypeAlias = Callable[[pa.RecordBatch], None]
 
 ENDINGS = ("", ".parquet", *IPC_ENDINGS, ".csv")
-"""Of files that can be written."""
+"""The endings of files that can be written."""
 
 _BATCH_BYTES = 2**23
 _ROW_GROUP_BYTES, _ROW_GROUP_ROWS = 2**26, 2**17
 _CSV_ROWS = 2**12
-"""Rows that are written at a time, since the values of a dictionary column may be far larger than its codes."""
+"""Rows converted at a time, since the values of a dictionary column may be far larger than its codes."""
 
 
 def is_csv(path: str) -> bool:
-    """Tell whether an output is to be a CSV file."""
+    """Return whether an output is to be a CSV file."""
     return path != STANDARD and Path(path).suffix.lower() == ".csv"
 
 
 class Outputs:
-    """Writes a table and then the next one; each appears at its end. One that has not come to its end vanishes.
+    """Output tables, written one after the other; each appears when it is complete, or not at all.
 
-    Their names are synced together at the end of the block. To wait for the disk once more for each of many small files
-    takes as long as to write them, and one whose name a power cut takes away is as if it had not been written.
+    Their names are synced together at the end of the block: syncing them one by one would take as long as writing many
+    small files, and a file whose name is lost in a power cut merely counts as not written.
 
-    Errors may come from the end of the block as well. They are CommandError, with the path, where the table cannot be
-    written.
+    The end of the block, too, may raise errors. They are CommandError, with the path, if a table cannot be written.
     """
 
     def __init__(self) -> None:
@@ -57,17 +56,17 @@ class Outputs:
         return self
 
     def write(self, path: str, schema: pa.Schema, batch: pa.RecordBatch) -> None:
-        """Write a batch of the table that is begun, or is to begin with it."""
+        """Write a batch of the current table, or begin a table with it."""
         self._writing(path, schema)(batch)
 
     def end(self, path: str, schema: pa.Schema) -> None:
-        """End the table, which has no rows if none was written."""
+        """Complete the current table; it is empty if no batch was written."""
         self._writing(path, schema)
         self._write = None
         self._begun.close()
 
     def drop(self) -> None:
-        """Give the table up that is begun, if there is one: it vanishes."""
+        """Discard the current table, if there is one."""
         self._write = None
         with suppress(_DroppedError), self._begun:
             raise _DroppedError
@@ -85,24 +84,24 @@ class Outputs:
     def _writing(self, path: str, schema: pa.Schema) -> Write:
         if self._write is None:
             self._begun.enter_context(explained("stdout" if path == STANDARD else path))
-            Path(path).parent.mkdir(parents=True, exist_ok=True)  # a subfolder of a job over a folder
+            Path(path).parent.mkdir(parents=True, exist_ok=True)  # for a subfolder, in a job over a folder
             self._write = self._begun.enter_context(open_output(path, schema, self._folders.add))
         return self._write
 
 
 class _DroppedError(Exception):
-    """A table that has been begun is not to be written."""
+    """Raised to discard a table that has been begun."""
 
 
 @contextmanager
 def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -> Iterator[Write]:
-    """Open a table to write; gives the function that takes the batches.
+    """Open a table to write; yield the function that writes a batch.
 
     "-" writes an Arrow IPC stream to stdout, an ending ``.arrow``, ``.feather`` or ``.ipc`` an Arrow IPC file, ``.csv``
-    a CSV file, in which dictionary columns become plain ones, ``.parquet`` or no ending a Parquet file. Where a
-    column's dictionaries differ from batch to batch, an IPC file adds to the first one by deltas, which not every
-    library reads (Polars does not). A file appears whole when the block ends without an error, and its folder is given
-    to `named`; else not at all. A stream is then left without its end mark.
+    a CSV file, in which dictionary columns become plain ones, ``.parquet`` or no ending a Parquet file. If a column's
+    dictionaries differ between batches, an IPC file extends the first one by deltas, which not every library reads
+    (Polars does not). If the block ends without an error, the file appears, complete, and `named` is called with its
+    folder; otherwise no file appears, and a stream is left without its end mark.
 
     Raises
     ------
@@ -112,7 +111,7 @@ def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -
     import pyarrow as pa
 
     if path == STANDARD:
-        # With PYTHONUNBUFFERED it is a raw file, which may write a part, unseen by pyarrow, where a signal comes.
+        # With PYTHONUNBUFFERED it is a raw file, whose partial writes, as after a signal, pyarrow does not notice.
         raw = sys.stdout.buffer
         sink: Any = os.fdopen(raw.fileno(), "wb", closefd=False) if isinstance(raw, io.RawIOBase) else raw
         stream = pa.ipc.new_stream(sink, schema)
@@ -147,8 +146,8 @@ def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -
             with pa.OSFile(str(draft), "wb") as file, ExitStack() as writer:
 
                 def begin(num_bytes: int) -> Any:
-                    # A dictionary larger than an eighth of the data means that these hardly repeat: it takes as long
-                    # as all the rest to make, and room. The default, for large row groups, is as much as this for 8 MB.
+                    # A dictionary beyond an eighth of the data means that values hardly repeat; building it takes space
+                    # and as long as all the rest. For 8 MB this equals the default, which suits large row groups.
                     limit = min(2**20, max(1, num_bytes // 8))
                     options = {"write_page_checksum": True, "dictionary_pagesize_limit": limit}
                     return writer.enter_context(pq.ParquetWriter(file, plain, **options))
@@ -159,16 +158,16 @@ def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -
 
 
 def _without_views(field: pa.Field) -> pa.Field:
-    """Return a field as pyarrow can write it to Parquet: without views of texts in dictionaries."""
+    """Return a field that pyarrow can write to Parquet: without string views in dictionaries."""
     import pyarrow as pa
 
     return field.with_type(plain_type(field.type)) if pa.types.is_dictionary(field.type) else field
 
 
 class _RowGroups:
-    """Gathers batches until they make a row group of a good size: readers are slow on many small ones.
+    """A buffer that gathers batches to row groups of a good size: readers are slow on many small ones.
 
-    The writer begins with the first one, and is told its bytes.
+    The writer is opened with the size of the first row group in bytes.
     """
 
     def __init__(self, begin: Callable[[int], Any]) -> None:

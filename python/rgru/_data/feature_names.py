@@ -1,4 +1,4 @@
-"""Names of features: those that tables have, and whether they are those that a model was fitted on."""
+"""Names of features: reading them from tables, and comparing them with those that a model was fitted on."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 Names: TypeAlias = tuple[str, ...]
 
 _SHOWN = 10
-"""How many names a message lists."""
+"""The number of names that an error message lists."""
 
 
 def column_names(table: Any) -> Names | None:
-    """Return the names of the columns of a table of numbers (pandas, Polars, pyarrow), a row a step or an event.
+    """Return the column names of a table of numbers (pandas, Polars, pyarrow) with one row per step or event.
 
     Returns
     -------
@@ -25,7 +25,7 @@ def column_names(table: Any) -> Names | None:
     """
     if type(table) is np.ndarray or isinstance(table, (list, tuple)):
         return None
-    for attribute in ("columns", "column_names"):  # of pyarrow's tables the first has the columns themselves
+    for attribute in ("columns", "column_names"):  # in pyarrow's tables, `columns` are the columns themselves
         names = getattr(table, attribute, None)
         if names is not None and not callable(names) and all(isinstance(name, str) for name in names):
             return tuple(names)
@@ -33,12 +33,12 @@ def column_names(table: Any) -> Names | None:
 
 
 def common_names(argument: str, tables: Iterable[Any]) -> Names | None:
-    """Return the names that all of some tables have, one a sequence; those without names are passed over.
+    """Return the names that all tables have, one table per sequence; tables without names are ignored.
 
     Raises
     ------
     ValueError
-        If two differ.
+        If the names of two tables differ.
     """
     common = None
     for i, table in enumerate(tables):
@@ -52,12 +52,12 @@ def common_names(argument: str, tables: Iterable[Any]) -> Names | None:
 def check_names(
     argument: str, expected: Sequence[str] | None, got: Sequence[str] | None, where: str = "in fit"
 ) -> None:
-    """Refuse other names, or the same ones in another order; where either is None, features are known by position.
+    """Refuse names other than `expected`, or in another order; None, for data without names, fits any names.
 
     Raises
     ------
     ValueError
-        With both, or as much of them as shows where they begin to differ.
+        With both lists of names, or the parts from the first difference.
     """
     if expected is None or got is None or tuple(expected) == tuple(got):
         return

@@ -1,8 +1,8 @@
-"""Arrays that users pass, made into arrays that the core takes: the one place where they are judged and converted.
+"""Validation of arrays that users pass, and their conversion to arrays for the core.
 
-An array is converted only where no value can change (float16 to float32, float32 to float64, small integers);
-everything else is refused by the argument's name. Nothing is copied that is already contiguous, aligned, native-endian
-and of the wanted type. Inputs are never modified.
+An array is converted only if no value can change (float16 to float32, float32 to float64, small integers); everything
+else is refused by the argument's name. Arrays that are contiguous, aligned, native-endian and of the required type are
+not copied. Inputs are never modified.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ if TYPE_CHECKING:
 def as_real(
     name: str, value: object, dtype: np.dtype[Any] | None, ndim: int | None = None, axes: str = ""
 ) -> NDArray[Any]:
-    """Give `value` as a C-contiguous, aligned, native-endian array of real numbers.
+    """Convert `value` to a C-contiguous, aligned, native-endian array of real numbers.
 
     Parameters
     ----------
     name : str
         The argument's name, for the errors.
     value : array_like
-        An array of any layout, or plain nested lists, which have no precision of their own and take the wanted one.
+        An array of any layout, or plain nested lists, which have no precision of their own and take the required one.
     dtype : numpy.dtype or None
-        float32 or float64 in native byte order; None takes any floating-point type and keeps it.
+        float32 or float64 in native byte order; None keeps any floating-point type.
     ndim : int, optional
-        The number of dimensions wanted.
+        The required number of dimensions.
     axes : str, optional
-        What the dimensions mean, for the error: ``"(N, T, I)"``.
+        The meaning of the dimensions, for the error: ``"(N, T, I)"``.
 
     Returns
     -------
     numpy.ndarray
-        `value` itself where it fits, else a converted copy.
+        `value` itself if it fits, else a converted copy.
 
     Raises
     ------
     TypeError
-        If `value` is no plain array of real numbers, or cannot become `dtype` without a value changing.
+        If `value` is not a plain array of real numbers, or a conversion to `dtype` could change a value.
     ValueError
         If the number of dimensions differs, or a number in plain lists is too large for `dtype`.
     """
@@ -56,29 +56,29 @@ def as_real(
     array = as_ndarray(name, value, "an array of real numbers")
     literal = array.dtype is not dtype and _is_literal(value)
     if array.dtype is not dtype:
-        _judge_real(name, array, dtype, literal)
-    _judge_rank(name, array, ndim, axes)
+        _check_real(name, array, dtype, literal)
+    _check_ndim(name, array, ndim, axes)
     if array.dtype is not dtype:
         array = _convert_real(name, array, dtype, literal)
     return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED"])
 
 
 def as_index(name: str, value: object, axes: str = "(N,)") -> NDArray[np.int64]:
-    """Give `value` as a C-contiguous int64 vector; integers of any width are taken, floats never.
+    """Convert `value`, integers of any width but not floats, to a C-contiguous int64 vector.
 
     Parameters
     ----------
     name : str
         The argument's name, for the errors.
     value : array_like of int
-        One-dimensional: lengths, offsets or positions. What the numbers may be is for the caller to check.
+        One-dimensional: lengths, offsets or positions. The caller checks their range.
     axes : str, optional
-        What the dimension means, for the error.
+        The meaning of the dimension, for the error.
 
     Returns
     -------
     numpy.ndarray of int64
-        `value` itself where it fits, else a copy.
+        `value` itself if it fits, else a copy.
 
     Raises
     ------
@@ -89,17 +89,17 @@ def as_index(name: str, value: object, axes: str = "(N,)") -> NDArray[np.int64]:
     """
     array = as_ndarray(name, value, "an array of integers")
     if array.size == 0 and isinstance(value, (list, tuple)):
-        array = array.astype(np.int64)  # an empty list has no type to judge
+        array = array.astype(np.int64)  # an empty list has no type to check
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got {array.dtype.name}{_sample(array)}")
-    _judge_rank(name, array, 1, axes)
+    _check_ndim(name, array, 1, axes)
     if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
         raise ValueError(f"{name}: expected integers below 2**63, got {array.max()}")
     return np.require(array, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
 
 
 def on_gpu(value: object) -> bool:
-    """Whether `value` is an array on an NVIDIA GPU, of whatever library; nothing is imported to find out."""
+    """Return whether `value` is an array of any library on an NVIDIA GPU, without importing the library."""
     if type(value) is np.ndarray or isinstance(value, (list, tuple)):
         return False
     device = getattr(value, "__dlpack_device__", None)
@@ -110,7 +110,7 @@ def on_gpu(value: object) -> bool:
 
 @contextmanager
 def beside(array: Any) -> Iterator[Any]:
-    """Work where `array` lies: gives its module, NumPy or CuPy, with its GPU as the current one."""
+    """Yield the module of `array`, NumPy or CuPy, with its GPU as the current one."""
     if type(array) is np.ndarray:
         yield np
         return
@@ -125,38 +125,39 @@ _DLPACK_CUDA = (2, 13)
 
 
 def has_no_steps(value: object) -> bool:
-    """Tell whether `value` is ``[]`` or of shape (0,): a sequence of no steps, whose features nothing tells."""
+    """Return whether `value` is ``[]`` or of shape (0,): a sequence without steps and with unknown features."""
     return getattr(value, "shape", None) == (0,) or (isinstance(value, (list, tuple)) and not value)
 
 
 def all_finite(array: NDArray[Any]) -> bool:
-    """Tell whether no number is NaN or infinite."""
+    """Return whether no number is NaN or infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(np.sum(array)):  # fast, and never finite with NaN or infinity among the numbers
+        if np.isfinite(np.sum(array)):  # fast, and never finite if a number is NaN or infinite
             return True
     return bool(np.isfinite(array).all())
 
 
 def own(array: NDArray[Any]) -> NDArray[Any]:
-    """Return `array` where it may be written to and nobody else has its memory, else a copy.
+    """Return `array` if it is writable and owns its memory, else a copy.
 
-    What comes out of a pickle may be read-only, or a view of a file: joblib maps large arrays into memory.
+    An array from a pickle may be read-only, or a view of a file: joblib maps large arrays into memory.
     """
     return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED", "WRITEABLE", "OWNDATA", "ENSUREARRAY"])
 
 
 def is_masked(value: object) -> bool:
-    """Tell whether `value` is a masked array of NumPy."""
-    masked = sys.modules.get("numpy.ma")  # not imported for it: NumPy takes tens of milliseconds to load it
+    """Return whether `value` is a masked array of NumPy."""
+    masked = sys.modules.get("numpy.ma")  # not imported, which takes tens of milliseconds
     return masked is not None and isinstance(value, masked.MaskedArray)
 
 
 def refuse_masked(name: str, value: object, expected: str) -> None:
-    """Refuse a masked array, alone or in nested lists: NumPy would give the numbers under the mask.
+    """Refuse a masked array, alone or in nested lists: NumPy would return the numbers under the mask.
 
     Raises
     ------
     TypeError
+        If there is a masked array.
     """
     if _holds_masked(value):
         raise TypeError(f"{name}: expected {expected}, got a masked array; fill it first with its method filled")
@@ -173,12 +174,12 @@ def _holds_masked(value: object) -> bool:
 
 
 def as_ndarray(name: str, value: object, expected: str) -> NDArray[Any]:
-    """Strip subclasses and call the array protocols; refuse masked arrays, and what has no array on the host.
+    """Convert `value` to a plain array by the array protocols; refuse masked arrays and arrays on a GPU.
 
     Raises
     ------
     TypeError
-        With `expected`, such as "an array of integers".
+        If there is no such array; the message has `expected`, such as "an array of integers".
     """
     if type(value) is np.ndarray:
         return value
@@ -188,7 +189,7 @@ def as_ndarray(name: str, value: object, expected: str) -> NDArray[Any]:
         raise TypeError(f"{name}: expected an array on the CPU, got {got}; copy it to the host first")
     refuse_masked(name, value, expected)
     try:
-        array = np.asanyarray(value)  # subclasses too: what __array__ gives may have a mask
+        array = np.asanyarray(value)  # keeps subclasses: the result of __array__ may have a mask
     except (TypeError, ValueError, RuntimeError) as error:
         hint = "; for sequences of different lengths see rgru.Ragged" if isinstance(value, (list, tuple)) else ""
         raise TypeError(f"{name}: expected {expected}, got {kind.__name__} ({error}){hint}") from error
@@ -199,7 +200,7 @@ def as_ndarray(name: str, value: object, expected: str) -> NDArray[Any]:
 
 
 def _is_literal(value: object) -> bool:
-    """Whether `value` is a Python number or lists of them; lists of arrays are held to the arrays' types."""
+    """Return whether `value` is a Python number or lists of them; lists of arrays must have the arrays' types."""
     if not isinstance(value, (list, tuple)):
         return isinstance(value, (int, float))
     while isinstance(value, (list, tuple)) and value:
@@ -207,14 +208,14 @@ def _is_literal(value: object) -> bool:
     return isinstance(value, np.generic) or not hasattr(value, "__array__")
 
 
-def _judge_real(name: str, array: NDArray[Any], dtype: np.dtype[Any] | None, literal: bool) -> None:
+def _check_real(name: str, array: NDArray[Any], dtype: np.dtype[Any] | None, literal: bool) -> None:
     kind, itemsize = array.dtype.kind, array.dtype.itemsize
     if kind == "f" and dtype is None:
         return
     if kind in "fiu" and literal:
         return
     wanted = "floating-point numbers" if dtype is None else dtype.name
-    # NumPy calls 64-bit integers to float64 safe, though they round above 2**53.
+    # NumPy considers 64-bit integers to float64 safe, though they round above 2**53.
     exact = dtype is not None and np.can_cast(array.dtype, dtype, "safe") and not (kind in "iu" and itemsize == 8)
     if kind not in "fiu" or not exact:
         subject = name if name.isidentifier() else ""  # not for names such as sequences[3]
@@ -222,7 +223,7 @@ def _judge_real(name: str, array: NDArray[Any], dtype: np.dtype[Any] | None, lit
         raise TypeError(f"{name}: expected {wanted}, got {array.dtype.name}{hint}")
 
 
-def _judge_rank(name: str, array: NDArray[Any], ndim: int | None, axes: str) -> None:
+def _check_ndim(name: str, array: NDArray[Any], ndim: int | None, axes: str) -> None:
     if ndim is not None and array.ndim != ndim:
         dimensions = "1 dimension" if ndim == 1 else f"{ndim} dimensions"
         raise ValueError(f"{name}: expected {dimensions}{axes and ' ' + axes}, got shape {array.shape}")
@@ -240,13 +241,13 @@ def _convert_real(name: str, array: NDArray[Any], dtype: np.dtype[Any] | None, l
 
 
 def _sample(array: NDArray[Any]) -> str:
-    """Name one value, a non-finite one where there is one: NaN among lengths is worth a word."""
+    """Return one value for an error message, a non-finite one if there is any, such as NaN among lengths."""
     if array.dtype.kind != "f" or array.size == 0:
         return ""
-    strange = array[~np.isfinite(array)]
-    return f" (such as {strange[0] if strange.size else array.flat[0]})"
+    nonfinite = array[~np.isfinite(array)]
+    return f" (such as {nonfinite[0] if nonfinite.size else array.flat[0]})"
 
 
 def is_arrow_column(value: object) -> bool:
-    """Tell whether `value` is an Arrow column or table: of any library with the Arrow PyCapsule interface."""
+    """Return whether `value` is an Arrow column or table: of any library with the Arrow PyCapsule interface."""
     return hasattr(value, "__arrow_c_array__") or hasattr(value, "__arrow_c_stream__")

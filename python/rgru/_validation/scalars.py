@@ -1,4 +1,4 @@
-"""Sizes, switches and other single values that users pass, checked by the argument's name."""
+"""Validation of sizes, switches and other single values that users pass; errors name the argument."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ LARGEST_SIZE = 2**31 - 1
 
 
 def as_int(name: str, value: object, low: int, high: int = LARGEST_SIZE) -> int:
-    """Give `value` as an int within [low, high].
+    """Convert `value` to an int within [low, high].
 
     Raises
     ------
     TypeError
-        If `value` is no integer; booleans and floats are none.
+        If `value` is not an integer; booleans and floats are not.
     ValueError
-        If it lies outside the range.
+        If it is outside the range.
     """
     try:
         if isinstance(value, (bool, np.bool_)) or is_masked(value):
@@ -36,7 +36,7 @@ def as_int(name: str, value: object, low: int, high: int = LARGEST_SIZE) -> int:
 
 
 def as_bool(name: str, value: object) -> bool:
-    """Give `value` as a bool; only True and False (NumPy's too) are taken.
+    """Convert `value` to a bool; only True and False, of Python or NumPy, are accepted.
 
     Raises
     ------
@@ -49,14 +49,14 @@ def as_bool(name: str, value: object) -> bool:
 
 
 def as_probability(name: str, value: object) -> float:
-    """Give `value` as a float within [0, 1).
+    """Convert `value` to a float within [0, 1).
 
     Raises
     ------
     TypeError
-        If `value` is no real number.
+        If `value` is not a real number.
     ValueError
-        If it lies outside [0, 1) or is NaN.
+        If it is outside [0, 1) or NaN.
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name}: expected a number, got {value!r}")
@@ -67,14 +67,14 @@ def as_probability(name: str, value: object) -> float:
 
 
 def as_precision(name: str, value: Any) -> np.dtype[Any]:
-    """Give `value`, in any spelling that NumPy understands, as the native float32 or float64.
+    """Convert `value`, anything that NumPy accepts as a dtype, to the native float32 or float64.
 
     Raises
     ------
     TypeError
-        If NumPy does not know it as a type.
+        If NumPy does not accept it as a dtype.
     ValueError
-        If it is another type than float32 and float64.
+        If it is a dtype other than float32 and float64.
     """
     try:
         if value is None:
@@ -89,7 +89,7 @@ def as_precision(name: str, value: Any) -> np.dtype[Any]:
 
 
 def check_on_error(value: object) -> None:
-    """Refuse what is not an ``on_error``: what becomes of the rows that a model cannot take.
+    """Validate an ``on_error``, the treatment of rows that are not valid for a model.
 
     Raises
     ------

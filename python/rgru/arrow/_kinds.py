@@ -1,6 +1,6 @@
-"""What predictions are called, on every road from a model to a table: the kinds of output, and what errors become.
+"""The kinds of output of models, and the treatment of invalid rows, shared by all predictions over tables.
 
-One result is asked for by ``output=kind``, columns of a table by ``outputs={name: kind}``.
+``output=kind`` selects one result, ``outputs={name: kind}`` columns of a table.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     Kinds: TypeAlias = Mapping[str, "Kind"]
 
 Kind: TypeAlias = Literal["last", "every", "label", "probability", "value"]
-"""Of a GRU "last", its states after each sequence's last step, or "every", those of all steps; of a classifier "label"
-or "probability"; of a regressor "value"."""
+"""For a GRU, "last": the states after each sequence's last step, or "every": the states of all steps; for a classifier,
+"label" or "probability"; for a regressor, "value"."""
 
 OnError: TypeAlias = Literal["raise", "null"]
-"""What becomes of rows that cannot be sequences of the model: an error, or a result that is null."""
+"""The treatment of rows that are not valid sequences for the model: an error, or a result that is null."""
 
 
 def kinds_of(model: GRU | GRUClassifier | GRURegressor) -> tuple[Kind, ...]:
@@ -29,7 +29,7 @@ def kinds_of(model: GRU | GRUClassifier | GRURegressor) -> tuple[Kind, ...]:
     Raises
     ------
     TypeError
-        If it is no model.
+        If `model` is not a model of rgru.
     """
     if isinstance(model, GRU):
         return "last", "every"
@@ -43,12 +43,12 @@ def kinds_of(model: GRU | GRUClassifier | GRURegressor) -> tuple[Kind, ...]:
 
 
 def as_kind(value: object, model: GRU | GRUClassifier | GRURegressor) -> Kind:
-    """Return the argument `output` as a kind that the model has; None stands for the model's default.
+    """Validate the argument `output`, and return it as a kind of the model; None is the model's default.
 
     Raises
     ------
     TypeError
-        If the model is none.
+        If `model` is not a model of rgru.
     ValueError
         If it has no such kind.
     """
@@ -56,14 +56,14 @@ def as_kind(value: object, model: GRU | GRUClassifier | GRURegressor) -> Kind:
 
 
 def as_outputs(name: str, value: Any, model: GRU | GRUClassifier | GRURegressor) -> dict[str, Kind]:
-    """Return the names of new columns with their kinds; None stands for ``{"prediction": the model's default}``.
+    """Validate the names and kinds of new columns; None is ``{"prediction": the model's default}``.
 
     Raises
     ------
     TypeError
-        If `value` is no mapping of strings, or the model none.
+        If `value` is not a mapping of strings, or `model` not a model of rgru.
     ValueError
-        If it is empty, or the model has no such kind.
+        If `value` is empty, or the model has no such kind.
     """
     if value is None:
         return {"prediction": kinds_of(model)[0]}

@@ -1,4 +1,4 @@
-"""Arrow in, Arrow out: results of models as columns that any Arrow library takes over without a copy."""
+"""Predictions from Arrow columns to Arrow columns, which any Arrow library imports without a copy."""
 
 from __future__ import annotations
 
@@ -32,51 +32,51 @@ def predict(
     output: Kind | None = None,
     on_error: OnError = "raise",
 ) -> ArrowColumn:
-    """Run a model over an Arrow column of sequences, and give an Arrow column of results with as many rows.
+    """Run a model over an Arrow column of sequences, and return an Arrow column with a result for each row.
 
     Parameters
     ----------
     model : GRU, GRUClassifier or GRURegressor
+        The model; an estimator must be fitted.
     column : object with ``__arrow_c_stream__`` or ``__arrow_c_array__``
-        N sequences: of pyarrow, Polars, pandas, DuckDB, nanoarrow or any other library with the Arrow PyCapsule
-        interface. A list, large_list, fixed_size_list, list_view or large_list_view whose steps are numbers, lists of
-        numbers or structs of numbers; or a table or struct of such columns, whose features stand side by side. Used in
-        place where it holds numbers of the model's dtype end to end, else converted once.
+        N sequences from pyarrow, Polars, pandas, DuckDB, nanoarrow or any other library with the Arrow PyCapsule
+        interface: a list, large_list, fixed_size_list, list_view or large_list_view whose steps are numbers, lists of
+        numbers or structs of numbers; or a table or struct of such columns, whose features are concatenated. It is
+        used in place if it holds contiguous numbers of the model's dtype, else converted once.
     output : {"last", "every", "label", "probability", "value"}, optional
-        Of a GRU: "last" (the default), the last layer's states after each sequence's last step, directions side by
-        side; or "every", those of all steps. Of a classifier: "label" (the default) or "probability". Of a regressor:
-        "value".
+        For a GRU, "last" (the default): the last layer's states after each sequence's last step, with the directions
+        concatenated; or "every": those of all steps. For a classifier, "label" (the default) or "probability". For a
+        regressor, "value".
     on_error : {"raise", "null"}, default "raise"
-        What becomes of rows that are null or have nulls, NaN or infinities, steps of other widths, or lengths that
-        differ between columns: an error that names the first, or a result that is null. How many there are is the
-        result's ``null_count``.
+        The treatment of rows that are null or have nulls, NaN or infinities, steps of other widths, or lengths that
+        differ between columns: raise an error that names the first, or return null for them, which the result's
+        ``null_count`` counts.
 
     Returns
     -------
     rgru.arrow.ArrowColumn
-        Of N rows, for ``pyarrow.array``, ``polars.Series`` and the like. Of a GRU fixed_size_list (D*H numbers), for
-        every step in a list; of a classifier labels, or fixed_size_list (C probabilities, as ``classes_``); of a
-        regressor doubles or fixed_size_list (K doubles), for pooling "every" in a list.
+        N rows, for ``pyarrow.array``, ``polars.Series`` and the like. For a GRU, fixed_size_list (D*H numbers), within
+        a list for every step; for a classifier, labels or fixed_size_list (C probabilities, in the order of
+        ``classes_``); for a regressor, doubles or fixed_size_list (K doubles), within a list for pooling "every".
 
     Raises
     ------
     TypeError
-        If the column is not of such a type, or the classes are neither numbers nor strings.
+        If the column has another type, or the classes are neither numbers nor strings.
     ValueError
-        If the column has another number of features than the model; others, or in another order, than an estimator was
-        fitted on, as far as both have names (``feature_names_in_``); for rows as above, with ``on_error="raise"``; or
-        if an argument is none of those listed.
+        If the column's number of features is not the model's; if both have names (``feature_names_in_``), and these or
+        their order differ; or, with ``on_error="raise"``, if a row is invalid.
 
     Examples
     --------
     >>> import numpy as np
     >>> import rgru
-    >>> sequences = rgru.Ragged(np.zeros((5, 2), np.float32), [0, 3, 3, 5])  # as good as any Arrow column
+    >>> sequences = rgru.Ragged(np.zeros((5, 2), np.float32), [0, 3, 3, 5])  # has the Arrow interface too
     >>> rgru.arrow.predict(rgru.GRU(2, 4), sequences)
     ArrowColumn(3 rows, 0 nulls, fixed_size_list<item: float>[4])
     """
-    (made,) = predict_all(model, column, (as_kind(output, model),), on_error=on_error)
-    return made
+    (result,) = predict_all(model, column, (as_kind(output, model),), on_error=on_error)
+    return result
 
 
 def predict_all(
@@ -94,9 +94,9 @@ def predict_all(
     model, column, on_error
         As in `predict`.
     kinds : sequence of str
-        Those that the model has; see `rgru.arrow._kinds`.
+        Kinds of output that the model has; see `rgru.arrow._kinds`.
     name : str, default "column"
-        What error messages call the column.
+        The column's name in error messages.
 
     Returns
     -------
@@ -124,18 +124,18 @@ def as_arrow(
     kind: Kind,
     valid: NDArray[np.bool_] | None = None,
 ) -> ArrowColumn:
-    """Give what an estimator predicts for the N sequences of `x` as a column of N rows.
+    """Convert an estimator's predictions for the N sequences of `x` to a column of N rows.
 
     Parameters
     ----------
     estimator : GRUClassifier or GRURegressor
     x : Ragged
     predicted : ndarray
-        As its ``_predict_one`` gives it: probabilities (N, C), or numbers (N, K) or (S, K).
+        The result of its ``_predict_one``: probabilities (N, C), or numbers (N, K) or (S, K).
     kind : {"label", "probability", "value"}
-        One that the estimator has.
+        A kind of output that the estimator has.
     valid : ndarray of bool, shape (N,), optional
-        False where the row is to be null.
+        False for rows that are to be null.
 
     Returns
     -------
@@ -144,7 +144,7 @@ def as_arrow(
     Raises
     ------
     TypeError
-        If labels are asked for that are neither numbers, booleans nor strings.
+        If `kind` is "label" and the labels are neither numbers, booleans nor strings.
     """
     from rgru.estimators import GRUClassifier
 
@@ -178,20 +178,20 @@ def _states(gru: GRU, column: Any, kinds: Sequence[Kind], on_error: OnError, nam
         check_finite(name, x)
     valid = _valid(failed)
     every = gru(x) if "every" in kinds else None
-    made: dict[str, ArrowColumn] = {}
+    results: dict[str, ArrowColumn] = {}
     if every is not None:
-        made["every"] = arrow_numbers(every[0].values, places=every[0].offsets, valid=valid)
+        results["every"] = arrow_numbers(every[0].values, places=every[0].offsets, valid=valid)
     if "last" in kinds:
         h_n = gru.final_states(x) if every is None else every[1]
         last = np.concatenate(list(h_n[-2 if gru.bidirectional else -1 :]), axis=1)
-        made["last"] = arrow_numbers(last, places=None, valid=valid)
-    return [made[kind] for kind in kinds]
+        results["last"] = arrow_numbers(last, places=None, valid=valid)
+    return [results[kind] for kind in kinds]
 
 
 def estimator_input(
     estimator: GRUClassifier | GRURegressor, column: Any, *, name: str, on_error: OnError, first: int = 0
 ) -> tuple[Ragged, NDArray[np.bool_] | None]:
-    """Give a column of sequences as it goes into an estimator's model.
+    """Convert a column of sequences to the input of an estimator's model.
 
     Parameters
     ----------
@@ -199,17 +199,17 @@ def estimator_input(
     column : object with ``__arrow_c_stream__`` or ``__arrow_c_array__``
         As in `predict`.
     name : str
-        What errors call it.
+        The column's name in error messages.
     on_error : {"raise", "null"}
-        Whether a row that cannot be predicted is an error, or marked in `valid`.
+        Whether a row that cannot be predicted is an error, or is marked in `valid`.
     first : int, default 0
-        The number of the first row, where the column is a part of something larger.
+        The number of the first row, for errors, if the column is a part of a larger one.
 
     Returns
     -------
     x : Ragged
     valid : ndarray of bool, shape (N,), or None
-        False where a row cannot be predicted; None if all can.
+        False for rows that cannot be predicted; None if all can.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Japanese Vowels: which of nine speakers said /ae/, from 7 to 29 steps of 12 features.
 
-The data file lies beside this module; README.md there gives source, citation and licence.
+The data file is in this module's folder, with a README.md that names its source, citation and licence.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def load_japanese_vowels(split: Split = None) -> tuple[list[np.ndarray], np.ndar
 
     640 recordings of nine male speakers who each say the vowels /ae/ in one breath. A
     recording is a series of 12 LPC cepstrum coefficients (dimensionless), one frame every
-    6.4 ms (frames of 25.6 ms, sampled at 10 kHz). The task is to tell the speaker.
+    6.4 ms (frames of 25.6 ms, sampled at 10 kHz). The task is to recognise the speaker.
 
     Parameters
     ----------
@@ -39,20 +39,18 @@ def load_japanese_vowels(split: Split = None) -> tuple[list[np.ndarray], np.ndar
     -------
     X : list of ndarray of float32, shape (T_i, 12)
         One array per recording, time first, T_i from 7 to 29. Each is C-contiguous and owns
-        its memory, so that writing to one changes nothing else.
+        its memory.
     y : ndarray of int64, shape (N,)
         The speaker of each recording, 1 to 9.
 
     Raises
     ------
-    ValueError
-        If `split` is none of the three.
     ImportError
         If pyarrow, which reads the file, is not installed.
 
     See Also
     --------
-    japanese_vowels_table : the same as an Arrow table.
+    japanese_vowels_table : The same as an Arrow table.
 
     Notes
     -----
@@ -86,23 +84,30 @@ def japanese_vowels_table(split: Split = None) -> pa.Table:
     Parameters
     ----------
     split : {"train", "test"} or None, default None
-        As in `load_japanese_vowels`.
+        The recordings to load, as in `load_japanese_vowels`.
 
     Returns
     -------
     pyarrow.Table
-        One row per recording, no nulls, with the columns
-
-        - ``split``: string, "train" or "test"; only where `split` is None
-        - ``speaker``: int8, 1 to 9
-        - ``values``: list<fixed_size_list<float32>[12]>, the steps of the recording
+        One row per recording, no nulls, with the columns ``split`` (string, "train" or "test";
+        only if `split` is None), ``speaker`` (int8, 1 to 9) and ``values``
+        (list<fixed_size_list<float32>[12]>, the steps of the recording).
 
     Raises
     ------
-    ValueError
-        If `split` is none of the three.
     ImportError
         If pyarrow is not installed.
+
+    See Also
+    --------
+    load_japanese_vowels : The same as NumPy arrays, with a description of the data.
+
+    Examples
+    --------
+    >>> from rgru.datasets import japanese_vowels_table
+    >>> table = japanese_vowels_table("test")
+    >>> table.num_rows, table.column_names
+    (370, ['speaker', 'values'])
     """
     if split is not None and split not in _SPLITS:
         raise ValueError(f"split: expected 'train', 'test' or None, got {split!r}")

@@ -1,4 +1,4 @@
-"""What the estimators share: the way from X to outputs, training, files."""
+"""The common base of the estimators: predictions, training, files."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from rgru._data.feature_names import Names
 
 LossName: TypeAlias = Literal["cross_entropy", "mean_squared_error"]
-"""Of a call of `rgru._backends.base.Backend`."""
+"""The name of a loss of `rgru._backends.base.Backend`."""
 
 
 class SequenceEstimator(Parameters):
-    """A `Model` in scikit-learn's manner; the base of `GRUClassifier` and `GRURegressor`."""
+    """A `Model` behind scikit-learn's API; the base of `GRUClassifier` and `GRURegressor`."""
 
     model_: Model
     scaler_: Scaler | None
@@ -44,7 +44,7 @@ class SequenceEstimator(Parameters):
     n_iter_: int
 
     _softmax: bool
-    """Whether predictions are the softmax of the model's outputs."""
+    """Whether predictions pass through a softmax."""
 
     # -- from X to outputs -----------------------------------------------------------------------------------------
 
@@ -60,7 +60,7 @@ class SequenceEstimator(Parameters):
             raise not_fitted_error(f"this {type(self).__name__} is not fitted yet: call fit first")
 
     def _input(self, X: Any, name: str = "X", first: int = 0) -> Ragged:
-        """X as it goes into the model, its first sequence being number `first` of something larger."""
+        """Validate and scale X for the model; error messages count its sequences from `first`."""
         self._check_fitted()
         x = as_ragged(name, X, self.n_features_in_, first)
         self._check_features(name, x.feature_names)
@@ -72,7 +72,7 @@ class SequenceEstimator(Parameters):
         return scaled
 
     def _check_features(self, name: str, names: Names | None) -> None:
-        """Refuse features of other names than those of `fit`, or in another order, as far as both have names."""
+        """Refuse feature names that differ from those of `fit`, or their order; skipped if either has no names."""
         check_names(name, self._feature_names, names)
 
     @property
@@ -80,13 +80,13 @@ class SequenceEstimator(Parameters):
         return tuple(self.feature_names_in_) if hasattr(self, "feature_names_in_") else None
 
     def _scaled(self, x: Ragged) -> Ragged:
-        """Sequences in the units of the model, whatever becomes of their numbers."""
+        """Scale sequences for the model, without a check for overflow."""
         return _scaled(x, self.scaler_, self.model_.gru.dtype)
 
     def _predict_each(self, inputs: Iterable[Ragged]) -> Generator[NDArray[Any]]:
-        """Give the predictions for each of many `_input`, in order: probabilities (N, C), or numbers (N, K) or (S, K).
+        """Yield the predictions for each of `inputs`, in order: probabilities (N, C), or numbers (N, K) or (S, K).
 
-        On a GPU the next input is taken and uploaded while it computes.
+        The inputs are results of `_input`. A GPU computes while the next input is taken and uploaded.
         """
         self.model_.backend = find_backend(self.device)
         with closing(self.model_.predict_each(inputs, softmax=self._softmax)) as outputs:
@@ -98,7 +98,7 @@ class SequenceEstimator(Parameters):
         return self._finished(self.model_.predict(x, softmax=self._softmax))
 
     def _finished(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        """Predictions of what the model gives."""
+        """Convert the model's outputs to predictions."""
         return outputs
 
     # -- training --------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ class SequenceEstimator(Parameters):
         fitted: dict[str, Any],
         labels: NDArray[np.int64] | None = None,
     ) -> None:
-        """Train a new model, then take it and the attributes `fitted` over: all at once or, on errors, not at all."""
+        """Train a new model; then set it and the attributes `fitted`, or, after an error, none of them."""
         schedule, backend = self._schedule(), find_backend(self.device)
         rng = self._generator()
         model = Model(
@@ -124,7 +124,7 @@ class SequenceEstimator(Parameters):
                 self.num_layers,
                 bidirectional=self.bidirectional,
                 reset_after=self.reset_after,
-                # A GRU of one layer has nothing between layers to drop; the head's dropout is the model's.
+                # The GRU's dropout acts between layers, and needs two of them; the model's acts before the head.
                 dropout=0.0 if self.num_layers == 1 else self.dropout,
                 dtype=self.dtype,
                 seed=int(rng.integers(2**63)),
@@ -140,7 +140,7 @@ class SequenceEstimator(Parameters):
         _check_scaled("X", scaled, x, scaler)
         data, validation = Data(scaled, targets), None
         if isinstance(targets, Ragged) and not x.lengths.all():
-            data = data.take(np.flatnonzero(x.lengths))  # without steps there is nothing to learn, or to watch
+            data = data.take(np.flatnonzero(x.lengths))  # empty sequences have no targets to train or validate on
         if self.early_stopping:
             kept, set_aside = split_validation(len(data.x), self.validation_fraction, rng, labels)
             data, validation = data.take(kept), data.take(set_aside)
@@ -158,10 +158,10 @@ class SequenceEstimator(Parameters):
                 progress=self.verbose,
             )
         except FloatingPointError:
-            history = History()  # nothing worth keeping
+            history = History()  # keep no diverged model
             raise
         finally:
-            # Also after Ctrl-C: what has been learnt in whole epochs is kept.
+            # Also after Ctrl-C, which keeps the completed epochs.
             if history.train_loss:
                 self._set_features(x.values.shape[1], x.feature_names)
                 self.n_iter_ = len(history.train_loss)
@@ -170,29 +170,29 @@ class SequenceEstimator(Parameters):
 
     def _set_features(self, count: int, names: Names | None) -> None:
         self.n_features_in_ = count
-        self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
+        self.__dict__.pop("feature_names_in_", None)  # left by an earlier fit
         if names is not None:
             self.feature_names_in_ = np.array(names, object)
 
     # -- files -----------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted estimator to a safetensors file; `rgru.load` reads it.
+        """Write the fitted estimator to a safetensors file, which `rgru.load` reads.
 
-        What it predicts then has the same bits (on the CPU). The file holds the weights, the constructor's parameters
-        (but for the `device`, and a `random_state` that is no int), the history (but for the throughput) and what `fit`
-        learnt of X and y. It appears whole or not at all. Equal training, with an int as `random_state` on the CPU,
-        gives equal bytes.
+        The restored estimator's predictions have the same bits (on the CPU). The file holds the weights, the
+        constructor's parameters (except `device`, and a `random_state` that is not an int), the history (except the
+        throughput) and the attributes that `fit` derived from X and y. The file is written atomically. Equal training
+        on the CPU, with an int as `random_state`, produces equal bytes.
 
         Parameters
         ----------
         path : path_like
-            By custom ending in ``.safetensors``.
+            The file's name, by convention ending in ``.safetensors``.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError or ValueError
-            If it is not fitted.
+            If the estimator is not fitted.
         TypeError
             If the class labels are neither numbers nor strings.
         OSError
@@ -210,13 +210,13 @@ class SequenceEstimator(Parameters):
         return {**self.model_.gru.params, **head, **scaling}
 
     def _config(self) -> dict[str, Any]:
-        """All but the tensors, as JSON can hold it."""
+        """Return what a file stores besides the tensors, as JSON values."""
         params = self.get_params() | {"dtype": as_precision("dtype", self.dtype).name}
         params = {name: value.item() if isinstance(value, np.generic) else value for name, value in params.items()}
         if not isinstance(params["random_state"], int):
             params["random_state"] = None
         history = asdict(self.history_)
-        del params["device"], history["sequences_per_second"]  # of the machine, not of the model
+        del params["device"], history["sequences_per_second"]  # they describe the machine, not the model
         return {
             "parameters": params,
             "gru": self.model_.gru._config,
@@ -228,12 +228,12 @@ class SequenceEstimator(Parameters):
 
     @classmethod
     def _from_saved(cls, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Self:
-        """Make one of its `_config` and `_tensors`; errors are KeyError, TypeError or ValueError."""
+        """Restore an estimator from its `_config` and `_tensors`; raise KeyError, TypeError or ValueError."""
         parameters = config["parameters"]
-        # The first files had no such parameter: any share to validate on meant it.
+        # The first files lack early_stopping; a positive validation_fraction implied it.
         estimator = cls(**{"early_stopping": parameters.get("validation_fraction", 0) > 0, **parameters})
         gru = GRU._from_saved(config["gru"], {k: v for k, v in tensors.items() if k.startswith("layers.")})
-        if config["output_size"] != len(tensors["head.bias"]):  # before any memory is taken for what a file may claim
+        if config["output_size"] != len(tensors["head.bias"]):  # before allocating what the file claims
             raise ValueError(f"output_size: expected {len(tensors['head.bias'])}, got {config['output_size']}")
         model = Model(gru, config["output_size"], pooling=config["pooling"])
         for name, array in (("head.weight", model.head_weight), ("head.bias", model.head_bias)):
@@ -244,7 +244,7 @@ class SequenceEstimator(Parameters):
                 )
             array[...] = tensors[name]
         estimator.model_ = model
-        names = config.get("feature_names")  # which the first files do not have
+        names = config.get("feature_names")  # the first files lack it
         if names is not None and (len(names) != gru.input_size or not all(isinstance(name, str) for name in names)):
             raise ValueError(f"feature_names: expected {gru.input_size} names, got {names!r}")
         estimator._set_features(gru.input_size, names)
@@ -256,7 +256,7 @@ class SequenceEstimator(Parameters):
 
 
 def scaled_values(values: NDArray[Any], scaler: Scaler | None, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Steps as they go into the model, unchecked."""
+    """Scale steps for the model, without a check for overflow."""
     if scaler is not None:
         return scaler.apply(values, dtype)
     with np.errstate(over="ignore"):
@@ -269,6 +269,6 @@ def _scaled(x: Ragged, scaler: Scaler | None, dtype: np.dtype[Any]) -> Ragged:
 
 
 def _check_scaled(name: str, scaled: Ragged, x: Ragged, scaler: Scaler | None, first: int = 0) -> None:
-    """Refuse what was finite in `x`, but is not any more."""
+    """Refuse values that are finite in `x` but not after scaling."""
     if scaled is not x:
         check_finite(f"{name} in {scaled.values.dtype}" + ("" if scaler is None else ", standardised"), scaled, first)

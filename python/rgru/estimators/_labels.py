@@ -1,4 +1,4 @@
-"""Class labels: to codes from 0 for training, and to JSON for files."""
+"""Class labels: their codes from 0 for training, and their JSON for files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def encode_labels(name: str, value: Any, count: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Find the classes and number them.
+    """Find the classes and number the labels by them.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def encode_labels(name: str, value: Any, count: int) -> tuple[NDArray[Any], NDAr
     TypeError
         If the labels cannot be sorted, or are of several types.
     ValueError
-        If there are not N of them, fewer than two classes, missing ones, or numbers that are no labels.
+        If there are not N labels, fewer than two classes, missing labels, or numbers that are not whole.
     """
     labels = check_labels(name, value, count)
     classes, codes = _unique_objects(name, labels) if labels.dtype == object else np.unique(labels, return_inverse=True)
@@ -50,20 +50,20 @@ def encode_labels(name: str, value: Any, count: int) -> tuple[NDArray[Any], NDAr
 
 
 def check_labels(name: str, value: Any, count: int) -> NDArray[Any]:
-    """Return `value` as an array (N,) of labels, of which none is missing.
+    """Return `value` as an array (N,) of labels, none of them missing.
 
-    Strings whose ends NumPy's own type for them would lose come as objects.
+    Strings that end in NUL, which NumPy's fixed-width type drops, are returned as objects.
 
     Raises
     ------
     TypeError
         If it is a masked array, or the labels are of several types.
     ValueError
-        If the shape is another, a label is missing (None, NaN, NaT and the like) or a number that is no label.
+        If the shape differs, or a label is missing (None, NaN, NaT and the like) or a number that is not whole.
     """
     labels = as_ndarray(name, value, "labels")
     if labels.dtype.kind in "US" and labels.ndim == 1 and labels is not value and labels.tolist() != list(value):
-        labels = np.fromiter(value, object, len(value))  # NumPy writes numbers as strings, and loses NULs at their ends
+        labels = np.fromiter(value, object, len(value))  # NumPy turned numbers into strings, or dropped trailing NULs
     elif labels.dtype.kind == "T":
         labels = labels.astype(object)
     if labels.shape != (count,):
@@ -85,11 +85,12 @@ def check_labels(name: str, value: Any, count: int) -> NDArray[Any]:
 
 
 def check_same_kind(name: str, labels: NDArray[Any], classes: NDArray[Any]) -> None:
-    """Refuse labels that are strings where those of `fit` are numbers, and the like: all predictions would be wrong.
+    """Refuse labels of another type than in `fit`, such as strings for numbers: all predictions would count as wrong.
 
     Raises
     ------
     ValueError
+        If one of the two has numbers, strings or bytes and the other does not.
     """
     kinds = {_kind_of(array[0]) for array in (labels, classes) if len(array)}
     if len(kinds) > 1 and not kinds.isdisjoint(("number", "str", "bytes")):
@@ -98,7 +99,7 @@ def check_same_kind(name: str, labels: NDArray[Any], classes: NDArray[Any]) -> N
 
 
 def _unique_objects(name: str, labels: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """As np.unique, but labels that only look sortable are refused: sets, say, have no order that holds for all."""
+    """Do as `np.unique`, but refuse labels that have no total order, such as sets."""
     try:
         distinct = sorted(dict.fromkeys(labels))
         unordered = next((pair for pair in pairwise(distinct) if not pair[0] < pair[1]), None)
@@ -117,7 +118,7 @@ def _is_missing(label: Any) -> bool:
     except TypeError:
         return True  # pandas' NA is neither equal to itself nor not
     except ValueError:
-        return False  # an array, which cannot be sorted
+        return False  # an array; sorting will refuse it
 
 
 def _kind_of(label: Any) -> str:
@@ -128,7 +129,7 @@ def _kind_of(label: Any) -> str:
 
 
 def classes_to_json(classes: NDArray[Any]) -> dict[str, Any]:
-    """Give `classes` (C,) as JSON can hold them.
+    """Convert `classes` (C,) to JSON values.
 
     Raises
     ------
@@ -142,11 +143,11 @@ def classes_to_json(classes: NDArray[Any]) -> dict[str, Any]:
 
 
 def classes_from_json(saved: Mapping[str, Any]) -> NDArray[Any]:
-    """Give back what `classes_to_json` was given.
+    """Convert the result of `classes_to_json` back to classes (C,).
 
     Raises
     ------
     KeyError, TypeError, ValueError
-        If `saved` was not made by it.
+        If `saved` is no such result.
     """
     return np.array(saved["values"], dtype=np.dtype(saved["dtype"]))

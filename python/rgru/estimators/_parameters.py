@@ -1,4 +1,4 @@
-"""The parameters of the estimators: what they mean, scikit-learn's way to read and set them, their checks."""
+"""The parameters of the estimators: scikit-learn's methods to read and set them, and their validation."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 import numpy as np
 
 from rgru._validation.scalars import as_bool, as_int, as_probability
+from rgru.estimators._sklearn import mime_bundle
 from rgru.train._loop import Schedule
 
 if TYPE_CHECKING:
@@ -28,12 +29,12 @@ P = ParamSpec("P")
 
 
 def _checked(init: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[Any, P], None]:
-    """Make a constructor name the class, and the nearest parameter, where it is called with others than it has."""
+    """Wrap a constructor so that errors about unknown parameters name the class and the nearest parameter."""
 
     @wraps(init)
     def checked(self: Any, /, *args: P.args, **params: P.kwargs) -> None:
         if args:
-            raise TypeError(f"{type(self).__name__}: expected parameters by name, got {args[0]!r} by place")
+            raise TypeError(f"{type(self).__name__}: expected parameters by name, got {args[0]!r} by position")
         for name in params:
             if name not in self._defaults():
                 raise TypeError(self._unknown(name))
@@ -43,7 +44,7 @@ def _checked(init: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[
 
 
 class Parameters:
-    """The constructor's parameters as attributes; the base of the estimators."""
+    """The constructor's parameters as attributes; the base of the estimators, whose classes document them."""
 
     _poolings: tuple[Pooling, ...]
 
@@ -70,54 +71,6 @@ class Parameters:
         random_state: RandomState = None,
         verbose: bool = False,
     ) -> None:
-        """Keep the parameters; `fit` checks them.
-
-        Parameters
-        ----------
-        hidden_size : int, default 64
-            H, the units of each layer and direction.
-        num_layers : int, default 1
-        bidirectional : bool, default False
-            Whether each layer also walks the sequences from their ends.
-        reset_after : bool, default False
-            Which of the two GRU cells; see `rgru.GRU`.
-        dropout : float, default 0.0
-            The share of features hidden in training, between the layers and before the head; from 0 to below 1.
-        pooling : {"last", "mean", "every"}, default "last"
-            What the outputs are computed from: the state after a sequence's last step (of the reverse direction: after
-            its first), or the mean over its steps. "every", for regression only: an output for every step.
-        learning_rate : float, default 0.005
-            Adam's step size at the start; it falls along half a cosine to 0 at the end of `max_epochs`.
-        batch_size : int, default 32
-            Sequences per step of Adam.
-        max_epochs : int, default 100
-            Passes over the training data, at most.
-        early_stopping : bool, default False
-            Whether `fit` sets a part of the sequences aside to watch the loss on, and keeps the weights of the epoch
-            with the lowest. By default it trains on all sequences for `max_epochs`, and keeps the last weights.
-        validation_fraction : float, default 0.1
-            The share of the sequences to set aside, above 0 and below 1: of each class alike, and at least one
-            sequence in all. Only used with `early_stopping`.
-        patience : int or None, default 20
-            Stop after so many epochs without a lower validation loss; None trains for `max_epochs`. Only used with
-            `early_stopping`.
-        max_grad_norm : float or None, default 1.0
-            The largest global L2 norm of the gradients of a batch; larger ones are scaled down. None: no limit.
-        standardize : bool, default True
-            Shift and scale each feature to mean 0 and deviation 1 over all steps that `fit` sees.
-        dtype : dtype_like, default "float32"
-            float32 or float64: the precision of all computations.
-        device : str, default "cpu"
-            Where `fit` and predictions compute: "cpu", "cuda" (the first GPU) or "cuda:1" and so on. ``set_params``
-            changes it for a fitted estimator, too. X, y and all results are arrays of the host in any case. Files do
-            not keep it: what `rgru.load` gives computes on the CPU until told otherwise.
-        random_state : int, numpy.random.Generator, numpy.random.RandomState or None, default None
-            Of initial weights, dropout, validation split and order. With the same int and version of NumPy, `fit` gives
-            the same bits on every machine's CPU; on a GPU it repeats itself.
-        verbose : bool, default False
-            Report each epoch on stderr while fitting: a progress bar where that is a terminal and tqdm is installed,
-            else, as in notebooks and logs, a line.
-        """
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.bidirectional = bidirectional
@@ -150,22 +103,32 @@ class Parameters:
         return f"{cls.__name__} has no parameter {name!r}: {there}"
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Give the constructor's parameters by name.
+        """Return the constructor's parameters by name.
 
         Parameters
         ----------
         deep : bool, default True
-            Of no effect, since no parameter is an estimator; scikit-learn passes it.
+            Ignored, since no parameter is an estimator; scikit-learn passes it.
+
+        Returns
+        -------
+        dict
+            The parameters' names and values.
         """
         return {name: getattr(self, name) for name in self._defaults()}
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters by name, for the next `fit`.
 
-        Raises
-        ------
-        ValueError
-            If there is no parameter of a name.
+        Parameters
+        ----------
+        **params : dict
+            The parameters' names and values.
+
+        Returns
+        -------
+        GRUClassifier or GRURegressor
+            The estimator itself.
         """
         for name in params:
             if name not in self._defaults():
@@ -178,8 +141,12 @@ class Parameters:
         changed = {k: v for k, v in self.get_params().items() if repr(v) != repr(self._defaults()[k])}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """Return what notebooks show; called by IPython."""
+        return mime_bundle(self)
+
     def _generator(self) -> np.random.Generator:
-        """Give a generator for `random_state`."""
+        """Return a generator for `random_state`."""
         source = self.random_state
         if isinstance(source, np.random.Generator):
             return source
@@ -188,7 +155,7 @@ class Parameters:
         return np.random.default_rng(None if source is None else as_int("random_state", source, 0, 2**64 - 1))
 
     def _schedule(self) -> Schedule:
-        """Check the parameters that neither GRU nor Model does, and give those of the fit loop."""
+        """Validate the parameters that GRU and Model do not, and return those of the fit loop."""
         if self.pooling not in self._poolings:
             raise ValueError(f"pooling: expected one of {', '.join(map(repr, self._poolings))}, got {self.pooling!r}")
         as_bool("standardize", self.standardize)

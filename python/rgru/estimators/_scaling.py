@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Scaler:
-    """The means and standard deviations of some columns, and the way to standard units and back.
+    """The means and standard deviations of columns, with the conversion to standard units and back.
 
     Parameters
     ----------
@@ -28,19 +28,19 @@ class Scaler:
 
     @classmethod
     def of(cls, values: NDArray[Any]) -> Scaler:
-        """Measure `values` (M, F) of any magnitudes, M at least 1."""
+        """Compute the means and deviations of `values` (M, F), of any magnitude, M at least 1."""
         return cls(*_core.measure(_as_core_takes(values)))
 
     def apply(self, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Give `values` (M, F) in standard units, in a new array of `dtype`; unchecked."""
+        """Convert `values` (M, F) to standard units, in a new array of `dtype`, without a check for overflow."""
         scaled: NDArray[Any] = _core.standardise(_as_core_takes(values), self.mean, self.scale, dtype.name)
         return scaled
 
     def undo(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Return `values` (M, F) of standard units in the original ones.
+        """Convert `values` (M, F) from standard units to the original ones.
 
-        In float64, whatever the type of `values`: float32 has 7 digits, which a mean that is large beside the deviation
-        leaves nothing of, and ends at 3e38. What is too large for float64 becomes its largest number.
+        The result is float64 for any type of `values`: float32 has 7 digits, which a mean much larger than the
+        deviation uses up, and its range ends at 3e38. Numbers beyond float64's range become its largest one.
         """
         largest = np.finfo(np.float64).max
         # Halves of large numbers are exact, and their sum is within the range of float64.
@@ -50,19 +50,19 @@ class Scaler:
         return np.clip(numbers, -largest, largest)
 
     def tensors(self, prefix: str) -> dict[str, NDArray[Any]]:
-        """Name the two arrays for a file."""
+        """Return the two arrays under their names in a file."""
         return {f"{prefix}.mean": self.mean, f"{prefix}.scale": self.scale}
 
     @classmethod
     def from_tensors(cls, prefix: str, tensors: Mapping[str, NDArray[Any]], size: int) -> Scaler:
-        """Take the two arrays of a file.
+        """Restore a scaler from the arrays of a file.
 
         Raises
         ------
         KeyError
             If one is missing.
         ValueError
-            If one is not of `size` numbers in float64.
+            If one does not consist of `size` numbers in float64.
         """
         arrays = [tensors[f"{prefix}.mean"], tensors[f"{prefix}.scale"]]
         for array in arrays:

@@ -1,4 +1,4 @@
-"""What estimators take as X, made into one Ragged; and the search for values that are not finite."""
+"""Conversion of the estimators' X to Ragged, and the check for NaN and infinity."""
 
 from __future__ import annotations
 
@@ -19,28 +19,29 @@ _EXPECTED = "an array (N, T, I), a list of arrays (T_i, I), a Ragged or an Arrow
 
 
 def as_ragged(name: str, value: Any, width: int | None = None, first: int = 0) -> Ragged:
-    """Give sequences of any accepted kind as Ragged.
+    """Convert sequences of any accepted type to Ragged.
 
     Parameters
     ----------
     name : str
         The argument's name, for the errors.
     value : array_like of shape (N, T, I), list or tuple of (T_i, I) arrays, Ragged, or Arrow column or table
-        Of any type of real numbers. An object array of arrays counts as a list; ``[]`` in a list has no steps.
+        Sequences of any type of real numbers. An object array of arrays counts as a list; ``[]`` in a list has no
+        steps.
     width : int, optional
-        I, where the data cannot tell it: an empty list.
+        I, for data that do not have it: an empty list.
     first : int, default 0
-        The number of the first row of an Arrow column that is a part of something larger.
+        The number of the first row, for errors, if an Arrow column is a part of a larger one.
 
     Returns
     -------
     Ragged
-        N sequences. Floats keep their type, integers and booleans become float64. No copy of a contiguous array.
+        N sequences. Floats keep their type, integers and booleans become float64. A contiguous array is not copied.
 
     Raises
     ------
     TypeError, ValueError
-        If `value` is nothing of this kind.
+        If `value` is of no accepted type or shape.
     """
     if isinstance(value, Ragged):
         return value
@@ -59,7 +60,7 @@ def as_ragged(name: str, value: Any, width: int | None = None, first: int = 0) -
 
 
 def _holds_arrays(value: Any) -> bool:
-    """Whether `value` is a pandas Series of arrays (T, I), of which Arrow knows nothing."""
+    """Return whether `value` is a pandas Series of arrays (T, I), which Arrow cannot represent."""
     if not isinstance(getattr(value, "dtype", None), np.dtype) or value.dtype != object:
         return False
     return any(isinstance(one, np.ndarray) and one.ndim == 2 for one in np.asarray(value)[:1])
@@ -74,14 +75,14 @@ def check_finite(name: str, x: Ragged, first: int = 0, what: str = "feature") ->
         The argument's name, for the errors.
     x : Ragged
     first : int, default 0
-        The number of the first sequence, where `x` is a part of something larger.
+        The number of the first sequence, for errors, if `x` is a part of a larger batch.
     what : str, default "feature"
-        What to call a number of a step.
+        The errors' word for a column.
 
     Raises
     ------
     ValueError
-        With the place of the first such value, counted from 0.
+        With the position of the first such value, counted from 0.
     """
     if all_finite(x.values):
         return
@@ -114,8 +115,8 @@ def _from_list(name: str, sequences: list[Any] | tuple[Any, ...], width: int | N
 
 
 def as_float(name: str, value: Any, ndim: int | None = None, axes: str = "") -> NDArray[Any]:
-    """As `as_real`, but integers, booleans and decimals are taken too: data, unlike states, come in every type."""
-    if hasattr(value, "__array__"):  # plain lists of integers pass as they are
+    """Do as `as_real`, but convert integers, booleans and decimals too: data, unlike states, come in every type."""
+    if hasattr(value, "__array__"):  # as_real takes plain lists of integers by itself
         value = as_ndarray(name, value, "an array of real numbers")
         decimals = value.dtype == object and value.size and all(isinstance(one, Decimal) for one in value.flat)
         value = value.astype(np.float64) if value.dtype.kind in "biu" or decimals else value

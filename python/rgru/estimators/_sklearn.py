@@ -41,3 +41,26 @@ def tags(kind: Literal["classifier", "regressor"], *, multi_output: bool = False
         regressor_tags=RegressorTags() if kind == "regressor" else None,
         input_tags=InputTags(two_d_array=False, three_d_array=True),
     )
+
+
+def mime_bundle(estimator: Any) -> dict[str, str]:
+    """Return the representations of an estimator for notebooks by MIME type, with scikit-learn's diagram if installed.
+
+    Parameters
+    ----------
+    estimator : GRUClassifier or GRURegressor
+
+    Returns
+    -------
+    dict of str to str
+        "text/plain" and, where scikit-learn is installed and set to display diagrams, "text/html".
+    """
+    bundle = {"text/plain": repr(estimator)}
+    try:
+        from sklearn import get_config
+        from sklearn.utils import estimator_html_repr
+    except ImportError:
+        return bundle
+    if get_config()["display"] == "diagram":
+        bundle["text/html"] = estimator_html_repr(estimator)
+    return bundle

@@ -1,4 +1,4 @@
-"""Numbers to be predicted: one row per sequence or per step, and how well it was done."""
+"""Validation of regression targets, one row per sequence or per step, and their score."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check_rows(name: str, value: Any, count: int) -> tuple[NDArray[Any], bool]:
-    """Give the targets of `count` sequences.
+    """Validate the targets of `count` sequences.
 
     Parameters
     ----------
@@ -29,12 +29,12 @@ def check_rows(name: str, value: Any, count: int) -> tuple[NDArray[Any], bool]:
     -------
     rows : ndarray of float, shape (N, K)
     single : bool
-        Whether `value` is (N,); K is 1 then.
+        Whether `value` is (N,); K is then 1.
 
     Raises
     ------
     TypeError, ValueError
-        If `value` is of another shape, holds no numbers, or some that are not finite.
+        If `value` has another shape, or values other than finite numbers.
     """
     array = _in_range(as_float(name, value))
     if array.ndim not in (1, 2) or len(array) != count or 0 in array.shape[1:]:
@@ -46,7 +46,7 @@ def check_rows(name: str, value: Any, count: int) -> tuple[NDArray[Any], bool]:
 
 
 def check_steps(name: str, value: Any, x: Ragged) -> tuple[NDArray[Any], bool]:
-    """Give the targets of all steps of `x`.
+    """Validate the targets of all steps of `x`.
 
     Parameters
     ----------
@@ -60,12 +60,12 @@ def check_steps(name: str, value: Any, x: Ragged) -> tuple[NDArray[Any], bool]:
     -------
     rows : ndarray of float, shape (S, K)
     single : bool
-        Whether `value` has a number for each step, not a row; K is 1 then.
+        Whether `value` has a number for each step, not a row; K is then 1.
 
     Raises
     ------
     TypeError, ValueError
-        If `value` is of another shape, holds no numbers, or some that are not finite.
+        If `value` has another shape, or values other than finite numbers.
     """
     single = False
     column = is_arrow_column(value) and not isinstance(value, Ragged)
@@ -91,21 +91,21 @@ _STEPS = "an array (N, T) or (N, T, K), a list of arrays (T_i,) or (T_i, K)"
 
 
 def _check_shapes(name: str, value: Any, arrays: list[NDArray[Any]]) -> None:
-    """Refuse targets of steps, the `arrays` of which `value` consists, that are of no such shape as `_STEPS` says.
+    """Refuse targets of steps whose shape is not one of `_STEPS`; `arrays` are those of the sequences in `value`.
 
-    An empty list is a sequence without steps, whatever the others' shape.
+    An empty list is a sequence without steps, whatever the shape of the others.
     """
-    told = [i for i, array in enumerate(arrays) if array.shape != (0,)]
+    nonempty = [i for i, array in enumerate(arrays) if array.shape != (0,)]
     for i, array in enumerate(arrays):
         place, shape = (name, np.shape(value)) if isinstance(value, np.ndarray) else (f"{name}[{i}]", array.shape)
         if array.ndim not in (1, 2):
             raise ValueError(f"{place}: expected {_STEPS} as targets of every step, got shape {shape}")
-        if i in told and array.shape[1:] != arrays[told[0]].shape[1:]:
-            raise ValueError(f"{place}: expected targets for each step as in {name}[{told[0]}], got shape {shape}")
+        if i in nonempty and array.shape[1:] != arrays[nonempty[0]].shape[1:]:
+            raise ValueError(f"{place}: expected targets for each step as in {name}[{nonempty[0]}], got shape {shape}")
 
 
 def shape_steps(rows: NDArray[Any], x: Ragged, like: Any) -> NDArray[Any] | list[NDArray[Any]]:
-    """Give predictions for every step in the shape of the X that they belong to.
+    """Reshape predictions for every step to the layout of X.
 
     Parameters
     ----------
@@ -127,29 +127,29 @@ def shape_steps(rows: NDArray[Any], x: Ragged, like: Any) -> NDArray[Any] | list
 
 
 def r_squared(predicted: NDArray[Any], targets: NDArray[Any]) -> float:
-    """Give the coefficient of determination, the mean over the columns of both (M, K).
+    """Return the coefficient of determination, as its mean over the columns of the two arrays (M, K).
 
-    A column of targets that does not vary counts 1 if all of it is predicted right, else 0, as in scikit-learn.
+    A constant column of targets counts 1 if all its predictions are exact, else 0, as in scikit-learn.
     """
-    # In units of the largest number, so that no difference leaves the range of float64. Powers of two change no digit.
+    # In units of the largest number, so that no difference overflows float64. Powers of two change no digit.
     _, unit = np.frexp(np.maximum(np.abs(targets), np.abs(predicted)).max(axis=0, initial=0.0))
     truth, guess = (np.ldexp(array.astype(np.float64), -unit) for array in (targets, predicted))
     residual, residual_unit = _sum_of_squares(truth - guess)
     total, total_unit = _sum_of_squares(truth - truth.mean(axis=0))
-    varies = (truth != truth[:1]).any(axis=0)  # by comparison: rounding of the mean leaves a constant some deviation
+    varies = (truth != truth[:1]).any(axis=0)  # not by the deviation: the mean of a constant column may be rounded
     share = np.divide(residual, total, out=(residual > 0).astype(np.float64), where=varies)
-    with np.errstate(over="ignore"):  # infinitely bad is what float64 can say of it
+    with np.errstate(over="ignore"):  # an R^2 beyond float64's range is -infinity
         share = np.ldexp(share, np.where(varies, residual_unit - total_unit, 0))
     return float(np.mean(1.0 - share))
 
 
 def _sum_of_squares(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    """Return the sums over the rows of (M, K), each without the power of two whose exponent comes second."""
+    """Return the sums of squares over the rows of (M, K), and the exponents of two to multiply them by."""
     _, unit = np.frexp(np.abs(numbers).max(axis=0, initial=0.0))
     return np.sum(np.square(np.ldexp(numbers, -unit)), axis=0), 2 * unit
 
 
 def _in_range(array: NDArray[Any]) -> NDArray[Any]:
-    """Return numbers of a wider type as float64; what is too large there is infinite."""
+    """Convert numbers of a wider type to float64; those beyond its range become infinite."""
     with np.errstate(over="ignore"):
         return array.astype(np.float64, copy=False) if array.dtype.itemsize > 8 else array

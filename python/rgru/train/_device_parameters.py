@@ -15,7 +15,7 @@ class Placement:
     Parameters
     ----------
     model : Model
-        Its backend tells the device, which must be the current one.
+        The model, whose backend determines the device, which must be the current one.
 
     Attributes
     ----------
@@ -24,7 +24,7 @@ class Placement:
     """
 
     def __init__(self, model: Model) -> None:
-        self._version = model.gru._version  # first, so that a change from now on is noticed
+        self._version = model.gru._version  # read first, so that a later change is noticed
         self._sizes = model.gru._sizes
         self._backend = model.backend
         self._hosts = model.host_parameters()
@@ -32,24 +32,24 @@ class Placement:
         self._packed: PackedWeights | None = None
 
     def is_of(self, model: Model) -> bool:
-        """Whether the model's parameters and device are still those that this was made of."""
+        """Return whether the model's parameters and device are still those of this placement."""
         same = all(one is other for one, other in zip(self._hosts, model.host_parameters(), strict=True))
         return same and self._version == model.gru._version and self._backend is model.backend
 
     def weights(self, training: bool = False) -> PackedWeights:
-        """Give the GRU's packed weights."""
+        """Return the GRU's packed weights."""
         packed = self._packed
         if packed is None or (training and not packed.training):
             packed = self._packed = self._backend.Weights(self.arrays[0], **self._sizes, training=training)
         return packed
 
     def changed(self) -> None:
-        """Forget the packed weights; to be called after every change of `arrays`."""
+        """Drop the packed weights; must be called after every change of `arrays`."""
         self._packed = None
 
     def bring_back(self) -> None:
         """Copy the parameters into the model's own arrays."""
-        found = [self._backend.numpy(array) for array in self.arrays]  # all, before any is overwritten
-        for host, array in zip(self._hosts, found, strict=True):
+        copies = [self._backend.numpy(array) for array in self.arrays]  # all, before any host array is overwritten
+        for host, array in zip(self._hosts, copies, strict=True):
             if host is not array:
                 host[...] = array

@@ -1,4 +1,4 @@
-"""The fit loop: batches grouped by length, Adam, early stopping, history."""
+"""The training loop: batches grouped by length, Adam, early stopping, history."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BATCHES_PER_CHUNK = 8
 
 @dataclass(frozen=True)
 class Data:
-    """Sequences and what is to be learnt of them.
+    """Sequences and their targets.
 
     Attributes
     ----------
@@ -53,21 +53,20 @@ class Data:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How to train.
+    """The options of the training loop.
 
     Attributes
     ----------
     learning_rate : float
-        Adam's step size at the start. It falls along half a cosine to 0 at the end of `max_epochs` [1]_: the last
-        epochs settle what the first have found.
+        Adam's initial step size, which falls along half a cosine to 0 at the end of `max_epochs` [1]_.
     batch_size : int
         Sequences per step of Adam.
     max_epochs : int
     patience : int or None
-        Stop after so many epochs without a lower watched loss; None never stops. Watched is the validation loss, or,
-        without validation data, the training loss.
+        Stop after this number of epochs without a lower monitored loss; None never stops. The monitored loss is that
+        of the validation data, or, without these, of the training data.
     max_grad_norm : float or None
-        The gradients of a batch are scaled down to this global L2 norm if theirs is larger; None leaves them.
+        The largest global L2 norm of a batch's gradients; larger ones are scaled down. None sets no limit.
 
     References
     ----------
@@ -83,18 +82,20 @@ class Schedule:
 
 @dataclass
 class History:
-    """What happened in each epoch: lists with one entry per epoch.
+    """The history of a training: lists with one entry per epoch.
 
     Attributes
     ----------
     train_loss : list of float
-        Mean over the epoch, while the weights moved and with dropout.
+        The mean over the epoch, while the weights changed, with dropout.
     validation_loss, validation_score : list of float
-        After the epoch, without dropout; empty if there was no validation.
+        Computed after the epoch, without dropout; empty if there was no validation.
     sequences_per_second : list of float
-        Of training alone. Of the machine, not of the model: files do not keep it, and comparisons leave it out.
+        The throughput of training, without validation. It describes the machine, not the model: files do not store it
+        and comparisons ignore it.
     best_epoch : int
-        The epoch (from 0) with the lowest watched loss, whose weights are kept if there was validation; -1 before any.
+        The epoch (from 0) with the lowest monitored loss, whose weights are kept if there was validation; -1 before
+        the first.
     """
 
     train_loss: list[float] = field(default_factory=list)
@@ -104,12 +105,12 @@ class History:
     best_epoch: int = -1
 
     def check(self) -> None:
-        """Refuse lists of different lengths and an epoch that is not there.
+        """Refuse lists of different lengths, and a best epoch out of range, as a damaged file may have.
 
         Raises
         ------
         TypeError, ValueError
-            As a damaged file may cause.
+            If the history is inconsistent.
         """
         epochs = len(self.train_loss)
         lengths = [len(self.validation_loss), len(self.validation_score)]
@@ -134,23 +135,23 @@ def train(
     Parameters
     ----------
     model : Model
-        Ends with the weights of the best epoch if there is validation, else with those of the last step; also when
-        Ctrl-C ends the training early. Meanwhile they live on its device.
+        The model. It ends with the weights of the best epoch if there is validation, else with those of the last step;
+        also if Ctrl-C ends the training early. During the training they are on the model's device.
     data : Data
-        Of the model's dtype.
+        The training data, of the model's dtype.
     loss : callable
-        As `Model.loss_and_gradients` takes it: one of the model's backend.
+        One of the losses of the model's backend, for `Model.loss_and_gradients`.
     schedule : Schedule
     rng : numpy.random.Generator
-        Of the order of the batches.
+        The generator that draws the order of the batches.
     validation : Data, optional
-        Watched after each epoch.
+        Data to compute the monitored loss from after each epoch.
     score : callable, optional
-        ``score(outputs, targets) -> float`` on the validation data, for the history; needed with `validation`.
+        ``score(outputs, targets) -> float`` on the validation data, for the history; required with `validation`.
     history : History, optional
-        Filled epoch by epoch, so that it can be read after an interruption.
+        The history to fill, epoch by epoch, so that it can be read after an interruption.
     progress : bool, default False
-        Report each epoch on stderr; see `rgru.train._progress`.
+        Whether to report each epoch on stderr; see `rgru.train._progress`.
 
     Returns
     -------
@@ -159,9 +160,9 @@ def train(
     Raises
     ------
     FloatingPointError
-        If the loss or the gradients become NaN or infinite. Without validation the weights are then of no use.
+        If the loss or the gradients become NaN or infinite. Without validation the weights are then unusable.
     ValueError
-        If there is nothing to learn: all sequences are empty, and each step has a target.
+        If there are no targets: each step has one, and all sequences are empty.
     """
     for what, part in (("data", data), ("validation", validation)):
         if part is not None and not len(part.rows):
@@ -204,9 +205,9 @@ def train(
 def batches_by_length(lengths: NDArray[np.int64], batch_size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
     """Draw the batches of one epoch.
 
-    The sequences of a batch are alike in length: the recurrence does a step for all sequences that still run, so that a
-    lone long one would walk its last steps with the machine all but idle. To keep the batches random, only a shuffled
-    chunk of a few batches, a quarter of the data at most, is sorted at a time, and the batches are shuffled in the end.
+    The sequences of a batch have similar lengths: each time step is computed for all sequences that have not ended, so
+    that the last steps of a single long one would leave the machine mostly idle. To keep the batches random, the data
+    are shuffled, sorted in chunks of a few batches (a quarter of the data at most), and the batches are shuffled again.
 
     Parameters
     ----------
@@ -239,11 +240,11 @@ def split_validation(
     count : int
         N.
     fraction : float
-        Of the N sequences, between 0 and 1.
+        The share of the N sequences to hold out, between 0 and 1.
     rng : numpy.random.Generator
     labels : ndarray of int64, shape (N,), optional
-        Classes from 0: each gives its share, rounded up or down by chance, and keeps a sequence for training. Where no
-        class gives any, the largest one gives a sequence.
+        Classes from 0, for a stratified split: `fraction` of each class is held out, rounded up or down at random, and
+        at least one sequence of it is left for training. If that holds out none, one of the largest class is held out.
 
     Returns
     -------
@@ -253,7 +254,7 @@ def split_validation(
     Raises
     ------
     ValueError
-        If there is no sequence to spare: only one, or only one of each class.
+        If no sequence can be held out: there is only one, or one of each class.
     """
     groups = [np.arange(count)]
     if labels is not None:
@@ -266,7 +267,7 @@ def split_validation(
         largest = max(groups, key=len)
         if len(largest) < 2:
             needed = "two sequences" if labels is None else "two sequences of a class"
-            raise ValueError(f"early_stopping: expected at least {needed} to set one aside for validation, got {count}")
+            raise ValueError(f"early_stopping: expected at least {needed} to hold one out for validation, got {count}")
         chosen[rng.choice(largest)] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
@@ -281,7 +282,7 @@ def _run_epoch(
     rng: np.random.Generator,
     epoch: int,
 ) -> float:
-    """Take a step for each batch; gives the mean loss over all rows."""
+    """Run a step of Adam for each batch, and return the mean loss over all rows."""
     backend = model.backend
     tally = Tally(backend, epoch)
     parameters = model.parameters()
@@ -289,7 +290,7 @@ def _run_epoch(
     for i, indices in enumerate(batches):
         batch = data.take(indices)
         rows = batch.rows
-        if not len(rows):  # targets per step, and no sequence of the batch has a step
+        if not len(rows):  # each step has a target, and all sequences of the batch are empty
             continue
         value, gradients = model.loss_and_gradients(batch.x, rows, loss)
         tally.add_loss(value, len(rows))
@@ -299,13 +300,13 @@ def _run_epoch(
         model.changed()
         tally.add_norm(norm)
     mean = tally.mean_loss()
-    for array in parameters:  # the last step, too, may have led astray
+    for array in parameters:  # the last step may have diverged
         finite(float(backend.numpy(backend.xp.abs(array).max())), "size of the parameters", epoch)
     return mean
 
 
 def _loss(model: Model, loss: Loss, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-    """The loss of outputs that are on the host."""
+    """Compute the loss of outputs that are on the host."""
     backend = model.backend
     value, _ = loss(backend.array(outputs), backend.array(targets))
     return float(backend.numpy(value))

@@ -1,4 +1,4 @@
-"""The losses and norms of an epoch, judged and added up."""
+"""The losses and norms of an epoch, checked and summed."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rgru._backends.base import Backend
 
-_MOST_WAITING = 512
-"""Numbers that may wait on the device: two for each batch. Bounds the memory, and how late a failure is seen."""
+_MAX_PENDING = 512
+"""The most numbers left on the device, two for each batch. It bounds the memory, and the delay of an error."""
 
 
 class Tally:
     """The losses and norms of an epoch.
 
-    Floats are judged as they come. Arrays of a device are left there, since to read one is to wait for all that was
-    computed before; they are fetched together, at the end or when there are many.
+    Floats are checked at once. Arrays of a device are left there, since reading one waits for all computations before
+    it; they are fetched together, at the end or when there are `_MAX_PENDING`.
 
     Parameters
     ----------
     backend : Backend
-        Of the device.
+        The device's backend.
     epoch : int
-        From 0, for the errors.
+        The epoch, from 0, for error messages.
     """
 
     def __init__(self, backend: Backend, epoch: int) -> None:
         self._backend, self._epoch = backend, epoch
         self._total, self._rows = 0.0, 0
-        self._waiting: list[tuple[Any, str, int]] = []
+        self._pending: list[tuple[Any, str, int]] = []
 
     def add_loss(self, value: Any, rows: int) -> None:
         """Add the mean loss of a batch over its `rows`, a float or a 0-d array.
@@ -37,16 +37,16 @@ class Tally:
         Raises
         ------
         FloatingPointError
-            If it, or a number that has waited, is not finite.
+            If it, or a number added before, is not finite.
         """
         self._add(value, "loss", rows)
 
     def add_norm(self, value: Any) -> None:
-        """Judge the norm of a batch's gradients; as `add_loss`."""
+        """Check the norm of a batch's gradients; raise as `add_loss`."""
         self._add(value, "norm of the gradients", 0)
 
     def mean_loss(self) -> float:
-        """Give the mean over all rows; raises as `add_loss`."""
+        """Return the mean over all rows; raise as `add_loss`."""
         self._fetch()
         return self._total / self._rows
 
@@ -54,15 +54,15 @@ class Tally:
         if isinstance(value, float):
             self._take(value, what, rows)
             return
-        self._waiting.append((value, what, rows))
-        if len(self._waiting) >= _MOST_WAITING:
+        self._pending.append((value, what, rows))
+        if len(self._pending) >= _MAX_PENDING:
             self._fetch()
 
     def _fetch(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            values = self._backend.numpy(self._backend.xp.stack([value for value, _, _ in waiting]))
-            for value, (_, what, rows) in zip(values.tolist(), waiting, strict=True):
+        pending, self._pending = self._pending, []
+        if pending:
+            values = self._backend.numpy(self._backend.xp.stack([value for value, _, _ in pending]))
+            for value, (_, what, rows) in zip(values.tolist(), pending, strict=True):
                 self._take(value, what, rows)
 
     def _take(self, value: float, what: str, rows: int) -> None:
@@ -72,7 +72,7 @@ class Tally:
 
 
 def finite(value: float, what: str, epoch: int) -> float:
-    """Give `value` back.
+    """Return `value` if it is finite.
 
     Raises
     ------

@@ -27,10 +27,10 @@ Pooling: TypeAlias = Literal["last", "mean", "every"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
 Loss: TypeAlias = "Callable[[Any, Any], tuple[Any, Any]]"
-"""Of outputs (M, O) and targets, on a device: the mean loss, and its gradient by the outputs (M, O)."""
+"""A function of outputs (M, O) and targets, on a device, to the mean loss and its gradient by the outputs (M, O)."""
 
 _NUMBERS_PER_PIECE = 2**23
-"""Prediction runs over pieces of a batch whose GRU outputs hold about so many numbers, to bound the memory."""
+"""The approximate number of GRU outputs computed at once in predictions, which bounds their memory."""
 
 
 class Model:
@@ -39,17 +39,17 @@ class Model:
     Parameters
     ----------
     gru : GRU
-        Kept, not copied: training changes it.
+        The GRU, which is not copied: training changes it.
     output_size : int
         O, at least 1.
     pooling : {"last", "mean", "every"}
-        What the head sees: the state after the last step of each sequence, the mean over its steps, or every step by
-        itself. The directions of a bidirectional GRU are concatenated: K = D * H features. For a sequence without
-        steps they are 0, so that the head's bias comes out.
+        The head's input: the state after the last step of each sequence, the mean over its steps, or every step's
+        state. The directions of a bidirectional GRU are concatenated to K = D * H features. For a sequence without
+        steps they are 0, so that the output is the head's bias.
     dropout : float, default 0.0
-        The share of features, from 0 to below 1, hidden from the head in each training step.
+        The share of features, from 0 to below 1, that are hidden from the head in each training step.
     seed : int, default 0
-        Of the head's initial weights, uniform within +-1/sqrt(K), and of the dropout.
+        The seed of the dropout and of the head's initial weights, which are uniform within +-1/sqrt(K).
 
     Attributes
     ----------
@@ -57,12 +57,8 @@ class Model:
     head_bias : ndarray, shape (O,)
         Initially 0.
     backend : rgru._backends.base.Backend
-        Of the device that computes; the CPU's at first, and after unpickling. May be set between calls.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not as above.
+        The backend of the device that computes; initially, and after unpickling, the CPU's. It may be set between
+        calls.
     """
 
     def __init__(self, gru: GRU, output_size: int, *, pooling: Pooling, dropout: float = 0.0, seed: int = 0) -> None:
@@ -74,47 +70,47 @@ class Model:
         self.dropout = as_probability("dropout", dropout)
         self._rng = np.random.default_rng(seed)
         features = gru.hidden_size * (2 if gru.bidirectional else 1)
-        # Not zeros: no gradient goes through a zero head to the GRU in the first step, and Adam scales the tiny ones of
-        # the next step up to full size.
-        # By exactly rounded operations, so that a seed gives the same numbers everywhere: no power, and not `uniform`,
-        # whose product and sum some compilers round once.
+        # Not zeros: through a zero head no gradient reaches the GRU in the first step, and Adam scales the tiny
+        # gradients of the next step up to full size.
+        # Only exactly rounded operations, so that a seed gives the same numbers everywhere: no power, and not
+        # `uniform`, whose product and sum some compilers fuse.
         signs = 2.0 * self._rng.random((output_size, features)) - 1.0
         self.head_weight = (signs / math.sqrt(features)).astype(gru.dtype)
         self.head_bias = np.zeros(output_size, gru.dtype)
         self.backend: Backend = CPU
-        self._placement: Placement | None = None  # while the model's own arrays hold the parameters
-        self._resident: Placement | None = None  # while the device's do
+        self._placement: Placement | None = None  # a copy on the device, while the model's own arrays are current
+        self._resident: Placement | None = None  # the current parameters, within `on_device`
 
     def host_parameters(self) -> list[NDArray[Any]]:
-        """Give the model's own parameters: the GRU's flat ones (P,), the head's weight (O, K) and bias (O,).
+        """Return the model's own parameters: the GRU's flat array (P,), the head's weight (O, K) and bias (O,).
 
         Call `changed` after writing to them.
         """
         return [self.gru._flat, self.head_weight, self.head_bias]
 
     def parameters(self) -> list[Any]:
-        """Give what training changes, in the order of `host_parameters`.
+        """Return the arrays that training updates, in the order of `host_parameters`.
 
-        Within `on_device` they are arrays of the device, elsewhere the model's own. Call `changed` after writing to
+        Within `on_device` they are arrays of the device, otherwise the model's own. Call `changed` after writing to
         them.
         """
         return self.host_parameters() if self._resident is None else self._resident.arrays
 
     def changed(self) -> None:
-        """Tell that parameters were changed in place."""
+        """Invalidate packed weights after parameters were changed in place."""
         if self._resident is not None:
             self._resident.changed()
         self.gru._changed()
 
     @contextmanager
     def on_device(self) -> Iterator[None]:
-        """Let the parameters live on the device for the length of a block, to be trained there.
+        """Keep the parameters on the device within a block, to train them there.
 
-        At its end, however that comes, they are copied into the model's own arrays; on the CPU they are these. The
-        device is the current one in the block. Not for two threads at a time.
+        At the block's end, also after an error, they are copied into the model's own arrays; on the CPU they are
+        these arrays. The device is the current one in the block. Not thread-safe.
         """
         with self.backend.here():
-            self._placement = None  # no two copies in the device's memory
+            self._placement = None  # so that the device holds one copy, not two
             self._resident = resident = Placement(self)
             try:
                 yield
@@ -123,7 +119,7 @@ class Model:
                 try:
                     resident.bring_back()
                 finally:
-                    # Ctrl-C may have come between a change and the word about it.
+                    # Ctrl-C may have interrupted between a change of parameters and the call of `changed`.
                     self.gru._changed()
 
     def predict(self, x: Ragged, *, softmax: bool = False) -> NDArray[Any]:
@@ -134,7 +130,7 @@ class Model:
         x : Ragged
             N sequences, S steps, I features, of the GRU's dtype.
         softmax : bool, default False
-            Give the softmax of each row instead.
+            Whether to return the softmax of each row.
 
         Returns
         -------
@@ -145,25 +141,26 @@ class Model:
         return outputs
 
     def predict_each(self, batches: Iterable[Ragged], *, softmax: bool = False) -> Generator[NDArray[Any]]:
-        """Compute the outputs of batch after batch; a GPU works while the host makes the next one.
+        """Compute the outputs of each of several batches; a GPU computes while the host prepares the next one.
 
         Parameters
         ----------
         batches : iterable of Ragged
-            Each as in `predict`. On the CPU taken one by one, else one or two ahead of the results.
+            Batches as `predict` takes them. On a CPU they are taken one by one, else one or two ahead of the results.
         softmax : bool, default False
+            Whether to return the softmax of each row.
 
         Yields
         ------
         ndarray
-            As `predict` gives it, for each batch in order.
+            The result of `predict` for each batch, in order.
         """
         backend = self.backend
         with backend.here():
             placement = self._placed()
             weights = placement.weights()
         _, head_weight, head_bias = placement.arrays
-        counts: deque[int] = deque()  # of the pieces of each batch that is on its way
+        counts: deque[int] = deque()  # the number of pieces of each batch in flight
 
         def run(values: Any, offsets: NDArray[np.int64]) -> Any:
             if self.pooling == "last":
@@ -190,16 +187,16 @@ class Model:
                     yield whole
 
     def loss_and_gradients(self, x: Ragged, targets: NDArray[Any], loss: Loss) -> tuple[Any, list[Any]]:
-        """Run one training batch forward and backward, with dropout.
+        """Compute the loss and the gradients of a training batch, with dropout.
 
         Parameters
         ----------
         x : Ragged
             N sequences, S steps, I features, of the GRU's dtype.
         targets : ndarray
-            What `loss` takes, a row for each row of the outputs: N, or S for pooling "every".
+            Targets for `loss`, one row for each row of the outputs: N, or S for pooling "every".
         loss : callable
-            ``loss(outputs, targets) -> (mean loss, gradient by the outputs)``, of the device's arrays.
+            ``loss(outputs, targets) -> (mean loss, gradient by the outputs)``, over arrays of the device.
 
         Returns
         -------
@@ -227,7 +224,7 @@ class Model:
             return value, [d_flat, d_weight, d_bias]
 
     def _placed(self) -> Placement:
-        """The parameters on the device: where they live, or else an up-to-date copy."""
+        """Return the parameters on the device: the resident ones, or else an up-to-date copy."""
         if self._resident is not None:
             return self._resident
         placement = self._placement
@@ -236,9 +233,9 @@ class Model:
         return placement
 
     def _pieces(self, x: Ragged) -> Iterator[Ragged]:
-        """Cut `x` between sequences into pieces whose GRU outputs are of bounded size.
+        """Split `x` between sequences into pieces whose GRU outputs have a bounded size.
 
-        A sequence that is longer by itself is a piece of its own.
+        A sequence beyond that size is a piece of its own.
         """
         limit = max(1, _NUMBERS_PER_PIECE // self.head_weight.shape[1])
         offsets = x.offsets
@@ -256,7 +253,7 @@ class Model:
             first = last
 
     def _pool(self, backend: Backend, y: Any, h_n: Any, offsets: NDArray[np.int64]) -> Any:
-        """Features of the head, (N, K) or (S, K), of y (S, K) and h_n (L*D, N, H)."""
+        """Compute the head's features, (N, K) or (S, K), from y (S, K) and h_n (L*D, N, H)."""
         if self.pooling == "every":
             return y
         if self.pooling == "mean":
@@ -264,11 +261,11 @@ class Model:
         return self._last(backend, h_n)
 
     def _last(self, backend: Backend, h_n: Any) -> Any:
-        """Features (N, K) of h_n: the last layer's directions, which are the last D."""
+        """Return the features (N, K) from h_n: the last layer's directions, which are the last D."""
         return backend.xp.concatenate(list(h_n[-2:] if self.gru.bidirectional else h_n[-1:]), axis=1)
 
     def _unpool(self, backend: Backend, d_features: Any, x: Ragged) -> tuple[Any, Any]:
-        """The gradient by the features as gradients by y (S, K) and by h_n (L*D, N, H)."""
+        """Convert the gradient by the features to gradients by y (S, K) and by h_n (L*D, N, H)."""
         count = len(x)
         if self.pooling == "every":
             return d_features, None
@@ -282,9 +279,10 @@ class Model:
         return None, d_h_n
 
     def _dropout_mask(self, backend: Backend, features: Any) -> Any:
-        """0 where hidden, else 1 / (1 - dropout), so that the expected features stay the same; or None.
+        """Draw a mask, or return None without dropout.
 
-        Drawn on the host: the same on every device.
+        It is 0 where hidden, else 1 / (1 - dropout), which preserves the expected features. It is drawn on the host, so
+        that it is the same for every device.
         """
         if self.dropout == 0.0:
             return None

@@ -1,4 +1,4 @@
-"""How a training goes, on stderr: a bar where that is a terminal, else a line an epoch."""
+"""Progress reports of a training on stderr: a bar if that is a terminal, else one line per epoch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Reports epochs; the bar is tqdm's, and where that is not installed lines take its place.
+    """Reports of epochs, as a bar of tqdm; if that is not installed, as lines.
 
     Parameters
     ----------
     epochs : int
-        How many there are at most.
+        The maximum number of epochs.
     """
 
     def __init__(self, epochs: int) -> None:
@@ -24,11 +24,11 @@ class Progress:
 
     def report(self, history: History) -> None:
         """Report the last epoch of `history`."""
-        told = {"training loss": f"{history.train_loss[-1]:.4g}"}
+        figures = {"training loss": f"{history.train_loss[-1]:.4g}"}
         if history.validation_loss:
-            told["validation loss"] = f"{history.validation_loss[-1]:.4g}"
-            told["score"] = f"{history.validation_score[-1]:.4f}"
-        text = ", ".join(f"{name} {value}" for name, value in told.items())
+            figures["validation loss"] = f"{history.validation_loss[-1]:.4g}"
+            figures["score"] = f"{history.validation_score[-1]:.4f}"
+        text = ", ".join(f"{name} {value}" for name, value in figures.items())
         text += f", {history.sequences_per_second[-1]:,.0f} sequences/s"
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
@@ -37,7 +37,7 @@ class Progress:
             print(f"epoch {len(history.train_loss)}/{self._epochs}: {text}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
 
