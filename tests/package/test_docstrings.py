@@ -42,7 +42,7 @@ NOT_FOR_RECORDS = {"PR01"}
 
 def documented() -> list[str]:
     """Return the names of all classes and functions of the documentation site's API pages."""
-    pages = sorted((Path(__file__).parents[1] / "docs" / "api").glob("*.md"))
+    pages = sorted((Path(__file__).parents[2] / "docs" / "api").glob("*.md"))
     names = [name for page in pages for name in re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), re.M)]
     return [member for name in names for member in _members(name)]
 
