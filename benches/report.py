@@ -65,7 +65,7 @@ def draw_peers(found: dict[str, Any], folder: Path) -> None:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    sections = {name: _ratios(found[name]["rows"]) for name in ("inference", "training")}
+    sections = {name: ratios(found[name]["rows"]) for name in ("inference", "training")}
     largest = max(ratio for peers in sections.values() for dots in peers.values() for ratio, _ in dots)
     for theme, (text, faint) in THEMES.items():
         colours = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), text)
@@ -83,12 +83,11 @@ def draw_peers(found: dict[str, Any], folder: Path) -> None:
             handles.append(mpl.lines.Line2D([], [], color=text, linewidth=2, label="geometric mean"))
             figure.legend(handles=handles, loc="outside upper right", ncols=3, frameon=False, fontsize=8)
             figure.supxlabel(f"{_machine(found)}\n{_versions(found)}", fontsize=7)
-            figure.savefig(
-                folder / f"peers-{theme}.svg", transparent=True, metadata={"Date": None, "Creator": None}
-            )
+            metadata = {"Date": None, "Creator": None}
+            figure.savefig(folder / f"peers-{theme}.svg", transparent=True, metadata=metadata)
 
 
-def _ratios(rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, str]]]:
+def ratios(rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, str]]]:
     """Return the ratios of each peer with the cell of the shape, the fastest peer first."""
     peers: dict[str, list[tuple[float, str]]] = {}
     for row in rows:
@@ -103,8 +102,8 @@ def _draw_section(panel: Any, peers: dict[str, list[tuple[float, str]]], text: s
     for place, (name, dots) in enumerate(peers.items()):
         mean = geometric_mean([ratio for ratio, _ in dots])
         for cell, above in (("before", -0.14), ("after", 0.14)):
-            ratios = [ratio for ratio, of in dots if of == cell]
-            panel.plot(ratios, [place + above] * len(ratios), "o", color=CELLS[cell], markersize=3.5, alpha=0.7)
+            shown = [ratio for ratio, of in dots if of == cell]
+            panel.plot(shown, [place + above] * len(shown), "o", color=CELLS[cell], markersize=3.5, alpha=0.7)
         panel.plot([mean, mean], [place - 0.36, place + 0.36], color=text, linewidth=2)
         labels.append(f"{NAMES[name]}\n{mean:.1f}\N{MULTIPLICATION SIGN}")
     panel.axvline(1, color=text, linewidth=1, linestyle=":")
