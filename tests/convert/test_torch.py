@@ -1,9 +1,12 @@
 """PyTorch itself, where it is installed: modules in, modules out, and the same outputs."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import rgru
+from guides import run_python, sections
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peers
@@ -117,3 +120,8 @@ def test_changed_weights_are_refused():
 def test_the_other_cell_cannot_go_out():
     with pytest.raises(ValueError, match=r"gru: expected reset_after=True.*to_arrays.*to_weights"):
         to_torch(rgru.GRU(5, 7))
+
+
+def test_the_readme(tmp_path):
+    readme = Path(__file__).parent.parent / "README.md"
+    run_python(sections(readme.read_text("utf-8"))["Have a model?"], tmp_path, "-W", "error")

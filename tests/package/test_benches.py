@@ -19,6 +19,7 @@ import compare
 import contenders
 import pipeline
 import pipeline_jobs
+import report
 import scale
 
 
@@ -48,6 +49,19 @@ def test_a_quick_comparison(monkeypatch, tmp_path):
     ]
     assert len(training) == 2
     assert (tmp_path / "compare.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_picture_of_the_readme(tmp_path):
+    def row(cell, **peers):
+        return {"case": f"B=1 T=1 I=3 H=4 {cell}", "microseconds": {"rgru": 1.0, **peers}}
+
+    inference = [row("before", onnxruntime=2.0), row("after", onnxruntime=8.0, torch=3.0, openvino_default=0.5)]
+    assert report.ratios(inference) == {"torch": [(3.0, "after")], "onnxruntime": [(2.0, "before"), (8.0, "after")]}
+    about = {"machine": "a machine", "threads": 2, "date": "2026-01-01", "versions": {"rgru": "0.1.0"}}
+    found = {"about": about, "inference": {"rows": inference}, "training": {"rows": [row("after", torch=3.0)]}}
+    report.draw_peers(found, tmp_path)
+    for theme in ("light", "dark"):
+        assert "<svg" in (tmp_path / f"peers-{theme}.svg").read_text("utf-8")
 
 
 @pytest.mark.parametrize("makers", ["INFERENCE", "TRAINING"])

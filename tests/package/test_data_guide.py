@@ -1,8 +1,7 @@
-"""The recipes of docs/data.md, each as it stands there, on the real engine."""
+"""The recipes of docs/data.md, each run as printed, on the real engine."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,10 @@ import pytest
 
 import rgru
 from engine_cases import PAIR, make_events, make_sequences, need_spark
-from guides import run_python, run_shell
+from guides import run_python, run_shell, sections
 
 GUIDE = Path(__file__).parents[2] / "docs" / "data.md"
-SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL))
+SECTIONS = sections(GUIDE.read_text("utf-8"))
 NEEDS = {
     "Arrow": "pyarrow",
     "Polars": "polars",
@@ -38,7 +37,7 @@ def write_files(folder):
     "title", [pytest.param(title, marks=[pytest.mark.engines] if title in ENGINES else []) for title in NEEDS]
 )
 def test_recipe(title, tmp_path):
-    """In a process of its own, as its reader would try it, where the files lie that the guide tells of."""
+    """Each runs in a process of its own, in a folder with the files that the guide describes."""
     if title == "PySpark":
         need_spark()
     pytest.importorskip(NEEDS[title])

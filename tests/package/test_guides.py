@@ -1,4 +1,7 @@
-"""Every code block of README.md and of the pages in docs/; the recipes for data engines are in test_data_guide.py."""
+"""Every code block of README.md and of the pages in docs/.
+
+The recipes for data engines are in test_data_guide.py, the README's section on PyTorch in test_convert_torch.py.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,32 @@ import pyarrow.parquet as pq
 import pytest
 
 import rgru
-from guides import run_python, run_shell
+from guides import run_python, run_shell, sections
 
 ROOT = Path(__file__).parents[2]
 PAGES = {page.relative_to(ROOT).as_posix(): page for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))}
 TEXTS = {name: page.read_text("utf-8") for name, page in PAGES.items()}
-DATA, GPU = "docs/data.md", "docs/guides/gpu.md"
-INSTALLATION = {"README.md", "docs/index.md"}  # their shell blocks are steps of .ci/run, in a fresh environment
+README, DATA, GPU = "README.md", "docs/data.md", "docs/guides/gpu.md"
+NEEDS_PYTORCH = "Have a model?"  # a section of the README
+README_SECTIONS = sections(TEXTS[README])
+INSTALLATION = {README, "docs/index.md"}  # their shell blocks are steps of .ci/run, in a fresh environment
 
 
 def pages_with(language, *, without):
     return [name for name, text in TEXTS.items() if f"```{language}\n" in text and name not in without]
 
 
-@pytest.mark.parametrize("name", pages_with("python", without={DATA, GPU}))
+@pytest.mark.parametrize("name", pages_with("python", without={README, DATA, GPU}))
 def test_python(name, tmp_path):
     run_python(TEXTS[name], tmp_path, "-W", "error")
+
+
+@pytest.mark.parametrize(
+    "title", [title for title, text in README_SECTIONS.items() if ">>>" in text and title != NEEDS_PYTORCH]
+)
+def test_readme(title, tmp_path):
+    """Each section by itself, so that a reader can start anywhere."""
+    run_python(README_SECTIONS[title], tmp_path, "-W", "error")
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""The code blocks of the documentation, run as a reader would try them: in a process and a folder of their own."""
+"""Runs the code blocks of the documentation as a reader would: in a process and a folder of their own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def sections(text: str) -> dict[str, str]:
+    """Return the sections of a page by their titles: those with a heading of two signs."""
+    return dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
 
 
 def blocks(text: str, language: str) -> str:
