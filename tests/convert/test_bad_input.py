@@ -95,7 +95,7 @@ def test_keras_settings_of_other_types():
     refused(r"\['units'\]: expected an integer", keras.from_weights, [keras_layer(units=4.0)], TypeError)
     weights, _ = keras_layer()
     refused(r"config: expected a dict.*got bool", keras.from_weights, [(weights, True)], TypeError)
-    refused(r"config: expected that of a GRU.*got name", keras.from_weights, [(weights, {"name": "dense"})])
+    refused(r"config: expected the config of a GRU.*got name", keras.from_weights, [(weights, {"name": "dense"})])
     refused(r"layers\[0\]: expected \(weights, config\), got tuple of 1", keras.from_weights, [(weights,)], TypeError)
     refused(r"layers: expected a list", keras.from_weights, weights[0], TypeError)
     refused(r"layers: expected at least one", keras.from_weights, [])

@@ -23,7 +23,7 @@ from engine_cases import (
     predictions_of_events,
 )
 from rgru.integrations import ray as integration
-from rgru.integrations.model_reference import Shipped
+from rgru.integrations.model_reference import ModelReference
 from rgru.integrations.ray import Predictor, predict, sequences_from_events
 
 pytestmark = [
@@ -149,15 +149,15 @@ def test_the_model_is_loaded_once_an_actor(ray, path, tmp_path):
 
     class Logging(Predictor):
         def __init__(self, *args, **options):
-            from rgru.integrations import model_reference as shipped
+            from rgru.integrations import model_reference
 
-            load = shipped.load
+            load = model_reference.load
 
             def logged(path):
                 self.log("loads")
                 return load(path)
 
-            shipped.load = logged
+            model_reference.load = logged
             super().__init__(*args, **options)
 
         def __call__(self, table):
@@ -228,7 +228,11 @@ def test_a_killed_actor_costs_no_row_and_doubles_none(ray, tmp_path):
 
     table = make_table(400)
     dataset = dataset_of(ray, table).map_batches(
-        Deadly, fn_constructor_args=(Shipped(model), "x"), batch_format="pyarrow", batch_size=10, compute=actors(ray, 2)
+        Deadly,
+        fn_constructor_args=(ModelReference(model), "x"),
+        batch_format="pyarrow",
+        batch_size=10,
+        compute=actors(ray, 2),
     )
     made = collected(ray, dataset)
     assert killed.exists()

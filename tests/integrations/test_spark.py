@@ -150,20 +150,20 @@ def test_the_model_is_loaded_once_a_worker(spark, path, tmp_path):
     log = str(tmp_path / "loads")
 
     def logging(batches):
-        from rgru.integrations import model_reference as shipped
+        from rgru.integrations import model_reference
 
-        load = shipped.load
+        load = model_reference.load
 
         def logged(path):
             with open(log, "a") as file:  # noqa: PTH123
                 file.write(f"{os.getpid()}\n")
             return load(path)
 
-        shipped.load = logged
+        model_reference.load = logged
         try:
             yield from predictor(batches)
         finally:
-            shipped.load = load
+            model_reference.load = load
 
     rgru.GRU(2, 5, seed=7).save(tmp_path / "new.safetensors")  # which no worker has seen
     predictor = Predictor(tmp_path / "new.safetensors", "x")
@@ -200,7 +200,7 @@ def test_threads_by_precedence(spark, monkeypatch):
                 patch.delenv("RGRU_NUM_THREADS", raising=False)
                 if environment:
                     patch.setenv("RGRU_NUM_THREADS", environment)
-                integration._use_share(argument)
+                integration._set_task_threads(argument)
                 assert rgru.info()["num_threads"] == wanted
     finally:
         rgru.set_num_threads(None)

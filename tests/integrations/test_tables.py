@@ -23,7 +23,7 @@ def test_the_bits_of_one_process(make, output):
         made = predictions(part)
         made.validate(full=True)
         check_table(made, part, model, output)
-        assert predictions.fields() == [made.schema.field("prediction")]
+        assert predictions._fields() == [made.schema.field("prediction")]
     batch = table.combine_chunks().to_batches()[0]
     check_table(pa.table(predictions(batch)), table, model, output)
 

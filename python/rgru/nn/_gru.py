@@ -428,8 +428,9 @@ class GRU(Settings):
 
         Examples
         --------
+        >>> import torch
         >>> import rgru
-        >>> rgru.GRU(3, 8, reset_after=True).to_torch()  # doctest: +SKIP
+        >>> rgru.GRU(3, 8, reset_after=True).to_torch()
         GRU(3, 8, batch_first=True)
         """
         from rgru.nn._to_torch import to_torch
