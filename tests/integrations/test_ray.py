@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import logging
 import os
 import signal
@@ -293,6 +294,12 @@ def test_events_that_do_not_fit(ray):
     whole.context.shuffle_strategy = "sort_shuffle_pull_based"
     with pytest.raises(ValueError, match=r"^dataset: expected a DataContext.shuffle_strategy by hash, .*, got 'sort_"):
         sequences_from_events(whole, "key", "time", "a")
+
+
+def test_examples(ray):
+    results = doctest.testmod(integration)
+    assert results.attempted >= 12
+    assert results.failed == 0
 
 
 def test_ray_is_missing(monkeypatch):

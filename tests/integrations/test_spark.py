@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import signal
 
@@ -297,6 +298,12 @@ def test_a_killed_worker_tears_no_sequence_apart(spark, tmp_path, monkeypatch):
     table = make_events()
     check_sequences(sequences_from_events(frame_of(spark, table), "key", "time", ["a", "b"]).toArrow(), table)
     assert killed.exists()
+
+
+def test_examples(spark):
+    results = doctest.testmod(integration)
+    assert results.attempted >= 12
+    assert results.failed == 0
 
 
 def test_spark_is_missing(monkeypatch):
