@@ -12,7 +12,7 @@ import pytest
 
 from command_line import make_table, names, succeed
 from rgru._files import drafts
-from rgru._files.drafts import draft_beside, remove_abandoned
+from rgru._files.drafts import new_draft, remove_abandoned
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes of POSIX")
 
@@ -20,7 +20,7 @@ TWO_DAYS = 172_800
 
 
 def place():
-    return draft_beside(drafts.Path("file")).name.split("-")[1]
+    return new_draft(drafts.Path("file")).name.split("-")[1]
 
 
 def gone():

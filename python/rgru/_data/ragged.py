@@ -10,7 +10,7 @@ import numpy as np
 
 from rgru import _core
 from rgru._data.feature_names import common_names
-from rgru._validation.arrays import as_index, as_real, beside, has_no_steps, is_arrow_column, on_gpu
+from rgru._validation.arrays import as_index, as_real, has_no_steps, is_arrow_column, on_device_of, on_gpu
 from rgru._validation.scalars import as_int, as_precision
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Ragged:
         if wrong.any():
             i = int(wrong.argmax())
             raise ValueError(f"lengths: expected lengths from 0 to {steps}, got {index[i]} at position {i}")
-        with beside(array) as module:
+        with on_device_of(array) as module:
             return cls._over(array[module.asarray(np.arange(steps) < index[:, None])], _offsets(index))
 
     @classmethod
@@ -291,7 +291,7 @@ class Ragged:
         offsets = _offsets(lengths)
         # Row s of the result is step s - offsets[i] of its sequence i, so it is that far past the start here.
         rows = np.arange(offsets[-1]) + np.repeat(self._offsets[index] - offsets[:-1], lengths)
-        with beside(self._values) as module:
+        with on_device_of(self._values) as module:
             return Ragged._over(self._values[module.asarray(rows)], offsets, self._feature_names)
 
     def to_list(self) -> list[NDArray[Any]]:
@@ -339,7 +339,7 @@ class Ragged:
         steps = longest if length is None else as_int("length", length, 0)
         if steps < longest:
             raise ValueError(f"length: expected at least {longest}, the longest sequence's, got {steps}")
-        with beside(self._values) as module:
+        with on_device_of(self._values) as module:
             padded = module.zeros((len(self), steps, self._values.shape[1]), self._values.dtype)
             padded[module.asarray(np.arange(steps) < lengths[:, None])] = self._values
         return padded, lengths

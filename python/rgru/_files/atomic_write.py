@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgru._files.drafts import draft_beside
+from rgru._files.drafts import new_draft
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +60,7 @@ def whole_file(path: str | os.PathLike[str], named: Callable[[Path], object] = s
     except RuntimeError as error:  # a loop of links, in Python before 3.13
         raise OSError(None, "Symbolic links lead back to themselves", os.fspath(path)) from error
     # Not tempfile: its files are readable by their owner only, and the new file would keep that mode.
-    draft = draft_beside(target)
+    draft = new_draft(target)
     try:
         if _replaced(path) is not None:  # the draft must not be readable by users who cannot read the file
             os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

@@ -21,7 +21,7 @@ _NAME = re.compile(r"\.(\d{1,7})-(?:([0-9a-f]{8})-)?[0-9a-f]{8}\.tmp")
 _DAY = 86_400.0
 
 
-def draft_beside(target: Path) -> Path:
+def new_draft(target: Path) -> Path:
     """Return a new name for a draft of `target`."""
     return target.with_name(f".{os.getpid()}-{_place()}-{os.urandom(4).hex()}.tmp")
 
