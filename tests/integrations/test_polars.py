@@ -50,7 +50,7 @@ def test_a_function_for_map_batches(path):
 
 
 def test_a_file_streams_into_another(path, tmp_path, monkeypatch):
-    """In more than one batch, so that memory need not grow with the file; and with the bits of one batch."""
+    """In several batches, so that memory need not grow with the file, and with the bits of one batch."""
     count = 30_000
     lengths = np.arange(count) % 4
     values = np.random.default_rng(0).normal(size=(lengths.sum(), 2)).astype(np.float32)
@@ -76,7 +76,7 @@ def test_a_file_streams_into_another(path, tmp_path, monkeypatch):
     assert made["h"].equals(pl.Series(rgru.arrow.predict(GRU, x)))
 
 
-def test_columns_of_features_side_by_side():
+def test_features_in_several_columns():
     frame = pl.DataFrame({"a": [[1.0, 2.0], [], [5.0]], "b": [[3.0, 4.0], [], [6.0]]})
     made = frame.lazy().select(h=predict(GRU, ["b", "a"])).collect()["h"]
     assert made.equals(pl.Series(rgru.arrow.predict(GRU, frame.select("b", "a"))))
@@ -93,7 +93,7 @@ def test_rows_that_fail(engine):
         frame.with_columns(h=predict(GRU, "b")).collect(engine=engine)
 
 
-def test_arguments_are_judged_where_they_are_given():
+def test_arguments_are_validated_at_once():
     with pytest.raises(ValueError, match=r"^output: expected 'last' or 'every' of a GRU, got 'label'$"):
         predict(GRU, "x", output="label")
     with pytest.raises(TypeError, match=r"^sequences: expected the name of a column"):

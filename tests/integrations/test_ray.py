@@ -60,7 +60,7 @@ def dataset_of(ray, table, size=40):
 
 
 def collected(ray, dataset):
-    """All blocks; of some without rows Ray forgets the columns."""
+    """Return all blocks; Ray drops the columns of some blocks without rows."""
     return pa.concat_tables(table for table in ray.get(dataset.to_arrow_refs()) if table.column_names)
 
 
@@ -77,7 +77,7 @@ def test_the_bits_of_one_process(ray, name):
 
 
 def test_an_actor_class_for_map_batches_over_parquet(ray, path, tmp_path):
-    """In batches that are not the blocks."""
+    """In batches other than the blocks."""
     table = make_table()
     for i in range(4):
         pa.parquet.write_table(table.slice(i * 50, 50), tmp_path / f"{i}.parquet", row_group_size=20)
@@ -101,7 +101,7 @@ def test_blocks_without_rows(ray, path):
 
 
 def test_tensors_that_ray_makes_of_arrays(ray, path):
-    """Of one shape, or of as many steps as each row has."""
+    """Tensors of one shape, or with a number of steps per row."""
     rng, kinds = np.random.default_rng(0), set()
     for lengths in ([3] * 6, [3, 1, 4, 2, 5, 1]):
         x = [rng.normal(size=(length, 2)).astype(np.float32) for length in lengths]
@@ -133,7 +133,7 @@ def test_rows_that_fail(ray, path):
     assert made["prediction"].is_null().to_pylist() == [False, True, True]
 
 
-def test_arguments_are_judged_on_the_driver(ray, path):
+def test_arguments_are_validated_on_the_driver(ray, path):
     dataset = dataset_of(ray, make_table())
     for arguments, message in BAD_ARGUMENTS:
         with pytest.raises(ValueError, match=message):
@@ -144,8 +144,8 @@ def test_arguments_are_judged_on_the_driver(ray, path):
         predict(dataset, "none.safetensors", "x")
 
 
-def test_the_model_is_loaded_once_an_actor(ray, path, tmp_path):
-    """However many batches it gets: by the count of calls of `load`."""
+def test_the_model_is_loaded_once_per_actor(ray, path, tmp_path):
+    """For any number of batches: counts the calls of `load`."""
     folder = str(tmp_path)
 
     class Logging(Predictor):
@@ -208,10 +208,10 @@ def test_threads_are_the_share_of_the_actor(ray, path, options, wanted, monkeypa
     assert set(collected(ray, dataset)["threads"].to_pylist()) == {wanted}
 
 
-def test_a_killed_actor_costs_no_row_and_doubles_none(ray, tmp_path):
-    """In the middle of the job; Ray starts another one with the same model, and gives it the same blocks.
+def test_a_killed_actor_neither_loses_nor_repeats_a_row(ray, tmp_path):
+    """In the middle of the job; Ray starts another one with the same model and the same blocks.
 
-    The model is in memory, and too large to travel anywhere but through the object store.
+    The model is in memory, and so large that Ray sends it through the object store.
     """
     killed, model = tmp_path / "killed", rgru.GRU(2, 400, seed=0)
     assert model.params.flat.nbytes > 1_900_000
@@ -257,7 +257,7 @@ def test_more_blocks_than_keys(ray):
     check_sequences(collected(ray, sequences), events)
 
 
-def test_a_worker_killed_after_the_shuffle_tears_no_sequence_apart(ray, tmp_path, monkeypatch):
+def test_a_worker_killed_after_the_shuffle_splits_no_sequence(ray, tmp_path, monkeypatch):
     killed = tmp_path / "killed"
 
     class Deadly(integration._Cut):
@@ -279,7 +279,7 @@ def test_a_worker_killed_after_the_shuffle_tears_no_sequence_apart(ray, tmp_path
     check_sequences(made, events)
 
 
-def test_events_that_do_not_fit(ray):
+def test_invalid_events(ray):
     table = pa.table({"key": [1, None, 2], "time": [1.0, 2.0, float("nan")], "a": [1.0, 2.0, 3.0]})
     with pytest.raises(ray.exceptions.RayTaskError, match="ValueError: key: expected no nulls in column 'key', got 1"):
         sequences_from_events(ray.data.from_arrow(table), "key", "time", "a", num_blocks=1).count()
@@ -312,7 +312,7 @@ def test_ray_is_missing(monkeypatch):
 
 @pytest.mark.parametrize("none", [pa.nulls(1), pa.array([[]]), pa.array([[None]])], ids=str)
 @pytest.mark.parametrize("first", [False, True])
-def test_a_block_without_one_number(ray, none, first):
+def test_a_block_without_numbers(ray, none, first):
     blocks = [pa.table({"id": [1], "x": pa.array([[[1.0, 2.0]]])}), pa.table({"id": [2], "x": none})]
     dataset = ray.data.from_arrow(blocks[::-1] if first else blocks)
     rows = predict(dataset, GRU, "x", on_error="null", keep="id", compute=actors(ray, 1)).take_all()

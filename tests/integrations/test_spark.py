@@ -104,7 +104,7 @@ def test_several_outputs_and_what_is_kept(spark):
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "uint64", "int8", "bool", "float32"])
 def test_labels_that_spark_has_no_type_for(spark, kind):
-    """Unsigned ones go into wider ones."""
+    """Unsigned types are widened."""
     x = [np.ones((2, 2), np.float32), np.zeros((1, 2), np.float32)] * 4
     model = rgru.GRUClassifier(hidden_size=3, max_epochs=1, random_state=0).fit(x, np.array([0, 1] * 4, kind))
     made = predict(frame_of(spark, make_table()), model, "x").toArrow().sort_by("id")
@@ -121,7 +121,7 @@ def test_rows_that_fail(spark, path):
     assert made["prediction"].is_null().to_pylist() == [False, True, True]
 
 
-def test_arguments_are_judged_on_the_driver(spark, path):
+def test_arguments_are_validated_on_the_driver(spark, path):
     frame = frame_of(spark, make_table())
     for arguments, message in BAD_ARGUMENTS:
         with pytest.raises(ValueError, match=message):
@@ -133,7 +133,7 @@ def test_arguments_are_judged_on_the_driver(spark, path):
 
 
 def threads_of(frame, path, **options):
-    """The numbers of threads that the workers compute with."""
+    """Return the numbers of threads in the workers."""
 
     def answer(batches):
         import rgru
@@ -146,8 +146,8 @@ def threads_of(frame, path, **options):
     return set(frame.mapInArrow(answer, "threads long").toArrow()["threads"].to_pylist())
 
 
-def test_the_model_is_loaded_once_a_worker(spark, path, tmp_path):
-    """However many batches and partitions it has: by the count of calls of `load`."""
+def test_the_model_is_loaded_once_per_worker(spark, path, tmp_path):
+    """For any number of batches and partitions: counts the calls of `load`."""
     log = str(tmp_path / "loads")
 
     def logging(batches):
@@ -166,7 +166,7 @@ def test_the_model_is_loaded_once_a_worker(spark, path, tmp_path):
         finally:
             model_reference.load = load
 
-    rgru.GRU(2, 5, seed=7).save(tmp_path / "new.safetensors")  # which no worker has seen
+    rgru.GRU(2, 5, seed=7).save(tmp_path / "new.safetensors")  # new to all workers
     predictor = Predictor(tmp_path / "new.safetensors", "x")
     frame = frame_of(spark, make_table(), parts=8)
     made = frame.mapInArrow(logging, predictor.schema(frame.schema)).toArrow()
@@ -177,7 +177,7 @@ def test_the_model_is_loaded_once_a_worker(spark, path, tmp_path):
 
 def test_threads_are_the_share_of_the_task(spark, path):
     frame = frame_of(spark, make_table())
-    assert threads_of(frame, path) == {1}  # spark.task.cpus, and not the machine's
+    assert threads_of(frame, path) == {1}  # spark.task.cpus, not the machine's
     assert threads_of(frame, path, num_threads=3) == {3}
     assert threads_of(frame, path) == {1}
 
@@ -207,8 +207,8 @@ def test_threads_by_precedence(spark, monkeypatch):
         rgru.set_num_threads(None)
 
 
-def test_a_killed_worker_costs_no_row_and_doubles_none(spark, path, tmp_path):
-    """In the middle of a partition, some of whose rows it has given already; its task is tried again."""
+def test_a_killed_worker_neither_loses_nor_repeats_a_row(spark, path, tmp_path):
+    """In the middle of a partition, after some of its rows; Spark retries the task."""
     killed = tmp_path / "killed"
 
     def deadly(batches):
@@ -281,7 +281,7 @@ def test_gaps_in_key_and_time_are_refused(spark):
         sequences_from_events(frame_of(spark, table), "key", "time", "b")
 
 
-def test_a_killed_worker_tears_no_sequence_apart(spark, tmp_path, monkeypatch):
+def test_a_killed_worker_splits_no_sequence(spark, tmp_path, monkeypatch):
     killed = tmp_path / "killed"
 
     class Deadly(integration._Cut):
