@@ -9,21 +9,14 @@ import pyarrow as pa
 import pytest
 
 import rgru
-from engine_cases import MODELS, check_sequences, check_table, make_events, make_table, predictions_of_events
+from engine_cases import GRU, MODELS, check_sequences, check_table, make_events, make_table, predictions_of_events
 
 pl = pytest.importorskip("polars")
 
+from rgru.arrow._predict import predict_all  # noqa: E402
 from rgru.integrations.polars import Predictor, predict, sequences_from_events  # noqa: E402
 
-GRU = rgru.GRU(2, 5, seed=0)
 ENGINES = ["in-memory", "streaming"]
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("polars") / "model.safetensors"
-    GRU.save(path)
-    return path
 
 
 @pytest.mark.parametrize(("make", "output"), MODELS.values(), ids=MODELS)
@@ -63,7 +56,7 @@ def test_a_file_streams_into_another(path, tmp_path, monkeypatch):
 
     def counted(model, column, *args, **options):
         batches.append(len(column))
-        return rgru.arrow.predict_all(model, column, *args, **options)
+        return predict_all(model, column, *args, **options)
 
     monkeypatch.setattr("rgru.integrations.polars.predict_all", counted)
     pl.scan_parquet(tmp_path / "in.parquet").with_columns(h=column).sink_parquet(

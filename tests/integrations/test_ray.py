@@ -14,11 +14,13 @@ import pytest
 
 import rgru
 from engine_cases import (
-    BAD_ARGUMENTS,
+    FAILING,
+    GRU,
     MODELS,
-    PAIR,
     check_sequences,
     check_table,
+    check_two_outputs,
+    check_validation,
     make_events,
     make_table,
     predictions_of_events,
@@ -33,8 +35,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`[a-z0-9_]*` is deprecated:DeprecationWarning"),
 ]
 
-GRU = rgru.GRU(2, 5, seed=0)
-
 
 @pytest.fixture(scope="module")
 def ray():
@@ -46,13 +46,6 @@ def ray():
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     yield ray
     ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("ray") / "model.safetensors"
-    GRU.save(path)
-    return path
 
 
 def dataset_of(ray, table, size=40):
@@ -115,18 +108,14 @@ def test_tensors_that_ray_makes_of_arrays(ray, path):
 
 
 def test_several_outputs_and_what_is_kept(ray):
-    model, table = MODELS["labels"][0](), make_table()
     outputs = {"p": "probability", "l": "label"}
-    dataset = predict(dataset_of(ray, table), model, "x", outputs=outputs, keep="id", compute=actors(ray, 1))
-    made = collected(ray, dataset).sort_by("id")
-    assert made.column_names == ["id", "p", "l"]
-    assert made["p"].to_pylist() == pa.array(rgru.arrow.predict(model, table["x"], output="probability")).to_pylist()
-    assert made["l"].to_pylist() == pa.array(rgru.arrow.predict(model, table["x"])).to_pylist()
+    model, dataset = MODELS["labels"][0](), dataset_of(ray, make_table())
+    dataset = predict(dataset, model, "x", outputs=outputs, keep="id", compute=actors(ray, 1))
+    check_two_outputs(collected(ray, dataset))
 
 
 def test_rows_that_fail(ray, path):
-    table = pa.table({"id": [1, 2, 3], "x": pa.array([[[1, 2]], None, [[float("nan"), 1]]], PAIR)})
-    dataset = ray.data.from_arrow(table)
+    dataset = ray.data.from_arrow(FAILING)
     with pytest.raises(ray.exceptions.RayTaskError, match=r"ValueError: column 'x' .*: expected no nulls, got 1 null"):
         predict(dataset, path, "x", compute=actors(ray, 1)).count()
     made = collected(ray, predict(dataset, path, "x", on_error="null", compute=actors(ray, 1)))
@@ -135,13 +124,9 @@ def test_rows_that_fail(ray, path):
 
 def test_arguments_are_validated_on_the_driver(ray, path):
     dataset = dataset_of(ray, make_table())
-    for arguments, message in BAD_ARGUMENTS:
-        with pytest.raises(ValueError, match=message):
-            predict(dataset, path, **arguments)
+    check_validation(predict, dataset, path)
     with pytest.raises(ValueError, match=r"^num_blocks: expected .*, got 0$"):
         sequences_from_events(dataset, "id", "time", "x", num_blocks=0)
-    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
-        predict(dataset, "none.safetensors", "x")
 
 
 def test_the_model_is_loaded_once_per_actor(ray, path, tmp_path):

@@ -13,11 +13,14 @@ import pytest
 
 import rgru
 from engine_cases import (
-    BAD_ARGUMENTS,
+    FAILING,
+    GRU,
     MODELS,
     PAIR,
     check_sequences,
     check_table,
+    check_two_outputs,
+    check_validation,
     make_events,
     make_table,
     need_spark,
@@ -31,7 +34,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),
 ]
 
-GRU = rgru.GRU(2, 5, seed=0)
 LISTS = pa.list_(pa.list_(pa.float32()))  # Spark has no lists of fixed size
 
 
@@ -51,13 +53,6 @@ def spark():
     session.sparkContext.setLogLevel("OFF")
     yield session
     session.stop()
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("spark") / "model.safetensors"
-    GRU.save(path)
-    return path
 
 
 def frame_of(spark, table, parts=5):
@@ -93,13 +88,8 @@ def test_partitions_without_rows(spark, path):
 def test_several_outputs_and_what_is_kept(spark):
     model = MODELS["labels"][0]()
     frame = predict(frame_of(spark, make_table()), model, "x", outputs={"p": "probability", "l": "label"}, keep="id")
-    assert frame.columns == ["id", "p", "l"]
     assert frame.schema["l"].dataType.simpleString() == "string"
-    made = frame.toArrow().sort_by("id")
-    assert (
-        made["p"].to_pylist()
-        == pa.array(rgru.arrow.predict(model, make_table()["x"], output="probability")).to_pylist()
-    )
+    check_two_outputs(frame.toArrow())
 
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "uint64", "int8", "bool", "float32"])
@@ -113,8 +103,7 @@ def test_labels_that_spark_has_no_type_for(spark, kind):
 
 def test_rows_that_fail(spark, path):
     errors = pytest.importorskip("pyspark.errors")
-    table = pa.table({"id": [1, 2, 3], "x": pa.array([[[1, 2]], None, [[float("nan"), 1]]], PAIR)})
-    frame = frame_of(spark, table, parts=1)
+    frame = frame_of(spark, FAILING, parts=1)
     with pytest.raises(errors.PythonException, match=r"ValueError: column 'x' .*: expected no nulls, got 1 null"):
         predict(frame, path, "x").count()
     made = predict(frame, path, "x", on_error="null").toArrow().sort_by("id")
@@ -123,13 +112,9 @@ def test_rows_that_fail(spark, path):
 
 def test_arguments_are_validated_on_the_driver(spark, path):
     frame = frame_of(spark, make_table())
-    for arguments, message in BAD_ARGUMENTS:
-        with pytest.raises(ValueError, match=message):
-            predict(frame, path, **arguments)
+    check_validation(predict, frame, path)
     with pytest.raises(ValueError, match=r"^num_partitions: expected .*, got 0$"):
         sequences_from_events(frame, "id", "time", "x", num_partitions=0)
-    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
-        predict(frame, "none.safetensors", "x")
 
 
 def threads_of(frame, path, **options):

@@ -9,10 +9,8 @@ import pyarrow as pa
 import pytest
 
 import rgru
-from engine_cases import MODELS, PAIR, check_table, make_classifier, make_regressor, make_table, python_calls
+from engine_cases import GRU, MODELS, PAIR, check_table, make_classifier, make_regressor, make_table, python_calls
 from rgru.integrations._append_predictions import Predictions
-
-GRU = rgru.GRU(2, 5, seed=0)
 
 
 @pytest.mark.parametrize(("make", "output"), MODELS.values(), ids=MODELS)

@@ -12,6 +12,7 @@ import pytest
 
 import rgru
 
+GRU = rgru.GRU(2, 5, seed=0)
 PAIR = pa.list_(pa.list_(pa.float32(), 2))
 
 
@@ -128,7 +129,10 @@ def need_spark():
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 
 
-BAD_ARGUMENTS = [
+FAILING = pa.table({"id": [1, 2, 3], "x": pa.array([[[1, 2]], None, [[float("nan"), 1]]], PAIR)})
+"""Sequences of which only the first is valid."""
+
+_BAD_ARGUMENTS = [
     ({"sequences": "y"}, "^sequences: expected one of the columns id, x, got 'y'$"),
     ({"sequences": "x", "keep": "y"}, "^keep: expected one of the columns id, x, got 'y'$"),
     ({"sequences": "x", "outputs": {"id": "last"}}, "^outputs: expected names that .* does not have, got 'id'$"),
@@ -139,4 +143,22 @@ BAD_ARGUMENTS = [
     ({"sequences": "x", "outputs": {"y": None}}, "^outputs: expected 'last' or 'every' of a GRU for 'y', got None$"),
     ({"sequences": "x", "num_threads": 0}, "^num_threads: "),
 ]
-"""Of `predict` over `make_table` with a GRU, and what the error says on the driver."""
+"""Arguments of `predict` over `make_table`, and the errors."""
+
+
+def check_validation(predict, data, path):
+    """Check that an engine's `predict` refuses bad arguments on the driver, for `data` like `make_table`."""
+    for arguments, message in _BAD_ARGUMENTS:
+        with pytest.raises(ValueError, match=message):
+            predict(data, path, **arguments)
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
+        predict(data, "none.safetensors", "x")
+
+
+def check_two_outputs(made):
+    """Check the probabilities p and labels l of a classifier of `make_classifier`, for `make_table` with keep="id"."""
+    model, x = make_classifier(), make_table()["x"]
+    assert made.column_names == ["id", "p", "l"]
+    made = made.sort_by("id")
+    for name, output in (("p", "probability"), ("l", "label")):
+        assert made[name].to_pylist() == pa.array(rgru.arrow.predict(model, x, output=output)).to_pylist()
