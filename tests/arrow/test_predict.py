@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 import rgru
+from rgru.arrow._predict import predict_all
 
 PAIR = pa.list_(pa.list_(pa.float32(), 2))
 
@@ -368,11 +369,11 @@ print(*sorted({"pyarrow", "polars", "pandas", "sklearn"} & set(sys.modules)))
 
 def test_several_outputs_of_one_run():
     gru, column = make_gru(num_layers=2, bidirectional=True), as_column([*SEQUENCES, None])
-    made = rgru.arrow.predict_all(gru, column, ["every", "last", "last"], on_error="null")
+    made = predict_all(gru, column, ["every", "last", "last"], on_error="null")
     wanted = [rgru.arrow.predict(gru, column, output=output, on_error="null") for output in ("every", "last", "last")]
     assert [pa.array(one).equals(pa.array(other)) for one, other in zip(made, wanted, strict=True)] == [True] * 3
     model = fitted()
-    label, probability = rgru.arrow.predict_all(model, as_column(FULL), ["label", "probability"])
+    label, probability = predict_all(model, as_column(FULL), ["label", "probability"])
     assert pa.array(label).equals(pa.array(rgru.arrow.predict(model, as_column(FULL))))
     assert pa.array(probability).equals(pa.array(rgru.arrow.predict(model, as_column(FULL), output="probability")))
 
@@ -380,6 +381,6 @@ def test_several_outputs_of_one_run():
 def test_errors_call_the_column_by_its_name():
     for model, kind in ((make_gru(), "last"), (fitted(), "label")):
         with pytest.raises(ValueError, match=r"^column 'x': expected finite numbers, got nan"):
-            rgru.arrow.predict_all(model, pa.array([[[1.0, np.nan]]], PAIR), [kind], name="column 'x'")
+            predict_all(model, pa.array([[[1.0, np.nan]]], PAIR), [kind], name="column 'x'")
         with pytest.raises(ValueError, match=r"^column 'x': expected 2 features"):
-            rgru.arrow.predict_all(model, pa.array([[1.0]]), [kind], on_error="null", name="column 'x'")
+            predict_all(model, pa.array([[1.0]]), [kind], on_error="null", name="column 'x'")

@@ -1,4 +1,4 @@
-"""What users are told to install: extras that there are, from a clone, as long as rgru is on no index."""
+"""Installation hints: they name existing extras, from a clone, as long as rgru is on no index."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GUIDES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.m
 
 def test_nothing_is_said_to_be_on_an_index():
     for path in (*SOURCES, *GUIDES):
-        text = path.read_text(encoding="utf-8").replace("``pip install 'rgru[...]'`` would find nothing", "")
+        text = path.read_text(encoding="utf-8").replace("``pip install 'rgru[...]'`` would find no package", "")
         assert not re.search(r"pip install '?rgru", text), path
 
 
