@@ -1,37 +1,36 @@
-"""Pictures of a training. Needs matplotlib, which is loaded at first use."""
+"""Plots of a training. They need matplotlib, which is imported at first use."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rgru.integrations.missing import needed
+from rgru._optional_imports import needed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from rgru.training import History
+    from rgru.train._loop import History
 
 _TRAIN, _VALIDATION, _KEPT, _GREY = "#4477aa", "#cc6677", "#222222", "#777777"
 
 
 def training_curve(history: History, *, ax: Axes | None = None) -> Axes:
-    """Draw the losses of a training, and where its weights were kept.
+    """Plot the losses of a training, and mark the epoch whose weights were kept.
 
     Parameters
     ----------
-    history : rgru.training.History
-        Of at least one epoch: ``estimator.history_``.
+    history : rgru.train.History
+        The history of at least one epoch: ``estimator.history_``.
     ax : matplotlib.axes.Axes, optional
-        To draw on; those of a new figure of pyplot by default.
+        Axes to draw on; by default those of a new figure of pyplot.
 
     Returns
     -------
     matplotlib.axes.Axes
+        The axes with the plot.
 
     Raises
     ------
-    ValueError
-        If the history has no epoch.
     ImportError
         If matplotlib is not installed.
 
@@ -61,27 +60,36 @@ def training_curve(history: History, *, ax: Axes | None = None) -> Axes:
 
 
 def score_curve(history: History, *, name: str = "score", ax: Axes | None = None) -> Axes:
-    """Draw the validation scores of a training, and where its weights were kept.
+    """Plot the validation scores of a training, and mark the epoch whose weights were kept.
 
     Parameters
     ----------
-    history : rgru.training.History
-        Of at least one epoch, with validation: ``estimator.history_``.
+    history : rgru.train.History
+        The history of at least one epoch, with validation: ``estimator.history_``.
     name : str, default "score"
-        What the score is: "accuracy", "R²".
+        The name of the score, for the axis: "accuracy", "R²".
     ax : matplotlib.axes.Axes, optional
-        To draw on; those of a new figure of pyplot by default.
+        Axes to draw on; by default those of a new figure of pyplot.
 
     Returns
     -------
     matplotlib.axes.Axes
+        The axes with the plot.
 
     Raises
     ------
-    ValueError
-        If the history has no epoch, or no validation.
     ImportError
         If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np, rgru
+    >>> from matplotlib.figure import Figure
+    >>> X = np.random.default_rng(0).standard_normal((40, 5, 2))
+    >>> model = rgru.GRURegressor(max_epochs=3, early_stopping=True, random_state=0).fit(X, X[:, :, 0].sum(axis=1))
+    >>> ax = rgru.plot.score_curve(model.history_, name="R²", ax=Figure().subplots())
+    >>> ax.get_xlabel(), ax.get_ylabel()
+    ('epoch', 'R²')
     """
     if history.train_loss and not history.validation_score:
         raise ValueError("history: expected one of a training with validation, got none")
@@ -102,13 +110,13 @@ def _axes(history: History, ax: Axes | None) -> Axes:
 
 
 def _mark_kept(panel: Any, epoch: int, values: list[float]) -> None:
-    """A ring around the epoch whose weights were kept; its value stands in the legend, where nothing is in its way."""
+    """Draw a ring around the epoch whose weights were kept, with its value in the legend, where nothing overlaps it."""
     label = f"kept: {values[epoch]:.3g} (epoch {epoch + 1})"
     panel.plot([epoch + 1], [values[epoch]], "o", color=_KEPT, label=label, markersize=9, fillstyle="none")
 
 
 def _marks(epochs: range) -> dict[str, Any]:
-    """A few epochs are points on a line; many are a line."""
+    """Return the style of a curve: with markers if it has few epochs."""
     return {"linewidth": 1.6, "marker": "o" if len(epochs) <= 15 else None, "markersize": 3.5}
 
 

@@ -1,15 +1,15 @@
-"""GRUClassifier and GRURegressor: scikit-learn's manner, for sequences.
+"""Estimators for sequences with scikit-learn's API: GRUClassifier and GRURegressor.
 
-`classifier` and `regressor` are the estimators; `base` and `parameters` what they share; `sequences`, `labels` and
-`targets` judge what users pass as X and y; `scaling` standardises.
+`classifier` and `regressor` hold the estimators, `base` and `parameters` what they share. `sequences`, `labels` and
+`targets` validate X and y; `scaling` standardises.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rgru.estimators.classifier import GRUClassifier
-from rgru.estimators.regressor import GRURegressor
+from rgru.estimators._classifier import GRUClassifier
+from rgru.estimators._regressor import GRURegressor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ __all__ = ["GRUClassifier", "GRURegressor", "from_saved"]
 def from_saved(
     kind: str, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
 ) -> GRUClassifier | GRURegressor:
-    """Make a fitted estimator of what its ``save`` has written; `rgru.load` calls this.
+    """Restore a fitted estimator from the contents of its file; `rgru.load` calls this.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def from_saved(
     Raises
     ------
     KeyError, TypeError, ValueError
-        If something is missing or does not fit.
+        If an entry is missing or invalid.
     """
     if kind == "GRUClassifier":
         return GRUClassifier._from_saved(config, tensors)
