@@ -68,8 +68,9 @@ def draw_peers(found: dict[str, Any], folder: Path) -> None:
     sections = {name: ratios(found[name]["rows"]) for name in ("inference", "training")}
     largest = max(ratio for peers in sections.values() for dots in peers.values() for ratio, _ in dots)
     for theme, (text, faint) in THEMES.items():
-        colours = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), text)
-        with mpl.rc_context({**colours, "svg.hashsalt": "rgru", "svg.fonttype": "none", "font.size": 9}):
+        settings: dict[Any, Any] = {"svg.hashsalt": "rgru", "svg.fonttype": "none", "font.size": 9}
+        coloured = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
+        with mpl.rc_context(settings | dict.fromkeys(coloured, text)):
             figure = Figure(figsize=(7.2, 0.9 + 0.55 * sum(map(len, sections.values()))), layout="constrained")
             heights = [len(peers) for peers in sections.values()]
             panels = figure.subplots(2, 1, sharex=True, height_ratios=heights)
