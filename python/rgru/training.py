@@ -96,6 +96,14 @@ class History:
     best_epoch : int
         The epoch (from 0) with the lowest monitored loss, whose weights are kept if there was validation; -1 before
         the first.
+
+    Examples
+    --------
+    >>> import numpy as np, rgru
+    >>> X = np.random.default_rng(0).normal(size=(64, 10, 2))
+    >>> history = rgru.GRURegressor(max_epochs=3, random_state=0).fit(X, X.sum(axis=(1, 2))).history_
+    >>> len(history.train_loss), history.validation_loss
+    (3, [])
     """
 
     train_loss: list[float] = field(default_factory=list)
