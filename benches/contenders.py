@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import rgru
-from rgru.convert import gates_out
 from rgru.convert.onnx import to_arrays
+from rgru.nn._gate_order import gates_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

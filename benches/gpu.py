@@ -28,7 +28,7 @@ from gpu_tune import tune
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from rgru.gpu.forms import Chip
+    from rgru._cuda.kernel_config import Chip
 
 SECONDS = {"parity": 60, "sanitizer": 110, "inference": 160, "training": 110, "before": 40, "tune": 240}
 """What each section may take; the rest of the eight minutes is what loading takes, and what runs over."""
@@ -41,7 +41,7 @@ class Bench:
     """What the sections share: the clock, the chip and what it was measured to do."""
 
     def __init__(self, quick: bool) -> None:
-        from rgru.gpu.device import open_device
+        from rgru._cuda.device import open_device
 
         self.quick = quick
         self.clock = Clock()

@@ -15,11 +15,11 @@ import rgru
 from gpu_cases import KINDS, Shape
 from gpu_contenders import products
 from gpu_forms import cell_of, compile_all, forced, of_each_kind, planned
-from rgru.gpu.settings import allow_tf32
+from rgru._cuda.precision import allow_tf32
 
 if TYPE_CHECKING:
     from gpu_forms import Form
-    from rgru.gpu.forms import Cell, Chip
+    from rgru._cuda.kernel_config import Cell, Chip
 
 BOUNDS = {"float32": 2e-5, "tf32": 5e-3, "float16": 1e-2, "bfloat16": 8e-2}
 """Of outputs and gradients, relative to the largest magnitude or 1."""
@@ -98,7 +98,7 @@ def walk_every_form() -> None:
     import cupy
     import ml_dtypes
 
-    from rgru.gpu.device import open_device
+    from rgru._cuda.device import open_device
 
     cupy.cuda.set_allocator(None)  # every array an allocation of its own, so that no access beyond it goes unseen
     chip = open_device(0).chip

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import rgru
-from rgru.gpu.settings import allow_tf32
+from rgru._cuda.precision import allow_tf32
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,9 +8,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rgru.gpu import plan as plans
-from rgru.gpu.costs import cost_of_steps, cost_of_walk
-from rgru.gpu.forms import Cell, Chip, Precision, Steps, Walk
+from rgru._cuda import plan as plans
+from rgru._cuda.cost_model import cost_of_steps, cost_of_walk
+from rgru._cuda.kernel_config import Cell, Chip, Precision, Steps, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +60,7 @@ def of_each_kind(chip: Chip, cell: Cell, count: int, directions: int = 1) -> dic
 @contextmanager
 def forced(choose: Callable[[Cell, int, int], Form]) -> Iterator[None]:
     """Let layers take the form that ``choose(cell, count, directions)`` gives."""
-    from rgru.gpu.device import Device
+    from rgru._cuda.device import Device
 
     patched: Any = Device
     usual = patched.plan
@@ -73,7 +73,7 @@ def forced(choose: Callable[[Cell, int, int], Form]) -> Iterator[None]:
 
 def _compile(forms: list[Form]) -> list[str]:
     """Compile into CuPy's cache on disk; gives what went wrong."""
-    from rgru.gpu.device import open_device
+    from rgru._cuda.device import open_device
 
     device, wrong = open_device(0), []
     for form in forms:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gpu_clock import Clock
     from gpu_contenders import Run
-    from rgru.gpu.forms import Chip
+    from rgru._cuda.kernel_config import Chip
 
 SPAN = 0.05
 """Seconds that one contender is measured for one shape."""

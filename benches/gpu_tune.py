@@ -16,15 +16,15 @@ from gpu_cases import TUNED, Deadline
 from gpu_contenders import products
 from gpu_forms import cell_of, compile_all, forced, name_of, of_each_kind, offered
 from gpu_report import print_tuned
-from rgru.gpu import plan
-from rgru.gpu.forms import Walk
+from rgru._cuda import plan
+from rgru._cuda.kernel_config import Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gpu_clock import Clock
     from gpu_forms import Form
-    from rgru.gpu.forms import Cell, Chip
+    from rgru._cuda.kernel_config import Cell, Chip
 
 STEPS = 256
 
@@ -190,8 +190,8 @@ def watched() -> Iterator[list[tuple[Any, Any]]]:
     """Collect events around each walk, in one kernel or step by step."""
     import cupy
 
-    from rgru.gpu import layer
-    from rgru.gpu.device import Device
+    from rgru._cuda import layer
+    from rgru._cuda.device import Device
 
     patched: Any = Device
     modules: Any = layer

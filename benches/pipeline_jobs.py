@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import rgru
-from rgru.cli.job import Job, Part
+from rgru._cli.job import Job, Part
 from rgru.convert.onnx import to_arrays
 
 if TYPE_CHECKING:

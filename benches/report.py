@@ -1,12 +1,24 @@
-"""Tables and pictures of what `compare.py` finds."""
+"""Tables and pictures of what `compare.py` finds.
+
+``python benches/report.py`` draws the picture of the README from ``docs/measured/compare.json``, for light and for dark
+pages.
+"""
 
 from __future__ import annotations
 
+import json
 import math
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from pathlib import Path
+NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch", "jax": "JAX"}
+"""The peers of the README's picture, and how they are written."""
+
+THEMES = {"light": ("#24292f", "#d0d7de"), "dark": ("#e2e4e9", "#4a5160")}
+"""Colours of text and of faint lines."""
+
+CELLS = {"before": "#4c8dd6", "after": "#d98a29"}
+"""Colours of the cells, with a contrast of 3:1 and more on both themes."""
 
 
 def geometric_mean(values: list[float]) -> float:
@@ -42,9 +54,79 @@ def draw(found: dict[str, Any], path: Path) -> None:
         axis.set_title(f"{name}: geometric mean {found[name]['geometric_mean']:.2f}x")
         axis.set_xlabel("best peer's time / rgru's (blue reset-before, orange reset-after)")
         axis.margins(y=0.01)
-    about = found["about"]
-    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
-    figure.suptitle(f"{about['machine']}, {about['threads']} threads, {about['date']}\n{versions}", fontsize=8)
+    figure.suptitle(f"{_machine(found)}\n{_versions(found)}", fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def draw_peers(found: dict[str, Any], folder: Path) -> None:
+    """Draw every peer's time relative to rgru's, as ``peers-light.svg`` and ``peers-dark.svg``."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    sections = {name: ratios(found[name]["rows"]) for name in ("inference", "training")}
+    largest = max(ratio for peers in sections.values() for dots in peers.values() for ratio, _ in dots)
+    for theme, (text, faint) in THEMES.items():
+        colours = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), text)
+        with mpl.rc_context({**colours, "svg.hashsalt": "rgru", "font.size": 9}):
+            figure = Figure(figsize=(8.6, 3.2), layout="constrained")
+            for panel, (name, peers) in zip(figure.subplots(1, 2), sections.items(), strict=True):
+                _draw_section(panel, peers, text, faint)
+                panel.set_xlim(0.6, 1.3 * largest)
+                panel.set_title(f"{name}, {len(found[name]['rows'])} shapes", fontsize=10, loc="left")
+                panel.set_xlabel("time / rgru's time (logarithmic)")
+            handles = [
+                mpl.lines.Line2D([], [], linestyle="", marker="o", markersize=4, color=colour, label=f"reset-{cell}")
+                for cell, colour in CELLS.items()
+            ]
+            handles.append(mpl.lines.Line2D([], [], color=text, linewidth=2, label="geometric mean"))
+            figure.legend(handles=handles, loc="outside upper right", ncols=3, frameon=False, fontsize=8)
+            figure.supxlabel(f"{_machine(found)}\n{_versions(found)}", fontsize=7)
+            metadata = {"Date": None, "Creator": None}
+            figure.savefig(folder / f"peers-{theme}.svg", transparent=True, metadata=metadata)
+
+
+def ratios(rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, str]]]:
+    """Return the ratios of each peer with the cell of the shape, the fastest peer first."""
+    peers: dict[str, list[tuple[float, str]]] = {}
+    for row in rows:
+        times = row["microseconds"]
+        for name in NAMES.keys() & times:
+            peers.setdefault(name, []).append((times[name] / times["rgru"], row["case"].split()[-1]))
+    return dict(sorted(peers.items(), key=lambda peer: geometric_mean([ratio for ratio, _ in peer[1]])))
+
+
+def _draw_section(panel: Any, peers: dict[str, list[tuple[float, str]]], text: str, faint: str) -> None:
+    labels = []
+    for place, (name, dots) in enumerate(peers.items()):
+        mean = geometric_mean([ratio for ratio, _ in dots])
+        for cell, above in (("before", -0.14), ("after", 0.14)):
+            shown = [ratio for ratio, of in dots if of == cell]
+            panel.plot(shown, [place + above] * len(shown), "o", color=CELLS[cell], markersize=3.5, alpha=0.7)
+        panel.plot([mean, mean], [place - 0.36, place + 0.36], color=text, linewidth=2)
+        labels.append(f"{NAMES[name]}\n{mean:.1f}\N{MULTIPLICATION SIGN}")
+    panel.axvline(1, color=text, linewidth=1, linestyle=":")
+    panel.set_xscale("log")
+    panel.set_xticks(ticks := [1, 2, 5, 10, 20, 50, 100, 200], [f"{tick}\N{MULTIPLICATION SIGN}" for tick in ticks])
+    panel.minorticks_off()
+    panel.set_yticks(range(len(labels)), labels)
+    panel.set_ylim(len(labels) - 0.5, -0.5)
+    panel.tick_params(axis="y", length=0)
+    panel.grid(axis="x", color=faint, linewidth=0.5)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _machine(found: dict[str, Any]) -> str:
+    about = found["about"]
+    return f"{about['machine']}, {about['threads']} threads, {about['date']}"
+
+
+def _versions(found: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in found["about"]["versions"].items())
+
+
+if __name__ == "__main__":
+    docs = Path(__file__).parent.parent / "docs"
+    draw_peers(json.loads((docs / "measured" / "compare.json").read_text("utf-8")), docs / "pictures")

@@ -12,7 +12,7 @@
 //! many live sequences by key.
 //!
 //! The modules use each other one way: `simd <- gemm <- cell <- rnn <- train, sessions <- gru, python`, with `memory` and
-//! `threads` beside `simd`. `tests/layers.rs` holds it.
+//! `threads` beside `simd`. `tests/rust/layers.rs` holds it.
 
 #![deny(unsafe_code)] // allowed in the modules that need it, forbidden in all others
 

@@ -2,6 +2,7 @@
 
 import signal
 import warnings
+from collections import Counter
 
 import pytest
 
@@ -33,7 +34,7 @@ def ctrl_c():
 @pytest.fixture(scope="session")
 def cupy():
     """CuPy, where it can use a GPU."""
-    from rgru.gpu.availability import find_cupy
+    from rgru._cuda.availability import find_cupy
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -53,3 +54,13 @@ def torch(cupy):
             pytest.skip("PyTorch has no GPU")
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     return torch
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Tests that were skipped, counted by reason: a line for each, however many tests share it."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ").splitlines()[0]
+        for report in terminalreporter.getreports("skipped")
+    )
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason}")

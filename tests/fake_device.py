@@ -8,8 +8,8 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from rgru import _core
-from rgru.gpu.ops import Operations
-from rgru.gpu.transfer import pipelined
+from rgru._backends.cuda.array_ops import Operations
+from rgru._backends.cuda.transfer import pipelined
 from streams import Event, Machine
 
 
@@ -121,7 +121,7 @@ class _Tape:
 
 
 class FakeBackend(Operations):
-    """The backend, and the device that `rgru.gpu.transfer` wants."""
+    """The backend, and the device that `rgru._backends.cuda.transfer` wants."""
 
     def __init__(self, device="cuda:0", manner="random"):
         super().__init__(_Module(self))

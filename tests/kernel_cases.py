@@ -7,10 +7,10 @@ import numpy as np
 import rgru
 import shim_device
 from layers import normal, with_biases
-from rgru.gpu import layer
-from rgru.gpu.forms import Exchange, Precision, Steps, Walk
-from rgru.gpu.numbers import number_type
-from rgru.gpu.sequences import Sequences
+from rgru._cuda import layer
+from rgru._cuda.dtypes import number_type
+from rgru._cuda.kernel_config import Exchange, Precision, Steps, Walk
+from rgru._cuda.sequences import Sequences
 from shim_device import ShimDevice
 
 # Half the distance from 1 to the next number, in which float16, bfloat16 and tf32 round what is stored and multiplied.

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import rgru
-from rgru.gpu.device import Device, open_device
-from rgru.gpu.forms import Cell, Exchange, Precision, Steps
-from rgru.gpu.numbers import number_type
-from rgru.gpu.plan import _walks, plan
-from rgru.gpu.settings import allow_tf32
+from rgru._cuda.device import Device, open_device
+from rgru._cuda.dtypes import number_type
+from rgru._cuda.kernel_config import Cell, Exchange, Precision, Steps
+from rgru._cuda.plan import _walks, plan
+from rgru._cuda.precision import allow_tf32
 
 gpu = [
     pytest.mark.gpu,

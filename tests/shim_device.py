@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 
 import cuda_shim
-import rgru.gpu
-from rgru.gpu import plan as plans
-from rgru.gpu.forms import Chip, Exchange, Precision, Walk
-from rgru.gpu.numbers import number_type
+import rgru._cuda
+from rgru._cuda import plan as plans
+from rgru._cuda.dtypes import number_type
+from rgru._cuda.kernel_config import Chip, Exchange, Precision, Walk
 
 HOPPER = Chip(capability=90, multiprocessors=132, shared_bytes=232448)
-KERNELS = Path(rgru.gpu.__file__).with_name("kernels.cu")
+KERNELS = Path(rgru._cuda.__file__).with_name("kernels.cu")
 
 
 class ShimDevice:
-    """What `rgru.gpu.device.Device` offers, on the CPU.
+    """What `rgru._cuda.device.Device` offers, on the CPU.
 
     `choose(chip, cell, count, directions)` decides on the form of the kernels, by default the plan; `seed` orders the
     threads.

@@ -17,11 +17,11 @@ from command_line import EPOCHS, fail, make_table, names
 from estimator_cases import EITHER, QUICK, fitted, labels, outputs, padded, sequences, sums
 from fake_device import DeviceArray, FakeBackend
 from rgru import GRU, GRUClassifier, GRURegressor, Ragged
-from rgru.backend import CPU, find_backend
-from rgru.cli import main
-from rgru.io import read_config
-from rgru.model import Model
-from rgru.training import Data, History, Schedule, train
+from rgru._backends import CPU, find_backend
+from rgru._cli import main
+from rgru._files.model_file import read_config
+from rgru.train._loop import Data, History, Schedule, train
+from rgru.train._model import Model
 
 
 class Devices(dict):
@@ -35,7 +35,7 @@ class Devices(dict):
 @pytest.fixture
 def devices(monkeypatch):
     opened = Devices()
-    monkeypatch.setattr("rgru.gpu.open_backend", opened.__getitem__)
+    monkeypatch.setattr("rgru._backends.cuda.open_backend", opened.__getitem__)
     return opened
 
 
@@ -89,7 +89,7 @@ def test_a_device_that_is_not_there(kind, monkeypatch):
     def missing(device):
         raise RuntimeError(f"device: {device} is not there")
 
-    monkeypatch.setattr("rgru.gpu.open_backend", missing)
+    monkeypatch.setattr("rgru._backends.cuda.open_backend", missing)
     with pytest.raises(RuntimeError, match="cuda:3 is not there"):
         fitted(kind, device="cuda:3")
     estimator = fitted(kind).set_params(device="cuda:3")
@@ -177,7 +177,7 @@ def test_nothing_to_predict(kind, devices):
 def test_large_batches_are_cut_without_a_trace(kind, devices, monkeypatch):
     estimator, X = fitted(kind, device="cuda", pooling="mean"), sequences(100)
     whole = outputs(estimator, X)
-    monkeypatch.setattr("rgru.model._NUMBERS_PER_PIECE", 60)
+    monkeypatch.setattr("rgru.train._model._NUMBERS_PER_PIECE", 60)
     assert len(list(estimator.model_._pieces(Ragged.from_list(X)))) > 20
     np.testing.assert_allclose(outputs(estimator, X), whole, rtol=1e-5, atol=1e-6)
 
@@ -255,7 +255,7 @@ def test_the_host_waits_for_the_device_once_an_epoch():
 
 
 def test_many_numbers_do_not_pile_up_on_the_device(monkeypatch):
-    monkeypatch.setattr("rgru.tally._MAX_PENDING", 10)
+    monkeypatch.setattr("rgru.train._loss_accumulator._MAX_PENDING", 10)
     device, core = FakeBackend(), CPU
     found, expected = (run(*make_training(one), batch_size=1).train_loss for one in (device, core))
     assert found == pytest.approx(expected, rel=1e-9)
@@ -317,7 +317,7 @@ def test_ctrl_c_keeps_a_fitted_estimator(kind, devices, monkeypatch):
             raise KeyboardInterrupt
         return epoch(*arguments, **options)
 
-    from rgru import training
+    from rgru.train import _loop as training
 
     epoch = training._run_epoch
     monkeypatch.setattr(training, "_run_epoch", interrupting)
@@ -390,8 +390,8 @@ def test_fit_and_predict_commands(devices, tmp_path, capsys):
 @pytest.mark.usefixtures("devices")
 @pytest.mark.parametrize("model", ["classifier", "every", "pairs"])
 def test_all_kinds_of_predictions_come_out_in_the_order_of_the_rows(model, work, tmp_path, monkeypatch):
-    monkeypatch.setattr("rgru.cli.columnar._BATCH_ROWS", 7)
-    monkeypatch.setattr("rgru.model._NUMBERS_PER_PIECE", 40)  # some pieces for each batch
+    monkeypatch.setattr("rgru._cli.readers._BATCH_ROWS", 7)
+    monkeypatch.setattr("rgru.train._model._NUMBERS_PER_PIECE", 40)  # some pieces for each batch
     arguments = ["predict", str(work / model), str(work / "data.parquet"), "--sequence", "values"]
     arguments += ["--column", "prediction=label", "--column", "p=probability"] if model == "classifier" else []
     for device in ("cpu", "cuda"):
@@ -406,7 +406,7 @@ def test_all_kinds_of_predictions_come_out_in_the_order_of_the_rows(model, work,
 
 
 def test_bad_rows_are_named_and_leave_no_file(devices, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("rgru.cli.columnar._BATCH_ROWS", 10)
+    monkeypatch.setattr("rgru._cli.readers._BATCH_ROWS", 10)
     table = make_table()
     pq.write_table(table, tmp_path / "data.parquet")
     columns = ["--sequence", "values", "--target", "sign", "--max-epochs", "1"]
@@ -427,7 +427,8 @@ def test_bad_rows_are_named_and_leave_no_file(devices, tmp_path, monkeypatch, ca
 
 def test_prediction_reads_a_few_batches_ahead_and_no_more(work, devices, monkeypatch, tmp_path):
     """So memory stays bounded."""
-    from rgru.cli import columnar, job
+    from rgru._cli import job
+    from rgru._cli import readers as columnar
 
     monkeypatch.setattr(columnar, "_BATCH_ROWS", 5)
     lock, ahead, most = Lock(), 0, 0
@@ -474,7 +475,7 @@ def test_commands_say_in_a_line_what_a_device_needs(work, tmp_path, monkeypatch,
         def missing(device, error=error):
             raise error("device: expected a GPU\nand more")
 
-        monkeypatch.setattr("rgru.gpu.open_backend", missing)
+        monkeypatch.setattr("rgru._backends.cuda.open_backend", missing)
         out = tmp_path / "out"
         assert main(["predict", str(work / "classifier"), str(out), "-o", str(out), "--device", "cuda"]) == 2
         assert capsys.readouterr().err == "rgru: error: --device: expected a GPU\n"

@@ -25,9 +25,9 @@ from on_gpu import (
     walks,
 )
 from rgru import Ragged
-from rgru.gpu.device import Device, open_device
-from rgru.gpu.forms import cluster_sizes
-from rgru.gpu.sequences import Sequences
+from rgru._cuda.device import Device, open_device
+from rgru._cuda.kernel_config import cluster_sizes
+from rgru._cuda.sequences import Sequences
 
 pytestmark = gpu
 
@@ -171,8 +171,8 @@ def test_a_batch_in_parts_where_memory_is_short(cupy, monkeypatch, lengths):
     batch = Batch(gru, "float32", 23, 9, lengths=np.arange(23) % 10 if lengths else None)
     given = {"lengths": batch.lengths} if lengths else {}
     expected = gru(batch.x, batch.h0, **given)
-    monkeypatch.setattr("rgru.gpu.stack._FREELY", 100_000)
-    monkeypatch.setattr("rgru.gpu.device.Device.free_bytes", lambda device: 0)
+    monkeypatch.setattr("rgru._cuda.stack._FREELY", 100_000)
+    monkeypatch.setattr("rgru._cuda.device.Device.free_bytes", lambda device: 0)
     got = gru(cupy.asarray(batch.x), cupy.asarray(batch.h0), **given)
     close("y", got[0], expected[0], 1e-5)
     close("h_n", got[1], expected[1], 1e-5)

@@ -12,8 +12,8 @@ import gpu_measure
 import gpu_report
 import gpu_tune
 from gpu_cases import KINDS, Deadline, Limits, Shape, shapes, summary
-from rgru.gpu.forms import Chip, Steps
-from rgru.gpu.plan import plan
+from rgru._cuda.kernel_config import Chip, Steps
+from rgru._cuda.plan import plan
 
 HOPPER = Chip(capability=90, multiprocessors=132, shared_bytes=232448)
 
@@ -138,7 +138,7 @@ def test_what_the_plan_s_choice_loses():
 
 
 def test_a_form_that_is_forced():
-    from rgru.gpu.device import Device
+    from rgru._cuda.device import Device
 
     cell = gpu_forms.cell_of("float32", 64, reset_after=True, backward=False)
     usual = Device.plan

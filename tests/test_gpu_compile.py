@@ -12,10 +12,10 @@ from typing import NamedTuple
 import pytest
 
 import cuda_compiler
-import rgru.gpu
+import rgru._cuda
 from cuda_compiler import machine_code
-from rgru.gpu.forms import Cell, Chip, Common, Exchange, Precision, Steps, Walk
-from rgru.gpu.plan import plan
+from rgru._cuda.kernel_config import Cell, Chip, Common, Exchange, Precision, Steps, Walk
+from rgru._cuda.plan import plan
 
 if cuda_compiler.missing():
     pytest.skip(cuda_compiler.missing(), allow_module_level=True)
@@ -34,7 +34,7 @@ CHIPS = {
 SIZES = [64, 128, 256, 512, 1024, 1536, 2048]
 COUNTS = [1, 4, 16, 32, 64, 256, 1024]
 REGISTERS = 65536  # of a multiprocessor
-SOURCE = Path(rgru.gpu.__file__).with_name("kernels.cu").read_text(encoding="utf-8")
+SOURCE = Path(rgru._cuda.__file__).with_name("kernels.cu").read_text(encoding="utf-8")
 STEP_THREADS = 256  # of the kernels that have no number of threads of their own
 
 

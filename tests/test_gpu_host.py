@@ -23,12 +23,12 @@ import fake_cupy
 import rgru
 from fake_cupy import Gpu, Hazard, Machine
 from layers import CELLS, normal, with_biases
-from rgru.gpu import device as devices
-from rgru.gpu import plan as plans
-from rgru.gpu.device import Device
-from rgru.gpu.driver import LaunchAttribute, LaunchConfig
-from rgru.gpu.forms import Cell, Chip, Exchange, Precision, Steps
-from rgru.gpu.sequences import Sequences
+from rgru._cuda import device as devices
+from rgru._cuda import plan as plans
+from rgru._cuda.device import Device
+from rgru._cuda.driver import LaunchAttribute, LaunchConfig
+from rgru._cuda.kernel_config import Cell, Chip, Exchange, Precision, Steps
+from rgru._cuda.sequences import Sequences
 
 BOTH = pytest.mark.parametrize("reset_after", CELLS)
 FEATURES, H = 3, 5
@@ -233,7 +233,7 @@ def test_many_lengths_are_sorted_otherwise(host, monkeypatch):
     lengths = np.random.default_rng(0).integers(0, 7, 50)
     expected = np.argsort(-lengths, kind="stable").tolist()
     for most in (50, 49):
-        monkeypatch.setattr("rgru.gpu.sequences._COMPARED", most)
+        monkeypatch.setattr("rgru._cuda.sequences._COMPARED", most)
         with device.current([]):
             for given in (lengths, put(lengths), put(lengths.astype(np.uint8))):
                 assert Sequences.padded(device, 50, 6, given).order.get().tolist() == expected
@@ -296,7 +296,7 @@ def test_an_array_that_is_not_contiguous(host):
 
 def test_a_batch_in_parts(host, monkeypatch):
     """Where the memory does not take all of it at once."""
-    monkeypatch.setattr("rgru.gpu.stack._FREELY", 4096)
+    monkeypatch.setattr("rgru._cuda.stack._FREELY", 4096)
     monkeypatch.setattr(Device, "free_bytes", lambda self: 0)
     gru, x, h0, lengths = gru_of(num_layers=2), normal(20, 5, FEATURES), normal(2, 20, H), np.arange(20) % 6
     put = host.cupy.asarray
@@ -755,7 +755,7 @@ def test_bad_arguments(host):
 def test_no_cupy(host, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(ImportError, match=r"CuPy, which cannot be imported.*pip install"):
-        rgru.gpu.open_backend("cuda:0")
+        rgru._backends.cuda.open_backend("cuda:0")
 
 
 def test_a_cupy_that_cannot_be_imported(host, monkeypatch):
@@ -769,13 +769,13 @@ def test_a_cupy_that_cannot_be_imported(host, monkeypatch):
     monkeypatch.delitem(sys.modules, "cupy")
     monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
     with pytest.raises(ImportError, match=r"cannot be imported .*Permission denied: '/home/\.cupy'"):
-        rgru.gpu.open_backend("cuda:0")
+        rgru._backends.cuda.open_backend("cuda:0")
 
 
 def test_old_cupy(host, monkeypatch):
     monkeypatch.setattr(host.cupy, "__version__", "13.4.1")
     with pytest.raises(ImportError, match=r"needs CuPy 14 or newer, got 13\.4\.1"):
-        rgru.gpu.open_backend("cuda:0")
+        rgru._backends.cuda.open_backend("cuda:0")
 
 
 @pytest.mark.parametrize(
@@ -791,14 +791,14 @@ def test_old_cupy(host, monkeypatch):
 def test_no_such_gpu(host, machine, device, message):
     host.put(machine)
     with pytest.raises(RuntimeError, match=message):
-        rgru.gpu.open_backend(device)
+        rgru._backends.cuda.open_backend(device)
     if device == "cuda:0":
         assert rgru.info()["gpus"] == []
 
 
 def test_names_of_gpus(host, monkeypatch):
     host.put(Machine(Gpu(), Gpu()))
-    monkeypatch.setattr("rgru.runtime.find_spec", lambda name: name)
+    monkeypatch.setattr("rgru._runtime.find_spec", lambda name: name)
     assert rgru.info()["gpus"] == ["Fake 0", "Fake 1"]
 
 
@@ -992,7 +992,7 @@ def test_rgru_predict(host, tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from rgru.cli import main
+    from rgru._cli import main
 
     x = normal(12, 6, FEATURES)
     model = rgru.GRUClassifier(hidden_size=H, max_epochs=1, random_state=0).fit(x, np.arange(12) % 2)

@@ -21,10 +21,10 @@ pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
 import cuda_shim
 import shim_device
 from kernel_cases import BATCHES, FORMS, WALKS, Batch, Device, Problem, all_same, same
-from rgru.gpu import layer
-from rgru.gpu import plan as plans
-from rgru.gpu.forms import Chip, Exchange, Precision, Steps
-from rgru.gpu.sequences import Sequences
+from rgru._cuda import layer
+from rgru._cuda import plan as plans
+from rgru._cuda.kernel_config import Chip, Exchange, Precision, Steps
+from rgru._cuda.sequences import Sequences
 
 
 @pytest.mark.parametrize("batch", BATCHES)

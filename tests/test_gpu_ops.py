@@ -7,7 +7,7 @@ import pytest
 
 from fake_device import FakeBackend
 from rgru import _core
-from rgru.gpu.ops import Operations
+from rgru._backends.cuda.array_ops import Operations
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from rgru.gpu import layer
-from rgru.gpu import plan as plans
-from rgru.gpu.costs import cost_of_walk
-from rgru.gpu.forms import Cell, Chip, Exchange, Precision, Steps, Walk
-from rgru.gpu.plan import plan
+from rgru._cuda import layer
+from rgru._cuda import plan as plans
+from rgru._cuda.cost_model import cost_of_walk
+from rgru._cuda.kernel_config import Cell, Chip, Exchange, Precision, Steps, Walk
+from rgru._cuda.plan import plan
 
 KIB = 1024
 # By example: T4, A100, A10, L40, H200, B200, RTX 5090.

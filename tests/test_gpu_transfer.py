@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rgru import Ragged
-from rgru.gpu.transfer import pipelined
+from rgru._backends.cuda.transfer import pipelined
 from streams import EAGER, LAZY, RANDOM, Event, Machine
 
 

@@ -2,7 +2,7 @@
 
 - Entries that several names share, ``x, h0, lengths``, become one entry for each name: Griffe would show the type and
   the default of the first name for all of them.
-- The space in ``ndarray, shape (N, H)`` becomes one that does not break: Griffe would read a call of ``shape``.
+- The space in ``ndarray, shape (N, H)`` becomes a no-break space: Griffe would read a call of ``shape``.
 """
 
 from __future__ import annotations

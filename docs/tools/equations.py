@@ -1,4 +1,4 @@
-"""Equations between lines of ``$$`` become MathML, which browsers render without a script."""
+"""Convert equations between lines of ``$$`` to MathML, which browsers render without a script."""
 
 from __future__ import annotations
 

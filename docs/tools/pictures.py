@@ -1,6 +1,6 @@
-"""The pictures of the documentation: `python docs/tools/pictures.py` writes them anew, for light and for dark pages.
+"""Draw the pictures of the documentation for light and dark pages: ``python docs/tools/pictures.py``.
 
-Needs rgru with the extra `docs`.
+Needs rgru with the extra `docs`. ``benches/report.py`` draws those of measurements.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FOLDER = Path(__file__).parent.parent / "pictures"
-THEMES = {"light": ("#24292f", "#d0d7de"), "dark": ("#e2e4e9", "#4a5160")}  # of lines and texts, and of what is faint
+THEMES = {
+    "light": ("#24292f", "#d0d7de"),
+    "dark": ("#e2e4e9", "#4a5160"),
+}  # colours of lines and text, and of faint lines
 BLUE, RED, GREEN, ORANGE = "#4c8dd6", "#e0566b", "#3fa66b", "#d98a29"  # 3:1 and more on white and on the dark ground
 
 
 def padded_and_ragged(text: str, faint: str) -> Figure:
-    """The same three sequences as a padded array with lengths, and as Ragged."""
+    """Draw three sequences as a padded array with lengths, and as Ragged."""
     lengths, colours = [6, 2, 4], [BLUE, RED, GREEN]
     figure = Figure(figsize=(7.2, 3.1), layout="constrained")
     above, below = figure.subplots(2, height_ratios=[3, 1.5])
@@ -51,7 +54,7 @@ def _cell(panel: Any, x: float, y: float, colour: str, label: str) -> None:
 
 
 def gates(text: str, faint: str) -> Figure:
-    """What the gates of a small GRU do that has learned to hold the last marked value."""
+    """Draw the gates of a small GRU that has learned to hold the last marked value."""
     x, held = _marked_values(np.random.default_rng(1), 400)
     model = rgru.GRURegressor(
         hidden_size=6,
@@ -87,7 +90,7 @@ def gates(text: str, faint: str) -> Figure:
 
 
 def _marked_values(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sequences of 40 values, some of them marked, and at each step the last marked value."""
+    """Return sequences of 40 values, some of them marked, and the last marked value at each step."""
     values = rng.uniform(-1, 1, (count, 40)).astype(np.float32)
     marks = rng.random((count, 40)) < 0.12
     marks[:, 2] = True
@@ -97,7 +100,7 @@ def _marked_values(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np
 
 
 def gate_values(gru: rgru.GRU, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The gates r and z of one sequence (T, I), by the equations, each (T, H)."""
+    """Return the gates r and z of one sequence (T, I), computed by the equations, each (T, H)."""
     cell, states = gru.layers[0].fwd, gru(x[None])[0][0]
     before = np.vstack([np.zeros_like(states[:1]), states[:-1]])
     r = 1 / (1 + np.exp(-(x @ cell.W_xr.T + before @ cell.U_hr.T + cell.b_r)))
@@ -106,7 +109,7 @@ def gate_values(gru: rgru.GRU, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def gradients(text: str, faint: str) -> Figure:
-    """How much of the gradient of the last state reaches each step before it."""
+    """Draw how much of the gradient of the last state reaches each earlier step."""
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     panel = figure.subplots()
     x = np.random.default_rng(0).standard_normal((32, 200, 8)) * 0.3

@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rgru._core import __version__
-from rgru.gru import GRU
-from rgru.io import load
-from rgru.ragged import Ragged
-from rgru.runtime import info, set_num_threads
+from rgru._data.ragged import Ragged
+from rgru._load import load
+from rgru._runtime import info, set_num_threads
+from rgru.nn._gru import GRU
 
 if TYPE_CHECKING:
     from rgru import arrow, convert, datasets, gpu, plot
@@ -66,4 +66,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return __all__

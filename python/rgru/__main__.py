@@ -2,7 +2,7 @@
 
 import sys
 
-from rgru.cli import main
+from rgru._cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rgru.integrations.missing import needed
+from rgru._optional_imports import needed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from rgru.training import History
+    from rgru.train._loop import History
 
 _TRAIN, _VALIDATION, _KEPT, _GREY = "#4477aa", "#cc6677", "#222222", "#777777"
 
@@ -19,7 +19,7 @@ def training_curve(history: History, *, ax: Axes | None = None) -> Axes:
 
     Parameters
     ----------
-    history : rgru.training.History
+    history : rgru.train.History
         The history of at least one epoch: ``estimator.history_``.
     ax : matplotlib.axes.Axes, optional
         Axes to draw on; by default those of a new figure of pyplot.
@@ -64,7 +64,7 @@ def score_curve(history: History, *, name: str = "score", ax: Axes | None = None
 
     Parameters
     ----------
-    history : rgru.training.History
+    history : rgru.train.History
         The history of at least one epoch, with validation: ``estimator.history_``.
     name : str, default "score"
         The name of the score, for the axis: "accuracy", "R²".

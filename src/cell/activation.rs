@@ -2,7 +2,7 @@
 //!
 //! Only exactly rounded operations are used (fused multiply-add, division; no approximate reciprocals), so every
 //! instruction set gives the same bits. In f32 both stay within 2 units in the last place over all finite inputs
-//! (`tests/activation.rs` checks every float); NaN stays NaN.
+//! (`tests/rust/activation.rs` checks every float); NaN stays NaN.
 
 use crate::simd::float::Float;
 use crate::simd::lanes::Lanes;

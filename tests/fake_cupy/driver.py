@@ -6,7 +6,7 @@ import ctypes
 
 from fake_cupy import arrays
 from fake_cupy.cublas import Call
-from rgru.gpu.driver import LaunchAttribute, LaunchConfig
+from rgru._cuda.driver import LaunchAttribute, LaunchConfig
 
 INVALID_VALUE, NOT_SUPPORTED, INVALID_CLUSTER_SIZE = 1, 801, 912
 CLUSTER_DIMENSION = 4

@@ -7,26 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru.convert import (
-    as_parts,
-    as_weights,
-    biases_out,
-    cell_in,
-    cells_of,
-    check_setting,
-    check_shape,
-    gates_out,
-    gru_of,
-)
-from rgru.scalars import as_bool, as_int
+from rgru._validation.scalars import as_bool, as_int
+from rgru.convert import as_parts, as_weights, check_setting, check_shape, gru_of
+from rgru.nn._gate_order import biases_out, cell_in, cells_of, gates_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from rgru.convert import Cell
-    from rgru.gru import GRU
+    from rgru.nn._gate_order import CellArrays
+    from rgru.nn._gru import GRU
 
 
 def from_weights(layers: Sequence[tuple[Sequence[ArrayLike], Mapping[str, Any]]]) -> GRU:
@@ -118,7 +109,7 @@ def to_weights(gru: GRU) -> list[tuple[list[NDArray[Any]], dict[str, Any]]]:
         inner = {"module": "keras.layers", "class_name": "GRU", "config": config, "registered_name": None}
         config = {"layer": inner, "merge_mode": "concat", "dtype": gru.dtype.name}
     layers = []
-    for cells in cells_of(gru):
+    for cells in cells_of(gru, gru.params):
         weights: list[NDArray[Any]] = []
         for cell in cells:
             weights += [gates_out(cell[name], "zrh").T for name in ("W", "U")]
@@ -167,7 +158,7 @@ def _check(name: str, config: Mapping[str, Any], backwards: int) -> tuple[int, b
     )
 
 
-def _cell(name: str, start: int, arrays: list[Any], kind: tuple[int, bool, bool]) -> Cell:
+def _cell(name: str, start: int, arrays: list[Any], kind: tuple[int, bool, bool]) -> CellArrays:
     units, use_bias, reset_after = kind
     names = [f"{name}[{start + i}]" for i in range(len(arrays))]
     kernel = as_weights(names[0], arrays[0], "(I, 3H)")

@@ -7,26 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru.convert import (
-    as_parts,
-    as_weights,
-    biases_out,
-    cell_in,
-    cells_of,
-    check_setting,
-    check_shape,
-    gates_out,
-    gru_of,
-)
-from rgru.scalars import as_int
+from rgru._validation.scalars import as_int
+from rgru.convert import as_parts, as_weights, check_setting, check_shape, gru_of
+from rgru.nn._gate_order import biases_out, cell_in, cells_of, gates_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from rgru.convert import Cell
-    from rgru.gru import GRU
+    from rgru.nn._gate_order import CellArrays
+    from rgru.nn._gru import GRU
 
 _DEFAULTS: dict[str, Any] = {
     "activation_alpha": [],
@@ -114,7 +105,7 @@ def to_arrays(gru: GRU) -> list[tuple[NDArray[Any], NDArray[Any], NDArray[Any] |
         "linear_before_reset": int(gru.reset_after),
     }
     nodes = []
-    for cells in cells_of(gru):
+    for cells in cells_of(gru, gru.params):
         W, R = (np.stack([gates_out(cell[name], "zrh") for cell in cells]) for name in ("W", "U"))
         B = np.stack([np.concatenate(biases_out(cell, "zrh")) for cell in cells]) if gru.bias else None
         nodes.append((W, R, B, dict(attributes)))
@@ -152,7 +143,7 @@ def _plain(value: Any) -> Any:
     return [_plain(one) for one in value]
 
 
-def _cells(name: str, W: Any, R: Any, B: Any, settings: Mapping[str, Any]) -> list[Cell]:
+def _cells(name: str, W: Any, R: Any, B: Any, settings: Mapping[str, Any]) -> list[CellArrays]:
     kernels = as_weights(f"{name}.W", W, "(D, 3H, I)")
     recurrent = as_weights(f"{name}.R", R, "(D, 3H, H)", kernels.dtype)
     directions = 1 + (settings["direction"] == "bidirectional")

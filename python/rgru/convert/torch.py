@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from rgru.convert import as_weights, biases_out, cell_in, cells_of, check_shape, gates_out, gru_of
+from rgru.convert import as_weights, check_shape, gru_of
+from rgru.nn._gate_order import cell_in
+from rgru.nn._to_torch import TORCH_NAMES, TORCH_SUFFIXES, to_torch_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
-    from rgru.convert import Cell
-    from rgru.gru import GRU
+    from rgru.nn._gate_order import CellArrays
+    from rgru.nn._gru import GRU
 
-_SUFFIXES = ("", "_reverse")
-_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-_NAME = re.compile(rf"({'|'.join(_NAMES)})(_l(0|[1-9][0-9]*)(_reverse)?)?")
+_NAME = re.compile(rf"({'|'.join(TORCH_NAMES)})(_l(0|[1-9][0-9]*)(_reverse)?)?")
 
 
 def from_torch(module: Any) -> GRU:
@@ -109,11 +109,11 @@ def _from_state(state: Mapping[str, ArrayLike], dropout: float) -> GRU:
     _check_names(state)
     left = {name if "_l" in name else f"{name}_l0": value for name, value in state.items()}
     bidirectional, bias = any(name.endswith("_reverse") for name in left), any("bias" in name for name in left)
-    layers: list[list[Cell]] = []
+    layers: list[list[CellArrays]] = []
     while left:
         cells = []
-        for suffix in _SUFFIXES[: 1 + bidirectional]:
-            names = [f"{name}_l{len(layers)}{suffix}" for name in _NAMES[: 4 if bias else 2]]
+        for suffix in TORCH_SUFFIXES[: 1 + bidirectional]:
+            names = [f"{name}_l{len(layers)}{suffix}" for name in TORCH_NAMES[: 4 if bias else 2]]
             missing = [name for name in names if name not in left]
             if missing:
                 raise ValueError(f"state: expected {', '.join(names)}, got none of the name {', '.join(missing)}")
@@ -122,7 +122,7 @@ def _from_state(state: Mapping[str, ArrayLike], dropout: float) -> GRU:
     return gru_of("layers", layers, reset_after=True, dropout=dropout)
 
 
-def _cell(found: dict[str, ArrayLike]) -> Cell:
+def _cell(found: dict[str, ArrayLike]) -> CellArrays:
     names, values = list(found), list(found.values())
     kernel = as_weights(names[0], values[0], "(3H, I)")
     recurrent = as_weights(names[1], values[1], "(3H, H)", kernel.dtype)
@@ -154,19 +154,7 @@ def to_state_dict(gru: GRU) -> dict[str, NDArray[Any]]:
     ValueError
         If the GRU is reset-before, which PyTorch does not have.
     """
-    if not gru.reset_after:
-        raise ValueError(
-            "gru: expected reset_after=True, the only cell that PyTorch has, got reset_after=False, whose weights "
-            "cannot be converted: train a GRU with reset_after=True, or export this one by rgru.convert.onnx.to_arrays "
-            "(linear_before_reset=0) or rgru.convert.keras.to_weights (reset_after=False)"
-        )
-    state = {}
-    for k, cells in enumerate(cells_of(gru)):
-        for suffix, cell in zip(_SUFFIXES, cells, strict=False):
-            arrays = [gates_out(cell["W"], "rzh"), gates_out(cell["U"], "rzh")]
-            arrays += biases_out(cell, "rzh") if gru.bias else ()
-            state.update({f"{name}_l{k}{suffix}": array for name, array in zip(_NAMES, arrays, strict=False)})
-    return state
+    return to_torch_state(gru, gru.params)
 
 
 def to_torch(gru: GRU) -> Any:
@@ -189,18 +177,4 @@ def to_torch(gru: GRU) -> Any:
     ImportError
         If PyTorch is not installed.
     """
-    state = to_state_dict(gru)
-    import torch
-
-    module = torch.nn.GRU(
-        gru.input_size,
-        gru.hidden_size,
-        gru.num_layers,
-        bias=gru.bias,
-        batch_first=True,
-        dropout=gru.dropout,
-        bidirectional=gru.bidirectional,
-        dtype=getattr(torch, gru.dtype.name),
-    )
-    module.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
-    return module
+    return gru.to_torch()

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rgru.estimators.classifier import GRUClassifier
-from rgru.estimators.regressor import GRURegressor
+from rgru.estimators._classifier import GRUClassifier
+from rgru.estimators._regressor import GRURegressor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

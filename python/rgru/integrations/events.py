@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from rgru.integrations.names import as_names, check_present
-from rgru.integrations.views import without_views
+from rgru._data.column_names import as_names, check_present
+from rgru._data.string_views import without_views
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from rgru.integrations.names import Names
+    from rgru._data.column_names import Names
 
 
 class Events:

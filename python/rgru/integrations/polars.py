@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rgru.arrow import predict_all
+from rgru._data.column_names import as_names, quoted
+from rgru._optional_imports import needed
+from rgru.arrow._kinds import as_kind
+from rgru.arrow._predict import predict_all
 from rgru.integrations.events import Events, refuse_gaps
-from rgru.integrations.missing import needed
-from rgru.integrations.names import as_names, quoted
-from rgru.integrations.shipped import Shipped
-from rgru.kinds import as_kind
+from rgru.integrations.model_reference import Shipped
 
 if TYPE_CHECKING:
     import os
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from rgru.integrations.names import Names
-    from rgru.integrations.shipped import AnyModel
-    from rgru.kinds import Kind, OnError
+    from rgru._data.column_names import Names
+    from rgru.arrow._kinds import Kind, OnError
+    from rgru.integrations.model_reference import AnyModel
 
 
 class Predictor:

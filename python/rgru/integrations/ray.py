@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rgru._optional_imports import needed
+from rgru._runtime import as_threads, set_num_threads
+from rgru._validation.scalars import as_int
+from rgru.integrations._append_predictions import Predictions
 from rgru.integrations.events import Events
-from rgru.integrations.missing import needed
-from rgru.integrations.shipped import Shipped
-from rgru.integrations.tables import Predictions
-from rgru.runtime import as_threads, set_num_threads
-from rgru.scalars import as_int
+from rgru.integrations.model_reference import Shipped
 
 if TYPE_CHECKING:
     import os
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import ray.data
 
-    from rgru.integrations.names import Names
-    from rgru.integrations.shipped import AnyModel
-    from rgru.kinds import Kinds, OnError
+    from rgru._data.column_names import Names
+    from rgru.arrow._kinds import Kinds, OnError
+    from rgru.integrations.model_reference import AnyModel
 
 
 class Predictor:
@@ -28,7 +28,7 @@ class Predictor:
     Parameters
     ----------
     model, sequences, outputs, on_error, keep
-        As in `rgru.integrations.tables.Predictions`.
+        As in `rgru.integrations._append_predictions.Predictions`.
     num_threads : int, optional
         By default RGRU_NUM_THREADS, else what the actor reserves of the CPUs: Ray sets OMP_NUM_THREADS to its
         ``num_cpus``.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from rgru._optional_imports import needed
+from rgru._runtime import as_threads, set_num_threads
+from rgru._validation.scalars import as_int
+from rgru.integrations._append_predictions import Predictions
 from rgru.integrations.events import Events
-from rgru.integrations.missing import needed
-from rgru.integrations.tables import Predictions
-from rgru.runtime import as_threads, set_num_threads
-from rgru.scalars import as_int
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.types import StructType
 
-    from rgru.integrations.names import Names
-    from rgru.integrations.shipped import AnyModel, Shipped
-    from rgru.kinds import Kinds, OnError
+    from rgru._data.column_names import Names
+    from rgru.arrow._kinds import Kinds, OnError
+    from rgru.integrations.model_reference import AnyModel, Shipped
 
     _Function: TypeAlias = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
@@ -31,7 +31,7 @@ class Predictor:
     Parameters
     ----------
     model, sequences, outputs, on_error, keep
-        As in `rgru.integrations.tables.Predictions`.
+        As in `rgru.integrations._append_predictions.Predictions`.
     num_threads : int, optional
         By default RGRU_NUM_THREADS as the workers have it, else the CPUs of the task (``spark.task.cpus``).
 

@@ -6,6 +6,6 @@ reads files.
 
 from __future__ import annotations
 
-from rgru.sessions.live import Sessions
+from rgru.sessions._sessions import Sessions
 
 __all__ = ["Sessions"]

@@ -1,0 +1,49 @@
+"""What models compute with on the CPU."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru import _core
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+    from contextlib import AbstractContextManager
+
+    from numpy.typing import NDArray
+
+    from rgru._backends.base import Backend, Run
+    from rgru._data.ragged import Ragged
+
+
+class _Cpu:
+    """The CPU's backend: the core, over NumPy arrays, so that nothing is copied."""
+
+    device = "cpu"
+    xp = np
+    Weights = _core.Weights
+    Adam = _core.Adam
+    linear = staticmethod(_core.linear)
+    linear_backward = staticmethod(_core.linear_backward)
+    mean_over_time = staticmethod(_core.mean_over_time)
+    softmax = staticmethod(_core.softmax)
+    cross_entropy = staticmethod(_core.cross_entropy)
+    mean_squared_error = staticmethod(_core.mean_squared_error)
+
+    def here(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def array(self, host: NDArray[Any]) -> Any:
+        return host
+
+    def numpy(self, array: Any) -> NDArray[Any]:
+        return array  # type: ignore[no-any-return]
+
+    def each(self, run: Run, pieces: Iterable[Ragged]) -> Generator[NDArray[Any]]:
+        return (run(piece.values, piece.offsets) for piece in pieces)
+
+
+CPU: Backend = _Cpu()

@@ -1,0 +1,90 @@
+"""What models compute with on a GPU.
+
+`array_ops` and `adam` are written over any array module; `transfer` copies while the GPU computes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from rgru._backends.cuda.array_ops import Operations
+from rgru._backends.cuda.transfer import pipelined
+from rgru._cuda.device import open_device
+from rgru._cuda.stack import Weights
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+    from contextlib import AbstractContextManager
+
+    import numpy as np
+    from numpy.typing import DTypeLike, NDArray
+
+    from rgru._backends.base import Run
+    from rgru._cuda.device import Array, Device
+    from rgru._data.ragged import Ragged
+
+
+@cache
+def open_backend(device: str) -> CudaBackend:
+    """Give the backend of a GPU, the same object for the same device.
+
+    Parameters
+    ----------
+    device : str
+        "cuda:0", "cuda:1" and so on.
+
+    Raises
+    ------
+    ImportError, RuntimeError
+        If there is no CuPy, no driver, or no such GPU; the message says what to install or change.
+    """
+    return CudaBackend(open_device(int(device.removeprefix("cuda:"))))
+
+
+class CudaBackend(Operations):
+    """`rgru._backends.base.Backend` on a GPU, with what `rgru._backends.cuda.transfer` needs of it."""
+
+    def __init__(self, device: Device) -> None:
+        super().__init__(device.xp)
+        self._device = device
+        self.device = f"cuda:{device.index}"
+
+    def here(self) -> AbstractContextManager[object]:
+        """Make the GPU the current one."""
+        return self._device.here()
+
+    def array(self, host: NDArray[Any]) -> Array:
+        """Copy to the GPU."""
+        return self._device.array(host)
+
+    def numpy(self, array: Array) -> NDArray[Any]:
+        """Copy to the host, when the array is computed."""
+        return self._device.numpy(array)
+
+    def each(self, run: Run, pieces: Iterable[Ragged]) -> Generator[NDArray[Any]]:
+        """Compute piece after piece, copies overlapping with computation."""
+        return pipelined(self, run, pieces)
+
+    def Weights(self, params: Array, *, training: bool, **sizes: Any) -> Weights:  # noqa: N802
+        """Give the packed weights of a GRU; they serve training too, whatever is asked for."""
+        return Weights(self._device, params, **sizes)
+
+    def pinned_empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Give an array of the host that the GPU copies from and to by itself."""
+        import cupyx
+
+        array: NDArray[np.generic] = cupyx.empty_pinned(shape, dtype)
+        return array
+
+    def stream(self) -> Any:
+        """Give a new stream that waits for no other."""
+        return self.xp.cuda.Stream(non_blocking=True)
+
+    def current_stream(self) -> Any:
+        """Give the stream that computations go to."""
+        return self.xp.cuda.get_current_stream()
+
+    def event(self) -> Any:
+        """Give a new event."""
+        return self.xp.cuda.Event(disable_timing=True)

@@ -1,0 +1,117 @@
+"""Where the sequences of a batch lie, as the kernels read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru._cuda.kernel_config import Common, Precision
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rgru._cuda.device import Array, Device
+
+_COMPARED = 1 << 14
+"""So many lengths are sorted by comparing all with all, which takes some 0.1 ms by reckoning and grows with the square.
+More go to CuPy's sort, which may wait for the device; in a capture, where it cannot be used, they are compared too.
+"""
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """N sequences in arrays of S rows, one row a step.
+
+    Attributes
+    ----------
+    count : int
+        N.
+    rows : int
+        S.
+    steps : int
+        No sequence is longer.
+    whole : bool
+        Whether each row belongs to a sequence; else some are padding.
+    first : array of int64, shape (N,)
+        The row of each sequence's first step.
+    length : array of int32, shape (N,)
+    order : array of int32, shape (N,)
+        The sequences, longest first.
+    running : list of int or None
+        How many sequences have a step t, for each t; None where they are equally long, or the host does not know.
+    """
+
+    count: int
+    rows: int
+    steps: int
+    whole: bool
+    first: Array
+    length: Array
+    order: Array
+    running: list[int] | None = None
+
+    @classmethod
+    def equal(cls, device: Device, count: int, steps: int) -> Sequences:
+        """Of a padded batch whose sequences all have `steps` steps."""
+        xp = device.xp
+        return cls(
+            count,
+            count * steps,
+            steps,
+            True,
+            xp.arange(count, dtype=np.int64) * steps,
+            xp.full(count, steps, np.int32),
+            xp.arange(count, dtype=np.int32),
+        )
+
+    @classmethod
+    def padded(cls, device: Device, count: int, steps: int, lengths: Array) -> Sequences:
+        """Of a padded batch with lengths (N,) of any integers, on the host or the device; cut to 0 to `steps`."""
+        xp, running = device.xp, None
+        if isinstance(lengths, np.ndarray):
+            running = _running(lengths, steps)
+            lengths = device.array(lengths)
+        # Small types may not hold `steps`.
+        length = xp.clip(lengths.astype(np.int64), 0, steps).astype(np.int32)
+        first = xp.arange(count, dtype=np.int64) * steps
+        if count <= _COMPARED or device.capturing:
+            order = xp.empty(count, np.int32)
+            if count:
+                arguments = (length, order, count)
+                device.launch(Common(Precision.FLOAT32), "sort_by_length", -(-count // 256), 256, arguments)
+        else:  # keys of their own keep equal ones in order
+            key = (steps - length.astype(np.int64)) * count + xp.arange(count, dtype=np.int64)
+            order = xp.argsort(key).astype(np.int32)
+        return cls(count, count * steps, steps, False, first, length, order, running)
+
+    @classmethod
+    def ragged(cls, device: Device, offsets: NDArray[np.int64]) -> Sequences:
+        """Of sequences that lie end to end, with offsets (N + 1,) on the host."""
+        lengths = np.diff(offsets)
+        order = np.argsort(-lengths, kind="stable")
+        return cls(
+            len(lengths),
+            int(offsets[-1] - offsets[0]),
+            int(lengths.max(initial=0)),
+            True,
+            device.array(offsets[:-1] - offsets[0]),
+            device.array(lengths.astype(np.int32)),
+            device.array(order.astype(np.int32)),
+            _running(lengths, int(lengths.max(initial=0))),
+        )
+
+    def valid(self, device: Device) -> Any:
+        """Which rows of a padded batch belong to a sequence, shape (S, 1)."""
+        xp = device.xp
+        return (xp.arange(self.steps, dtype=np.int32) < self.length[:, None]).reshape(self.rows, 1)
+
+
+def _running(lengths: NDArray[np.int64], steps: int) -> list[int] | None:
+    """How many of the sequences have a step t, for each t up to the longest; None if all have all `steps`."""
+    if (lengths == steps).all():
+        return None
+    ended = np.bincount(lengths)
+    running: list[int] = (len(lengths) - np.cumsum(ended)[:-1]).tolist()
+    return running

@@ -1,0 +1,378 @@
+"""A stack of layers on a device: what `_core.Weights` and `_core.Tape` are on the CPU."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from rgru import _core
+from rgru._cuda import layer as layers
+from rgru._cuda.dtypes import precision_of, sum_type
+from rgru._cuda.kernel_config import Common, Precision
+from rgru._cuda.layer import LayerWeights
+from rgru._cuda.precision import tf32_allowed
+from rgru._cuda.sequences import Sequences
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from rgru._cuda.device import Array, Device
+    from rgru._cuda.layer import LayerTape
+
+Made = TypeVar("Made")
+
+_FREELY = 1 << 30
+"""So many bytes of projections are taken without asking how much memory is free."""
+
+_SHAPES = 8
+"""Of batches whose sequences' places are kept: a few sizes alternate, as a data set's last batch with the others."""
+
+
+class Weights:
+    """Immutable snapshot of all parameters of a GRU on a device; packed at first use, for each precision and form.
+
+    Parameters
+    ----------
+    device : Device
+    params : array of float32 or float64, shape (P,)
+        On the device; all tensors of `_core.layout`, one after the other. Kept, not copied.
+    input_size, hidden_size, num_layers, bidirectional, reset_after, bias
+        As `rgru.GRU` has them.
+    """
+
+    training = True  # all that the way back needs is packed when it is needed
+
+    def __init__(
+        self,
+        device: Device,
+        params: Array,
+        *,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bidirectional: bool,
+        reset_after: bool,
+        bias: bool,
+    ) -> None:
+        self._marks: dict[tuple[int, int], Any] = {}  # of the last calls on each stream, if there are several
+        self._makers = {device.line()}  # the streams that own memory of this
+        self.device, self._params = device, device.made(params)
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.directions = 1 + bidirectional
+        self.reset_after = reset_after
+        self._layout = _core.layout(
+            input_size=input_size,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            reset_after=reset_after,
+            bias=bias,
+        )
+        self._layers: dict[Precision, Callable[[], list[LayerWeights]]] = {}
+        self._equal: dict[tuple[int, int], Callable[[], Sequences]] = {}  # by the number of sequences and of steps
+        self._held: list[Any] = []  # memory of captured graphs, which launch with these weights
+
+    def forward(
+        self, x: Array, h0: Array | None, lengths: Array | None, offsets: NDArray[np.int64] | None
+    ) -> tuple[Array, Array]:
+        """Run over a batch.
+
+        Parameters
+        ----------
+        x : array, shape (N, T, I), or (S, I) with offsets
+            Its type decides on the precision.
+        h0 : array of x's type, shape (L*D, N, H), optional
+        lengths : array of integers, shape (N,), optional
+            On the host or the device; of a padded x. On the device they are not checked, but cut to 0 to T.
+        offsets : ndarray of int64, shape (N + 1,), optional
+            On the host; of a ragged x.
+
+        Returns
+        -------
+        y : array of x's type, shape (N, T, D*H) or (S, D*H)
+        h_n : array of x's type, shape (L*D, N, H)
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit; the message names the argument.
+        MemoryError
+            If the device has not enough memory.
+        """
+        with self._at_work():
+            count, shape = self._check(x, h0, lengths, offsets)
+            weights = self._weights_for(x.dtype)
+            y = (self.device.xp.empty if lengths is None else self.device.xp.zeros)(shape, x.dtype)
+            h_n = self.device.xp.empty((self.num_layers * self.directions, count, self.hidden_size), x.dtype)
+            at_once = self._at_once(weights[0], count, int(np.prod(x.shape[:-1])))
+            for n in range(0, count, at_once):
+                part = slice(n, n + at_once)
+                rows = part if offsets is None else slice(offsets[n], offsets[min(n + at_once, count)])
+                sequences = self._sequences(
+                    x[rows],
+                    None if lengths is None else lengths[part],
+                    None if offsets is None else offsets[n : n + at_once + 1],
+                )
+                given = None if h0 is None else h0[:, part]
+                self._through(weights, x[rows], given, sequences, y=y[rows], h_n=h_n[:, part])
+            return y, h_n
+
+    def final_states(
+        self, x: Array, h0: Array | None, lengths: Array | None, offsets: NDArray[np.int64] | None
+    ) -> Array:
+        """Run over a batch for h_n alone; as `forward`, whose y is made all the same."""
+        return self.forward(x, h0, lengths, offsets)[1]
+
+    def forward_tape(  # noqa: PLR0917 - as the core has it
+        self,
+        x: Array,
+        h0: Array | None,
+        lengths: Array | None,
+        offsets: NDArray[np.int64] | None,
+        dropout: float,
+        seed: int,
+        checkpoint: int | None,
+    ) -> tuple[Array, Array, Tape]:
+        """Run over a batch and keep what the backward pass needs.
+
+        Parameters
+        ----------
+        x, h0, lengths, offsets
+            As in `forward`. The tape keeps x by reference where all rows belong to sequences.
+        dropout : float
+            The share of each layer's outputs that the next layer does not see.
+        seed : int
+            Of the masks, which are those of the CPU where all rows belong to sequences.
+        checkpoint : None
+            Kept for the protocol.
+
+        Returns
+        -------
+        y, h_n
+            As `forward`.
+        tape : Tape
+
+        Raises
+        ------
+        ValueError
+            As `forward`, and if `checkpoint` is not None.
+        """
+        if checkpoint is not None:
+            raise ValueError(f"checkpoint: expected None on a GPU, got {checkpoint}")
+        with self._at_work():
+            _, shape = self._check(x, h0, lengths, offsets)
+            sequences = self._sequences(x, lengths, offsets)
+            weights = self._weights_for(x.dtype)
+            rows = x.reshape(sequences.rows, self.input_size)
+            if not sequences.whole:  # what lies in the padding, NaN perhaps, must not get into sums over all rows
+                xp = self.device.xp
+                rows = xp.where(sequences.valid(self.device), rows, xp.zeros((), rows.dtype))
+                rows = rows.astype(x.dtype, copy=False)  # CuPy's `where` widens bfloat16
+            tapes: list[LayerTape] = []
+            states = []
+            for k, one in enumerate(weights):
+                given = None if h0 is None else h0[k * self.directions : (k + 1) * self.directions]
+                read = self._dropped(one, rows, k, dropout, seed) if k and dropout else rows
+                rows, h_n, tape = layers.forward(one, read, sequences, h0=given, keep=True)
+                assert tape is not None
+                tapes.append(tape)
+                states.append(h_n)
+            h_n = self.device.xp.concatenate(states)
+            return (
+                rows.reshape(shape),
+                h_n,
+                Tape(self, weights, tapes, sequences, shape=x.shape, dropout=(dropout, seed)),
+            )
+
+    def __del__(self) -> None:
+        if self._marks:
+            things = self._params, self._layers, self._equal, self._held
+            self.device.keep(things, list(self._marks.values()))
+
+    @property
+    def captured(self) -> bool:
+        """Whether there are graphs that read these weights."""
+        return bool(self._held)
+
+    # -- the parts of it -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Call kernels that read the weights; these live until that is done, on whatever stream."""
+        with self.device.current(self._held):
+            try:
+                yield
+            finally:
+                if self._makers != {self.device.line()}:
+                    self.device.mark(self._marks)
+
+    def _made(self, value: Made) -> Callable[[], Made]:
+        self._makers.add(self.device.line())
+        return self.device.made(value)
+
+    def _check(
+        self, x: Array, h0: Array | None, lengths: Array | None, offsets: NDArray[np.int64] | None
+    ) -> tuple[int, tuple[int, ...]]:
+        """Check the shapes; give N and the shape of y."""
+        width, count = x.shape[-1], x.shape[0] if offsets is None else len(offsets) - 1
+        if width != self.input_size:
+            raise ValueError(
+                f"x: expected last dimension {self.input_size} (input_size), got {width} in shape {x.shape}"
+            )
+        if lengths is not None:
+            check_lengths(lengths, *x.shape[:2])
+        states = (self.num_layers * self.directions, count, self.hidden_size)
+        if h0 is not None and h0.shape != states:
+            raise ValueError(f"h0: expected shape {states}, got {h0.shape}")
+        return count, (*x.shape[:-1], self.directions * self.hidden_size)
+
+    def _sequences(self, x: Array, lengths: Array | None, offsets: NDArray[np.int64] | None) -> Sequences:
+        if offsets is not None:
+            return Sequences.ragged(self.device, offsets)
+        if lengths is None:
+            return self._equally_long(x.shape[0], x.shape[1])
+        return Sequences.padded(self.device, x.shape[0], x.shape[1], lengths)
+
+    def _equally_long(self, count: int, steps: int) -> Sequences:
+        """Give the places of sequences of equal lengths, for the first few shapes the same every time."""
+        kept = self._equal.get((count, steps))
+        if kept is not None:
+            return kept()
+        sequences = Sequences.equal(self.device, count, steps)
+        # None is ever let go for another: calls on other streams, and graphs, may still read it.
+        if len(self._equal) < _SHAPES and not self.device.capturing:
+            self._equal[count, steps] = self._made(sequences)
+        return sequences
+
+    def _at_once(self, weights: LayerWeights, count: int, rows: int) -> int:
+        """How many sequences' projections and states between layers there is memory for."""
+        numbers = self.directions * self.hidden_size * (3 + (self.num_layers > 1))
+        needed = rows * numbers * sum_type(weights.precision).itemsize
+        room = _FREELY if needed <= _FREELY else max(_FREELY, self.device.free_bytes() // 2)
+        return max(1, count if needed <= room else count * room // needed)
+
+    def _weights_for(self, dtype: np.dtype[Any]) -> list[LayerWeights]:
+        precision = precision_of(dtype)
+        assert precision is not None  # `arrays.py` lets no others through
+        if precision is Precision.FLOAT32 and tf32_allowed() and self.device.chip.capability >= 80:
+            precision = Precision.TF32
+        if precision not in self._layers:
+            tensors = named(self._layout, self._params())
+            made = [LayerWeights(self.device, precision, self.reset_after, cells) for cells in tensors]
+            self._layers[precision] = self._made(made)
+        return self._layers[precision]()
+
+    def _through(
+        self,
+        weights: list[LayerWeights],
+        x: Array,
+        h0: Array | None,
+        sequences: Sequences,
+        *,
+        y: Array,
+        h_n: Array,
+    ) -> None:
+        """Fill y and h_n, for some sequences of a batch."""
+        rows = x.reshape(sequences.rows, self.input_size)
+        for k, one in enumerate(weights):
+            states = slice(k * self.directions, (k + 1) * self.directions)
+            given = None if h0 is None else self.device.xp.ascontiguousarray(h0[states])
+            into = y.reshape(sequences.rows, self.directions * self.hidden_size) if k + 1 == self.num_layers else None
+            rows, h_n[states], _ = layers.forward(one, rows, sequences, h0=given, keep=False, y=into)
+
+    def _dropped(self, weights: LayerWeights, values: Array, k: int, rate: float, seed: int) -> Array:
+        """What layer k sees of `values`, its input or the gradient by it."""
+        dropped = self.device.xp.empty_like(values)
+        if values.size:
+            blocks = -(-values.size // (16 * 256))
+            arguments = (values, dropped, np.int64(values.size), np.float64(rate), np.uint64(seed), k)
+            self.device.launch(Common(weights.precision), "dropout", blocks, 256, arguments)
+        return dropped
+
+
+class Tape:
+    """What the backward pass needs of one `Weights.forward_tape`."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        layers_: list[LayerWeights],
+        tapes: list[LayerTape],
+        sequences: Sequences,
+        *,
+        shape: tuple[int, ...],
+        dropout: tuple[float, int],
+    ) -> None:
+        self._weights, self._layers, self._tapes = weights, layers_, tapes
+        self._sequences, self._shape, self._dropout = sequences, shape, dropout
+
+    def backward(self, dy: Array | None, dh_n: Array | None) -> tuple[Array, Array, Array]:
+        """Walk back.
+
+        Parameters
+        ----------
+        dy : array of the type of y, of its shape, optional
+            What lies in the padding has no effect.
+        dh_n : array of the type of y, shape (L*D, N, H), optional
+
+        Returns
+        -------
+        dx : array of x's type and shape
+        dh0 : array of x's type, shape (L*D, N, H)
+        dparams : array of the parameters' type, shape (P,)
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit; the message names the argument.
+        """
+        weights, sequences = self._weights, self._sequences
+        device, directions = weights.device, weights.directions
+        states = (weights.num_layers * directions, sequences.count, weights.hidden_size)
+        outputs = (*self._shape[:-1], directions * weights.hidden_size)
+        if dy is not None and dy.shape != outputs:
+            raise ValueError(f"dy: expected shape {outputs}, got {dy.shape}")
+        if dh_n is not None and dh_n.shape != states:
+            raise ValueError(f"dh_n: expected shape {states}, got {dh_n.shape}")
+        with weights._at_work():
+            flat = device.xp.empty_like(weights._params())
+            tensors = named(weights._layout, flat)
+            gradient: Any = None if dy is None else dy.reshape(sequences.rows, outputs[-1])
+            dh0 = []
+            for k in reversed(range(weights.num_layers)):
+                given = None if dh_n is None else dh_n[k * directions : (k + 1) * directions]
+                gradient, before = layers.backward(
+                    self._layers[k], self._tapes[k], sequences, dy=gradient, dh_n=given, gradients=tensors[k]
+                )
+                dh0.append(before)
+                rate, seed = self._dropout
+                if k and rate:
+                    gradient = weights._dropped(self._layers[k], gradient, k, rate, seed)
+            return gradient.reshape(self._shape), device.xp.concatenate(dh0[::-1]), flat
+
+
+def named(layout: list[tuple[str, tuple[int, ...], int]], flat: Array) -> list[list[Mapping[str, Array]]]:
+    """Give views of a flat array of parameters, by layer, direction and the tensor's name."""
+    found: dict[int, dict[str, dict[str, Array]]] = {}
+    for name, shape, start in layout:
+        _, k, direction, tensor = name.split(".")
+        size = int(np.prod(shape))
+        view = flat[start : start + size].reshape(shape)
+        found.setdefault(int(k), {}).setdefault(direction, {})[tensor] = view
+    return [list(found[k].values()) for k in sorted(found)]
+
+
+def check_lengths(lengths: Array, count: int, steps: int) -> None:
+    """Refuse lengths of a wrong shape, and wrong lengths where they lie on the host."""
+    if lengths.shape != (count,):
+        raise ValueError(f"lengths: expected shape ({count},), got {lengths.shape}")
+    if not isinstance(lengths, np.ndarray):
+        return
+    wrong = (lengths < 0) | (lengths > steps)
+    if wrong.any():
+        i = int(wrong.argmax())
+        raise ValueError(f"lengths: expected values in 0..={steps}, got {lengths[i]} at position {i}")

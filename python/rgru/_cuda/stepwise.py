@@ -1,0 +1,141 @@
+"""The walk step by step, where U has no room on the chip: a product of the library and a small kernel for each."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rgru._cuda.dtypes import number_type, sum_type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rgru._cuda.device import Array, Device
+    from rgru._cuda.kernel_config import Steps
+    from rgru._cuda.layer import LayerTape, LayerWeights
+    from rgru._cuda.sequences import Sequences
+
+_THREADS = 256
+
+
+def step_through(
+    form: Steps,
+    weights: LayerWeights,
+    sequences: Sequences,
+    *,
+    gx: Array,
+    h0: Array | None,
+    y: Array,
+    h_n: Array,
+    gates: Array | None,
+    a_hh: Array | None,
+) -> None:
+    """Fill y, h_n and, unless None, gates and a_hh; shapes as in `rgru._cuda.layer.forward`."""
+    device, precision = weights.device, weights.precision
+    xp, count, hidden, directions = device.xp, sequences.count, weights.hidden, weights.directions
+    where = (sequences.first, sequences.length, sequences.order)
+
+    def walk(direction: int) -> None:
+        u = weights.u[direction]
+        h = xp.empty((count, hidden), sum_type(precision))
+        read = xp.empty((count, hidden), number_type(precision))
+        products = xp.empty((count, 3 * hidden), sum_type(precision))
+        done = xp.empty(1, np.int32)
+        end = (count, directions, direction)
+
+        def launch(running: int, name: str, *arguments: Array | int | None) -> None:
+            device.launch(form, name, -(-running * hidden // _THREADS), _THREADS, arguments)
+
+        def step(offset: int, running: int) -> None:
+            states, into = read[:running], products[:running]
+            if weights.reset_after:
+                device.multiply(states, u.T, into, precision)
+            else:
+                device.multiply(states, u[: 2 * hidden].T, into[:, : 2 * hidden], precision)
+                launch(running, "step_reset", products, gx, weights.b, *where, h, read, done, offset, *end)
+                device.multiply(states, u[2 * hidden :].T, into[:, 2 * hidden :], precision)
+            launch(
+                *(running, "step_forward", products, gx, weights.b, weights.b_hh, *where, h, read),
+                *(y, h_n, gates, a_hh, done, offset, *end),
+            )
+
+        launch(count, "begin", h0, *where, h, read, h_n, done, *end)
+        _take_steps(form, device, sequences, step, done)
+
+    if count:
+        device.side_by_side(walk, directions)
+
+
+def step_back(
+    form: Steps,
+    weights: LayerWeights,
+    tape: LayerTape,
+    sequences: Sequences,
+    *,
+    dy: Array | None,
+    dh_n: Array | None,
+    da: Array,
+    da_own: Array,
+    previous: Array,
+    dh0: Array,
+) -> None:
+    """Fill da, da_own, previous and dh0; shapes as in `rgru._cuda.layer.backward`."""
+    device, precision = weights.device, weights.precision
+    xp, count, hidden, directions = device.xp, sequences.count, weights.hidden, weights.directions
+    where = (sequences.first, sequences.length, sequences.order)
+    total = sequences.steps if sequences.running is None else len(sequences.running)
+
+    def walk(direction: int) -> None:
+        u = weights.u[direction]
+        dh = xp.empty((count, hidden), sum_type(precision))
+        slopes = xp.empty((count, 3 * hidden), number_type(precision))
+        drh = None if weights.reset_after else xp.empty((count, hidden), sum_type(precision))
+        done = xp.empty(1, np.int32)
+        end = (total, count, directions, direction)
+
+        def launch(running: int, name: str, *arguments: Array | int | None) -> None:
+            device.launch(form, name, -(-running * hidden // _THREADS), _THREADS, arguments)
+
+        def step(offset: int, running: int) -> None:
+            launch(
+                *(running, "step_backward", tape.gates, tape.a_hh, tape.y, tape.h0, dy, *where, dh, slopes),
+                *(da, da_own, previous, done, offset, *end),
+            )
+            if drh is None:
+                device.multiply(slopes[:running], u, dh[:running], precision, add=True)
+            else:
+                device.multiply(slopes[:running, 2 * hidden :], u[2 * hidden :], drh[:running], precision)
+                launch(
+                    *(running, "step_backward_reset", drh, tape.gates, tape.y, tape.h0, *where, dh, slopes, da),
+                    *(done, offset, *end),
+                )
+                of_gates = slopes[:running, : 2 * hidden]
+                device.multiply(of_gates, u[: 2 * hidden], dh[:running], precision, add=True)
+
+        launch(count, "begin_backward", dh_n, sequences.order, dh, done, count, direction)
+        _take_steps(form, device, sequences, step, done, back=True)
+        launch(count, "end_backward", dh, sequences.order, dh0, count, direction)
+
+    if count:
+        device.side_by_side(walk, directions)
+
+
+def _take_steps(
+    form: Steps,
+    device: Device,
+    sequences: Sequences,
+    step: Callable[[int, int], None],
+    done: Array,
+    *,
+    back: bool = False,
+) -> None:
+    """Take all steps, each for the sequences that have it, as far as the host knows them."""
+    if sequences.running is None:
+        count = sequences.count
+        advance = partial(device.launch, form, "advance", 1, 1)
+        device.repeat(lambda offset: step(offset, count), lambda by: advance((done, by)), sequences.steps)
+        return
+    for offset, running in enumerate(sequences.running[::-1] if back else sequences.running):
+        step(offset, running)

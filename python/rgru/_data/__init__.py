@@ -1,0 +1,1 @@
+"""Sequences: ragged batches, Arrow columns, names of features and of columns."""

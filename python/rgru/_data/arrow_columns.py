@@ -1,0 +1,113 @@
+"""Arrow columns of sequences as Ragged, without a copy where Arrow's memory already has rgru's layout.
+
+They come through the Arrow PyCapsule interface, read by the core: no Arrow library is imported.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru import _core
+from rgru._data.ragged import Ragged
+from rgru._validation.arrays import all_finite
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def is_sequence_type(kind: Any, *, typed: bool = True) -> bool:
+    """Tell whether a column of this Arrow type (as pyarrow's) holds sequences that `ragged_from_arrow` can read.
+
+    One without a type of numbers (null, list<null>), which a table has where no row holds any, counts unless `typed`.
+    """
+    return _core.is_arrow_sequences(kind, typed=typed)
+
+
+def ragged_from_arrow(
+    column: Any,
+    *,
+    width: int | None = None,
+    name: str = "X",
+    dtype: np.dtype[Any] | None = None,
+    first: int = 0,
+) -> Ragged:
+    """View an Arrow column of sequences as `Ragged`.
+
+    Parameters
+    ----------
+    column : object with ``__arrow_c_stream__`` or ``__arrow_c_array__``
+        N sequences: a list, large_list, fixed_size_list, list_view or large_list_view. One step is a bare number
+        (I = 1), a fixed_size_list, list or large_list of I numbers, the same I everywhere, or a struct of I numbers.
+        A struct or table of such columns has the features of all, side by side. Numbers are integers, floats, decimals
+        or booleans. Instead of a type there may be null, at any level: such values are null. A fixed_shape_tensor (T,)
+        or (T, I) is a sequence. Slices and chunks are fine; a column that pandas makes of an index is passed over.
+    width : int, optional
+        I, for a column without a single step whose type does not tell it.
+    name : str, default "X"
+        What error messages call the column.
+    dtype : numpy.dtype, optional
+        float32 or float64, to which all numbers are rounded. By default float32 stays, and all others become float64.
+    first : int, default 0
+        The number of the first sequence, where the column is a part of something larger.
+
+    Returns
+    -------
+    Ragged
+        ``values`` (S, I) float32 or float64, ``offsets`` (N + 1,) int64 from 0. The values are a read-only view of
+        Arrow's memory if they lie there end to end in one chunk and are of that type; else they are copied once.
+
+    Raises
+    ------
+    TypeError
+        If the column is not of such a type.
+    ValueError
+        If there are nulls, at any level, steps of different widths, columns whose sequences differ in length, numbers
+        too large for `dtype`, or data that break the rules of Arrow; with the column and the row.
+    OSError
+        If a stream fails.
+    """
+    ragged, _ = Ragged._read_arrow(column, dtype, width=width, name=name, first=first, null_on_error=False)
+    return ragged
+
+
+def ragged_and_failures(
+    column: Any, *, width: int, name: str, dtype: np.dtype[Any] | None = None
+) -> tuple[Ragged, NDArray[np.bool_]]:
+    """View an Arrow column as `Ragged` where it can be.
+
+    Parameters
+    ----------
+    column, name, dtype
+        As in `ragged_from_arrow`.
+    width : int
+        I.
+
+    Returns
+    -------
+    ragged : Ragged
+        Of all N sequences; those that failed have no steps.
+    failed : ndarray of bool, shape (N,)
+        Where there are nulls, steps of other widths, lengths that differ between columns, numbers that are not finite.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        As `ragged_from_arrow`, about the column as a whole.
+    """
+    read = Ragged._read_arrow(column, dtype, width=width, name=name, first=0, null_on_error=True)
+    return without_infinite(*read)
+
+
+def without_infinite(x: Ragged, failed: NDArray[np.bool_]) -> tuple[Ragged, NDArray[np.bool_]]:
+    """Take the steps out of all sequences that have a number which is not finite, and mark them as failed, too."""
+    if all_finite(x.values):
+        return x, failed
+    wrong = np.flatnonzero(~np.isfinite(x.values).all(axis=1))
+    failed = failed.copy()
+    failed[np.searchsorted(x.offsets, wrong, side="right") - 1] = True
+    lengths = np.where(failed, 0, x.lengths)
+    offsets = np.zeros(len(x.offsets), np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return Ragged._over(x.values[np.repeat(~failed, x.lengths)], offsets, x.feature_names), failed

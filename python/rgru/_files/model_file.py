@@ -1,0 +1,163 @@
+"""Files: safetensors, with what the tensors belong to in the metadata."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+FORMAT, VERSION = "rgru", "1"
+
+
+def save(
+    path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]], config: Mapping[str, Any], *, kind: str
+) -> None:
+    """Write tensors and what they belong to; the file appears whole or not at all, and equal content has equal bytes.
+
+    Parameters
+    ----------
+    path : path_like
+        An existing file is replaced at the end.
+    tensors : mapping of str to numpy.ndarray
+    config : mapping
+        Anything that JSON holds.
+    kind : str
+        The class of what is saved.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    import json
+
+    import numpy as np
+
+    from rgru._files.atomic_write import whole_file
+
+    metadata = {"format": FORMAT, "version": VERSION, "kind": kind, "config": json.dumps(dict(config))}
+    # Wide numbers first, so that all are aligned.
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    arrays = [np.ascontiguousarray(tensors[name], tensors[name].dtype.newbyteorder("<")) for name in names]
+    described = {name: (array.dtype, array.shape) for name, array in zip(names, arrays, strict=True)}
+    with whole_file(path) as draft, draft.open("wb") as file:
+        file.write(header(described, metadata))
+        for array in arrays:
+            file.write(array.data)
+
+
+_DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64", "uint8": "U8"}
+"""What safetensors calls NumPy's types."""
+
+
+def header(arrays: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], metadata: Mapping[str, str]) -> bytes:
+    """Return the head of a safetensors file: its length in 8 bytes, then JSON, up to a multiple of 8 bytes.
+
+    The library writes metadata in another order every time.
+
+    Parameters
+    ----------
+    arrays : mapping of str to (dtype, shape)
+        In the order in which their numbers follow the head, without gaps.
+    metadata : mapping of str to str
+    """
+    import json
+    import math
+
+    words: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, (dtype, shape) in arrays.items():
+        start, end = end, end + dtype.itemsize * math.prod(shape)
+        words[name] = {"dtype": safetensors_name(dtype), "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(words).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def safetensors_name(dtype: np.dtype[Any]) -> str:
+    """Return what safetensors calls a type of NumPy's."""
+    return _DTYPES[dtype.name]
+
+
+def read(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any], dict[str, NDArray[Any]]]:
+    """Read a file that `save` has written.
+
+    Returns
+    -------
+    kind : str
+    config : dict
+    tensors : dict of str to numpy.ndarray
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `rgru.load`.
+    """
+    with opened(path) as file:
+        kind, config = check_metadata(os.fspath(path), file.metadata())
+        return kind, config, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def read_config(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
+    """Read only the header of a file that `save` has written.
+
+    Returns
+    -------
+    kind : str
+    config : dict
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `rgru.load`.
+    """
+    with opened(path) as file:
+        return check_metadata(os.fspath(path), file.metadata())
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Open a safetensors file; content that is none raises a ValueError that names the file."""
+    from pathlib import Path
+
+    from safetensors import SafetensorError, safe_open
+
+    with Path(path).open("rb"):  # says plainly what is wrong with the path, if anything is
+        pass
+    opener: Callable[..., Any] = safe_open
+    try:
+        with opener(path, framework="numpy") as file:
+            yield file
+    except SafetensorError as error:
+        raise ValueError(f"{os.fspath(path)}: expected a safetensors file, got {error}") from error
+
+
+def check_metadata(path: str, metadata: dict[str, str] | None) -> tuple[str, dict[str, Any]]:
+    """Return the kind and the configuration in the metadata of a file; refuse those of other programs and versions."""
+    import json
+
+    found = metadata or {}
+    if found.get("format") != FORMAT:
+        raise ValueError(f"{path}: expected an rgru file (format 'rgru' in the metadata), got {found.get('format')!r}")
+    if found.get("version") != VERSION:
+        raise ValueError(f"{path}: expected version '{VERSION}' of the format, got {found.get('version')!r}")
+    try:
+        config = json.loads(found["config"])
+    except (KeyError, RecursionError, ValueError) as error:
+        got = str(found.get("config"))[:60]
+        raise ValueError(f"{path}: expected the configuration as JSON, got {got!r}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: expected a configuration of names and values, got {found['config']!r}")
+    return found.get("kind", ""), config
+
+
+def check_kind(path: str, kind: str, kinds: Iterable[str]) -> None:
+    """Refuse a file that holds something else than what is asked for."""
+    if kind not in kinds:
+        raise ValueError(f"{path}: expected one of {', '.join(kinds)}, got {kind!r}")

@@ -1,0 +1,1 @@
+"""What users pass, converted and validated; an error names the argument, what was expected and what came."""

@@ -1,0 +1,196 @@
+"""Parameters by name: read-only views of the one flat array that a GRU keeps, and checked assignment into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
+
+import numpy as np
+
+from rgru._validation.arrays import as_real
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+Layout: TypeAlias = "dict[str, tuple[tuple[int, ...], int]]"
+"""Name to shape and place in the flat array."""
+
+
+def named(flat: NDArray[Any], layout: Layout) -> dict[str, NDArray[Any]]:
+    """Give views of `flat` (P,) by name, each in its own shape."""
+    return {name: _view(flat, *place) for name, place in layout.items()}
+
+
+def _view(flat: NDArray[Any], shape: tuple[int, ...], start: int) -> NDArray[Any]:
+    size = 1
+    for extent in shape:
+        size *= extent
+    return np.reshape(flat[start : start + size], shape)
+
+
+def _read_only(view: NDArray[Any]) -> NDArray[Any]:
+    view.flags.writeable = False
+    return view
+
+
+class Params(Mapping[str, "NDArray[Any]"]):
+    """The parameters of a GRU by name: ``layers.{k}.{fwd|rev}.{W|U|b|b_hh}``.
+
+    Reading gives a read-only view that follows later changes. Assigning copies the array in, after checking it:
+    ``gru.params["layers.0.fwd.b"] = b``.
+
+    ``W`` is (3H, I), ``U`` (3H, H) and ``b`` (3H,), with the rows of the gates in the order r, z, h~; ``b_hh`` (H,) is
+    the candidate's recurrent bias, which only a reset-after GRU has. A GRU without bias has neither ``b`` nor ``b_hh``.
+    """
+
+    __slots__ = ("_changed", "_flat", "_layout")
+
+    def __init__(self, flat: NDArray[Any], layout: Layout, changed: Callable[[], None]) -> None:
+        self._flat, self._layout, self._changed = flat, layout, changed
+
+    @property
+    def flat(self) -> NDArray[Any]:
+        """All parameters one after the other, shape (P,), a read-only view."""
+        return _read_only(self._flat[:])
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return _read_only(_view(self._flat, *self._layout[name]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layout)
+
+    def __len__(self) -> int:
+        return len(self._layout)
+
+    def __setitem__(self, name: str, value: ArrayLike) -> None:
+        self.update({name: value})
+
+    def update(self, arrays: Mapping[str, ArrayLike]) -> None:
+        """Assign several parameters; where one of them does not fit, none is changed.
+
+        Parameters
+        ----------
+        arrays : mapping of str to array_like
+            Each of the shape of the parameter of its name, and of a type that goes into the GRU's without a value
+            changing.
+
+        Raises
+        ------
+        KeyError
+            If there is no parameter of a name.
+        TypeError, ValueError
+            If the type or the shape of an array is wrong; the message names it.
+        """
+        checked = []
+        for name, value in arrays.items():
+            if name not in self._layout:
+                raise KeyError(f"{name}: expected one of {', '.join(self._layout)}")
+            target = _view(self._flat, *self._layout[name])
+            checked.append((target, self._fitting(name, value, target.shape)))
+        for target, array in checked:
+            target[...] = array
+        self._changed()
+
+    def _fitting(self, name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
+        array = as_real(name, value, self._flat.dtype)
+        if array.shape != shape:
+            raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+        # Views of these same parameters, as in a swap, must be read before any is overwritten.
+        return array.copy() if np.may_share_memory(array, self._flat) else array
+
+    def _assign_rows(self, name: str, label: str, rows: slice, value: ArrayLike) -> None:
+        target = _view(self._flat, *self._layout[name])[rows]
+        target[...] = self._fitting(label, value, target.shape)
+        self._changed()
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name}: {shape}" for name, (shape, _) in self._layout.items())
+        return f"Params({shapes})"
+
+
+class _Rows:
+    """One tensor of a cell, or the rows of one gate of it (0: r, 1: z, 2: h~), as an attribute."""
+
+    def __init__(self, tensor: str, gate: int | None = None) -> None:
+        self._tensor, self._gate = tensor, gate
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, cell: None, owner: type) -> _Rows: ...
+    @overload
+    def __get__(self, cell: Cell, owner: type) -> NDArray[Any]: ...
+    def __get__(self, cell: Cell | None, owner: type) -> _Rows | NDArray[Any]:
+        if cell is None:
+            return self
+        whole = cell._params[self._find(cell)]
+        return whole[self._rows(len(whole))]
+
+    def __set__(self, cell: Cell, value: ArrayLike) -> None:
+        name = self._find(cell)
+        rows = self._rows(cell._params._layout[name][0][0])
+        cell._params._assign_rows(name, f"{cell._prefix}.{self._name}", rows, value)
+
+    def _find(self, cell: Cell) -> str:
+        name = f"{cell._prefix}.{self._tensor}"
+        if name not in cell._params:
+            why = "only a reset-after GRU with bias has it" if self._tensor == "b_hh" else "this GRU has no bias"
+            raise AttributeError(f"{cell._prefix} has no {self._name}: {why}")
+        return name
+
+    def _rows(self, count: int) -> slice:
+        if self._gate is None:
+            return slice(None)
+        return slice(self._gate * count // 3, (self._gate + 1) * count // 3)
+
+
+class Cell:
+    """The parameters of one layer in one direction, by the names of the equations.
+
+    Reading gives read-only views, assigning copies in. Whole: ``W`` (3H, I), ``U`` (3H, H), ``b`` (3H,), ``b_hh`` (H,).
+    By gate: ``W_xr W_xz W_xh`` (H, I), ``U_hr U_hz U_hh`` (H, H), ``b_r b_z b_h`` (H,). ::
+
+        r_t  = sigma(W_xr x_t + U_hr h_{t-1} + b_r)
+        z_t  = sigma(W_xz x_t + U_hz h_{t-1} + b_z)
+        h~_t = tanh(W_xh x_t + U_hh (r_t * h_{t-1}) + b_h)              reset-before
+        h~_t = tanh(W_xh x_t + b_h + r_t * (U_hh h_{t-1} + b_hh))       reset-after
+        h_t  = (1 - z_t) * h_{t-1} + z_t * h~_t
+    """
+
+    __slots__ = ("_params", "_prefix")
+
+    W, W_xr, W_xz, W_xh = _Rows("W"), _Rows("W", 0), _Rows("W", 1), _Rows("W", 2)
+    U, U_hr, U_hz, U_hh = _Rows("U"), _Rows("U", 0), _Rows("U", 1), _Rows("U", 2)
+    b, b_r, b_z, b_h = _Rows("b"), _Rows("b", 0), _Rows("b", 1), _Rows("b", 2)
+    b_hh = _Rows("b_hh")
+
+    def __init__(self, params: Params, prefix: str) -> None:
+        self._params, self._prefix = params, prefix
+
+    def __repr__(self) -> str:
+        return f"Cell({self._prefix})"
+
+
+class Layer:
+    """One layer of a GRU: its cells in the directions ``fwd`` and, in a bidirectional GRU, ``rev``."""
+
+    __slots__ = ("_params", "_prefix")
+
+    def __init__(self, params: Params, k: int) -> None:
+        self._params, self._prefix = params, f"layers.{k}"
+
+    @property
+    def fwd(self) -> Cell:
+        """The cell that walks from the first step to the last."""
+        return Cell(self._params, f"{self._prefix}.fwd")
+
+    @property
+    def rev(self) -> Cell:
+        """The cell that walks from each sequence's last step to its first."""
+        if f"{self._prefix}.rev.W" not in self._params:
+            raise AttributeError(f"{self._prefix} has no rev: this GRU is not bidirectional")
+        return Cell(self._params, f"{self._prefix}.rev")
+
+    def __repr__(self) -> str:
+        return f"Layer({self._prefix})"

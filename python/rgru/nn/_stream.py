@@ -1,0 +1,91 @@
+"""Sequences whose steps come one at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru import _core
+from rgru._validation.arrays import as_real
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+class Stream:
+    """Running sequences with the state inside; made by `GRU.stream`.
+
+    The outputs have the same bits as those of one call over the whole sequences. One stream is for one thread at a
+    time.
+
+    Numbers are taken as they are, as in a call of the GRU: NaN goes into the state of its sequence, and stays there
+    until `h` is assigned or `reset` called. `rgru.Sessions` refuses it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rgru
+    >>> stream = rgru.GRU(3, 8).stream(batch_size=2)
+    >>> stream.step(np.zeros((2, 3), np.float32)).shape
+    (2, 8)
+    """
+
+    __slots__ = ("_batch_size", "_core", "_dtype", "_step")
+
+    def __init__(self, weights: _core.Weights, batch_size: int, dtype: np.dtype[Any]) -> None:
+        self._core = _core.Stream(weights, batch_size)
+        self._step = self._core.step
+        self._batch_size, self._dtype = batch_size, dtype
+
+    def step(self, x: ArrayLike) -> NDArray[Any]:
+        """Take one step of every sequence.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, I)
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, H)
+            The states of the last layer after the step.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` does not fit; the states stay as they were.
+        """
+        # The usual case goes straight to the core, since a step may take less than a microsecond there.
+        if type(x) is np.ndarray and x.dtype is self._dtype and x.ndim == 2:
+            flags = x.flags
+            if flags.c_contiguous and flags.aligned:
+                return self._step(x)  # type: ignore[no-any-return]
+        return self._step(as_real("x", x, self._dtype, 2, "(N, I)"))  # type: ignore[no-any-return]
+
+    @property
+    def batch_size(self) -> int:
+        """N, the number of sequences."""
+        return self._batch_size
+
+    @property
+    def h(self) -> NDArray[Any]:
+        """The states of all layers, shape (L, N, H), as a copy; assign to replace them."""
+        return self._core.get_state()  # type: ignore[no-any-return]
+
+    @h.setter
+    def h(self, value: ArrayLike) -> None:
+        self._set_state("h", value)
+
+    def _set_state(self, name: str, value: ArrayLike) -> None:
+        states = as_real(name, value, self._dtype, 3, "(L, N, H)")
+        expected = self._core.get_state().shape
+        if states.shape != expected:
+            raise ValueError(f"{name}: expected shape {expected} (L, N, H), got {states.shape}")
+        self._core.set_state(states)
+
+    def reset(self) -> None:
+        """Put all states back to zero."""
+        self._core.set_state(np.zeros_like(self._core.get_state()))
+
+    def __repr__(self) -> str:
+        return f"Stream(batch_size={self._batch_size})"

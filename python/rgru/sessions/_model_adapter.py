@@ -1,0 +1,121 @@
+"""What a model makes of events: of its features an input of the GRU, of the GRU's state its output."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru import _core
+from rgru._data.feature_names import column_names
+from rgru._validation.arrays import as_real
+from rgru.nn._gru import GRU
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rgru.estimators._base import SequenceEstimator
+
+
+class Served:
+    """A GRU as it is now, whose outputs are its states."""
+
+    def __init__(self, gru: GRU) -> None:
+        if gru.bidirectional:
+            raise ValueError("model: expected a GRU with bidirectional=False (a step cannot look ahead), got True")
+        self.dtype = gru.dtype
+        self.config = {name: value for name, value in gru._config.items() if name != "dropout"}
+        self.weights = gru._weights()
+        self.fingerprint = hashlib.sha256(gru._flat).hexdigest()
+        self.words = repr(gru)
+
+    def read(self, x: Any, on_error: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return events as the GRU takes them, their sizes unchecked, and which of them it can take: None for all.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` does not fit; or, with ``on_error="raise"``, holds a number that is not finite.
+        """
+        values = as_real("x", x, self.dtype, 2, "(M, I)")
+        return values, _finite("x", values, on_error)
+
+    def finish(self, y: NDArray[Any]) -> NDArray[Any]:
+        """Give what comes out for the states (M, H) of the last layer."""
+        return y
+
+
+class ServedEstimator(Served):
+    """A fitted estimator as it is now, with its scaler and its head."""
+
+    def __init__(self, estimator: SequenceEstimator) -> None:
+        from copy import copy
+
+        from rgru.estimators._sklearn import not_fitted_error
+
+        kind = type(estimator).__name__
+        if not hasattr(estimator, "model_"):
+            raise not_fitted_error(f"model: expected a fitted {kind}, got one that is not: call fit first")
+        model = estimator.model_
+        if model.pooling == "mean":
+            raise ValueError(f"model: expected a {kind} with pooling='last', got pooling='mean', which looks back")
+        super().__init__(model.gru)
+        self.words = f"{kind} of {self.words}"
+        self._estimator = copy(estimator)  # a later fit gives the estimator other attributes
+        self._head = model.head_weight.copy(), model.head_bias.copy()
+
+    def read(self, x: Any, on_error: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return events as `Served.read` does, standardised as in `fit`."""
+        from rgru.estimators._base import scaled_values
+        from rgru.estimators._sequences import as_float
+
+        values, scaler = as_float("x", x, 2, "(M, I)"), self._estimator.scaler_
+        features = self._estimator.n_features_in_
+        self._estimator._check_features("x", column_names(x))
+        if values.shape[1] != features:
+            raise ValueError(f"x: expected {features} features as in fit, got {values.shape[1]}")
+        _finite("x", values, on_error)
+        values = scaled_values(values, scaler, self.dtype)
+        name = f"x in {self.dtype}" + ("" if scaler is None else ", standardised")
+        return values, _finite(name, values, on_error)
+
+    def finish(self, y: NDArray[Any]) -> NDArray[Any]:
+        """Give the predictions for the states (M, H) of the last layer."""
+        outputs = _core.linear(y, *self._head)
+        outputs = self._estimator._finished(_core.softmax(outputs) if self._estimator._softmax else outputs)
+        return outputs[:, 0] if getattr(self._estimator, "_single", False) else outputs
+
+
+def as_served(model: object) -> Served:
+    """Give a model as events go through it.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a GRU nor an estimator.
+    ValueError
+        If it needs more than the events so far, or is not fitted.
+    """
+    if isinstance(model, GRU):
+        return Served(model)
+    import sys
+
+    # Only who has loaded the estimators can have one.
+    base = sys.modules.get("rgru.estimators._base")
+    if base is not None and isinstance(model, base.SequenceEstimator):
+        return ServedEstimator(model)
+    raise TypeError(f"model: expected a GRU, a GRUClassifier or a GRURegressor, got {type(model).__name__}")
+
+
+def _finite(name: str, values: NDArray[Any], on_error: str) -> NDArray[np.bool_] | None:
+    """Tell which events have finite numbers only: None for all; or refuse them by the first other."""
+    finite = np.isfinite(values)
+    if finite.all():
+        return None
+    if on_error == "null":
+        fits: NDArray[np.bool_] = finite.all(axis=1)
+        return fits
+    event, feature = (int(index) for index in np.unravel_index(int(finite.argmin()), finite.shape))
+    got = f"{values[event, feature]} in event {event}, feature {feature} (counted from 0)"
+    raise ValueError(f"{name}: expected finite numbers, got {got}")

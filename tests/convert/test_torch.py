@@ -1,0 +1,127 @@
+"""PyTorch itself, where it is installed: modules in, modules out, and the same outputs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rgru
+from guides import run_python, sections
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.peers
+
+from rgru.convert.torch import from_torch, to_torch  # noqa: E402
+
+X = np.random.default_rng(0).standard_normal((3, 6, 5))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_module_in(bias, bidirectional):
+    module = torch.nn.GRU(
+        5, 7, 2, bias=bias, bidirectional=bidirectional, dropout=0.25, batch_first=True, dtype=torch.float64
+    )
+    gru = from_torch(module)
+    directions = ", bidirectional=True" if bidirectional else ""
+    biases = "" if bias else ", bias=False"
+    assert repr(gru) == f"GRU(5, 7, num_layers=2{directions}, reset_after=True{biases}, dropout=0.25, dtype='float64')"
+    y, h_n = module.eval()(torch.from_numpy(X))
+    np.testing.assert_allclose(gru(X)[0], y.detach().numpy(), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(gru(X)[1], h_n.detach().numpy(), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_module_out_and_in_again(dtype, bias):
+    gru = rgru.GRU(5, 7, 2, bidirectional=True, reset_after=True, bias=bias, dropout=0.25, dtype=dtype, seed=0)
+    rng = np.random.default_rng(1)
+    gru.params.update({name: rng.standard_normal(array.shape).astype(dtype) for name, array in gru.params.items()})
+    module = gru.to_torch()
+    assert module.batch_first
+    back = rgru.from_torch(module)
+    assert repr(back) == repr(gru)
+    assert np.array_equal(back.params.flat, gru.params.flat)
+    if dtype == "float64":
+        y = module.eval()(torch.from_numpy(X))[0].detach().numpy()
+        np.testing.assert_allclose(gru(X)[0], y, rtol=0, atol=1e-13)
+
+
+def test_cell_in():
+    cell = torch.nn.GRUCell(5, 7, dtype=torch.float64)
+    y = cell(torch.from_numpy(X[:, 0])).detach().numpy()
+    np.testing.assert_allclose(from_torch(cell)(X[:, :1])[0][:, 0], y, rtol=0, atol=1e-13)
+
+
+def test_dropout_of_a_single_layer_is_the_nothing_that_it_does():
+    with pytest.warns(UserWarning, match="dropout"):
+        module = torch.nn.GRU(5, 7, dropout=0.5)
+    assert from_torch(module).dropout == 0.0
+
+
+def test_a_module_is_copied():
+    module = torch.nn.GRU(5, 7)
+    gru = from_torch(module)
+    before = gru.params.flat.copy()
+    with torch.no_grad():
+        module.weight_ih_l0.zero_()
+    assert np.array_equal(gru.params.flat, before)
+
+
+class Overridden(torch.nn.GRU):
+    def forward(self, x):
+        return super().forward(x)[0]
+
+
+class Plain(torch.nn.GRU):
+    """A subclass that computes what its base does."""
+
+
+def test_what_is_no_plain_gru_is_refused():
+    def refuse(error, match, module):
+        with pytest.raises(error, match=match):
+            from_torch(module)
+
+    assert repr(from_torch(Plain(5, 7))) == "GRU(5, 7, reset_after=True)"
+    refuse(TypeError, r"module: expected torch\.nn\.GRU.*got torch\.nn\.modules\.rnn\.LSTM", torch.nn.LSTM(5, 7))
+    refuse(TypeError, r"module: expected the forward of torch\.nn\.GRU, got that of .*Overridden", Overridden(5, 7))
+    patched = torch.nn.GRUCell(5, 7)
+    patched.forward = lambda x: x
+    refuse(TypeError, r"module: expected the forward of torch\.nn\.GRUCell", patched)
+    for dtype in (torch.float16, torch.bfloat16):
+        refuse(ValueError, f"weight_ih_l0: expected float32 or float64, got {dtype}", torch.nn.GRU(5, 7, dtype=dtype))
+    refuse(ValueError, r"weight_ih_l0: expected a tensor with data", torch.nn.GRU(5, 7, device="meta"))
+    module = torch.nn.GRU(5, 7)
+    module.register_parameter("weight_hr_l0", torch.nn.Parameter(torch.zeros(3, 7)))
+    refuse(ValueError, r"state: expected .*weight_hr_l0", module)
+    mixed = torch.nn.GRU(5, 7)
+    mixed.bias_hh_l0 = torch.nn.Parameter(mixed.bias_hh_l0.double())
+    refuse(TypeError, r"bias_hh_l0: expected float32, got float64", mixed)
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's own deprecations
+def test_changed_weights_are_refused():
+    parametrised = torch.nn.utils.parametrizations.weight_norm(torch.nn.GRU(5, 7), "weight_hh_l0")
+    with pytest.raises(ValueError, match=r"state: expected .*got parametrizations.*removed first"):
+        from_torch(parametrised)
+    from torch.nn.utils import prune
+
+    pruned = prune.random_unstructured(torch.nn.GRU(5, 7), "weight_hh_l0", amount=0.5)
+    with pytest.raises(ValueError, match=r"state: .*got weight_hh_l0_orig, weight_hh_l0_mask; .*removed first"):
+        from_torch(pruned)
+    prune.remove(pruned, "weight_hh_l0")
+    assert (from_torch(pruned).params["layers.0.fwd.U"] == 0).mean() > 0.4
+    layers = torch.nn.Sequential(torch.nn.GRU(5, 7))
+    quantised = torch.ao.quantization.quantize_dynamic(layers, {torch.nn.GRU}, dtype=torch.qint8)[0]
+    with pytest.raises(TypeError, match=r"module: expected torch\.nn\.GRU.*got torch\.ao\.nn\.quantized"):
+        from_torch(quantised)
+
+
+def test_the_other_cell_cannot_go_out():
+    with pytest.raises(ValueError, match=r"gru: expected reset_after=True.*to_arrays.*to_weights"):
+        to_torch(rgru.GRU(5, 7))
+
+
+def test_the_readme(tmp_path):
+    readme = Path(__file__).parent.parent / "README.md"
+    run_python(sections(readme.read_text("utf-8"))["Have a model?"], tmp_path, "-W", "error")

@@ -1,0 +1,117 @@
+"""Drafts that killed processes have left: removed by who resumes the job, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+from command_line import make_table, names, succeed
+from rgru._files import drafts
+from rgru._files.drafts import draft_beside, remove_abandoned
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes of POSIX")
+
+TWO_DAYS = 172_800
+
+
+def place():
+    return draft_beside(drafts.Path("file")).name.split("-")[1]
+
+
+def gone():
+    """Return the number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
+
+
+def make(folder, name, *, old=False):
+    path = folder / name
+    path.write_text("half")
+    if old:
+        os.utime(path, (time.time() - TWO_DAYS,) * 2)
+    return path
+
+
+def test_drafts_of_ended_processes_go(tmp_path):
+    make(tmp_path, f".{gone()}-{place()}-0123abcd.tmp")
+    assert remove_abandoned(tmp_path) == 1
+    assert names(tmp_path) == []
+
+
+def test_drafts_of_running_processes_stay(tmp_path):
+    """Their own, others', and those of other users, whom one may not even ask."""
+    kept = [make(tmp_path, f".{pid}-{place()}-0123abcd.tmp") for pid in (os.getpid(), os.getppid(), 1)]
+    assert remove_abandoned(tmp_path) == 0
+    assert sorted(names(tmp_path)) == sorted(path.name for path in kept)
+
+
+def test_a_process_that_must_not_be_asked_is_there(tmp_path, monkeypatch):
+    def refuse(*_arguments):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    make(tmp_path, f".{os.getpid()}-{place()}-0123abcd.tmp")
+    assert remove_abandoned(tmp_path) == 0
+
+
+@pytest.mark.parametrize("where", ["-ffffffff", ""], ids=["another host", "an older version"])
+def test_drafts_from_elsewhere_go_after_a_day(tmp_path, where):
+    name = f".{gone()}{where}-0123abcd.tmp"
+    make(tmp_path, name)
+    assert remove_abandoned(tmp_path) == 0
+    make(tmp_path, name, old=True)
+    assert remove_abandoned(tmp_path) == 1
+
+
+def test_a_number_that_another_process_has_now_holds_a_draft_for_a_day(tmp_path):
+    make(tmp_path, f".{os.getpid()}-{place()}-0123abcd.tmp", old=True)
+    assert remove_abandoned(tmp_path) == 1
+
+
+def test_nothing_else_goes(tmp_path):
+    pid = gone()
+    for name in (
+        ".bashrc",
+        f".{pid}.tmp",
+        f".{pid}-0123.tmp",
+        f"{pid}-{place()}-0123abcd.tmp",
+        f".{pid}-{place()}-0123abcd.tmp.parquet",
+        f".{'9' * 30}-{place()}-0123abcd.tmp",
+    ):
+        make(tmp_path, name, old=True)
+    (tmp_path / f".{pid}-{place()}-00000000.tmp").mkdir()
+    (tmp_path / f".{pid}-{place()}-00000001.tmp").symlink_to(make(tmp_path, "precious"))
+    before = sorted(names(tmp_path))
+    assert remove_abandoned(tmp_path) == 0
+    assert sorted(names(tmp_path)) == before
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root gives files away")
+def test_drafts_of_other_users_stay(tmp_path):
+    os.chown(make(tmp_path, f".{gone()}-{place()}-0123abcd.tmp", old=True), 12345, -1)
+    assert remove_abandoned(tmp_path) == 0
+
+
+def test_no_folder_has_no_drafts(tmp_path):
+    assert remove_abandoned(tmp_path / "none") == 0
+
+
+def test_a_resumed_job_removes_them_in_subfolders_too(work, tmp_path):
+    for folder in ("in", "in/sub", "out", "out/sub", "out/other"):
+        (tmp_path / folder).mkdir()
+    for folder in ("in", "in/sub"):
+        pq.write_table(make_table(), tmp_path / folder / "part.parquet")
+    name = f".{gone()}-{place()}-0123abcd.tmp"
+    for folder in ("in", "out", "out/sub", "out/other"):
+        make(tmp_path / folder, name)
+    options = ["predict", work / "classifier", tmp_path / "in", "-o", tmp_path / "out"]
+    text = succeed(*options, "--resume").decode()
+    assert text == "100 rows in 2 files written; 2 drafts of killed runs removed\n"
+    assert names(tmp_path / "out" / "sub") == ["part.parquet"]
+    assert names(tmp_path / "out" / "other") == [name]  # no output of this job is there
+    assert sorted(names(tmp_path / "in")) == [name, "part.parquet", "sub"]

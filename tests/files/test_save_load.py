@@ -1,0 +1,173 @@
+"""Files: what is saved comes back bit for bit, appears whole or not at all, and damage is named."""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import rgru
+from rgru._files import model_file as io
+
+X = np.random.default_rng(0).standard_normal((2, 5, 3))
+
+
+@pytest.fixture
+def gru():
+    return rgru.GRU(3, 4, 2, bidirectional=True, reset_after=True, dropout=0.25, dtype="float64", seed=0)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_it_comes_back_bit_for_bit(gru, path, as_text):
+    where = str(path) if as_text else path
+    gru.save(where)
+    twin = rgru.load(where)
+    assert repr(twin) == repr(gru)
+    assert np.array_equal(twin.params.flat, gru.params.flat)
+    assert np.array_equal(twin(X)[0], gru(X)[0])
+    twin.layers[0].fwd.b = np.ones(12)  # what comes back can be changed
+    assert not np.array_equal(twin(X)[0], gru(X)[0])
+
+
+def test_the_file_is_plain_safetensors(gru, path):
+    gru.save(path)
+    tensors = safetensors.numpy.load_file(path)
+    assert set(tensors) == set(gru.params)
+    for name, array in tensors.items():
+        assert np.array_equal(array, gru.params[name])
+
+
+def test_header_alone(gru, path):
+    gru.save(path)
+    kind, config = io.read_config(path)
+    assert kind == "GRU"
+    assert config == {
+        "input_size": 3,
+        "hidden_size": 4,
+        "num_layers": 2,
+        "bidirectional": True,
+        "reset_after": True,
+        "bias": True,
+        "dropout": 0.25,
+        "dtype": "float64",
+    }
+
+
+def test_saving_replaces_and_leaves_nothing_behind(gru, path):
+    rgru.GRU(1, 1).save(path)
+    gru.save(path)
+    assert repr(rgru.load(path)) == repr(gru)
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("place", "step"), [(os, "fsync"), (Path, "replace")])
+def test_a_failure_keeps_the_old_file_and_leaves_nothing_behind(gru, path, monkeypatch, place, step):
+    old = rgru.GRU(1, 1, seed=0)
+    old.save(path)
+
+    def fail(*_args, **_kwargs):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(place, step, fail)
+    with pytest.raises(OSError, match="disk is full"):
+        gru.save(path)
+    monkeypatch.undo()
+    assert list(path.parent.iterdir()) == [path]
+    assert np.array_equal(rgru.load(path).params.flat, old.params.flat)
+
+
+def test_saving_into_no_folder(gru, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        gru.save(tmp_path / "none" / "model.safetensors")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes and links are those of POSIX")
+def test_mode_follows_the_umask_and_links_stay(gru, path):
+    path.with_name("link").symlink_to(path)
+    gru.save(path.with_name("link"))
+    assert path.with_name("link").is_symlink()
+    umask = os.umask(0)
+    os.umask(umask)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+# -- damage ------------------------------------------------------------------------------------------------------------
+
+
+def rewrite(path, *, tensors=None, **metadata):
+    """Write the file anew with other tensors, or other metadata (None leaves a key out)."""
+    content = path.read_bytes()
+    (size,) = struct.unpack("<Q", content[:8])
+    found = json.loads(content[8 : 8 + size])["__metadata__"] | metadata
+    whole = safetensors.numpy.load(content) if tensors is None else tensors(safetensors.numpy.load(content))
+    found = {key: value for key, value in found.items() if value is not None}
+    path.write_bytes(safetensors.numpy.save(whole, metadata=found))
+
+
+def config_with(**changes):
+    plain = rgru.GRU(3, 4, 2, bidirectional=True, reset_after=True, dropout=0.25, dtype="float64")._config
+    return json.dumps({key: value for key, value in (plain | changes).items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": None}, "expected an rgru file.*None"),
+        ({"format": "other"}, "expected an rgru file.*other"),
+        ({"version": "2"}, "version '1'.*'2'"),
+        ({"kind": "LSTM"}, "GRU, GRUClassifier, GRURegressor.*LSTM"),
+        ({"config": None}, "configuration.*None"),
+        ({"config": "{"}, "configuration.*{"),
+        ({"config": "[1]"}, r"configuration.*\[1\]"),
+        ({"config": config_with(hidden_size=None)}, "hidden_size"),
+        ({"config": config_with(hidden_size=5)}, r"expected \d+ numbers.*got \d+"),
+        ({"config": config_with(hidden_size=10**8)}, r"expected \d+ numbers.*got \d+"),
+        ({"config": config_with(hidden_size="4")}, "hidden_size: .*'4'"),
+        ({"config": config_with(zoneout=0.5)}, "zoneout"),
+        ({"config": config_with(bias=False)}, r"layers\.0\.fwd\.b\b"),
+        ({"tensors": lambda t: {n: a for n, a in t.items() if n != "layers.1.rev.U"}}, r"layers\.1\.rev\.U"),
+        ({"tensors": lambda t: t | {"extra": np.zeros(1)}}, "extra"),
+        (
+            {"tensors": lambda t: t | {"layers.0.fwd.W": np.zeros((3, 12))}},
+            r"layers\.0\.fwd\.W: .*\(12, 3\).*\(3, 12\)",
+        ),
+        ({"tensors": lambda t: t | {"layers.0.fwd.W": np.zeros((12, 3), np.int64)}}, r"layers\.0\.fwd\.W: .*int64"),
+    ],
+)
+def test_damage_is_named_with_the_file(gru, path, change, words):
+    gru.save(path)
+    rewrite(path, **change)
+    with pytest.raises(ValueError, match=f"(?s)model.safetensors: .*{words}"):
+        rgru.load(path)
+
+
+@pytest.mark.parametrize("length", [0, 4, 100, -1])
+def test_a_cut_file_is_named(gru, path, length):
+    gru.save(path)
+    path.write_bytes(path.read_bytes()[:length])
+    for read in (rgru.load, io.read_config):
+        with pytest.raises(ValueError, match=r"model\.safetensors: expected a safetensors file"):
+            read(path)
+
+
+def test_no_file(path):
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
+        rgru.load(path)
+
+
+def test_another_process_reads_the_same_bits(gru, path, tmp_path):
+    gru.save(path)
+    np.save(tmp_path / "x.npy", X)
+    code = "import sys, numpy, rgru; sys.stdout.buffer.write(rgru.load('model.safetensors')(numpy.load('x.npy'))[0])"
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True)
+    assert run.stdout == gru(X)[0].tobytes()

@@ -1,0 +1,64 @@
+"""Every code block of README.md and of the pages in docs/.
+
+The recipes for data engines are in test_data_guide.py, the README's section on PyTorch in test_convert_torch.py.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import rgru
+from guides import run_python, run_shell, sections
+
+ROOT = Path(__file__).parents[2]
+PAGES = {page.relative_to(ROOT).as_posix(): page for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))}
+TEXTS = {name: page.read_text("utf-8") for name, page in PAGES.items()}
+README, DATA, GPU = "README.md", "docs/data.md", "docs/guides/gpu.md"
+NEEDS_PYTORCH = "Have a model?"  # a section of the README
+README_SECTIONS = sections(TEXTS[README])
+INSTALLATION = {README, "docs/index.md"}  # their shell blocks are steps of .ci/run, in a fresh environment
+
+
+def pages_with(language, *, without):
+    return [name for name, text in TEXTS.items() if f"```{language}\n" in text and name not in without]
+
+
+@pytest.mark.parametrize("name", pages_with("python", without={README, DATA, GPU}))
+def test_python(name, tmp_path):
+    run_python(TEXTS[name], tmp_path, "-W", "error")
+
+
+@pytest.mark.parametrize(
+    "title", [title for title, text in README_SECTIONS.items() if ">>>" in text and title != NEEDS_PYTORCH]
+)
+def test_readme(title, tmp_path):
+    """Each section by itself, so that a reader can start anywhere."""
+    run_python(README_SECTIONS[title], tmp_path, "-W", "error")
+
+
+@pytest.mark.gpu
+def test_python_on_a_gpu(cupy, tmp_path):
+    run_python(TEXTS[GPU], tmp_path)
+
+
+@pytest.mark.parametrize("name", pages_with("sh", without={DATA, *INSTALLATION}))
+def test_shell(name, tmp_path):
+    for file, split in (("recordings", "train"), ("new", "test")):
+        pq.write_table(rgru.datasets.japanese_vowels_table(split), tmp_path / f"{file}.parquet")
+    run_shell(TEXTS[name], tmp_path)
+
+
+def test_no_block_is_left_out():
+    """Of Python all blocks are examples; other languages are known, and the Rust guide is a doctest of the crate."""
+    for name, text in TEXTS.items():
+        fences = re.findall(r"^[ \t]*```(\S*)", text, re.MULTILINE)
+        assert set(fences[::2]) <= {"python", "sh", "rust", "toml"}, name
+        assert set(fences[1::2]) <= {""}, name
+        for block in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            assert block.startswith(">>> "), f"{name}: {block}"
+    assert pages_with("rust", without=()) == ["docs/guides/rust.md"]
+    assert 'include_str!("../docs/guides/rust.md")' in (ROOT / "src/lib.rs").read_text("utf-8")
