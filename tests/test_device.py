@@ -1,4 +1,4 @@
-"""Estimators and the command line on a device: a fake one of NumPy and the core, which refuses what CuPy refuses."""
+"""Estimators and the command line on a device: a fake of NumPy and the core, with CuPy's restrictions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from rgru.train._schedule import Schedule
 
 
 class Devices(dict):
-    """Those that were opened, by name."""
+    """The opened devices by name."""
 
     def __missing__(self, name):
         self[name] = FakeBackend(name)
@@ -88,7 +88,7 @@ def test_bad_devices_are_named(kind, device, error, devices):
 
 
 @EITHER
-def test_a_device_that_is_not_there(kind, monkeypatch):
+def test_a_missing_device(kind, monkeypatch):
     def missing(device):
         raise RuntimeError(f"device: {device} is not there")
 
@@ -116,7 +116,7 @@ OPTIONS = pytest.mark.parametrize(
 
 
 def assert_alike(estimator, other):
-    """As near as rounding lets them be in float64."""
+    """Check agreement up to rounding in float64."""
     for name, array in estimator._tensors().items():
         np.testing.assert_allclose(other._tensors()[name], array, rtol=1e-7, atol=1e-9, err_msg=name)
     for name in ("train_loss", "validation_loss", "validation_score"):
@@ -167,7 +167,7 @@ def test_float32_and_shapes(devices):
 
 
 @EITHER
-def test_nothing_to_predict(kind, devices):
+def test_an_empty_batch(kind, devices):
     estimator = fitted(kind, device="cuda")
     assert len(estimator.predict([])) == 0
     empty = np.zeros((0, 3), np.float32)
@@ -177,7 +177,7 @@ def test_nothing_to_predict(kind, devices):
 
 
 @EITHER
-def test_large_batches_are_cut_without_a_trace(kind, devices, monkeypatch):
+def test_splitting_large_batches_does_not_change_the_outputs(kind, devices, monkeypatch):
     estimator, X = fitted(kind, device="cuda", pooling="mean"), sequences(100)
     whole = outputs(estimator, X)
     monkeypatch.setattr("rgru.train._model._NUMBERS_PER_PIECE", 60)
@@ -198,7 +198,7 @@ def test_a_fitted_estimator_moves_and_follows_its_parameters(kind, devices):
     estimator.model_.changed()
     assert np.abs(outputs(estimator, X) - changed).max() > 1e-3
     moved = outputs(estimator, X)
-    estimator.model_.head_weight = -estimator.model_.head_weight  # another array needs no word about it
+    estimator.model_.head_weight = -estimator.model_.head_weight  # a replaced array needs no call of `changed`
     assert np.abs(outputs(estimator, X) - moved).max() > 1e-3
     np.testing.assert_allclose(outputs(estimator, X), outputs(estimator.set_params(device="cpu"), X), rtol=1e-9)
 
@@ -257,7 +257,7 @@ def test_the_host_waits_for_the_device_once_an_epoch():
     assert set(waits.values()) == {4 * (1 + 3) + 3}
 
 
-def test_many_numbers_do_not_pile_up_on_the_device(monkeypatch):
+def test_pending_numbers_on_the_device_are_bounded(monkeypatch):
     monkeypatch.setattr("rgru.train._loss_accumulator._MAX_PENDING", 10)
     device, core = FakeBackend(), CPU
     found, expected = (run(*make_training(one), batch_size=1).train_loss for one in (device, core))
@@ -266,14 +266,14 @@ def test_many_numbers_do_not_pile_up_on_the_device(monkeypatch):
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
-def test_a_loss_that_is_not_finite_ends_in_an_error(poison):
+def test_a_loss_that_is_not_finite_is_an_error(poison):
     model, data = make_training(FakeBackend())
     data.rows[5] = poison
     with pytest.raises(FloatingPointError, match=r"finite (loss|norm of the gradients), got (nan|inf) in epoch 1"):
         run(model, data)
 
 
-def test_divergence_of_the_validation_ends_in_an_error():
+def test_divergence_of_the_validation_is_an_error():
     model, data = make_training(FakeBackend())
     validation = Data(data.x, np.full_like(data.rows, np.nan))
     with pytest.raises(FloatingPointError, match=r"finite validation loss, got nan in epoch 1"):
@@ -282,13 +282,13 @@ def test_divergence_of_the_validation_ends_in_an_error():
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 @pytest.mark.parametrize("where", ["linear_backward", "score"])
-def test_what_was_learnt_comes_back_however_training_ends(error, where):
+def test_the_weights_are_copied_back_however_training_ends(error, where):
     device, calls, histories = FakeBackend(), [], History()
     model, data = make_training(device)
 
     def fails(*arguments):
         calls.append(None)
-        if len(calls) == (2 if where == "score" else 12):  # in the second epoch, of eight batches
+        if len(calls) == (2 if where == "score" else 12):  # in the second epoch of eight batches
             raise error
         return 0.0 if where == "score" else type(device).linear_backward(device, *arguments)
 
@@ -338,7 +338,7 @@ def test_ctrl_c_keeps_a_fitted_estimator(kind, devices, monkeypatch):
 
 @EITHER
 @pytest.mark.parametrize("copied", [lambda one: pickle.loads(pickle.dumps(one)), copy.deepcopy, copy.copy])
-def test_copies_know_their_device_and_hold_nothing_of_it(kind, copied, devices):
+def test_copies_keep_the_device_and_none_of_its_arrays(kind, copied, devices):
     estimator, X = fitted(kind, device="cuda:1"), sequences()
     before = outputs(estimator, X)
     twin = copied(estimator)
@@ -358,7 +358,7 @@ def test_clones_keep_the_device(kind):
 
 
 @EITHER
-def test_files_do_not_keep_the_device(kind, devices, tmp_path):
+def test_files_do_not_store_the_device(kind, devices, tmp_path):
     estimator, X = fitted(kind, device="cuda"), sequences()
     estimator.save(tmp_path / "model")
     assert "device" not in read_config(tmp_path / "model")[1]["parameters"]
@@ -392,7 +392,7 @@ def test_fit_and_predict_commands(devices, tmp_path, capsys):
 
 @pytest.mark.usefixtures("devices")
 @pytest.mark.parametrize("model", ["classifier", "every", "pairs"])
-def test_all_kinds_of_predictions_come_out_in_the_order_of_the_rows(model, work, tmp_path, monkeypatch):
+def test_all_kinds_of_predictions_are_in_the_order_of_the_rows(model, work, tmp_path, monkeypatch):
     monkeypatch.setattr("rgru._cli.readers._BATCH_ROWS", 7)
     monkeypatch.setattr("rgru.train._model._NUMBERS_PER_PIECE", 40)  # some pieces for each batch
     arguments = ["predict", str(work / model), str(work / "data.parquet"), "--sequence", "values"]
@@ -429,7 +429,7 @@ def test_bad_rows_are_named_and_leave_no_file(devices, tmp_path, monkeypatch, ca
 
 
 def test_prediction_reads_a_few_batches_ahead_and_no_more(work, devices, monkeypatch, tmp_path):
-    """So memory stays bounded."""
+    """Memory stays bounded."""
     from rgru._cli import job
     from rgru._cli import readers as columnar
 
@@ -472,7 +472,7 @@ def test_bad_devices_of_commands(command, work, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_commands_say_in_a_line_what_a_device_needs(work, tmp_path, monkeypatch, capsys):
+def test_commands_name_in_one_line_what_a_device_needs(work, tmp_path, monkeypatch, capsys):
     for error in (RuntimeError, ImportError):
 
         def missing(device, error=error):

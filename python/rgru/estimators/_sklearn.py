@@ -1,4 +1,4 @@
-"""What scikit-learn (1.6 or later) asks of estimators, without importing it before it is there."""
+"""Parts of scikit-learn (1.6 or later) for the estimators, which import it only when these are called."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 
 class _NotFittedError(ValueError, AttributeError):
-    """Stands in for scikit-learn's NotFittedError, which has the same parents."""
+    """A substitute for scikit-learn's NotFittedError, with the same base classes."""
 
 
 def not_fitted_error(message: str) -> ValueError:
-    """Give scikit-learn's NotFittedError where it is installed, else a ValueError like it."""
+    """Return scikit-learn's NotFittedError if it is installed, else a ValueError like it."""
     try:
         from sklearn.exceptions import NotFittedError
     except ImportError:
@@ -20,13 +20,13 @@ def not_fitted_error(message: str) -> ValueError:
 
 
 def tags(kind: Literal["classifier", "regressor"], *, multi_output: bool = False) -> Any:
-    """Give the tags of an estimator over sequences: what its ``__sklearn_tags__`` returns.
+    """Return the tags of an estimator over sequences, for its ``__sklearn_tags__``.
 
     Parameters
     ----------
     kind : {"classifier", "regressor"}
     multi_output : bool, default False
-        Whether it takes targets of more than one column.
+        Whether it accepts targets of more than one column.
 
     Returns
     -------
