@@ -1,11 +1,10 @@
 """Fixtures that several files of tests share."""
 
 import signal
-import warnings
 
 import pytest
 
-pytest.register_assert_rewrite("command_line", "on_gpu")
+pytest.register_assert_rewrite("command_line")
 
 
 @pytest.fixture(scope="session")
@@ -28,28 +27,3 @@ def ctrl_c():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture(scope="session")
-def cupy():
-    """CuPy, where it can use a GPU."""
-    from rgru.gpu.availability import find_cupy
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return find_cupy(0)
-        except (ImportError, RuntimeError) as error:
-            pytest.skip(str(error))
-
-
-@pytest.fixture(scope="session")
-def torch(cupy):
-    """PyTorch on the same GPU, with products as exact as its types."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch = pytest.importorskip("torch")
-        if not torch.cuda.is_available():
-            pytest.skip("PyTorch has no GPU")
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    return torch

@@ -16,9 +16,9 @@ import pytest
 if shutil.which("g++") is None or platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
     pytest.skip("the kernels are compiled by g++ on Linux", allow_module_level=True)
 
-import cuda_shim
+import cuda_emulator
 
-SWITCHES = [{}, {"CUDA_SHIM_UCONTEXT": None}]
+SWITCHES = [{}, {"CUDA_EMULATOR_UCONTEXT": None}]
 
 BLOCKS = """
 #ifdef NO_BARRIER
@@ -43,7 +43,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) block_sum(const float* __r
 
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_block_reduction(switch: dict[str, object]) -> None:
-    module = cuda_shim.compile(BLOCKS, switch)
+    module = cuda_emulator.compile(BLOCKS, switch)
     x = np.random.default_rng(0).integers(-99, 99, (5, 128)).astype(np.float32)
     for seed in range(10):
         out = np.zeros(5, np.float32)
@@ -53,7 +53,7 @@ def test_block_reduction(switch: dict[str, object]) -> None:
 
 def test_a_missing_barrier_shows() -> None:
     """Another order of the threads gives another result; the same seed gives the same one."""
-    module = cuda_shim.compile(BLOCKS, {"NO_BARRIER": None})
+    module = cuda_emulator.compile(BLOCKS, {"NO_BARRIER": None})
     x = np.random.default_rng(0).integers(-99, 99, (1, 128)).astype(np.float32)
     results = []
     for seed in [*range(10), 9]:
@@ -89,7 +89,7 @@ extern "C" __global__ void diffuse(int* x, int* tmp, unsigned* counter, int step
 """
 
 
-def diffused(module: cuda_shim.Module, grid: int, block: int, seed: int) -> bool:
+def diffused(module: cuda_emulator.Module, grid: int, block: int, seed: int) -> bool:
     start = np.arange(grid * block, dtype=np.int32) % 7
     x, tmp, counter = start.copy(), np.zeros_like(start), np.zeros(1, np.uint32)
     module.launch("diffuse", grid, block, [x, tmp, counter, np.int32(5)], seed=seed)
@@ -99,10 +99,10 @@ def diffused(module: cuda_shim.Module, grid: int, block: int, seed: int) -> bool
 
 
 def test_grid_barrier() -> None:
-    module = cuda_shim.compile(GRID)
+    module = cuda_emulator.compile(GRID)
     assert all(diffused(module, 6, 40, seed) for seed in range(5))
     assert diffused(module, 32, 128, 0)  # 4096 threads
-    without = cuda_shim.compile(GRID, {"NO_BARRIER": None})
+    without = cuda_emulator.compile(GRID, {"NO_BARRIER": None})
     assert not any(diffused(without, 6, 40, seed) for seed in range(5))
 
 
@@ -139,7 +139,7 @@ extern "C" __global__ void peek(float* out, int wait_at_end) {
 """
 
 
-def exchanged(module: cuda_shim.Module, seed: int) -> bool:
+def exchanged(module: cuda_emulator.Module, seed: int) -> bool:
     out = np.zeros((2, 4, 4, 4), np.uint32)
     module.launch("exchange", 8, 32, [out], shared_bytes=64, cluster=4, seed=seed)
     cluster, receiver, sender = np.indices((2, 4, 4))
@@ -147,24 +147,24 @@ def exchanged(module: cuda_shim.Module, seed: int) -> bool:
 
 
 def test_cluster_exchange() -> None:
-    module = cuda_shim.compile(CLUSTER)
+    module = cuda_emulator.compile(CLUSTER)
     assert all(exchanged(module, seed) for seed in range(10))
 
 
 def test_a_missing_cluster_barrier_shows() -> None:
     """Either a block sends to one that has ended, or someone reads what has not come yet."""
-    module = cuda_shim.compile(CLUSTER, {"WAIT()": None})
+    module = cuda_emulator.compile(CLUSTER, {"WAIT()": None})
     seen = 0
     for seed in range(10):
         try:
             seen += not exchanged(module, seed)
-        except cuda_shim.OutOfBoundsError:
+        except cuda_emulator.OutOfBoundsError:
             seen += 1
     assert seen > 5
 
 
 def test_shared_memory_of_an_ended_block() -> None:
-    module = cuda_shim.compile(CLUSTER)
+    module = cuda_emulator.compile(CLUSTER)
     lost, written = False, False
     for seed in range(20):
         out = np.zeros((2, 32), np.float32)
@@ -174,7 +174,7 @@ def test_shared_memory_of_an_ended_block() -> None:
         lost |= bool(np.isnan(out).any())
         try:
             module.launch("peek", 2, 32, [out, np.int32(2)], shared_bytes=128, cluster=2, seed=seed)
-        except cuda_shim.OutOfBoundsError as error:
+        except cuda_emulator.OutOfBoundsError as error:
             written |= "after it had ended" in str(error)
     assert lost
     assert written
@@ -209,7 +209,7 @@ extern "C" __global__ void exchange_by_shared_memory(int* out) {
 
 
 def test_shuffles() -> None:
-    module = cuda_shim.compile(WARPS)
+    module = cuda_emulator.compile(WARPS)
     rng = np.random.default_rng(1)
     x, d = rng.integers(0, 999, 64).astype(np.float32), rng.standard_normal(64)
     out, out_d, out_u = np.zeros((5, 64), np.float32), np.zeros(64), np.zeros(64, np.uint32)
@@ -227,7 +227,7 @@ def test_shuffles() -> None:
 
 def test_a_missing_warp_barrier_shows() -> None:
     for defines, right in (({}, True), ({"NO_BARRIER": None}, False)):
-        module = cuda_shim.compile(WARPS, defines)
+        module = cuda_emulator.compile(WARPS, defines)
         for seed in range(5):
             out = np.zeros(64, np.int32)
             module.launch("exchange_by_shared_memory", 1, 64, [out], shared_bytes=256, seed=seed)
@@ -278,7 +278,7 @@ def rounded(x: np.ndarray, kind: str) -> np.ndarray:
 )
 def test_mma(kind: str, depth: int, convert: str) -> None:
     name = f"mma_m16n8k{depth}_{kind}"
-    module = cuda_shim.compile(RAW + MMA, {"K": depth, "CONVERT": convert, "MULTIPLY": name})
+    module = cuda_emulator.compile(RAW + MMA, {"K": depth, "CONVERT": convert, "MULTIPLY": name})
     rng = np.random.default_rng(2)
     a, b, c = (rng.standard_normal(shape, np.float32) for shape in ((3, 16, depth), (3, 8, depth), (3, 16, 8)))
     out = c.copy()
@@ -304,7 +304,7 @@ extern "C" __global__ void widen(const unsigned short* x, float* f16, float* bf1
 
 
 def test_conversions() -> None:
-    module = cuda_shim.compile(CONVERSIONS)
+    module = cuda_emulator.compile(CONVERSIONS)
     halves = np.arange(65536, dtype=np.uint16)
     f16, bf16 = np.zeros(65536, np.float32), np.zeros(65536, np.float32)
     module.launch("widen", 256, 256, [halves, f16, bf16])
@@ -354,7 +354,7 @@ extern "C" __global__ void many(double* out, int a, float b, long long c, double
 
 
 def test_arithmetic_and_vectors() -> None:
-    module = cuda_shim.compile(ARITHMETIC)
+    module = cuda_emulator.compile(ARITHMETIC)
     f, d, n = np.zeros(1, np.float32), np.zeros(1), np.zeros(1, np.int32)
     pairs, wide, ints = np.zeros(2, np.float32), np.zeros(2), np.zeros(4, np.int32)
     module.launch("arithmetic", 1, 1, [f, d, n, pairs, wide, ints])
@@ -363,7 +363,7 @@ def test_arithmetic_and_vectors() -> None:
 
 
 def test_arguments_of_every_kind() -> None:
-    module = cuda_shim.compile(ARITHMETIC)
+    module = cuda_emulator.compile(ARITHMETIC)
     types = (
         *(np.int32, np.float32, np.int64, np.float64, np.uint32, np.float32, np.int32, np.int32),
         *(np.float32, np.float32, np.float32, np.float64, np.float32, np.float32, np.int32, np.float64),
@@ -376,7 +376,7 @@ def test_arguments_of_every_kind() -> None:
 
 
 def test_wrong_arguments() -> None:
-    module = cuda_shim.compile(CONVERSIONS)
+    module = cuda_emulator.compile(CONVERSIONS)
     x = np.zeros(8, np.float32)
     with pytest.raises(TypeError, match="takes 3 arguments, not 2"):
         module.launch("widen", 1, 1, [x, x])
@@ -390,8 +390,8 @@ def test_wrong_arguments() -> None:
         module.launch("widen", 1, 1, [x, x, x[::2]])
     with pytest.raises(AttributeError):
         module.launch("none", 1, 1, [])
-    with pytest.raises(cuda_shim.CudaShimError, match="<text>:2"):
-        cuda_shim.compile("\nnonsense")
+    with pytest.raises(cuda_emulator.EmulatorError, match="<text>:2"):
+        cuda_emulator.compile("\nnonsense")
 
 
 WRONG = """
@@ -442,25 +442,27 @@ extern "C" __global__ void read_all(float* out) {
 
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_a_deadlock_is_told(switch: dict[str, object]) -> None:
-    module = cuda_shim.compile(WRONG, switch)
+    module = cuda_emulator.compile(WRONG, switch)
     for _ in range(2):  # the module can be used after an error
-        with pytest.raises(cuda_shim.DeadlockError) as caught:
+        with pytest.raises(cuda_emulator.DeadlockError) as caught:
             module.launch("lonely", 3, 64, [np.zeros(1, np.uint32)])
         assert "lonely: deadlock: 192 of 192 threads wait for ever" in str(caught.value)
         assert "block 0, 1, 2: 63 at __syncthreads, 1 in load_acquire" in str(caught.value)
     module.launch("lonely", 3, 64, [np.ones(1, np.uint32)])
-    with pytest.raises(cuda_shim.DeadlockError, match=r"block 0, 2: 32 in load_acquire\n.*1, 3: 32 at cluster_wait"):
+    with pytest.raises(
+        cuda_emulator.DeadlockError, match=r"block 0, 2: 32 in load_acquire\n.*1, 3: 32 at cluster_wait"
+    ):
         module.launch("one_block_stays_away", 4, 32, [], shared_bytes=16, cluster=2)
 
 
 def test_divergence_is_told() -> None:
-    module = cuda_shim.compile(WRONG)
+    module = cuda_emulator.compile(WRONG)
     for name, told in (
         ("early_end", "block 0, 1: 59 at __syncthreads, 5 ended"),
         ("two_kinds", "block 0, 1: 32 at __syncthreads, 32 at __syncwarp"),
         ("one_waits", "63 of 128 threads wait for ever\n  block 1: 63 at __syncthreads, 1 ended"),
     ):
-        with pytest.raises(cuda_shim.DivergenceError, match=told):
+        with pytest.raises(cuda_emulator.DivergenceError, match=told):
             module.launch(name, 2, 64, [])
 
 
@@ -474,29 +476,29 @@ def test_divergence_is_told() -> None:
     ],
 )
 def test_misuse_is_told(name: str, told: str) -> None:
-    with pytest.raises(cuda_shim.CudaShimError, match=told):
-        cuda_shim.compile(WRONG).launch(name, 2, 20, [], cluster=2)
+    with pytest.raises(cuda_emulator.EmulatorError, match=told):
+        cuda_emulator.compile(WRONG).launch(name, 2, 20, [], cluster=2)
 
 
 def test_out_of_bounds_is_told() -> None:
-    module = cuda_shim.compile(WRONG)
+    module = cuda_emulator.compile(WRONG)
     for byte in (0, 99):
         module.launch("write_at", 2, 32, [np.int32(byte)], shared_bytes=100)
     for byte in (-1000, -1, 100, 1100):
-        with pytest.raises(cuda_shim.OutOfBoundsError, match=f"byte {byte} of its 100 bytes"):
+        with pytest.raises(cuda_emulator.OutOfBoundsError, match=f"byte {byte} of its 100 bytes"):
             module.launch("write_at", 2, 32, [np.int32(byte)], shared_bytes=100)
     for byte, rank in ((101, 0), (-1, 1), (0, 2)):
-        with pytest.raises(cuda_shim.CudaShimError, match="cluster_map"):
+        with pytest.raises(cuda_emulator.EmulatorError, match="cluster_map"):
             module.launch("map_at", 2, 32, [np.int32(byte), np.int32(rank)], shared_bytes=100, cluster=2)
     for byte in (-16, 8, 96):
-        with pytest.raises(cuda_shim.CudaShimError, match="store_remote"):
+        with pytest.raises(cuda_emulator.EmulatorError, match="store_remote"):
             module.launch("store_at", 2, 32, [np.int32(byte)], shared_bytes=100)
-    with pytest.raises(cuda_shim.OutOfBoundsError, match="stack"):
+    with pytest.raises(cuda_emulator.OutOfBoundsError, match="stack"):
         module.launch("large_frame", 1, 1, [])
 
 
 def test_shared_memory_begins_as_nan() -> None:
-    module = cuda_shim.compile(WRONG)
+    module = cuda_emulator.compile(WRONG)
     for _ in range(2):
         out = np.zeros(32, np.float32)
         module.launch("read_all", 1, 32, [out], shared_bytes=128)
@@ -505,7 +507,7 @@ def test_shared_memory_begins_as_nan() -> None:
 
 def test_modules_and_threads_do_not_meet() -> None:
     """The same kernel in two libraries and in several threads of Python."""
-    modules = [cuda_shim.compile(BLOCKS, switch) for switch in SWITCHES]
+    modules = [cuda_emulator.compile(BLOCKS, switch) for switch in SWITCHES]
     x = np.ones((4, 64), np.float32)
 
     def launch(i: int) -> float:
@@ -522,12 +524,12 @@ def test_processes_share_the_libraries(tmp_path: Path) -> None:
     source = tmp_path / "kernels.cu"
     source.write_text('extern "C" __global__ void one(int* x) { x[0] = 1; }\n')
     program = (
-        "import sys, pathlib, numpy as np, cuda_shim; x = np.zeros(1, np.int32);"
-        "cuda_shim.compile(pathlib.Path(sys.argv[1])).launch('one', 1, 1, [x]); assert x[0] == 1"
+        "import sys, pathlib, numpy as np, cuda_emulator; x = np.zeros(1, np.int32);"
+        "cuda_emulator.compile(pathlib.Path(sys.argv[1])).launch('one', 1, 1, [x]); assert x[0] == 1"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", program, str(source)]
     running = [subprocess.Popen(command, env=environment) for _ in range(3)]
     assert [process.wait() for process in running] == [0, 0, 0]
-    (folder,) = tmp_path.glob("cuda-shim-*")
+    (folder,) = tmp_path.glob("cuda-emulator-*")
     assert [path.suffix for path in folder.iterdir()] == [".so"]

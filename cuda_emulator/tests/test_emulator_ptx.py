@@ -14,11 +14,11 @@ if shutil.which("g++") is None or platform.system() != "Linux" or platform.machi
 if cuda_compiler.missing():
     pytest.skip(cuda_compiler.missing(), allow_module_level=True)
 
-import cuda_shim
+import cuda_emulator
 
 
 def compiled(source, capability=90):
-    return cuda_shim.compile_ptx(cuda_compiler.ptx(source, {}, capability))
+    return cuda_emulator.compile_ptx(cuda_compiler.ptx(source, {}, capability))
 
 
 FLOATS = """
@@ -182,12 +182,12 @@ def test_memory_is_watched():
     module.launch("reads", 1, 2, [data, out, np.int32(12)])
     assert out[0] == 0x0F0E0D0C
     with pytest.raises(
-        cuda_shim.OutOfBoundsError, match="thread 1: reads 4 bytes of global memory that it was not given"
+        cuda_emulator.OutOfBoundsError, match="thread 1: reads 4 bytes of global memory that it was not given"
     ):
         module.launch("reads", 1, 2, [data, out, np.int32(16)])
-    with pytest.raises(cuda_shim.CudaShimError, match="4 bytes at an address that is not a multiple of that"):
+    with pytest.raises(cuda_emulator.EmulatorError, match="4 bytes at an address that is not a multiple of that"):
         module.launch("reads", 1, 2, [data, out, np.int32(2)])
-    with pytest.raises(cuda_shim.OutOfBoundsError, match="writes 4 bytes of shared memory that it was not given"):
+    with pytest.raises(cuda_emulator.OutOfBoundsError, match="writes 4 bytes of shared memory that it was not given"):
         module.launch("beyond_shared", 1, 1, [np.int32(4)], shared_bytes=16)
 
 
@@ -204,7 +204,7 @@ def test_arrays_that_overlap_in_part_are_refused():
 
 def test_other_barriers_than_that_of_the_block_are_refused():
     module = compiled('\nextern "C" __global__ void wait() { asm volatile("bar.sync 1;" ::: "memory"); }')
-    with pytest.raises(cuda_shim.CudaShimError, match="barrier 1"):
+    with pytest.raises(cuda_emulator.EmulatorError, match="barrier 1"):
         module.launch("wait", 1, 32, [])
 
 
@@ -214,7 +214,7 @@ def test_a_missing_barrier_is_a_race_in_any_order(kernel, seed):
     module = compiled(WATCHED)
     out = np.zeros(64, np.int32)
     module.launch(kernel, 1, 64, [out, np.int32(1)], shared_bytes=256, seed=seed)
-    with pytest.raises(cuda_shim.RaceError, match="shared memory of block 0"):
+    with pytest.raises(cuda_emulator.RaceError, match="shared memory of block 0"):
         module.launch(kernel, 1, 64, [out, np.int32(0)], shared_bytes=256, seed=seed)
 
 
@@ -224,7 +224,7 @@ def test_blocks_meet_by_release_and_acquire(seed):
     data, flag = np.zeros(2, np.int32), np.zeros(1, np.uint32)
     module.launch("between_blocks", 2, 1, [data, flag, np.int32(1)], seed=seed)
     assert data[1] == 1
-    with pytest.raises(cuda_shim.RaceError, match="array 0"):
+    with pytest.raises(cuda_emulator.RaceError, match="array 0"):
         module.launch("between_blocks", 2, 1, [data, flag, np.int32(0)], seed=seed)
 
 
@@ -237,7 +237,9 @@ def test_a_block_stays_until_others_are_done_with_its_shared_memory(write, seed)
     module.launch("of_another_block", 2, 2, [out, np.int32(write), np.int32(2)], **options)
     assert out.tolist() == ([1, 1] if write else [0, 0])
     # It may have ended when the others come, or end while they are there.
-    with pytest.raises((cuda_shim.RaceError, cuda_shim.OutOfBoundsError), match=r"ends with|a block that has ended"):
+    with pytest.raises(
+        (cuda_emulator.RaceError, cuda_emulator.OutOfBoundsError), match=r"ends with|a block that has ended"
+    ):
         module.launch("of_another_block", 2, 2, [out, np.int32(write), np.int32(1)], **options)
 
 
@@ -250,10 +252,10 @@ def test_the_compiler_leaves_python_as_it_is():
 def test_as_many_threads_as_memory_allows_are_watched():
     module = compiled(WATCHED)
     out = np.zeros(64, np.int32)
-    with pytest.raises(cuda_shim.CudaShimError, match="20000 threads are too many to be watched"):
+    with pytest.raises(cuda_emulator.EmulatorError, match="20000 threads are too many to be watched"):
         module.launch("neighbours", 20, 1000, [out, np.int32(1)], shared_bytes=4000)
 
 
 def test_what_is_not_known_is_an_error():
-    with pytest.raises(cuda_shim.CudaShimError, match="ptx_popc"):
+    with pytest.raises(cuda_emulator.EmulatorError, match="ptx_popc"):
         compiled('\nextern "C" __global__ void count(int* x) { *x = __popc(*x); }')

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rgru
-from on_gpu import (
+from gpu_runs import (
     BOUNDS,
     FORMS,
     PRECISIONS,
@@ -22,12 +22,13 @@ from on_gpu import (
     precision,
     random_gru,
     run,
-    walks,
+    shapes_of_kind,
 )
 from rgru import Ragged
 from rgru.gpu.device import Device, open_device
 from rgru.gpu.forms import cluster_sizes
 from rgru.gpu.sequences import Sequences
+from rgru.gpu.stack import Weights
 
 pytestmark = gpu
 
@@ -171,7 +172,7 @@ def test_a_batch_in_parts_where_memory_is_short(cupy, monkeypatch, lengths):
     batch = Batch(gru, "float32", 23, 9, lengths=np.arange(23) % 10 if lengths else None)
     given = {"lengths": batch.lengths} if lengths else {}
     expected = gru(batch.x, batch.h0, **given)
-    monkeypatch.setattr("rgru.gpu.stack._FREELY", 100_000)
+    monkeypatch.setattr(Weights, "unchecked_bytes", 100_000)
     monkeypatch.setattr("rgru.gpu.device.Device.free_bytes", lambda device: 0)
     got = gru(cupy.asarray(batch.x), cupy.asarray(batch.h0), **given)
     close("y", got[0], expected[0], 1e-5)
@@ -233,7 +234,9 @@ def test_the_largest_clusters_that_the_driver_finds_room_for(cupy, monkeypatch):
         assert 0 <= count * size <= chip.multiprocessors
 
     def largest(device, cell, count, directions):
-        return max(walks("CLUSTER", chip, cell, count, directions), key=lambda walk: (walk.blocks, walk.shared_bytes))
+        return max(
+            shapes_of_kind("CLUSTER", chip, cell, count, directions), key=lambda walk: (walk.blocks, walk.shared_bytes)
+        )
 
     monkeypatch.setattr(Device, "plan", largest)
     gru = random_gru("float32", 12, 250, bidirectional=True)

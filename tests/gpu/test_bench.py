@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 import gpu_cases
 import gpu_forms
 import gpu_measure
 import gpu_report
 import gpu_tune
+import pytest
 from gpu_cases import KINDS, Deadline, Limits, Shape, shapes, summary
+
 from rgru.gpu.forms import Chip, Steps
 from rgru.gpu.plan import plan
 

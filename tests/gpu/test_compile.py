@@ -6,15 +6,14 @@
 import functools
 import itertools
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 import cuda_compiler
-import rgru.gpu
 from cuda_compiler import machine_code
-from rgru.gpu.forms import Cell, Chip, Common, Exchange, Precision, Steps, Walk
+from rgru.gpu.forms import CellSpec, Chip, Common, Exchange, LaunchShape, Precision, Steps
+from rgru.gpu.kernels import source
 from rgru.gpu.plan import plan
 
 if cuda_compiler.missing():
@@ -34,7 +33,7 @@ CHIPS = {
 SIZES = [64, 128, 256, 512, 1024, 1536, 2048]
 COUNTS = [1, 4, 16, 32, 64, 256, 1024]
 REGISTERS = 65536  # of a multiprocessor
-SOURCE = Path(rgru.gpu.__file__).with_name("kernels.cu").read_text(encoding="utf-8")
+SOURCE = source()
 STEP_THREADS = 256  # of the kernels that have no number of threads of their own
 
 
@@ -65,10 +64,11 @@ def usages(log):
 
 def kernels(form):
     """What a variant is made of."""
-    if isinstance(form, Walk):
-        return {"pack", "walk_backward" if form.cell.backward else "walk_forward"}
-    begin, end = ("#ifdef STEPS", "#elif") if isinstance(form, Steps) else ("#ifdef COMMON", "#endif  // COMMON")
-    return {*re.findall(r"__global__ void (\w+)\(", SOURCE.partition(begin)[2].partition(end)[0])}
+    if isinstance(form, LaunchShape):
+        return {"pack", "recurrence_backward" if form.cell.backward else "recurrence_forward"}
+    macro = "STEPS" if isinstance(form, Steps) else "COMMON"
+    parts = re.findall(rf"#ifdef {macro}\n(.*?)#endif  // {macro}\n", SOURCE, re.DOTALL)
+    return {*re.findall(r"__global__ void (\w+)\(", "".join(parts))}
 
 
 def wrong(form, chip):
@@ -80,7 +80,7 @@ def wrong(form, chip):
     if set(found) != kernels(form):
         return f"kernels {sorted(found)}, expected {sorted(kernels(form))}"
     for name, usage in found.items():
-        walks = isinstance(form, Walk) and name.startswith("walk")
+        walks = isinstance(form, LaunchShape) and name.startswith("recurrence")
         threads = form.threads if walks else STEP_THREADS
         dynamic = form.shared_bytes if walks else 0
         warps = -(-usage.registers // 8) * 8 * threads  # given out by eights
@@ -96,7 +96,7 @@ def variants(chip, precision):
     """All that the plan chooses for these sizes, by kind: the cell, the direction and the exchange."""
     kinds = {}
     for reset_after, backward, hidden, count in itertools.product((False, True), (False, True), SIZES, COUNTS):
-        form = plan(chip, Cell(precision, reset_after, hidden, backward), count, 1)
+        form = plan(chip, CellSpec(precision, reset_after, hidden, backward), count, 1)
         kind = (reset_after, backward, None if isinstance(form, Steps) else form.exchange)
         kinds.setdefault(kind, {})[tuple(form.macros.items())] = form
     return {kind: list(forms.values()) for kind, forms in kinds.items()}
@@ -108,7 +108,7 @@ def weight(form):
         return 0
     states = -(-form.units * form.batch // form.threads)
     sums = 3 * form.batch // 2 if form.cell.precision.matrix_units else 3 * form.unit_tile * form.batch_tile
-    return (25 * states + 12 * form.kept + sums) * max(256, form.threads)
+    return (25 * states + 12 * form.register_steps + sums) * max(256, form.threads)
 
 
 def chosen(chip, precision):
@@ -117,7 +117,7 @@ def chosen(chip, precision):
 
 
 def name(form):
-    walk = f" {form.exchange.name}: {form}" if isinstance(form, Walk) else ""
+    walk = f" {form.exchange.name}: {form}" if isinstance(form, LaunchShape) else ""
     return f"{form.cell}{walk}"
 
 
@@ -145,19 +145,19 @@ def test_the_source_includes_nothing():
 
 @pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.FLOAT16])
 def test_the_kernels_reckon_their_shared_memory_as_the_plan_does(precision):
-    form = plan(CHIPS[90], Cell(precision, True, 256, False), 16, 1)
-    assert isinstance(form, Walk)
+    form = plan(CHIPS[90], CellSpec(precision, True, 256, False), 16, 1)
+    assert isinstance(form, LaunchShape)
     for more in (-16, 16):
         done, log = machine_code(SOURCE, form.macros | {"SHARED_BYTES": form.shared_bytes + more}, 90)
         assert not done
-        assert "forms.py reckons otherwise" in log
+        assert "forms.py computes another size" in log
 
 
 def test_too_many_states_of_a_thread_would_show():
     """The limits above can be broken: this form, which the plan avoids, has no room for its 16 states."""
-    cell = Cell(Precision.FLOAT16, True, 64, False)
-    form = Walk(cell, Exchange.BLOCK, 1, 1, 64, 32, 128, 1)
-    assert "walk_forward: Usage(stack=" in wrong(form, CHIPS[90])
+    cell = CellSpec(Precision.FLOAT16, True, 64, False)
+    form = LaunchShape(cell, Exchange.BLOCK, 1, 1, 64, 32, 128, 1)
+    assert "recurrence_forward: Usage(stack=" in wrong(form, CHIPS[90])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 import rgru
 from command_line import EPOCHS, fail, make_table, names
 from estimator_cases import EITHER, QUICK, fitted, labels, outputs, padded, sequences, sums
-from fake_device import DeviceArray, FakeBackend
+from fake_cupy.backend import DeviceArray, FakeBackend
 from rgru import GRU, GRUClassifier, GRURegressor, Ragged
 from rgru.backend import CPU, find_backend
 from rgru.cli import main

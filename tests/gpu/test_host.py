@@ -7,10 +7,8 @@ import ctypes
 import pickle
 import platform
 import shutil
-import subprocess
 import sys
 import threading
-from pathlib import Path
 from weakref import ref
 
 import numpy as np
@@ -21,14 +19,14 @@ if shutil.which("g++") is None or platform.system() != "Linux" or platform.machi
 
 import fake_cupy
 import rgru
-from fake_cupy import Gpu, Hazard, Machine
-from layers import CELLS, normal, with_biases
+from fake_cupy import Gpu, Hazard, Machine, bindings
+from layer_cases import CELLS, normal, with_biases
 from rgru.gpu import device as devices
 from rgru.gpu import plan as plans
 from rgru.gpu.device import Device
-from rgru.gpu.driver import LaunchAttribute, LaunchConfig
-from rgru.gpu.forms import Cell, Chip, Exchange, Precision, Steps
+from rgru.gpu.forms import CellSpec, Chip, Exchange, Precision, Steps
 from rgru.gpu.sequences import Sequences
+from rgru.gpu.stack import Weights
 
 BOTH = pytest.mark.parametrize("reset_after", CELLS)
 FEATURES, H = 3, 5
@@ -53,11 +51,11 @@ class Host:
         def plan(device, cell, count, directions):
             if exchange is None:
                 return Steps(cell)
-            walks = plans._walks(device.chip, cell, count, directions)
+            walks = plans.launch_shapes(device.chip, cell, count, directions)
             return min((one for one in walks if one.exchange is exchange), key=lambda one: (one.batch, one.threads))
 
         self.monkeypatch.setattr(Device, "plan", plan)
-        self.monkeypatch.setattr(devices, "_STEPS_PER_GRAPH", 2)
+        self.monkeypatch.setattr(Device, "steps_per_graph", 2)
 
 
 @pytest.fixture
@@ -149,7 +147,7 @@ def test_the_fake_runs_graphs(host):
         other.synchronize()
         assert array.get().tolist() == [2] * 4
         del lost
-        with pytest.raises(Hazard, match="given back"):
+        with pytest.raises(Hazard, match="freed"):
             graph.launch()
 
 
@@ -233,7 +231,7 @@ def test_many_lengths_are_sorted_otherwise(host, monkeypatch):
     lengths = np.random.default_rng(0).integers(0, 7, 50)
     expected = np.argsort(-lengths, kind="stable").tolist()
     for most in (50, 49):
-        monkeypatch.setattr("rgru.gpu.sequences._COMPARED", most)
+        monkeypatch.setattr(Sequences, "most_compared", most)
         with device.current([]):
             for given in (lengths, put(lengths), put(lengths.astype(np.uint8))):
                 assert Sequences.padded(device, 50, 6, given).order.get().tolist() == expected
@@ -296,7 +294,7 @@ def test_an_array_that_is_not_contiguous(host):
 
 def test_a_batch_in_parts(host, monkeypatch):
     """Where the memory does not take all of it at once."""
-    monkeypatch.setattr("rgru.gpu.stack._FREELY", 4096)
+    monkeypatch.setattr(Weights, "unchecked_bytes", 4096)
     monkeypatch.setattr(Device, "free_bytes", lambda self: 0)
     gru, x, h0, lengths = gru_of(num_layers=2), normal(20, 5, FEATURES), normal(2, 20, H), np.arange(20) % 6
     put = host.cupy.asarray
@@ -782,7 +780,7 @@ def test_old_cupy(host, monkeypatch):
     ("machine", "device", "message"),
     [
         (Machine(driver=0), "cuda:0", "there is no NVIDIA driver"),
-        (Machine(driver=12080), "cuda:0", r"made for CUDA 12\.8, and CuPy for CUDA 13\.2; update .*cupy-cuda12x"),
+        (Machine(driver=12080), "cuda:0", r"supports CUDA 12\.8, and CuPy needs CUDA 13\.2; update .*cupy-cuda12x"),
         (Machine(Gpu(capability=0)), "cuda:0", "no GPU: cudaErrorNoDevice"),
         (Machine(), "cuda:1", "device: expected a GPU from 0 to 0, got 1"),
         (Machine(Gpu(capability=70)), "cuda:0", r"compute capability 7\.5 or more, got 7\.0 \(GPU 0\)"),
@@ -831,30 +829,29 @@ def test_a_partitioned_gpu_has_no_room(host):
 @pytest.mark.parametrize("most", [1, 4, 8, 16])
 def test_clusters_that_a_part_of_a_gpu_has_no_room_for_are_not_chosen(host, most):
     host.put(Machine(Gpu(cluster=most, multiprocessors=132)))
-    device, cell = devices.open_device(0), Cell(Precision.FLOAT32, True, 128, False)
+    device, cell = devices.open_device(0), CellSpec(Precision.FLOAT32, True, 128, False)
     assert device.chip.clusters == tuple((size, 132 // size if size <= most else 0) for size in (2, 4, 8, 16))
-    sizes = {one.blocks for one in plans._walks(device.chip, cell, 2, 1) if one.exchange is Exchange.CLUSTER}
+    sizes = {one.blocks for one in plans.launch_shapes(device.chip, cell, 2, 1) if one.exchange is Exchange.CLUSTER}
     assert sizes == {size for size in (2, 4, 8, 16) if size <= most}
     if most > 1:
-        walks = [one for one in plans._walks(device.chip, cell, 2, 1) if one.exchange is Exchange.CLUSTER]
+        walks = [one for one in plans.launch_shapes(device.chip, cell, 2, 1) if one.exchange is Exchange.CLUSTER]
         host.monkeypatch.setattr(Device, "plan", lambda *_: max(walks, key=lambda one: (one.blocks, one.slices)))
         gru, x = rgru.GRU(FEATURES, 128, reset_after=True, seed=0), normal(2, 2, FEATURES)
         close(gru(host.cupy.asarray(x))[0], gru(x)[0])
 
 
-@pytest.mark.parametrize("why", ["no driver", "no such function", "an error"])
-def test_a_driver_that_does_not_tell_the_room_for_clusters(host, why):
-    load = ctypes.CDLL
-    known = {"no driver": None, "no such function": object(), "an error": fake_cupy.driver.Driver()}[why]
-    if why == "an error":
-        known.cuOccupancyMaxActiveClusters._function = lambda *_: 999
+@pytest.mark.parametrize("why", ["no bindings", "no such function", "an error"])
+def test_a_driver_that_does_not_report_the_room_for_clusters(host, why):
+    if why == "no bindings":
+        host.monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    else:
 
-    def cdll(path, *rest):
-        if path == fake_cupy.DRIVER and known is None:
-            raise OSError(f"{path}: cannot open shared object file")
-        return known if path == fake_cupy.DRIVER else load(path, *rest)
+        def ask(func, config):
+            if why == "no such function":
+                raise RuntimeError('Function "cuOccupancyMaxActiveClusters" not found')
+            return bindings.CUresult.CUDA_ERROR_UNKNOWN, 0
 
-    host.monkeypatch.setattr(ctypes, "CDLL", cdll)
+        host.monkeypatch.setattr(bindings.driver, "cuOccupancyMaxActiveClusters", ask)
     assert devices.open_device(0).chip == Chip(90, 8, 232448)
 
 
@@ -864,23 +861,23 @@ def test_older_chips_are_not_asked_about_clusters(host):
     assert not host.machine.functions
 
 
-def test_what_the_driver_reads_lies_as_its_header_has_it(tmp_path):
-    """On every platform of 64 bits; against the header itself where that is installed."""
-    names = [name for name, _ in LaunchConfig._fields_]
-    offsets = [getattr(LaunchConfig, name).offset for name in names]
-    assert (*offsets, ctypes.sizeof(LaunchConfig)) == (0, 4, 8, 12, 16, 20, 24, 32, 40, 48, 56)
-    assert (LaunchAttribute.id.offset, LaunchAttribute.value.offset, ctypes.sizeof(LaunchAttribute)) == (0, 8, 72)
-    headers = [*Path(np.__file__).parents[1].glob("nvidia/**/cuda.h")]
-    if not headers:
-        pytest.skip("no header of CUDA's driver")
-    source = tmp_path / "offsets.cpp"
-    equal = [f"offsetof(CUlaunchConfig, {name}) == {offset}" for name, offset in zip(names, offsets, strict=True)]
-    equal += ["sizeof(CUlaunchConfig) == 56", "sizeof(CUlaunchAttribute) == 72", "sizeof(CUlaunchAttributeID) == 4"]
-    equal += ["offsetof(CUlaunchAttribute, value) == 8", "offsetof(CUlaunchAttributeValue, clusterDim) == 0"]
-    equal += ["CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION == 4", "CUDA_ERROR_INVALID_CLUSTER_SIZE == 912"]
-    lines = "".join(f'static_assert({one}, "{one}");\n' for one in equal)
-    source.write_text(f"#include <cuda.h>\n#include <stddef.h>\n{lines}")
-    subprocess.run(["g++", "-fsyntax-only", f"-I{headers[0].parent}", source], check=True)
+def test_the_fake_bindings_have_the_names_and_numbers_of_the_real_ones():
+    real = pytest.importorskip("cuda.bindings.driver")
+    for kind in ("CUlaunchAttribute", "CUlaunchConfig"):
+        for name in getattr(bindings, kind).__slots__:
+            assert hasattr(getattr(real, kind)(), name)
+    for name in bindings.Dimensions.__slots__:
+        assert hasattr(real.CUlaunchAttribute().value.clusterDim, name)
+    for kind in ("CUresult", "CUlaunchAttributeID"):
+        for one in getattr(bindings, kind):
+            assert getattr(getattr(real, kind), one.name) == one
+    assert int(real.CUfunction(77)) == 77
+    config, attribute = real.CUlaunchConfig(), real.CUlaunchAttribute()
+    attribute.id = real.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
+    cluster = attribute.value.clusterDim
+    cluster.x, cluster.y, cluster.z = 4, 1, 1
+    config.attrs = [attribute]
+    assert config.attrs[0].value.clusterDim.x == 4, "attributes are not copies"
 
 
 # -- products ------------------------------------------------------------------------------------------------------

@@ -12,18 +12,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from layers import CELLS
+from layer_cases import CELLS
 
 if shutil.which("g++") is None or platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
     pytest.skip("the kernels are compiled by g++ on Linux", allow_module_level=True)
 pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
 
-import cuda_shim
-import shim_device
-from kernel_cases import BATCHES, FORMS, WALKS, Batch, Device, Problem, all_same, same
+import cuda_emulator
+from kernel_cases import BATCHES, FORMS, PERSISTENT, Batch, Device, Problem, all_same, same
 from rgru.gpu import layer
 from rgru.gpu import plan as plans
 from rgru.gpu.forms import Chip, Exchange, Precision, Steps
+from rgru.gpu.kernels import source
 from rgru.gpu.sequences import Sequences
 
 
@@ -35,7 +35,7 @@ def test_kernels_agree_with_the_core(form, reset_after, batch):
     problem = Problem(form.precision, reset_after, form.hidden, BATCHES[batch])
     device = Device(choose=form)
     problem.check(problem.on_device(device))
-    walked = {launched for name, launched in device.launched if name.startswith("walk")}
+    walked = {launched for name, launched in device.launched if name.startswith("recurrence")}
     assert len(walked) == (2 if form.exchange is not None and BATCHES[batch].lengths else 0)
 
 
@@ -49,7 +49,7 @@ def test_the_order_of_the_threads_does_not_matter(form, reset_after):
 
 
 @pytest.mark.parametrize("reset_after", CELLS)
-@pytest.mark.parametrize("form", WALKS)
+@pytest.mark.parametrize("form", PERSISTENT)
 def test_neither_teams_nor_places_matter(form, reset_after):
     """Sequences keep their bits if others share their tile, another team walks them, or they are in another place."""
     form = FORMS[form]
@@ -65,7 +65,7 @@ def test_neither_teams_nor_places_matter(form, reset_after):
 
 
 @pytest.mark.parametrize("reset_after", CELLS)
-@pytest.mark.parametrize("form", WALKS)
+@pytest.mark.parametrize("form", PERSISTENT)
 def test_a_sequence_alone_has_the_same_bits(form, reset_after):
     """Without an input, whose product is the library's."""
     form = FORMS[form]
@@ -108,7 +108,7 @@ def test_forms_of_the_plan_agree_with_the_core(seed):
     wanted = list(Exchange)[seed // 2 % len(Exchange)]
 
     def choose(_chip, cell, count, directions):
-        walks = [walk for walk in plans._walks(chip, cell, count, directions) if few_threads(walk)]
+        walks = [walk for walk in plans.launch_shapes(chip, cell, count, directions) if few_threads(walk)]
         return rng.choice([walk for walk in walks if walk.exchange is wanted] or walks or [Steps(cell)])
 
     def few_threads(walk):
@@ -133,21 +133,20 @@ def test_the_plan_of_this_chip_agrees_with_the_core(precision):
 @pytest.mark.parametrize(
     ("correct", "wrong", "form"),
     [
-        pytest.param(r"\(turn & 1\)\) \* BATCH", "0) * BATCH", "grid_float32", id="one_buffer_of_a_grid"),
-        pytest.param(r"\(turn & 1\)\) \* BLOCKS", "0) * BLOCKS", "packets_float64", id="one_buffer_of_packets"),
+        pytest.param(r"\(phase & 1\)\) \* BATCH", "0) * BATCH", "grid_float32", id="one_buffer_of_a_grid"),
+        pytest.param(r"\(phase & 1\)\) \* BLOCKS", "0) * BLOCKS", "packets_float64", id="one_buffer_of_packets"),
         pytest.param(r"place % 2 \* 8", "place / 2 * 8", "block_tf32", id="another_fragment"),
-        pytest.param(r"(wait\(\) const {\n#.*\n).*;", r"\1", "block_float32", id="no_barrier"),
+        pytest.param(r"(wait\(\) const {\n.*\n).*;", r"\1", "block_float32", id="no_barrier"),
     ],
 )
-def test_errors_in_the_kernels_show(monkeypatch, correct, wrong, form):
-    source, places = re.subn(correct, wrong, shim_device.KERNELS.read_text(encoding="utf-8"))
+def test_errors_in_the_kernels_show(correct, wrong, form):
+    broken, places = re.subn(correct, wrong, source())
     assert places == 1, "the kernels have changed: break them elsewhere"
-    monkeypatch.setattr(shim_device, "KERNELS", source)
     problem = Problem(FORMS[form].precision, True, FORMS[form].hidden, BATCHES["very_different"])
     failed = 0
     for seed in range(3):
         try:
-            problem.check(problem.on_device(Device(choose=FORMS[form], seed=1000 * seed)))
-        except (AssertionError, cuda_shim.CudaShimError):
+            problem.check(problem.on_device(Device(choose=FORMS[form], seed=1000 * seed, kernels=broken)))
+        except (AssertionError, cuda_emulator.EmulatorError):
             failed += 1
     assert failed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fake_device import FakeBackend
+from fake_cupy.backend import FakeBackend
 from rgru import _core
 from rgru.gpu.ops import Operations
 

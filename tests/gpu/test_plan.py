@@ -3,14 +3,14 @@
 import itertools
 import math
 import re
-from pathlib import Path
 
 import pytest
 
 from rgru.gpu import layer
 from rgru.gpu import plan as plans
-from rgru.gpu.costs import cost_of_walk
-from rgru.gpu.forms import Cell, Chip, Exchange, Precision, Steps, Walk
+from rgru.gpu.costs import cost_of_persistent
+from rgru.gpu.forms import CellSpec, Chip, Exchange, LaunchShape, Precision, Steps
+from rgru.gpu.kernels import source
 from rgru.gpu.plan import plan
 
 KIB = 1024
@@ -38,7 +38,7 @@ CELLS = list(itertools.product([False, True], [False, True]))
 
 
 def offered(chip, cell, count, directions):
-    return list(plans._walks(chip, cell, count, directions))
+    return list(plans.launch_shapes(chip, cell, count, directions))
 
 
 def check(walk, chip, cell, count, directions):
@@ -64,7 +64,7 @@ def check(walk, chip, cell, count, directions):
         assert walk.threads - 32 < tiles * walk.slices <= walk.threads, "no warp without work"
         steps = walk.width * number // 16
         assert walk.slices <= steps
-    assert 0 <= walk.kept <= -(-steps // walk.slices)
+    assert 0 <= walk.register_steps <= -(-steps // walk.slices)
     assert walk.units * number % 16 == 0, "whole vectors are exchanged"
     # The teams of a direction walk its tiles; none stands idle, none is left to the other direction.
     assert walk.teams % directions == 0
@@ -90,7 +90,7 @@ def test_every_walk_that_is_offered_fits_the_chip(chip):
     for number, (precision, hidden) in enumerate(itertools.product(Precision, SIZES)):
         reset_after, backward = CELLS[number % 4]
         count, directions = COUNTS[number % len(COUNTS)], 1 + number // 2 % 2
-        cell = Cell(precision, reset_after, hidden, backward)
+        cell = CellSpec(precision, reset_after, hidden, backward)
         for walk in offered(chip, cell, count, directions):
             check(walk, chip, cell, count, directions)
 
@@ -102,24 +102,24 @@ def test_a_form_is_chosen_for_any_sizes(chip, directions):
         for precision in (Precision.FLOAT32, Precision.FLOAT16, Precision.FLOAT64):
             for count in (0, 1, COUNTS[number % len(COUNTS)], 100_000):
                 reset_after, backward = CELLS[(number + count) % 4]
-                cell = Cell(precision, reset_after, hidden, backward)
+                cell = CellSpec(precision, reset_after, hidden, backward)
                 form = plan(chip, cell, count, directions)
                 assert form.cell == cell
                 assert all(int(value) >= 0 for value in form.macros.values())
-                if isinstance(form, Walk):
+                if isinstance(form, LaunchShape):
                     check(form, chip, cell, count, directions)
 
 
 def test_no_sequences_need_no_team():
     for chip in CHIPS.values():
         for directions in (1, 2):
-            cell = Cell(Precision.FLOAT32, False, 64, False)
+            cell = CellSpec(Precision.FLOAT32, False, 64, False)
             assert plan(chip, cell, 0, directions) == Steps(cell)
 
 
 def test_the_plan_is_a_pure_function():
     for chip in CHIPS.values():
-        cell = Cell(Precision.FLOAT16, True, 300, True)
+        cell = CellSpec(Precision.FLOAT16, True, 300, True)
         assert plan.__wrapped__(chip, cell, 20, 2) == plan(chip, cell, 20, 2)
 
 
@@ -134,7 +134,7 @@ def kind(form):
 def test_more_units_are_spread_further(capability, precision, count):
     for reset_after, backward in CELLS:
         kinds = [
-            kind(plan(CHIPS[capability], Cell(precision, reset_after, hidden, backward), count, 1))
+            kind(plan(CHIPS[capability], CellSpec(precision, reset_after, hidden, backward), count, 1))
             for hidden in (4, 16, 32, 48, 64, 80, 96, 112, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 5000)
         ]
         assert kinds == sorted(kinds)
@@ -144,7 +144,7 @@ def test_more_units_are_spread_further(capability, precision, count):
 @pytest.mark.parametrize("chip", CHIPS.values(), ids=lambda chip: f"{chip.capability}")
 def test_who_walks_what(chip):
     def chosen(hidden, count, precision=Precision.FLOAT32, backward=False):
-        return plan(chip, Cell(precision, True, hidden, backward), count, 1)
+        return plan(chip, CellSpec(precision, True, hidden, backward), count, 1)
 
     memory = {Exchange.GRID, Exchange.PACKETS}
     # The six buffers of a cluster on the way back crowd the weights out of 99 KiB.
@@ -163,7 +163,7 @@ def test_who_walks_what(chip):
 
 def test_clusters_only_where_the_hardware_has_them():
     for capability in (75, 80, 86, 89):
-        cells = [Cell(Precision.FLOAT32, False, hidden, False) for hidden in (16, 100, 256, 500)]
+        cells = [CellSpec(Precision.FLOAT32, False, hidden, False) for hidden in (16, 100, 256, 500)]
         walks = [walk for cell in cells for walk in offered(CHIPS[capability], cell, 8, 1)]
         assert {walk.exchange for walk in walks} == {Exchange.BLOCK, Exchange.GRID, Exchange.PACKETS}
 
@@ -171,7 +171,7 @@ def test_clusters_only_where_the_hardware_has_them():
 def test_clusters_that_wait_for_room_take_their_time():
     """16 clusters of 8 are two rounds where 15 run at once."""
     cell, roomy, short = (
-        Cell(Precision.FLOAT32, True, 256, False),
+        CellSpec(Precision.FLOAT32, True, 256, False),
         *(Chip(90, 132, 227 * KIB, ((2, 66), (4, 33), (8, eights), (16, 7))) for eights in (16, 15)),
     )
     walks = [walk for walk in offered(short, cell, 16, 1) if walk.exchange is Exchange.CLUSTER and walk.blocks == 8]
@@ -179,36 +179,35 @@ def test_clusters_that_wait_for_room_take_their_time():
     assert alone
     for walk in walks:
         rounds = 2 if walk in alone else 1
-        assert cost_of_walk(short, walk, 16, 1) == rounds * cost_of_walk(roomy, walk, 16, 1)
+        assert cost_of_persistent(short, walk, 16, 1) == rounds * cost_of_persistent(roomy, walk, 16, 1)
     assert plan(short, cell, 16, 1) not in alone
 
 
 def test_fewer_multiprocessors_take_no_less_time():
     """Of the same form: teams beyond the room wait, whatever the chip."""
-    cell = Cell(Precision.FLOAT32, False, 64, False)
+    cell = CellSpec(Precision.FLOAT32, False, 64, False)
     large, small = CHIPS[120], CHIPS[75]
     for walk in offered(small, cell, 300, 1):
-        assert cost_of_walk(small, walk, 300, 1) >= cost_of_walk(large, walk, 300, 1)
+        assert cost_of_persistent(small, walk, 300, 1) >= cost_of_persistent(large, walk, 300, 1)
     crowded = max(offered(small, cell, 300, 1), key=lambda walk: walk.teams * (walk.exchange is Exchange.BLOCK))
     assert crowded.teams > small.multiprocessors
-    assert cost_of_walk(small, crowded, 300, 1) > cost_of_walk(large, crowded, 300, 1)
+    assert cost_of_persistent(small, crowded, 300, 1) > cost_of_persistent(large, crowded, 300, 1)
 
 
 def test_before_capability_8_tf32_is_float32():
     for hidden, count in ((64, 4), (5000, 4)):
-        form = plan(CHIPS[75], Cell(Precision.TF32, True, hidden, True), count, 1)
-        assert form == plan(CHIPS[75], Cell(Precision.FLOAT32, True, hidden, True), count, 1)
-    assert plan(CHIPS[80], Cell(Precision.TF32, True, 64, True), 4, 1).cell.precision is Precision.TF32
+        form = plan(CHIPS[75], CellSpec(Precision.TF32, True, hidden, True), count, 1)
+        assert form == plan(CHIPS[75], CellSpec(Precision.FLOAT32, True, hidden, True), count, 1)
+    assert plan(CHIPS[80], CellSpec(Precision.TF32, True, 64, True), 4, 1).cell.precision is Precision.TF32
 
 
 @pytest.mark.parametrize("hidden", [64, 5000])
 def test_before_capability_8_bfloat16_is_refused(hidden):
     with pytest.raises(ValueError, match=r"bfloat16: expected a GPU of compute capability 8\.0 or newer, got 7\.5"):
-        plan(CHIPS[75], Cell(Precision.BFLOAT16, False, hidden, False), 4, 1)
-    assert plan(CHIPS[75], Cell(Precision.FLOAT16, False, 64, False), 4, 1).cell.precision is Precision.FLOAT16
+        plan(CHIPS[75], CellSpec(Precision.BFLOAT16, False, hidden, False), 4, 1)
+    assert plan(CHIPS[75], CellSpec(Precision.FLOAT16, False, 64, False), 4, 1).cell.precision is Precision.FLOAT16
 
 
 def test_the_counters_of_teams_lie_where_the_kernels_look_for_them():
-    source = (Path(plans.__file__).parent / "kernels.cu").read_text()
-    [pitch] = re.findall(r"constexpr int ARRIVALS_PITCH = (\d+);", source)
+    [pitch] = re.findall(r"constexpr int ARRIVALS_PITCH = (\d+);", source())
     assert int(pitch) == layer._ARRIVALS_PITCH

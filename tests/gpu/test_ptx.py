@@ -10,24 +10,23 @@ import re
 import pytest
 
 import cuda_compiler
-from layers import CELLS
-from test_gpu_kernels import FORMS  # skips this file, too, where kernels cannot be compiled
+from layer_cases import CELLS
 
 if cuda_compiler.missing():
     pytest.skip(cuda_compiler.missing(), allow_module_level=True)
 
-import cuda_shim
-import shim_device
-from kernel_cases import BATCHES, Device, Problem
+import cuda_emulator
+from kernel_cases import BATCHES, FORMS, Device, Problem
+from rgru.gpu.kernels import source
 
-SOURCE = shim_device.KERNELS.read_text(encoding="utf-8")
+SOURCE = source()
 CAPABILITIES = {"block_float16": 75, "grid_float32": 75, "packets_float32": 80, "cluster_tf32": 100, "block_tf32": 120}
 """Hopper for all other forms."""
 
 
 @functools.cache
 def module(source, macros, capability):
-    return cuda_shim.compile_ptx(cuda_compiler.ptx(source, dict(macros), capability))
+    return cuda_emulator.compile_ptx(cuda_compiler.ptx(source, dict(macros), capability))
 
 
 class PtxDevice(Device):
@@ -61,32 +60,32 @@ def changed(correct, wrong):
 
 BROKEN = {
     "a block that may not have begun": (
-        r"cluster_arrive\(\);  // nobody writes to a block that has not begun\n +cluster_wait\(\);",
-        *("", "cluster_float64", cuda_shim.RaceError),
+        r"cluster_arrive\(\);  // no block writes to one that has not begun\n +cluster_wait\(\);",
+        *("", "cluster_float64", cuda_emulator.RaceError),
     ),
     "all write to one block": (
         r"mapa\.u64 %0, %1, %2",
-        *("mapa.u64 %0, %1, 0", "cluster_float64", cuda_shim.RaceError),
+        *("mapa.u64 %0, %1, 0", "cluster_float64", cuda_emulator.RaceError),
     ),
     "a counter that orders nothing": (
         r"add_release\(arrivals, 1\)",
-        *("*arrivals += 1", "grid_float32", cuda_shim.RaceError),
+        *("*arrivals += 1", "grid_float32", cuda_emulator.RaceError),
     ),
     "only one thread has waited": (
         r"(while \(static_cast<int>\(load_acquire.*\n +}\n +}\n) +__syncthreads\(\);",
-        *(r"\1", "grid_float32", cuda_shim.RaceError),
+        *(r"\1", "grid_float32", cuda_emulator.RaceError),
     ),
     "no barrier in a block": (
-        r"(wait\(\) const {\n#.*\n).*;",
-        *(r"\1", "block_float32", cuda_shim.RaceError),
+        r"(wait\(\) const {\n.*\n).*;",
+        *(r"\1", "block_float32", cuda_emulator.RaceError),
     ),
     "vectors that are not aligned": (
         r"vector\(column \+ batch\(n\) \* PITCH",
-        *(r"\g<0> + 1", "block_float32", cuda_shim.CudaShimError),
+        *(r"\g<0> + 1", "block_float32", cuda_emulator.EmulatorError),
     ),
     "a step further": (
         r"y\[cells.one\(row\)\] = narrow",
-        *("y[cells.one(row + 1)] = narrow", "one_unit", cuda_shim.OutOfBoundsError),
+        *("y[cells.one(row + 1)] = narrow", "one_unit", cuda_emulator.OutOfBoundsError),
     ),
 }
 

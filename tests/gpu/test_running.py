@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import rgru
-from on_gpu import BOUNDS, FORMS, Batch, agree, bits, close, force, gpu, random_gru, run, spin
+from gpu_runs import BOUNDS, FORMS, Batch, agree, bits, close, force, gpu, random_gru, run, spin
 from rgru import Ragged
 
 pytestmark = gpu

@@ -10,9 +10,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from fake_cupy.machine import EAGER, LAZY, RANDOM, Event, Machine
 from rgru import Ragged
 from rgru.gpu.transfer import pipelined
-from streams import EAGER, LAZY, RANDOM, Event, Machine
 
 
 class Array:
@@ -46,9 +46,9 @@ class Array:
 
 
 class Device:
-    def __init__(self, manner=LAZY, seed=0):
-        self.machine = Machine(manner, seed)
-        self.compute = self.machine.stream("compute")
+    def __init__(self, schedule=LAZY, seed=0):
+        self.machine = Machine(schedule=schedule, seed=seed)
+        self.compute = self.machine.queue("compute")
         self.xp = self
         self.log, self.pinned, self.depth = [], [], 0
 
@@ -72,7 +72,7 @@ class Device:
         return array
 
     def stream(self):
-        return self.machine.stream()
+        return self.machine.queue()
 
     def current_stream(self):
         assert self.depth > 0
@@ -109,12 +109,14 @@ def expected(piece):
     return np.stack([2 * one.sum(axis=0) for one in piece])
 
 
-@pytest.mark.parametrize(("manner", "seed"), [(LAZY, 0), (EAGER, 0), *((RANDOM, seed) for seed in range(40))], ids=str)
+@pytest.mark.parametrize(
+    ("schedule", "seed"), [(LAZY, 0), (EAGER, 0), *((RANDOM, seed) for seed in range(40))], ids=str
+)
 @pytest.mark.parametrize(
     "lengths", [[], [3], [3, 3], [1, 2, 3, 4, 5, 6, 7, 8, 9], [9, 1, 0, 5, 0, 30, 2, 100, 1]], ids=len
 )
-def test_results_are_right_whenever_the_streams_work(manner, seed, lengths):
-    device, pieces = Device(manner, seed), make_pieces(lengths)
+def test_results_are_right_whenever_the_streams_work(schedule, seed, lengths):
+    device, pieces = Device(schedule, seed), make_pieces(lengths)
     found = list(pipelined(device, device.run, pieces))
     assert len(found) == len(pieces)
     for one, piece in zip(found, pieces, strict=True):  # all are compared at the end: none may share a buffer
@@ -162,12 +164,12 @@ def test_memory_does_not_grow_with_the_pieces():
     assert len(device.pinned) <= 2 * (8 + 2)  # sizes of powers of two, of at most 600 and 6 numbers, in two places
 
 
-@pytest.mark.parametrize("manner", [LAZY, EAGER, RANDOM])
+@pytest.mark.parametrize("schedule", [LAZY, EAGER, RANDOM])
 @pytest.mark.parametrize("failing", [0, 1, 2, 5])
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MemoryError])
 @pytest.mark.parametrize("where", ["pieces", "run", "pinned_empty"])
-def test_errors_leave_no_copy_under_way(manner, failing, error, where):
-    device, count = Device(manner), 0
+def test_errors_leave_no_copy_under_way(schedule, failing, error, where):
+    device, count = Device(schedule), 0
     pieces = make_pieces([2, 4, 8, 16, 32, 64, 128])  # each needs new buffers
 
     def fails_at(function):
@@ -190,7 +192,7 @@ def test_errors_leave_no_copy_under_way(manner, failing, error, where):
     found = pipelined(device, run, pieces)
     with pytest.raises(error, match="now"):
         list(found)
-    assert all(not stream.work for stream in device.machine.streams if stream is not device.compute)
+    assert all(not stream.work for stream in device.machine.queues if stream is not device.compute)
     assert device.depth == 0
     del found
     gc.collect()
@@ -204,5 +206,5 @@ def test_closing_early_leaves_no_copy_under_way(results):
     for _ in range(results):
         next(found)
     found.close()
-    assert all(not stream.work for stream in device.machine.streams if stream is not device.compute)
+    assert all(not stream.work for stream in device.machine.queues if stream is not device.compute)
     assert device.depth == 0

@@ -1,4 +1,4 @@
-"""What the tests of the layer share: both cells, inputs, biases that show."""
+"""Both cells, random inputs, and biases that are not zero, for tests of layers."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ def normal(*shape, dtype="float32", seed=0):
 
 
 def with_biases(gru, seed=5):
-    """Biases begin at zero, where a wrong one would not show."""
+    """Set random parameters, biases included: initially they are zero, and errors would go unnoticed."""
     rng = np.random.default_rng(seed)
     gru.params.update({name: rng.normal(0, 0.5, array.shape).astype(gru.dtype) for name, array in gru.params.items()})
     return gru

@@ -1,6 +1,6 @@
 """CUDA on the CPU, for tests: compiles a CUDA source with g++ and runs its kernels, every thread a fiber.
 
-    module = cuda_shim.compile(Path("kernels.cu"), {"REAL": "float"})
+    module = cuda_emulator.compile(Path("kernels.cu"), {"REAL": "float"})
     module.launch("scale", grid=4, block=128, args=[x, np.int32(x.size)], shared_bytes=512, seed=7)
 
 The order in which threads run is shuffled from the seed. Whatever a GPU would only do wrong sometimes (a barrier that
@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cuda_shim.ptx import translate
+from cuda_emulator.ptx import translate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
-    "CudaShimError",
     "DeadlockError",
     "DivergenceError",
+    "EmulatorError",
     "Module",
     "OutOfBoundsError",
     "RaceError",
@@ -48,11 +48,11 @@ SCALARS = (np.int32, np.int64, np.uint32, np.uint64, np.float32, np.float64)
 LOCK = threading.Lock()
 
 
-class CudaShimError(RuntimeError):
+class EmulatorError(RuntimeError):
     """A kernel did what it may not do."""
 
 
-class DeadlockError(CudaShimError):
+class DeadlockError(EmulatorError):
     """All threads that live wait, and none can go on."""
 
 
@@ -60,15 +60,15 @@ class DivergenceError(DeadlockError):
     """Threads of one block wait for each other at different barriers, or for threads that have ended."""
 
 
-class OutOfBoundsError(CudaShimError):
+class OutOfBoundsError(EmulatorError):
     """A kernel used memory that is not its own: beyond its shared memory, its stack or, as PTX, its arrays."""
 
 
-class RaceError(CudaShimError):
+class RaceError(EmulatorError):
     """Two threads used the same memory, and no barrier between them says who comes first."""
 
 
-ERRORS = {1: DeadlockError, 2: DivergenceError, 3: OutOfBoundsError, 4: CudaShimError, 5: RaceError}
+ERRORS = {1: DeadlockError, 2: DivergenceError, 3: OutOfBoundsError, 4: EmulatorError, 5: RaceError}
 
 
 def compile(source: Path | str, defines: dict[str, object] | None = None) -> Module:  # noqa: A001
@@ -97,7 +97,7 @@ def compile_ptx(text: str) -> Module:
 def _module(text: str, name: str, flags: list[str]) -> Module:
     headers = [header.read_bytes() for header in sorted(HEADERS.glob("*.h"))]
     key = hashlib.sha256(repr([_version(), FLAGS, flags, name, text, headers]).encode()).hexdigest()[:32]
-    folder = Path(tempfile.gettempdir()) / f"cuda-shim-{os.getuid()}"
+    folder = Path(tempfile.gettempdir()) / f"cuda-emulator-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise PermissionError(f"{folder} belongs to someone else")
@@ -110,11 +110,11 @@ def _module(text: str, name: str, flags: list[str]) -> Module:
 def _build(text: str, flags: list[str], library: Path) -> None:
     """Build under a name of its own, then rename: other processes see all of a library or nothing."""
     unfinished = library.with_suffix(f".{os.getpid()}.{threading.get_ident()}.tmp")
-    command = ["g++", *FLAGS, *flags, "-include", str(HEADERS / "shim.h"), "-x", "c++", "-", "-o", str(unfinished)]
+    command = ["g++", *FLAGS, *flags, "-include", str(HEADERS / "emulator.h"), "-x", "c++", "-", "-o", str(unfinished)]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode:
         unfinished.unlink(missing_ok=True)
-        raise CudaShimError(f"g++ failed:\n{done.stderr}")
+        raise EmulatorError(f"g++ failed:\n{done.stderr}")
     unfinished.replace(library)
 
 
@@ -132,7 +132,7 @@ class Module:
 
     def __init__(self, library: Path, text: str) -> None:
         self._library = ctypes.CDLL(str(library))
-        self._watched = hasattr(self._library, "cuda_shim_arrays")
+        self._watched = hasattr(self._library, "cuda_emulator_arrays")
         self._text = re.sub(r"//[^\n]*|/\*.*?\*/", " ", text, flags=re.DOTALL)
 
     def launch(
@@ -167,7 +167,7 @@ class Module:
         with LOCK:
             if self._watched:
                 self._tell_arrays(args)
-            outcome = self._library.cuda_shim_launch(
+            outcome = self._library.cuda_emulator_launch(
                 kernel,
                 ctypes.c_uint(grid),
                 ctypes.c_uint(block),
@@ -193,7 +193,7 @@ class Module:
         begins, sizes = np.array(list(ranges.values()), np.uint64).reshape(-1, 2).T
         begins, sizes = np.ascontiguousarray(begins), np.ascontiguousarray(sizes)
         pointers = (ctypes.c_void_p(begins.ctypes.data), ctypes.c_void_p(sizes.ctypes.data))
-        self._library.cuda_shim_arrays(*pointers, ctypes.c_int(len(ranges)))
+        self._library.cuda_emulator_arrays(*pointers, ctypes.c_int(len(ranges)))
 
     def _check(self, name: str, args: object) -> None:
         """Compare the arguments with the kernel's parameters, where these can be read from the source."""

@@ -1,11 +1,11 @@
 // What kernels call, on the CPU: CUDA's functions, and the host's versions of the primitives that are PTX on a GPU.
-// shim.h includes this file at its end.
+// emulator.h includes this file at its end.
 #pragma once
 #include <math.h>
 
 #include <type_traits>
 
-namespace cuda_shim {
+namespace cuda_emulator {
 namespace {
 
 inline unsigned bits_of(float x) {
@@ -30,13 +30,13 @@ T shuffle(unsigned mask, T value, unsigned source) {
 }
 void mma(State kind, float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
     Fiber& me = *current;
-    if (warps[me.warp].alive != 0xFFFFFFFF) CUDA_SHIM_FAIL(MISUSE, "an mma needs all 32 threads of its warp");
+    if (warps[me.warp].alive != 0xFFFFFFFF) CUDA_EMULATOR_FAIL(MISUSE, "an mma needs all 32 threads of its warp");
     me.a = a, me.b = b, me.c = c;
     wait_warp(kind, 0xFFFFFFFF);
 }
 
 }  // namespace
-}  // namespace cuda_shim
+}  // namespace cuda_emulator
 
 namespace {
 
@@ -62,7 +62,7 @@ inline T __ldg(const T* p) { return *p; }
 // ---- conversions: to nearest even for f16 and bf16, NaN to 0x7FFF as PTX's cvt ----
 
 inline unsigned short to_f16(float x) {
-    using namespace cuda_shim;
+    using namespace cuda_emulator;
     unsigned bits = bits_of(x), sign = bits >> 16 & 0x8000, size = bits & 0x7FFFFFFF;
     if (size > 0x7F800000) return 0x7FFF;
     if (size >= 0x47800000) return sign | 0x7C00;  // 2^16 and above
@@ -71,20 +71,20 @@ inline unsigned short to_f16(float x) {
     return sign | (size - (112u << 23) + 0xFFF + (size >> 13 & 1)) >> 13;  // a carry to infinity is right
 }
 inline float from_f16(unsigned short h) {
-    using namespace cuda_shim;
+    using namespace cuda_emulator;
     unsigned sign = (h & 0x8000u) << 16, size = (h & 0x7FFFu) << 13;
     if (size < 0x00800000) return float_of(sign | bits_of(float_of(size + 0x38800000) - float_of(0x38800000)));
     return float_of(sign | (size + (size >= 0x0F800000 ? 224u << 23 : 112u << 23)));  // infinities and NaNs stay such
 }
 inline unsigned short to_bf16(float x) {
-    using namespace cuda_shim;
+    using namespace cuda_emulator;
     unsigned bits = bits_of(x);
     if ((bits & 0x7FFFFFFF) > 0x7F800000) return 0x7FFF;
     return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
 }
-inline float from_bf16(unsigned short h) { return cuda_shim::float_of(unsigned(h) << 16); }
+inline float from_bf16(unsigned short h) { return cuda_emulator::float_of(unsigned(h) << 16); }
 inline float to_tf32(float x) {  // to nearest, ties away from 0, as cvt.rna.tf32.f32
-    using namespace cuda_shim;
+    using namespace cuda_emulator;
     unsigned bits = bits_of(x);
     if ((bits & 0x7FFFFFFF) > 0x7F800000) return float_of(0x7FFFE000);
     return float_of((bits + 0x1000) & 0xFFFFE000);
@@ -92,10 +92,10 @@ inline float to_tf32(float x) {  // to nearest, ties away from 0, as cvt.rna.tf3
 
 // ---- block ----
 
-inline unsigned char* dynamic_shared() { return cuda_shim::blocks[blockIdx.x].shared; }
+inline unsigned char* dynamic_shared() { return cuda_emulator::blocks[blockIdx.x].shared; }
 
 void __syncthreads() {
-    using namespace cuda_shim;
+    using namespace cuda_emulator;
     Block& block = blocks[current->block];
     current->state = SYNCTHREADS;
     if (++block.arrived == blockDim.x) {
@@ -107,52 +107,52 @@ void __syncthreads() {
 
 // ---- warp ----
 
-inline void __syncwarp(unsigned mask = 0xFFFFFFFF) { cuda_shim::wait_warp(cuda_shim::SYNCWARP, mask); }
+inline void __syncwarp(unsigned mask = 0xFFFFFFFF) { cuda_emulator::wait_warp(cuda_emulator::SYNCWARP, mask); }
 
 // A source beyond the segment of `width` lanes is the lane itself.
 template <class T>
 T __shfl_sync(unsigned mask, T value, int source, int width = 32) {
     unsigned lane = threadIdx.x % 32;
-    return cuda_shim::shuffle(mask, value, (lane & -width) | (source & (width - 1)));
+    return cuda_emulator::shuffle(mask, value, (lane & -width) | (source & (width - 1)));
 }
 template <class T>
 T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32) {
     unsigned lane = threadIdx.x % 32, in_segment = lane & (width - 1);
-    return cuda_shim::shuffle(mask, value, in_segment + delta < unsigned(width) ? lane + delta : lane);
+    return cuda_emulator::shuffle(mask, value, in_segment + delta < unsigned(width) ? lane + delta : lane);
 }
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = 32) {
     unsigned lane = threadIdx.x % 32, source = lane ^ lane_mask;
-    return cuda_shim::shuffle(mask, value, source < (lane & -width) + width ? source : lane);
+    return cuda_emulator::shuffle(mask, value, source < (lane & -width) + width ? source : lane);
 }
 
 inline void mma_m16n8k16_f16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-    cuda_shim::mma(cuda_shim::MMA_F16, c, a, b);
+    cuda_emulator::mma(cuda_emulator::MMA_F16, c, a, b);
 }
 inline void mma_m16n8k16_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-    cuda_shim::mma(cuda_shim::MMA_BF16, c, a, b);
+    cuda_emulator::mma(cuda_emulator::MMA_BF16, c, a, b);
 }
 inline void mma_m16n8k8_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-    cuda_shim::mma(cuda_shim::MMA_TF32, c, a, b);
+    cuda_emulator::mma(cuda_emulator::MMA_TF32, c, a, b);
 }
 
 // ---- cluster ----
 
-inline unsigned cluster_size() { return cuda_shim::cluster_blocks; }
-inline unsigned cluster_rank() { return blockIdx.x % cuda_shim::cluster_blocks; }
+inline unsigned cluster_size() { return cuda_emulator::cluster_blocks; }
+inline unsigned cluster_rank() { return blockIdx.x % cuda_emulator::cluster_blocks; }
 
 void cluster_arrive() {
-    using namespace cuda_shim;
+    using namespace cuda_emulator;
     unsigned index = current->block / cluster_blocks;
-    if (current->arrived) CUDA_SHIM_FAIL(MISUSE, "cluster_arrive twice without cluster_wait");
+    if (current->arrived) CUDA_EMULATOR_FAIL(MISUSE, "cluster_arrive twice without cluster_wait");
     current->arrived = true;
     current->phase = clusters[index].phase;
     ++clusters[index].arrived;
     complete_cluster(index);
 }
 void cluster_wait() {
-    using namespace cuda_shim;
-    if (!current->arrived) CUDA_SHIM_FAIL(MISUSE, "cluster_wait without cluster_arrive");
+    using namespace cuda_emulator;
+    if (!current->arrived) CUDA_EMULATOR_FAIL(MISUSE, "cluster_wait without cluster_arrive");
     bool passed = clusters[current->block / cluster_blocks].phase != current->phase;
     current->state = passed ? READY : CLUSTER_WAIT;
     if (passed) next_round.push_back(current);
@@ -160,52 +160,52 @@ void cluster_wait() {
     current->arrived = false;
 }
 void* cluster_map(void* shared_pointer, unsigned rank) {
-    using namespace cuda_shim;
+    using namespace cuda_emulator;
     ptrdiff_t offset = static_cast<unsigned char*>(shared_pointer) - dynamic_shared();
-    if (rank >= cluster_blocks) CUDA_SHIM_FAIL(MISUSE, "cluster_map to rank %u of %u", rank, cluster_blocks);
+    if (rank >= cluster_blocks) CUDA_EMULATOR_FAIL(MISUSE, "cluster_map to rank %u of %u", rank, cluster_blocks);
     if (offset < 0 || size_t(offset) > shared_bytes)
-        CUDA_SHIM_FAIL(OUT_OF_BOUNDS, "cluster_map of byte %td of %zu bytes of shared memory", offset, shared_bytes);
+        CUDA_EMULATOR_FAIL(OUT_OF_BOUNDS, "cluster_map of byte %td of %zu bytes of shared memory", offset, shared_bytes);
     return blocks[current->block - cluster_rank() + rank].shared + offset;
 }
 void store_remote(void* mapped, uint4 value) {
-    using namespace cuda_shim;
+    using namespace cuda_emulator;
     auto target = static_cast<unsigned char*>(mapped);
-    if (reinterpret_cast<uintptr_t>(mapped) % 16) CUDA_SHIM_FAIL(MISUSE, "store_remote to an address not of 16 bytes");
+    if (reinterpret_cast<uintptr_t>(mapped) % 16) CUDA_EMULATOR_FAIL(MISUSE, "store_remote to an address not of 16 bytes");
     Block* first = &blocks[current->block - cluster_rank()];
     bool found = false;
     for (Block* block = first; block != first + cluster_blocks; ++block) {
         ptrdiff_t offset = target - block->shared;
         if (offset < 0 || offset + 16 > ptrdiff_t(shared_bytes)) continue;
-        if (!block->alive) CUDA_SHIM_FAIL(OUT_OF_BOUNDS, "store_remote to a block that has ended");
+        if (!block->alive) CUDA_EMULATOR_FAIL(OUT_OF_BOUNDS, "store_remote to a block that has ended");
         found = true;
     }
-    if (!found) CUDA_SHIM_FAIL(OUT_OF_BOUNDS, "store_remote beyond the shared memory of its cluster");
+    if (!found) CUDA_EMULATOR_FAIL(OUT_OF_BOUNDS, "store_remote beyond the shared memory of its cluster");
     memcpy(target, &value, 16);
 }
 
 // ---- grid ----
 
 unsigned load_acquire(const unsigned* p) {
-    using namespace cuda_shim;
+    using namespace cuda_emulator;
     current->state = LOAD_ACQUIRE;
     next_round.push_back(current);
     leave();
     return *static_cast<const volatile unsigned*>(p);
 }
 void add_release(unsigned* p, unsigned n) {
-    ++cuda_shim::progress;
+    ++cuda_emulator::progress;
     *static_cast<volatile unsigned*>(p) += n;
 }
 uint4 load_shared_by_all(const uint4* p) { return *p; }
 uint4 load_packet(const uint4* p) {
-    using namespace cuda_shim;
+    using namespace cuda_emulator;
     current->state = LOAD_ACQUIRE;
     next_round.push_back(current);
     leave();
     return *p;
 }
 void store_packet(uint4* p, uint4 packet) {
-    ++cuda_shim::progress;
+    ++cuda_emulator::progress;
     *p = packet;
 }
 
@@ -213,7 +213,7 @@ void store_packet(uint4* p, uint4 packet) {
 
 // ---- what a warp does together, once all its lanes have come ----
 
-namespace cuda_shim {
+namespace cuda_emulator {
 namespace {
 
 // D (16, 8) = A (16, K) B (K, 8) + C, summed in float32. Which lane holds which element: PTX ISA 8.7, 9.7.14.5.8,
@@ -258,4 +258,4 @@ void perform(Warp& warp, unsigned lanes, State kind) {
 }
 
 }  // namespace
-}  // namespace cuda_shim
+}  // namespace cuda_emulator

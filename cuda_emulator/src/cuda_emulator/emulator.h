@@ -1,4 +1,4 @@
-// CUDA on the CPU, for tests: `g++ -include shim.h -x c++ kernels.cu` makes a library whose kernels run here.
+// CUDA on the CPU, for tests: `g++ -include emulator.h -x c++ kernels.cu` makes a library whose kernels run here.
 //
 // Every CUDA thread is a fiber and all blocks of the grid are alive together, on one thread of the system. A fiber runs
 // until it waits or asks a counter; then the next one runs, in an order that is shuffled in every round. Warps and
@@ -25,23 +25,23 @@
 #define __launch_bounds__(...)
 #define __cluster_dims__(...)
 
-#define CUDA_SHIM_VECTOR2(T, V)                  \
+#define CUDA_EMULATOR_VECTOR2(T, V)                  \
     struct alignas(2 * sizeof(T)) V { T x, y; }; \
     static inline V make_##V(T x, T y) { return {x, y}; }
-#define CUDA_SHIM_VECTOR4(T, V)                        \
+#define CUDA_EMULATOR_VECTOR4(T, V)                        \
     struct alignas(4 * sizeof(T)) V { T x, y, z, w; }; \
     static inline V make_##V(T x, T y, T z, T w) { return {x, y, z, w}; }
-CUDA_SHIM_VECTOR2(int, int2)
-CUDA_SHIM_VECTOR2(unsigned, uint2)
-CUDA_SHIM_VECTOR2(float, float2)
-CUDA_SHIM_VECTOR2(double, double2)
-CUDA_SHIM_VECTOR4(int, int4)
-CUDA_SHIM_VECTOR4(unsigned, uint4)
-CUDA_SHIM_VECTOR4(float, float4)
+CUDA_EMULATOR_VECTOR2(int, int2)
+CUDA_EMULATOR_VECTOR2(unsigned, uint2)
+CUDA_EMULATOR_VECTOR2(float, float2)
+CUDA_EMULATOR_VECTOR2(double, double2)
+CUDA_EMULATOR_VECTOR4(int, int4)
+CUDA_EMULATOR_VECTOR4(unsigned, uint4)
+CUDA_EMULATOR_VECTOR4(float, float4)
 
 static struct { unsigned x; } threadIdx, blockIdx, blockDim, gridDim;  // the scheduler sets them for each fiber
 
-namespace cuda_shim {
+namespace cuda_emulator {
 namespace {  // nothing here may be shared between two loaded libraries
 
 // ---- grid, clusters, blocks, warps, threads ----
@@ -94,7 +94,7 @@ void report(Outcome kind, const char* format, ...) {
     message = text;
 }
 void leave() { swap(current->context, scheduler); }
-#define CUDA_SHIM_FAIL(kind, format, ...)                                                                        \
+#define CUDA_EMULATOR_FAIL(kind, format, ...)                                                                        \
     (report(kind, "block %u, thread %u: " format, current->block, current->thread, ##__VA_ARGS__), leave())
 
 uint64_t random64() {  // splitmix64
@@ -135,7 +135,7 @@ void complete_warp(Warp& warp, unsigned mask, State kind) {
 }
 void wait_warp(State kind, unsigned mask) {
     Warp& warp = warps[current->warp];
-    if (!(mask >> current->lane & 1)) CUDA_SHIM_FAIL(MISUSE, "its lane is not in its mask %08x", mask);
+    if (!(mask >> current->lane & 1)) CUDA_EMULATOR_FAIL(MISUSE, "its lane is not in its mask %08x", mask);
     current->state = kind;
     current->mask = mask;
     warp.waiting |= 1u << current->lane;
@@ -243,13 +243,13 @@ void run() {
 }
 
 }  // namespace
-}  // namespace cuda_shim
+}  // namespace cuda_emulator
 
 // `bits` holds each argument in 8 bytes. The outcome is returned, what is to be said of it written to `text`.
-extern "C" __attribute__((visibility("default"))) int cuda_shim_launch(
+extern "C" __attribute__((visibility("default"))) int cuda_emulator_launch(
     void (*kernel)(), unsigned grid, unsigned block, unsigned cluster, size_t bytes, uint64_t seed, int count,
     const uint64_t* bits, const int* is_float, char* text, size_t text_size) {
-    using namespace cuda_shim;
+    using namespace cuda_emulator;
     const uint64_t CANARY = 0x5AFE57ACC0FFEE11u;
     outcome = FINE;
     message.clear();
@@ -279,7 +279,7 @@ extern "C" __attribute__((visibility("default"))) int cuda_shim_launch(
             prepare(fiber.context, memory + i * STRIDE, STACK, entry);
             next_round.push_back(&fiber);
         }
-        cuda_shim::kernel = kernel;
+        cuda_emulator::kernel = kernel;
         run();
         for (unsigned i = 0; i < grid * block; ++i)
             if (memcmp(memory + i * STRIDE, &CANARY, 8)) report(OUT_OF_BOUNDS, "a thread's stack overflowed");

@@ -10,32 +10,32 @@
 
 // ---- switching from one fiber to another ----
 
-#if defined(__x86_64__) && !defined(CUDA_SHIM_UCONTEXT)
-#define CUDA_SHIM_ASSEMBLY 1
+#if defined(__x86_64__) && !defined(CUDA_EMULATOR_UCONTEXT)
+#define CUDA_EMULATOR_ASSEMBLY 1
 // Leaves the stack of the caller in *from and goes on where the stack `to` was left. System V ABI: besides the stack
 // pointer only these six registers outlive a call. (swapcontext would also save the mask of signals: two calls of the
 // system each time.)
-extern "C" __attribute__((visibility("hidden"))) void cuda_shim_swap(void** from, void* to);
+extern "C" __attribute__((visibility("hidden"))) void cuda_emulator_swap(void** from, void* to);
 asm(R"(
 .pushsection .text
-.type cuda_shim_swap, @function
-cuda_shim_swap:
+.type cuda_emulator_swap, @function
+cuda_emulator_swap:
     pushq %rbp; pushq %rbx; pushq %r12; pushq %r13; pushq %r14; pushq %r15
     movq %rsp, (%rdi)
     movq %rsi, %rsp
     popq %r15; popq %r14; popq %r13; popq %r12; popq %rbx; popq %rbp
     ret
-.size cuda_shim_swap, . - cuda_shim_swap
+.size cuda_emulator_swap, . - cuda_emulator_swap
 .popsection
 )");
 #endif
 
-namespace cuda_shim {
+namespace cuda_emulator {
 namespace {  // nothing here may be shared between two loaded libraries
 
-#ifdef CUDA_SHIM_ASSEMBLY
+#ifdef CUDA_EMULATOR_ASSEMBLY
 struct Context { void* stack; };
-void swap(Context& from, const Context& to) { cuda_shim_swap(&from.stack, to.stack); }
+void swap(Context& from, const Context& to) { cuda_emulator_swap(&from.stack, to.stack); }
 void prepare(Context& context, unsigned char* stack, size_t size, void (*entry)()) {
     auto top = reinterpret_cast<void**>((reinterpret_cast<uintptr_t>(stack) + size) & ~uintptr_t(15));
     *--top = nullptr;  // where entry would return to; leaves the stack as the ABI wants it at a function's start
@@ -113,4 +113,4 @@ bool set_arguments(int count, const uint64_t* bits, const int* is_float) {
 }
 
 }  // namespace
-}  // namespace cuda_shim
+}  // namespace cuda_emulator

@@ -10,7 +10,7 @@
 
 typedef unsigned __int128 uint128_t;
 
-namespace cuda_shim {
+namespace cuda_emulator {
 namespace {
 
 enum Order { WEAK, RELAXED, ACQUIRE };
@@ -44,7 +44,7 @@ struct Meeting {
     unsigned turn[2] = {~0u, ~0u};
 
     void arrive(unsigned now) {
-        if (times.size() > MOST_THREADS) CUDA_SHIM_FAIL(MISUSE, "%zu threads are too many to be watched", times.size());
+        if (times.size() > MOST_THREADS) CUDA_EMULATOR_FAIL(MISUSE, "%zu threads are too many to be watched", times.size());
         if (turn[now % 2] != now) turn[now % 2] = now, seen[now % 2].clear();
         give(seen[now % 2]);
     }
@@ -82,7 +82,7 @@ void race(Area& area, uint64_t offset, const char* now, Seen other, const char* 
     const unsigned block = other.thread / blockDim.x, thread = other.thread % blockDim.x;
     const bool in_shared = &area >= shared.data() && &area < shared.data() + shared.size();
     const size_t index = &area - (in_shared ? shared : arrays).data();
-    CUDA_SHIM_FAIL(
+    CUDA_EMULATOR_FAIL(
         RACE, "%s byte %llu of %s %zu, which block %u, thread %u %s, without a barrier between them", now,
         static_cast<unsigned long long>(offset), in_shared ? "the shared memory of block" : "array", index, block, thread,
         then);
@@ -93,7 +93,7 @@ void note(Area& area, uint64_t offset, uint64_t size, bool write, bool relaxed) 
         Cell& cell = area.cells[at];
         (relaxed ? cell.relaxed : cell.weak) = true;
         if (cell.relaxed && cell.weak)
-            CUDA_SHIM_FAIL(RACE, "relaxed and other accesses to the same bytes");
+            CUDA_EMULATOR_FAIL(RACE, "relaxed and other accesses to the same bytes");
         if (relaxed) continue;
         const char* now = write ? "writes" : "reads";
         if (cell.writer.thread == BEGINNING) {  // shared memory is there from its block's beginning
@@ -125,7 +125,7 @@ unsigned char* locate(Space space, uint64_t address, uint64_t size, bool write, 
     const char* names[] = {"", "global ", "shared "};
     const unsigned block = current->block, first = block - block % cluster_blocks;
     if (space == SHARED) address += shared[block].begin - SHARED_WINDOW;
-    if (address % size) CUDA_SHIM_FAIL(MISUSE, "%llu bytes at an address that is not a multiple of that",
+    if (address % size) CUDA_EMULATOR_FAIL(MISUSE, "%llu bytes at an address that is not a multiple of that",
                                        static_cast<unsigned long long>(size));
     Area* found = nullptr;
     if (space != GLOBAL) {
@@ -133,14 +133,14 @@ unsigned char* locate(Space space, uint64_t address, uint64_t size, bool write, 
             if (within(shared[peer], address, size) && (space == GENERIC || peer == block)) found = &shared[peer];
         }
         if (found && !blocks[found - shared.data()].alive)
-            CUDA_SHIM_FAIL(OUT_OF_BOUNDS, "shared memory of a block that has ended");
+            CUDA_EMULATOR_FAIL(OUT_OF_BOUNDS, "shared memory of a block that has ended");
     }
     if (space != SHARED) {
         for (Area& array : arrays)
             if (within(array, address, size)) found = &array;
     }
     if (!found)
-        CUDA_SHIM_FAIL(OUT_OF_BOUNDS, "%s %llu bytes of %smemory that it was not given",
+        CUDA_EMULATOR_FAIL(OUT_OF_BOUNDS, "%s %llu bytes of %smemory that it was not given",
                        write ? "writes" : "reads", static_cast<unsigned long long>(size), names[space]);
     note(*found, address - found->begin, size, write, relaxed);
     return reinterpret_cast<unsigned char*>(address);
@@ -186,7 +186,7 @@ void add_release(uint64_t address, uint32_t value) {
 // ---- 9.7.13: barriers ----
 
 void ptx_bar_sync(uint32_t number) {
-    if (number != 0) CUDA_SHIM_FAIL(MISUSE, "barrier %u, and only barrier 0 is known here", number);
+    if (number != 0) CUDA_EMULATOR_FAIL(MISUSE, "barrier %u, and only barrier 0 is known here", number);
     Meeting& meeting = of_block[current->block];
     const unsigned now = turns[own()].block++;
     meeting.arrive(now);
@@ -196,7 +196,7 @@ void ptx_bar_sync(uint32_t number) {
 void ptx_bar_warp_sync(uint32_t mask) {
     Meeting& meeting = of_warp[current->warp];
     const unsigned now = turns[own()].warp++;
-    if (mask != ~0u) CUDA_SHIM_FAIL(MISUSE, "only whole warps can wait here");
+    if (mask != ~0u) CUDA_EMULATOR_FAIL(MISUSE, "only whole warps can wait here");
     meeting.arrive(now);
     __syncwarp(mask);
     meeting.depart(now);
@@ -247,12 +247,12 @@ void memory_end() {
 }
 
 }  // namespace
-}  // namespace cuda_shim
+}  // namespace cuda_emulator
 
 // The arrays that the next launch may use; none after it, when all that was noted is forgotten.
-extern "C" __attribute__((visibility("default"))) void cuda_shim_arrays(
+extern "C" __attribute__((visibility("default"))) void cuda_emulator_arrays(
     const uint64_t* begin, const uint64_t* size, int count) {
-    using namespace cuda_shim;
+    using namespace cuda_emulator;
     arrays = shared = {};
     clocks = ended = {};
     times = {};

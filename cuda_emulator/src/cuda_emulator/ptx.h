@@ -6,7 +6,7 @@
 
 #include "memory.h"
 
-namespace cuda_shim {
+namespace cuda_emulator {
 namespace {
 
 // ---- registers ----
@@ -59,7 +59,7 @@ WHOLE T ptx_mul_lo(T a, T b) { return T(Wide<Bits<T>>(Bits<T>(a)) * Bits<T>(b));
 WHOLE T ptx_mul_hi(T a, T b) { return T(Wide<T>(a) * Wide<T>(b) >> 8 * sizeof(T)); }
 WHOLE T ptx_mad_lo(T a, T b, T c) { return ptx_add(ptx_mul_lo(a, b), c); }
 WHOLE T divisor(T b) {
-    if (b == 0) CUDA_SHIM_FAIL(MISUSE, "a division by zero");
+    if (b == 0) CUDA_EMULATOR_FAIL(MISUSE, "a division by zero");
     return b;
 }
 WHOLE T ptx_div(T a, T b) { return T(Wide<T>(a) / divisor(b)); }
@@ -198,7 +198,7 @@ To ptx_cvt_rni(float a) { return std::nearbyint(a); }
 template <class To>
 To ptx_cvt_rna_tf32(float a) { return to_tf32(a); }
 uint32_t ptx_shfl_sync_bfly(uint32_t value, uint32_t lanes, uint32_t segment, uint32_t mask) {
-    if (segment != 31 || lanes > 31 || mask != ~0u) CUDA_SHIM_FAIL(MISUSE, "only whole warps can shuffle here");
+    if (segment != 31 || lanes > 31 || mask != ~0u) CUDA_EMULATOR_FAIL(MISUSE, "only whole warps can shuffle here");
     return __shfl_xor_sync(mask, value, static_cast<int>(lanes));
 }
 uint64_t ptx_cvta_to_global(uint64_t generic) { return generic; }
@@ -236,4 +236,4 @@ MMA(ptx_mma_sync_aligned_m16n8k8_row_col_f32_tf32_tf32_f32, mma_m16n8k8_tf32, 4,
 MMA(ptx_mma_sync_aligned_m16n8k8_row_col_f32_f16_f16_f32, mma_m16n8k16_f16, 2, 1)
 
 }  // namespace
-}  // namespace cuda_shim
+}  // namespace cuda_emulator

@@ -33,7 +33,7 @@ def translate(text: str) -> str:
     kernels = []
     for found in re.finditer(r"\.entry\s+(\w+)\s*\(([^()]*)\)[^{]*\{", text):
         kernels.append(Kernel().source(found[1], found[2], block(text, found.end())))
-    return "\n".join(['#include "ptx.h"', "using namespace cuda_shim;", *kernels])
+    return "\n".join(['#include "ptx.h"', "using namespace cuda_emulator;", *kernels])
 
 
 def block(text: str, start: int) -> str:

@@ -1,4 +1,4 @@
-"""NVRTC without a GPU: what it makes of a CUDA source, with the options that CuPy gives it."""
+"""NVRTC, which needs no GPU: compile a CUDA source with the options of CuPy."""
 
 import functools
 
@@ -10,7 +10,7 @@ except ImportError:
 
 @functools.cache
 def missing():
-    """Why there is no compiler, or None."""
+    """Return why there is no compiler, or None."""
     if nvrtc is None:
         return "cuda-bindings is not installed"
     try:
@@ -21,14 +21,14 @@ def missing():
 
 
 def machine_code(source, macros, capability):
-    """Whether the assembler takes it too, and the log of both."""
+    """Compile and assemble for a chip; return whether that succeeded, and the log."""
     options = [f"-arch=sm_{capability}", "--ptxas-options=-v"]
     done, log, _ = _compile(source, macros, options)
     return done, log
 
 
 def ptx(source, macros, capability):
-    """What the assembler would get."""
+    """Compile to PTX, the input of the assembler."""
     done, log, text = _compile(source, macros, [f"-arch=compute_{capability}"])
     if not done:
         raise ValueError(log)
@@ -38,7 +38,7 @@ def ptx(source, macros, capability):
 def _compile(source, macros, options):
     options = [*options, "-ftz=true", "--device-as-default-execution-space"]
     options += [f"-D{key}={int(value)}" for key, value in macros.items()]
-    _, program = nvrtc.nvrtcCreateProgram(source.encode(), b"kernels.cu", 0, [], [])
+    _, program = nvrtc.nvrtcCreateProgram(source.encode(), b"kernels", 0, [], [])
     (error,) = nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
     log = _text(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program)
     text = "" if error else _text(nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX, program)

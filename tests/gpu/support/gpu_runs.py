@@ -1,4 +1,4 @@
-"""What the tests on a GPU share: arrays, bounds, a comparison with the CPU core, and forms forced upon the plan."""
+"""Runs of GRUs on a GPU: inputs, error bounds, the comparison with the CPU core, and forced launch shapes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 import rgru
 from rgru.gpu.device import Device, open_device
-from rgru.gpu.forms import Cell, Exchange, Precision, Steps
+from rgru.gpu.forms import CellSpec, Exchange, Precision, Steps
 from rgru.gpu.numbers import number_type
-from rgru.gpu.plan import _walks, plan
+from rgru.gpu.plan import launch_shapes, plan
 from rgru.gpu.settings import allow_tf32
 
 gpu = [
@@ -29,14 +29,14 @@ PRECISIONS = {
 }
 
 BOUNDS = {"float32": 1e-5, "float64": 1e-12, "tf32": 1.5e-3, "float16": 1.5e-3, "bfloat16": 1.2e-2}
-"""Of the largest difference of outputs. Operands have 24, 53, 11, 11 and 8 bits."""
+"""Bounds of the differences of outputs. Operands have 24, 53, 11, 11 and 8 bits."""
 
 GRADIENT_BOUNDS = {"float32": 1e-5, "float64": 1e-12, "tf32": 3e-3, "float16": 4e-3, "bfloat16": 3e-2}
-"""Likewise, relative to the largest magnitude or 1: what the way back reads is rounded too."""
+"""Bounds for gradients, relative to the largest magnitude or 1: what the backward pass reads is rounded too."""
 
 
 def spin(cupy):
-    """Give a function that keeps the current stream busy for so many milliseconds."""
+    """Return a function that keeps the current stream busy for a number of milliseconds."""
     kernel = cupy.RawKernel(
         r"""
         extern "C" __global__ void spin(unsigned long long nanoseconds) {
@@ -53,12 +53,12 @@ def spin(cupy):
 
 
 def host(array):
-    """Give an array, of a GPU or not, as NumPy's in float64."""
+    """Return an array, of a GPU or not, as a NumPy array of float64."""
     return (array.get() if hasattr(array, "get") else np.asarray(array)).astype(np.float64)
 
 
 def close(name, got, expected, bound):
-    """Compare shapes, and the largest difference relative to the largest magnitude or 1; NaN never passes."""
+    """Assert equal shapes, and a bounded difference relative to the largest magnitude or 1; NaN never passes."""
     got, expected = host(got), host(expected)
     assert got.shape == expected.shape, name
     if expected.size:
@@ -68,7 +68,7 @@ def close(name, got, expected, bound):
 
 @contextmanager
 def precision(kind):
-    """Let products be what `kind` says: a float32 GRU's in tf32."""
+    """Allow tf32 products if `kind` is "tf32"."""
     allow_tf32(kind == "tf32")
     try:
         yield
@@ -77,7 +77,7 @@ def precision(kind):
 
 
 def random_gru(kind, inputs, hidden, layers=1, *, seed=0, **options):
-    """A GRU with biases that are not zero."""
+    """Make a GRU with biases that are not zero."""
     gru = rgru.GRU(inputs, hidden, layers, dtype="float64" if kind == "float64" else "float32", seed=seed, **options)
     random = np.random.default_rng(seed)
     for name, value in gru.params.items():
@@ -87,7 +87,7 @@ def random_gru(kind, inputs, hidden, layers=1, *, seed=0, **options):
 
 
 class Batch:
-    """Arrays for one run and its way back, in the GRU's type but rounded to `kind`; NaN in the padding."""
+    """Inputs of a forward and a backward pass, in the GRU's dtype but rounded to `kind`; NaN in the padding."""
 
     def __init__(self, gru, kind, batch, time, *, lengths=None, states=True, seed=0):
         random = np.random.default_rng(seed)
@@ -107,12 +107,12 @@ class Batch:
             self.x[padding] = self.dy[padding] = np.nan
 
     def to(self, cupy, array):
-        """Copy an array to the GPU, in the type of `kind`."""
+        """Copy an array to the GPU, in the dtype of `kind`."""
         return None if array is None else cupy.asarray(array).astype(self.number)
 
 
 def run(gru, x, h0, dy, dh_n, **options):
-    """Call, run for a tape, and walk back: everything that comes of it, by name."""
+    """Call the GRU, record a tape and run it backward; return all results by name."""
     y, h_n = gru(x, h0, **options)
     y_tape, h_n_tape, tape = gru.record(x, h0, **options)
     grads = tape.backward(dy, dh_n)
@@ -122,7 +122,7 @@ def run(gru, x, h0, dy, dh_n, **options):
 
 
 def compare(cupy, gru, batch, *, lengths=None):
-    """Hold a run on the GPU against the same on the CPU; `lengths` as the GPU gets them."""
+    """Compare a run on the GPU with the same on the CPU; `lengths` are those for the GPU."""
     given = {} if batch.lengths is None else {"lengths": batch.lengths}
     expected = run(gru, batch.x, batch.h0, batch.dy, batch.dh_n, **given)
     on_device = {} if batch.lengths is None else {"lengths": batch.lengths if lengths is None else lengths}
@@ -136,14 +136,14 @@ def compare(cupy, gru, batch, *, lengths=None):
 
 
 def agree(got, expected, kind):
-    """Hold what `run` gives against the same of the CPU."""
+    """Compare results of `run` with those of the CPU."""
     assert got.keys() == expected.keys()
     for name, value in expected.items():
         close(name, got[name], value, (GRADIENT_BOUNDS if name.startswith("d") else BOUNDS)[kind])
 
 
 def bits(found):
-    """What `run` gives, as bytes."""
+    """Return the results of `run` as bytes."""
     return {name: (value.get() if hasattr(value, "get") else value).tobytes() for name, value in found.items()}
 
 
@@ -153,28 +153,28 @@ FORMS = ("BLOCK", "CLUSTER", "GRID", "PACKETS", "STEPS")
 
 
 def form_of(form):
-    """The name of a form's kind."""
+    """Return the name of a configuration's kind."""
     return "STEPS" if isinstance(form, Steps) else form.exchange.name
 
 
 def planned(kind, hidden, count, *, reset_after=False, backward=False, directions=1):
-    """The kind of form that the plan chooses on this GPU."""
-    cell = Cell(PRECISIONS[kind], reset_after, hidden, backward)
+    """Return the kind of configuration that the plan chooses on this GPU."""
+    cell = CellSpec(PRECISIONS[kind], reset_after, hidden, backward)
     return form_of(plan(open_device(0).chip, cell, count, directions))
 
 
-def walks(kind, chip, cell, count, directions):
-    """All walks of a kind that the chip has room for."""
-    return [walk for walk in _walks(chip, cell, count, directions) if walk.exchange is Exchange[kind]]
+def shapes_of_kind(kind, chip, cell, count, directions):
+    """Return all launch shapes of a kind that the chip has room for."""
+    return [shape for shape in launch_shapes(chip, cell, count, directions) if shape.exchange is Exchange[kind]]
 
 
 def force(monkeypatch, kind, seed=None):
-    """Let layers be walked in forms of a kind: a random one by the seed, or the first that the plan would offer."""
+    """Force configurations of a kind: a random one by the seed, or the first launch shape that fits."""
 
     def choose(device, cell, count, directions):
         if kind == "STEPS" or count == 0:
             return Steps(cell)
-        found = walks(kind, device.chip, cell, count, directions)
+        found = shapes_of_kind(kind, device.chip, cell, count, directions)
         if not found:
             pytest.skip(f"no room for {kind} with H={cell.hidden} in {cell.precision.name}")
         return found[0 if seed is None else np.random.default_rng(seed).integers(len(found))]

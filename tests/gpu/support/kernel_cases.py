@@ -1,31 +1,30 @@
-"""Layers for the kernels of `rgru.gpu` on a device without a GPU, and what the core says of them."""
+"""Launch shapes and batches for tests of the kernels without a GPU, and their comparison with the CPU core."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 import rgru
-import shim_device
-from layers import normal, with_biases
+from fake_cupy.emulated_device import EmulatedDevice, operand
+from layer_cases import normal, with_biases
 from rgru.gpu import layer
-from rgru.gpu.forms import Exchange, Precision, Steps, Walk
+from rgru.gpu.forms import Exchange, LaunchShape, Precision, Steps
 from rgru.gpu.numbers import number_type
 from rgru.gpu.sequences import Sequences
-from shim_device import ShimDevice
 
-# Half the distance from 1 to the next number, in which float16, bfloat16 and tf32 round what is stored and multiplied.
+# Half the distance from 1 to the next number: the rounding of what is stored and multiplied.
 ROUNDING = {Precision.TF32: 2.0**-11, Precision.FLOAT16: 2.0**-11, Precision.BFLOAT16: 2.0**-8}
-# The core computes in float64 from the same rounded weights and inputs. What remains with low precisions is that every
-# step rounds h, r * h and the output (forward), and the tape and three slopes (backward), each by no more than ROUNDING
-# of a number around 1. Rows of U have a norm of 1 and slopes of the activations are 1 at most, so that errors of a step
-# do not grow on their way through the others; gradients of weights add up those of all steps.
+# The core computes in float64 from the same rounded weights and inputs. With low precisions every step also rounds h,
+# r * h and the output (forward), and the tape and three gradients (backward), each by at most ROUNDING of a number
+# around 1. Rows of U have a norm of 1 and derivatives of the activations are 1 at most, so that errors of a step do not
+# grow in later steps; gradients of weights add up the errors of all steps.
 FORWARD = {Precision.FLOAT64: 1e-13, Precision.FLOAT32: 3e-6} | {key: 4 * u for key, u in ROUNDING.items()}
 BACKWARD = {Precision.FLOAT64: 1e-13, Precision.FLOAT32: 3e-6} | {key: 8 * u for key, u in ROUNDING.items()}
 
 
 @dataclass(frozen=True)
 class Form:
-    """A form of the kernels, but for the cell and the direction."""
+    """A configuration of the kernels for any cell and both passes."""
 
     precision: Precision
     hidden: int
@@ -41,38 +40,38 @@ class Form:
     kept: int = 0
 
     def __call__(self, _chip, cell, _count, directions):
-        """As the device's plan: both ways in the same form."""
+        """Choose it, as a plan does."""
         if self.exchange is None:
             return Steps(cell)
         rest = (self.blocks, self.units, self.batch, self.threads, self.slices)
-        tiles = (self.unit_tile, self.batch_tile, self.kept)
-        return Walk(cell, self.exchange, self.teams * directions, *rest, *tiles)
+        tiles = (self.unit_tile, self.batch_tile, self.register_steps)
+        return LaunchShape(cell, self.exchange, self.teams * directions, *rest, *tiles)
 
 
 BLOCK, CLUSTER, GRID, PACKETS = Exchange
 # Sizes are odd, teams fewer than tiles. Slices do not divide the steps of k, or are more than these.
 FORMS = {
     "one_unit": Form(Precision.FLOAT32, 1, BLOCK, 2, 1, 4, 1, 32, 1, 1, 1),
-    "block_float32": Form(Precision.FLOAT32, 17, BLOCK, 2, 1, 20, 4, 64, 3, 2, 2, kept=1),
+    "block_float32": Form(Precision.FLOAT32, 17, BLOCK, 2, 1, 20, 4, 64, 3, 2, 2, register_steps=1),
     "cluster_float64": Form(Precision.FLOAT64, 21, CLUSTER, 1, 2, 12, 2, 32, 5, 4, 1),
-    "grid_float32": Form(Precision.FLOAT32, 31, GRID, 2, 3, 12, 2, 64, 4, 1, 2, kept=3),
-    "block_float16": Form(Precision.FLOAT16, 33, BLOCK, 1, 1, 48, 8, 192, 2, kept=1),
+    "grid_float32": Form(Precision.FLOAT32, 31, GRID, 2, 3, 12, 2, 64, 4, 1, 2, register_steps=3),
+    "block_float16": Form(Precision.FLOAT16, 33, BLOCK, 1, 1, 48, 8, 192, 2, register_steps=1),
     "block_tf32": Form(Precision.TF32, 15, BLOCK, 1, 1, 16, 8, 128, 4),
     "cluster_bfloat16": Form(Precision.BFLOAT16, 50, CLUSTER, 1, 4, 16, 8, 128, 4),
-    "cluster_tf32": Form(Precision.TF32, 29, CLUSTER, 1, 2, 16, 8, 128, 4, kept=1),
-    "grid_float16": Form(Precision.FLOAT16, 40, GRID, 1, 3, 16, 16, 128, 4, kept=1),
-    "packets_float32": Form(Precision.FLOAT32, 31, PACKETS, 1, 4, 8, 1, 32, 5, 2, 1, kept=1),
-    "packets_float64": Form(Precision.FLOAT64, 21, PACKETS, 2, 3, 8, 4, 96, 5, 2, 1, kept=2),
-    "packets_bfloat16": Form(Precision.BFLOAT16, 41, PACKETS, 1, 3, 16, 8, 128, 4, kept=1),
+    "cluster_tf32": Form(Precision.TF32, 29, CLUSTER, 1, 2, 16, 8, 128, 4, register_steps=1),
+    "grid_float16": Form(Precision.FLOAT16, 40, GRID, 1, 3, 16, 16, 128, 4, register_steps=1),
+    "packets_float32": Form(Precision.FLOAT32, 31, PACKETS, 1, 4, 8, 1, 32, 5, 2, 1, register_steps=1),
+    "packets_float64": Form(Precision.FLOAT64, 21, PACKETS, 2, 3, 8, 4, 96, 5, 2, 1, register_steps=2),
+    "packets_bfloat16": Form(Precision.BFLOAT16, 41, PACKETS, 1, 3, 16, 8, 128, 4, register_steps=1),
     "steps_float64": Form(Precision.FLOAT64, 17, None),
     "steps_bfloat16": Form(Precision.BFLOAT16, 20, None),
 }
-WALKS = {name: form for name, form in FORMS.items() if form.exchange is not None}
+PERSISTENT = {name: form for name, form in FORMS.items() if form.exchange is not None}
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences, and what is given beside them."""
+    """Lengths of sequences, and the arguments of a call."""
 
     lengths: tuple[int, ...]
     layout: str = "equal"  # or "padded", "ragged"
@@ -97,7 +96,7 @@ BATCHES = {
 
 
 class NaNs:
-    """NumPy, whose new memory holds NaN: what nobody writes shows."""
+    """NumPy, but new memory is NaN, so that unwritten elements are noticed."""
 
     def __getattr__(self, name):
         return getattr(np, name)
@@ -106,20 +105,20 @@ class NaNs:
         return np.full(shape, np.nan if np.dtype(dtype).kind not in "iu" else np.iinfo(dtype).max, dtype)
 
 
-class Device(ShimDevice):
-    """One device for both ways."""
+class Device(EmulatedDevice):
+    """An emulated device whose new memory is NaN."""
 
     xp = NaNs()
 
 
 def rounded(array, precision):
-    """What can be represented, in the type of the device's arrays."""
+    """Round to a precision, in the dtype of the device's arrays."""
     array = array.astype(number_type(precision))
-    return shim_device._operand(array, precision) if precision is Precision.TF32 else array
+    return operand(array, precision) if precision is Precision.TF32 else array
 
 
 class Problem:
-    """A layer and its inputs in some precision, on the device and for the core."""
+    """A layer and its inputs in some precision, for the device and for the core."""
 
     def __init__(self, precision, reset_after, hidden, batch, seed=0):
         self.precision, self.reset_after, self.batch = precision, reset_after, batch
@@ -138,7 +137,7 @@ class Problem:
         weights = {name: array.copy() for name, array in gru.params.items()}
         if batch.bias:
             with_biases(gru, seed)
-        # Weights as they are at first, biases that show.
+        # Initial weights, but biases that are not zero.
         for name, array in weights.items():
             value = gru.params[name] if name.rpartition(".")[2].startswith("b") else array
             gru.params[name] = rounded(value, precision).astype(np.float64)
@@ -164,7 +163,7 @@ class Problem:
         return Sequences.ragged(device, self.offsets)
 
     def on_device(self, device, change=lambda sequences: sequences):
-        """All results, by name. Nothing may be read from the padding."""
+        """Compute all results, by name. The padding must not be read."""
         weights = layer.LayerWeights(device, self.precision, self.reset_after, self.cells)
         sequences = change(self.sequences(device))
         padding = self.padding[:, None]
@@ -181,7 +180,7 @@ class Problem:
         return found | {f"{i}.{name}": array for i, of in enumerate(gradients) for name, array in of.items()}
 
     def on_core(self):
-        """The same of the core, in float64."""
+        """Compute the same by the core, in float64."""
         x, h0, dy, dh_n = (
             None if array is None else np.where(padding, 0, array.astype(np.float64))
             for array, padding in (
@@ -205,7 +204,7 @@ class Problem:
         return expected
 
     def errors(self, found):
-        """The greatest of each result, in units of what is allowed."""
+        """Return the largest error of each result, as a fraction of its bound."""
         expected = self.on_core()
         assert found.keys() == expected.keys()
         worst = {}
@@ -222,7 +221,7 @@ class Problem:
 
 
 def same(one, other):
-    """The same bits."""
+    """Return whether two arrays have the same bits."""
     return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
 
 

@@ -1,11 +1,14 @@
-"""CuPy without a GPU, for tests: what `rgru.gpu` uses of it, as strict as CuPy 14.2 and stricter.
+"""CuPy without a GPU, for tests: the part of it that `rgru.gpu` uses, at least as strict as CuPy 14.2.
 
     machine = Machine(Gpu(), Gpu(capability=80))
     install(monkeypatch, machine)
     import cupy
 
-Kernels run on the CPU (`cuda_shim`), arrays lie in NumPy's memory, and `machine` judges the order of work; see
-`fake_cupy.machine`. What is not here raises AttributeError: add it as the source of CuPy has it.
+Kernels run in `cuda_emulator`, arrays are in NumPy's memory, and `machine` checks the order of work; see
+`fake_cupy.machine`. Anything else raises AttributeError: add it as the source of CuPy has it.
+
+Two smaller doubles use less of it: `fake_cupy.backend`, for models and pipelines without kernels, and
+`fake_cupy.emulated_device`, for kernels without CuPy.
 """
 
 from __future__ import annotations
@@ -20,10 +23,9 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
-from fake_cupy import arrays, kernels
+from fake_cupy import arrays, bindings, kernels
 from fake_cupy.arrays import Device, ndarray
 from fake_cupy.cublas import Library
-from fake_cupy.driver import Driver
 from fake_cupy.machine import Capture, CUDARuntimeError, Gpu, Hazard, Machine, OutOfMemoryError, before
 from fake_cupy.machine import Event as EventWork
 from fake_cupy.machine import Stream as StreamWork
@@ -31,7 +33,6 @@ from fake_cupy.machine import Stream as StreamWork
 __all__ = ["CUDARuntimeError", "Gpu", "Hazard", "Machine", "OutOfMemoryError", "finish", "install", "ndarray"]
 
 CUBLAS = "/fake/libcublas.so.13"
-DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
 class Stream:
@@ -85,7 +86,7 @@ class Stream:
         self.work.synchronize()
 
     def is_capturing(self):
-        self.work._not_beside_a_capture()
+        self.work._not_during_a_capture()
         return self.work.capture is not None
 
     def begin_capture(self, mode=None):
@@ -120,14 +121,14 @@ class Graph:
 
 
 class Event(EventWork):
-    """As `cupy.cuda.Event`; not done before the host has waited for it."""
+    """As `cupy.cuda.Event`; `done` is False until the host has waited for it."""
 
     def __init__(self, block=False, disable_timing=False, interprocess=False):
         pass
 
     @property
     def done(self):
-        self._judge()
+        self._check()
         known = arrays.machine.known
         return all(tick <= known.get(line, 0) for line, tick in (self.known or {}).items())
 
@@ -135,11 +136,11 @@ class Event(EventWork):
         (arrays.machine.stream if stream is None else stream.work).record(self)
 
     def synchronize(self):
-        self._judge()
+        self._check()
         for line, tick in (self.known or {}).items():
             arrays.machine.known[line] = max(tick, arrays.machine.known.get(line, 0))
 
-    def _judge(self):
+    def _check(self):
         if self.capture is not None:
             raise CUDARuntimeError(907, "cudaErrorCapturedEvent")
 
@@ -210,10 +211,10 @@ def _function(function):
 
 
 def install(monkeypatch, machine):
-    """Be `cupy`, `cupyx`, the driver and what finds cuBLAS, over a machine; gives the cuBLAS library."""
+    """Replace `cupy`, `cupyx`, `cuda.bindings` and cuBLAS by fakes over a machine; return the cuBLAS library."""
     monkeypatch.setattr(arrays, "machine", machine)
     machine.functions = {}
-    null = Stream(null=True)  # one object for all devices, for good
+    null = Stream(null=True)  # one object for all devices
     for gpu in machine.gpus:
         gpu.null.object = lambda: null
     cupy, cupyx, library = _module(), ModuleType("cupyx"), Library()
@@ -221,17 +222,18 @@ def install(monkeypatch, machine):
     pathfinder = ModuleType("cuda.pathfinder")
     pathfinder.load_nvidia_dynamic_lib = lambda name: SimpleNamespace(abs_path={"cublas": CUBLAS}[name])
     cuda = ModuleType("cuda")
-    cuda.pathfinder = pathfinder
-    for name, module in {"cupy": cupy, "cupyx": cupyx, "cuda": cuda, "cuda.pathfinder": pathfinder}.items():
+    cuda.pathfinder, cuda.bindings = pathfinder, bindings
+    modules = {"cupy": cupy, "cupyx": cupyx, "cuda": cuda, "cuda.pathfinder": pathfinder, "cuda.bindings": bindings}
+    for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
-    load, ours = ctypes.CDLL, {CUBLAS: library, DRIVER: Driver()}
-    monkeypatch.setattr(ctypes, "CDLL", lambda path, *rest: ours.get(path) or load(path, *rest))
+    load = ctypes.CDLL
+    monkeypatch.setattr(ctypes, "CDLL", lambda path, *rest: library if path == CUBLAS else load(path, *rest))
     _forget()
     return library
 
 
 def finish(machine):
-    """Forget everything of a machine, and raise what could not be raised where it was found."""
+    """Forget everything about a machine, and raise the hazards that could not be raised where they were found."""
     _forget()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -241,7 +243,7 @@ def finish(machine):
 
 
 def _forget():
-    from rgru.gpu import backend, cublas, device, driver
+    from rgru.gpu import backend, cublas, device
 
-    for cached in (backend.open_backend, device.open_device, cublas._library, driver._library):
+    for cached in (backend.open_backend, device.open_device, cublas._library):
         cached.cache_clear()

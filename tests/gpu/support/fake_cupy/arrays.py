@@ -1,4 +1,4 @@
-"""Arrays of the fake CuPy, and its functions: NumPy's, over memory of a fake GPU."""
+"""Arrays and functions of the fake CuPy: those of NumPy, over memory of a fake GPU."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ machine = None
 
 
 class ndarray(NDArrayOperatorsMixin):  # noqa: N801
-    """As `cupy.ndarray`: never an array of NumPy unasked, and not to be mixed with them."""
+    """As `cupy.ndarray`: no implicit conversion to NumPy, and no operations with arrays of NumPy."""
 
     __array_priority__ = 100
 
@@ -42,7 +42,7 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
         if memptr is None:
             memptr = machine.allocate(int(np.prod(shape)) * dtype.itemsize)
         self.data = memptr
-        self._host = np.ndarray(shape, dtype, memptr.mem.bytes, memptr.offset, strides)  # to compute with here only
+        self._host = np.ndarray(shape, dtype, memptr.mem.bytes, memptr.offset, strides)  # for use in this module only
 
     shape = property(lambda self: self._host.shape)
     strides = property(lambda self: self._host.strides)
@@ -66,7 +66,7 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
     def _places(self):
         return View(self.data.mem, self.data.offset, self.shape, self.strides, self.dtype)
 
-    # -- what other libraries ask ----------------------------------------------------------------------------------
+    # -- protocols of other libraries --------------------------------------------------------------------------------
 
     @property
     def __cuda_array_interface__(self):
@@ -195,17 +195,17 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
 
 
 class Capsule:
-    """What `__dlpack__` gives."""
+    """The result of `__dlpack__`."""
 
     def __init__(self, array):
         self.array = array
 
 
 def call(function, args, kwargs, name="", out=None):
-    """Compute with arrays of the device: at once for the shape, and as an operation of the current stream."""
+    """Compute with arrays of the device: at once, for the shape, and as an operation of the current stream."""
     name = name or function.__name__
     kwargs = dict(kwargs)
-    if name == "argsort":  # as before CuPy called Thrust with `par_nosync`
+    if name == "argsort":  # as in CuPy before it called Thrust with `par_nosync`
         if machine.stream.capture is not None:
             raise CUDARuntimeError(900, "cudaErrorStreamCaptureUnsupported")
         machine.stream.synchronize()
@@ -261,14 +261,14 @@ def call(function, args, kwargs, name="", out=None):
 
 
 def _as_cupy(name, result, hosts):
-    """Where CuPy differs from NumPy: `where` knows no bfloat16."""
+    """Reproduce where CuPy differs from NumPy: `where` has no bfloat16."""
     if name == "where" and isinstance(result, np.ndarray) and result.dtype.name == "bfloat16":
         return result.astype(np.float32)
     return result
 
 
 class _Place(int):
-    """The place of an array among those of a call."""
+    """The position of an array among those of a call."""
 
 
 def _take(value, found):

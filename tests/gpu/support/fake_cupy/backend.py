@@ -1,4 +1,4 @@
-"""A device made of NumPy and the core: arrays that refuse to become NumPy's unasked, as CuPy's do, and its backend."""
+"""A backend of models on NumPy and the core, whose arrays refuse implicit conversion to NumPy, as those of CuPy do."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from fake_cupy.machine import RANDOM, Event, Machine
 from rgru import _core
 from rgru.gpu.ops import Operations
 from rgru.gpu.transfer import pipelined
-from streams import Event, Machine
 
 
 class DeviceArray(NDArrayOperatorsMixin):
-    """An array of the device. Operations on it run at once, after what its stream waits for; copies when they have to.
+    """An array of the device. Operations run at once, after what its stream waits for; copies run by the schedule.
 
-    As with CuPy, operations with NumPy arrays (but not with its scalars) are refused, and reductions give arrays of no
-    dimension, not scalars. To read one as a Python number, which makes the host wait, is refused too.
+    As with CuPy, operations with NumPy arrays (but not with NumPy scalars) raise an error, and reductions return 0-d
+    arrays. Conversion to a Python number, which makes the host wait, raises an error too.
     """
 
     def __init__(self, device, data):
@@ -25,7 +25,7 @@ class DeviceArray(NDArrayOperatorsMixin):
 
     @property
     def data(self):
-        """The numbers, for work on the device's side."""
+        """The numbers, for the implementation of the device."""
         assert self._device.depth > 0, "not where the device is the current one"
         self._device.compute.synchronize()
         return self._data
@@ -121,15 +121,15 @@ class _Tape:
 
 
 class FakeBackend(Operations):
-    """The backend, and the device that `rgru.gpu.transfer` wants."""
+    """`rgru.backend.Backend`, and the device of `rgru.gpu.transfer`."""
 
-    def __init__(self, device="cuda:0", manner="random"):
+    def __init__(self, device="cuda:0"):
         super().__init__(_Module(self))
         self.device = device
-        self.machine = Machine(manner)
-        self.compute = self.machine.stream("compute")
+        self.machine = Machine(schedule=RANDOM)
+        self.compute = self.machine.queue("compute")
         self.depth = 0  # of blocks in which the device is the current one
-        self.downloads = 0  # for which the host has waited
+        self.downloads = 0  # that the host has waited for
 
     def wrap(self, found):
         if isinstance(found, tuple):
@@ -137,9 +137,9 @@ class FakeBackend(Operations):
         return DeviceArray(self, np.asarray(found)) if isinstance(found, (np.ndarray, np.generic)) else found
 
     def call(self, function, args, kwargs):
-        """Call a function of NumPy; what it changes is the device's."""
+        """Call a function of NumPy on arrays of the device."""
         assert self.depth > 0, "not where the device is the current one"
-        with np.errstate(all="ignore"):  # a device warns of nothing
+        with np.errstate(all="ignore"):  # a device issues no warnings
             return self.wrap(function(*self._unwrap(args), **{name: self._unwrap(one) for name, one in kwargs.items()}))
 
     def _unwrap(self, value):
@@ -181,7 +181,7 @@ class FakeBackend(Operations):
         return np.full(shape, np.nan, dtype)
 
     def stream(self):
-        return self.machine.stream()
+        return self.machine.queue()
 
     def current_stream(self):
         return self.compute

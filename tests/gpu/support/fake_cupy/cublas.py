@@ -1,4 +1,4 @@
-"""A cuBLAS library of NumPy, called as through ctypes: raw pointers, matrices by columns, statuses."""
+"""A cuBLAS library on NumPy, called as through ctypes: raw pointers, column-major matrices, statuses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUPPORTED = {
 
 
 class Call:
-    """A function of a library: arguments are converted as ctypes does by `argtypes`."""
+    """A function of a library; arguments are converted by `argtypes`, as ctypes does."""
 
     def __init__(self, function):
         self._function, self.argtypes = function, None
@@ -33,7 +33,7 @@ class Call:
 
 
 def _plain(kind, value):
-    kind.from_param(value)  # refuses what ctypes refuses
+    kind.from_param(value)  # raises what ctypes raises
     if hasattr(value, "_obj"):  # byref
         return ctypes.addressof(value._obj)
     value = getattr(value, "value", value)
@@ -56,7 +56,7 @@ class Library:
             setattr(self, name, Call(getattr(self, f"_{name}")))
 
     def _cublasCreate_v2(self, handle):  # noqa: N802
-        assert arrays.machine.stream.capture is None, "a handle may be made of memory and work that no graph can hold"
+        assert arrays.machine.stream.capture is None, "creating a handle allocates and works, which no graph can hold"
         number = len(self.handles) + 1
         self.handles[number] = {"device": arrays.machine.here.device, "stream": 0, "workspace": (0, 0)}
         ctypes.c_void_p.from_address(handle).value = number
@@ -121,7 +121,7 @@ class Library:
 
 
 def _columns(pointer, shape, pitch, name):
-    """A matrix whose columns lie `pitch` numbers apart."""
+    """Return a matrix whose columns begin `pitch` numbers apart."""
     from ml_dtypes import bfloat16
 
     dtype = np.dtype(bfloat16 if name == "bfloat16" else name)
@@ -133,7 +133,7 @@ def _columns(pointer, shape, pitch, name):
 
 
 def _operand(host, compute):
-    """What is multiplied: rounded to tf32 if so."""
+    """Round an operand to tf32, if `compute` says so."""
     if compute != 77:
         return host
     bits = np.ascontiguousarray(host).view(np.uint32)

@@ -1,43 +1,53 @@
-"""A device of `rgru.gpu` without a GPU: NumPy's arrays, NumPy's products, and the kernels on the CPU."""
+"""`rgru.gpu.device.Device` without CuPy: arrays and products of NumPy, and the kernels in the emulator."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 
-import cuda_shim
-import rgru.gpu
+import cuda_emulator
 from rgru.gpu import plan as plans
-from rgru.gpu.forms import Chip, Exchange, Precision, Walk
+from rgru.gpu.forms import Chip, Exchange, LaunchShape, Precision
+from rgru.gpu.kernels import source
 from rgru.gpu.numbers import number_type
 
 HOPPER = Chip(capability=90, multiprocessors=132, shared_bytes=232448)
-KERNELS = Path(rgru.gpu.__file__).with_name("kernels.cu")
 
 
-class ShimDevice:
-    """What `rgru.gpu.device.Device` offers, on the CPU.
+class EmulatedDevice:
+    """The interface of `Device` that layers use, on the CPU.
 
-    `choose(chip, cell, count, directions)` decides on the form of the kernels, by default the plan; `seed` orders the
-    threads.
+    Parameters
+    ----------
+    chip : Chip
+    choose : callable
+        ``choose(chip, cell, count, directions)`` returns the configuration of the kernels; by default the plan.
+    seed : int
+        Determines the order in which the threads run.
+    kernels : str, optional
+        The CUDA source.
+
+    Attributes
+    ----------
+    launched : list of tuple
+        The name and the configuration of each launch.
     """
 
     xp = np
     capturing = False
 
-    def __init__(self, chip=HOPPER, choose=plans.plan, seed=0):
+    def __init__(self, chip=HOPPER, choose=plans.plan, seed=0, kernels=None):
         self.chip, self._choose, self._seed = chip, choose, seed
-        self.free = 1 << 40
-        self.launched = []  # (kernel, form)
+        self._kernels = source() if kernels is None else kernels
+        self.launched = []
 
     @contextmanager
     def current(self, held):
         yield
 
     def free_bytes(self):
-        return self.free
+        return 1 << 40
 
     def plan(self, cell, count, directions):
         return self._choose(self.chip, cell, count, directions)
@@ -51,23 +61,23 @@ class ShimDevice:
     def launch(self, form, name, blocks, threads, arguments):
         self._seed += 1
         self.launched.append((name, form))
-        walk = isinstance(form, Walk) and name.startswith("walk")
+        persistent = isinstance(form, LaunchShape) and name.startswith("recurrence")
         self.module(form).launch(
             name,
             blocks,
             threads,
             [np.int32(value) if isinstance(value, int) else value for value in arguments],
-            shared_bytes=form.shared_bytes if walk else 0,
-            cluster=form.blocks if walk and form.exchange is Exchange.CLUSTER else 1,
+            shared_bytes=form.shared_bytes if persistent else 0,
+            cluster=form.blocks if persistent and form.exchange is Exchange.CLUSTER else 1,
             seed=self._seed,
         )
 
     def module(self, form):
-        return cuda_shim.compile(KERNELS, form.macros)
+        return cuda_emulator.compile(self._kernels, form.macros)
 
     def multiply(self, a, b, out, precision, add=False):
         wide = np.float64 if precision is Precision.FLOAT64 else np.float32
-        product = _operand(a, precision).astype(wide) @ _operand(b, precision).astype(wide)
+        product = operand(a, precision).astype(wide) @ operand(b, precision).astype(wide)
         out[...] = (out + product if add else product).astype(out.dtype)
 
     def repeat(self, step, advance, times):
@@ -85,13 +95,13 @@ class ShimDevice:
     def made(self, value):
         return lambda: value
 
-    def side_by_side(self, walk, directions):
+    def side_by_side(self, run, directions):
         for direction in range(directions):
-            walk(direction)
+            run(direction)
 
 
-def _operand(array, precision):
-    """What the product reads: rounded to tf32 by the matrix units."""
+def operand(array, precision):
+    """Convert an array to what products read, as the matrix units do: rounded to tf32, for one."""
     if precision is not Precision.TF32:
         return array.astype(number_type(precision))
     bits = np.ascontiguousarray(array, np.float32).view(np.uint32)

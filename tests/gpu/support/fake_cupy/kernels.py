@@ -1,4 +1,4 @@
-"""RawModule and kernels of the fake CuPy, compiled for the CPU, and the part of the driver that tells their room."""
+"""RawModule and kernels of the fake CuPy, compiled for the CPU, and the driver's occupancy queries."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import warnings
 
 import numpy as np
 
-import cuda_shim
+import cuda_emulator
 from fake_cupy import arrays
 from fake_cupy.arrays import ndarray
 from fake_cupy.machine import CUDARuntimeError, Operation
 
-UNASKED = 48 << 10
-"""The dynamic shared memory that a kernel may have without asking."""
+DEFAULT_SHARED = 48 << 10
+"""Bytes of dynamic shared memory that a kernel may have without a request."""
 
 
 class CUDADriverError(RuntimeError):
@@ -25,7 +25,7 @@ class CompileException(Exception):  # noqa: N818
 
 
 class RawModule:
-    """As `cupy.RawModule`; takes no options but macros."""
+    """As `cupy.RawModule`; the only options are macros."""
 
     def __init__(self, *, code, options=(), backend="nvrtc", enable_cooperative_groups=False):
         if not isinstance(options, tuple):
@@ -45,18 +45,18 @@ class RawModule:
 
 
 class RawKernel:
-    """As `cupy.RawKernel`; of one device."""
+    """As `cupy.RawKernel`, for one device."""
 
     def __init__(self, module, name):
         self._module, self._name = module, name
-        self._compiled = cuda_shim.compile(module.code, module.macros)
+        self._compiled = cuda_emulator.compile(module.code, module.macros)
         text = re.sub(r"//[^\n]*", "", module.code)
         found = re.search(rf"__global__([^;{{}}()]*(?:\(\w+, 1\))?) {name}\s*\(([^()]*)\)", text)
         if found is None:
             raise CUDADriverError("CUDA_ERROR_NOT_FOUND: named symbol not found")
-        self._clustered = "CLUSTERED" in found[1] and module.macros["EXCHANGE"] == "1"
+        self._clustered = "CLUSTERED" in found[1] and "CLUSTER_BLOCKS" in module.macros
         self._constant = ["const" in parameter for parameter in found[2].split(",")]
-        self._room, self.large_clusters = UNASKED, False
+        self._room, self.large_clusters = DEFAULT_SHARED, False
         self._seed = 0
 
     @property
@@ -84,7 +84,7 @@ class RawKernel:
         assert isinstance(grid, tuple)
         assert isinstance(block, tuple)
         (grid,), (block,) = grid, block
-        gpu, cluster = machine.gpus[device], int(self._module.macros["BLOCKS"]) if self._clustered else 1
+        gpu, cluster = machine.gpus[device], int(self._module.macros["CLUSTER_BLOCKS"]) if self._clustered else 1
         if shared_mem > self._room or block > 1024 or grid > 2**31 - 1 or grid % cluster:
             raise CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument")
         if cluster > self.largest_cluster(gpu) or (cluster > 1 and gpu.capability < 90):
@@ -131,7 +131,7 @@ class Function:
 
 
 def _scalar(value):
-    """A number as CuPy passes it: whole ones of Python have 64 bits."""
+    """Convert a number as CuPy does: integers of Python have 64 bits."""
     if value is None or isinstance(value, np.generic):
         return value
     kinds = {bool: np.bool_, int: np.int64, float: np.float64}
@@ -141,13 +141,13 @@ def _scalar(value):
 
 
 def blocks_at_once(gpu, threads, shared_bytes):
-    """How many blocks of a kernel a multiprocessor runs at once."""
+    """Return how many blocks of a kernel a multiprocessor runs at once."""
     each = shared_bytes + 1024
     return 0 if shared_bytes > gpu.shared_bytes else min(2048 // threads, (gpu.shared_bytes + 1024) // each, 32)
 
 
 def set_attribute(func, attribute, value):
-    """As `driver.funcSetAttribute`, of CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED."""
+    """As `driver.funcSetAttribute`, for CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED."""
     assert attribute == 14
     arrays.machine.functions[func].large_clusters = bool(value)
 

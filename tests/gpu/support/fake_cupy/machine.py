@@ -1,23 +1,27 @@
-"""Devices, memory, streams, events and graphs. Work runs at once, but is judged as if it ran as late as it may.
+"""A simulator of devices, memory, streams, events and graphs.
 
-Each operation gets a place in its stream; each stream knows which places of others lie before its next operation (a
-vector clock, moved on by events and by the host's waiting). Bytes remember where they were last written and read, so
-that an operation which did not wait for what it needs is a `Hazard`. So is memory that is given back while work on
-another stream may still use it, and a graph that uses memory which was given back.
+Work of streams runs by a schedule: at once, when the host waits for it, or at random. Work at once is checked as if it
+ran as late as possible: each operation gets a position in its stream; each stream knows which positions of others come
+before its next operation (a vector clock, advanced by events and by waits of the host). Bytes remember where they were
+last written and read, so that an operation which did not wait for what it needs is a `Hazard`. So is memory that is
+freed while work on another stream may still use it, and a graph that uses freed memory.
 """
 
 from __future__ import annotations
 
 import threading
 import weakref
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 
+LAZY, EAGER, RANDOM = "lazy", "eager", "random"
+
 
 class Hazard(AssertionError):  # noqa: N818
-    """On a GPU, the result would depend on chance."""
+    """On a GPU the result would depend on timing."""
 
 
 class CUDARuntimeError(RuntimeError):
@@ -34,7 +38,7 @@ class OutOfMemoryError(MemoryError):
 
 @dataclass
 class Gpu:
-    """What a fake GPU is like."""
+    """The properties of a fake GPU."""
 
     capability: int = 90
     multiprocessors: int = 8
@@ -46,17 +50,32 @@ class Gpu:
 
 
 class Machine:
-    """All GPUs, and what each thread of the host has as current.
+    """All GPUs, and what is current in each thread of the host.
+
+    Parameters
+    ----------
+    *gpus : Gpu
+    driver : int
+        Version of the driver.
+    schedule : str
+        When work runs: "eager", at once; "lazy", when the host waits for it; "random", some of it, whenever work is
+        added. Operations of the fake CuPy, which are checked for hazards, are eager.
+    seed : int
+        Seed of the random schedule.
 
     Attributes
     ----------
     hazards : list of str
-        That were found where nothing can be raised.
+        Hazards that were found where no exception can be raised.
     allocated : list of int
         The sizes of all allocations so far.
+    held : list of Stream
+        Streams that are lazy, whatever the schedule.
     """
 
-    def __init__(self, *gpus, driver=13000):
+    def __init__(self, *gpus, driver=13000, schedule=EAGER, seed=0):
+        self.schedule, self.held, self.random = schedule, [], np.random.default_rng(seed)
+        self.queues = []  # the streams that `queue` made
         self.gpus = gpus or (Gpu(),)
         self.driver = driver
         self.hazards, self.allocated = [], []
@@ -67,13 +86,37 @@ class Machine:
         for index, gpu in enumerate(self.gpus):
             gpu.null = Stream(self, index, 0, blocking=True)
 
+    def queue(self, name=""):
+        """Return a new stream for actions of any kind; see `Stream.put`."""
+        self.queues.append(Stream(self, 0, 0, blocking=False))
+        self.queues[-1].name = name or f"stream {len(self.queues) - 1}"
+        return self.queues[-1]
+
+    def run(self, stream):
+        """Run work that may run now; `stream` has got some."""
+        if self.schedule == LAZY:
+            return
+        free = [one for one in dict.fromkeys([stream, *self.queues]) if one not in self.held]
+        while True:
+            if self.schedule == RANDOM:
+                if self.random.random() < 0.5:
+                    return
+                free = [free[i] for i in self.random.permutation(len(free))]
+            if not any(one.step() for one in free):
+                return
+
+    @property
+    def idle(self):
+        """Whether the streams that `queue` made have no work."""
+        return not any(one.work for one in self.queues)
+
     def new_id(self):
         self._ids += 1
         return self._ids
 
     @property
     def here(self):
-        """What is current in this thread: the device and, for each device, the stream and the allocator."""
+        """What is current in this thread: the device, the stream of each device, and the allocator."""
         if not hasattr(self._of_thread, "device"):
             self._of_thread.device, self._of_thread.allocator = 0, None
             self._of_thread.streams = [gpu.null for gpu in self.gpus]
@@ -85,7 +128,7 @@ class Machine:
         return self.here.streams[self.here.device]
 
     def allocate(self, size):
-        """Take memory through the current allocator; gives a MemoryPointer."""
+        """Allocate through the current allocator; return a MemoryPointer."""
         return (self.here.allocator or self.malloc)(size)
 
     def malloc(self, size):
@@ -113,7 +156,7 @@ class Machine:
         return self.gpus[device].null if not pointer else self.streams[pointer]
 
     def synchronize(self, device=None):
-        """Wait for all work, of one device or all; which breaks every capture there, of whatever thread."""
+        """Wait for all work of one device or all; this breaks every capture there, of any thread."""
         streams = [*self.streams.values(), *(gpu.null for gpu in self.gpus)]
         streams = [stream for stream in streams if device in (None, stream.device)]
         captures = [stream.capture for stream in streams if stream.capture is not None]
@@ -126,7 +169,7 @@ class Machine:
 
 
 class Memory:
-    """One allocation, full of NaN at first."""
+    """One allocation, initially full of NaN."""
 
     def __init__(self, machine, device, size, stream):
         raw = np.empty(size + 512, np.uint8)
@@ -138,14 +181,14 @@ class Memory:
         self.ptr = self.bytes.ctypes.data if size else 0
         machine.gpus[device].taken += size
         machine.memories.add(self)
-        self.users = {}  # last place of each line of work
-        self.marks = None  # of the first byte of each number: who wrote and who read it last
+        self.users = {}  # the last position of each line of work
+        self.marks = None  # for the first byte of each number: the positions of its last write and read
 
     def __del__(self):
         self.machine.gpus[self.device].taken -= self.size
         late = before(self.users.items(), self._stream.knowledge())
         if late:
-            self.machine.hazards.append(f"memory was given back while {late} may still use it")
+            self.machine.hazards.append(f"memory was freed while {late} may still use it")
 
 
 class MemoryPointer:
@@ -159,7 +202,7 @@ class MemoryPointer:
 
 
 class View:
-    """A strided part of a memory, which it does not keep alive."""
+    """A strided part of an allocation, which it does not keep alive."""
 
     def __init__(self, memory, offset, shape, strides, dtype):
         self._memory = weakref.ref(memory)
@@ -169,7 +212,7 @@ class View:
     def memory(self):
         memory = self._memory()
         if memory is None:
-            raise Hazard("memory is used that was given back")
+            raise Hazard("freed memory is used")
         return memory
 
     def array(self):
@@ -184,7 +227,7 @@ class View:
 
 
 def before(places, known):
-    """Give the names of the places (line of work, tick) that do not lie before what is known."""
+    """Return the names of the positions (line of work, tick) that do not come before what is known."""
     return ", ".join(f"operation {tick} of stream {line}" for line, tick in places if tick > known.get(line, 0))
 
 
@@ -199,10 +242,10 @@ def places_in(marks):
 
 @dataclass
 class Operation:
-    """``run`` takes the arrays of `reads` and then of `writes`.
+    """An operation of a device: ``run`` gets the arrays of `reads` and then of `writes`.
 
-    Which parts a kernel reads and writes is not known: what it reads is judged only where all of an array comes from
-    work that it did not wait for, and it has written what has changed.
+    Which parts a kernel reads and writes is unknown: a read is only a hazard if all of the array comes from work that
+    the kernel did not wait for, and what has changed counts as written.
     """
 
     name: str
@@ -212,14 +255,14 @@ class Operation:
     kernel: bool = False
 
     def perform(self, line, known):
-        """Run as the next one of a line of work that knows what is `known`."""
+        """Run as the next operation of a line of work that knows what is `known`."""
         known[line] = tick = known.get(line, 0) + 1
         reads, writes = [v for v in self.reads if 0 not in v.shape], [v for v in self.writes if 0 not in v.shape]
         for view in reads:
-            self._judge(view.marks()[0], known, "reads", some=self.kernel)
+            self._check(view.marks()[0], known, "reads", some=self.kernel)
         for view in [] if self.kernel else writes:
             for marks in view.marks():
-                self._judge(marks, known, "writes", some=False)
+                self._check(marks, known, "writes", some=False)
         arrays = [view.array() for view in (*self.reads, *self.writes)]
         old = [view.array().copy() for view in writes] if self.kernel else []
         with np.errstate(all="ignore"):
@@ -231,12 +274,12 @@ class Operation:
         for i, view in enumerate(writes):
             changed = ... if not self.kernel else differing(old[i], view.array())
             for marks in view.marks() if self.kernel else ():
-                self._judge(marks[changed], known, "writes", some=False)
+                self._check(marks[changed], known, "writes", some=False)
             view.marks()[0][changed] = mark
         for view in (*reads, *writes):
             view.memory.users[line] = tick
 
-    def _judge(self, marks, known, does, some):
+    def _check(self, marks, known, does, some):
         places = places_in(marks)
         late = before(places, known)
         if late and not (some and len(places) > sum(tick > known.get(line, 0) for line, tick in places)):
@@ -249,14 +292,36 @@ def differing(a, b):
 
 
 class Stream:
-    """A stream of a device, and the work it was given."""
+    """A stream of a device, and its work."""
+
+    name = ""
 
     def __init__(self, machine, device, ptr, blocking):
+        self.work = deque()
         self.machine, self.device, self.ptr, self.blocking = machine, device, ptr, blocking
         self.line, self._known, self.capture = machine.new_id(), {}, None
 
+    def put(self, action):
+        """Add an action, or the mark of another stream's event to wait for."""
+        self.work.append(action)
+        self.machine.run(self)
+
+    def step(self):
+        """Run the next piece of work; return whether there was one that could run."""
+        if not self.work or (isinstance(self.work[0], Mark) and not self.work[0].passed):
+            return False
+        head = self.work.popleft()
+        if not isinstance(head, Mark):
+            head()
+        return True
+
+    def drain(self):
+        while self.work:
+            if not self.step():
+                self.work[0].reach()
+
     def knowledge(self):
-        """What lies before the next operation."""
+        """Return the positions before the next operation."""
         join(self._known, self.machine.known)
         null = self.machine.gpus[self.device].null
         if self is null:
@@ -271,10 +336,11 @@ class Stream:
         if self.capture is not None:
             self.capture.add(self, operation)
             return
-        self._not_beside_a_capture()
-        operation.perform(self.line, self.knowledge())
+        self._not_during_a_capture()
+        assert self.machine.schedule == EAGER, "hazards are found by clocks, not by luck"
+        self.put(lambda: operation.perform(self.line, self.knowledge()))
 
-    def _not_beside_a_capture(self):
+    def _not_during_a_capture(self):
         if self.ptr == 0 and any(s.capture and s.blocking for s in self.machine.streams.values()):
             raise CUDARuntimeError(906, "cudaErrorStreamCaptureImplicit")
 
@@ -283,7 +349,9 @@ class Stream:
         if self.capture is not None:
             self.capture.add(self, event)
         else:
-            event.known = dict(self.knowledge())
+            event.known, event.mark = dict(self.knowledge()), Mark(self)
+            self.put(event.mark.passing)
+        return event
 
     def wait(self, event):
         if event.capture is not None:
@@ -295,21 +363,44 @@ class Stream:
             raise CUDARuntimeError(905, "cudaErrorStreamCaptureIsolation")
         elif event.known is not None:
             join(self.knowledge(), event.known)
+            self.put(event.mark)
+
+    wait_event = wait
 
     def synchronize(self):
         if self.capture is not None:
             raise CUDARuntimeError(900, "cudaErrorStreamCaptureUnsupported")
+        self.drain()
         join(self.machine.known, self.knowledge())
 
 
-class Event:
-    """Where an event was last recorded: what is known there or, within a capture, which."""
+class Mark:
+    """One recording of an event, outside of captures."""
 
-    capture = known = None
+    def __init__(self, stream):
+        self.stream, self.passed = stream, False
+
+    def passing(self):
+        self.passed = True
+
+    def reach(self):
+        while not self.passed:
+            if not self.stream.step():
+                self.stream.work[0].reach()  # it waits for another stream
+
+
+class Event:
+    """The last recording of an event: what is known there or, within a capture, which one."""
+
+    capture = known = mark = None
+
+    def synchronize(self):
+        if self.mark is not None:
+            self.mark.reach()
 
 
 class Capture:
-    """Work that is written down and not done."""
+    """Work that is recorded and not run."""
 
     def __init__(self, origin):
         self.origin, self.entries = origin, []
@@ -335,7 +426,7 @@ class Capture:
             raise CUDARuntimeError(904, "cudaErrorStreamCaptureUnjoined")
 
     def launch(self, stream):
-        """Do the work as one operation of a stream; gives its place."""
+        """Run the work as one operation of a stream; return its position."""
         if stream.capture is not None:
             raise NotImplementedError("a graph within a graph")
         known = stream.knowledge()
@@ -359,7 +450,7 @@ class _Line:
 
 
 def _lines(entries, begun, perform, lines, new_id=None):
-    """Go through captured work; `lines` gets the line of work that each stream becomes."""
+    """Go through captured work; `lines` receives the line of work that each stream becomes."""
     events = {}
     for stream, what in entries:
         if stream not in lines:
