@@ -1,4 +1,4 @@
-"""What `gpu.py` measures, the most telling shapes first, and how fast a chip could be at them at all."""
+"""The shapes that are measured, the most informative first, and lower bounds of their times on a chip."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ HIDDEN = (64, 128, 256, 512, 1024, 1536, 2048)
 BATCHES = (1, 4, 16, 32, 64, 256, 1024)
 TIMES = (1, 100, 1000)
 SMALL = 64
-"""Batches up to here are summed up by themselves: there the steps, one after the other, are what takes the time."""
+"""Batches up to this size have a summary of their own: the sequence of steps dominates their time."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One layer, one direction. I = min(H, 512): as in the middle of a stack, but no wider than most inputs are."""
+    """One layer in one direction. I = min(H, 512): as inside a stack, but no wider than most inputs."""
 
     kind: str
     batch: int
@@ -39,7 +39,7 @@ class Shape:
 
     @property
     def item(self) -> int:
-        """Bytes of a number."""
+        """Return the bytes of a number."""
         return 2 if self.kind.endswith("16") else 4
 
     @property
@@ -47,40 +47,40 @@ class Shape:
         return 3 * self.hidden * (self.inputs + self.hidden)
 
     def flops(self, training: bool) -> float:
-        """Of the matrix products; the way back has twice as many."""
+        """Return the operations of the matrix products; the backward pass has twice as many as the forward pass."""
         return 2.0 * self.weights * self.batch * self.time * (3 if training else 1)
 
     def bytes(self, training: bool) -> float:
-        """The least that has to move: weights and x read, y written; back, dy and all of it read, dx and dW written."""
+        """Return the least traffic: weights and x read, y written; backward all of it and dy read, dx and dW written."""
         steps = self.batch * self.time * (self.inputs + self.hidden)
         return float(self.item * (self.weights + steps) * (3 if training else 1))
 
     def memory(self, training: bool) -> float:
-        """About what both contenders need, with a graph each."""
+        """Estimate the bytes that both contenders need, with a graph each."""
         numbers = self.batch * self.time * (2 * self.inputs + (17 if training else 5) * self.hidden)
         return 4.0 * self.item * numbers + 40.0 * self.weights
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the device was measured to do: bytes copied (read and written) and operations of each kind, a second."""
+    """The measured limits of a device: bytes copied (read and written) and operations of each kind, per second."""
 
     copied: float
     flops: Mapping[str, float]
 
     def seconds(self, shape: Shape, training: bool) -> float:
-        """No run of the shape is shorter."""
+        """Return a lower bound of the time of a shape."""
         return max(shape.bytes(training) / self.copied, shape.flops(training) / self.flops[shape.kind])
 
 
 ASSUMED = Limits(4e12, {"float32": 45e12, "tf32": 350e12, "float16": 700e12, "bfloat16": 700e12})
-"""Of an H200, to choose shapes by before anything is measured."""
+"""Limits of an H200, to choose shapes before anything is measured."""
 
 LONGEST = 0.05
-"""Seconds of a run at the chip's limit, above which a shape is left out."""
+"""A shape is skipped if its lower bound exceeds these seconds."""
 
 LARGEST = 40e9
-"""Bytes, likewise."""
+"""A shape is skipped if it needs more than these bytes."""
 
 
 Pass = tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]
@@ -94,11 +94,11 @@ PASSES: list[Pass] = [
     (KINDS, (4, 32, 1024), (100,), HIDDEN),
     (KINDS, BATCHES, TIMES, HIDDEN),
 ]
-"""Kinds, B, T and H, all with all."""
+"""All combinations of kinds, B, T and H."""
 
 
 def shapes(training: bool, quick: bool = False) -> list[Shape]:
-    """Give all shapes, in passes: when time is up, the last ones go without."""
+    """Return all shapes, in passes: if time runs out, the last ones are not measured."""
     passes = QUICK if quick else PASSES
     found: dict[Shape, None] = {}
     for kinds, batches, times, hidden in passes:
@@ -126,7 +126,7 @@ TUNED = [
 
 
 class Deadline:
-    """Seconds that a section may take."""
+    """The time limit of a section, in seconds."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.perf_counter() + seconds
@@ -137,7 +137,7 @@ class Deadline:
 
 
 def summary(rows: list[dict[str, Any]], ratio: str) -> dict[str, Any]:
-    """Geometric mean and least of a ratio, over the rows that have it: of small batches, and of all."""
+    """Return geometric mean and minimum of a ratio over the rows that have it: for small batches, and for all."""
     found: dict[str, Any] = {}
     for name, most in ((f"B<={SMALL}", SMALL), ("all", None)):
         ratios = [row[ratio] for row in rows if row.get(ratio) and (most is None or row["batch"] <= most)]

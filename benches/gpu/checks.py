@@ -1,4 +1,4 @@
-"""Whether the GPU computes what the CPU does, and what compute-sanitizer says, before anything is timed."""
+"""Checks before anything is timed: results equal those of the CPU, and compute-sanitizer finds no error."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import rgru
-from gpu_cases import KINDS, Shape
-from gpu_contenders import products
-from gpu_forms import cell_of, compile_all, forced, of_each_kind, planned
+from gpu.cases import KINDS, Shape
+from gpu.contenders import products
+from gpu.forms import cell_of, compile_all, forced, of_each_kind, planned
 from rgru.gpu.settings import allow_tf32
 
 if TYPE_CHECKING:
-    from gpu_forms import Form
-    from rgru.gpu.forms import Cell, Chip
+    from gpu.forms import Form
+    from rgru.gpu.forms import CellSpec, Chip
 
 BOUNDS = {"float32": 2e-5, "tf32": 5e-3, "float16": 1e-2, "bfloat16": 8e-2}
-"""Of outputs and gradients, relative to the largest magnitude or 1."""
+"""Bounds of the differences of outputs and gradients, relative to the largest magnitude or 1."""
 
 SIZES = [(1, 40, 64), (5, 7, 100), (16, 70, 256), (33, 9, 512), (70, 6, 1024)]
 """B, T, H."""
 
 
 def parity(chip: Chip, seconds: float) -> float:
-    """Compare with the CPU; stops the program at a difference, else gives the largest one as a part of its bound."""
+    """Compare with the CPU: exit at a difference beyond its bound, else return the largest one as a fraction of it."""
     cells = [(size, kind, after) for size in SIZES for kind in KINDS for after in (False, True)]
     shapes = [Shape(kind, batch, time, hidden, after) for (batch, time, hidden), kind, after in cells]
     forms = {planned(chip, shape, backward) for shape in shapes for backward in (False, True)}
@@ -79,7 +79,7 @@ COUNT, HIDDEN, DIRECTIONS = 9, 40, 2
 
 
 def compile_every_form(chip: Chip, seconds: float) -> None:
-    """Compile what `walk_every_form` walks, away from the sanitizer."""
+    """Compile what `run_every_form` launches, without the sanitizer."""
     forms = {
         form
         for kind in SANITIZED
@@ -93,14 +93,14 @@ def compile_every_form(chip: Chip, seconds: float) -> None:
         print(problem)
 
 
-def walk_every_form() -> None:
-    """Forward and backward of each form, three steps: what compute-sanitizer looks at."""
+def run_every_form() -> None:
+    """Run each kind of configuration forward and backward for three steps: the program for compute-sanitizer."""
     import cupy
     import ml_dtypes
 
     from rgru.gpu.device import open_device
 
-    cupy.cuda.set_allocator(None)  # every array an allocation of its own, so that no access beyond it goes unseen
+    cupy.cuda.set_allocator(None)  # no pool, so that every access beyond an array is noticed
     chip = open_device(0).chip
     lengths = np.array([3, 3, 2, 0, 3, 1, 3, 3, 3])
     for kind in SANITIZED:
@@ -111,7 +111,7 @@ def walk_every_form() -> None:
             x, dy = (cupy.asarray(np.ones((COUNT, 3, n), np.float32)).astype(number) for n in (5, 2 * HIDDEN))
             for name in KINDS_OF_FORMS:
 
-                def choose(cell: Cell, count: int, directions: int, name: str = name) -> Form:
+                def choose(cell: CellSpec, count: int, directions: int, name: str = name) -> Form:
                     found = of_each_kind(chip, cell, count, directions)
                     return found.get(name, found["STEPS"])  # there are no clusters before compute capability 9.0
 
@@ -123,11 +123,11 @@ def walk_every_form() -> None:
 
 
 def sanitized(tool: str, seconds: float) -> dict[str, Any]:
-    """Run `walk_every_form` under a tool of compute-sanitizer."""
+    """Run `run_every_form` under a tool of compute-sanitizer."""
     program = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
     if not Path(program).exists():
         return {"verdict": "compute-sanitizer is not installed"}
-    command = [program, "--tool", tool, "--error-exitcode", "9", sys.executable, __file__]
+    command = [program, "--tool", tool, "--error-exitcode", "9", sys.executable, "-m", "gpu.checks"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": "1"}
     try:
         done = subprocess.run(
@@ -143,4 +143,4 @@ def sanitized(tool: str, seconds: float) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    walk_every_form()
+    run_every_form()

@@ -1,4 +1,4 @@
-"""Time on a GPU, by events on one stream that rgru and PyTorch share."""
+"""Times on a GPU, by events on one stream that rgru and PyTorch share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Clock:
     Attributes
     ----------
     stream : cupy.cuda.Stream
-        The current one of CuPy and PyTorch within `here`.
+        The current stream of CuPy and PyTorch within `here`.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Clock:
             yield
 
     def microseconds(self, run: Callable[[], Any], times: int) -> list[float]:
-        """Of each of so many calls in a row: of the device's work, or of the host's where that takes longer."""
+        """Return the time of each of `times` consecutive calls: of the device, or of the host where that is slower."""
         events = [self._cupy.cuda.Event() for _ in range(times + 1)]
         events[0].record(self.stream)
         for event in events[1:]:
@@ -44,7 +44,7 @@ class Clock:
         return [1e3 * self._cupy.cuda.get_elapsed_time(begun, done) for begun, done in pairwise(events)]
 
     def medians(self, runs: Mapping[str, Callable[[], Any]], span: float, most: int = 100) -> dict[str, float]:
-        """Median microseconds of a call, of warm runs in two turns that take about `span` seconds each run in all."""
+        """Return the median microseconds of a call: warm, in two rounds, about `span` seconds in all for each run."""
         times = {}
         for name, run in runs.items():
             run()
@@ -57,7 +57,7 @@ class Clock:
         return {name: statistics.median(values) for name, values in found.items()}
 
     def captured_by_cupy(self, run: Callable[[], Any]) -> tuple[Callable[[], Any], Any]:
-        """Record `run` in a graph; gives what launches it, and what the run gave, which the graph writes to."""
+        """Capture `run` into a graph; return a call that launches it, and the result, which the graph writes to."""
         self.stream.synchronize()
         self.stream.begin_capture()
         try:

@@ -1,4 +1,4 @@
-"""rgru and PyTorch on one GPU: calls to be timed, of the same weights and inputs."""
+"""The contenders, rgru and PyTorch on one GPU: calls with the same weights and inputs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rgru.gpu.settings import allow_tf32
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gpu_cases import Shape
+    from gpu.cases import Shape
 
     Run = Callable[[], Any]
 
 
 @contextmanager
 def products(kind: str) -> Iterator[None]:
-    """Let both libraries make products of float32 as `kind` says."""
+    """Allow tf32 products in both libraries if `kind` is "tf32"."""
     import torch
 
     allowed = kind == "tf32"
@@ -39,7 +39,7 @@ def products(kind: str) -> Iterator[None]:
 
 @lru_cache(maxsize=8)
 def weights(inputs: int, hidden: int) -> tuple[Any, rgru.GRU]:
-    """A `torch.nn.GRU` on the host, and rgru's with the same parameters."""
+    """Return a `torch.nn.GRU` on the host, and an `rgru.GRU` with the same parameters."""
     import torch
 
     torch.manual_seed(hidden)
@@ -48,7 +48,7 @@ def weights(inputs: int, hidden: int) -> tuple[Any, rgru.GRU]:
 
 
 def tensors(shape: Shape) -> tuple[Any, Any]:
-    """x (T, B, I) and a gradient of y (T, B, H), time first: PyTorch's faster layout."""
+    """Return x (T, B, I) and a gradient of y (T, B, H), time first: PyTorch's faster layout."""
     import torch
 
     generator = torch.Generator("cuda").manual_seed(shape.batch)
@@ -61,21 +61,21 @@ def tensors(shape: Shape) -> tuple[Any, Any]:
 
 
 def to_cupy(tensor: Any) -> Any:
-    """Give a tensor with time first as CuPy's array with the batch first."""
+    """Convert a tensor with time first to a CuPy array with the batch first."""
     import cupy
 
     return cupy.from_dlpack(tensor.transpose(0, 1).contiguous())
 
 
 def to_torch(array: Any) -> Any:
-    """Give an array with the batch first as PyTorch's with time first."""
+    """Convert an array with the batch first to a tensor with time first."""
     import torch
 
     return torch.from_dlpack(array).transpose(0, 1)
 
 
 def ours(gru: rgru.GRU, x: Any, dy: Any, training: bool) -> Run:
-    """Give y, or y and dx."""
+    """Return a call of rgru, which returns y, or y and dx."""
 
     def train() -> Any:
         y, _, tape = gru.record(x)
@@ -85,14 +85,14 @@ def ours(gru: rgru.GRU, x: Any, dy: Any, training: bool) -> Run:
 
 
 def torch_module(module: Any, x: Any, dy: Any, training: bool) -> Run:
-    """`torch.nn.GRU`, which calls cuDNN."""
+    """Return a call of `torch.nn.GRU`, which calls cuDNN."""
     moved = copy.deepcopy(module).to("cuda", x.dtype)
     moved.flatten_parameters()
     return _run_of_torch(lambda given: moved(given)[0], list(moved.parameters()), x, dy, training)
 
 
 def torch_loop(gru: rgru.GRU, x: Any, dy: Any, training: bool, *, compiled: bool = False) -> Run:
-    """The reset-before cell, which PyTorch lacks, as its users write it: one large product, then a loop of steps."""
+    """Return a call of the reset-before cell in PyTorch, which lacks it: one large product, then a loop of steps."""
     import torch
 
     parts = {name.split(".")[-1]: value for name, value in gru.params.items()}

@@ -1,4 +1,4 @@
-"""Forms of the kernels: which ones a shape takes, forcing others, and compiling many at once."""
+"""Configurations of the kernels: those that the plan chooses, forcing others, and compiling many at once."""
 
 from __future__ import annotations
 
@@ -9,57 +9,61 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rgru.gpu import plan as plans
-from rgru.gpu.costs import cost_of_steps, cost_of_walk
-from rgru.gpu.forms import Cell, Chip, Precision, Steps, Walk
+from rgru.gpu.costs import cost_of_persistent, cost_of_steps
+from rgru.gpu.forms import CellSpec, Chip, LaunchShape, Precision, Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gpu_cases import Shape
+    from gpu.cases import Shape
 
-    Form = Walk | Steps
+    Form = LaunchShape | Steps
 
 
-def cell_of(kind: str, hidden: int, *, reset_after: bool, backward: bool) -> Cell:
-    return Cell(Precision[kind.upper()], reset_after, hidden, backward)
+def cell_of(kind: str, hidden: int, *, reset_after: bool, backward: bool) -> CellSpec:
+    return CellSpec(Precision[kind.upper()], reset_after, hidden, backward)
 
 
 def planned(chip: Chip, shape: Shape, backward: bool) -> Form:
-    """Give the form that the plan chooses."""
+    """Return the configuration that the plan chooses."""
     cell = cell_of(shape.kind, shape.hidden, reset_after=shape.reset_after, backward=backward)
     return plans.plan(chip, cell, shape.batch, 1)
 
 
 def name_of(form: Form, full: bool = False) -> str:
-    """A form in a few letters: kind, blocks x units, sequences at once, teams; how threads share the work, if asked."""
+    """Describe a configuration in short: kind, blocks x units, sequences at once, teams; if `full`, the threads too."""
     if isinstance(form, Steps):
         return "steps"
     name = f"{form.exchange.name.lower()} {form.blocks}x{form.units} b{form.batch} t{form.teams}"
     if not full:
         return name
-    inside = f"kept {form.kept}" if form.cell.precision.matrix_units else f"{form.unit_tile}x{form.batch_tile}"
+    inside = (
+        f"{form.register_steps} register steps"
+        if form.cell.precision.matrix_units
+        else f"{form.unit_tile}x{form.batch_tile}"
+    )
     return f"{name}, {form.threads} threads, {form.slices} slices, {inside}"
 
 
-def offered(chip: Chip, cell: Cell, count: int, directions: int = 1) -> list[tuple[float, Form]]:
-    """All forms that there is room for, with the plan's estimates in cycles of a step, cheapest first."""
+def offered(chip: Chip, cell: CellSpec, count: int, directions: int = 1) -> list[tuple[float, Form]]:
+    """Return all configurations that fit, with the estimated cycles of a step, cheapest first."""
     found: list[tuple[float, Form]] = [(cost_of_steps(chip, cell, count, directions), Steps(cell))]
-    for walk in dict.fromkeys(plans._walks(chip, cell, count, directions)):  # some come twice
-        found.append((cost_of_walk(chip, walk, count, directions), walk))
+    for form in dict.fromkeys(plans.launch_shapes(chip, cell, count, directions)):  # some appear twice
+        found.append((cost_of_persistent(chip, form, count, directions), form))
     return sorted(found, key=lambda one: one[0])
 
 
-def of_each_kind(chip: Chip, cell: Cell, count: int, directions: int = 1) -> dict[str, Form]:
-    """The cheapest form of each kind."""
+def of_each_kind(chip: Chip, cell: CellSpec, count: int, directions: int = 1) -> dict[str, Form]:
+    """Return the cheapest configuration of each kind."""
     found: dict[str, Form] = {}
     for _, form in offered(chip, cell, count, directions):
-        found.setdefault(form.exchange.name if isinstance(form, Walk) else "STEPS", form)
+        found.setdefault(form.exchange.name if isinstance(form, LaunchShape) else "STEPS", form)
     return found
 
 
 @contextmanager
-def forced(choose: Callable[[Cell, int, int], Form]) -> Iterator[None]:
-    """Let layers take the form that ``choose(cell, count, directions)`` gives."""
+def forced(choose: Callable[[CellSpec, int, int], Form]) -> Iterator[None]:
+    """Make layers use the configuration that ``choose(cell, count, directions)`` returns."""
     from rgru.gpu.device import Device
 
     patched: Any = Device
@@ -72,7 +76,7 @@ def forced(choose: Callable[[Cell, int, int], Form]) -> Iterator[None]:
 
 
 def _compile(forms: list[Form]) -> list[str]:
-    """Compile into CuPy's cache on disk; gives what went wrong."""
+    """Compile into CuPy's cache on disk; return the errors."""
     from rgru.gpu.device import open_device
 
     device, wrong = open_device(0), []
@@ -81,8 +85,8 @@ def _compile(forms: list[Form]) -> list[str]:
             if isinstance(form, Steps):
                 device._kernel(form, "advance", False)
                 continue
-            device._kernel(form, "walk_backward" if form.cell.backward else "walk_forward", True)
-            if form.exchange.through_memory:  # whose module is another one
+            device._kernel(form, "recurrence_backward" if form.cell.backward else "recurrence_forward", True)
+            if form.exchange.through_memory:  # which is in another module
                 device._kernel(form, "pack", False)
         except Exception as error:
             wrong.append(f"{name_of(form)} of {form.cell}: {error!r}"[:500])
@@ -90,7 +94,7 @@ def _compile(forms: list[Form]) -> list[str]:
 
 
 def compile_all(forms: set[Form], seconds: float) -> list[str]:
-    """Compile forms in as many processes as there are cores, for later runs to find; gives what went wrong."""
+    """Compile configurations in parallel, into CuPy's cache on disk; return the errors."""
     ordered = sorted(forms, key=repr)
     processes = max(1, min(12, (os.cpu_count() or 1) - 1, len(ordered) // 8))
     pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))

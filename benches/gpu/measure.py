@@ -1,4 +1,4 @@
-"""The sections of `gpu.py` that time things."""
+"""The sections of the benchmark that measure times."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import gpu_contenders as contenders
 import rgru
-from gpu_cases import RESET_BEFORE, Deadline, Limits, Shape, shapes, summary
-from gpu_forms import compile_all, name_of, planned
-from gpu_report import print_row, print_summary
+from gpu import contenders
+from gpu.cases import RESET_BEFORE, Deadline, Limits, Shape, shapes, summary
+from gpu.forms import compile_all, name_of, planned
+from gpu.report import print_row, print_summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gpu_clock import Clock
-    from gpu_contenders import Run
+    from gpu.clock import Clock
+    from gpu.contenders import Run
     from rgru.gpu.forms import Chip
 
 SPAN = 0.05
-"""Seconds that one contender is measured for one shape."""
+"""Seconds for which each contender is measured for each shape."""
 
 BOUNDS = {"float32": 1e-4, "tf32": 1e-2, "float16": 2e-2, "bfloat16": 1.5e-1}
-"""Of differences from PyTorch, relative to the largest magnitude or 1, after up to a thousand steps."""
+"""Bounds of differences from PyTorch, relative to the largest magnitude or 1, after up to a thousand steps."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where things are timed."""
+    """The clock, the chip and its measured limits."""
 
     clock: Clock
     chip: Chip
@@ -62,7 +62,7 @@ def limits(clock: Clock) -> Limits:
 
 
 def against_torch(place: Place, training: bool, quick: bool, deadline: Deadline) -> Any:
-    """Time shape by shape, until the time is up."""
+    """Measure shape by shape, until the deadline."""
     wanted = shapes(training, quick)
     forms = {
         planned(place.chip, shape, backward)
@@ -71,7 +71,7 @@ def against_torch(place: Place, training: bool, quick: bool, deadline: Deadline)
     }
     wrong = compile_all(forms, max(10.0, deadline.left / 3))
     print(
-        f"{len(forms)} forms compiled, {deadline.left:.0f} s left for {len(wanted)} shapes",
+        f"{len(forms)} configurations compiled, {deadline.left:.0f} s left for {len(wanted)} shapes",
         *wrong,
         sep="\n",
         flush=True,
@@ -93,7 +93,7 @@ def against_torch(place: Place, training: bool, quick: bool, deadline: Deadline)
 
 
 def attempt(work: Callable[[], dict[str, Any]], shape: Shape) -> dict[str, Any]:
-    """Do it, or say why not: one shape's failure is not the others'."""
+    """Run `work`, and return its error if it fails, so that the other shapes are still measured."""
     try:
         return work()
     except Exception as error:
@@ -104,7 +104,7 @@ def attempt(work: Callable[[], dict[str, Any]], shape: Shape) -> dict[str, Any]:
 
 
 def make_room() -> None:
-    """Give back what both libraries keep for later, once it is a third of the memory."""
+    """Free the memory pools of both libraries, once a third of the memory is in use."""
     import cupy
     import torch
 
@@ -121,14 +121,15 @@ def about(shape: Shape) -> dict[str, Any]:
 
 
 def compare(place: Place, shape: Shape, training: bool) -> dict[str, Any]:
-    """Time rgru and `torch.nn.GRU`, and compare what they give."""
+    """Measure rgru and `torch.nn.GRU`, and compare their results."""
     import cupy
 
     free, _ = cupy.cuda.Device().mem_info
     if shape.memory(training) > 0.7 * (free + cupy.get_default_memory_pool().free_bytes()):
         return about(shape) | {"error": "too little memory"}
     module, gru = contenders.weights(shape.inputs, shape.hidden)
-    gru._changed()  # what earlier graphs hold of the device's memory goes with the weights there
+    gru._changed()
+    gru._captured.clear()  # releases the memory of earlier graphs
     x, dy = contenders.tensors(shape)
     runs = {
         "rgru": contenders.ours(gru, contenders.to_cupy(x), contenders.to_cupy(dy), training),
@@ -138,7 +139,7 @@ def compare(place: Place, shape: Shape, training: bool) -> dict[str, Any]:
 
 
 def against_loops(place: Place, shape: Shape, training: bool, deadline: Deadline) -> dict[str, Any]:
-    """Time rgru and a loop in PyTorch, without a graph too in a compiled step."""
+    """Measure rgru and a loop in PyTorch, without a graph also with a compiled step."""
     gru = rgru.GRU(shape.inputs, shape.hidden, seed=0)
     x, dy = contenders.tensors(shape)
     runs = {
@@ -159,9 +160,9 @@ def against_loops(place: Place, shape: Shape, training: bool, deadline: Deadline
 
 
 def timed(place: Place, shape: Shape, runs: dict[str, Run], training: bool) -> dict[str, Any]:
-    """Compare what the runs give, capture them, and time calls and graphs."""
+    """Compare the results of the runs, capture them, and measure calls and graphs."""
     row = about(shape) | {"training": training}
-    kept = []  # what graphs write to
+    outputs = []  # graphs write to them
     with contenders.products(shape.kind):
         row["difference"] = difference(runs["rgru"](), runs["torch"]())
         row["wrong"] = not row["difference"] <= BOUNDS[shape.kind]
@@ -169,7 +170,7 @@ def timed(place: Place, shape: Shape, runs: dict[str, Run], training: bool) -> d
         for name, capture in (("rgru", clock.captured_by_cupy), ("torch", clock.captured_by_torch)):
             try:
                 runs[f"{name}, graph"], result = capture(runs[name])
-                kept.append(result)
+                outputs.append(result)
             except Exception as error:
                 row[f"{name}'s graph"] = f"{type(error).__name__}: {error}"[:300]
         times = clock.medians(runs, SPAN)
@@ -180,7 +181,7 @@ def timed(place: Place, shape: Shape, runs: dict[str, Run], training: bool) -> d
 
 
 def judged(times: dict[str, float], limit: float, shape: Shape) -> dict[str, Any]:
-    """Ratios, time by step and part of the limit."""
+    """Return ratios, the time of a step, and the percentage of the lower bound."""
     best = min(time for name, time in times.items() if name.startswith("rgru"))
     row: dict[str, Any] = {"microseconds": times, "ratio": times["torch"] / times["rgru"]}
     if "rgru, graph" in times and "torch, graph" in times:
@@ -189,7 +190,7 @@ def judged(times: dict[str, float], limit: float, shape: Shape) -> dict[str, Any
 
 
 def difference(ours: tuple[Any, ...], theirs: tuple[Any, ...]) -> float:
-    """Largest difference of what rgru and PyTorch give, relative to the largest magnitude or 1."""
+    """Return the largest difference of the results of rgru and PyTorch, relative to the largest magnitude or 1."""
     worst = 0.0
     for one, other in zip(ours, theirs, strict=True):
         got, expected = contenders.to_torch(one).float(), other.float()
@@ -201,7 +202,7 @@ def difference(ours: tuple[Any, ...], theirs: tuple[Any, ...]) -> float:
 
 
 def reset_before(place: Place, deadline: Deadline) -> dict[str, Any]:
-    """Against a loop in PyTorch, plain, as a graph and compiled."""
+    """Measure the reset-before cell against a loop in PyTorch: plain, as a graph and compiled."""
     rows = []
     for shape in RESET_BEFORE:
         for training in (False, True):
@@ -217,7 +218,7 @@ def reset_before(place: Place, deadline: Deadline) -> dict[str, Any]:
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """Stop what takes longer, by an exception in the main thread."""
+    """Raise a TimeoutError in the main thread after `seconds`."""
 
     def stop(*_: object) -> None:
         raise TimeoutError(f"not done after {seconds:.0f} s")

@@ -1,17 +1,17 @@
-"""Lines, tables and the picture of what `gpu.py` finds."""
+"""Lines, tables and the figure of the results."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gpu_cases import KINDS
+from gpu.cases import KINDS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def print_row(row: dict[str, Any]) -> None:
-    """One line: form, microseconds, ratios, microseconds a step, part of the limit."""
+    """Print one line: ratios, microseconds per step, percentage of the lower bound, configuration, microseconds."""
     if "error" in row:
         print(f"{row['case']} {row['error']}", flush=True)
         return
@@ -39,7 +39,7 @@ def print_summary(sums: dict[str, dict[str, Any]]) -> None:
 
 
 def print_tuned(rows: list[dict[str, Any]]) -> None:
-    """The forms of one cell, as they were estimated and as they are."""
+    """Print the configurations of one cell, with estimated and measured cycles."""
     for row in rows:
         measured = row.get("cycles")
         text = f"{measured:9.0f} measured, {measured / row['estimate']:5.2f} of it" if measured else row["error"]
@@ -47,7 +47,7 @@ def print_tuned(rows: list[dict[str, Any]]) -> None:
 
 
 def draw(found: dict[str, Any], path: Path) -> None:
-    """Draw the ratios over B, one line for each H, one picture for each precision, for T = 100."""
+    """Plot the ratios over B, one line for each H, one panel for each precision, for T = 100."""
     import matplotlib as mpl
 
     mpl.use("Agg")

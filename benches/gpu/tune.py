@@ -1,4 +1,4 @@
-"""The plan's estimates against what steps take: for its constants."""
+"""Estimated and measured cycles of a step, to fit the constants of the cost model."""
 
 from __future__ import annotations
 
@@ -12,41 +12,45 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import rgru
-from gpu_cases import TUNED, Deadline
-from gpu_contenders import products
-from gpu_forms import cell_of, compile_all, forced, name_of, of_each_kind, offered
-from gpu_report import print_tuned
+from gpu.cases import TUNED, Deadline
+from gpu.contenders import products
+from gpu.forms import cell_of, compile_all, forced, name_of, of_each_kind, offered
+from gpu.report import print_tuned
 from rgru.gpu import plan
-from rgru.gpu.forms import Walk
+from rgru.gpu.forms import LaunchShape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gpu_clock import Clock
-    from gpu_forms import Form
-    from rgru.gpu.forms import Cell, Chip
+    from gpu.clock import Clock
+    from gpu.forms import Form
+    from rgru.gpu.forms import CellSpec, Chip
 
 STEPS = 256
 
 AHEAD = {True: 1_000_000, False: 20_000_000}
-"""Nanoseconds that the device is kept busy before a walk, or before the steps, so that it never waits for the host."""
+"""Nanoseconds for which the device is kept busy before a persistent kernel, or before single steps, so that it never
+waits for the host."""
 
 
 def tune(clock: Clock, chip: Chip, quick: bool, deadline: Deadline, most: int = 12) -> Any:
-    """Time some forms of each cell: of each kind the cheapest, the cheapest of all, and some at random."""
+    """Measure some configurations of each cell: the cheapest of each kind, the cheapest of all, and random ones."""
     cells = [
         (kind, cell_of(kind, hidden, reset_after=reset_after, backward=backward), batch)
         for kind, batch, hidden in (TUNED[:8] if quick else TUNED)
         for reset_after in ((True,) if quick else (True, False))
         for backward in (False, True)
     ]
-    # A cell's neighbours come far apart, so that time that is up leaves out some of everything.
+    # In random order, so that a deadline skips some cells of every kind.
     order = np.random.default_rng(0).permutation(len(cells))
     picked = {int(i): candidates(chip, cells[i][1], cells[i][2], most) for i in order}
     forms = {form for some in picked.values() for _, form in some}
     wrong = compile_all(forms, max(10.0, deadline.left / 3))
     print(
-        f"{len(forms)} forms compiled, {deadline.left:.0f} s left for {len(cells)} cells", *wrong, sep="\n", flush=True
+        f"{len(forms)} configurations compiled, {deadline.left:.0f} s left for {len(cells)} cells",
+        *wrong,
+        sep="\n",
+        flush=True,
     )
     rows: list[dict[str, Any]] = []
     for done, i in enumerate(picked):
@@ -68,8 +72,8 @@ def tune(clock: Clock, chip: Chip, quick: bool, deadline: Deadline, most: int = 
     return {"rows": rows, "losses": best}
 
 
-def candidates(chip: Chip, cell: Cell, count: int, most: int) -> list[tuple[float, Form]]:
-    """Pick forms, with their estimates: of each kind the cheapest, then the cheapest, then random ones."""
+def candidates(chip: Chip, cell: CellSpec, count: int, most: int) -> list[tuple[float, Form]]:
+    """Pick configurations, with their estimates: the cheapest of each kind, then the cheapest, then random ones."""
     found = offered(chip, cell, count)
     kinds = set(of_each_kind(chip, cell, count).values())
     first = [one for one in found if one[1] in kinds]
@@ -82,7 +86,7 @@ def candidates(chip: Chip, cell: Cell, count: int, most: int) -> list[tuple[floa
 
 
 def chosen_and_best(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each cell what the plan's choice, the least estimate, loses against the best that was measured."""
+    """Return for each cell how much slower the plan's choice, the lowest estimate, is than the fastest one measured."""
     by_cell: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_cell.setdefault(row["cell"], []).append(row)
@@ -105,9 +109,9 @@ def chosen_and_best(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def measured(
-    clock: Clock, chip: Chip, kind: str, cell: Cell, batch: int, *, estimate: float, form: Form, deadline: Deadline
+    clock: Clock, chip: Chip, kind: str, cell: CellSpec, batch: int, *, estimate: float, form: Form, deadline: Deadline
 ) -> dict[str, Any]:
-    """Time the walk alone, without the products over all steps; in cycles of a step."""
+    """Measure the recurrence alone, without the products over all steps, in cycles of a step."""
     shape = f"{kind} H={cell.hidden} N={batch} {'after' if cell.reset_after else 'before'}"
     row: dict[str, Any] = {
         "cell": f"{shape} {'backward' if cell.backward else 'forward'}",
@@ -115,7 +119,7 @@ def measured(
         "estimate": estimate,
         "batch_size": batch,
     }
-    if isinstance(form, Walk):
+    if isinstance(form, LaunchShape):
         row |= {name: value for name, value in asdict(form).items() if name != "cell"}
         row |= {"shared_bytes": form.shared_bytes, "exchange": form.exchange.name}
     if deadline.left < 0:
@@ -128,13 +132,13 @@ def measured(
 
 
 def _cycles() -> float:
-    """A microsecond's, at the highest clock."""
+    """Return the cycles of a microsecond, at the highest clock."""
     import cupy
 
     return float(cupy.cuda.Device().attributes.get("ClockRate") or 1_980_000) / 1000
 
 
-def _microseconds(clock: Clock, chip: Chip, cell: Cell, *, kind: str, batch: int, form: Form) -> float:
+def _microseconds(clock: Clock, chip: Chip, cell: CellSpec, *, kind: str, batch: int, form: Form) -> float:
     import cupy
     import ml_dtypes
 
@@ -142,7 +146,7 @@ def _microseconds(clock: Clock, chip: Chip, cell: Cell, *, kind: str, batch: int
     gru = _gru(cell.hidden, cell.reset_after)
     x = cupy.asarray(np.random.default_rng(0).standard_normal((batch, STEPS, 64)).astype(np.float32)).astype(number)
 
-    def choose(wanted: Cell, count: int, directions: int) -> Form:
+    def choose(wanted: CellSpec, count: int, directions: int) -> Form:
         return form if wanted.backward == cell.backward else plan.plan(chip, wanted, count, directions)
 
     spin = _spin()
@@ -156,7 +160,7 @@ def _microseconds(clock: Clock, chip: Chip, cell: Cell, *, kind: str, batch: int
         times.clear()
         begun = time.perf_counter()
         while len(times) < 8 and (len(times) < 3 or time.perf_counter() - begun < 0.2):
-            spin((1,), (1,), (np.uint64(AHEAD[isinstance(form, Walk)]),))
+            spin((1,), (1,), (np.uint64(AHEAD[isinstance(form, LaunchShape)]),))
             run()
             clock.stream.synchronize()
     return float(statistics.median(1e3 * cupy.cuda.get_elapsed_time(*events) for events in times))
@@ -164,7 +168,7 @@ def _microseconds(clock: Clock, chip: Chip, cell: Cell, *, kind: str, batch: int
 
 @cache
 def _spin() -> Any:
-    """A kernel that takes so many nanoseconds."""
+    """Return a kernel that takes a given number of nanoseconds."""
     import cupy
 
     code = """
@@ -181,13 +185,13 @@ def _spin() -> Any:
 
 @cache
 def _gru(hidden: int, reset_after: bool) -> rgru.GRU:
-    """One for each H, since the initial values of a large one take a second."""
+    """Return a GRU, cached, since initialising a large one takes a second."""
     return rgru.GRU(64, hidden, reset_after=reset_after, seed=0)
 
 
 @contextmanager
 def watched() -> Iterator[list[tuple[Any, Any]]]:
-    """Collect events around each walk, in one kernel or step by step."""
+    """Collect events around each recurrence, in one kernel or step by step."""
     import cupy
 
     from rgru.gpu import layer
@@ -206,7 +210,7 @@ def watched() -> Iterator[list[tuple[Any, Any]]]:
     launch, through, back = patched.launch, modules.step_through, modules.step_back
 
     def watched_launch(device: Device, form: Any, name: str, *rest: Any) -> None:
-        if name.startswith("walk"):
+        if name.startswith("recurrence"):
             timed(lambda: launch(device, form, name, *rest))
         else:
             launch(device, form, name, *rest)

@@ -1,17 +1,13 @@
-"""What of `benches/gpu.py` needs no GPU: shapes, limits, forms, sums, pictures, and the end of a section's time."""
+"""The parts of `benches/gpu` that need no GPU: shapes, limits, configurations, summaries, figures, deadlines."""
 
 from __future__ import annotations
 
 import time
 
-import gpu_cases
-import gpu_forms
-import gpu_measure
-import gpu_report
-import gpu_tune
 import pytest
-from gpu_cases import KINDS, Deadline, Limits, Shape, shapes, summary
 
+from gpu import cases, forms, measure, report, tune
+from gpu.cases import KINDS, Deadline, Limits, Shape, shapes, summary
 from rgru.gpu.forms import Chip, Steps
 from rgru.gpu.plan import plan
 
@@ -61,20 +57,20 @@ def test_summary_of_small_batches_and_of_all():
 def test_a_row():
     shape = Shape("float32", 4, 100, 256)
     times = {"rgru": 200.0, "torch": 800.0, "rgru, graph": 100.0, "torch, graph": 700.0}
-    row = gpu_measure.judged(times, 10e-6, shape)
+    row = measure.judged(times, 10e-6, shape)
     assert row["ratio"] == 4
     assert row["ratio_of_graphs"] == 7
     assert row["microseconds_a_step"] == 1
     assert row["percent_of_limit"] == pytest.approx(10)
     del times["torch, graph"]
-    assert "ratio_of_graphs" not in gpu_measure.judged(times, 10e-6, shape)
+    assert "ratio_of_graphs" not in measure.judged(times, 10e-6, shape)
 
 
 def test_one_shape_that_fails(monkeypatch, capsys):
-    monkeypatch.setattr(gpu_measure, "make_room", lambda: None)
-    row = gpu_measure.attempt(lambda: 1 // 0, Shape("float32", 4, 100, 256))
+    monkeypatch.setattr(measure, "make_room", lambda: None)
+    row = measure.attempt(lambda: 1 // 0, Shape("float32", 4, 100, 256))
     assert row["error"].startswith("ZeroDivisionError")
-    gpu_report.print_row(row)
+    report.print_row(row)
     assert "ZeroDivisionError" in capsys.readouterr().out
 
 
@@ -84,19 +80,19 @@ def test_rows_are_printed_and_drawn(tmp_path, capsys):
     for shape in shapes(False)[:30]:
         times = {"rgru": 200.0, "torch": 50.0 * shape.batch, "rgru, graph": 100.0}
         rows.append(
-            gpu_measure.about(shape)
-            | gpu_measure.judged(times, 1e-6, shape)
+            measure.about(shape)
+            | measure.judged(times, 1e-6, shape)
             | {"form": "grid 64x16 b1 t1", "difference": 0.5, "wrong": True, "torch's graph": "refused"}
         )
-    gpu_report.print_row(rows[0])
-    gpu_report.print_summary({"ratio": summary(rows, "ratio")})
+    report.print_row(rows[0])
+    report.print_summary({"ratio": summary(rows, "ratio")})
     printed = capsys.readouterr().out
     for part in ("0.25x", "WRONG by 5.0e-01", "torch's graph: refused", "grid 64x16", "geometric mean"):
         assert part in printed
     found = {"about": {"title": "a GPU"}, "inference": {"rows": rows}, "training": {"rows": []}}
-    gpu_report.draw(found, tmp_path / "gpu.png")
+    report.draw(found, tmp_path / "gpu.png")
     assert (tmp_path / "gpu.png").read_bytes()[:4] == b"\x89PNG"
-    gpu_report.draw({"about": {}}, tmp_path / "none.png")
+    report.draw({"about": {}}, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
 
 
@@ -105,22 +101,22 @@ def test_rows_are_printed_and_drawn(tmp_path, capsys):
 )
 @pytest.mark.parametrize("backward", [False, True])
 def test_the_cheapest_form_offered_is_the_plan_s(kind, hidden, count, backward):
-    cell = gpu_forms.cell_of(kind, hidden, reset_after=True, backward=backward)
-    found = gpu_forms.offered(HOPPER, cell, count)
+    cell = forms.cell_of(kind, hidden, reset_after=True, backward=backward)
+    found = forms.offered(HOPPER, cell, count)
     assert [cost for cost, _ in found] == sorted(cost for cost, _ in found)
     assert found[0][1] == plan(HOPPER, cell, count, 1)
     assert any(isinstance(form, Steps) for _, form in found)
-    assert len({gpu_forms.name_of(form, full=True) for _, form in found}) > len(found) / 2
+    assert len({forms.name_of(form, full=True) for _, form in found}) > len(found) / 2
 
 
 def test_forms_to_tune():
-    cell = gpu_forms.cell_of("bfloat16", 256, reset_after=False, backward=True)
-    kinds = gpu_forms.of_each_kind(HOPPER, cell, 16)
+    cell = forms.cell_of("bfloat16", 256, reset_after=False, backward=True)
+    kinds = forms.of_each_kind(HOPPER, cell, 16)
     assert kinds.keys() >= {"CLUSTER", "GRID", "STEPS"}
-    found = gpu_tune.candidates(HOPPER, cell, 16, 12)
+    found = tune.candidates(HOPPER, cell, 16, 12)
     assert len(found) == len({form for _, form in found}) == 12
     assert {form for _, form in found} >= set(kinds.values())
-    assert found == gpu_tune.candidates(HOPPER, cell, 16, 12)
+    assert found == tune.candidates(HOPPER, cell, 16, 12)
     assert found[0][1] == plan(HOPPER, cell, 16, 1)
 
 
@@ -132,7 +128,7 @@ def test_what_the_plan_s_choice_loses():
         {"cell": "b", "form": "steps", "estimate": 2, "error": "no room"},
         {"cell": "c", "form": "steps", "estimate": 2, "error": "no room"},
     ]
-    a, b = gpu_tune.chosen_and_best(rows)
+    a, b = tune.chosen_and_best(rows)
     assert (a["cell"], a["chosen"], a["best"], a["loss"]) == ("a", "grid", "steps", 1.5)
     assert (b["cell"], b["loss"]) == ("b", 1)
 
@@ -140,9 +136,9 @@ def test_what_the_plan_s_choice_loses():
 def test_a_form_that_is_forced():
     from rgru.gpu.device import Device
 
-    cell = gpu_forms.cell_of("float32", 64, reset_after=True, backward=False)
+    cell = forms.cell_of("float32", 64, reset_after=True, backward=False)
     usual = Device.plan
-    with gpu_forms.forced(lambda cell, count, directions: Steps(cell)):
+    with forms.forced(lambda cell, count, directions: Steps(cell)):
         assert Device.plan(None, cell, 3, 1) == Steps(cell)
     assert Device.plan is usual
 
@@ -152,13 +148,13 @@ def test_time_that_is_up():
     assert 9 < deadline.left <= 10
     assert Deadline(-1).left < 0
     begun = time.perf_counter()
-    with pytest.raises(TimeoutError, match=r"^not done after 0 s$"), gpu_measure.at_most(0.05):
+    with pytest.raises(TimeoutError, match=r"^not done after 0 s$"), measure.at_most(0.05):
         time.sleep(5)
     assert time.perf_counter() - begun < 2
-    with gpu_measure.at_most(60):
+    with measure.at_most(60):
         pass
 
 
 def test_tables_hold_what_they_should():
-    assert set(gpu_cases.ASSUMED.flops) == set(gpu_measure.BOUNDS) == set(KINDS)
-    assert not any(shape.reset_after for shape in gpu_cases.RESET_BEFORE)
+    assert set(cases.ASSUMED.flops) == set(measure.BOUNDS) == set(KINDS)
+    assert not any(shape.reset_after for shape in cases.RESET_BEFORE)
