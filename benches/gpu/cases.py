@@ -51,7 +51,7 @@ class Shape:
         return 2.0 * self.weights * self.batch * self.time * (3 if training else 1)
 
     def bytes(self, training: bool) -> float:
-        """Return the least traffic: weights and x read, y written; backward all of it and dy read, dx and dW written."""
+        """Return the least traffic: weights and x read, y written; backward, all and dy read, dx and dW written."""
         steps = self.batch * self.time * (self.inputs + self.hidden)
         return float(self.item * (self.weights + steps) * (3 if training else 1))
 

@@ -91,9 +91,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer shapes, a third of the time")
     parser.add_argument("--only", choices=[*SECONDS], action="append", help="run only this section; may be repeated")
     parser.add_argument("--tune", action="store_true", help="the same as --only tune")
-    parser.add_argument(
-        "--out", type=Path, default=Path(), metavar="FOLDER", help="folder of the results (default: here)"
-    )
+    parser.add_argument("--out", type=Path, default=Path(), metavar="FOLDER", help="for results (default: here)")
     options = parser.parse_args()
     names = [*(options.only or ()), *(("tune",) if options.tune else ())] or [*USUAL]
     import torch  # before CuPy, so that both use the libraries that PyTorch comes with

@@ -229,7 +229,7 @@ class Device:
         return get
 
     def line(self) -> tuple[int, int]:
-        """Return a key of the current stream. Default streams of two threads may differ, although they share a pointer."""
+        """Return a key of the current stream. Threads may have default streams of their own, with the same pointer."""
         return self.xp.cuda.get_current_stream().ptr, threading.get_ident()
 
     def mark(self, marks: dict[tuple[int, int], Any]) -> None:

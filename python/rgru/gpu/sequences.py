@@ -69,7 +69,7 @@ class Sequences:
 
     @classmethod
     def padded(cls, device: Device, count: int, steps: int, lengths: Array) -> Sequences:
-        """Describe a padded batch from integer lengths (N,), on the host or the device; they are clipped to 0..`steps`."""
+        """Describe a padded batch from integer lengths (N,) on the host or device, which are clipped to 0..`steps`."""
         xp, running = device.xp, None
         if isinstance(lengths, np.ndarray):
             running = _running(lengths, steps)

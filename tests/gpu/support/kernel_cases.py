@@ -37,7 +37,7 @@ class Form:
     slices: int = 0
     unit_tile: int = 0
     batch_tile: int = 0
-    kept: int = 0
+    register_steps: int = 0
 
     def __call__(self, _chip, cell, _count, directions):
         """Choose it, as a plan does."""
