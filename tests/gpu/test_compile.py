@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 import pytest
 
-import cuda_compiler
-from cuda_compiler import machine_code
+from cuda_emulator import nvrtc
+from cuda_emulator.nvrtc import machine_code
 from rgru.gpu.forms import CellSpec, Chip, Common, Exchange, LaunchShape, Precision, Steps
 from rgru.gpu.kernels import source
 from rgru.gpu.plan import plan
 
-if cuda_compiler.missing():
-    pytest.skip(cuda_compiler.missing(), allow_module_level=True)
+if nvrtc.missing():
+    pytest.skip(nvrtc.missing(), allow_module_level=True)
 
 KIB = 1024
 # By example: T4, A100, A10, L40, H200, B200, RTX 5090.

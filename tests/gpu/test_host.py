@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import ctypes
 import pickle
-import platform
-import shutil
 import sys
 import threading
 from weakref import ref
@@ -14,8 +12,10 @@ from weakref import ref
 import numpy as np
 import pytest
 
-if shutil.which("g++") is None or platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
-    pytest.skip("the kernels are compiled by g++ on Linux", allow_module_level=True)
+import cuda_emulator
+
+if cuda_emulator.missing():
+    pytest.skip(cuda_emulator.missing(), allow_module_level=True)
 
 import fake_cupy
 import rgru

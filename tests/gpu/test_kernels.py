@@ -3,22 +3,20 @@
 What is compiled takes most of the time: some 110 variants, a second each where they are not in the cache.
 """
 
-import platform
 import random
 import re
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import cuda_emulator
 from layer_cases import CELLS
 
-if shutil.which("g++") is None or platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
-    pytest.skip("the kernels are compiled by g++ on Linux", allow_module_level=True)
+if cuda_emulator.missing():
+    pytest.skip(cuda_emulator.missing(), allow_module_level=True)
 pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
 
-import cuda_emulator
 from kernel_cases import BATCHES, FORMS, PERSISTENT, Batch, Device, Problem, all_same, same
 from rgru.gpu import layer
 from rgru.gpu import plan as plans

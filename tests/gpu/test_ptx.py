@@ -9,13 +9,14 @@ import re
 
 import pytest
 
-import cuda_compiler
+import cuda_emulator
+from cuda_emulator import nvrtc
 from layer_cases import CELLS
 
-if cuda_compiler.missing():
-    pytest.skip(cuda_compiler.missing(), allow_module_level=True)
+if cuda_emulator.missing() or nvrtc.missing():
+    pytest.skip(cuda_emulator.missing() or nvrtc.missing(), allow_module_level=True)
+pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
 
-import cuda_emulator
 from kernel_cases import BATCHES, FORMS, Device, Problem
 from rgru.gpu.kernels import source
 
@@ -26,7 +27,7 @@ CAPABILITIES = {"block_float16": 75, "grid_float32": 75, "packets_float32": 80, 
 
 @functools.cache
 def module(source, macros, capability):
-    return cuda_emulator.compile_ptx(cuda_compiler.ptx(source, dict(macros), capability))
+    return cuda_emulator.compile_ptx(nvrtc.ptx(source, dict(macros), capability))
 
 
 class PtxDevice(Device):

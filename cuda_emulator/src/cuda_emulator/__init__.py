@@ -1,11 +1,11 @@
-"""CUDA on the CPU, for tests: compiles a CUDA source with g++ and runs its kernels, every thread a fiber.
+"""An emulator of CUDA on the CPU, for tests: kernels are compiled by g++, and every thread is a fiber.
 
     module = cuda_emulator.compile(Path("kernels.cu"), {"REAL": "float"})
     module.launch("scale", grid=4, block=128, args=[x, np.int32(x.size)], shared_bytes=512, seed=7)
 
-The order in which threads run is shuffled from the seed. Whatever a GPU would only do wrong sometimes (a barrier that
-not all threads reach, a write beyond the shared memory) is an error here. Arrays have no guards: what a kernel writes
-beyond them is not seen, unless it comes as PTX. A loop that waits without `load_acquire` never ends.
+The order in which threads run is shuffled from the seed. Faults that show only sometimes on a GPU (a barrier that not
+all threads reach, a write beyond the shared memory) always raise an error here. Arrays have no guards: a write beyond
+an array is noticed only in PTX. A loop that waits without `load_acquire` never ends.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import functools
 import hashlib
 import itertools
 import os
+import platform
 import re
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -38,22 +40,23 @@ __all__ = [
     "RaceError",
     "compile",
     "compile_ptx",
+    "missing",
 ]
 
 HEADERS = Path(__file__).parent
 FLAGS = ["-std=c++17", "-O2", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing"]
-SHARED_LIMIT = 227 * 1024  # what a block may have at most on any GPU so far
+SHARED_LIMIT = 227 * 1024  # the maximum of a block on any GPU so far
 SCALARS = (np.int32, np.int64, np.uint32, np.uint64, np.float32, np.float64)
-# A library's fibers live in its global variables.
+# The fibers of a library are global variables of it.
 LOCK = threading.Lock()
 
 
 class EmulatorError(RuntimeError):
-    """A kernel did what it may not do."""
+    """A kernel did something invalid."""
 
 
 class DeadlockError(EmulatorError):
-    """All threads that live wait, and none can go on."""
+    """All living threads wait, and none can continue."""
 
 
 class DivergenceError(DeadlockError):
@@ -61,20 +64,42 @@ class DivergenceError(DeadlockError):
 
 
 class OutOfBoundsError(EmulatorError):
-    """A kernel used memory that is not its own: beyond its shared memory, its stack or, as PTX, its arrays."""
+    """A kernel used memory beyond its shared memory, its stack or, in PTX, its arrays."""
 
 
 class RaceError(EmulatorError):
-    """Two threads used the same memory, and no barrier between them says who comes first."""
+    """Two threads accessed the same memory, and no barrier orders the accesses."""
 
 
 ERRORS = {1: DeadlockError, 2: DivergenceError, 3: OutOfBoundsError, 4: EmulatorError, 5: RaceError}
 
 
-def compile(source: Path | str, defines: dict[str, object] | None = None) -> Module:  # noqa: A001
-    """Compile a CUDA source: a path, or the text itself (a string with a line break).
+def missing() -> str | None:
+    """Return why kernels cannot be compiled on this machine, or None."""
+    if platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
+        return "kernels are compiled on Linux, on x86-64 and AArch64"
+    return None if shutil.which("g++") else "kernels are compiled by g++, which is not installed"
 
-    A define of None has no value. Libraries are kept in a folder of temporary files, for all processes.
+
+def compile(source: Path | str, defines: dict[str, object] | None = None) -> Module:  # noqa: A001
+    """Compile a CUDA source.
+
+    Parameters
+    ----------
+    source : Path or str
+        A path, or the text itself: a string with a line break.
+    defines : dict, optional
+        Macros; one of None has no value.
+
+    Returns
+    -------
+    Module
+        Compiled libraries are cached in a folder of temporary files, for all processes of the user.
+
+    Raises
+    ------
+    EmulatorError
+        With the messages of g++.
     """
     if isinstance(source, str) and "\n" in source:
         text, name = source, "<text>"
@@ -85,11 +110,19 @@ def compile(source: Path | str, defines: dict[str, object] | None = None) -> Mod
 
 
 def compile_ptx(text: str) -> Module:
-    """Compile PTX, what a CUDA compiler has made of a source.
+    """Compile PTX, the output of a CUDA compiler.
 
-    Its kernels are watched more closely: every access to memory must be aligned, within the arrays that a launch is
-    given or its shared memory, and ordered by barriers with those of other threads to the same bytes. Arrays lie apart
-    or are the same.
+    Its kernels are checked more closely: every access to memory must be aligned, within the arrays of the launch or its
+    shared memory, and ordered by barriers with accesses of other threads to the same bytes.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    Module
+        The arrays of a launch must be disjoint or identical.
     """
     return _module(translate(text), "<ptx>", [f"-I{HEADERS}"])
 
@@ -100,7 +133,7 @@ def _module(text: str, name: str, flags: list[str]) -> Module:
     folder = Path(tempfile.gettempdir()) / f"cuda-emulator-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} belongs to someone else")
+        raise PermissionError(f"{folder} belongs to another user")
     library = folder / f"{key}.so"
     if not library.exists():
         _build(f'#line 1 "{name}"\n{text}', flags, library)
@@ -108,7 +141,7 @@ def _module(text: str, name: str, flags: list[str]) -> Module:
 
 
 def _build(text: str, flags: list[str], library: Path) -> None:
-    """Build under a name of its own, then rename: other processes see all of a library or nothing."""
+    """Build under a unique name, then rename, so that other processes see a complete library or none."""
     unfinished = library.with_suffix(f".{os.getpid()}.{threading.get_ident()}.tmp")
     command = ["g++", *FLAGS, *flags, "-include", str(HEADERS / "emulator.h"), "-x", "c++", "-", "-o", str(unfinished)]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
@@ -148,8 +181,23 @@ class Module:
     ) -> None:
         """Run a kernel to its end.
 
-        Arrays are passed as pointers, None as a null pointer, numpy's numbers (int32, int64, uint32, float32, float64)
-        by value. Writes go to the arrays themselves.
+        Parameters
+        ----------
+        name : str
+        grid, block, cluster : int
+            Blocks of the grid, threads of a block, blocks of a cluster.
+        args : sequence
+            Arrays are passed as pointers, None as a null pointer, NumPy scalars (int32, int64, uint32, uint64, float32,
+            float64) by value. The kernel writes to the arrays themselves.
+        shared_bytes : int
+            Dynamic shared memory of a block.
+        seed : int
+            Determines the order in which the threads run.
+
+        Raises
+        ------
+        EmulatorError
+            If the kernel does something invalid.
         """
         if not (grid > 0 and 0 < block <= 1024 and 0 < cluster <= 16 and grid % cluster == 0):
             raise ValueError(f"grid {grid}, block {block}, cluster {cluster}: no such launch")
@@ -166,7 +214,7 @@ class Module:
         text = ctypes.create_string_buffer(4096)
         with LOCK:
             if self._watched:
-                self._tell_arrays(args)
+                self._announce_arrays(args)
             outcome = self._library.cuda_emulator_launch(
                 kernel,
                 ctypes.c_uint(grid),
@@ -181,11 +229,11 @@ class Module:
                 ctypes.c_size_t(len(text)),
             )
             if self._watched:
-                self._tell_arrays([])
+                self._announce_arrays([])
         if outcome:
             raise ERRORS[outcome](f"{name}: {text.value.decode()}")
 
-    def _tell_arrays(self, args: Sequence[np.ndarray | np.generic | None]) -> None:
+    def _announce_arrays(self, args: Sequence[np.ndarray | np.generic | None]) -> None:
         ranges = {i: (arg.ctypes.data, arg.nbytes) for i, arg in enumerate(args) if isinstance(arg, np.ndarray)}
         for (i, one), (j, other) in itertools.combinations(ranges.items(), 2):
             if one != other and one[0] < other[0] + other[1] and other[0] < one[0] + one[1]:
@@ -196,7 +244,7 @@ class Module:
         self._library.cuda_emulator_arrays(*pointers, ctypes.c_int(len(ranges)))
 
     def _check(self, name: str, args: object) -> None:
-        """Compare the arguments with the kernel's parameters, where these can be read from the source."""
+        """Compare the arguments with the kernel's parameters, if the source shows these."""
         found = re.search(rf"__global__[^;{{}}]*?\b{name}\s*\(([^()]*)\)", self._text)
         if found is None:
             return
@@ -212,7 +260,7 @@ class Module:
 
 
 def _scalar(parameter: str) -> type | None:
-    """The numpy type of a parameter such as `const int n`; None for pointers and for types that only macros know."""
+    """Return the NumPy type of a parameter such as `const int n`; None for pointers and macros."""
     kinds = {"int": np.int32, "unsigned": np.uint32, "unsigned int": np.uint32, "float": np.float32}
     kinds |= {"double": np.float64, "long long": np.int64, "int64_t": np.int64, "long": np.int64}
     kinds |= {"unsigned long long": np.uint64}

@@ -1,4 +1,4 @@
-// What kernels call, on the CPU: CUDA's functions, and the host's versions of the primitives that are PTX on a GPU.
+// The functions that kernels call: those of CUDA, and versions for the CPU of the primitives that are PTX on a GPU.
 // emulator.h includes this file at its end.
 #pragma once
 #include <math.h>
@@ -45,7 +45,7 @@ namespace {
 template <class A, class B>
 inline auto min(A a, B b) {
     using T = std::common_type_t<A, B>;
-    if constexpr (std::is_floating_point_v<T>) return std::fmin(T(a), T(b));  // as in CUDA, a NaN gives way
+    if constexpr (std::is_floating_point_v<T>) return std::fmin(T(a), T(b));  // as in CUDA, the result is the number if the other is NaN
     else return T(b) < T(a) ? T(b) : T(a);
 }
 template <class A, class B>
@@ -68,7 +68,7 @@ inline unsigned short to_f16(float x) {
     if (size >= 0x47800000) return sign | 0x7C00;  // 2^16 and above
     // Below 2^-14 steps are 2^-24, an ulp of numbers around 1/2: the addition rounds.
     if (size < 0x38800000) return sign | (bits_of(float_of(size) + 0.5f) - bits_of(0.5f));
-    return sign | (size - (112u << 23) + 0xFFF + (size >> 13 & 1)) >> 13;  // a carry to infinity is right
+    return sign | (size - (112u << 23) + 0xFFF + (size >> 13 & 1)) >> 13;  // a carry to infinity is correct
 }
 inline float from_f16(unsigned short h) {
     using namespace cuda_emulator;
@@ -211,7 +211,7 @@ void store_packet(uint4* p, uint4 packet) {
 
 }  // namespace
 
-// ---- what a warp does together, once all its lanes have come ----
+// ---- operations of a whole warp, once all its lanes have arrived ----
 
 namespace cuda_emulator {
 namespace {
@@ -229,7 +229,7 @@ void multiply(Warp& warp, State kind) {
     for (int lane = 0; lane < 32; ++lane) {
         const int group = lane >> 2, in_group = lane % 4;
         const unsigned *a = warp.lanes[lane].a, *b = warp.lanes[lane].b;
-        if (tf32) {  // the lower 13 bits of an operand count for nothing
+        if (tf32) {  // the lower 13 bits of an operand are ignored
             for (int i = 0; i < 4; ++i) A[group + i % 2 * 8][in_group + i / 2 * 4] = float_of(a[i] & 0xFFFFE000);
             for (int i = 0; i < 2; ++i) B[in_group + i * 4][group] = float_of(b[i] & 0xFFFFE000);
         } else {
@@ -248,7 +248,7 @@ void multiply(Warp& warp, State kind) {
 void perform(Warp& warp, unsigned lanes, State kind) {
     if (kind == SHUFFLE) {
         for (unsigned i = 0; i < 32; ++i)
-            if (lanes >> i & 1) {  // what a lane that takes no part would give is undefined: NaN
+            if (lanes >> i & 1) {  // the value of a lane that does not take part is undefined: NaN
                 unsigned source = warp.lanes[i].source;
                 warp.lanes[i].result = source < 32 && lanes >> source & 1 ? warp.lanes[source].value : ~uint64_t(0);
             }

@@ -1,8 +1,8 @@
-// CUDA on the CPU, for tests: `g++ -include emulator.h -x c++ kernels.cu` makes a library whose kernels run here.
+// CUDA on the CPU, for tests: `g++ -include emulator.h -x c++ kernels.cu` compiles kernels to a library.
 //
-// Every CUDA thread is a fiber and all blocks of the grid are alive together, on one thread of the system. A fiber runs
-// until it waits or asks a counter; then the next one runs, in an order that is shuffled in every round. Warps and
-// blocks chosen by lot stand still for some rounds. What depends on a missing barrier so depends on the seed.
+// Every CUDA thread is a fiber, and all blocks of the grid are alive at the same time, on one thread of the system. A
+// fiber runs until it waits or polls a counter; then the next one runs, in an order that is shuffled in every round.
+// Random warps and blocks are suspended for some rounds. So what depends on a missing barrier depends on the seed.
 #pragma once
 #include <math.h>
 #include <stddef.h>
@@ -39,7 +39,7 @@ CUDA_EMULATOR_VECTOR4(int, int4)
 CUDA_EMULATOR_VECTOR4(unsigned, uint4)
 CUDA_EMULATOR_VECTOR4(float, float4)
 
-static struct { unsigned x; } threadIdx, blockIdx, blockDim, gridDim;  // the scheduler sets them for each fiber
+static struct { unsigned x; } threadIdx, blockIdx, blockDim, gridDim;  // set by the scheduler for each fiber
 
 namespace cuda_emulator {
 namespace {  // nothing here may be shared between two loaded libraries
@@ -68,8 +68,8 @@ struct Block { unsigned char* shared; unsigned alive, arrived; bool still; };
 struct Cluster { unsigned alive, arrived, phase; };
 
 const size_t GUARD = 1 << 10;       // bytes before and after a block's shared memory
-const unsigned IDLE_ROUNDS = 2000;  // rounds in which fibers only asked counters: nobody will raise them any more
-const unsigned EPOCH = 8;           // rounds for which chosen warps and blocks stand still
+const unsigned IDLE_ROUNDS = 2000;  // rounds in which fibers only polled counters: none will change any more
+const unsigned EPOCH = 8;           // rounds for which random warps and blocks are suspended
 
 std::vector<Fiber> fibers;
 std::vector<Warp> warps;
@@ -121,7 +121,7 @@ void complete_cluster(unsigned index) {
 
 void perform(Warp& warp, unsigned lanes, State kind);
 
-// If all living lanes of `mask` wait at the same primitive with the same mask, it is done for all of them.
+// If all living lanes of `mask` wait at the same primitive with the same mask, performs it for all of them.
 void complete_warp(Warp& warp, unsigned mask, State kind) {
     unsigned lanes = mask & warp.alive;
     if ((warp.waiting & lanes) != lanes) return;
@@ -151,9 +151,9 @@ void end_of_thread() {
     ++progress;
     me.state = EXITED;
     warp.alive &= ~(1u << me.lane);
-    for (unsigned i = 0; i < 32; ++i)  // who waited for this lane only
+    for (unsigned i = 0; i < 32; ++i)  // lanes that waited only for this one
         if (warp.waiting >> i & 1) complete_warp(warp, warp.lanes[i].mask, warp.lanes[i].state);
-    if (--block.alive == 0 && cluster_blocks > 1 && shared_bytes) {  // a cluster may not use what ended blocks held
+    if (--block.alive == 0 && cluster_blocks > 1 && shared_bytes) {  // a cluster may not use the memory of ended blocks
         for (unsigned i = 0; i < shared_bytes; ++i) block.shared[i] = 0xFF;
     }
     if (me.arrived && me.phase == cluster.phase) --cluster.arrived;
@@ -166,10 +166,10 @@ void entry() {
     leave();
 }
 
-// ---- what went wrong ----
+// ---- errors ----
 
 void report_deadlock() {
-    std::vector<std::pair<std::string, std::vector<unsigned>>> alike;  // what threads do, and in which blocks
+    std::vector<std::pair<std::string, std::vector<unsigned>>> alike;  // states of threads, and the blocks that have them
     unsigned waiting = 0, threads = blockDim.x;
     bool divergent = false;
     for (unsigned block = 0; block < gridDim.x; ++block) {
@@ -180,7 +180,7 @@ void report_deadlock() {
             if (counts[s]) text += (text.empty() ? "" : ", ") + std::to_string(counts[s]) + " " + NAMES[s];
         unsigned alive = threads - counts[EXITED], elsewhere = counts[CLUSTER_WAIT] + counts[LOAD_ACQUIRE];
         waiting += alive;
-        divergent |= alive && !elsewhere;  // its threads wait for each other only
+        divergent |= alive && !elsewhere;  // its threads wait only for each other
         if (!alive) continue;
         auto same = std::find_if(alike.begin(), alike.end(), [&](auto& other) { return other.first == text; });
         if (same == alike.end()) same = alike.insert(same, {text, {}});
@@ -245,7 +245,7 @@ void run() {
 }  // namespace
 }  // namespace cuda_emulator
 
-// `bits` holds each argument in 8 bytes. The outcome is returned, what is to be said of it written to `text`.
+// `bits` holds each argument in 8 bytes. Returns the outcome, and writes its message to `text`.
 extern "C" __attribute__((visibility("default"))) int cuda_emulator_launch(
     void (*kernel)(), unsigned grid, unsigned block, unsigned cluster, size_t bytes, uint64_t seed, int count,
     const uint64_t* bits, const int* is_float, char* text, size_t text_size) {
@@ -262,7 +262,7 @@ extern "C" __attribute__((visibility("default"))) int cuda_emulator_launch(
     if (!set_arguments(count, bits, is_float)) report(MISUSE, "too many arguments");
     if (!memory || !shared) report(MISUSE, "not enough memory for %u blocks of %u threads", grid, block);
     if (outcome == FINE) {
-        memset(shared, 0xFF, per_block * grid);  // NaN to whoever reads what nobody wrote
+        memset(shared, 0xFF, per_block * grid);  // so that a read of unwritten memory is NaN
         fibers.assign(size_t(grid) * block, Fiber{});
         warps.assign(size_t(grid) * warps_per_block, Warp{});
         clusters.assign(grid / cluster, Cluster{cluster * block, 0, 0});

@@ -57,7 +57,7 @@ void prepare(Context& context, unsigned char* stack, size_t size, void (*entry)(
 // ---- stacks ----
 
 const size_t STACK = 64 << 10;
-const size_t STRIDE = STACK + 320;  // tops of stacks must not all fall into the same set of the cache
+const size_t STRIDE = STACK + 320;  // so that the tops of stacks do not share a set of the cache
 
 // Room for the stacks of `count` fibers, kept between launches; null if there is none.
 unsigned char* stacks(size_t count) {
@@ -88,8 +88,8 @@ void (*kernel)();
 long long integers[INTEGER_REGISTERS], on_stack[STACK_WORDS];
 double floats[FLOAT_REGISTERS];
 
-// A function takes its first integers and floats from registers and the rest from the stack, whatever its signature
-// says, and does not look at registers and words that it has no use for: so one signature with all of them calls any.
+// A function takes its first integers and floats from registers and the rest from the stack, whatever its signature,
+// and ignores all other registers and words: so one signature with all of them can call any function.
 template <size_t... I, size_t... F, size_t... S>
 void call(std::index_sequence<I...>, std::index_sequence<F...>, std::index_sequence<S...>) {
     using Any = void (*)(decltype(I, 0LL)..., decltype(F, 0.0)..., decltype(S, 0LL)...);

@@ -1,10 +1,10 @@
-// Memory as PTX sees it, for kernels that ptx.py has translated: its spaces, their bounds, and who has to wait for whom.
+// The memory of kernels that ptx.py has translated: its spaces, their bounds, and the order of accesses.
 //
-// An access must be aligned and lie in the shared memory of its cluster or in an array that the kernel was given. Two
-// accesses to the same bytes by two threads, one of them a write, need barriers or a release and an acquire between them
-// (PTX ISA 9.0, chapter 8), whatever the order in which the threads have run: each thread has a clock and knows what it
-// has seen of those of all others (Flanagan and Freund, FastTrack, 2009). Relaxed accesses race with nobody, and order
-// nothing; bytes that are accessed so may not be accessed in another way as well.
+// An access must be aligned, and be within the shared memory of its cluster or an array of the launch. Two accesses to
+// the same bytes by two threads, one of them a write, need barriers or a release and an acquire between them (PTX ISA
+// 9.0, chapter 8), in whatever order the threads have run: each thread has a clock, and knows what it has seen of the
+// clocks of all others (Flanagan and Freund, FastTrack, 2009). Relaxed accesses are no races and order nothing; bytes
+// may be accessed either only so, or never so.
 #pragma once
 #include <map>
 
@@ -20,8 +20,8 @@ const uint64_t SHARED_WINDOW = 1024;  // where a launch's shared memory begins: 
 
 // ---- clocks ----
 
-const unsigned MOST_THREADS = 16 << 10;  // that may meet: their clocks, of 4 bytes for each other one, take a gigabyte
-typedef std::vector<uint32_t> Clock;  // of every thread, what has been seen of it; of those beyond its end nothing
+const unsigned MOST_THREADS = 16 << 10;  // of a launch: their clocks, of 4 bytes for each pair, take a gigabyte
+typedef std::vector<uint32_t> Clock;  // by thread, what has been seen of it; nothing of those beyond its end
 std::vector<Clock> clocks;            // by thread, of the others
 std::vector<uint32_t> times;          // by thread, its own
 
@@ -30,7 +30,7 @@ void join(Clock& into, const Clock& from) {
     if (into.size() < from.size()) into.resize(from.size());
     for (size_t i = 0; i < from.size(); ++i) into[i] = into[i] < from[i] ? from[i] : into[i];
 }
-// A thread gives what it has seen; what it does from now on is not part of it.
+// Adds what a thread has seen so far.
 void give(Clock& to) {
     const unsigned me = own();
     join(to, clocks[me]);
@@ -38,7 +38,7 @@ void give(Clock& to) {
     to[me] = times[me]++;
 }
 
-// A barrier. Nobody can come to a turn while others have still to take what was given two turns before.
+// A barrier. No thread can arrive at a turn while others still need what was given two turns before.
 struct Meeting {
     Clock seen[2];
     unsigned turn[2] = {~0u, ~0u};
@@ -55,14 +55,14 @@ std::vector<Turns> turns;
 std::vector<Meeting> of_block, of_warp, of_cluster;
 std::map<uint64_t, Clock> released;  // by address
 
-// ---- what was done to every two bytes ----
+// ---- the accesses to every two bytes ----
 
-const uint32_t NOBODY = ~0u, BEGINNING = ~0u - 1;
+const uint32_t NO_THREAD = ~0u, BEGINNING = ~0u - 1;
 
 struct Seen { uint32_t thread, time; };
 struct Cell {
-    Seen writer = {NOBODY, 0};
-    std::vector<Seen> readers;  // since then, those that are not known to be over for all who read later
+    Seen writer = {NO_THREAD, 0};
+    std::vector<Seen> readers;  // since then, except those that come before later reads
     bool weak = false, relaxed = false;
 };
 struct Area {
@@ -70,7 +70,7 @@ struct Area {
     std::vector<Cell> cells;
 };
 std::vector<Area> arrays, shared;  // shared: by block
-std::vector<Clock> ended;          // by block: what threads had seen when they ended
+std::vector<Clock> ended;          // by block: what its threads had seen at their ends
 bool fresh;
 
 bool before(Seen one) {
@@ -96,11 +96,11 @@ void note(Area& area, uint64_t offset, uint64_t size, bool write, bool relaxed) 
             CUDA_EMULATOR_FAIL(RACE, "relaxed and other accesses to the same bytes");
         if (relaxed) continue;
         const char* now = write ? "writes" : "reads";
-        if (cell.writer.thread == BEGINNING) {  // shared memory is there from its block's beginning
+        if (cell.writer.thread == BEGINNING) {  // shared memory exists from its block's beginning
             const unsigned first = static_cast<unsigned>(&area - shared.data()) * blockDim.x;
             if (first / blockDim.x != current->block && !before({first, 1}))
                 race(area, at * 2, now, {first, 0}, "may not have, since it may not have begun");
-        } else if (cell.writer.thread != NOBODY && !before(cell.writer)) {
+        } else if (cell.writer.thread != NO_THREAD && !before(cell.writer)) {
             race(area, at * 2, now, cell.writer, "has written");
         }
         if (write) {
@@ -231,7 +231,7 @@ void memory_begin() {
         }
     }
 }
-// What others do in a block's shared memory must be over before its last thread ends.
+// Accesses of other threads to a block's shared memory must come before the end of its last thread.
 void memory_end() {
     const unsigned block = current->block;
     give(ended[block]);
@@ -249,7 +249,7 @@ void memory_end() {
 }  // namespace
 }  // namespace cuda_emulator
 
-// The arrays that the next launch may use; none after it, when all that was noted is forgotten.
+// Sets the arrays that the next launch may use, and forgets all accesses.
 extern "C" __attribute__((visibility("default"))) void cuda_emulator_arrays(
     const uint64_t* begin, const uint64_t* size, int count) {
     using namespace cuda_emulator;

@@ -11,7 +11,7 @@ namespace {
 
 // ---- registers ----
 
-// Bits as a number of some type; a register may be longer than what is read of it.
+// Bits as a number of some type; a register may be longer than the number.
 template <class To, class From>
 To as(From bits) {
     static_assert(sizeof(To) <= sizeof(From), "an operand longer than its register");
@@ -19,7 +19,7 @@ To as(From bits) {
     memcpy(&value, &bits, sizeof value);
     return value;
 }
-// A number into a register; shorter ones are extended by their sign, if they have one.
+// Writes a number to a register; shorter numbers are extended by their sign, if they have one.
 template <class Register, class T>
 void put(Register& to, T value) {
     static_assert(sizeof(T) <= sizeof(Register), "a result longer than its register");

@@ -1,7 +1,7 @@
-"""From PTX, what the CUDA compiler makes of a source, to C++ for the shim: a statement for each instruction.
+"""Translate PTX, the output of a CUDA compiler, to C++ for the emulator: one statement for each instruction.
 
-Most instructions become a call of the function of that name in ptx.h, loads and stores of those in memory.h. What is
-not known there, and what is not known here, is an error. Source: NVIDIA, PTX ISA 9.0, chapters 4 to 9.
+Most instructions become calls of functions of the same name in ptx.h; loads and stores, of those in memory.h. An
+unknown instruction is an error. Source: NVIDIA, PTX ISA 9.0, chapters 4 to 9.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SPECIAL = {
     "%ctaid.x": "blockIdx.x",
     "%nctaid.x": "gridDim.x",
     "%cluster_ctarank": "cluster_rank()",
-    "dynamic": "SHARED_WINDOW",  # the one array in shared memory: what a launch gives
+    "dynamic": "SHARED_WINDOW",  # the one array in shared memory, of the size that the launch gives
 }
 Opcode: TypeAlias = "re.Match[str]"
 
@@ -28,7 +28,7 @@ ELEMENTS = r"(?:\.v[24])?\.(?P<type>\w+)"
 
 
 def translate(text: str) -> str:
-    """Give the C++ source of all kernels of a PTX module."""
+    """Return the C++ source of all kernels of a PTX module."""
     text = re.sub(r"//[^\n]*|/\*.*?\*/", " ", text, flags=re.DOTALL)
     kernels = []
     for found in re.finditer(r"\.entry\s+(\w+)\s*\(([^()]*)\)[^{]*\{", text):
@@ -37,7 +37,7 @@ def translate(text: str) -> str:
 
 
 def block(text: str, start: int) -> str:
-    """Give what lies between a brace, which ends at `start`, and the one that belongs to it."""
+    """Return the text between a brace, which ends at `start`, and the matching one."""
     depth = 1
     for brace in re.finditer(r"[{}]", text[start:]):
         depth += 1 if brace[0] == "{" else -1
@@ -48,7 +48,7 @@ def block(text: str, start: int) -> str:
 
 @dataclass
 class Kernel:
-    """One entry of a module, while it is translated.
+    """One entry of a module, during its translation.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Kernel:
         return f"if ({self.value(guard, 'pred')}) {{ {line} }}" if guard else line
 
     def declare(self, text: str) -> str:
-        """Registers have no type but their size."""
+        """Declare registers, whose type is only a size."""
         kind, names = re.fullmatch(r"\.reg\s+\.(\w+)\s+(.*)", text, re.DOTALL).groups()
         kind = cpp(re.sub(r"^[suf]", "b", kind))
         declared = []
@@ -131,7 +131,7 @@ class Kernel:
         return self.put(to, self.value(given, found["type"]))
 
     def convert(self, found: Opcode, to: str, given: str) -> str:
-        """Numbers of 16 bits are told apart by names; tf32 is a float."""
+        """Translate a conversion. The function's name distinguishes 16-bit types; tf32 is a float."""
         name, kinds = found["name"], [found["to"], found["from"]]
         for kind in ("f16", "tf32"):
             name += f"_{kind}" if kind in kinds else ""
@@ -142,19 +142,19 @@ class Kernel:
         return f"{function(found[0])}({', '.join(self.value(one, 'u32') for one in given)});"
 
     def shuffle(self, found: Opcode, to: str, *given: str) -> str:
-        """Whether the other lane is there comes too: in whole warps it always is."""
+        """Translate a shuffle. Its predicate says whether the other lane exists: in whole warps it always does."""
         register, _, there = to.partition("|")
         call = f"{function(found['name'])}({', '.join(self.value(one, 'b32') for one in given)})"
         return self.put(register, call) + (self.put(there, "true") if there else "")
 
     def multiply(self, found: Opcode, *given: str) -> str:
-        """Products of matrices: fragments are vectors of registers."""
+        """Translate a product of matrices, whose fragments are vectors of registers."""
         fragments = [[f"&{variable(one)}" for one in vector(fragment)] for fragment in given]
         arrays = ", ".join(f"Fragment<{len(one)}>{{{{{', '.join(one)}}}}}" for one in fragments)
         return f"{function(found[0])}({arrays});"
 
     def computation(self, opcode: str, given: list[str]) -> str:
-        """All operands but the first are read, as the type at the opcode's end; then the first is written."""
+        """Translate an operation on registers, the first of which is the result; its type is at the opcode's end."""
         name, _, kind = opcode.rpartition(".")
         kinds = [kind] * (len(given) - 1)
         if name in ("shl", "shr", "mapa"):
@@ -167,7 +167,7 @@ class Kernel:
         return self.put(given[0], f"{function(name)}({values})")
 
     def value(self, text: str, kind: str) -> str:
-        """Give an operand as an expression of a type."""
+        """Return an operand as an expression of a type."""
         if text.startswith("!"):
             return f"!{self.value(text[1:], kind)}"
         if text in SPECIAL:
@@ -205,7 +205,7 @@ INSTRUCTIONS = (
 
 
 def statements(body: str) -> list[str]:
-    """Cut a body at semicolons, at labels, and at the braces of blocks (not those around operands)."""
+    """Split a body at semicolons, at labels, and at the braces of blocks (not those around operands)."""
     found, rest = [], body.strip()
     while rest:
         taken = re.match(r"[{}]|\$?\w+:", rest) or re.match(r"[^;]*;", rest)
@@ -223,7 +223,7 @@ def vector(text: str) -> list[str]:
 
 
 def access(found: re.Match[str]) -> str:
-    """Give the arguments of the template for a load or a store."""
+    """Return the template arguments of a load or a store."""
     return f"{(found['order'] or 'weak').upper()}, {(found['space'] or 'generic').upper()}, {cpp(found['type'])}"
 
 
@@ -240,7 +240,7 @@ def function(opcode: str) -> str:
 
 
 def cpp(kind: str) -> str:
-    """Give the C++ type of a PTX type."""
+    """Return the C++ type of a PTX type."""
     if kind in (known := {"pred": "bool", "b128": "uint128_t", "f32": "float", "f64": "double"}):
         return known[kind]
     signed, bits = re.fullmatch(r"([sub])(8|16|32|64)", kind).groups()

@@ -3,18 +3,18 @@
 import functools
 
 try:
-    from cuda.bindings import nvrtc
+    from cuda.bindings import nvrtc as library
 except ImportError:
-    nvrtc = None
+    library = None
 
 
 @functools.cache
 def missing():
     """Return why there is no compiler, or None."""
-    if nvrtc is None:
+    if library is None:
         return "cuda-bindings is not installed"
     try:
-        nvrtc.nvrtcVersion()
+        library.nvrtcVersion()
     except Exception as error:  # its kind depends on the version
         return f"no library of NVRTC: {str(error).splitlines()[0]}"
     return None
@@ -38,11 +38,11 @@ def ptx(source, macros, capability):
 def _compile(source, macros, options):
     options = [*options, "-ftz=true", "--device-as-default-execution-space"]
     options += [f"-D{key}={int(value)}" for key, value in macros.items()]
-    _, program = nvrtc.nvrtcCreateProgram(source.encode(), b"kernels", 0, [], [])
-    (error,) = nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
-    log = _text(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program)
-    text = "" if error else _text(nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX, program)
-    nvrtc.nvrtcDestroyProgram(program)
+    _, program = library.nvrtcCreateProgram(source.encode(), b"kernels", 0, [], [])
+    (error,) = library.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
+    log = _text(library.nvrtcGetProgramLogSize, library.nvrtcGetProgramLog, program)
+    text = "" if error else _text(library.nvrtcGetPTXSize, library.nvrtcGetPTX, program)
+    library.nvrtcDestroyProgram(program)
     return not error, log, text
 
 
