@@ -54,7 +54,7 @@ def test_the_cpu_core(cupy, *, kind, reset_after, batch, time, inputs, hidden):
 @pytest.mark.parametrize("reset_after", CELLS)
 @pytest.mark.parametrize("where", ["host", "device", "int8 on the device", "uint64 on the device"])
 def test_stacks_in_two_directions_of_sequences_with_lengths(cupy, kind, reset_after, where):
-    """NaN lies in the padding of x and dy, and nothing of it may be seen."""
+    """The padding of x and dy is NaN, which must not reach any result."""
     gru = random_gru(kind, 6, 40, 3, bidirectional=True, reset_after=reset_after)
     batch = Batch(gru, kind, 7, 11, lengths=[0, 11, 3, 1, 11, 6, 2])
     on_device = {"device": np.int64, "int8 on the device": np.int8, "uint64 on the device": np.uint64}
@@ -126,7 +126,7 @@ def test_one_gradient_alone_and_no_biases(cupy, given, bias):
 
 @pytest.mark.parametrize(("batch", "time"), [(0, 5), (3, 0), (0, 0)])
 @pytest.mark.parametrize("lengths", [False, True])
-def test_nothing_to_walk(cupy, batch, time, lengths):
+def test_empty_batches(cupy, batch, time, lengths):
     gru = random_gru("float32", 4, 8, 2, bidirectional=True)
     compare(cupy, gru, Batch(gru, "float32", batch, time, lengths=np.zeros(batch, np.int64) if lengths else None))
 
@@ -235,7 +235,8 @@ def test_the_largest_clusters_that_the_driver_finds_room_for(cupy, monkeypatch):
 
     def largest(device, cell, count, directions):
         return max(
-            shapes_of_kind("CLUSTER", chip, cell, count, directions), key=lambda walk: (walk.blocks, walk.shared_bytes)
+            shapes_of_kind("CLUSTER", chip, cell, count, directions),
+            key=lambda shape: (shape.blocks, shape.shared_bytes),
         )
 
     monkeypatch.setattr(Device, "plan", largest)
@@ -247,7 +248,7 @@ def test_the_largest_clusters_that_the_driver_finds_room_for(cupy, monkeypatch):
 @pytest.mark.parametrize("reset_after", CELLS)
 @pytest.mark.parametrize(("form", "hidden"), [("BLOCK", 60), *((form, H) for form in FORMS[1:4] for H in (60, 250))])
 def test_forms_that_the_plan_offers(cupy, monkeypatch, *, kind, reset_after, form, hidden):
-    """Whatever the estimates say: some walk of each kind, with padding and two directions."""
+    """A launch shape of each kind, whatever its estimated cost, with padding and two directions."""
     force(monkeypatch, form, seed=[int(reset_after), hidden, *form.encode(), *kind.encode()])
     gru = random_gru(kind, 12, hidden, bidirectional=True, reset_after=reset_after)
     compare(cupy, gru, Batch(gru, kind, 13, 6, lengths=[6, 0, 3, 6, 1, 5, 6, 2, 6, 4, 6, 3, 1]))

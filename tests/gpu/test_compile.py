@@ -1,6 +1,7 @@
-"""NVRTC compiles every kind of variant for every kind of chip, without a GPU: what it takes of a chip stays within it.
+"""NVRTC compiles every kind of variant for every kind of chip, without a GPU, within the chip's resources.
 
-`python tests/test_gpu_compile.py` compiles all variants that the sizes below lead to, some 2,500, in about 8 minutes.
+`python tests/gpu/test_compile.py` compiles all variants for the sizes below, some 2,500, in about 8 minutes. It needs
+`tests/support`, `tests/gpu/support` and `cuda_emulator/src` on PYTHONPATH.
 """
 
 import functools
@@ -12,6 +13,7 @@ import pytest
 
 from cuda_emulator import nvrtc
 from cuda_emulator.nvrtc import machine_code
+from kernel_cases import slow
 from rgru.gpu.forms import CellSpec, Chip, Common, Exchange, LaunchShape, Precision, Steps
 from rgru.gpu.kernels import source
 from rgru.gpu.plan import plan
@@ -38,7 +40,7 @@ STEP_THREADS = 256  # of the kernels that have no number of threads of their own
 
 
 class Usage(NamedTuple):
-    """What the assembler says of a kernel."""
+    """The resources of a kernel, as the assembler reports them."""
 
     stack: int
     stores: int
@@ -48,7 +50,7 @@ class Usage(NamedTuple):
 
 
 def usages(log):
-    """By kernel."""
+    """Parse the assembler's log; return the usage of each kernel."""
     found = {}
     for name, text in re.findall(
         r"Compiling entry function '(\w+)'(.*?)(?=Compiling entry function|$)", log, re.DOTALL
@@ -63,7 +65,7 @@ def usages(log):
 
 
 def kernels(form):
-    """What a variant is made of."""
+    """Return the names of the kernels of a variant."""
     if isinstance(form, LaunchShape):
         return {"pack", "recurrence_backward" if form.cell.backward else "recurrence_forward"}
     macro = "STEPS" if isinstance(form, Steps) else "COMMON"
@@ -72,7 +74,7 @@ def kernels(form):
 
 
 def wrong(form, chip):
-    """What speaks against a variant, or None."""
+    """Return what is wrong with a variant, or None."""
     done, log = machine_code(SOURCE, form.macros, chip.capability)
     if not done or "warning" in log:
         return log
@@ -80,10 +82,10 @@ def wrong(form, chip):
     if set(found) != kernels(form):
         return f"kernels {sorted(found)}, expected {sorted(kernels(form))}"
     for name, usage in found.items():
-        walks = isinstance(form, LaunchShape) and name.startswith("recurrence")
-        threads = form.threads if walks else STEP_THREADS
-        dynamic = form.shared_bytes if walks else 0
-        warps = -(-usage.registers // 8) * 8 * threads  # given out by eights
+        persistent = isinstance(form, LaunchShape) and name.startswith("recurrence")
+        threads = form.threads if persistent else STEP_THREADS
+        dynamic = form.shared_bytes if persistent else 0
+        warps = -(-usage.registers // 8) * 8 * threads  # allocated by eights
         if usage.stack or usage.stores or usage.loads or usage.registers > 255 or warps > REGISTERS:
             return f"{name}: {usage}, {threads} threads"
         if dynamic + usage.shared > chip.shared_bytes:
@@ -93,7 +95,7 @@ def wrong(form, chip):
 
 @functools.cache
 def variants(chip, precision):
-    """All that the plan chooses for these sizes, by kind: the cell, the direction and the exchange."""
+    """Return all that the plan chooses for these sizes, by kind: the cell, the pass and the exchange."""
     kinds = {}
     for reset_after, backward, hidden, count in itertools.product((False, True), (False, True), SIZES, COUNTS):
         form = plan(chip, CellSpec(precision, reset_after, hidden, backward), count, 1)
@@ -103,7 +105,7 @@ def variants(chip, precision):
 
 
 def weight(form):
-    """What grows with the registers of a thread, over those that it may have."""
+    """Estimate the registers of a thread, relative to its maximum."""
     if isinstance(form, Steps):
         return 0
     states = -(-form.units * form.batch // form.threads)
@@ -112,17 +114,17 @@ def weight(form):
 
 
 def chosen(chip, precision):
-    """Of each kind the one that wants most registers."""
+    """Return the variant of each kind that needs most registers."""
     return [max(forms, key=weight) for forms in variants(chip, precision).values()]
 
 
 def name(form):
-    walk = f" {form.exchange.name}: {form}" if isinstance(form, LaunchShape) else ""
-    return f"{form.cell}{walk}"
+    shape = f" {form.exchange.name}: {form}" if isinstance(form, LaunchShape) else ""
+    return f"{form.cell}{shape}"
 
 
-@pytest.mark.parametrize("precision", Precision, ids=lambda precision: precision.name.lower())
-@pytest.mark.parametrize("chip", CHIPS.values(), ids=lambda chip: f"sm_{chip.capability}")
+@pytest.mark.parametrize("precision", slow(Precision, [Precision.FLOAT16]), ids=lambda one: one.name.lower())
+@pytest.mark.parametrize("chip", slow(CHIPS.values(), [CHIPS[90]]), ids=lambda chip: f"sm_{chip.capability}")
 def test_each_kind_of_variant_fits_the_chip(chip, precision):
     if chip.capability < 80 and precision in (Precision.TF32, Precision.BFLOAT16):
         pytest.skip("not on this chip: see test_gpu_plan.py")
@@ -131,7 +133,7 @@ def test_each_kind_of_variant_fits_the_chip(chip, precision):
     assert not {form: what for form, what in found.items() if what}
 
 
-@pytest.mark.parametrize("chip", CHIPS.values(), ids=lambda chip: f"sm_{chip.capability}")
+@pytest.mark.parametrize("chip", slow(CHIPS.values(), [CHIPS[90]]), ids=lambda chip: f"sm_{chip.capability}")
 def test_kernels_that_depend_on_no_layer_fit_the_chip(chip):
     for precision in Precision:
         if chip.capability >= 80 or precision not in (Precision.TF32, Precision.BFLOAT16):
@@ -139,12 +141,12 @@ def test_kernels_that_depend_on_no_layer_fit_the_chip(chip):
 
 
 def test_the_source_includes_nothing():
-    """A header would have to be found on the user's machine, and CuPy's cache would not see its changes."""
+    """A header would have to be found on the user's machine, and CuPy's cache would not notice its changes."""
     assert not re.search(r"^\s*#\s*include", SOURCE, re.MULTILINE)
 
 
 @pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.FLOAT16])
-def test_the_kernels_reckon_their_shared_memory_as_the_plan_does(precision):
+def test_the_kernels_compute_the_same_shared_memory_as_the_plan(precision):
     form = plan(CHIPS[90], CellSpec(precision, True, 256, False), 16, 1)
     assert isinstance(form, LaunchShape)
     for more in (-16, 16):

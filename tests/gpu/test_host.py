@@ -1,4 +1,4 @@
-"""What runs on the host beside the kernels: devices, streams, graphs, products, errors; over a fake CuPy."""
+"""The host's side of a GPU on a fake CuPy: devices, streams, graphs, products, errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if cuda_emulator.missing():
 import fake_cupy
 import rgru
 from fake_cupy import Gpu, Hazard, Machine, bindings
-from layer_cases import CELLS, normal, with_biases
+from kernel_cases import slow
+from layer_cases import normal, with_biases
 from rgru.gpu import device as devices
 from rgru.gpu import plan as plans
 from rgru.gpu.device import Device
@@ -28,7 +29,23 @@ from rgru.gpu.forms import CellSpec, Chip, Exchange, Precision, Steps
 from rgru.gpu.sequences import Sequences
 from rgru.gpu.stack import Weights
 
-BOTH = pytest.mark.parametrize("reset_after", CELLS)
+
+def variants(*exchanges):
+    """Test exchanges (None: steps) with both cells; by default few of them."""
+    return pytest.mark.parametrize(
+        ("exchange", "reset_after"),
+        [
+            pytest.param(
+                *(exchange, reset_after),
+                id=f"{'STEPS' if exchange is None else exchange.name}-reset_{'after' if reset_after else 'before'}",
+                marks=() if (exchange, reset_after) in ((Exchange.BLOCK, True), (None, False)) else pytest.mark.slow,
+            )
+            for exchange in exchanges
+            for reset_after in (False, True)
+        ],
+    )
+
+
 FEATURES, H = 3, 5
 TOLERANCE = {"float32": 2e-6, "float64": 1e-13, "float16": 4e-3, "bfloat16": 4e-2}
 
@@ -46,13 +63,13 @@ class Host:
         self.cupy = sys.modules["cupy"]
 
     def form(self, exchange):
-        """Walk in one form always: an Exchange, or None for steps, through graphs of two."""
+        """Force an exchange, or single steps (None), with graphs of two."""
 
         def plan(device, cell, count, directions):
             if exchange is None:
                 return Steps(cell)
-            walks = plans.launch_shapes(device.chip, cell, count, directions)
-            return min((one for one in walks if one.exchange is exchange), key=lambda one: (one.batch, one.threads))
+            shapes = plans.launch_shapes(device.chip, cell, count, directions)
+            return min((one for one in shapes if one.exchange is exchange), key=lambda one: (one.batch, one.threads))
 
         self.monkeypatch.setattr(Device, "plan", plan)
         self.monkeypatch.setattr(Device, "steps_per_graph", 2)
@@ -154,9 +171,8 @@ def test_the_fake_runs_graphs(host):
 # -- the same numbers ----------------------------------------------------------------------------------------------
 
 
-@BOTH
-@pytest.mark.parametrize("exchange", [*Exchange, None], ids=lambda one: one.name if one is not None else "STEPS")
-def test_a_call_and_its_way_back(host, exchange, reset_after):
+@variants(*Exchange, None)
+def test_a_call_and_its_backward_pass(host, exchange, reset_after):
     """With graphs: five steps are two graphs of two steps, and one more."""
     host.form(exchange)
     gru = gru_of(num_layers=2, bidirectional=True, reset_after=reset_after)
@@ -181,7 +197,7 @@ def test_a_call_and_its_way_back(host, exchange, reset_after):
 
 
 @pytest.mark.parametrize("exchange", [Exchange.BLOCK, None], ids=["BLOCK", "STEPS"])
-@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", slow(["float64", "float16", "bfloat16"], ["bfloat16"]))
 def test_types(host, dtype, exchange):
     host.form(exchange)
     gru = gru_of(dtype="float64" if dtype == "float64" else "float32", bidirectional=True, reset_after=True)
@@ -386,7 +402,7 @@ def test_threads(host):
 
 @pytest.mark.parametrize("steps", range(1, 9))
 def test_steps_through_graphs(host, steps):
-    """Whatever is left beside graphs of two."""
+    """Any number of steps, through graphs of two."""
     host.form(None)
     gru, x = gru_of(num_layers=2, bidirectional=True), normal(3, steps, FEATURES)
     expected, _, host_tape = gru.record(x)
@@ -446,8 +462,7 @@ def test_a_capture_that_another_thread_breaks(host, monkeypatch):
     close(gru(there)[0], gru(x)[0])
 
 
-@BOTH
-@pytest.mark.parametrize("exchange", [Exchange.BLOCK, None], ids=["BLOCK", "STEPS"])
+@variants(Exchange.BLOCK, None)
 def test_a_call_in_a_graph(host, exchange, reset_after):
     host.form(exchange)
     gru, cupy = gru_of(bidirectional=True, num_layers=2, reset_after=reset_after), host.cupy
@@ -466,7 +481,7 @@ def test_a_call_in_a_graph(host, exchange, reset_after):
             there.set(x)
             length.set(lengths)
             graph.launch()
-            gru(there)  # beside it
+            gru(there)  # at the same time
             for found, expected in zip(called, gru(x, lengths=lengths), strict=True):
                 close(found, expected)
             wanted = gru.record(x)[2].backward(dy)
@@ -529,7 +544,7 @@ def test_a_graph_launched_elsewhere_waits_for_the_weights(host):
     host.machine.synchronize()
 
 
-def test_a_graph_beside_other_work(host):
+def test_a_graph_and_concurrent_work(host):
     """Nothing that it writes is what calls on the stream of its capture write."""
     host.form(None)
     gru, cupy, x = gru_of(bidirectional=True), host.cupy, normal(2, 5, FEATURES)
@@ -603,7 +618,7 @@ def test_places_of_sequences_are_kept_for_some_shapes(host, monkeypatch):
 @pytest.mark.parametrize("end", ["change", "delete", "tape"])
 @pytest.mark.parametrize("first", [True, False], ids=["made_there", "made_here"])
 def test_weights_live_as_long_as_work_on_other_streams_reads_them(host, end, first):
-    """CuPy gives memory back to the stream that took it, which knows nothing of the other."""
+    """CuPy frees memory for reuse by the stream that took it, which does not wait for the other."""
     gru, x, cupy = gru_of(), normal(2, 5, FEATURES), host.cupy
     here = cupy.asarray(x)
     if first:
@@ -826,7 +841,7 @@ def test_a_partitioned_gpu_has_no_room(host):
 # -- clusters ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("most", [1, 4, 8, 16])
+@pytest.mark.parametrize("most", slow([1, 4, 8, 16], [1, 8]))
 def test_clusters_that_a_part_of_a_gpu_has_no_room_for_are_not_chosen(host, most):
     host.put(Machine(Gpu(cluster=most, multiprocessors=132)))
     device, cell = devices.open_device(0), CellSpec(Precision.FLOAT32, True, 128, False)
@@ -834,8 +849,8 @@ def test_clusters_that_a_part_of_a_gpu_has_no_room_for_are_not_chosen(host, most
     sizes = {one.blocks for one in plans.launch_shapes(device.chip, cell, 2, 1) if one.exchange is Exchange.CLUSTER}
     assert sizes == {size for size in (2, 4, 8, 16) if size <= most}
     if most > 1:
-        walks = [one for one in plans.launch_shapes(device.chip, cell, 2, 1) if one.exchange is Exchange.CLUSTER]
-        host.monkeypatch.setattr(Device, "plan", lambda *_: max(walks, key=lambda one: (one.blocks, one.slices)))
+        shapes = [one for one in plans.launch_shapes(device.chip, cell, 2, 1) if one.exchange is Exchange.CLUSTER]
+        host.monkeypatch.setattr(Device, "plan", lambda *_: max(shapes, key=lambda one: (one.blocks, one.slices)))
         gru, x = rgru.GRU(FEATURES, 128, reset_after=True, seed=0), normal(2, 2, FEATURES)
         close(gru(host.cupy.asarray(x))[0], gru(x)[0])
 

@@ -1,6 +1,6 @@
-"""The GPU's kernels against the core, without a GPU: each CUDA thread is a fiber on the CPU, in shuffled order.
+"""The kernels in the emulator, from their source, compared with the CPU core.
 
-What is compiled takes most of the time: some 110 variants, a second each where they are not in the cache.
+Compiling takes most of the time: some 110 variants, a second each if they are not cached. By default only a few run.
 """
 
 import random
@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 import cuda_emulator
-from layer_cases import CELLS
 
 if cuda_emulator.missing():
     pytest.skip(cuda_emulator.missing(), allow_module_level=True)
 pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
 
-from kernel_cases import BATCHES, FORMS, PERSISTENT, Batch, Device, Problem, all_same, same
+from kernel_cases import BATCHES, FORMS, PERSISTENT, Batch, Device, Problem, all_same, same, slow, variants
 from rgru.gpu import layer
 from rgru.gpu import plan as plans
 from rgru.gpu.forms import Chip, Exchange, Precision, Steps
@@ -26,19 +25,17 @@ from rgru.gpu.sequences import Sequences
 
 
 @pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize("reset_after", CELLS)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("form", "reset_after"), variants())
 def test_kernels_agree_with_the_core(form, reset_after, batch):
     form = FORMS[form]
     problem = Problem(form.precision, reset_after, form.hidden, BATCHES[batch])
     device = Device(choose=form)
     problem.check(problem.on_device(device))
-    walked = {launched for name, launched in device.launched if name.startswith("recurrence")}
-    assert len(walked) == (2 if form.exchange is not None and BATCHES[batch].lengths else 0)
+    launched = {shape for name, shape in device.launched if name.startswith("recurrence")}
+    assert len(launched) == (2 if form.exchange is not None and BATCHES[batch].lengths else 0)
 
 
-@pytest.mark.parametrize("reset_after", CELLS)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("form", "reset_after"), variants())
 def test_the_order_of_the_threads_does_not_matter(form, reset_after):
     form = FORMS[form]
     problem = Problem(form.precision, reset_after, form.hidden, BATCHES["zeros_among_lengths"], seed=1)
@@ -46,10 +43,9 @@ def test_the_order_of_the_threads_does_not_matter(form, reset_after):
     assert all(all_same(first, other) for other in others)
 
 
-@pytest.mark.parametrize("reset_after", CELLS)
-@pytest.mark.parametrize("form", PERSISTENT)
-def test_neither_teams_nor_places_matter(form, reset_after):
-    """Sequences keep their bits if others share their tile, another team walks them, or they are in another place."""
+@pytest.mark.parametrize(("form", "reset_after"), variants(PERSISTENT))
+def test_neither_teams_nor_positions_matter(form, reset_after):
+    """The bits of a sequence do not depend on the others of its team, on the team, or on its position in the batch."""
     form = FORMS[form]
     problem = Problem(form.precision, reset_after, form.hidden, Batch((3,) * 19, directions=2))
 
@@ -62,10 +58,9 @@ def test_neither_teams_nor_places_matter(form, reset_after):
     assert all_same(first, problem.on_device(Device(choose=form), elsewhere))
 
 
-@pytest.mark.parametrize("reset_after", CELLS)
-@pytest.mark.parametrize("form", PERSISTENT)
+@pytest.mark.parametrize(("form", "reset_after"), variants(PERSISTENT))
 def test_a_sequence_alone_has_the_same_bits(form, reset_after):
-    """Without an input, whose product is the library's."""
+    """With a zero input, since its product is computed by the library."""
     form = FORMS[form]
     problem = Problem(form.precision, reset_after, form.hidden, Batch((2, 7, 5, 7, 1), "ragged", dy=False))
     weights = layer.LayerWeights(Device(choose=form), form.precision, reset_after, problem.cells)
@@ -82,11 +77,12 @@ def test_a_sequence_alone_has_the_same_bits(form, reset_after):
 
 
 RANDOM = 24
+SLOW = pytest.mark.slow
 
 
-@pytest.mark.parametrize("seed", range(RANDOM))
-def test_forms_of_the_plan_agree_with_the_core(seed):
-    """Any form that the plan offers on small chips, both ways in different ones; any sizes."""
+@pytest.mark.parametrize("seed", slow(range(RANDOM), [3, 16]))
+def test_random_launch_shapes_agree_with_the_core(seed):
+    """Random launch shapes for small chips, different ones for the two passes, and random sizes."""
     rng = random.Random(seed)
     precision = list(Precision)[seed % len(Precision)]
     count, directions = rng.choice([1, 2, 5, 9, 17]), rng.choice([1, 2])
@@ -106,40 +102,46 @@ def test_forms_of_the_plan_agree_with_the_core(seed):
     wanted = list(Exchange)[seed // 2 % len(Exchange)]
 
     def choose(_chip, cell, count, directions):
-        walks = [walk for walk in plans.launch_shapes(chip, cell, count, directions) if few_threads(walk)]
-        return rng.choice([walk for walk in walks if walk.exchange is wanted] or walks or [Steps(cell)])
+        shapes = [shape for shape in plans.launch_shapes(chip, cell, count, directions) if few_threads(shape)]
+        return rng.choice([shape for shape in shapes if shape.exchange is wanted] or shapes or [Steps(cell)])
 
-    def few_threads(walk):
-        return walk.teams * walk.blocks * walk.threads <= 6000
+    def few_threads(shape):
+        return shape.teams * shape.blocks * shape.threads <= 6000
 
     problem = Problem(precision, rng.random() < 0.5, hidden, batch, seed=seed)
-    chosen = {}  # one form for each direction, asked for more than once
+    chosen = {}  # one for each pass, although the device asks more than once
     device = Device(choose=lambda *sizes: chosen.setdefault(sizes, choose(*sizes)), seed=seed)
     problem.check(problem.on_device(device))
     assert {True, False} == {cell.backward for _, cell, _, _ in chosen}
 
 
-@pytest.mark.parametrize("precision", Precision, ids=lambda precision: precision.name.lower())
+@pytest.mark.parametrize("precision", slow(Precision, [Precision.FLOAT32]), ids=lambda one: one.name.lower())
 def test_the_plan_of_this_chip_agrees_with_the_core(precision):
     problem = Problem(precision, bool(precision % 2), 24, Batch((6, 0, 3), "padded", 6, directions=2))
     problem.check(problem.on_device(Device()))
 
 
-# -- what these tests would see ----------------------------------------------------------------------------------------
+# -- faults that these tests notice -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("correct", "wrong", "form"),
     [
         pytest.param(r"\(phase & 1\)\) \* BATCH", "0) * BATCH", "grid_float32", id="one_buffer_of_a_grid"),
-        pytest.param(r"\(phase & 1\)\) \* BLOCKS", "0) * BLOCKS", "packets_float64", id="one_buffer_of_packets"),
-        pytest.param(r"place % 2 \* 8", "place / 2 * 8", "block_tf32", id="another_fragment"),
-        pytest.param(r"(wait\(\) const {\n.*\n).*;", r"\1", "block_float32", id="no_barrier"),
+        pytest.param(
+            r"\(phase & 1\)\) \* BLOCKS",
+            "0) * BLOCKS",
+            "packets_float64",
+            id="one_buffer_of_packets",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(r"place % 2 \* 8", "place / 2 * 8", "block_tf32", id="another_fragment", marks=SLOW),
+        pytest.param(r"(wait\(\) const {\n.*\n).*;", r"\1", "block_float32", id="no_barrier", marks=SLOW),
     ],
 )
-def test_errors_in_the_kernels_show(correct, wrong, form):
+def test_faults_in_the_kernels_are_noticed(correct, wrong, form):
     broken, places = re.subn(correct, wrong, source())
-    assert places == 1, "the kernels have changed: break them elsewhere"
+    assert places == 1, "the kernels have changed: adapt the fault"
     problem = Problem(FORMS[form].precision, True, FORMS[form].hidden, BATCHES["very_different"])
     failed = 0
     for seed in range(3):

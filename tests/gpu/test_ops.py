@@ -1,4 +1,4 @@
-"""What models compute on a device beside the GRU gives the core's numbers, over NumPy and over a strict module."""
+"""Heads, losses and optimisers of the device have the results of the core, over NumPy and over a strict module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plan of the GPU path: what it offers fits the chip, and what it chooses makes sense, for any chip and sizes."""
+"""The plan for any chip and sizes: all launch shapes fit the chip, and the choice is sensible."""
 
 import itertools
 import math
@@ -41,63 +41,63 @@ def offered(chip, cell, count, directions):
     return list(plans.launch_shapes(chip, cell, count, directions))
 
 
-def check(walk, chip, cell, count, directions):
-    """What kernels.cu takes for granted, and what the chip and the batch allow."""
-    precision = walk.cell.precision
+def check(shape, chip, cell, count, directions):
+    """Check what the kernels assume, and what the chip and the batch allow."""
+    precision = shape.cell.precision
     number = precision.number_bytes
-    assert walk.cell == cell
-    assert 0 < walk.shared_bytes <= chip.shared_bytes
-    assert walk.blocks * walk.units == walk.width >= cell.hidden
-    assert (walk.blocks - 1) * walk.units < cell.hidden, "no block without units"
-    assert walk.threads % 32 == 0
-    assert 32 <= walk.threads <= 512
-    assert walk.slices >= 1
+    assert shape.cell == cell
+    assert 0 < shape.shared_bytes <= chip.shared_bytes
+    assert shape.blocks * shape.units == shape.width >= cell.hidden
+    assert (shape.blocks - 1) * shape.units < cell.hidden, "no block without units"
+    assert shape.threads % 32 == 0
+    assert 32 <= shape.threads <= 512
+    assert shape.slices >= 1
     if precision.matrix_units:
-        assert walk.units % 16 == 0
-        assert walk.batch % 8 == 0
-        assert walk.width * number % 32 == 0
-        assert walk.units // 16 * walk.slices * 32 == walk.threads, "a warp for each tile and slice"
-        steps = walk.width * number // 32
+        assert shape.units % 16 == 0
+        assert shape.batch % 8 == 0
+        assert shape.width * number % 32 == 0
+        assert shape.units // 16 * shape.slices * 32 == shape.threads, "a warp for each tile and slice"
+        steps = shape.width * number // 32
     else:
-        assert walk.units % walk.unit_tile == walk.batch % walk.batch_tile == 0
-        tiles = walk.units // walk.unit_tile * (walk.batch // walk.batch_tile)
-        assert walk.threads - 32 < tiles * walk.slices <= walk.threads, "no warp without work"
-        steps = walk.width * number // 16
-        assert walk.slices <= steps
-    assert 0 <= walk.register_steps <= -(-steps // walk.slices)
-    assert walk.units * number % 16 == 0, "whole vectors are exchanged"
-    # The teams of a direction walk its tiles; none stands idle, none is left to the other direction.
-    assert walk.teams % directions == 0
-    assert directions <= walk.teams <= directions * -(-count // walk.batch)
-    assert (walk.exchange is Exchange.BLOCK) == (walk.blocks == 1)
-    if walk.exchange is Exchange.CLUSTER:
+        assert shape.units % shape.unit_tile == shape.batch % shape.batch_tile == 0
+        tiles = shape.units // shape.unit_tile * (shape.batch // shape.batch_tile)
+        assert shape.threads - 32 < tiles * shape.slices <= shape.threads, "no warp without work"
+        steps = shape.width * number // 16
+        assert shape.slices <= steps
+    assert 0 <= shape.register_steps <= -(-steps // shape.slices)
+    assert shape.units * number % 16 == 0, "whole vectors are exchanged"
+    # The teams of a direction compute its parts of the batch; no team is idle, or left to the other direction.
+    assert shape.teams % directions == 0
+    assert directions <= shape.teams <= directions * -(-count // shape.batch)
+    assert (shape.exchange is Exchange.BLOCK) == (shape.blocks == 1)
+    if shape.exchange is Exchange.CLUSTER:
         assert chip.capability >= 90
-        assert walk.blocks in (2, 4, 8, 16)[: 4 if chip.capability in (90, 100) else 3]
-        assert dict(chip.clusters).get(walk.blocks) if chip.clusters else walk.blocks <= chip.multiprocessors
-    if walk.exchange.through_memory:
-        # All of them wait for each other: one that finds no room would never come.
-        assert walk.teams * walk.blocks <= chip.multiprocessors
+        assert shape.blocks in (2, 4, 8, 16)[: 4 if chip.capability in (90, 100) else 3]
+        assert dict(chip.clusters).get(shape.blocks) if chip.clusters else shape.blocks <= chip.multiprocessors
+    if shape.exchange.through_memory:
+        # All of them wait for each other: one without room would never arrive.
+        assert shape.teams * shape.blocks <= chip.multiprocessors
     # Two buffers of each channel; packets hold 12 bytes of a sequence's numbers in 16.
     row = {
-        Exchange.GRID: walk.units * number,
-        Exchange.PACKETS: 16 * math.ceil(walk.units / (12 // number)),
-    }.get(walk.exchange, 0)
-    assert walk.published_bytes == walk.teams * walk.channels * 2 * walk.batch * walk.blocks * row
+        Exchange.GRID: shape.units * number,
+        Exchange.PACKETS: 16 * math.ceil(shape.units / (12 // number)),
+    }.get(shape.exchange, 0)
+    assert shape.published_bytes == shape.teams * shape.channels * 2 * shape.batch * shape.blocks * row
 
 
 @pytest.mark.parametrize("chip", [*CHIPS.values(), *TINY], ids=lambda chip: f"{chip.capability}-{chip.multiprocessors}")
-def test_every_walk_that_is_offered_fits_the_chip(chip):
+def test_every_launch_shape_fits_the_chip(chip):
     for number, (precision, hidden) in enumerate(itertools.product(Precision, SIZES)):
         reset_after, backward = CELLS[number % 4]
         count, directions = COUNTS[number % len(COUNTS)], 1 + number // 2 % 2
         cell = CellSpec(precision, reset_after, hidden, backward)
-        for walk in offered(chip, cell, count, directions):
-            check(walk, chip, cell, count, directions)
+        for shape in offered(chip, cell, count, directions):
+            check(shape, chip, cell, count, directions)
 
 
 @pytest.mark.parametrize("chip", [*CHIPS.values(), *TINY], ids=lambda chip: f"{chip.capability}-{chip.multiprocessors}")
 @pytest.mark.parametrize("directions", [1, 2])
-def test_a_form_is_chosen_for_any_sizes(chip, directions):
+def test_a_configuration_is_chosen_for_any_sizes(chip, directions):
     for number, hidden in enumerate([*SIZES, *range(4, 700, 61)]):
         for precision in (Precision.FLOAT32, Precision.FLOAT16, Precision.FLOAT64):
             for count in (0, 1, COUNTS[number % len(COUNTS)], 100_000):
@@ -124,7 +124,7 @@ def test_the_plan_is_a_pure_function():
 
 
 def kind(form):
-    """How far the units are spread: one block, several that wait for each other, or no room on the chip."""
+    """Return how far the units are spread: 0 one block, 1 several that wait for each other, 2 no room on the chip."""
     return 2 if isinstance(form, Steps) else int(form.exchange is not Exchange.BLOCK)
 
 
@@ -142,12 +142,12 @@ def test_more_units_are_spread_further(capability, precision, count):
 
 
 @pytest.mark.parametrize("chip", CHIPS.values(), ids=lambda chip: f"{chip.capability}")
-def test_who_walks_what(chip):
+def test_the_kind_of_configuration(chip):
     def chosen(hidden, count, precision=Precision.FLOAT32, backward=False):
         return plan(chip, CellSpec(precision, True, hidden, backward), count, 1)
 
     memory = {Exchange.GRID, Exchange.PACKETS}
-    # The six buffers of a cluster on the way back crowd the weights out of 99 KiB.
+    # The six buffers of a cluster in the backward pass leave no room for the weights in 99 KiB.
     together = {Exchange.CLUSTER} if chip.capability >= 90 else memory
     together_back = together if chip.shared_bytes > 99 * KIB else together | memory
     for backward in (False, True):
@@ -164,32 +164,34 @@ def test_who_walks_what(chip):
 def test_clusters_only_where_the_hardware_has_them():
     for capability in (75, 80, 86, 89):
         cells = [CellSpec(Precision.FLOAT32, False, hidden, False) for hidden in (16, 100, 256, 500)]
-        walks = [walk for cell in cells for walk in offered(CHIPS[capability], cell, 8, 1)]
-        assert {walk.exchange for walk in walks} == {Exchange.BLOCK, Exchange.GRID, Exchange.PACKETS}
+        shapes = [shape for cell in cells for shape in offered(CHIPS[capability], cell, 8, 1)]
+        assert {shape.exchange for shape in shapes} == {Exchange.BLOCK, Exchange.GRID, Exchange.PACKETS}
 
 
-def test_clusters_that_wait_for_room_take_their_time():
+def test_clusters_that_wait_for_room_take_longer():
     """16 clusters of 8 are two rounds where 15 run at once."""
     cell, roomy, short = (
         CellSpec(Precision.FLOAT32, True, 256, False),
         *(Chip(90, 132, 227 * KIB, ((2, 66), (4, 33), (8, eights), (16, 7))) for eights in (16, 15)),
     )
-    walks = [walk for walk in offered(short, cell, 16, 1) if walk.exchange is Exchange.CLUSTER and walk.blocks == 8]
-    alone = [walk for walk in walks if walk.teams == 16]
+    shapes = [
+        shape for shape in offered(short, cell, 16, 1) if shape.exchange is Exchange.CLUSTER and shape.blocks == 8
+    ]
+    alone = [shape for shape in shapes if shape.teams == 16]
     assert alone
-    for walk in walks:
-        rounds = 2 if walk in alone else 1
-        assert cost_of_persistent(short, walk, 16, 1) == rounds * cost_of_persistent(roomy, walk, 16, 1)
+    for shape in shapes:
+        rounds = 2 if shape in alone else 1
+        assert cost_of_persistent(short, shape, 16, 1) == rounds * cost_of_persistent(roomy, shape, 16, 1)
     assert plan(short, cell, 16, 1) not in alone
 
 
-def test_fewer_multiprocessors_take_no_less_time():
-    """Of the same form: teams beyond the room wait, whatever the chip."""
+def test_fewer_multiprocessors_do_not_take_less_time():
+    """With the same launch shape: teams beyond the room wait, on any chip."""
     cell = CellSpec(Precision.FLOAT32, False, 64, False)
     large, small = CHIPS[120], CHIPS[75]
-    for walk in offered(small, cell, 300, 1):
-        assert cost_of_persistent(small, walk, 300, 1) >= cost_of_persistent(large, walk, 300, 1)
-    crowded = max(offered(small, cell, 300, 1), key=lambda walk: walk.teams * (walk.exchange is Exchange.BLOCK))
+    for shape in offered(small, cell, 300, 1):
+        assert cost_of_persistent(small, shape, 300, 1) >= cost_of_persistent(large, shape, 300, 1)
+    crowded = max(offered(small, cell, 300, 1), key=lambda shape: shape.teams * (shape.exchange is Exchange.BLOCK))
     assert crowded.teams > small.multiprocessors
     assert cost_of_persistent(small, crowded, 300, 1) > cost_of_persistent(large, crowded, 300, 1)
 
@@ -202,12 +204,12 @@ def test_before_capability_8_tf32_is_float32():
 
 
 @pytest.mark.parametrize("hidden", [64, 5000])
-def test_before_capability_8_bfloat16_is_refused(hidden):
+def test_before_capability_8_bfloat16_is_an_error(hidden):
     with pytest.raises(ValueError, match=r"bfloat16: expected a GPU of compute capability 8\.0 or newer, got 7\.5"):
         plan(CHIPS[75], CellSpec(Precision.BFLOAT16, False, hidden, False), 4, 1)
     assert plan(CHIPS[75], CellSpec(Precision.FLOAT16, False, 64, False), 4, 1).cell.precision is Precision.FLOAT16
 
 
-def test_the_counters_of_teams_lie_where_the_kernels_look_for_them():
+def test_the_counters_of_teams_are_where_the_kernels_expect_them():
     [pitch] = re.findall(r"constexpr int ARRIVALS_PITCH = (\d+);", source())
     assert int(pitch) == layer._ARRIVALS_PITCH

@@ -26,7 +26,7 @@ def values(*shape, seed=0, dtype=np.float32):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_a_stream_that_waits_for_no_other(cupy, monkeypatch, form, bidirectional):
-    """x comes late, and is gone right after the call: all work, on streams beside it too, lies between."""
+    """x is written late and freed right after the call: all work, on other streams too, must be ordered between."""
     force(monkeypatch, form)
     gru = random_gru("float32", 8, 48, bidirectional=bidirectional)
     batch = Batch(gru, "float32", 6, 80)

@@ -1,4 +1,4 @@
-"""The pipeline over a device: right whenever the streams run their work, overlapping, bounded, and tidy at its end."""
+"""The pipeline over a device: correct for any schedule of the streams, overlapping, bounded, and clean at its end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rgru.gpu.transfer import pipelined
 
 
 class Array:
-    """Of a device that computes when its stream comes to it."""
+    """An array of the device, whose operations run by the schedule."""
 
     def __init__(self, device, data):
         self.device, self.data = device, data
@@ -61,7 +61,7 @@ class Device:
             self.depth -= 1
 
     def empty(self, shape, dtype):
-        """Memory that work already in the current stream still scribbles over, as a stream-ordered pool gives it."""
+        """Allocate memory that earlier work of the current stream still writes to, as from a stream-ordered pool."""
         array = Array(self, np.full(shape, -1, dtype))
         self.compute.put(lambda: array.data.fill(-2))
         return array
@@ -82,7 +82,7 @@ class Device:
         return Event()
 
     def run(self, values, offsets):
-        """Twice the sum of each sequence (N, I)."""
+        """Compute twice the sum of each sequence (N, I)."""
         assert self.depth > 0
         result = Array(self, np.full((len(offsets) - 1, values.shape[1]), -4, values.dtype))
 
@@ -96,7 +96,7 @@ class Device:
 
 
 def make_pieces(lengths):
-    """Each of two sequences; all numbers of piece k are k, but those of its second sequence k + 1/2."""
+    """Make pieces of two sequences; all numbers of piece k are k in its first sequence, k + 1/2 in its second."""
     pieces = []
     for k, length in enumerate(lengths):
         values = np.full((2 * length, 3), k, np.float32)
@@ -115,22 +115,22 @@ def expected(piece):
 @pytest.mark.parametrize(
     "lengths", [[], [3], [3, 3], [1, 2, 3, 4, 5, 6, 7, 8, 9], [9, 1, 0, 5, 0, 30, 2, 100, 1]], ids=len
 )
-def test_results_are_right_whenever_the_streams_work(schedule, seed, lengths):
+def test_results_are_right_for_any_schedule(schedule, seed, lengths):
     device, pieces = Device(schedule, seed), make_pieces(lengths)
     found = list(pipelined(device, device.run, pieces))
     assert len(found) == len(pieces)
-    for one, piece in zip(found, pieces, strict=True):  # all are compared at the end: none may share a buffer
+    for one, piece in zip(found, pieces, strict=True):  # compared at the end, so that none may share a buffer
         np.testing.assert_array_equal(one, expected(piece))
     assert device.machine.idle
 
 
 def test_the_next_upload_does_not_wait_for_the_computation_and_a_download_not_for_the_next():
     device = Device(EAGER)
-    device.machine.held.append(device.compute)  # it computes only when somebody waits for it
+    device.machine.held.append(device.compute)  # it computes only when the host waits for it
     found = pipelined(device, device.run, make_pieces([4] * 6))  # results begin with 8 times the piece's number
     next(found)
     next(found)
-    assert device.log[-2:] == ["compute 1", "download 8"]  # both places have their memory now
+    assert device.log[-2:] == ["compute 1", "download 8"]  # both slots have their memory now
     done = len(device.log)
     list(found)
     assert device.log[done:] == [
@@ -141,7 +141,7 @@ def test_the_next_upload_does_not_wait_for_the_computation_and_a_download_not_fo
     ]
 
 
-def test_pieces_are_taken_one_ahead_of_the_results():
+def test_pieces_are_consumed_one_ahead_of_the_results():
     device, taken = Device(), []
 
     def pieces():
@@ -168,7 +168,7 @@ def test_memory_does_not_grow_with_the_pieces():
 @pytest.mark.parametrize("failing", [0, 1, 2, 5])
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MemoryError])
 @pytest.mark.parametrize("where", ["pieces", "run", "pinned_empty"])
-def test_errors_leave_no_copy_under_way(schedule, failing, error, where):
+def test_errors_leave_no_copy_in_flight(schedule, failing, error, where):
     device, count = Device(schedule), 0
     pieces = make_pieces([2, 4, 8, 16, 32, 64, 128])  # each needs new buffers
 
@@ -200,7 +200,7 @@ def test_errors_leave_no_copy_under_way(schedule, failing, error, where):
 
 
 @pytest.mark.parametrize("results", [1, 2, 3])
-def test_closing_early_leaves_no_copy_under_way(results):
+def test_closing_early_leaves_no_copy_in_flight(results):
     device = Device()
     found = pipelined(device, device.run, make_pieces([4] * 5))
     for _ in range(results):

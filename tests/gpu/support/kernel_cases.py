@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 
 import rgru
 from fake_cupy.emulated_device import EmulatedDevice, operand
@@ -67,6 +68,32 @@ FORMS = {
     "steps_bfloat16": Form(Precision.BFLOAT16, 20, None),
 }
 PERSISTENT = {name: form for name, form in FORMS.items() if form.exchange is not None}
+REPRESENTATIVES = {
+    "block_float16": False,
+    "cluster_tf32": False,
+    "grid_float32": True,
+    "packets_bfloat16": True,
+    "steps_float64": False,
+}
+"""The variants that are tested by default, one for each exchange: with them a cell, reset-after or not."""
+
+
+def variants(forms=FORMS, representatives=REPRESENTATIVES):
+    """Return all forms with both cells as parameters of a test, all but the representatives marked as slow."""
+    return [
+        pytest.param(
+            *(name, reset_after),
+            id=f"{name}-reset_{'after' if reset_after else 'before'}",
+            marks=() if representatives.get(name) is reset_after else pytest.mark.slow,
+        )
+        for name in forms
+        for reset_after in (False, True)
+    ]
+
+
+def slow(values, representatives):
+    """Return all values as parameters of a test, all but the representatives marked as slow."""
+    return [pytest.param(value, marks=() if value in representatives else pytest.mark.slow) for value in values]
 
 
 @dataclass(frozen=True)
