@@ -13,7 +13,7 @@ test: test-rust test-python ## all tests
 test-rust: ## the crate's tests
 	cargo nextest run
 
-test-python: ## the package's tests, on what `make develop` built
+test-python: ## the package's tests, on what `make develop` built; `pytest -m ''` has all variants of the GPU's kernels
 	pytest
 
 test-neon: ## the crate's integration tests on AArch64, in qemu's emulator, after `rustup target add`

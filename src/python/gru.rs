@@ -5,7 +5,7 @@ use std::sync::Arc;
 use numpy::{PyArray1, PyArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyBytes, PyTuple};
 
 use super::arrays::{Either, InOut, Input, PyReal, either, optional_slice, precision, unwritten, zeros};
 use super::threads::detached;
@@ -322,6 +322,11 @@ pub fn layout(
 ) -> PyResult<Vec<(String, Bound<'_, PyTuple>, usize)>> {
     let dims = Dims { input_size, hidden_size, num_layers, bidirectional, reset_after, bias }.check()?;
     dims.tensors().into_iter().map(|tensor| Ok((tensor.name, PyTuple::new(py, tensor.shape)?, tensor.offset))).collect()
+}
+
+#[pyfunction]
+pub fn dropout_key(py: Python<'_>, seed: u64) -> Bound<'_, PyBytes> {
+    PyBytes::new(py, &Dropout::key(seed))
 }
 
 #[pyfunction]

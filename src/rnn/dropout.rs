@@ -26,9 +26,14 @@ impl Dropout {
         Ok((rate > 0.0).then_some(Self { rate, seed }))
     }
 
+    /// The ChaCha8 key of the masks of a seed. The kernels for GPUs take it as it is.
+    pub fn key(seed: u64) -> [u8; 32] {
+        ChaCha8Rng::seed_from_u64(seed).get_seed()
+    }
+
     /// Multiplies values by the mask of compact rows from `row` on, each `width` wide, of the input of `layer`.
     pub fn apply<T: Float>(&self, layer: usize, row: usize, width: usize, values: &mut [T]) {
-        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        let mut random = ChaCha8Rng::from_seed(Self::key(self.seed));
         random.set_stream(layer as u64);
         random.set_word_pos((row * width) as u128);
         let scale = T::from_f64(1.0 / (1.0 - self.rate));
