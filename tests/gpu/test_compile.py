@@ -10,12 +10,12 @@ import re
 from typing import NamedTuple
 
 import pytest
-from rgru._cuda.kernels import source
 
 from cuda_emulator import nvrtc
 from cuda_emulator.nvrtc import machine_code
 from kernel_cases import slow
 from rgru._cuda.kernel_config import CellSpec, Chip, Common, Exchange, LaunchShape, Precision, Steps
+from rgru._cuda.kernels import source
 from rgru._cuda.plan import plan
 
 if nvrtc.missing():

@@ -16,12 +16,11 @@ if cuda_emulator.missing():
     pytest.skip(cuda_emulator.missing(), allow_module_level=True)
 pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
 
-from rgru._cuda.kernels import source
-
 from kernel_cases import BATCHES, FORMS, PERSISTENT, Batch, Device, Problem, all_same, same, slow, variants
 from rgru._cuda import layer
 from rgru._cuda import plan as plans
 from rgru._cuda.kernel_config import Chip, Exchange, Precision, Steps
+from rgru._cuda.kernels import source
 from rgru._cuda.sequences import Sequences
 
 

@@ -5,12 +5,12 @@ import math
 import re
 
 import pytest
-from rgru._cuda.kernels import source
 
 from rgru._cuda import layer
 from rgru._cuda import plan as plans
 from rgru._cuda.cost_model import cost_of_persistent
 from rgru._cuda.kernel_config import CellSpec, Chip, Exchange, LaunchShape, Precision, Steps
+from rgru._cuda.kernels import source
 from rgru._cuda.plan import plan
 
 KIB = 1024

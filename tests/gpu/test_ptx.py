@@ -16,9 +16,8 @@ if cuda_emulator.missing() or nvrtc.missing():
     pytest.skip(cuda_emulator.missing() or nvrtc.missing(), allow_module_level=True)
 pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
 
-from rgru._cuda.kernels import source
-
 from kernel_cases import BATCHES, FORMS, Device, Problem, slow, variants
+from rgru._cuda.kernels import source
 
 SOURCE = source()
 CAPABILITIES = {"block_float16": 75, "grid_float32": 75, "packets_float32": 80, "cluster_tf32": 100, "block_tf32": 120}

@@ -11,7 +11,7 @@ from rgru._cuda.dtypes import precision_of
 from rgru._validation.arrays import on_gpu
 
 if TYPE_CHECKING:
-    from rgru._cuda.device import Array
+    from rgru._cuda.dtypes import Array
 
 
 def compute_type(found: np.dtype[Any], dtype: np.dtype[Any]) -> np.dtype[Any]:

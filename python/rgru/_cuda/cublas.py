@@ -18,7 +18,7 @@ import numpy as np
 from rgru._cuda.kernel_config import Precision
 
 if TYPE_CHECKING:
-    from rgru._cuda.device import Array
+    from rgru._cuda.dtypes import Array
 
 # Values of cublasStatus_t, cublasOperation_t, cudaDataType_t and cublasComputeType_t, from the cuBLAS documentation.
 _SUCCESS, _ALLOC_FAILED = 0, 3

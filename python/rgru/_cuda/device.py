@@ -10,7 +10,7 @@ from collections import deque
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,20 +18,18 @@ from rgru._cuda.availability import find_cupy
 from rgru._cuda.cublas import Products, Workspaces, workspace_bytes
 from rgru._cuda.driver import clusters_at_once
 from rgru._cuda.kernel_config import Chip, Exchange, LaunchShape, cluster_sizes
-from rgru._cuda.plan import plan
 from rgru._cuda.kernels import source
+from rgru._cuda.plan import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
+    from rgru._cuda.dtypes import Array
     from rgru._cuda.kernel_config import CellSpec, Common, Precision, Steps
 
 Made = TypeVar("Made")
-
-Array: TypeAlias = Any
-"""A cupy.ndarray."""
 
 _PORTABLE_CLUSTER = 8
 _NON_PORTABLE_CLUSTER_SIZE_ALLOWED = 14

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from rgru._cuda.kernel_config import Precision
 from rgru._optional_imports import install
+
+Array: TypeAlias = Any
+"""A cupy.ndarray."""
 
 _NAMES = {
     "float16": Precision.FLOAT16,

@@ -12,7 +12,8 @@ from rgru._cuda.kernel_config import Common, Precision
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rgru._cuda.device import Array, Device
+    from rgru._cuda.device import Device
+    from rgru._cuda.dtypes import Array
 
 
 @dataclass(frozen=True)

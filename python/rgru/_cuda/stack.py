@@ -11,7 +11,7 @@ from rgru import _core
 from rgru._cuda import layer as layers
 from rgru._cuda.dtypes import precision_of, sum_type
 from rgru._cuda.kernel_config import Common, Precision
-from rgru._cuda.layer import LayerWeights
+from rgru._cuda.layer_weights import LayerWeights
 from rgru._cuda.precision import tf32_allowed
 from rgru._cuda.sequences import Sequences
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rgru._cuda.device import Array, Device
-    from rgru._cuda.layer import LayerTape
+    from rgru._cuda.device import Device
+    from rgru._cuda.dtypes import Array
+    from rgru._cuda.layer_weights import LayerTape
 
 Made = TypeVar("Made")
 

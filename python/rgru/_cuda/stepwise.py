@@ -12,9 +12,10 @@ from rgru._cuda.dtypes import number_type, sum_type
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rgru._cuda.device import Array, Device
+    from rgru._cuda.device import Device
+    from rgru._cuda.dtypes import Array
     from rgru._cuda.kernel_config import Steps
-    from rgru._cuda.layer import LayerTape, LayerWeights
+    from rgru._cuda.layer_weights import LayerTape, LayerWeights
     from rgru._cuda.sequences import Sequences
 
 _THREADS = 256

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from rgru._backends.base import Run
-    from rgru._cuda.device import Array, Device
+    from rgru._cuda.device import Device
+    from rgru._cuda.dtypes import Array
     from rgru._data.ragged import Ragged
     from rgru.nn._gru import GRU
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 import numpy as np
-from rgru._cuda.kernels import source
 
 import cuda_emulator
 from rgru._cuda import plan as plans
 from rgru._cuda.dtypes import number_type
 from rgru._cuda.kernel_config import Chip, Exchange, LaunchShape, Precision
+from rgru._cuda.kernels import source
 
 HOPPER = Chip(capability=90, multiprocessors=132, shared_bytes=232448)
 
