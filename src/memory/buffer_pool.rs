@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use bytemuck::Zeroable;
 
 use crate::error::Error;
-use crate::memory::aligned::{Aligned, zeros};
+use crate::memory::aligned::Aligned;
 
 /// Bytes that the pool retains for later calls.
 const MAX_RETAINED_BYTES: usize = 128 << 20;
@@ -85,10 +85,10 @@ impl<T: Pooled> PooledBuffer<T> {
         if len.saturating_mul(size_of::<T>()) >= MIN_POOLED_BYTES
             && let Some(mut found) = T::pool().with(|buffers| take_fitting(buffers, len))
         {
-            found.resize(len);
+            found.resize(len)?;
             return Ok(Self(found));
         }
-        Ok(Self(Aligned::within(zeros(len.saturating_add(Aligned::<T>::ROOM))?)))
+        Ok(Self(Aligned::zeros(len)?))
     }
 }
 
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn another_process_begins_anew() {
         let spares = BufferPool::<f64>::empty();
-        spares.with(|buffers| buffers.push(Aligned::zeros(1)));
+        spares.with(|buffers| buffers.push(Aligned::zeros(1).unwrap()));
         assert_eq!(spares.with(|buffers| buffers.len()), 1);
         let forked = spares.0.load_full().unwrap();
         let held = forked.buffers.lock().unwrap();

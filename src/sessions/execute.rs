@@ -8,7 +8,7 @@ use crate::cell::Real;
 use crate::cell::step::{Outputs, State, step};
 use crate::error::Error;
 use crate::gemm::tile::MAX_ROWS_PER_STEP;
-use crate::memory::aligned::Aligned;
+use crate::memory::aligned::{Aligned, zeros};
 use crate::memory::try_alloc::{try_collect, try_from_fn, try_with_capacity};
 use crate::options::Options;
 use crate::rnn::packed_weights::PackedWeights;
@@ -80,7 +80,7 @@ pub fn execute<T: Real>(
 
     let events = by_step(segments, of, &sequences, &plan)?;
     let width = (dims.num_layers - 1) * dims.hidden_size;
-    let mut below = crate::memory::aligned::zeros::<T>(segments.len() * width)?;
+    let mut below = zeros::<T>(segments.len() * width)?;
     let mut rows = try_collect(of.len(), y.chunks_mut(dims.hidden_size))?;
     let (mut rest, mut rest_below) = (&events[..], &mut below[..]);
     let mut jobs = try_with_capacity(plan.groups.len())?;
@@ -139,8 +139,8 @@ impl<T: Real> Workspace<T> {
         let states: Result<_, Error> = packed.cells.iter().map(|cell| State::new(cell, MAX_ROWS_PER_STEP)).collect();
         Ok(Self {
             states: states?,
-            projected: Aligned::zeros(MAX_ROWS_PER_STEP * packed.cells[0].projected_len()),
-            between: vec![T::ZERO; MAX_ROWS_PER_STEP * packed.dims.hidden_size],
+            projected: Aligned::zeros(MAX_ROWS_PER_STEP * packed.cells[0].projected_len())?,
+            between: zeros(MAX_ROWS_PER_STEP * packed.dims.hidden_size)?,
         })
     }
 }

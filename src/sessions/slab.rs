@@ -2,7 +2,7 @@
 
 use crate::cell::Real;
 use crate::error::Error;
-use crate::memory::aligned::{Aligned, zeros};
+use crate::memory::aligned::Aligned;
 use crate::memory::prefetch::prefetch;
 use crate::memory::try_alloc::{try_from_fn, try_reserve};
 use crate::simd::half;
@@ -72,7 +72,7 @@ impl<T: Real> Slab<T> {
             self.chunks.push(if self.half {
                 Chunk::Half(try_from_fn(len, |_| 0)?)
             } else {
-                Chunk::Whole(Aligned::within(zeros(len + Aligned::<T>::ROOM)?))
+                Chunk::Whole(Aligned::zeros(len)?)
             });
         }
         Ok(())
