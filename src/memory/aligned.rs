@@ -15,7 +15,7 @@ pub fn zeros<T: Zeroable>(len: usize) -> Result<Vec<T>, Error> {
     try_zeroed_vec(len).map_err(|()| Error::Memory { bytes: len.saturating_mul(size_of::<T>()) })
 }
 
-/// Bytes of a cache line, which is also the widest register.
+/// The size of a cache line in bytes, which is also that of the widest register.
 const LINE: usize = 64;
 
 /// A buffer of numbers that starts on a cache line.
