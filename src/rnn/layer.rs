@@ -22,7 +22,7 @@ const OF_WEIGHTS: usize = 12;
 /// The most steps that are projected ahead.
 const STEPS_AHEAD: usize = 64;
 
-/// Multiply-adds between two checks for interruption: about a tenth of a millisecond.
+/// Rows times H^2 between two checks for interruption: about a tenth of a millisecond.
 const UNCHECKED: usize = 1 << 22;
 
 /// Rows of input gradients between two checks for interruption.
