@@ -2,7 +2,7 @@
 
 use super::kernels::ProductKernels;
 use crate::error::Error;
-use crate::gemm::matmul::{MOST_DEEP, Start, matmul_transposed};
+use crate::gemm::matmul::{MAX_DEPTH, Start, matmul_transposed};
 use crate::gemm::pack::{PackedMatrix, WIDTH};
 use crate::gemm::tile::Pointers;
 use crate::simd::float::Float;
@@ -10,7 +10,7 @@ use crate::threads::team::{Engine, Team};
 
 /// Steps in a block of a sum. Each result is one chain within a block, and blocks are added in order, so the bits depend
 /// only on how the steps are cut into blocks.
-pub const BLOCK: usize = MOST_DEEP;
+pub const BLOCK: usize = MAX_DEPTH;
 
 /// Adds sums of outer products.
 pub struct OuterSum<T: 'static> {

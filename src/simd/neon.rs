@@ -76,8 +76,8 @@ macro_rules! neon_lanes {
             #[inline(always)]
             fn max(self, low: Self) -> Self {
                 let (a, low) = (self.0, low.0);
-                // SAFETY: as above. The instruction gives NaN when one operand is. Of a zero and a zero of the other sign it
-                // gives the larger where other instruction sets keep `self`, but no bound of the kernels makes that differ.
+                // SAFETY: as above. The instruction gives NaN when one operand is. For zeros of both signs it returns the
+                // larger and other instruction sets `self`, which makes no difference for any bound in the kernels.
                 Self(unsafe { [$max(a[0], low[0]), $max(a[1], low[1])] })
             }
             #[inline(always)]
