@@ -1,4 +1,4 @@
-//! Runs the events of a batch through the stack: groups of segments, step by step, as a stream does it.
+//! Runs the events of a batch through the stack: groups of segments, step by step, like a stream.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -17,7 +17,7 @@ use crate::shape::Sequences;
 use crate::threads::runtime::{Check, Grant};
 use crate::threads::team::{Engine, Team};
 
-/// What the groups share.
+/// The data of a batch that all groups share.
 struct SessionBatch<'a, T: Real> {
     packed: &'a PackedWeights<T>,
     slab: &'a Slab<T>,
@@ -25,42 +25,42 @@ struct SessionBatch<'a, T: Real> {
     segments: &'a [Segment],
 }
 
-/// What a group of segments needs to run; kept from batch to batch.
+/// The buffers for running a group of segments, reused from batch to batch.
 pub struct Workspace<T: Real> {
     states: Vec<State<T>>, // by layer
     projected: Aligned<T>,
     between: Vec<T>, // [MAX_ROWS_PER_STEP, H], outputs of the layers but the last
 }
 
-/// Workspaces that no group uses.
+/// The unused workspaces.
 pub type Workspaces<T> = Mutex<Vec<Workspace<T>>>;
 
 /// A group of the plan.
 struct Job<'a, T> {
-    /// Segments, longest first.
+    /// The segments, longest first.
     members: &'a [usize],
-    /// Those of the group that comes next to the same team.
+    /// The segments of the group that the same team is likely to run next.
     next: &'a [usize],
-    /// Their events, step by step.
+    /// The events of `members`, step by step.
     events: &'a [u32],
-    /// Where the outputs of these go.
+    /// The output of each event.
     y: Vec<&'a mut [T]>,
-    /// Final states of the layers but the last, `[members, L - 1, H]`; those of the last are the last outputs.
+    /// The final states of all layers but the last, `[members, L - 1, H]`. Those of the last layer are outputs.
     below: &'a mut [T],
 }
 
-/// The final states of a batch's segments, beside y.
+/// The final states of a batch's segments, except those of the last layer, which are in y.
 pub struct Finals<T> {
     /// The segments in the order of `below`.
     pub order: Vec<usize>,
-    /// States of the layers but the last, `[segments, L - 1, H]`.
+    /// The states of all layers but the last, `[segments, L - 1, H]`.
     pub below: Vec<T>,
 }
 
 /// Runs all events: x `[M, I]`, y `[M, H]`. The slab is only read.
 ///
 /// # Errors
-/// There is not enough memory; interrupted by the caller.
+/// [`Error::Memory`]; [`Error::Interrupted`] if `options.stop` returned true.
 pub fn execute<T: Real>(
     packed: &PackedWeights<T>,
     slab: &Slab<T>,
@@ -105,10 +105,10 @@ pub fn execute<T: Real>(
     Ok(Finals { order: sequences.into_order(), below })
 }
 
-/// The events of each group after those of the one before, in it step by step, longest segment first.
+/// Returns the events group after group, within a group step by step, and within a step longest segment first.
 fn by_step(segments: &[Segment], of: &[u32], sequences: &Sequences, plan: &Plan) -> Result<Vec<u32>, Error> {
     if segments.len() == of.len() {
-        return try_from_fn(of.len(), |event| event as u32); // each event is a segment: the order is that of the batch
+        return try_from_fn(of.len(), |event| event as u32); // each event is a segment, in the order of the batch
     }
     let mut ends: Vec<usize> = try_with_capacity(segments.len())?;
     let mut sum = 0;
@@ -158,7 +158,7 @@ impl<T: Real> SessionBatch<'_, T> {
                 }
             }
         }
-        // They are prefetched while this group computes.
+        // These states are loaded while this group computes.
         for &member in job.next {
             self.slab.prefetch(self.segments[member].slot);
         }
@@ -184,7 +184,7 @@ impl<T: Real> SessionBatch<'_, T> {
         Ok(())
     }
 
-    /// One step of some rows.
+    /// Runs one step of the first rows.
     fn step(&self, events: &[u32], y: &mut [&mut [T]], space: &mut Workspace<T>, team: &Team) {
         let (packed, dims, rows) = (self.packed, &self.packed.dims, events.len());
         let engine = Engine { kernels: packed.kernels, team };
