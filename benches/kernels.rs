@@ -1,4 +1,4 @@
-//! The kernels by themselves: `cargo bench`. Items a second are multiply-adds (twice that in FLOP/s) or elements.
+//! Benchmarks of single kernels: `cargo bench`. Items are multiply-adds (of two FLOP each) or elements.
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};

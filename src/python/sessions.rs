@@ -1,4 +1,4 @@
-//! Sessions: many live sequences by key.
+//! The class `Sessions`: many live sequences by key.
 
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
@@ -243,7 +243,7 @@ fn restore<T: PyReal>(
     Ok(sessions.restore(keys, StoredStates::Whole(states.slice()?), times, clock)?)
 }
 
-/// The sessions; never waits for them: a signal's handler that did would wait for the call it has interrupted.
+/// Locks the sessions without waiting: a signal handler that waited would wait for the call that it has interrupted.
 fn held<T: Real>(sessions: &Mutex<Sessions<T>>) -> Result<MutexGuard<'_, Sessions<T>>, Error> {
     match sessions.try_lock() {
         Ok(sessions) => Ok(sessions),

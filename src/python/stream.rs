@@ -1,4 +1,4 @@
-//! Streams: sequences whose steps come one at a time.
+//! The class `Stream`: sequences that advance one step at a time.
 
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
@@ -72,7 +72,7 @@ fn set_state<T: PyReal>(py: Python<'_>, stream: &Mutex<Stream<T>>, h: &Bound<'_,
     with(py, stream, |stream| stream.set_states(h))
 }
 
-/// Does something with a stream that no other call is using.
+/// Calls `work` with a stream that no other call is using, detached from the interpreter.
 fn with<T: Real, R: Send>(
     py: Python<'_>,
     stream: &Mutex<Stream<T>>,
@@ -81,7 +81,7 @@ fn with<T: Real, R: Send>(
     Ok(py.detach(|| work(&mut *held(stream)?))?)
 }
 
-/// The stream; never waits for it: a signal's handler that did would wait for the call it has interrupted.
+/// Locks the stream without waiting: a signal handler that waited would wait for the call that it has interrupted.
 fn held<T: Real>(stream: &Mutex<Stream<T>>) -> Result<MutexGuard<'_, Stream<T>>, Error> {
     match stream.try_lock() {
         Ok(stream) => Ok(stream),
