@@ -27,7 +27,7 @@ pub enum Error {
         /// The size of the allocation that failed, in bytes.
         bytes: usize,
     },
-    /// [`Options::stop`](crate::Options::stop) returned true.
+    /// The function [`Options::stop`](field@crate::Options::stop) returned true.
     Interrupted,
 }
 

@@ -33,14 +33,14 @@ pub struct PackedCell<T> {
 pub enum Recurrent<T> {
     /// Reset-after: all gates in one product, with the recurrent bias of the candidate.
     After {
-        /// `[H, 3 * padded]`, columns [vector of units][gate][lane].
+        /// `[H, 3 * padded]`, columns `[vector of units][gate][lane]`.
         u: PackedMatrix<T>,
         /// `[padded]`.
         b_hh: Aligned<T>,
     },
     /// Reset-before: the candidate's product waits for r.
     Before {
-        /// `[H, 2 * padded]`, columns [vector of units][r, z][lane].
+        /// `[H, 2 * padded]`, columns `[vector of units][r, z][lane]`.
         gates: PackedMatrix<T>,
         /// `[H, H]`.
         candidate: PackedMatrix<T>,
@@ -94,7 +94,7 @@ impl<T: Float> PackedCell<T> {
         GATES * self.padded
     }
 
-    /// Computes out[r] = b + W x(r) for r in 0..rows, in the order that [`crate::cell::step::step`] reads.
+    /// Computes `out[r] = b + W x(r)` for r in 0..rows, in the order that [`crate::cell::step::step`] reads.
     pub fn project<'a>(
         &self,
         engine: Engine<ProductKernels<T>>,

@@ -18,7 +18,7 @@ pub enum Start<'a, T> {
     Sum,
 }
 
-/// Computes C[r][j] = start + sum over k of a(r)[k] B[k][j], for r in 0..rows. The rows of C are `stride` numbers apart.
+/// Computes `C[r][j] = start + sum over k of a(r)[k] B[k][j]`, for r in 0..rows. The rows of C are `stride` numbers apart.
 ///
 /// # Panics
 /// If an operand is too short for the product.
@@ -36,7 +36,7 @@ pub fn matmul<'a, T: Float>(
     in_chunks(engine, rows, chunk, b, start, c, stride);
 }
 
-/// As [`matmul`], with a(k)[r] in place of a(r)[k]. The depth of B is [`MAX_DEPTH`] at most.
+/// As [`matmul`], with `a(k)[r]` in place of `a(r)[k]`. The depth of B is [`MAX_DEPTH`] at most.
 ///
 /// # Panics
 /// As [`matmul`].

@@ -112,7 +112,7 @@ impl Next {
 
 /// The left operand of a tile.
 pub trait Left<T> {
-    /// Returns the address of a[r][k].
+    /// Returns the address of `a[r][k]`.
     ///
     /// # Safety
     /// r and k are within the operand.
@@ -168,7 +168,7 @@ impl<T> Left<T> for Columns<T> {
     }
 }
 
-/// Computes acc[r][p][v] += a[r][k] * b[p][k][v] for k in 0..depth, in order.
+/// Computes `acc[r][p][v] += a[r][k] * b[p][k][v]` for k in 0..depth, in order.
 ///
 /// # Safety
 /// The instruction set of `L` is present; `a` is readable for R rows and `depth` numbers, `b[p]` for `depth * V`
