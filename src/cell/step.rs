@@ -57,14 +57,14 @@ fn parts_of<T: Real>(cell: &PackedCell<T>) -> usize {
 }
 
 /// The rows that a step writes: row i is `rows[i][at[i]..]`.
-pub struct Outputs<'a, 'b, T> {
+pub struct OutputRows<'a, 'b, T> {
     /// The arrays that contain the rows.
     pub rows: &'a mut [&'b mut [T]],
     /// The position of each row in its array.
     pub at: &'a [usize],
 }
 
-impl<T> Outputs<'_, '_, T> {
+impl<T> OutputRows<'_, '_, T> {
     /// Returns the addresses of the first `count` rows, of `len` numbers each.
     ///
     /// # Panics
@@ -87,8 +87,8 @@ pub fn step<T: Real>(
     rows: usize,
     projected: &[T],
     state: &mut State<T>,
-    mut y: Outputs<T>,
-    tape: Option<Outputs<T>>,
+    mut y: OutputRows<T>,
+    tape: Option<OutputRows<T>>,
 ) {
     let (hidden, padded) = (cell.hidden, cell.padded);
     assert!(rows <= MAX_ROWS_PER_STEP.min(state.rows) && state.padded == padded, "state of another size");

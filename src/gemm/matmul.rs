@@ -61,7 +61,7 @@ const MANY_ROWS: usize = 256;
 const FEW_ROWS: usize = 64;
 
 /// A B of more bytes exceeds the second-level cache.
-const LARGE: usize = 1 << 20;
+const LARGE_BYTES: usize = 1 << 20;
 
 /// The largest depth of a product with a transposed operand, whose pointers are on the stack.
 pub const MAX_DEPTH: usize = 256;
@@ -86,7 +86,7 @@ fn in_chunks<T: Float>(
     if let Start::Bias(bias) = start {
         assert!(bias.len() >= b.columns, "bias too short");
     }
-    let most = if size_of_val(&b.data[..]) > LARGE { MANY_ROWS } else { FEW_ROWS };
+    let most = if size_of_val(&b.data[..]) > LARGE_BYTES { MANY_ROWS } else { FEW_ROWS };
     for first in (0..rows).step_by(most) {
         let chunk = most.min(rows - first);
         let c = c[first * stride..].as_mut_ptr();

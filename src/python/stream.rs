@@ -52,7 +52,7 @@ fn step<'py, T: PyReal>(
     let (y, mut out) = zeros(py, &[batch, dims.hidden_size])?;
     let (x, out) = (x.slice()?, out.slice()?);
     let threads = num_threads()?;
-    detached(py, |stop| held(stream)?.step_with(x, out, Options { threads: Some(threads), stop: Some(stop) }))?;
+    detached(py, |stop| locked(stream)?.step_with(x, out, Options { threads: Some(threads), stop: Some(stop) }))?;
     Ok(y)
 }
 
@@ -78,11 +78,11 @@ fn with<T: Real, R: Send>(
     stream: &Mutex<Stream<T>>,
     work: impl Send + FnOnce(&mut Stream<T>) -> Result<R, Error>,
 ) -> PyResult<R> {
-    Ok(py.detach(|| work(&mut *held(stream)?))?)
+    Ok(py.detach(|| work(&mut *locked(stream)?))?)
 }
 
 /// Locks the stream without waiting: a signal handler that waited would wait for the call that it has interrupted.
-fn held<T: Real>(stream: &Mutex<Stream<T>>) -> Result<MutexGuard<'_, Stream<T>>, Error> {
+fn locked<T: Real>(stream: &Mutex<Stream<T>>) -> Result<MutexGuard<'_, Stream<T>>, Error> {
     match stream.try_lock() {
         Ok(stream) => Ok(stream),
         Err(TryLockError::Poisoned(stream)) => Ok(stream.into_inner()),

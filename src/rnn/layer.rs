@@ -5,7 +5,7 @@
 
 use crate::cell::Real;
 use crate::cell::kernels::CellKernels;
-use crate::cell::step::{Outputs, State, step};
+use crate::cell::step::{OutputRows, State, step};
 use crate::cell::step_back::{BackwardState, Gradients, StepRecord, backward_step};
 use crate::cell::weights::{BackwardCell, PackedCell};
 use crate::error::Error;
@@ -15,15 +15,15 @@ use crate::threads::runtime::Check;
 use crate::threads::team::Engine;
 
 /// How many numbers of input projections are computed ahead: so few that they stay in the second-level cache, or, for a
-/// large W, 1 / `OF_WEIGHTS` of its size, where reading W again would take longer than writing and reading projections.
+/// large W, 1 / `WEIGHTS_PER_PROJECTED` of its size, where reading W again would take longer than writing and reading projections.
 const PROJECTED_AHEAD: std::ops::Range<usize> = 1 << 16..1 << 18;
-const OF_WEIGHTS: usize = 12;
+const WEIGHTS_PER_PROJECTED: usize = 12;
 
 /// The most steps that are projected ahead.
 const STEPS_AHEAD: usize = 64;
 
 /// Rows times H^2 between two checks for interruption: about a tenth of a millisecond.
-const UNCHECKED: usize = 1 << 22;
+const WORK_BETWEEN_CHECKS: usize = 1 << 22;
 
 /// Rows of input gradients between two checks for interruption.
 const ROWS_BETWEEN_CHECKS: usize = 1024;
@@ -89,7 +89,8 @@ impl<T: Real> LayerPass<'_, T> {
             state.row_mut(r)[..hidden].copy_from_slice(h0(r));
         }
         let projected_len = self.cell.projected_len();
-        let numbers_ahead = (projected_len * self.input / OF_WEIGHTS).clamp(PROJECTED_AHEAD.start, PROJECTED_AHEAD.end);
+        let numbers_ahead =
+            (projected_len * self.input / WEIGHTS_PER_PROJECTED).clamp(PROJECTED_AHEAD.start, PROJECTED_AHEAD.end);
         let all_steps = self.lengths.iter().sum::<usize>();
         let rows_ahead = (numbers_ahead / projected_len).max(rows).min(all_steps);
         let mut projected = PooledBuffer::<T>::new(rows_ahead * projected_len)?;
@@ -116,8 +117,8 @@ impl<T: Real> LayerPass<'_, T> {
                 at_y.extend((0..rows).map(|r| self.output_at(r, t)));
                 at_tape.clear();
                 at_tape.extend((0..rows).map(|r| self.row(r, t) * 4 * hidden));
-                let tape = tape.as_deref_mut().map(|rows| Outputs { rows, at: &at_tape });
-                let y = Outputs { rows: y, at: &at_y };
+                let tape = tape.as_deref_mut().map(|rows| OutputRows { rows, at: &at_tape });
+                let y = OutputRows { rows: y, at: &at_y };
                 step(self.engine, self.cell, rows, &projected[done * projected_len..], &mut state, y, tape);
                 done += rows;
             }
@@ -149,10 +150,10 @@ impl<T: Real> BackwardPass<'_, '_, T> {
         for (r, dh) in dh[..rows].iter().enumerate() {
             state.carry[r * padded..][..hidden].copy_from_slice(dh);
         }
-        let unchecked = (UNCHECKED / (rows * hidden * hidden).max(1)).clamp(1, STEPS_AHEAD);
+        let steps_between_checks = (WORK_BETWEEN_CHECKS / (rows * hidden * hidden).max(1)).clamp(1, STEPS_AHEAD);
         let (mut at, mut after) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         for t in (0..pass.steps()).rev() {
-            if t % unchecked == 0 {
+            if t % steps_between_checks == 0 {
                 (pass.check)()?;
             }
             let rows = pass.active(t);

@@ -13,32 +13,32 @@ use crate::gemm::tile::MAX_ROWS_PER_STEP;
 use crate::shape::{Dims, Sequences};
 
 /// Floating-point operations of a core in a nanosecond, in single precision.
-const FLOPS: f64 = 150.0;
+const FLOP_PER_NS: f64 = 150.0;
 
 /// Bytes of weights that a core reads in a nanosecond from its own cache, and from a shared one.
-const NEAR: f64 = 150.0;
-const FAR: f64 = 60.0;
+const CACHE_BYTES_PER_NS: f64 = 150.0;
+const SHARED_BYTES_PER_NS: f64 = 60.0;
 
 /// Bytes of weights that stay in a core's own cache from step to step.
-const CACHE: f64 = 900_000.0;
+const CACHE_BYTES: f64 = 900_000.0;
 
 /// Bytes of weights that stay in the last-level cache, and bytes that a core reads in a nanosecond from memory. Unlike
 /// reads from caches, reads from memory hardly overlap with computation.
-const LAST_CACHE: f64 = 24e6;
-const MEMORY: f64 = 20.0;
+const LAST_CACHE_BYTES: f64 = 24e6;
+const MEMORY_BYTES_PER_NS: f64 = 20.0;
 
-/// Nanoseconds of a barrier of two threads; multiplied by the base-2 logarithm for more.
-const BARRIER: f64 = 250.0;
+/// Nanoseconds of a barrier of two threads; for more threads, times the base-2 logarithm of their number.
+const BARRIER_NS: f64 = 250.0;
 
 /// Nanoseconds that it costs to signal other threads. Threads of the previous call are still awake and join at once.
 /// Waking one takes far longer, but the work goes on meanwhile, and no call waits for a thread that joins too late.
-const SIGNALLING: f64 = 3_000.0;
+const SIGNAL_NS: f64 = 3_000.0;
 
 /// Nanoseconds of a group's step of any size: the latency of one chain of multiply-adds and of the gates.
-const STEP: f64 = 200.0;
+const STEP_NS: f64 = 200.0;
 
 /// Groups for each team if sequences are of unequal lengths, so that teams finish at about the same time.
-const GROUPS_OF_UNEQUAL: usize = 4;
+const GROUPS_PER_TEAM: usize = 4;
 
 /// Rows that fill a register tile.
 const TILE_ROWS: usize = 8;
@@ -62,7 +62,7 @@ impl Plan {
         let mut best = Self::split(sequences, 1, 1);
         let mut least = best.cost(dims, sequences);
         // More threads cannot help if signalling them takes longer than the work.
-        if least > SIGNALLING && threads > 1 {
+        if least > SIGNAL_NS && threads > 1 {
             let sizes = (0..).map(|power| 1 << power).take_while(|&members| members < threads).chain([threads]);
             for members in sizes {
                 let plan = Self::split(sequences, threads / members, members);
@@ -88,7 +88,7 @@ impl Plan {
         if teams > 1 {
             let order = sequences.order();
             let equal = sequences.length(order[0]) == sequences.length(order[count - 1]);
-            let wanted = if equal { teams } else { teams * GROUPS_OF_UNEQUAL };
+            let wanted = if equal { teams } else { teams * GROUPS_PER_TEAM };
             groups = groups.max(wanted.min(count.div_ceil(TILE_ROWS)).max(teams)).next_multiple_of(teams);
         }
         let bound = |group: usize| group * count / groups.max(1);
@@ -107,24 +107,26 @@ impl Plan {
             ready[first] += self.group_cost(dims, longest as f64, steps as f64);
         }
         let last = ready.into_iter().fold(0.0, f64::max);
-        if self.threads() > 1 { last + SIGNALLING } else { last }
+        if self.threads() > 1 { last + SIGNAL_NS } else { last }
     }
 
     /// Estimates the time of a group whose longest sequence has `longest` steps and whose sequences have `steps` in all.
     fn group_cost(&self, dims: &Dims, longest: f64, steps: f64) -> f64 {
         let (members, hidden) = (self.members as f64, dims.hidden_size as f64);
-        let barrier = if self.members > 1 { BARRIER * libm::log2(members) } else { 0.0 };
+        let barrier = if self.members > 1 { BARRIER_NS * libm::log2(members) } else { 0.0 };
         // A step of reset-before is two dependent products. The input projection covers many steps and does not count.
         let barriers = if dims.reset_after { 1.0 } else { 2.0 } * barrier;
         let bytes = size_of::<f32>() as f64 * 3.0 * hidden * hidden / members;
-        let from_cache = CACHE.min(bytes);
-        let reading = from_cache / NEAR + (bytes - from_cache) / FAR;
-        let from_memory = (bytes - LAST_CACHE / members).max(0.0) / MEMORY;
+        let from_cache = CACHE_BYTES.min(bytes);
+        let reading = from_cache / CACHE_BYTES_PER_NS + (bytes - from_cache) / SHARED_BYTES_PER_NS;
+        let from_memory = (bytes - LAST_CACHE_BYTES / members).max(0.0) / MEMORY_BYTES_PER_NS;
         let cell = |layer| {
             let input = dims.layer_input(layer) as f64;
-            let recurrent = 6.0 * hidden * hidden / members / FLOPS;
-            let projection = 6.0 * hidden * input / members / FLOPS;
-            longest * (STEP + barriers + from_memory) + (longest * reading).max(steps * recurrent) + steps * projection
+            let recurrent = 6.0 * hidden * hidden / members / FLOP_PER_NS;
+            let projection = 6.0 * hidden * input / members / FLOP_PER_NS;
+            longest * (STEP_NS + barriers + from_memory)
+                + (longest * reading).max(steps * recurrent)
+                + steps * projection
         };
         dims.directions() as f64 * (0..dims.num_layers).map(cell).sum::<f64>()
     }
@@ -202,7 +204,7 @@ mod tests {
                 assert!(cost(2 * threads) <= cost(threads), "{batch} {time} {hidden}: {threads} threads doubled");
             }
             let work = cost(1);
-            if work > 100.0 * SIGNALLING {
+            if work > 100.0 * SIGNAL_NS {
                 assert!(cost(8) < work / 3.0, "{batch} {time} {hidden}: {} of {work}", cost(8));
             }
         }

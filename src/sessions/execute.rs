@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use super::segments::{Segment, Segments};
 use super::slab::Slab;
 use crate::cell::Real;
-use crate::cell::step::{Outputs, State, step};
+use crate::cell::step::{OutputRows, State, step};
 use crate::error::Error;
 use crate::gemm::tile::MAX_ROWS_PER_STEP;
 use crate::memory::aligned::{Aligned, zeros};
@@ -50,7 +50,7 @@ struct Job<'a, T> {
 }
 
 /// The final states of a batch's segments, except those of the last layer, which are in y.
-pub struct Finals<T> {
+pub struct FinalStates<T> {
     /// The segments in the order of `below`.
     pub order: Vec<usize>,
     /// The states of all layers but the last, `[segments, L - 1, H]`.
@@ -69,7 +69,7 @@ pub fn execute<T: Real>(
     y: &mut [T],
     spaces: &Workspaces<T>,
     options: Options,
-) -> Result<Finals<T>, Error> {
+) -> Result<FinalStates<T>, Error> {
     let (dims, of, segments) = (&packed.dims, segments.of(), segments.list());
     let lengths = try_from_fn(segments.len(), |n| i64::from(segments[n].len))?;
     let longest = segments.iter().map(|segment| segment.len as usize).max().unwrap_or(0);
@@ -102,7 +102,7 @@ pub fn execute<T: Real>(
         spaces.lock().unwrap_or_else(PoisonError::into_inner).push(space);
         Ok(())
     })?;
-    Ok(Finals { order: sequences.into_order(), below })
+    Ok(FinalStates { order: sequences.into_order(), below })
 }
 
 /// Returns the events group after group, within a group step by step, and within a step longest segment first.
@@ -198,10 +198,10 @@ impl<T: Real> SessionBatch<'_, T> {
                 cell.project(engine.products(), rows, |r| &between[r * dims.hidden_size..], &mut space.projected);
             }
             if layer + 1 == dims.num_layers {
-                step(engine, cell, rows, &space.projected, state, Outputs { rows: y, at: &at }, None);
+                step(engine, cell, rows, &space.projected, state, OutputRows { rows: y, at: &at }, None);
             } else {
                 let mut to: Vec<&mut [T]> = space.between.chunks_mut(dims.hidden_size).collect();
-                step(engine, cell, rows, &space.projected, state, Outputs { rows: &mut to, at: &at }, None);
+                step(engine, cell, rows, &space.projected, state, OutputRows { rows: &mut to, at: &at }, None);
             }
         }
     }

@@ -17,7 +17,7 @@ mod slab;
 
 use std::sync::Arc;
 
-use execute::{Finals, Workspaces, execute};
+use execute::{FinalStates, Workspaces, execute};
 pub use keys::Keys;
 use keys::{Integer, Key, NONE};
 use registry::{AHEAD, Registry};
@@ -35,7 +35,7 @@ use crate::shape::expect_shape;
 use crate::threads::runtime::Grant;
 
 /// The number of events whose keys one thread looks up at a time; fewer are not worth another thread.
-const SHARE: usize = 1024;
+const EVENTS_PER_PART: usize = 1024;
 
 /// Many live sequences by key: each key has a session, whose state is stored between events.
 ///
@@ -431,10 +431,10 @@ fn run<T: Real, K: Key>(
 fn find_all<K: Key>(registry: &Registry<K>, keys: Keys, threads: usize) -> Result<(Vec<u64>, Vec<u32>), Error> {
     let count = keys.count();
     let (mut hashes, mut found) = (try_from_fn(count, |_| 0)?, try_from_fn(count, |_| NONE)?);
-    let parts = hashes.chunks_mut(SHARE).zip(found.chunks_mut(SHARE));
-    let parts = try_collect(count.div_ceil(SHARE), parts.enumerate())?;
+    let parts = hashes.chunks_mut(EVENTS_PER_PART).zip(found.chunks_mut(EVENTS_PER_PART));
+    let parts = try_collect(count.div_ceil(EVENTS_PER_PART), parts.enumerate())?;
     Grant::new(threads.min(parts.len()))?.execute(1, parts, &|| false, |(n, (hashes, found)), _, _| {
-        registry.find_all(keys, n * SHARE, hashes, found);
+        registry.find_all(keys, n * EVENTS_PER_PART, hashes, found);
         Ok(())
     })?;
     Ok((hashes, found))
@@ -445,13 +445,13 @@ fn write_back<T: Real>(
     packed: &PackedWeights<T>,
     slab: &mut Slab<T>,
     segments: &[Segment],
-    finals: &Finals<T>,
+    finals: &FinalStates<T>,
     y: &[T],
     threads: usize,
 ) -> Result<(), Error> {
     let (hidden, last) = (packed.dims.hidden_size, packed.dims.num_layers - 1);
     // Before anything is written, since nothing may fail afterwards.
-    let grant = Grant::new(threads.min(segments.len().div_ceil(SHARE)))?;
+    let grant = Grant::new(threads.min(segments.len().div_ceil(EVENTS_PER_PART)))?;
     grant.execute(1, slab.parts(grant.threads()), &|| false, |mut part, _, _| {
         for (n, &segment) in finals.order.iter().enumerate() {
             let ahead = finals.order.get(n + AHEAD).map(|&next| segments[next].slot);
@@ -459,7 +459,7 @@ fn write_back<T: Real>(
                 part.prefetch(slot);
             }
             let segment = &segments[segment];
-            if segment.over || !part.has(segment.slot) {
+            if segment.ended || !part.has(segment.slot) {
                 continue;
             }
             for layer in 0..last {

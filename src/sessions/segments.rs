@@ -18,7 +18,7 @@ pub struct Segment {
     /// Whether its first event starts the session.
     pub fresh: bool,
     /// Whether its session ends within the batch.
-    pub over: bool,
+    pub ended: bool,
 }
 
 /// The segments of a batch, at most one for each slot.
@@ -66,7 +66,7 @@ impl Segments {
             segment.len += 1;
             segment.last = event;
         } else {
-            list.push(Segment { slot, len: 1, last: event, fresh, over: false });
+            list.push(Segment { slot, len: 1, last: event, fresh, ended: false });
         }
         self.of.push(segment);
     }
@@ -75,7 +75,7 @@ impl Segments {
     pub fn end(&mut self, slot: u32) {
         let list = &mut self.list;
         if let Some(&segment) = self.table.find(hash(slot), |&segment| list[segment as usize].slot == slot) {
-            list[segment as usize].over = true;
+            list[segment as usize].ended = true;
         }
     }
 }
@@ -106,7 +106,7 @@ mod tests {
             let segment = segments.list()[segments.of()[event] as usize];
             let all: Vec<usize> = (0..slots.len()).filter(|&event| slots[event] == slot).collect();
             let (len, last) = (all.len() as u32, all[all.len() - 1] as u32);
-            assert_eq!(segment, Segment { slot, len, last, fresh: slot % 2 == 0, over: slot == 64 });
+            assert_eq!(segment, Segment { slot, len, last, fresh: slot % 2 == 0, ended: slot == 64 });
         }
         let firsts = segments.list().iter().map(|segment| slots.iter().position(|&slot| slot == segment.slot));
         assert!(firsts.is_sorted());

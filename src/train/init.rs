@@ -21,7 +21,7 @@ use crate::threads::runtime::{Grant, Stop, num_threads};
 use crate::threads::team::{Engine, Team};
 
 /// Rows of an orthogonal matrix that are computed together.
-const TOGETHER: usize = 64;
+const GROUP_ROWS: usize = 64;
 
 /// Returns initial flat parameters of a stack.
 ///
@@ -71,10 +71,10 @@ fn fill_orthogonal<T: Real>(
     let kernels = ProductKernels::<f64>::of(Isa::active()?)?;
     let engine = Engine { kernels, team: &Team::alone() };
     let mut along = Vec::new();
-    for first in (0..n).step_by(TOGETHER) {
+    for first in (0..n).step_by(GROUP_ROWS) {
         check()?;
         let (done, rest) = rows.split_at_mut(first * n);
-        let count = TOGETHER.min(n - first);
+        let count = GROUP_ROWS.min(n - first);
         let group = &mut rest[..count * n];
         // Subtract the projections on all rows before. Do it twice: rounding leaves a remainder the first time.
         let columns = PackedMatrix::from_columns(kernels.lanes, WIDTH, n, first, |c| Some(&done[c * n..][..n]))?;
