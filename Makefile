@@ -43,7 +43,7 @@ format: ## rewrite the layout of all code
 
 docs: ## the documentation into site/, after `pip install '.[docs]'`; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
-	cargo doc --no-deps --target-dir target
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --target-dir target
 	cp -r target/doc site/rustdoc
 	test -f site/rustdoc/rgru/index.html
 

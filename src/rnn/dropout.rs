@@ -1,4 +1,4 @@
-//! Dropout between layers: masks by row, the same whoever computes them.
+//! Dropout between layers. The mask of a row depends on the seed, the layer and the row, not on the thread.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -15,10 +15,10 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// `None` for a rate of 0.
+    /// Returns dropout with a rate, or `None` if the rate is 0.
     ///
     /// # Errors
-    /// The rate is not in [0, 1).
+    /// [`Error::Value`] if the rate is not in [0, 1).
     pub fn new(rate: f64, seed: u64) -> Result<Option<Self>, Error> {
         if !(0.0..1.0).contains(&rate) {
             return Err(Error::value("dropout", "a rate in [0, 1)", rate.to_string()));
@@ -31,7 +31,7 @@ impl Dropout {
         ChaCha8Rng::seed_from_u64(seed).get_seed()
     }
 
-    /// Multiplies values by the mask of compact rows from `row` on, each `width` wide, of the input of `layer`.
+    /// Multiplies `values` by the mask of the input of `layer`. They are compact rows of `width` numbers, from `row` on.
     pub fn apply<T: Float>(&self, layer: usize, row: usize, width: usize, values: &mut [T]) {
         let mut random = ChaCha8Rng::from_seed(Self::key(self.seed));
         random.set_stream(layer as u64);

@@ -199,7 +199,7 @@ def test_steps_of_other_widths_fail():
         [[[1.0]], [[1.0, 2.0]], [[1.0, 2.0], [3.0]], [], [[1.0, 2.0, 3.0]], [[]]], pa.list_(pa.list_(pa.float32()))
     )
     with pytest.raises(
-        ValueError, match=r"expected steps of one width, got 1 and 2 numbers, the first other one in row 1 "
+        ValueError, match=r"expected steps of one width, got 1 and 2 numbers; the width first differs in row 1 "
     ):
         rgru.arrow.predict(model, column)
     made = rgru.arrow.predict(model, column, on_error="null", output="every")
