@@ -26,7 +26,8 @@ impl Dropout {
         Ok((rate > 0.0).then_some(Self { rate, seed }))
     }
 
-    /// Multiplies `values` by the mask of the input of `layer`. They are compact rows of `width` numbers, from `row` on.
+    /// Multiplies `values` by the mask of the input of `layer`. They are compact rows of `width` numbers, from `row`
+    /// on.
     pub fn apply<T: Float>(&self, layer: usize, row: usize, width: usize, values: &mut [T]) {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         random.set_stream(layer as u64);

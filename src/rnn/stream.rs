@@ -108,8 +108,8 @@ impl<T: Real> Stream<T> {
     /// As [`Stream::step`], with options.
     ///
     /// # Errors
-    /// As [`Stream::step`]; [`Error::Interrupted`] if `options.stop` returned true, which leaves some sequences one step
-    /// behind the others.
+    /// As [`Stream::step`]; [`Error::Interrupted`] if `options.stop` returned true, which leaves some sequences one
+    /// step behind the others.
     pub fn step_with(&mut self, x: &[T], y: &mut [T], options: Options) -> Result<(), Error> {
         let dims = &self.packed.dims;
         expect_shape("x", &[self.batch * dims.input_size], &[x.len()])?;
