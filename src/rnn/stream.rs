@@ -194,3 +194,19 @@ impl<T: Real> StreamGroup<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::Dims;
+
+    #[test]
+    fn a_stream_that_exceeds_memory_is_an_error() {
+        let dims =
+            Dims { input_size: 1, hidden_size: 2, num_layers: 1, bidirectional: false, reset_after: false, bias: true };
+        let packed = Arc::new(PackedWeights::<f64>::new(dims, &vec![0.5; dims.num_params()], false).unwrap());
+        for batch in [usize::MAX, 1 << 60] {
+            assert!(matches!(Stream::new(Arc::clone(&packed), batch), Err(Error::Memory { .. })));
+        }
+    }
+}
