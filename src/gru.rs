@@ -108,7 +108,7 @@ impl<T: Real> Gru<T> {
         Sessions::new(Arc::clone(&self.packed), limits, half)
     }
 
-    /// Starts `batch` sequences that advance one step at a time, from states of zeros.
+    /// Starts `batch` sequences that advance one step at a time, from states of zeros. See [`Stream`] for an example.
     ///
     /// # Errors
     /// [`Error::Value`] if the stack is bidirectional; [`Error::Memory`] if there is not enough memory.

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Every output is one chain of fused multiply-adds in a fixed order, so its bits do not depend on the batch, the
-//! threads or the instruction set. [`Gru`] is the layer, [`Stream`] runs it step by step, [`Sessions`] keeps the states of
-//! many live sequences by key.
+//! threads or the instruction set. [`Gru`] is the layer, [`Stream`] runs it step by step, [`Sessions`] keeps the states
+//! of many live sequences by key.
 //!
 //! Modules depend on each other in one direction: `simd <- gemm <- cell <- rnn <- train, sessions <- gru, python`, with
 //! `memory` and `threads` at the level of `simd`. `tests/rust/layers.rs` checks it.

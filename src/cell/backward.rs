@@ -1,4 +1,5 @@
-//! The kernels of one step of the backward pass: the equations of the cell, for the units whose product was just computed.
+//! The kernels of one step of the backward pass: the equations of the cell, for the units whose product was just
+//! computed.
 
 use std::ops::Range;
 
@@ -20,7 +21,8 @@ pub struct BackwardArgs<T> {
     pub(super) drh: *const T,         // [rows, padded], second reset-before kernel only
 }
 
-// SAFETY: the parts of a step write to different units, and read only data of other units that was written before the step.
+// SAFETY: the parts of a step write to different units, and read only data of other units that was written before the
+// step.
 unsafe impl<T: Send + Sync> Sync for BackwardArgs<T> {}
 
 impl<T: Float> BackwardArgs<T> {

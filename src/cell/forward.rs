@@ -1,5 +1,5 @@
-//! The kernels of one step of the recurrence: the recurrent product, followed by the equations of the cell while the sums
-//! are still in registers.
+//! The kernels of one step of the recurrence: the recurrent product, followed by the equations of the cell while the
+//! sums are still in registers.
 
 use std::ops::Range;
 
@@ -26,8 +26,8 @@ pub struct StepArgs<T> {
     pub(super) down: bool,          // the order of the panels
 }
 
-// SAFETY: the parts of a step write to different units, and nothing else writes to the memory that the pointers refer to
-// while it runs.
+// SAFETY: the parts of a step write to different units, and nothing else writes to the memory that the pointers refer
+// to while it runs.
 unsafe impl<T: Send + Sync> Sync for StepArgs<T> {}
 
 impl<T> StepArgs<T> {

@@ -18,8 +18,8 @@ pub struct State<T: Real> {
     /// Parts of `[rows, padded]`: two that alternate as the states before and after a step; in reset-before also z and
     /// r * h.
     parts: PooledBuffer<T>,
-    /// Whether an odd number of steps is done. The states are then in the second part, and the next step reads the weights
-    /// in descending order.
+    /// Whether an odd number of steps is done. The states are then in the second part, and the next step reads the
+    /// weights in descending order.
     odd: bool,
 }
 
@@ -74,8 +74,8 @@ impl<T> OutputRows<'_, '_, T> {
     }
 }
 
-/// Advances the first `rows` rows by one step: updates their states and writes `y` (H numbers a row) and, if it is given,
-/// the tape (4H numbers a row: r, z, candidate, and r * h in reset-before or `U_hh h + b_hh` in reset-after).
+/// Advances the first `rows` rows by one step: updates their states and writes `y` (H numbers a row) and, if it is
+/// given, the tape (4H numbers a row: r, z, candidate, and r * h in reset-before or `U_hh h + b_hh` in reset-after).
 ///
 /// `projected` has b + W x of these rows, in the layout of [`PackedCell::project`].
 ///

@@ -58,8 +58,8 @@ impl<T: Real> BackwardState<T> {
 /// Runs one backward step of the first `rows` rows.
 ///
 /// Before the call, `state.carry` is the result of the next step in time, or the gradient of the last state. The step's
-/// gradients of the pre-activations are written to `d`: (`da_hh`, `da_r`, `da_z`, `da_h`) in reset-after, (`da_r`, `da_z`,
-/// `da_h`) in reset-before.
+/// gradients of the pre-activations are written to `d`: (`da_hh`, `da_r`, `da_z`, `da_h`) in reset-after, (`da_r`,
+/// `da_z`, `da_h`) in reset-before.
 ///
 /// # Panics
 /// If an operand is too short.
@@ -113,8 +113,8 @@ pub fn backward_step<'a, T: Real>(
         let (args, product): (_, &Option<MatmulArgs<T>>) = (&args, &product);
         engine.team.run(|i, n| {
             let panels = share(u.panels(), i, n);
-            // SAFETY: the kernels exist only for instruction sets of this machine; all rows and buffers were sliced to the
-            // lengths noted in `BackwardArgs`, or asserted to have them.
+            // SAFETY: the kernels exist only for instruction sets of this machine; all rows and buffers were sliced to
+            // the lengths noted in `BackwardArgs`, or asserted to have them.
             unsafe {
                 if let Some(product) = product {
                     (kernels.products.matmul)(product, panels.clone());

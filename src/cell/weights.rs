@@ -159,8 +159,8 @@ impl<T: Float> BackwardCell<T> {
         usize::from(matches!(self.u, BackwardRecurrent::After(_)))
     }
 
-    /// Adds the product of the first step's gradients, rows `d`, to `carry` `[rows, padded]`, which becomes the gradient
-    /// of the initial state.
+    /// Adds the product of the first step's gradients, rows `d`, to `carry` `[rows, padded]`, which becomes the
+    /// gradient of the initial state.
     pub fn last_product<'a>(
         &self,
         engine: Engine<ProductKernels<T>>,

@@ -18,7 +18,8 @@ pub enum Start<'a, T> {
     Sum,
 }
 
-/// Computes `C[r][j] = start + sum over k of a(r)[k] B[k][j]`, for r in 0..rows. The rows of C are `stride` numbers apart.
+/// Computes `C[r][j] = start + sum over k of a(r)[k] B[k][j]`, for r in 0..rows. The rows of C are `stride` numbers
+/// apart.
 ///
 /// # Panics
 /// If an operand is too short for the product.
@@ -55,8 +56,9 @@ pub fn matmul_transposed<'a, T: Float>(
     in_chunks(engine, rows, chunk, b, start, c, stride);
 }
 
-/// The largest number of rows of a chunk. All of B is read for each chunk, and the chunk's rows of A and C for each panel
-/// of B. A chunk has many rows if B exceeds the caches, and few if B stays in them, so that A and C stay there too.
+/// The largest number of rows of a chunk. All of B is read for each chunk, and the chunk's rows of A and C for each
+/// panel of B. A chunk has many rows if B exceeds the caches, and few if B stays in them, so that A and C stay there
+/// too.
 const MANY_ROWS: usize = 256;
 const FEW_ROWS: usize = 64;
 
@@ -110,8 +112,8 @@ fn in_chunks<T: Float>(
         };
         let kernel = engine.kernels.matmul;
         engine.team.run(|i, n| {
-            // SAFETY: the kernels exist only for instruction sets of this machine. The callers promise that A is readable
-            // for `rows` and `depth`; B is packed for these lanes; C and the bias have the asserted lengths.
+            // SAFETY: the kernels exist only for instruction sets of this machine. The callers promise that A is
+            // readable for `rows` and `depth`; B is packed for these lanes; C and the bias have the asserted lengths.
             unsafe { kernel(&args, share(b.panels(), i, n)) }
         });
     }

@@ -98,11 +98,25 @@ impl<T: Float> PackedMatrix<T> {
         self.vectors().div_ceil(self.width)
     }
 
-    /// Returns the position of column c's first number, and the distance from one k to the next.
+    /// Returns the position of the first number of column c, and the distance from one k to the next.
     fn column_position(&self, c: usize) -> (usize, usize) {
         let (vector, lane) = (c / self.lanes, c % self.lanes);
         let (panel, within) = (vector / self.width, vector % self.width);
         let width = self.width.min(self.vectors() - panel * self.width);
         (panel * self.width * self.depth * self.lanes + within * self.lanes + lane, width * self.lanes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_matrix_that_exceeds_memory_is_an_error() {
+        let mut matrix = PackedMatrix::<f32>::new(8, WIDTH);
+        assert!(matches!(matrix.pack_rows(1 << 40, 1 << 21, |_| &[]), Err(Error::Memory { .. })));
+        assert!(matches!(matrix.pack_rows(1 << 40, 1 << 40, |_| &[]), Err(Error::Memory { .. })));
+        matrix.pack_rows(1, 1, |_| &[2.0]).unwrap();
+        assert_eq!(matrix.data[0], 2.0);
     }
 }

@@ -22,8 +22,8 @@ pub struct MatmulArgs<T> {
     pub(super) width: usize,
 }
 
-// SAFETY: the parts of a product write to different columns of C, and nothing else writes to the memory that the pointers
-// refer to while it runs.
+// SAFETY: the parts of a product write to different columns of C, and nothing else writes to the memory that the
+// pointers refer to while it runs.
 unsafe impl<T: Send + Sync> Sync for MatmulArgs<T> {}
 
 /// The left operand of a chunk.

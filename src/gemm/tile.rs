@@ -42,8 +42,8 @@ impl<P, const N: usize> Pointers<P, N> {
 /// Accumulators of R rows x P panels x V vectors.
 pub type Accumulators<L, const R: usize, const P: usize, const V: usize> = [[[L; V]; P]; R];
 
-/// The sums of a tile in memory, to be used vector by vector. Loops over registers would have to be unrolled, which would
-/// make the code of all tiles many times as long.
+/// The sums of a tile in memory, to be used vector by vector. Loops over registers would have to be unrolled, which
+/// would make the code of all tiles many times as long.
 pub struct Sums<L, const R: usize, const P: usize, const V: usize>(Accumulators<L, R, P, V>);
 
 impl<L: Lanes, const R: usize, const P: usize, const V: usize> Sums<L, R, P, V> {
@@ -203,8 +203,8 @@ pub unsafe fn accumulate<L: Lanes, const R: usize, const P: usize, const V: usiz
 }
 
 /// Covers `rows` x `panels` of width V with tiles of nearly equal numbers of rows, as large as the registers allow. For
-/// one or two rows, a tile takes several panels, so that there are enough independent chains of multiply-adds. The panels
-/// are the outer loop, so all tiles of a panel but the first read it from the first-level cache.
+/// one or two rows, a tile takes several panels, so that there are enough independent chains of multiply-adds. The
+/// panels are the outer loop, so all tiles of a panel but the first read it from the first-level cache.
 ///
 /// # Safety
 /// As [`Tile::run`], for all of `rows` and `panels`.
@@ -275,8 +275,8 @@ pub unsafe fn cover_mixed<L: Lanes>(
 
 /// The order in which panels are read.
 ///
-/// Steps alternate between ascending and descending order: if the weights exceed a cache, the panels that were read last
-/// are still in it.
+/// Steps alternate between ascending and descending order: if the weights exceed a cache, the panels that were read
+/// last are still in it.
 #[derive(Clone)]
 pub struct PanelOrder {
     /// The panels.

@@ -8,8 +8,8 @@ use crate::gemm::tile::Pointers;
 use crate::simd::float::Float;
 use crate::threads::team::{Engine, Team};
 
-/// Steps in a block of a sum. Each result is one chain within a block, and blocks are added in order, so the bits depend
-/// only on how the steps are cut into blocks.
+/// Steps in a block of a sum. Each result is one chain within a block, and blocks are added in order, so the bits
+/// depend only on how the steps are cut into blocks.
 pub const BLOCK: usize = MAX_DEPTH;
 
 /// Adds sums of outer products.

@@ -24,8 +24,8 @@ pub struct BufferPool<T>(ArcSwapOption<ProcessBuffers<T>>);
 /// locked in the child, without a thread to unlock it.
 struct ProcessBuffers<T> {
     process: u32,
-    /// Oldest first. Threads wait for the lock, so it is held only for a search of the list. If a thread allocated a new
-    /// buffer instead of waiting, each collision of two threads would add a buffer to the pool.
+    /// Oldest first. Threads wait for the lock, so it is held only for a search of the list. If a thread allocated a
+    /// new buffer instead of waiting, each collision of two threads would add a buffer to the pool.
     buffers: Mutex<Vec<Aligned<T>>>,
 }
 

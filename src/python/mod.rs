@@ -1,5 +1,5 @@
-//! The Python module `rgru._core`: it converts arguments and results and does no arithmetic. `python/rgru/_core.pyi` has
-//! its types.
+//! The Python module `rgru._core`: it converts arguments and results and does no arithmetic. `python/rgru/_core.pyi`
+//! has its types.
 
 #[forbid(unsafe_code)]
 mod arrays;

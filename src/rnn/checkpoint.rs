@@ -30,8 +30,8 @@ impl<T> Checkpoints<T> {
 /// As [`forward_tape`], but stores only every `every`-th state, rounded up to a multiple of [`SPAN`] steps.
 ///
 /// # Errors
-/// As [`forward_tape`]; [`Error::Value`] if `every` is 0, or if the stack is bidirectional: its reverse direction starts
-/// at the last step, so no window can run before the next.
+/// As [`forward_tape`]; [`Error::Value`] if `every` is 0, or if the stack is bidirectional: its reverse direction
+/// starts at the last step, so no window can run before the next.
 pub fn forward_checkpoints<T: Real>(
     packed: &PackedWeights<T>,
     inputs: Inputs<T>,

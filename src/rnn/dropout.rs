@@ -31,7 +31,8 @@ impl Dropout {
         ChaCha8Rng::seed_from_u64(seed).get_seed()
     }
 
-    /// Multiplies `values` by the mask of the input of `layer`. They are compact rows of `width` numbers, from `row` on.
+    /// Multiplies `values` by the mask of the input of `layer`. They are compact rows of `width` numbers, from `row`
+    /// on.
     pub fn apply<T: Float>(&self, layer: usize, row: usize, width: usize, values: &mut [T]) {
         let mut random = ChaCha8Rng::from_seed(Self::key(self.seed));
         random.set_stream(layer as u64);

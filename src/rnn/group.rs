@@ -127,8 +127,8 @@ impl<T: Real> BatchContext<'_, T> {
         Ok(())
     }
 
-    /// Runs all layers over a window of steps before the next window, so that temporary outputs stay small. If the stack
-    /// is bidirectional, the window is the whole sequence, since a reverse direction starts at its end.
+    /// Runs all layers over a window of steps before the next window, so that temporary outputs stay small. If the
+    /// stack is bidirectional, the window is the whole sequence, since a reverse direction starts at its end.
     fn infer(
         &self,
         group: &Group,

@@ -15,7 +15,8 @@ use crate::threads::runtime::Check;
 use crate::threads::team::Engine;
 
 /// How many numbers of input projections are computed ahead: so few that they stay in the second-level cache, or, for a
-/// large W, 1 / `WEIGHTS_PER_PROJECTED` of its size, where reading W again would take longer than writing and reading projections.
+/// large W, 1 / `WEIGHTS_PER_PROJECTED` of its size, where reading W again would take longer than writing and reading
+/// projections.
 const PROJECTED_AHEAD: std::ops::Range<usize> = 1 << 16..1 << 18;
 const WEIGHTS_PER_PROJECTED: usize = 12;
 

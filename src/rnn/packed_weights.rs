@@ -21,8 +21,8 @@ impl<T: Real> PackedWeights<T> {
     /// Packs the flat parameters for the instruction set in use and, with `training`, for the backward pass too.
     ///
     /// # Errors
-    /// [`Error::Value`] if `dims` is not valid, `params` has another length, or `RGRU_ISA` names an instruction set that
-    /// this machine does not have; [`Error::Memory`].
+    /// [`Error::Value`] if `dims` is not valid, `params` has another length, or `RGRU_ISA` names an instruction set
+    /// that this machine does not have; [`Error::Memory`].
     pub fn new(dims: Dims, params: &[T], training: bool) -> Result<Self, Error> {
         Self::for_isa(Isa::active()?, dims, params, training)
     }

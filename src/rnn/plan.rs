@@ -4,8 +4,9 @@
 //! and directions without waiting for another. That is best while there are enough rows to fill the register tiles and
 //! reading the weights for each group is cheap. With few rows, or weights larger than a core's cache, the threads of a
 //! team share the hidden units of each step instead: each thread reads only its part of the weights and keeps it in its
-//! cache, at the price of a barrier at every product. [`Plan::cost`] estimates each split from rough figures of a current
-//! core, whose ratios hold for most machines, and the cheapest one is chosen. The split never changes a result's bits.
+//! cache, at the price of a barrier at every product. [`Plan::cost`] estimates each split from rough figures of a
+//! current core, whose ratios hold for most machines, and the cheapest one is chosen. The split never changes a
+//! result's bits.
 
 use std::ops::Range;
 
@@ -110,7 +111,8 @@ impl Plan {
         if self.threads() > 1 { last + SIGNAL_NS } else { last }
     }
 
-    /// Estimates the time of a group whose longest sequence has `longest` steps and whose sequences have `steps` in all.
+    /// Estimates the time of a group whose longest sequence has `longest` steps and whose sequences have `steps` in
+    /// all.
     fn group_cost(&self, dims: &Dims, longest: f64, steps: f64) -> f64 {
         let (members, hidden) = (self.members as f64, dims.hidden_size as f64);
         let barrier = if self.members > 1 { BARRIER_NS * libm::log2(members) } else { 0.0 };

@@ -21,8 +21,8 @@ use crate::threads::runtime::Grant;
 /// Runs inference and writes the outputs and the final states.
 ///
 /// # Errors
-/// [`Error::Value`] if the size of an array does not fit, [`Error::Memory`], or [`Error::Interrupted`] if `options.stop`
-/// returned true.
+/// [`Error::Value`] if the size of an array does not fit, [`Error::Memory`], or [`Error::Interrupted`] if
+/// `options.stop` returned true.
 pub fn forward<T: Real>(
     packed: &PackedWeights<T>,
     inputs: Inputs<T>,

@@ -108,8 +108,8 @@ impl<T: Real> Stream<T> {
     /// As [`Stream::step`], with options.
     ///
     /// # Errors
-    /// As [`Stream::step`]; [`Error::Interrupted`] if `options.stop` returned true, which leaves some sequences one step
-    /// behind the others.
+    /// As [`Stream::step`]; [`Error::Interrupted`] if `options.stop` returned true, which leaves some sequences one
+    /// step behind the others.
     pub fn step_with(&mut self, x: &[T], y: &mut [T], options: Options) -> Result<(), Error> {
         let dims = &self.packed.dims;
         expect_shape("x", &[self.batch * dims.input_size], &[x.len()])?;
@@ -191,6 +191,22 @@ impl<T: Real> StreamGroup<T> {
             let to = if layer + 1 == dims.num_layers { &mut *y } else { &mut *between };
             let mut to: Vec<&mut [T]> = to.chunks_mut(dims.hidden_size).collect();
             step(engine, cell, rows, projected, state, OutputRows { rows: &mut to, at: &at }, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::Dims;
+
+    #[test]
+    fn a_stream_that_exceeds_memory_is_an_error() {
+        let dims =
+            Dims { input_size: 1, hidden_size: 2, num_layers: 1, bidirectional: false, reset_after: false, bias: true };
+        let packed = Arc::new(PackedWeights::<f64>::new(dims, &vec![0.5; dims.num_params()], false).unwrap());
+        for batch in [usize::MAX, 1 << 60] {
+            assert!(matches!(Stream::new(Arc::clone(&packed), batch), Err(Error::Memory { .. })));
         }
     }
 }

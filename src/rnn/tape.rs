@@ -6,8 +6,8 @@ use crate::memory::buffer_pool::PooledBuffer;
 use crate::rnn::dropout::Dropout;
 use crate::shape::{Dims, Sequences};
 
-/// The record of [`crate::rnn::forward_tape`]: 4H numbers for every step and cell, and the outputs of all layers but the
-/// last. Rows are compact: padding takes no memory.
+/// The record of [`crate::rnn::forward_tape`]: 4H numbers for every step and cell, and the outputs of all layers but
+/// the last. Rows are compact: padding takes no memory.
 pub struct Tape<T: Real> {
     pub(super) sequences: Sequences,
     pub(super) dropout: Option<Dropout>,

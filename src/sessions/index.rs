@@ -1,9 +1,9 @@
 //! The index from keys to slots.
 //!
-//! It is a hash table that grows by one bucket at a time (linear hashing, Litwin 1980): buckets have the same mean number
-//! of keys at any size, and growing needs no second table. The keys of a bucket are a list linked by slot. With B buckets,
-//! the bucket of a key is given by the low bits of its hash, as many as B needs; if there is no such bucket yet, the key is
-//! in the bucket that will be split into it.
+//! It is a hash table that grows by one bucket at a time (linear hashing, Litwin 1980): buckets have the same mean
+//! number of keys at any size, and growing needs no second table. The keys of a bucket are a list linked by slot. With
+//! B buckets, the bucket of a key is given by the low bits of its hash, as many as B needs; if there is no such bucket
+//! yet, the key is in the bucket that will be split into it.
 
 use foldhash::fast::RandomState;
 

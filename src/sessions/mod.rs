@@ -140,12 +140,12 @@ impl<T: Real> Sessions<T> {
         each_kind!(&self.registry, registry => registry.clock())
     }
 
-    /// Runs a batch of M events in order and writes their outputs `y` `[M, H]`. An event whose key has no session starts
-    /// one, from a state of zeros.
+    /// Runs a batch of M events in order and writes their outputs `y` `[M, H]`. An event whose key has no session
+    /// starts one, from a state of zeros.
     ///
     /// # Errors
-    /// [`Error::Value`] if the size of an array does not fit, or the keys are of another kind than those of the sessions;
-    /// [`Error::Memory`]. After an error, all sessions are as before the call.
+    /// [`Error::Value`] if the size of an array does not fit, or the keys are of another kind than those of the
+    /// sessions; [`Error::Memory`]. After an error, all sessions are as before the call.
     pub fn step(&mut self, events: Events<T>, y: &mut [T]) -> Result<(), Error> {
         self.step_with(events, y, Options::default())
     }
@@ -339,8 +339,8 @@ impl<T: Real> Sessions<T> {
     /// Adds sessions from a snapshot, as the most recently used ones, with states `[M, L, H]` as they are stored.
     ///
     /// # Errors
-    /// [`Error::Value`] if anything does not fit, or a key has a session already; [`Error::Memory`]. Some of the sessions
-    /// may have been added.
+    /// [`Error::Value`] if anything does not fit, or a key has a session already; [`Error::Memory`]. Some of the
+    /// sessions may have been added.
     pub fn restore(
         &mut self,
         keys: Keys,

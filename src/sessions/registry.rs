@@ -33,6 +33,13 @@ pub struct Limits {
 
 /// The times of a batch's events, in seconds. An event that is older than the latest one so far counts as happening at
 /// the latest time. Without [`Limits::timeout`] times are ignored.
+///
+/// ```
+/// use rgru::Times;
+///
+/// let (same, own) = (Times::Once(12.5), Times::Each(&[12.5, 12.5, 13.0])); // of three events
+/// # let _ = (same, own);
+/// ```
 #[derive(Clone, Copy)]
 pub enum Times<'a> {
     /// One time for all events.

@@ -13,7 +13,8 @@ pub fn expect_shape(name: &str, expected: &[usize], got: &[usize]) -> Result<(),
     Err(Error::value(name, format!("shape {}", tuple(expected)), tuple(got)))
 }
 
-/// Checks that the last dimension of an argument called `name` is `expected`; `meaning` says in the message what that is.
+/// Checks that the last dimension of an argument called `name` is `expected`; `meaning` says in the message what that
+/// is.
 ///
 /// # Errors
 /// [`Error::Value`] if it is not.

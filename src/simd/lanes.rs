@@ -6,9 +6,10 @@ use crate::simd::float::Float;
 
 /// A register of [`Lanes::COUNT`] numbers.
 ///
-/// Every operation is exactly rounded (IEEE 754) in every lane, so all instruction sets compute the same bits. Values are
-/// constructed only by unsafe functions, whose callers know that the instruction set is present; arithmetic on values is
-/// therefore safe. Everything is `#[inline(always)]`, so that it takes on the target features of the calling kernel.
+/// Every operation is exactly rounded (IEEE 754) in every lane, so all instruction sets compute the same bits. Values
+/// are constructed only by unsafe functions, whose callers know that the instruction set is present; arithmetic on
+/// values is therefore safe. Everything is `#[inline(always)]`, so that it takes on the target features of the calling
+/// kernel.
 pub trait Lanes:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
 {

@@ -112,8 +112,8 @@ impl fmt::Display for Isa {
     }
 }
 
-/// Calls a macro as `table!(instruction set, element, register type, "target features")` for every register type, in one
-/// module per instruction set. `gemm` and `cell` instantiate their kernels with it.
+/// Calls a macro as `table!(instruction set, element, register type, "target features")` for every register type, in
+/// one module per instruction set. `gemm` and `cell` instantiate their kernels with it.
 macro_rules! instantiate {
     ($table:ident) => {
         #[cfg(target_arch = "x86_64")]
@@ -155,7 +155,8 @@ macro_rules! table_of {
 }
 pub(crate) use table_of;
 
-/// Defines the entry points of an instruction set's kernels. Only they have its target features; all they call is inlined.
+/// Defines the entry points of an instruction set's kernels. Only they have its target features; all they call is
+/// inlined.
 macro_rules! entries {
     ([$($features:literal)?]) => {};
     ([$($features:literal)?] $name:ident($($args:ident: $type:ty),+) = $kernel:expr; $($rest:tt)*) => {

@@ -1,9 +1,9 @@
 //! NEON, which every AArch64 CPU has. Two registers are used as one: 8 f32 or 4 f64 a pair, 16 pairs.
 //!
 //! There are 32 narrow registers. A tile of 4 rows x 3 pairs sums in 24 of them and loads 6 registers of weights and 4
-//! numbers of the left operand for its 24 multiply-adds; a tile of 8 rows x 3 single registers would load 3 and 8. Pairs
-//! matter more if there are few rows: one row fills 24 registers instead of 12, which is fewer than the 16 chains that
-//! keep four pipes with a latency of 4 cycles busy.
+//! numbers of the left operand for its 24 multiply-adds; a tile of 8 rows x 3 single registers would load 3 and 8.
+//! Pairs matter more if there are few rows: one row fills 24 registers instead of 12, which is fewer than the 16 chains
+//! that keep four pipes with a latency of 4 cycles busy.
 
 use std::arch::aarch64::*;
 
@@ -76,8 +76,8 @@ macro_rules! neon_lanes {
             #[inline(always)]
             fn max(self, low: Self) -> Self {
                 let (a, low) = (self.0, low.0);
-                // SAFETY: as above. The instruction gives NaN when one operand is. For zeros of both signs it returns the
-                // larger and other instruction sets `self`, which makes no difference for any bound in the kernels.
+                // SAFETY: as above. The instruction gives NaN when one operand is. For zeros of both signs it returns
+                // the larger and other instruction sets `self`, which makes no difference for any bound in the kernels.
                 Self(unsafe { [$max(a[0], low[0]), $max(a[1], low[1])] })
             }
             #[inline(always)]

@@ -168,8 +168,8 @@ impl Grant {
         self.workers.len() + 1
     }
 
-    /// Calls `work` with every item. Teams of `members` threads take one item after the other, and the threads of a team
-    /// share its kernels.
+    /// Calls `work` with every item. Teams of `members` threads take one item after the other, and the threads of a
+    /// team share its kernels.
     ///
     /// `stop` is called on the caller's thread about every 50 ms. Once it returns true, the `Check` passed to `work`
     /// fails. Items should be sorted by size, largest first.

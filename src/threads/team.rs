@@ -39,8 +39,8 @@ pub struct TeamBarrier {
     panicked: AtomicBool,
 }
 
-// SAFETY: `job` is written only by the one leader (`Team` is neither Sync nor Clone, and `lead` returns one at most) while
-// no helper is busy, and read by helpers only between a post that counts them and the leader's wait for them.
+// SAFETY: `job` is written only by the one leader (`Team` is neither Sync nor Clone, and `lead` returns one at most)
+// while no helper is busy, and read by helpers only between a post that counts them and the leader's wait for them.
 unsafe impl Sync for TeamBarrier {}
 
 impl Default for TeamBarrier {
@@ -72,8 +72,8 @@ impl TeamBarrier {
                 continue; // arrived after the post
             }
             let _done = Countdown(self);
-            // SAFETY: this helper is counted, so the leader waits: until `_done` is dropped, the job lives and the cell is
-            // not written.
+            // SAFETY: this helper is counted, so the leader waits: until `_done` is dropped, the job lives and the cell
+            // is not written.
             let job = self.job.with(|job| unsafe { (*job).map(|job| &*job) });
             if let Some(job) = job {
                 job(rank, parts);
@@ -81,8 +81,8 @@ impl TeamBarrier {
         }
     }
 
-    /// Makes this thread the leader. The helpers are released when the team is dropped. Returns `None` if there has been
-    /// a leader, or if none is admitted any more.
+    /// Makes this thread the leader. The helpers are released when the team is dropped. Returns `None` if there has
+    /// been a leader, or if none is admitted any more.
     pub fn lead(&self) -> Option<Team<'_>> {
         let first = !self.led.swap(true, Ordering::AcqRel);
         first.then(|| Team::of(Some(self), Some(Instant::now()))) // lazily, since dropping a Team closes the barrier
@@ -94,8 +94,8 @@ impl TeamBarrier {
     }
 }
 
-/// A leader with the helpers that have arrived so far, or a single thread. It is not Sync, so only one thread posts jobs,
-/// and a job cannot post another.
+/// A leader with the helpers that have arrived so far, or a single thread. It is not Sync, so only one thread posts
+/// jobs, and a job cannot post another.
 pub struct Team<'a> {
     barrier: Option<&'a TeamBarrier>,
     since: Option<Instant>,
@@ -116,8 +116,8 @@ impl Team<'_> {
         Team { barrier, since, jobs: Cell::new(0), alone_for: Cell::new(0), last_alone: Cell::new(0) }
     }
 
-    /// Calls `job(i, n)` for every part i of n, each on another thread. Once all helpers have arrived, n stays the same,
-    /// so each thread finds the data of its part in its caches.
+    /// Calls `job(i, n)` for every part i of n, each on another thread. Once all helpers have arrived, n stays the
+    /// same, so each thread finds the data of its part in its caches.
     #[inline]
     pub fn run(&self, job: impl Fn(usize, usize) + Sync) {
         let helpers = self.barrier.map_or(0, |barrier| barrier.arrived.load(Ordering::Acquire));
@@ -139,8 +139,8 @@ impl Team<'_> {
 }
 
 impl Team<'_> {
-    /// Returns whether a wait is longer than the mean of the jobs so far. The parts of long jobs end some time apart, so
-    /// a fixed limit would not do.
+    /// Returns whether a wait is longer than the mean of the jobs so far. The parts of long jobs end some time apart,
+    /// so a fixed limit would not do.
     fn is_long(&self, waited: Duration) -> bool {
         self.since.is_some_and(|since| waited > since.elapsed().saturating_sub(waited) / self.jobs.get())
     }

@@ -19,8 +19,8 @@ pub fn softmax<T: Float>(classes: usize, logits: &mut [T]) {
     }
 }
 
-/// Computes the mean cross-entropy, in nats, of logits `[M, C]` and target classes `[M]`, and replaces the logits by its
-/// gradient.
+/// Computes the mean cross-entropy, in nats, of logits `[M, C]` and target classes `[M]`, and replaces the logits by
+/// its gradient.
 ///
 /// # Errors
 /// [`Error::Value`] if a target is not in 0..C, or a size does not fit.

@@ -1,5 +1,5 @@
-//! Committed hashes of bits that every machine and every instruction set must reproduce. `tests/goldens/bits.npz` has more
-//! of them, for Python; these also run in emulators.
+//! Committed hashes of bits that every machine and every instruction set must reproduce. `tests/goldens/bits.npz` has
+//! more of them, for Python; these also run in emulators.
 
 mod common;
 

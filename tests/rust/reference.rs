@@ -33,8 +33,8 @@ fn loss(problem: &Problem, arrays: &common::Arrays<f64>) -> f64 {
     sum(&y, &arrays.dy) + sum(&h_n, &arrays.dh_n)
 }
 
-/// Computes the derivative of the loss with respect to one number, by a central difference of fourth order. Its error is
-/// about 1e-13 here.
+/// Computes the derivative of the loss with respect to one number, by a central difference of fourth order. Its error
+/// is about 1e-13 here.
 fn derivative(
     problem: &Problem,
     arrays: &common::Arrays<f64>,

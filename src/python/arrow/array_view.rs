@@ -174,8 +174,8 @@ impl<'a> ArrayView<'a> {
         Ok(Some(Nulls { bits: Some(bits), first: self.first }))
     }
 
-    /// Returns the offsets of the rows' lists in their `values` values, one more than there are rows. They are checked to
-    /// ascend within 0..=values.
+    /// Returns the offsets of the rows' lists in their `values` values, one more than there are rows. They are checked
+    /// to ascend within 0..=values.
     pub fn offsets(&self, large: bool, values: usize) -> Result<Offsets<'a>, ArrowError> {
         if self.len == 0 {
             return Ok(Offsets::Large(Cow::Borrowed(&[0]))); // without rows, the buffer may be missing

@@ -86,9 +86,9 @@ pub fn columns(schema: &Schema) -> Result<Vec<Column>, ArrowError> {
     }
 }
 
-/// Returns the names of the features, if all have one: the name of the field for steps that are structs, and that of the
-/// column for bare numbers in a table or struct. With several columns, their names are prefixes: `a.x`, or `a[0]` for
-/// steps that are lists.
+/// Returns the names of the features, if all have one: the name of the field for steps that are structs, and that of
+/// the column for bare numbers in a table or struct. With several columns, their names are prefixes: `a.x`, or `a[0]`
+/// for steps that are lists.
 pub fn names(schema: &Schema, columns: &[Column], widths: &[usize]) -> Result<Option<Vec<String>>, ArrowError> {
     let mut names = Vec::new();
     for (Column { part, index, step }, &width) in columns.iter().zip(widths) {

@@ -1,5 +1,5 @@
-//! Import and export of Arrow columns, through the structs of Arrow's C interfaces in Python capsules. No Arrow library is
-//! needed.
+//! Import and export of Arrow columns, through the structs of Arrow's C interfaces in Python capsules. No Arrow library
+//! is needed.
 //!
 //! ```text
 //! capsules -> owned structs (ffi) -> which columns are sequences (types, layout)

@@ -40,8 +40,8 @@ pub struct Findings {
 pub struct Block<'a> {
     pub numbers: Numbers<'a>,
     pub width: usize,
-    /// The offset of each step's numbers; the first offset is that of the first number. `None` if the numbers of all steps
-    /// follow each other.
+    /// The offset of each step's numbers; the first offset is that of the first number. `None` if the numbers of all
+    /// steps follow each other.
     offsets: Option<Offsets<'a>>,
 }
 

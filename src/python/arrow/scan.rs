@@ -86,7 +86,8 @@ pub fn scan<'a>(
     }
     let known = columns.iter().zip(&findings).map(|(column, findings)| column.step.width().or(findings.width));
     let sum = known.clone().fold(0_usize, |sum, width| sum.saturating_add(width.unwrap_or(1)));
-    // A column without a known width has no steps either. The first such column gets the rest of the whole width, others 1.
+    // A column without a known width has no steps either. The first such column gets the rest of the whole width,
+    // others 1.
     let mut left = options.width.map_or(1, |whole| whole.saturating_sub(sum).saturating_add(1));
     let width = |(column, known): (&Column, Option<usize>)| {
         let width = known.unwrap_or_else(|| std::mem::replace(&mut left, 1));

@@ -101,8 +101,8 @@ impl Kind {
         matches!(self, Self::List { .. } | Self::ListView { .. } | Self::FixedSizeList(_) | Self::Tensor { .. })
     }
 
-    /// Returns the kind of tensors of a fixed shape, which are stored as lists of a fixed size. Tensors of one dimension
-    /// are treated as these lists.
+    /// Returns the kind of tensors of a fixed shape, which are stored as lists of a fixed size. Tensors of one
+    /// dimension are treated as these lists.
     fn tensor(schema: &Schema) -> Result<Option<Self>, ArrowError> {
         let parameters = schema.metadata("ARROW:extension:metadata")?.unwrap_or_default();
         let ordered = integers(&parameters, "permutation").is_none_or(|order| order.is_sorted());

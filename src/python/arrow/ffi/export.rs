@@ -37,8 +37,8 @@ impl Schema {
 }
 
 unsafe extern "C" fn release_schema(schema: *mut Schema) {
-    // SAFETY: the interface calls this once, with a struct from `Schema::new`, which may have been moved; so the parts are
-    // those that were stored there. The release callback of a child that was moved away is cleared.
+    // SAFETY: the interface calls this once, with a struct from `Schema::new`, which may have been moved; so the parts
+    // are those that were stored there. The release callback of a child that was moved away is cleared.
     unsafe {
         let parts = Box::from_raw((*schema).private_data.cast::<SchemaParts>());
         for &child in &parts.children {
@@ -76,8 +76,8 @@ impl Array {
 }
 
 unsafe extern "C" fn release_array(array: *mut Array) {
-    // SAFETY: the interface calls this once, with a struct from `Array::new`, which may have been moved; so the parts are
-    // those that were stored there. The release callback of a child that was moved away is cleared.
+    // SAFETY: the interface calls this once, with a struct from `Array::new`, which may have been moved; so the parts
+    // are those that were stored there. The release callback of a child that was moved away is cleared.
     let parts = unsafe {
         let parts = Box::from_raw((*array).private_data.cast::<ArrayParts>());
         for &child in &parts.children {

@@ -97,8 +97,8 @@ impl Schema {
         unsafe { Children::new(self.n_children, self.children) }
     }
 
-    /// Returns the value of a key in the metadata. The metadata are the number of pairs, then for each pair the length and
-    /// the bytes of the key, and the length and the bytes of the value; all numbers are int32.
+    /// Returns the value of a key in the metadata. The metadata are the number of pairs, then for each pair the length
+    /// and the bytes of the key, and the length and the bytes of the value; all numbers are int32.
     pub fn metadata(&self, wanted: &str) -> Result<Option<String>, ArrowError> {
         let mut at: *const u8 = self.metadata.cast();
         if at.is_null() {

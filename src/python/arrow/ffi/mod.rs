@@ -1,5 +1,5 @@
-//! The structs of the Arrow C data and stream interfaces: ownership, import and export. This is the only `unsafe` code for
-//! Arrow.
+//! The structs of the Arrow C data and stream interfaces: ownership, import and export. This is the only `unsafe` code
+//! for Arrow.
 //!
 //! The three structs have the layouts of <https://arrow.apache.org/docs/format/CDataInterface.html> and
 //! `CStreamInterface.html`. They do not state the sizes of buffers, so a consumer has to trust the producer's lengths.
@@ -52,7 +52,8 @@ pub struct Array {
     private_data: *mut c_void,
 }
 
-/// `struct ArrowArrayStream`: a stream of arrays of one type. It is released when dropped, unless it has been moved out.
+/// `struct ArrowArrayStream`: a stream of arrays of one type. It is released when dropped, unless it has been moved
+/// out.
 #[repr(C)]
 pub struct Stream {
     get_schema: Option<unsafe extern "C" fn(*mut Stream, *mut Schema) -> c_int>,
@@ -82,15 +83,15 @@ macro_rules! in_capsule {
         impl Drop for $kind {
             fn drop(&mut self) {
                 if let Some(release) = self.release {
-                    // SAFETY: the producer has set the callback for this struct (or the one that it was moved from), and
-                    // the struct is not released: that would have cleared the callback.
+                    // SAFETY: the producer has set the callback for this struct (or the one that it was moved from),
+                    // and the struct is not released: that would have cleared the callback.
                     unsafe { release(self) }
                 }
             }
         }
 
-        // SAFETY: the struct owns its data, which only its callbacks write; these need `&mut` or are called on drop. The
-        // interfaces allow the consumer to use and release the struct on any thread.
+        // SAFETY: the struct owns its data, which only its callbacks write; these need `&mut` or are called on drop.
+        // The interfaces allow the consumer to use and release the struct on any thread.
         unsafe impl Send for $kind {}
         // SAFETY: as above; through `&` nothing is written and no callback is called.
         unsafe impl Sync for $kind {}
@@ -110,8 +111,8 @@ pub fn take<T: InCapsule>(capsule: &Bound<'_, PyAny>) -> Result<T, ArrowError> {
     if !pointer.is_aligned() {
         return Err(malformed(format!("'{name}' at an unaligned address")));
     }
-    // SAFETY: the name of the capsule identifies the struct, and both are alive. The interface allows a consumer to move
-    // the struct: to copy its bytes, mark the original as released and not read it again.
+    // SAFETY: the name of the capsule identifies the struct, and both are alive. The interface allows a consumer to
+    // move the struct: to copy its bytes, mark the original as released and not read it again.
     let mut taken = unsafe {
         let taken = pointer.read();
         *(&mut *pointer.as_ptr()).release() = None;
