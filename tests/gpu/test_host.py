@@ -196,7 +196,7 @@ def test_a_call_and_its_backward_pass(host, exchange, reset_after):
         assert list(found.params) == list(wanted.params)
 
 
-@pytest.mark.parametrize("exchange", [Exchange.BLOCK, None], ids=["BLOCK", "STEPS"])
+@pytest.mark.parametrize("exchange", slow([Exchange.BLOCK, None], [Exchange.BLOCK]), ids=["BLOCK", "STEPS"])
 @pytest.mark.parametrize("dtype", slow(["float64", "float16", "bfloat16"], ["bfloat16"]))
 def test_types(host, dtype, exchange):
     host.form(exchange)
@@ -218,12 +218,14 @@ def test_types(host, dtype, exchange):
     np.testing.assert_allclose(found.flat.get(), wanted.flat, atol=TOLERANCE[dtype] * 20)
 
 
+@pytest.mark.slow
 def test_shared_memory_that_has_to_be_asked_for(host):
     gru, x = rgru.GRU(2, 72, seed=0), normal(1, 2, 2)
     close(gru(host.cupy.asarray(x))[0], gru(x)[0])
     assert max(kernel._room for kernel in host.machine.functions.values()) > 65536
 
 
+@pytest.mark.slow
 def test_tf32(host):
     gru, x = gru_of(), normal(3, 5, FEATURES)
     rgru.gpu.allow_tf32(True)
@@ -288,6 +290,7 @@ def test_ragged_batches_on_the_gpu(host):
     assert [one.shape for one in there] == [(3, FEATURES), (0, FEATURES), (5, FEATURES)]
 
 
+@pytest.mark.slow
 def test_sizes_of_one_and_none(host):
     """Whose strides say nothing about the order of the axes."""
     for sizes in ((1, 1, 1), (1, 4, 1), (4, 1, 1), (0, 4, 1), (4, 0, 1)):
@@ -841,7 +844,7 @@ def test_a_partitioned_gpu_has_no_room(host):
 # -- clusters ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("most", slow([1, 4, 8, 16], [1, 8]))
+@pytest.mark.parametrize("most", slow([1, 4, 8, 16], [1]))
 def test_clusters_that_a_part_of_a_gpu_has_no_room_for_are_not_chosen(host, most):
     host.put(Machine(Gpu(cluster=most, multiprocessors=132)))
     device, cell = devices.open_device(0), CellSpec(Precision.FLOAT32, True, 128, False)
