@@ -306,6 +306,18 @@ def test_sizes_of_one_and_none(host):
             close(found.x, wanted.x)
 
 
+def test_dropout_has_the_masks_of_the_cpu(host):
+    ours, theirs = (gru_of(num_layers=3, dropout=0.4) for _ in range(2))
+    x = normal(5, 8, FEATURES)
+    for _ in range(2):  # two seeds
+        expected, _, host_tape = theirs.record(x)
+        y, _, tape = ours.record(host.cupy.asarray(x))
+        close(y, expected)
+        found, wanted = tape.backward(y), host_tape.backward(expected)
+        close(found.x, wanted.x)
+        close(found.flat, wanted.flat)
+
+
 def test_an_array_that_is_not_contiguous(host):
     gru, x = gru_of(), normal(5, 3, FEATURES)
     close(gru(host.cupy.asarray(x).transpose(1, 0, 2))[0], gru(x.transpose(1, 0, 2))[0])
