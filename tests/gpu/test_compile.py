@@ -155,7 +155,7 @@ def test_the_kernels_compute_the_same_shared_memory_as_the_plan(precision):
     for more in (-16, 16):
         done, log = machine_code(SOURCE, form.macros | {"SHARED_BYTES": form.shared_bytes + more}, 90)
         assert not done
-        assert "forms.py computes another size" in log
+        assert "the host computes another size" in log
 
 
 def test_too_many_states_of_a_thread_would_show():
