@@ -243,7 +243,9 @@ def finish(machine):
 
 
 def _forget():
-    from rgru.gpu import backend, cublas, device
+    from rgru.gpu.backend import open_backend
+    from rgru.gpu.cublas import _library
+    from rgru.gpu.device import open_device
 
-    for cached in (backend.open_backend, device.open_device, cublas._library):
+    for cached in (open_backend, open_device, _library):
         cached.cache_clear()
