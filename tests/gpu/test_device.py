@@ -1,4 +1,4 @@
-"""Estimators and the command line on a device: a fake one of NumPy and the core, which refuses what CuPy refuses."""
+"""Estimators and the command line on a fake device of NumPy and the core, as strict as CuPy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from rgru.training import Data, History, Schedule, train
 
 
 class Devices(dict):
-    """Those that were opened, by name."""
+    """The devices that were opened, by name."""
 
     def __missing__(self, name):
         self[name] = FakeBackend(name)
@@ -113,7 +113,7 @@ OPTIONS = pytest.mark.parametrize(
 
 
 def assert_alike(estimator, other):
-    """As near as rounding lets them be in float64."""
+    """Assert that two fitted estimators are equal, up to rounding in float64."""
     for name, array in estimator._tensors().items():
         np.testing.assert_allclose(other._tensors()[name], array, rtol=1e-7, atol=1e-9, err_msg=name)
     for name in ("train_loss", "validation_loss", "validation_score"):
@@ -426,7 +426,7 @@ def test_bad_rows_are_named_and_leave_no_file(devices, tmp_path, monkeypatch, ca
 
 
 def test_prediction_reads_a_few_batches_ahead_and_no_more(work, devices, monkeypatch, tmp_path):
-    """So memory stays bounded."""
+    """Memory stays bounded."""
     from rgru.cli import columnar, job
 
     monkeypatch.setattr(columnar, "_BATCH_ROWS", 5)
