@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -129,17 +130,19 @@ def sanitized(tool: str, seconds: float) -> dict[str, Any]:
         return {"verdict": "compute-sanitizer is not installed"}
     command = [program, "--tool", tool, "--error-exitcode", "9", sys.executable, "-m", "gpu.checks"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": "1"}
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        command, env=environment, stdout=pipe, stderr=pipe, text=True, errors="replace", start_new_session=True
+    )
     try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=seconds, check=False, errors="replace"
-        )
-    except subprocess.TimeoutExpired as error:
-        partial = error.stdout or b""
-        text = partial if isinstance(partial, str) else partial.decode(errors="replace")
-        return {"verdict": f"not done after {seconds:.0f} s", "output": text[-2000:]}
-    verdict = "nothing found" if done.returncode == 0 else f"exit status {done.returncode}"
-    errors = [line for line in done.stdout.splitlines() if line.startswith("=========")]
-    return {"verdict": verdict, "output": "\n".join(errors)[:6000], "end": (done.stdout + done.stderr)[-1500:]}
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # the tool and its target, which would slow down what is timed next
+        out, _ = process.communicate()
+        return {"verdict": f"not done after {seconds:.0f} s", "output": out[-2000:]}
+    verdict = "nothing found" if process.returncode == 0 else f"exit status {process.returncode}"
+    errors = [line for line in out.splitlines() if line.startswith("=========")]
+    return {"verdict": verdict, "output": "\n".join(errors)[:6000], "end": (out + err)[-1500:]}
 
 
 if __name__ == "__main__":

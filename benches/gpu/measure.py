@@ -177,10 +177,10 @@ def timed(place: Place, shape: Shape, runs: dict[str, Run], training: bool) -> d
     forms = {"form": name_of(planned(place.chip, shape, False))}
     if training:
         forms["form_back"] = name_of(planned(place.chip, shape, True))
-    return row | judged(times, place.limits.seconds(shape, training), shape) | forms
+    return row | ratios(times, place.limits.seconds(shape, training), shape) | forms
 
 
-def judged(times: dict[str, float], limit: float, shape: Shape) -> dict[str, Any]:
+def ratios(times: dict[str, float], limit: float, shape: Shape) -> dict[str, Any]:
     """Return ratios, the time of a step, and the percentage of the lower bound."""
     best = min(time for name, time in times.items() if name.startswith("rgru"))
     row: dict[str, Any] = {"microseconds": times, "ratio": times["torch"] / times["rgru"]}

@@ -18,6 +18,7 @@ if cuda_emulator.missing():
 
 
 SWITCHES = [{}, {"CUDA_EMULATOR_UCONTEXT": None}]
+BOTH = pytest.mark.parametrize("switch", [SWITCHES[0], pytest.param(SWITCHES[1], marks=pytest.mark.slow)])
 
 BLOCKS = """
 #ifdef NO_BARRIER
@@ -40,7 +41,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) block_sum(const float* __r
 """
 
 
-@pytest.mark.parametrize("switch", SWITCHES)
+@BOTH
 def test_block_reduction(switch: dict[str, object]) -> None:
     module = cuda_emulator.compile(BLOCKS, switch)
     x = np.random.default_rng(0).integers(-99, 99, (5, 128)).astype(np.float32)
@@ -273,7 +274,12 @@ def rounded(x: np.ndarray, kind: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("kind", "depth", "convert"), [("f16", 16, "to_f16"), ("bf16", 16, "to_bf16"), ("tf32", 8, "raw")]
+    ("kind", "depth", "convert"),
+    [
+        ("f16", 16, "to_f16"),
+        pytest.param("bf16", 16, "to_bf16", marks=pytest.mark.slow),
+        pytest.param("tf32", 8, "raw", marks=pytest.mark.slow),
+    ],
 )
 def test_mma(kind: str, depth: int, convert: str) -> None:
     name = f"mma_m16n8k{depth}_{kind}"
@@ -439,7 +445,7 @@ extern "C" __global__ void read_all(float* out) {
 """
 
 
-@pytest.mark.parametrize("switch", SWITCHES)
+@BOTH
 def test_a_deadlock_is_told(switch: dict[str, object]) -> None:
     module = cuda_emulator.compile(WRONG, switch)
     for _ in range(2):  # the module can be used after an error
@@ -518,6 +524,7 @@ def test_modules_and_threads_do_not_meet() -> None:
         assert set(pool.map(launch, range(40))) == {256.0}
 
 
+@pytest.mark.slow
 def test_processes_share_the_libraries(tmp_path: Path) -> None:
     """Three that begin together: each may build, each gets a whole library."""
     source = tmp_path / "kernels.cu"

@@ -42,6 +42,7 @@ def ulps(found, exact):
     return np.abs(found.astype(np.longdouble) - exact) / np.spacing(np.abs(exact).astype(found.dtype))
 
 
+@pytest.mark.slow
 def test_floating_point():
     module = compiled(FLOATS)
     rng = np.random.default_rng(0)
@@ -199,6 +200,7 @@ def test_arrays_that_overlap_in_part_are_refused():
         compiled(WATCHED).launch("reads", 1, 2, [*args, np.int32(0)])
 
 
+@pytest.mark.slow
 def test_other_barriers_than_that_of_the_block_are_refused():
     module = compiled('\nextern "C" __global__ void wait() { asm volatile("bar.sync 1;" ::: "memory"); }')
     with pytest.raises(cuda_emulator.EmulatorError, match="barrier 1"):
@@ -240,6 +242,7 @@ def test_a_block_stays_until_others_are_done_with_its_shared_memory(write, seed)
         module.launch("of_another_block", 2, 2, [out, np.int32(write), np.int32(1)], **options)
 
 
+@pytest.mark.slow
 def test_the_compiler_leaves_python_as_it_is():
     """An empty log is one byte, and Python has each bytes object of that length only once."""
     compiled('\nextern "C" __global__ void nothing() {}')

@@ -1,4 +1,4 @@
-"""The GPU against the CPU core and against PyTorch: every precision, cell, form and kind of batch."""
+"""Results on a GPU, compared with the CPU core and PyTorch: every precision, cell, launch shape and kind of batch."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_stacks_in_two_directions_of_sequences_with_lengths(cupy, kind, reset_af
 
 
 def test_short_integers_on_the_device_are_compared_with_many_steps(cupy):
-    """200 is no int8."""
+    """200 is not an int8."""
     gru = random_gru("float32", 3, 8)
     batch = Batch(gru, "float32", 3, 200, lengths=[127, 0, 5])
     compare(cupy, gru, batch, lengths=cupy.asarray(batch.lengths.astype(np.int8)))
@@ -71,7 +71,7 @@ def test_short_integers_on_the_device_are_compared_with_many_steps(cupy):
 
 @pytest.mark.parametrize("count", [3000, 100_000])
 def test_lengths_are_sorted(cupy, count):
-    """By a kernel, and many of them by CuPy."""
+    """A kernel sorts few lengths, CuPy many."""
     device = open_device(0)
     lengths = np.random.default_rng(0).integers(0, 50, count)
     with device.current([]):
@@ -258,7 +258,7 @@ def test_forms_that_the_plan_offers(cupy, monkeypatch, *, kind, reset_after, for
 @pytest.mark.parametrize("reset_after", CELLS)
 @pytest.mark.parametrize("time", [5, 100])
 def test_step_by_step(cupy, monkeypatch, kind, reset_after, time):
-    """A hundred steps go through a graph, which both directions launch side by side."""
+    """A hundred steps use a graph, which both directions launch concurrently."""
     force(monkeypatch, "STEPS")
     gru = random_gru(kind, 12, 70, 2, bidirectional=True, reset_after=reset_after)
     compare(cupy, gru, Batch(gru, kind, 9, time, lengths=[time, 0, 3, time, 1, 5, time - 1, 2, time]))
@@ -283,7 +283,7 @@ def test_the_same_bits_every_time(cupy, monkeypatch, form, kind, reset_after):
     ("kind", "hidden"), [("float32", 512), ("float16", 1024), ("bfloat16", 2048), ("float32", 1100)]
 )
 def test_the_same_bits_of_large_layers(cupy, kind, hidden):
-    """Where the products are large enough for the library to split their sums."""
+    """Products are large enough for the library to split their sums."""
     gru = random_gru(kind, 256, hidden, reset_after=True)
     batch = Batch(gru, kind, 16, 80)
     arrays = [batch.to(cupy, array) for array in (batch.x, batch.h0, batch.dy, batch.dh_n)]

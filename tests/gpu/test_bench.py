@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from gpu import cases, forms, measure, report, tune
+from gpu import cases, checks, forms, measure, report, tune
 from gpu.cases import KINDS, Deadline, Limits, Shape, shapes, summary
 from rgru._cuda.kernel_config import Chip, Steps
 from rgru._cuda.plan import plan
@@ -57,13 +59,13 @@ def test_summary_of_small_batches_and_of_all():
 def test_a_row():
     shape = Shape("float32", 4, 100, 256)
     times = {"rgru": 200.0, "torch": 800.0, "rgru, graph": 100.0, "torch, graph": 700.0}
-    row = measure.judged(times, 10e-6, shape)
+    row = measure.ratios(times, 10e-6, shape)
     assert row["ratio"] == 4
     assert row["ratio_of_graphs"] == 7
     assert row["microseconds_a_step"] == 1
     assert row["percent_of_limit"] == pytest.approx(10)
     del times["torch, graph"]
-    assert "ratio_of_graphs" not in measure.judged(times, 10e-6, shape)
+    assert "ratio_of_graphs" not in measure.ratios(times, 10e-6, shape)
 
 
 def test_one_shape_that_fails(monkeypatch, capsys):
@@ -81,7 +83,7 @@ def test_rows_are_printed_and_drawn(tmp_path, capsys):
         times = {"rgru": 200.0, "torch": 50.0 * shape.batch, "rgru, graph": 100.0}
         rows.append(
             measure.about(shape)
-            | measure.judged(times, 1e-6, shape)
+            | measure.ratios(times, 1e-6, shape)
             | {"form": "grid 64x16 b1 t1", "difference": 0.5, "wrong": True, "torch's graph": "refused"}
         )
     report.print_row(rows[0])
@@ -158,3 +160,15 @@ def test_time_that_is_up():
 def test_tables_hold_what_they_should():
     assert set(cases.ASSUMED.flops) == set(measure.BOUNDS) == set(KINDS)
     assert not any(shape.reset_after for shape in cases.RESET_BEFORE)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the process is looked up in /proc")
+def test_a_sanitizer_that_takes_too_long_ends_with_its_target(tmp_path, monkeypatch):
+    tool = tmp_path / "compute-sanitizer"
+    tool.write_text("#!/bin/sh\nsleep 60 &\necho $!\nwait\n")
+    tool.chmod(0o755)
+    monkeypatch.setattr(checks.shutil, "which", lambda _: str(tool))
+    found = checks.sanitized("memcheck", 0.5)
+    assert found["verdict"] == "not done after 0 s"
+    state = Path("/proc", found["output"].strip(), "stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"

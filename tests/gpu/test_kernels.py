@@ -80,7 +80,7 @@ RANDOM = 24
 SLOW = pytest.mark.slow
 
 
-@pytest.mark.parametrize("seed", slow(range(RANDOM), [3, 16]))
+@pytest.mark.parametrize("seed", slow(range(RANDOM), [16]))
 def test_random_launch_shapes_agree_with_the_core(seed):
     """Random launch shapes for small chips, different ones for the two passes, and random sizes."""
     rng = random.Random(seed)
@@ -115,7 +115,8 @@ def test_random_launch_shapes_agree_with_the_core(seed):
     assert {True, False} == {cell.backward for _, cell, _, _ in chosen}
 
 
-@pytest.mark.parametrize("precision", slow(Precision, [Precision.FLOAT32]), ids=lambda one: one.name.lower())
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", Precision, ids=lambda one: one.name.lower())
 def test_the_plan_of_this_chip_agrees_with_the_core(precision):
     problem = Problem(precision, bool(precision % 2), 24, Batch((6, 0, 3), "padded", 6, directions=2))
     problem.check(problem.on_device(Device()))

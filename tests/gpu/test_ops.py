@@ -14,7 +14,7 @@ DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
 class OverNumpy:
-    """NumPy's arrays are the device's."""
+    """Use arrays of NumPy as those of the device."""
 
     def __init__(self):
         self.ops = Operations(np)
@@ -24,7 +24,7 @@ class OverNumpy:
 
 
 class OverDevice:
-    """Arrays that refuse to become NumPy's."""
+    """Use arrays that refuse conversion to NumPy."""
 
     def __init__(self):
         self.ops = FakeBackend()
@@ -149,7 +149,7 @@ def test_sizes_that_do_not_fit_are_named(ops):
 
 
 class Both:
-    """The core's Adam and the device's, side by side over the same arrays."""
+    """Step the core's Adam and the device's over the same arrays."""
 
     def __init__(self, dtype, device):
         shapes = [(11,), (3, 4), (3,)]

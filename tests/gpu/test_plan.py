@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from kernel_cases import slow
 from rgru._cuda import layer
 from rgru._cuda import plan as plans
 from rgru._cuda.cost_model import cost_of_persistent
@@ -85,7 +86,9 @@ def check(shape, chip, cell, count, directions):
     assert shape.published_bytes == shape.teams * shape.channels * 2 * shape.batch * shape.blocks * row
 
 
-@pytest.mark.parametrize("chip", [*CHIPS.values(), *TINY], ids=lambda chip: f"{chip.capability}-{chip.multiprocessors}")
+@pytest.mark.parametrize(
+    "chip", slow([*CHIPS.values(), *TINY], TINY), ids=lambda chip: f"{chip.capability}-{chip.multiprocessors}"
+)
 def test_every_launch_shape_fits_the_chip(chip):
     for number, (precision, hidden) in enumerate(itertools.product(Precision, SIZES)):
         reset_after, backward = CELLS[number % 4]
@@ -95,7 +98,9 @@ def test_every_launch_shape_fits_the_chip(chip):
             check(shape, chip, cell, count, directions)
 
 
-@pytest.mark.parametrize("chip", [*CHIPS.values(), *TINY], ids=lambda chip: f"{chip.capability}-{chip.multiprocessors}")
+@pytest.mark.parametrize(
+    "chip", slow([*CHIPS.values(), *TINY], TINY), ids=lambda chip: f"{chip.capability}-{chip.multiprocessors}"
+)
 @pytest.mark.parametrize("directions", [1, 2])
 def test_a_configuration_is_chosen_for_any_sizes(chip, directions):
     for number, hidden in enumerate([*SIZES, *range(4, 700, 61)]):
@@ -128,9 +133,11 @@ def kind(form):
     return 2 if isinstance(form, Steps) else int(form.exchange is not Exchange.BLOCK)
 
 
-@pytest.mark.parametrize("capability", CHIPS)
-@pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.FLOAT16, Precision.FLOAT64])
-@pytest.mark.parametrize("count", [1, 16, 64, 256])
+@pytest.mark.parametrize("capability", slow(CHIPS, [90]))
+@pytest.mark.parametrize(
+    "precision", slow([Precision.FLOAT32, Precision.FLOAT16, Precision.FLOAT64], [Precision.FLOAT16])
+)
+@pytest.mark.parametrize("count", slow([1, 16, 64, 256], [16]))
 def test_more_units_are_spread_further(capability, precision, count):
     for reset_after, backward in CELLS:
         kinds = [

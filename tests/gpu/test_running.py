@@ -1,4 +1,4 @@
-"""How calls run on a GPU: streams, graphs, threads, memory, other libraries' arrays, errors."""
+"""Calls on a GPU: streams, graphs, threads, memory, arrays of other libraries, errors."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_weights_that_are_made_on_another_stream(cupy, monkeypatch, form):
 
 
 def test_two_streams_of_one_thread_at_once(cupy, monkeypatch):
-    """Their graphs and products run side by side, and must not share what they write to."""
+    """Their graphs and products run concurrently, and must not write to the same memory."""
     force(monkeypatch, "STEPS")
     gru = random_gru("float16", 512, 512, reset_after=True)
     batches = [Batch(gru, "float16", 8, 200, seed=seed) for seed in range(2)]
@@ -130,7 +130,7 @@ def test_the_host_waits_for_nothing(cupy, monkeypatch, form):
 
 
 def captured(cupy, stream, work):
-    """Record a graph of what `work` does."""
+    """Capture `work` into a graph."""
     stream.begin_capture()
     try:
         found = work()
@@ -142,7 +142,7 @@ def captured(cupy, stream, work):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_a_captured_graph(cupy, monkeypatch, form, bidirectional):
-    """It runs again with other numbers in the same arrays, whatever has been allocated and called meanwhile."""
+    """It is launched with other numbers in the same arrays, after other allocations and calls."""
     force(monkeypatch, form)
     gru = random_gru("float32", 8, 48, 2, bidirectional=bidirectional)
     batches = [Batch(gru, "float32", 6, 40, seed=seed) for seed in range(3)]
@@ -180,7 +180,7 @@ def test_lengths_on_the_device_in_a_graph(cupy):
 
 
 def test_a_first_call_cannot_be_captured(cupy):
-    """Its weights would only be there after the graph has run."""
+    """Its weights would not exist before the graph has run."""
     gru, stream = random_gru("float32", 8, 48), cupy.cuda.Stream(non_blocking=True)
     x = values(3, 5, 8)
     with stream:
@@ -197,7 +197,7 @@ def test_a_first_call_cannot_be_captured(cupy):
 @pytest.mark.parametrize("form", ["CLUSTER", "GRID", "PACKETS", "STEPS"])
 @pytest.mark.parametrize("own_streams", [False, True])
 def test_threads(cupy, monkeypatch, form, own_streams):
-    """Four threads call one GRU with arrays of two shapes in turns."""
+    """Four threads call one GRU with arrays of two shapes alternately."""
     force(monkeypatch, form)
     gru = random_gru("float32", 8, 48, bidirectional=True)
     arrays = [cupy.asarray(values(5 + n % 2, 70, 8, seed=n)) for n in range(8)]
@@ -225,7 +225,7 @@ def test_threads(cupy, monkeypatch, form, own_streams):
 
 
 def test_another_thread_that_waits_for_the_whole_device(cupy, monkeypatch):
-    """Which CUDA refuses while steps are captured, and which breaks the capture."""
+    """CUDA refuses such a wait while steps are captured, and invalidates the capture."""
     force(monkeypatch, "STEPS")
     gru, done = random_gru("float32", 8, 48, bidirectional=True), threading.Event()
     x = cupy.asarray(values(5, 200, 8))
@@ -248,7 +248,7 @@ def test_another_thread_that_waits_for_the_whole_device(cupy, monkeypatch):
 
 
 def test_threads_that_come_and_go_leave_nothing(cupy, monkeypatch):
-    """Each has streams and workspaces of its own, and a handle of the library's products from the one before."""
+    """Each thread has its own streams and workspaces, and reuses the cuBLAS handle of the previous one."""
     force(monkeypatch, "STEPS")
     gru, pool = random_gru("float32", 8, 48, bidirectional=True), cupy.get_default_memory_pool()
     x = cupy.asarray(values(5, 70, 8))
@@ -331,7 +331,7 @@ def test_tensors_of_torch(cupy, torch, kind):
 
 
 def test_a_tensor_on_torch_s_own_stream(cupy, torch):
-    """Both ways the libraries order their streams: x comes late, and y is waited for."""
+    """The libraries synchronise their streams in both directions: x is written late, and y is waited for."""
     gru, x = random_gru("float32", 8, 48), values(3, 9, 8)
     source, given = torch.tensor(x, device="cuda"), torch.full((3, 9, 8), float("nan"), device="cuda")
     gru(source)

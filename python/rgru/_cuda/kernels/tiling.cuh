@@ -58,6 +58,6 @@ constexpr int PARTIAL = PARTS * BATCH * PARTIAL_PITCH;
 constexpr int OPERAND_BYTES = (WEIGHTS_SHARED + INPUTS * INPUT + STAGED) * static_cast<int>(sizeof(Operand));
 constexpr int PARTIAL_AT = (OPERAND_BYTES + 15) / 16 * 16;
 static_assert(
-    PARTIAL_AT + 3 * PARTIAL * static_cast<int>(sizeof(Sum)) == SHARED_BYTES, "forms.py computes another size");
+    PARTIAL_AT + 3 * PARTIAL * static_cast<int>(sizeof(Sum)) == SHARED_BYTES, "the host computes another size");
 
 #endif  // PERSISTENT

@@ -17,25 +17,25 @@
 //   SLICES       parts that the sums over k are split into
 //   UNIT_TILE, BATCH_TILE    units and sequences of a thread, without matrix units
 //   REGISTER_STEPS  of the steps of k of a thread, those whose weights stay in registers
-//   SHARED_BYTES the shared memory of a block, as forms.py computes it
+//   SHARED_BYTES the shared memory of a block, as the host computes it
 //
 // Sizes in comments: N sequences, S rows (one row a step, all sequences), D directions, H units. Number is the type of
 // arrays, Sum the type of sums, Operand the type that products read. Padding units (BLOCKS * UNITS > H) have zero
 // weights and stay zero; padding sequences have no steps.
 
-// As Precision in forms.py.
+// As Precision on the host.
 enum class Precision { FLOAT32, TF32, FLOAT16, BFLOAT16, FLOAT64 };
 
 constexpr Precision VARIANT_PRECISION = static_cast<Precision>(PRECISION);
 static_assert(
     (MATRIX_UNITS == 1) == (VARIANT_PRECISION == Precision::TF32 || VARIANT_PRECISION == Precision::FLOAT16 ||
                             VARIANT_PRECISION == Precision::BFLOAT16),
-    "forms.py assigns matrix units otherwise");
+    "the host assigns matrix units otherwise");
 
 #if !defined(COMMON) && !defined(STEPS)
 #define PERSISTENT  // one kernel for all steps of all sequences
 
-// As Exchange in forms.py.
+// As Exchange on the host.
 enum class ExchangeKind {
     BLOCK,    // a team is one block: shared memory
     CLUSTER,  // the shared memory of a cluster

@@ -243,8 +243,9 @@ def finish(machine):
 
 
 def _forget():
-    from rgru._backends import cuda as backend
-    from rgru._cuda import cublas, device
+    from rgru._backends.cuda import open_backend
+    from rgru._cuda.cublas import _library
+    from rgru._cuda.device import open_device
 
-    for cached in (backend.open_backend, device.open_device, cublas._library):
+    for cached in (open_backend, open_device, _library):
         cached.cache_clear()
