@@ -1,5 +1,8 @@
 """rgru: gated recurrent units, fast on the CPU and the same bits every time.
 
+An argument of a wrong type raises TypeError, one of a wrong value ValueError; the message names the argument, what was
+expected and what was passed. ``Raises`` sections list other errors, and reasons that are not obvious.
+
 >>> import numpy as np
 >>> import rgru
 >>> gru = rgru.GRU(input_size=3, hidden_size=8)
@@ -40,7 +43,7 @@ __all__ = [
     "set_num_threads",
 ]
 
-# What is loaded at first use, and from where: `import rgru` alone stays quick.
+# Names that are imported at first use, and their modules: `import rgru` alone stays quick.
 _LAZY = {
     "GRUClassifier": "rgru.estimators",
     "GRURegressor": "rgru.estimators",

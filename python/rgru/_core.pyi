@@ -1,8 +1,8 @@
 """Types of the compiled core.
 
 Private: use the names of the `rgru` package. Every array is a native-endian NumPy array. Arrays of real numbers are
-float32 or float64 and must be of the weights' precision; those marked C are C-contiguous. The package converts what
-users pass before it calls these; sizes are checked here and raise ValueError with the argument's name.
+float32 or float64 and must have the weights' precision; those marked C are C-contiguous. The package converts users'
+arguments before it calls these; sizes are checked here and raise ValueError with the argument's name.
 """
 
 from typing import Any, TypeAlias, final
@@ -53,7 +53,7 @@ class Weights:
 
     def __new__(
         cls,
-        params: _Real,  # (P,) C: all tensors of `layout`, one after the other
+        params: _Real,  # (P,) C: all tensors of `layout`, concatenated
         *,
         input_size: int,
         hidden_size: int,
@@ -74,7 +74,7 @@ class Weights:
     ) -> tuple[Any, Any]: ...  # y (N, T, D*H) or (S, D*H); h_n (L*D, N, H)
     def final_states(
         self, x: _Real, h0: _Real | None, lengths: _Index | None, offsets: _Index | None
-    ) -> Any: ...  # h_n (L*D, N, H) alone, as forward gives it
+    ) -> Any: ...  # only h_n (L*D, N, H) of `forward`
     def forward_tape(
         self,
         x: _Real,
@@ -83,12 +83,12 @@ class Weights:
         offsets: _Index | None,
         dropout: float,  # between layers, [0, 1)
         seed: int,  # of the dropout masks, 64 bits unsigned
-        checkpoint: int | None,  # keep only every so-many-th state; unidirectional stacks
+        checkpoint: int | None,  # keep only every `checkpoint`-th state; unidirectional stacks
     ) -> tuple[Any, Any, Tape]: ...  # y is read-only without checkpoint: the tape needs it
 
 @final
 class Tape:
-    """What the backward pass needs of one `forward_tape`; holds x and (without checkpoint) y by reference."""
+    """The record of one `forward_tape` for the backward pass; refers to x and (without checkpoint) y."""
 
     def backward(
         self,
@@ -109,7 +109,7 @@ class Stream:
 class Sessions:
     """States of many running sequences of a unidirectional stack, by key.
 
-    Keys are int64 (M,) with offsets None, or uint8 end to end, key n from offsets[n] to offsets[n + 1], all C.
+    Keys are int64 (M,) with offsets None, or concatenated uint8, key n from offsets[n] to offsets[n + 1], all C.
     """
 
     def __new__(cls, weights: Weights, max_sessions: int | None, timeout: float | None, half: bool) -> Sessions: ...
@@ -121,26 +121,26 @@ class Sessions:
         keys: NDArray[Any],
         offsets: _Index | None,
         x: _Real,  # (M, I) C
-        times: float | NDArray[np.float64] | None,  # of all events, or (M,) C; None without a timeout
+        times: float | NDArray[np.float64] | None,  # one for all events, or (M,) C; None without a timeout
     ) -> Any: ...  # (M, H)
     def has(self, keys: NDArray[Any], offsets: _Index | None) -> NDArray[np.bool_]: ...  # (M,)
     def states(self, keys: NDArray[Any], offsets: _Index | None) -> Any: ...  # (L, M, H); KeyError has the position
-    def drop(self, keys: NDArray[Any], offsets: _Index | None) -> int: ...  # how many there were
-    def expire(self, now: float) -> int: ...  # how many there were; only with a timeout
+    def drop(self, keys: NDArray[Any], offsets: _Index | None) -> int: ...  # the number of ended sessions
+    def expire(self, now: float) -> int: ...  # the number of ended sessions; only with a timeout
     def clear(self) -> None: ...
-    def places(self) -> NDArray[np.uint32]: ...  # of all sessions; used longest ago first where they are bounded
+    def places(self) -> NDArray[np.uint32]: ...  # of all sessions; if bounded, the least recently used first
     def integers(self, places: NDArray[np.uint32]) -> _Index: ...  # keys
     def texts(self, places: NDArray[np.uint32]) -> tuple[NDArray[np.uint8], _Index]: ...  # keys and offsets
-    def times(self, places: NDArray[np.uint32]) -> NDArray[np.float64]: ...  # with a timeout: of the last events
+    def times(self, places: NDArray[np.uint32]) -> NDArray[np.float64]: ...  # of the last events; with a timeout
     def kept(self, places: NDArray[np.uint32]) -> Any: ...  # states (M, L, H), uint16 for float16
     def restore(
         self,
         keys: NDArray[Any],
         offsets: _Index | None,
-        states: NDArray[Any],  # as `kept` gives them, C
+        states: NDArray[Any],  # as `kept` returns them, C
         times: NDArray[np.float64] | None,  # with a timeout, ascending
         clock: float,
-    ) -> None: ...  # after an error some of them may be there
+    ) -> None: ...  # after an error some of them may be restored
 
 @final
 class Adam:
@@ -157,7 +157,7 @@ class Adam:
 
 @final
 class ArrowColumn:
-    """An Arrow array of results; any library with the Arrow PyCapsule interface takes it over."""
+    """An Arrow array of results, for any library with the Arrow PyCapsule interface."""
 
     @property
     def null_count(self) -> int: ...
@@ -172,17 +172,17 @@ def arrow_sequences(
     column: object,  # with __arrow_c_stream__ or __arrow_c_array__
     *,
     name: str,  # for errors
-    width: int | None,  # I, where the data cannot tell or, if null_on_error, where they differ
+    width: int | None,  # I, if the data do not determine it or, with null_on_error, if their widths differ
     dtype: str | None,  # "float32" | "float64"; None: float32 if all numbers are
     first: int,  # number of the first row, for errors
-    null_on_error: bool,  # leave rows that are no sequences empty and tell which they are, instead of raising
+    null_on_error: bool,  # leave invalid rows empty and return which they are, instead of raising
 ) -> tuple[
     Any,  # values (S, I)
     Any,  # offsets (N + 1,) int64
     Any,  # if null_on_error (N,) bool, else None
-    list[str] | None,  # the features' names, if they have some and S > 0
+    list[str] | None,  # the features' names, if they have names and S > 0
 ]: ...
-def is_arrow_sequences(kind: Any, *, typed: bool) -> bool: ...  # __arrow_c_schema__: what arrow_sequences takes
+def is_arrow_sequences(kind: Any, *, typed: bool) -> bool: ...  # whether arrow_sequences reads an __arrow_c_schema__
 def arrow_numbers(
     values: NDArray[Any],  # (M,) or (M, K) C: integers, floats; (M,) also booleans; kept, not copied
     *,
@@ -211,7 +211,7 @@ def initial(
     dtype: str,  # "float32" | "float64"
 ) -> Any: ...  # (P,): glorot uniform W, orthogonal U, zero b; same values on every platform
 def fixed_width_keys(
-    array: NDArray[np.uint32] | NDArray[np.uint8],  # (M, width) C: UTF-32, or bytes; zeros at the ends do not count
+    array: NDArray[np.uint32] | NDArray[np.uint8],  # (M, width) C: UTF-32, or bytes; trailing zeros are ignored
 ) -> tuple[Any, Any, Any]: ...  # "str" or "bytes", keys, offsets
 def object_keys(
     objects: NDArray[np.object_],  # (M,) C: all int, all str or all bytes

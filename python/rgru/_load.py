@@ -1,4 +1,4 @@
-"""From a file to the model that it holds."""
+"""Loading of a model from a file."""
 
 from __future__ import annotations
 
@@ -20,18 +20,29 @@ def load(path: str | os.PathLike[str]) -> GRU | GRUClassifier | GRURegressor:
     Parameters
     ----------
     path : path_like
+        The file.
 
     Returns
     -------
     GRU, GRUClassifier or GRURegressor
-        What was saved, bit for bit.
+        The saved model, with the same bits.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ValueError
-        If it is no such file, of an unknown version, or not whole; the message names the file and what is wrong.
+        If the file is of another format or version, or is incomplete.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import rgru
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "gru.safetensors")
+    ...     rgru.GRU(3, 8).save(path)
+    ...     rgru.load(path)
+    GRU(3, 8)
     """
     kind, config, tensors = read(path)
     name = os.fspath(path)

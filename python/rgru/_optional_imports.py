@@ -1,4 +1,4 @@
-"""Libraries that an integration needs and that may not be installed."""
+"""Imports of optional libraries."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 
 
 def install(extra: str) -> str:
-    """Return the command that installs what an extra brings.
+    """Return the command that installs an extra.
 
-    The package is on no index yet, so that ``pip install 'rgru[...]'`` would find nothing, or something else.
+    The package is not on PyPI yet, so ``pip install 'rgru[...]'`` would find no package, or another one.
     """
     return f"pip install '.[{extra}]' in a clone of rgru"
 
 
 def needed(module: str, extra: str) -> Any:
-    """Import a library.
+    """Import a module of an optional library.
 
     Raises
     ------
     ImportError
-        If it is not installed, or a part of it is missing; the message says how to install it.
+        If the library is not installed, or a part of it is missing; with the command that installs it.
     """
     try:
         return import_module(module)

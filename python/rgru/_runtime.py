@@ -1,4 +1,4 @@
-"""What computes: threads, instruction set, GPUs."""
+"""Threads, instruction set and GPUs of this process."""
 
 from __future__ import annotations
 
@@ -11,35 +11,44 @@ MOST_THREADS = 1024
 
 
 def set_num_threads(n: int | None) -> None:
-    """Set how many threads the computations of this process use; results do not depend on it.
+    """Set the number of threads for computations in this process; results do not depend on it.
 
     Parameters
     ----------
     n : int or None
-        From 1 to 1024. None goes back to the environment: RGRU_NUM_THREADS, else OMP_NUM_THREADS, else the physical
+        From 1 to 1024. None restores the default: RGRU_NUM_THREADS, else OMP_NUM_THREADS, else the number of physical
         cores that this process may use.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If `n` is neither None nor a positive integer.
+    Examples
+    --------
+    >>> import rgru
+    >>> rgru.set_num_threads(2)
+    >>> rgru.info()["num_threads"]
+    2
+    >>> rgru.set_num_threads(None)
     """
     _core.set_num_threads(as_threads("n", n))
 
 
 def as_threads(name: str, n: int | None) -> int | None:
-    """Judge a number of threads, as `set_num_threads` does, that has another name where the user gives it."""
+    """Validate a number of threads for `set_num_threads` that is the argument `name` of another function."""
     return None if n is None else as_int(name, n, 1, MOST_THREADS)
 
 
 def info() -> dict[str, object]:
-    """Tell how this installation computes.
+    """Return the version, the instruction set, the number of threads and the GPUs of this installation.
 
     Returns
     -------
     dict
-        ``version`` (str); ``isa`` (str), the instruction set in use; ``available_isas`` (list of str), those that this
-        machine has, best first; ``num_threads`` (int); ``gpus`` (list of str), the names of those that rgru can use.
+        ``version`` (str); ``isa`` (str), the instruction set in use; ``available_isas`` (list of str), the instruction
+        sets of this machine, best first; ``num_threads`` (int); ``gpus`` (list of str), the names of usable GPUs.
+
+    Examples
+    --------
+    >>> import rgru
+    >>> sorted(rgru.info())
+    ['available_isas', 'gpus', 'isa', 'num_threads', 'version']
     """
     return {
         "version": _core.__version__,

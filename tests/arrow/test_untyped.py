@@ -150,7 +150,7 @@ def test_an_empty_list_is_a_sequence_without_steps(kind):
     ragged = rgru.Ragged.from_list([kind, [[1.0, 1.0]], kind])
     assert ragged.lengths.tolist() == [0, 1, 0]
     assert rgru.Ragged.from_list([kind], num_features=2, dtype="float64").values.shape == (0, 2)
-    with pytest.raises(ValueError, match="num_features: expected a number, since no sequence tells it, got None"):
+    with pytest.raises(ValueError, match="num_features: expected a number, since no sequence determines it, got None"):
         rgru.Ragged.from_list([kind])
     with pytest.raises(ValueError, match=r"X\[2\]: expected 2 features as X\[1\], got shape \(1, 1\)"):
         model.predict([kind, [[1.0, 1.0]], [[1.0]]])

@@ -1,4 +1,4 @@
-"""Weights and settings of other frameworks that are no GRU of rgru: each is refused by its name."""
+"""Weights and settings of other frameworks that rgru cannot represent: each is refused by name."""
 
 import re
 
@@ -31,7 +31,7 @@ def test_torch_arrays():
         refused(rf"^state: expected .*got none of the name .*{name}", from_state_dict, left)
         shape = (*whole[name].shape[:-1], whole[name].shape[-1] + 1)
         refused(r"^(weight|bias|layers).*: expected", from_state_dict, whole | {name: zeros(*shape)})
-        if name != "weight_ih_l0":  # the first decides
+        if name != "weight_ih_l0":  # the first one determines it
             other = whole | {name: whole[name].astype("float64")}
             refused(r"expected .*float32", from_state_dict, other, (TypeError, ValueError))
     refused("^weight_ih_l0: expected float32 or float64, got float16", from_state_dict, half(whole), TypeError)
@@ -51,7 +51,7 @@ def test_torch_arrays_of_an_lstm_or_a_plain_rnn():
         refused(r"^weight_ih_l0: expected shape \(3H, I\) = \(9, 3\)", from_state_dict, state)
 
 
-def test_the_cell_that_torch_has_not():
+def test_the_cell_that_torch_lacks():
     with pytest.raises(ValueError, match=r"gru: expected reset_after=True.*got reset_after=False") as caught:
         rgru.GRU(I, H).to_torch()
     for way, arguments in re.findall(r"rgru\.convert\.(\w+\.\w+) \((\w+=\w+)\)", str(caught.value)):
@@ -95,7 +95,7 @@ def test_keras_settings_of_other_types():
     refused(r"\['units'\]: expected an integer", keras.from_weights, [keras_layer(units=4.0)], TypeError)
     weights, _ = keras_layer()
     refused(r"config: expected a dict.*got bool", keras.from_weights, [(weights, True)], TypeError)
-    refused(r"config: expected that of a GRU.*got name", keras.from_weights, [(weights, {"name": "dense"})])
+    refused(r"config: expected the config of a GRU.*got name", keras.from_weights, [(weights, {"name": "dense"})])
     refused(r"layers\[0\]: expected \(weights, config\), got tuple of 1", keras.from_weights, [(weights,)], TypeError)
     refused(r"layers: expected a list", keras.from_weights, weights[0], TypeError)
     refused(r"layers: expected at least one", keras.from_weights, [])
@@ -191,10 +191,10 @@ def test_onnx_arrays():
 # -- several layers ----------------------------------------------------------------------------------------------------
 
 
-def test_layers_that_do_not_fit_on_each_other():
+def test_layers_of_incompatible_sizes():
     first = onnx_node()
     one = zeros(1, 12, H), zeros(1, 12, H)
-    assert onnx.from_arrays([first, (*one, None, {})]).num_layers == 2  # zeros for the biases that it has not
+    assert onnx.from_arrays([first, (*one, None, {})]).num_layers == 2  # zeros for the missing biases
     other_cell = (*one, None, {"linear_before_reset": 1})
     refused(r"^nodes\[1\].*\['linear_before_reset'\]: expected 0, got 1", onnx.from_arrays, [first, other_cell])
     refused(r"^nodes\[1\]: expected .*4 features.*got .*3 features", onnx.from_arrays, [first, first])
@@ -211,7 +211,7 @@ def test_layers_that_do_not_fit_on_each_other():
 @pytest.mark.parametrize("reset_after", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
-def test_several_layers_come_back(reset_after, bidirectional, bias):
+def test_several_layers_survive_a_round_trip(reset_after, bidirectional, bias):
     kind = {"reset_after": reset_after, "bidirectional": bidirectional, "bias": bias}
     gru = rgru.GRU(I, H, 3, seed=0, dtype="float64", **kind)
     random = np.random.default_rng(0)

@@ -37,7 +37,7 @@ def assert_close(found, expected, epsilons):
 
 
 def assert_is(gru, config, **more):
-    """The settings are the golden's, of which a conversion is not told."""
+    """Check the settings, which the conversion does not get, against the golden's."""
     names = ("input_size", "hidden_size", "num_layers", "bidirectional", "bias", "reset_after", "dtype")
     expected = rgru.GRU(**{name: config[name] for name in names if name in config}, **more)
     assert repr(gru) == repr(expected)
@@ -54,7 +54,7 @@ def test_no_golden_is_lost():
 
 
 def in_our_order(rows, order):
-    """Stacked gates of a gradient as r, -z, h: written out here, so that the converter is not its own judge."""
+    """Return stacked gates of a gradient as r, -z, h; written out here, so that the converter does not test itself."""
     third = len(rows) // 3
     gates = {gate: rows[i * third : (i + 1) * third] for i, gate in enumerate(order)}
     return np.concatenate([gates["r"], -gates["z"], gates["h"]])
@@ -88,8 +88,8 @@ def test_torch(path):
 
 
 @pytest.mark.parametrize("path", files("torch"))
-def test_torch_parameters_come_back(path):
-    """Bit for bit, but for the two biases of r and z, of which only the sum is kept."""
+def test_torch_parameters_survive_a_round_trip(path):
+    """With the same bits, except the two biases of r and z, of which only the sum is kept."""
     golden, config = opened(path)
     state = {name[6:]: array for name, array in golden.items() if name.startswith("param.")}
     gru = from_state_dict(state)
@@ -138,7 +138,7 @@ def test_keras(path):
 
 
 def flipped(x, lengths):
-    """Turn each sequence of x (N, T, F) round within its own length."""
+    """Reverse each sequence of x (N, T, F) within its own length."""
     result = x.copy()
     for row, length in zip(result, lengths, strict=True):
         row[:length] = row[:length][::-1].copy()

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.peers
 
 
 def close(got: Any, expected: Any, tolerance: float) -> None:
-    """Largest difference within `tolerance`, relative to the largest magnitude or 1."""
+    """Assert a largest difference within `tolerance`, relative to the largest magnitude or 1."""
     expected = np.asarray(expected)
     scale = max(1.0, float(np.abs(expected).max(initial=0)))
     assert got.shape == expected.shape
@@ -55,7 +55,7 @@ def test_torch_outputs_and_gradients(seed: int, dtype: str, tolerance: float) ->
         for direction, suffix in (("fwd", ""), ("rev", "_reverse"))[: 1 + bidirectional]:
             for ours, theirs in (("W", "weight_ih"), ("U", "weight_hh")):
                 expected = getattr(module, f"{theirs}_l{layer}{suffix}").grad.numpy().copy()
-                expected[hidden : 2 * hidden] *= -1  # z multiplies the candidate here, the old state there
+                expected[hidden : 2 * hidden] *= -1  # z multiplies the candidate in rgru, the old state in PyTorch
                 close(grads.params[f"layers.{layer}.{direction}.{ours}"], expected, tolerance)
 
 
@@ -119,7 +119,7 @@ KERAS = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationW
 
 @pytest.fixture
 def keras(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Keras, over PyTorch where nothing else is said: it does not look for a backend by itself."""
+    """Keras with its backend PyTorch by default, since it does not look for an installed backend."""
     if "KERAS_BACKEND" not in os.environ:
         monkeypatch.setenv("KERAS_BACKEND", "torch")
         pytest.importorskip("torch")
@@ -158,7 +158,7 @@ def test_keras_layers_in_and_out(keras: Any, bidirectional: bool, reset_after: b
 
 
 @KERAS
-def test_what_keras_layers_have_and_rgru_has_not(keras: Any) -> None:
+def test_features_of_keras_layers_that_rgru_lacks(keras: Any) -> None:
     from rgru.convert.keras import from_weights
 
     def refuse(match: str, layer: Any) -> None:

@@ -1,4 +1,4 @@
-"""PyTorch itself, where it is installed: modules in, modules out, and the same outputs."""
+"""PyTorch itself, where it is installed: conversion of modules in both directions, and equal outputs."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ X = np.random.default_rng(0).standard_normal((3, 6, 5))
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_module_in(bias, bidirectional):
+def test_from_a_module(bias, bidirectional):
     module = torch.nn.GRU(
         5, 7, 2, bias=bias, bidirectional=bidirectional, dropout=0.25, batch_first=True, dtype=torch.float64
     )
@@ -33,7 +33,7 @@ def test_module_in(bias, bidirectional):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("bias", [False, True])
-def test_module_out_and_in_again(dtype, bias):
+def test_to_a_module_and_back(dtype, bias):
     gru = rgru.GRU(5, 7, 2, bidirectional=True, reset_after=True, bias=bias, dropout=0.25, dtype=dtype, seed=0)
     rng = np.random.default_rng(1)
     gru.params.update({name: rng.standard_normal(array.shape).astype(dtype) for name, array in gru.params.items()})
@@ -47,13 +47,13 @@ def test_module_out_and_in_again(dtype, bias):
         np.testing.assert_allclose(gru(X)[0], y, rtol=0, atol=1e-13)
 
 
-def test_cell_in():
+def test_from_a_cell():
     cell = torch.nn.GRUCell(5, 7, dtype=torch.float64)
     y = cell(torch.from_numpy(X[:, 0])).detach().numpy()
     np.testing.assert_allclose(from_torch(cell)(X[:, :1])[0][:, 0], y, rtol=0, atol=1e-13)
 
 
-def test_dropout_of_a_single_layer_is_the_nothing_that_it_does():
+def test_dropout_of_a_single_layer_becomes_zero():
     with pytest.warns(UserWarning, match="dropout"):
         module = torch.nn.GRU(5, 7, dropout=0.5)
     assert from_torch(module).dropout == 0.0
@@ -74,10 +74,10 @@ class Overridden(torch.nn.GRU):
 
 
 class Plain(torch.nn.GRU):
-    """A subclass that computes what its base does."""
+    """A subclass with the computation of its base."""
 
 
-def test_what_is_no_plain_gru_is_refused():
+def test_modules_other_than_plain_grus_are_refused():
     def refuse(error, match, module):
         with pytest.raises(error, match=match):
             from_torch(module)
@@ -117,7 +117,7 @@ def test_changed_weights_are_refused():
         from_torch(quantised)
 
 
-def test_the_other_cell_cannot_go_out():
+def test_the_other_cell_cannot_be_exported():
     with pytest.raises(ValueError, match=r"gru: expected reset_after=True.*to_arrays.*to_weights"):
         to_torch(rgru.GRU(5, 7))
 

@@ -130,7 +130,7 @@ def test_other_names_and_orders_are_refused(kind, wrong, got):
 
 
 @EITHER
-def test_data_without_names_are_taken_by_position(kind):
+def test_data_without_names_are_matched_by_position(kind):
     estimator = fit(kind)
     expected = outputs(estimator, TABLE)
     for same in (X, PAIRS, STRUCTS, Ragged.from_list(X), FRAMES, structs(TABLE), TABLE.to_pandas()):

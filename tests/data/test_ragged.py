@@ -1,4 +1,4 @@
-"""Ragged: what goes in comes out, by every road, without a copy where none is needed."""
+"""Ragged: every conversion preserves the sequences, without needless copies."""
 
 import copy
 import pickle
@@ -39,7 +39,7 @@ def test_list_and_back(ragged, sequences):
     assert ragged.offsets.dtype == ragged.lengths.dtype == np.int64
 
 
-def test_values_are_taken_without_a_copy_and_stay_writable_for_their_owner():
+def test_values_are_not_copied_and_stay_writable_for_their_owner():
     values = np.zeros((4, 2), np.float32)
     ragged = Ragged(values, [0, 4])
     assert np.shares_memory(ragged.values, values)
@@ -72,7 +72,7 @@ def test_any_float_is_kept(dtype):
     assert ragged.values.tolist() == [[0, 1], [2, 3]]
 
 
-def test_any_layout_is_taken():
+def test_any_layout_is_accepted():
     whole = np.arange(24.0).reshape(4, 6)
     for view in (whole[:, ::2], whole[::-1], np.asfortranarray(whole), whole.T):
         ragged = Ragged(view, [0, len(view)])
@@ -137,7 +137,7 @@ def test_numpy_does_not_stack_it(ragged):
 
 
 @pytest.mark.parametrize("copied", [lambda ragged: pickle.loads(pickle.dumps(ragged)), copy.deepcopy])
-def test_copies_are_whole_and_still_read_only(ragged, sequences, copied):
+def test_copies_are_complete_and_still_read_only(ragged, sequences, copied):
     twin = copied(ragged)
     assert_same(twin.to_list(), sequences)
     assert not twin.values.flags.writeable

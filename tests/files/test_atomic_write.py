@@ -1,4 +1,4 @@
-"""Files are replaced as such: what is no regular file is refused, and mode and owner of an old file stay."""
+"""Replacing files: anything but a regular file is refused, and mode and owner of an old file stay."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def folder(path):
     ("make", "kind"), [(fifo, "a pipe"), (device, "a device"), (unix_socket, "a socket"), (folder, "a folder")]
 )
 @pytest.mark.parametrize("linked", [False, True])
-def test_what_is_no_regular_file_is_refused_and_stays(tmp_path, save, make, kind, linked):
+def test_anything_but_a_regular_file_is_refused_and_stays(tmp_path, save, make, kind, linked):
     path = tmp_path / "p"
     make(path)
     before = path.lstat()
@@ -81,7 +81,7 @@ def test_what_is_no_regular_file_is_refused_and_stays(tmp_path, save, make, kind
 
 
 def test_an_open_pipe_behind_dev_fd_is_refused():
-    """Its name resolves to one that is not there."""
+    """Its name resolves to one that does not exist."""
     read, write = os.pipe()
     try:
         with pytest.raises(OSError, match="got a pipe"):
@@ -91,7 +91,7 @@ def test_an_open_pipe_behind_dev_fd_is_refused():
         os.close(write)
 
 
-def test_what_becomes_no_regular_file_meanwhile_is_refused(tmp_path):
+def test_a_path_that_becomes_a_pipe_meanwhile_is_refused(tmp_path):
     def write():
         with whole_file(tmp_path / "p") as draft:
             draft.write_text("new")
@@ -128,7 +128,7 @@ def test_a_file_that_must_not_be_written_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_text("old")
     path.chmod(0o444)
-    if os.geteuid() == 0:  # who may write everything
+    if os.geteuid() == 0:  # root may write everything
         monkeypatch.setattr(os, "access", lambda *_arguments, **_options: False)
     with pytest.raises(PermissionError, match="file"):
         save_layer(path)
@@ -146,7 +146,7 @@ def test_the_owner_of_a_file_stays(tmp_path):
     assert (state.st_uid, state.st_gid, stat.S_IMODE(state.st_mode)) == (12345, 23456, 0o640)
 
 
-def test_who_cannot_give_a_file_its_group_gives_the_group_no_more_than_others_have(tmp_path, monkeypatch):
+def test_a_group_that_cannot_be_kept_gets_no_more_rights_than_others(tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_text("old")
     path.chmod(0o660)
@@ -159,8 +159,8 @@ def test_who_cannot_give_a_file_its_group_gives_the_group_no_more_than_others_ha
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_pipe_that_is_read_gets_nothing(tmp_path):
-    """A reader that waits must not be let go either."""
+def test_nothing_is_written_to_a_pipe(tmp_path):
+    """A waiting reader must not be released either."""
     os.mkfifo(tmp_path / "p")
     read = threading.Thread(target=(tmp_path / "p").read_bytes, daemon=True)
     read.start()

@@ -1,4 +1,4 @@
-"""Drafts that killed processes have left: removed by who resumes the job, and nothing else is."""
+"""Drafts left by killed processes: a resumed job removes them, and nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from command_line import make_table, names, succeed
 from rgru._files import drafts
-from rgru._files.drafts import draft_beside, remove_abandoned
+from rgru._files.drafts import new_draft, remove_abandoned
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes of POSIX")
 
@@ -20,7 +20,7 @@ TWO_DAYS = 172_800
 
 
 def place():
-    return draft_beside(drafts.Path("file")).name.split("-")[1]
+    return new_draft(drafts.Path("file")).name.split("-")[1]
 
 
 def gone():
@@ -37,20 +37,20 @@ def make(folder, name, *, old=False):
     return path
 
 
-def test_drafts_of_ended_processes_go(tmp_path):
+def test_drafts_of_ended_processes_are_removed(tmp_path):
     make(tmp_path, f".{gone()}-{place()}-0123abcd.tmp")
     assert remove_abandoned(tmp_path) == 1
     assert names(tmp_path) == []
 
 
 def test_drafts_of_running_processes_stay(tmp_path):
-    """Their own, others', and those of other users, whom one may not even ask."""
+    """Drafts of this process, of others, and of other users, whose processes cannot be queried."""
     kept = [make(tmp_path, f".{pid}-{place()}-0123abcd.tmp") for pid in (os.getpid(), os.getppid(), 1)]
     assert remove_abandoned(tmp_path) == 0
     assert sorted(names(tmp_path)) == sorted(path.name for path in kept)
 
 
-def test_a_process_that_must_not_be_asked_is_there(tmp_path, monkeypatch):
+def test_a_process_that_cannot_be_queried_exists(tmp_path, monkeypatch):
     def refuse(*_arguments):
         raise PermissionError
 
@@ -60,7 +60,7 @@ def test_a_process_that_must_not_be_asked_is_there(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("where", ["-ffffffff", ""], ids=["another host", "an older version"])
-def test_drafts_from_elsewhere_go_after_a_day(tmp_path, where):
+def test_drafts_from_elsewhere_are_removed_after_a_day(tmp_path, where):
     name = f".{gone()}{where}-0123abcd.tmp"
     make(tmp_path, name)
     assert remove_abandoned(tmp_path) == 0
@@ -68,12 +68,12 @@ def test_drafts_from_elsewhere_go_after_a_day(tmp_path, where):
     assert remove_abandoned(tmp_path) == 1
 
 
-def test_a_number_that_another_process_has_now_holds_a_draft_for_a_day(tmp_path):
+def test_a_reused_process_number_keeps_a_draft_for_a_day(tmp_path):
     make(tmp_path, f".{os.getpid()}-{place()}-0123abcd.tmp", old=True)
     assert remove_abandoned(tmp_path) == 1
 
 
-def test_nothing_else_goes(tmp_path):
+def test_nothing_else_is_removed(tmp_path):
     pid = gone()
     for name in (
         ".bashrc",
@@ -97,7 +97,7 @@ def test_drafts_of_other_users_stay(tmp_path):
     assert remove_abandoned(tmp_path) == 0
 
 
-def test_no_folder_has_no_drafts(tmp_path):
+def test_a_missing_folder_has_no_drafts(tmp_path):
     assert remove_abandoned(tmp_path / "none") == 0
 
 

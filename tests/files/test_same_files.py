@@ -1,4 +1,4 @@
-"""Equal seeds and data give equal files, in whatever process, at whatever speed."""
+"""Equal seeds and data yield equal files, in any process, at any speed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ sessions.save(path)
 
 
 @pytest.mark.parametrize("what", MAKE)
-def test_equal_seeds_give_equal_bytes(tmp_path, what):
+def test_equal_seeds_yield_equal_bytes(tmp_path, what):
     contents = []
     for i, threads in enumerate(["1", "2", "2"]):
         code = f"""
@@ -61,8 +61,8 @@ def test_throughput_is_not_in_the_file(tmp_path):
     assert rgru.load(tmp_path / "model").history_.sequences_per_second == []
 
 
-def test_files_that_have_it_are_read(tmp_path):
-    """The first versions kept it."""
+def test_files_with_throughput_are_read(tmp_path):
+    """The first versions saved it."""
     from rgru._files.model_file import save
 
     estimator = fitted(rgru.GRURegressor)

@@ -1,4 +1,4 @@
-"""Files: what is saved comes back bit for bit, appears whole or not at all, and damage is named."""
+"""Files: saved models are restored bit for bit, files are atomic, damage is reported."""
 
 import json
 import os
@@ -28,14 +28,14 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize("as_text", [False, True])
-def test_it_comes_back_bit_for_bit(gru, path, as_text):
+def test_it_is_restored_bit_for_bit(gru, path, as_text):
     where = str(path) if as_text else path
     gru.save(where)
     twin = rgru.load(where)
     assert repr(twin) == repr(gru)
     assert np.array_equal(twin.params.flat, gru.params.flat)
     assert np.array_equal(twin(X)[0], gru(X)[0])
-    twin.layers[0].fwd.b = np.ones(12)  # what comes back can be changed
+    twin.layers[0].fwd.b = np.ones(12)  # a restored model can be changed
     assert not np.array_equal(twin(X)[0], gru(X)[0])
 
 
@@ -47,7 +47,7 @@ def test_the_file_is_plain_safetensors(gru, path):
         assert np.array_equal(array, gru.params[name])
 
 
-def test_header_alone(gru, path):
+def test_only_the_header(gru, path):
     gru.save(path)
     kind, config = io.read_config(path)
     assert kind == "GRU"
@@ -86,7 +86,7 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing_behind(gru, path, monke
     assert np.array_equal(rgru.load(path).params.flat, old.params.flat)
 
 
-def test_saving_into_no_folder(gru, tmp_path):
+def test_saving_into_a_missing_folder(gru, tmp_path):
     with pytest.raises(FileNotFoundError):
         gru.save(tmp_path / "none" / "model.safetensors")
 
@@ -105,7 +105,7 @@ def test_mode_follows_the_umask_and_links_stay(gru, path):
 
 
 def rewrite(path, *, tensors=None, **metadata):
-    """Write the file anew with other tensors, or other metadata (None leaves a key out)."""
+    """Rewrite the file with other tensors, or other metadata (None omits a key)."""
     content = path.read_bytes()
     (size,) = struct.unpack("<Q", content[:8])
     found = json.loads(content[8 : 8 + size])["__metadata__"] | metadata
@@ -144,7 +144,7 @@ def config_with(**changes):
         ({"tensors": lambda t: t | {"layers.0.fwd.W": np.zeros((12, 3), np.int64)}}, r"layers\.0\.fwd\.W: .*int64"),
     ],
 )
-def test_damage_is_named_with_the_file(gru, path, change, words):
+def test_damage_is_reported_with_the_file(gru, path, change, words):
     gru.save(path)
     rewrite(path, **change)
     with pytest.raises(ValueError, match=f"(?s)model.safetensors: .*{words}"):
@@ -152,7 +152,7 @@ def test_damage_is_named_with_the_file(gru, path, change, words):
 
 
 @pytest.mark.parametrize("length", [0, 4, 100, -1])
-def test_a_cut_file_is_named(gru, path, length):
+def test_a_truncated_file_is_reported(gru, path, length):
     gru.save(path)
     path.write_bytes(path.read_bytes()[:length])
     for read in (rgru.load, io.read_config):
@@ -160,7 +160,7 @@ def test_a_cut_file_is_named(gru, path, length):
             read(path)
 
 
-def test_no_file(path):
+def test_a_missing_file(path):
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
         rgru.load(path)
 

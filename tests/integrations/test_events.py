@@ -1,4 +1,4 @@
-"""Rows of events to sequences by vector operations: the groups of plain NumPy, whole or cut into batches anywhere."""
+"""Sequences of rows of events by vector operations: equal to groups by plain NumPy, in one table or any batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_shuffled_events_become_sequences():
     check_sequences(made, events)
 
 
-def test_lists_lie_over_the_columns_memory():
+def test_lists_share_the_columns_memory():
     events = EVENTS.sorted(make_events()).combine_chunks()
     made = EVENTS.cut(events)
     for name in ("time", "a", "b"):
@@ -28,7 +28,7 @@ def test_lists_lie_over_the_columns_memory():
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 50, 10_000])
-def test_sequences_go_on_over_batches(size):
+def test_sequences_continue_over_batches(size):
     events = make_events()
     batches = EVENTS.sorted(events).combine_chunks().to_batches(size)
     empty = batches[0].slice(0, 0)
@@ -63,7 +63,7 @@ def test_several_columns_of_key_and_time():
 
 
 def test_keys_of_a_dictionary():
-    """Whose codes differ from chunk to chunk."""
+    """The codes of dictionaries differ from chunk to chunk."""
     events = make_events()
     parts = [events.slice(start, 90) for start in range(0, events.num_rows, 90)]
     coded = pa.concat_tables([part.set_column(0, "key", part["key"].dictionary_encode()) for part in parts])
@@ -122,7 +122,7 @@ def test_keys_and_times_that_arrow_cannot_compare_are_refused(values):
                 list(EVENTS.cut_each(broken.to_batches()))
 
 
-def test_gaps_in_features_are_for_the_model_to_judge():
+def test_gaps_in_features_are_left_to_the_model():
     table = pa.table({"key": [1, 1], "time": [1, 2], "a": [None, 1.0], "b": [float("nan"), 1.0]})
     assert EVENTS.cut(EVENTS.sorted(table))["a"].to_pylist() == [[None, 1.0]]
 

@@ -1,4 +1,4 @@
-"""Models on their way to workers: small pickles, loaded once a process, and what can go wrong."""
+"""References to models: small pickles, loaded once per process, and errors."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 
 import rgru
 from engine_cases import make_classifier
-from rgru.integrations import model_reference as shipped
-from rgru.integrations.model_reference import Shipped
+from rgru.integrations import model_reference
+from rgru.integrations.model_reference import ModelReference
 
 X = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
 
@@ -33,51 +33,51 @@ def path(gru, tmp_path):
 
 @pytest.fixture(autouse=True)
 def _nothing_loaded():
-    shipped._loaded.clear()
+    model_reference._loaded.clear()
 
 
 def travel(model):
-    """To another process, as it were: nothing is loaded there."""
-    content = pickle.dumps(Shipped(model))
-    shipped._loaded.clear()
+    """Unpickle as in another process, where nothing is loaded."""
+    content = pickle.dumps(ModelReference(model))
+    model_reference._loaded.clear()
     return pickle.loads(content)
 
 
 def test_a_path_is_a_small_pickle(gru, path):
-    assert len(pickle.dumps(Shipped(path))) < 500
+    assert len(pickle.dumps(ModelReference(path))) < 500
     assert np.array_equal(travel(path).get()(X)[0], gru(X)[0])
     assert np.array_equal(travel(str(path)).get()(X)[0], gru(X)[0])
 
 
 def test_a_model_is_a_pickle_of_about_its_weights(gru):
-    assert 0 < len(pickle.dumps(Shipped(gru))) - gru.params.flat.nbytes < 1500
+    assert 0 < len(pickle.dumps(ModelReference(gru))) - gru.params.flat.nbytes < 1500
     assert np.array_equal(travel(gru).get()(X)[0], gru(X)[0])
 
 
-def test_a_packed_model_travels_without_what_was_packed(gru):
-    before = len(pickle.dumps(Shipped(gru)))
+def test_a_packed_model_is_pickled_without_packed_weights(gru):
+    before = len(pickle.dumps(ModelReference(gru)))
     gru(X)
-    assert len(pickle.dumps(Shipped(gru))) <= before + 10
+    assert len(pickle.dumps(ModelReference(gru))) <= before + 10
 
 
-def test_an_estimator_travels():
+def test_a_reference_to_an_estimator():
     model = make_classifier()
     x = rgru.Ragged.from_list([np.ones((3, 2), np.float32)])
     assert np.array_equal(travel(model).get().predict_proba(x), model.predict_proba(x))
 
 
-def test_later_changes_stay_at_home(gru):
+def test_later_changes_are_not_sent(gru):
     y, _ = gru(X)
-    sent = Shipped(gru)
+    sent = ModelReference(gru)
     gru.layers[0].fwd.b = np.ones(120, np.float32)
     assert np.array_equal(sent.get()(X)[0], y)
 
 
-def test_it_is_loaded_once_a_process(path, monkeypatch):
+def test_it_is_loaded_once_per_process(path, monkeypatch):
     loads = []
-    monkeypatch.setattr(shipped, "load", lambda path: loads.append(path) or rgru.load(path))
-    content = pickle.dumps(Shipped(path))
-    shipped._loaded.clear()
+    monkeypatch.setattr(model_reference, "load", lambda path: loads.append(path) or rgru.load(path))
+    content = pickle.dumps(ModelReference(path))
+    model_reference._loaded.clear()
     loads.clear()
     models = []
     start = threading.Barrier(8)
@@ -98,34 +98,34 @@ def test_it_is_loaded_once_a_process(path, monkeypatch):
 
 def test_a_process_keeps_a_bounded_number(gru):
     sent = []
-    for i in range(shipped.MOST_MODELS + 3):
+    for i in range(model_reference.MOST_MODELS + 3):
         gru.layers[0].fwd.b = np.full(120, i, np.float32)
-        sent.append(Shipped(gru))
+        sent.append(ModelReference(gru))
         sent[-1].get()
-        sent[0].get()  # used all the time: it stays
-    assert len(shipped._loaded) == shipped.MOST_MODELS
-    assert sent[0]._digest in shipped._loaded
-    assert sent[1]._digest not in shipped._loaded
-    assert np.array_equal(sent[1].get().layers[0].fwd.b, np.full(120, 1))  # it comes back when it is asked for
+        sent[0].get()  # used again and again: it stays
+    assert len(model_reference._loaded) == model_reference.MOST_MODELS
+    assert sent[0]._digest in model_reference._loaded
+    assert sent[1]._digest not in model_reference._loaded
+    assert np.array_equal(sent[1].get().layers[0].fwd.b, np.full(120, 1))  # loaded again on demand
 
 
 def test_a_relative_path_is_found_from_another_folder(gru, path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    sent = Shipped("model.safetensors")
+    sent = ModelReference("model.safetensors")
     monkeypatch.chdir("/")
-    shipped._loaded.clear()
+    model_reference._loaded.clear()
     assert np.array_equal(sent.get()(X)[0], gru(X)[0])
 
 
-def test_no_file_is_told_at_once(tmp_path):
+def test_a_missing_file_is_an_error_at_once(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
-        Shipped(tmp_path / "none.safetensors")
+        ModelReference(tmp_path / "none.safetensors")
 
 
-def test_no_model_file_is_told_at_once(path):
+def test_a_file_of_another_format_is_an_error_at_once(path):
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(ValueError, match=r"model\.safetensors: expected a safetensors file"):
-        Shipped(path)
+        ModelReference(path)
 
 
 def test_another_file_on_the_worker_is_refused(path):
@@ -139,22 +139,22 @@ def test_another_file_on_the_worker_is_refused(path):
 
 
 def test_a_file_that_was_replaced_is_another_model(path):
-    old = Shipped(path)
+    old = ModelReference(path)
     rgru.GRU(3, 40, seed=1).save(path)
-    new = Shipped(path)
+    new = ModelReference(path)
     assert not np.array_equal(new.get()(X)[0], old.get()(X)[0])
 
 
-def test_no_model():
+def test_objects_other_than_models_are_refused():
     with pytest.raises(TypeError, match=r"^model: expected a path, GRU, GRUClassifier or GRURegressor, got dict$"):
-        Shipped({})
+        ModelReference({})
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_fork_while_another_thread_loads(path):
-    """The lock that the thread holds is held by nobody in the child."""
-    sent = Shipped(path)
-    with shipped._lock:
+    """The lock that the thread holds is free in the child."""
+    sent = ModelReference(path)
+    with model_reference._lock:
         child = os.fork()
         if child == 0:
             os._exit(0 if np.isfinite(sent.get()(X)[0]).all() else 1)

@@ -9,21 +9,14 @@ import pyarrow as pa
 import pytest
 
 import rgru
-from engine_cases import MODELS, check_sequences, check_table, make_events, make_table, predictions_of_events
+from engine_cases import GRU, MODELS, check_sequences, check_table, make_events, make_table, predictions_of_events
 
 pl = pytest.importorskip("polars")
 
+from rgru.arrow._predict import predict_all  # noqa: E402
 from rgru.integrations.polars import Predictor, predict, sequences_from_events  # noqa: E402
 
-GRU = rgru.GRU(2, 5, seed=0)
 ENGINES = ["in-memory", "streaming"]
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("polars") / "model.safetensors"
-    GRU.save(path)
-    return path
 
 
 @pytest.mark.parametrize(("make", "output"), MODELS.values(), ids=MODELS)
@@ -50,7 +43,7 @@ def test_a_function_for_map_batches(path):
 
 
 def test_a_file_streams_into_another(path, tmp_path, monkeypatch):
-    """In more than one batch, so that memory need not grow with the file; and with the bits of one batch."""
+    """In several batches, so that memory need not grow with the file, and with the bits of one batch."""
     count = 30_000
     lengths = np.arange(count) % 4
     values = np.random.default_rng(0).normal(size=(lengths.sum(), 2)).astype(np.float32)
@@ -63,7 +56,7 @@ def test_a_file_streams_into_another(path, tmp_path, monkeypatch):
 
     def counted(model, column, *args, **options):
         batches.append(len(column))
-        return rgru.arrow.predict_all(model, column, *args, **options)
+        return predict_all(model, column, *args, **options)
 
     monkeypatch.setattr("rgru.integrations.polars.predict_all", counted)
     pl.scan_parquet(tmp_path / "in.parquet").with_columns(h=column).sink_parquet(
@@ -76,7 +69,7 @@ def test_a_file_streams_into_another(path, tmp_path, monkeypatch):
     assert made["h"].equals(pl.Series(rgru.arrow.predict(GRU, x)))
 
 
-def test_columns_of_features_side_by_side():
+def test_features_in_several_columns():
     frame = pl.DataFrame({"a": [[1.0, 2.0], [], [5.0]], "b": [[3.0, 4.0], [], [6.0]]})
     made = frame.lazy().select(h=predict(GRU, ["b", "a"])).collect()["h"]
     assert made.equals(pl.Series(rgru.arrow.predict(GRU, frame.select("b", "a"))))
@@ -93,7 +86,7 @@ def test_rows_that_fail(engine):
         frame.with_columns(h=predict(GRU, "b")).collect(engine=engine)
 
 
-def test_arguments_are_judged_where_they_are_given():
+def test_arguments_are_validated_at_once():
     with pytest.raises(ValueError, match=r"^output: expected 'last' or 'every' of a GRU, got 'label'$"):
         predict(GRU, "x", output="label")
     with pytest.raises(TypeError, match=r"^sequences: expected the name of a column"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import logging
 import os
 import signal
@@ -13,17 +14,19 @@ import pytest
 
 import rgru
 from engine_cases import (
-    BAD_ARGUMENTS,
+    FAILING,
+    GRU,
     MODELS,
-    PAIR,
     check_sequences,
     check_table,
+    check_two_outputs,
+    check_validation,
     make_events,
     make_table,
     predictions_of_events,
 )
 from rgru.integrations import ray as integration
-from rgru.integrations.model_reference import Shipped
+from rgru.integrations.model_reference import ModelReference
 from rgru.integrations.ray import Predictor, predict, sequences_from_events
 
 pytestmark = [
@@ -31,8 +34,6 @@ pytestmark = [
     # Ray Data sets options of its own that it has deprecated.
     pytest.mark.filterwarnings("ignore:`[a-z0-9_]*` is deprecated:DeprecationWarning"),
 ]
-
-GRU = rgru.GRU(2, 5, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -47,19 +48,12 @@ def ray():
     ray.shutdown()
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("ray") / "model.safetensors"
-    GRU.save(path)
-    return path
-
-
 def dataset_of(ray, table, size=40):
     return ray.data.from_arrow([table.slice(start, size) for start in range(0, table.num_rows, size)])
 
 
 def collected(ray, dataset):
-    """All blocks; of some without rows Ray forgets the columns."""
+    """Return all blocks; Ray drops the columns of some blocks without rows."""
     return pa.concat_tables(table for table in ray.get(dataset.to_arrow_refs()) if table.column_names)
 
 
@@ -76,7 +70,7 @@ def test_the_bits_of_one_process(ray, name):
 
 
 def test_an_actor_class_for_map_batches_over_parquet(ray, path, tmp_path):
-    """In batches that are not the blocks."""
+    """In batches other than the blocks."""
     table = make_table()
     for i in range(4):
         pa.parquet.write_table(table.slice(i * 50, 50), tmp_path / f"{i}.parquet", row_group_size=20)
@@ -100,7 +94,7 @@ def test_blocks_without_rows(ray, path):
 
 
 def test_tensors_that_ray_makes_of_arrays(ray, path):
-    """Of one shape, or of as many steps as each row has."""
+    """Tensors of one shape, or with a number of steps per row."""
     rng, kinds = np.random.default_rng(0), set()
     for lengths in ([3] * 6, [3, 1, 4, 2, 5, 1]):
         x = [rng.normal(size=(length, 2)).astype(np.float32) for length in lengths]
@@ -114,50 +108,42 @@ def test_tensors_that_ray_makes_of_arrays(ray, path):
 
 
 def test_several_outputs_and_what_is_kept(ray):
-    model, table = MODELS["labels"][0](), make_table()
     outputs = {"p": "probability", "l": "label"}
-    dataset = predict(dataset_of(ray, table), model, "x", outputs=outputs, keep="id", compute=actors(ray, 1))
-    made = collected(ray, dataset).sort_by("id")
-    assert made.column_names == ["id", "p", "l"]
-    assert made["p"].to_pylist() == pa.array(rgru.arrow.predict(model, table["x"], output="probability")).to_pylist()
-    assert made["l"].to_pylist() == pa.array(rgru.arrow.predict(model, table["x"])).to_pylist()
+    model, dataset = MODELS["labels"][0](), dataset_of(ray, make_table())
+    dataset = predict(dataset, model, "x", outputs=outputs, keep="id", compute=actors(ray, 1))
+    check_two_outputs(collected(ray, dataset))
 
 
 def test_rows_that_fail(ray, path):
-    table = pa.table({"id": [1, 2, 3], "x": pa.array([[[1, 2]], None, [[float("nan"), 1]]], PAIR)})
-    dataset = ray.data.from_arrow(table)
+    dataset = ray.data.from_arrow(FAILING)
     with pytest.raises(ray.exceptions.RayTaskError, match=r"ValueError: column 'x' .*: expected no nulls, got 1 null"):
         predict(dataset, path, "x", compute=actors(ray, 1)).count()
     made = collected(ray, predict(dataset, path, "x", on_error="null", compute=actors(ray, 1)))
     assert made["prediction"].is_null().to_pylist() == [False, True, True]
 
 
-def test_arguments_are_judged_on_the_driver(ray, path):
+def test_arguments_are_validated_on_the_driver(ray, path):
     dataset = dataset_of(ray, make_table())
-    for arguments, message in BAD_ARGUMENTS:
-        with pytest.raises(ValueError, match=message):
-            predict(dataset, path, **arguments)
+    check_validation(predict, dataset, path)
     with pytest.raises(ValueError, match=r"^num_blocks: expected .*, got 0$"):
         sequences_from_events(dataset, "id", "time", "x", num_blocks=0)
-    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
-        predict(dataset, "none.safetensors", "x")
 
 
-def test_the_model_is_loaded_once_an_actor(ray, path, tmp_path):
-    """However many batches it gets: by the count of calls of `load`."""
+def test_the_model_is_loaded_once_per_actor(ray, path, tmp_path):
+    """For any number of batches: counts the calls of `load`."""
     folder = str(tmp_path)
 
     class Logging(Predictor):
         def __init__(self, *args, **options):
-            from rgru.integrations import model_reference as shipped
+            from rgru.integrations import model_reference
 
-            load = shipped.load
+            load = model_reference.load
 
             def logged(path):
                 self.log("loads")
                 return load(path)
 
-            shipped.load = logged
+            model_reference.load = logged
             super().__init__(*args, **options)
 
         def __call__(self, table):
@@ -207,10 +193,10 @@ def test_threads_are_the_share_of_the_actor(ray, path, options, wanted, monkeypa
     assert set(collected(ray, dataset)["threads"].to_pylist()) == {wanted}
 
 
-def test_a_killed_actor_costs_no_row_and_doubles_none(ray, tmp_path):
-    """In the middle of the job; Ray starts another one with the same model, and gives it the same blocks.
+def test_a_killed_actor_neither_loses_nor_repeats_a_row(ray, tmp_path):
+    """In the middle of the job; Ray starts another one with the same model and the same blocks.
 
-    The model is in memory, and too large to travel anywhere but through the object store.
+    The model is in memory, and so large that Ray sends it through the object store.
     """
     killed, model = tmp_path / "killed", rgru.GRU(2, 400, seed=0)
     assert model.params.flat.nbytes > 1_900_000
@@ -228,7 +214,11 @@ def test_a_killed_actor_costs_no_row_and_doubles_none(ray, tmp_path):
 
     table = make_table(400)
     dataset = dataset_of(ray, table).map_batches(
-        Deadly, fn_constructor_args=(Shipped(model), "x"), batch_format="pyarrow", batch_size=10, compute=actors(ray, 2)
+        Deadly,
+        fn_constructor_args=(ModelReference(model), "x"),
+        batch_format="pyarrow",
+        batch_size=10,
+        compute=actors(ray, 2),
     )
     made = collected(ray, dataset)
     assert killed.exists()
@@ -252,7 +242,7 @@ def test_more_blocks_than_keys(ray):
     check_sequences(collected(ray, sequences), events)
 
 
-def test_a_worker_killed_after_the_shuffle_tears_no_sequence_apart(ray, tmp_path, monkeypatch):
+def test_a_worker_killed_after_the_shuffle_splits_no_sequence(ray, tmp_path, monkeypatch):
     killed = tmp_path / "killed"
 
     class Deadly(integration._Cut):
@@ -274,7 +264,7 @@ def test_a_worker_killed_after_the_shuffle_tears_no_sequence_apart(ray, tmp_path
     check_sequences(made, events)
 
 
-def test_events_that_do_not_fit(ray):
+def test_invalid_events(ray):
     table = pa.table({"key": [1, None, 2], "time": [1.0, 2.0, float("nan")], "a": [1.0, 2.0, 3.0]})
     with pytest.raises(ray.exceptions.RayTaskError, match="ValueError: key: expected no nulls in column 'key', got 1"):
         sequences_from_events(ray.data.from_arrow(table), "key", "time", "a", num_blocks=1).count()
@@ -291,6 +281,12 @@ def test_events_that_do_not_fit(ray):
         sequences_from_events(whole, "key", "time", "a")
 
 
+def test_examples(ray):
+    results = doctest.testmod(integration)
+    assert results.attempted >= 12
+    assert results.failed == 0
+
+
 def test_ray_is_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray.data", None)
     with pytest.raises(ImportError, match=r"pip install '\.\[ray\]' in a clone of rgru"):
@@ -301,7 +297,7 @@ def test_ray_is_missing(monkeypatch):
 
 @pytest.mark.parametrize("none", [pa.nulls(1), pa.array([[]]), pa.array([[None]])], ids=str)
 @pytest.mark.parametrize("first", [False, True])
-def test_a_block_without_one_number(ray, none, first):
+def test_a_block_without_numbers(ray, none, first):
     blocks = [pa.table({"id": [1], "x": pa.array([[[1.0, 2.0]]])}), pa.table({"id": [2], "x": none})]
     dataset = ray.data.from_arrow(blocks[::-1] if first else blocks)
     rows = predict(dataset, GRU, "x", on_error="null", keep="id", compute=actors(ray, 1)).take_all()

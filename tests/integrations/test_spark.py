@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import signal
 
@@ -12,11 +13,14 @@ import pytest
 
 import rgru
 from engine_cases import (
-    BAD_ARGUMENTS,
+    FAILING,
+    GRU,
     MODELS,
     PAIR,
     check_sequences,
     check_table,
+    check_two_outputs,
+    check_validation,
     make_events,
     make_table,
     need_spark,
@@ -30,7 +34,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),
 ]
 
-GRU = rgru.GRU(2, 5, seed=0)
 LISTS = pa.list_(pa.list_(pa.float32()))  # Spark has no lists of fixed size
 
 
@@ -50,13 +53,6 @@ def spark():
     session.sparkContext.setLogLevel("OFF")
     yield session
     session.stop()
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("spark") / "model.safetensors"
-    GRU.save(path)
-    return path
 
 
 def frame_of(spark, table, parts=5):
@@ -92,18 +88,13 @@ def test_partitions_without_rows(spark, path):
 def test_several_outputs_and_what_is_kept(spark):
     model = MODELS["labels"][0]()
     frame = predict(frame_of(spark, make_table()), model, "x", outputs={"p": "probability", "l": "label"}, keep="id")
-    assert frame.columns == ["id", "p", "l"]
     assert frame.schema["l"].dataType.simpleString() == "string"
-    made = frame.toArrow().sort_by("id")
-    assert (
-        made["p"].to_pylist()
-        == pa.array(rgru.arrow.predict(model, make_table()["x"], output="probability")).to_pylist()
-    )
+    check_two_outputs(frame.toArrow())
 
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "uint64", "int8", "bool", "float32"])
 def test_labels_that_spark_has_no_type_for(spark, kind):
-    """Unsigned ones go into wider ones."""
+    """Unsigned types are widened."""
     x = [np.ones((2, 2), np.float32), np.zeros((1, 2), np.float32)] * 4
     model = rgru.GRUClassifier(hidden_size=3, max_epochs=1, random_state=0).fit(x, np.array([0, 1] * 4, kind))
     made = predict(frame_of(spark, make_table()), model, "x").toArrow().sort_by("id")
@@ -112,27 +103,22 @@ def test_labels_that_spark_has_no_type_for(spark, kind):
 
 def test_rows_that_fail(spark, path):
     errors = pytest.importorskip("pyspark.errors")
-    table = pa.table({"id": [1, 2, 3], "x": pa.array([[[1, 2]], None, [[float("nan"), 1]]], PAIR)})
-    frame = frame_of(spark, table, parts=1)
+    frame = frame_of(spark, FAILING, parts=1)
     with pytest.raises(errors.PythonException, match=r"ValueError: column 'x' .*: expected no nulls, got 1 null"):
         predict(frame, path, "x").count()
     made = predict(frame, path, "x", on_error="null").toArrow().sort_by("id")
     assert made["prediction"].is_null().to_pylist() == [False, True, True]
 
 
-def test_arguments_are_judged_on_the_driver(spark, path):
+def test_arguments_are_validated_on_the_driver(spark, path):
     frame = frame_of(spark, make_table())
-    for arguments, message in BAD_ARGUMENTS:
-        with pytest.raises(ValueError, match=message):
-            predict(frame, path, **arguments)
+    check_validation(predict, frame, path)
     with pytest.raises(ValueError, match=r"^num_partitions: expected .*, got 0$"):
         sequences_from_events(frame, "id", "time", "x", num_partitions=0)
-    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
-        predict(frame, "none.safetensors", "x")
 
 
 def threads_of(frame, path, **options):
-    """The numbers of threads that the workers compute with."""
+    """Return the numbers of threads in the workers."""
 
     def answer(batches):
         import rgru
@@ -145,27 +131,27 @@ def threads_of(frame, path, **options):
     return set(frame.mapInArrow(answer, "threads long").toArrow()["threads"].to_pylist())
 
 
-def test_the_model_is_loaded_once_a_worker(spark, path, tmp_path):
-    """However many batches and partitions it has: by the count of calls of `load`."""
+def test_the_model_is_loaded_once_per_worker(spark, path, tmp_path):
+    """For any number of batches and partitions: counts the calls of `load`."""
     log = str(tmp_path / "loads")
 
     def logging(batches):
-        from rgru.integrations import model_reference as shipped
+        from rgru.integrations import model_reference
 
-        load = shipped.load
+        load = model_reference.load
 
         def logged(path):
             with open(log, "a") as file:  # noqa: PTH123
                 file.write(f"{os.getpid()}\n")
             return load(path)
 
-        shipped.load = logged
+        model_reference.load = logged
         try:
             yield from predictor(batches)
         finally:
-            shipped.load = load
+            model_reference.load = load
 
-    rgru.GRU(2, 5, seed=7).save(tmp_path / "new.safetensors")  # which no worker has seen
+    rgru.GRU(2, 5, seed=7).save(tmp_path / "new.safetensors")  # new to all workers
     predictor = Predictor(tmp_path / "new.safetensors", "x")
     frame = frame_of(spark, make_table(), parts=8)
     made = frame.mapInArrow(logging, predictor.schema(frame.schema)).toArrow()
@@ -176,7 +162,7 @@ def test_the_model_is_loaded_once_a_worker(spark, path, tmp_path):
 
 def test_threads_are_the_share_of_the_task(spark, path):
     frame = frame_of(spark, make_table())
-    assert threads_of(frame, path) == {1}  # spark.task.cpus, and not the machine's
+    assert threads_of(frame, path) == {1}  # spark.task.cpus, not the machine's
     assert threads_of(frame, path, num_threads=3) == {3}
     assert threads_of(frame, path) == {1}
 
@@ -200,14 +186,14 @@ def test_threads_by_precedence(spark, monkeypatch):
                 patch.delenv("RGRU_NUM_THREADS", raising=False)
                 if environment:
                     patch.setenv("RGRU_NUM_THREADS", environment)
-                integration._use_share(argument)
+                integration._set_task_threads(argument)
                 assert rgru.info()["num_threads"] == wanted
     finally:
         rgru.set_num_threads(None)
 
 
-def test_a_killed_worker_costs_no_row_and_doubles_none(spark, path, tmp_path):
-    """In the middle of a partition, some of whose rows it has given already; its task is tried again."""
+def test_a_killed_worker_neither_loses_nor_repeats_a_row(spark, path, tmp_path):
+    """In the middle of a partition, after some of its rows; Spark retries the task."""
     killed = tmp_path / "killed"
 
     def deadly(batches):
@@ -280,7 +266,7 @@ def test_gaps_in_key_and_time_are_refused(spark):
         sequences_from_events(frame_of(spark, table), "key", "time", "b")
 
 
-def test_a_killed_worker_tears_no_sequence_apart(spark, tmp_path, monkeypatch):
+def test_a_killed_worker_splits_no_sequence(spark, tmp_path, monkeypatch):
     killed = tmp_path / "killed"
 
     class Deadly(integration._Cut):
@@ -297,6 +283,12 @@ def test_a_killed_worker_tears_no_sequence_apart(spark, tmp_path, monkeypatch):
     table = make_events()
     check_sequences(sequences_from_events(frame_of(spark, table), "key", "time", ["a", "b"]).toArrow(), table)
     assert killed.exists()
+
+
+def test_examples(spark):
+    results = doctest.testmod(integration)
+    assert results.attempted >= 12
+    assert results.failed == 0
 
 
 def test_spark_is_missing(monkeypatch):

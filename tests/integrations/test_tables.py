@@ -9,10 +9,8 @@ import pyarrow as pa
 import pytest
 
 import rgru
-from engine_cases import MODELS, PAIR, check_table, make_classifier, make_regressor, make_table, python_calls
+from engine_cases import GRU, MODELS, PAIR, check_table, make_classifier, make_regressor, make_table, python_calls
 from rgru.integrations._append_predictions import Predictions
-
-GRU = rgru.GRU(2, 5, seed=0)
 
 
 @pytest.mark.parametrize(("make", "output"), MODELS.values(), ids=MODELS)
@@ -23,7 +21,7 @@ def test_the_bits_of_one_process(make, output):
         made = predictions(part)
         made.validate(full=True)
         check_table(made, part, model, output)
-        assert predictions.fields() == [made.schema.field("prediction")]
+        assert predictions._fields() == [made.schema.field("prediction")]
     batch = table.combine_chunks().to_batches()[0]
     check_table(pa.table(predictions(batch)), table, model, output)
 
@@ -51,7 +49,7 @@ def test_the_default_is_one_column_of_the_first_kind(make, kind):
             rgru.arrow.predict(model, table["x"], output=output)
 
 
-def test_columns_of_features_side_by_side():
+def test_features_in_several_columns():
     table = pa.table({"a": [[1.0, 2.0], []], "id": [1, 2], "b": [[3.0, 4.0], []]})
     made = Predictions(GRU, ["b", "a"], keep=["id"])(table)
     assert made["prediction"].combine_chunks().equals(pa.array(rgru.arrow.predict(GRU, table.select(["b", "a"]))))
@@ -85,7 +83,7 @@ def test_columns_that_do_not_fit():
         Predictions(rgru.GRU(3, 4), "x")(table)
 
 
-def test_arguments_are_judged_where_they_are_given():
+def test_arguments_are_validated_at_once():
     with pytest.raises(ValueError, match=r"^outputs: expected 'last' or 'every' of a GRU for 'y', got 'label'$"):
         Predictions(GRU, "x", outputs={"y": "label"})
     with pytest.raises(ValueError, match=r"^outputs: expected 'label' or 'probability' of .* for 'y', got None$"):
@@ -106,14 +104,14 @@ def test_arguments_are_judged_where_they_are_given():
 
 
 def test_no_python_for_each_row():
-    """A hundred times as many rows take as many calls."""
+    """A hundred times as many rows take the same number of calls."""
     few, many = make_table(100), make_table(10_000)
     for predictions in (Predictions(GRU, "x"), Predictions(make_classifier(), "x", on_error="null")):
         predictions(few)  # packs the weights
         assert python_calls(predictions, few) == python_calls(predictions, many)
 
 
-def test_tensors_are_as_good_as_lists():
+def test_tensors_are_accepted_like_lists():
     steps = np.random.default_rng(0).normal(size=(3, 4, 2)).astype(np.float32)
     table = pa.table({"x": pa.FixedShapeTensorArray.from_numpy_ndarray(steps)})
     made = Predictions(GRU, "x")(table)

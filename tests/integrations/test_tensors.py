@@ -1,4 +1,4 @@
-"""Columns of tensors as lists: fixed and variable shapes, slices, chunks, nulls, and what is none."""
+"""Conversion of tensor columns to lists: fixed and variable shapes, slices, chunks, nulls, and other types."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TENSORS = [np.arange(2 * steps, dtype=np.float32).reshape(steps, 2) + 100 * step
 
 
 class VariableShape(pa.ExtensionType):
-    """As Ray's ArrowVariableShapedTensorType."""
+    """A type like Ray's ArrowVariableShapedTensorType."""
 
     def __init__(self, ndim=2):
         self.ndim = ndim
@@ -53,7 +53,7 @@ def test_fixed_shapes_over_the_same_numbers():
 def test_variable_shapes():
     assert lists(variable(TENSORS)).to_pylist() == [one.tolist() for one in TENSORS]
     widths = [np.ones((2, 3), np.float32), np.ones((1, 2), np.float32)]
-    assert lists(variable(widths)).to_pylist() == [one.tolist() for one in widths]  # for the model to judge
+    assert lists(variable(widths)).to_pylist() == [one.tolist() for one in widths]  # left to the model
 
 
 @pytest.mark.parametrize("make", [fixed, lambda: variable(TENSORS)])
@@ -81,7 +81,7 @@ def test_a_batch_is_a_table():
     assert with_lists(pa.record_batch({"x": fixed()}))["x"].to_pylist() == lists(fixed()).to_pylist()
 
 
-def test_what_is_none_is_refused():
+def test_other_types_are_refused():
     expected = r"^column 'x': expected lists, or tensors of \(steps, features\) or \(steps,\), got "
     with pytest.raises(TypeError, match=expected + "tensors of rank 3$"):
         lists(fixed(shape=(2, 2, 2)))

@@ -21,7 +21,7 @@ def arrays(gru: rgru.GRU, batch: int, time: int) -> tuple[Any, Any, Any]:
 
 @pytest.mark.parametrize("every", [1, 128, 150, 10_000])
 @pytest.mark.parametrize("reset_after", [False, True])
-def test_same_bits_as_without(reset_after: bool, every: int) -> None:
+def test_same_bits_as_without_checkpoints(reset_after: bool, every: int) -> None:
     gru = rgru.GRU(4, 10, 2, reset_after=reset_after, seed=0)
     x, dy, dh_n = arrays(gru, 3, 400)
     lengths = [400, 130, 0]
@@ -35,7 +35,7 @@ def test_same_bits_as_without(reset_after: bool, every: int) -> None:
     np.testing.assert_array_equal(got.flat, expected.flat)
 
 
-def test_ragged_and_the_last_state_alone() -> None:
+def test_ragged_and_the_last_state_only() -> None:
     gru = rgru.GRU(4, 10, seed=0)
     values = np.random.default_rng(0).standard_normal((700, 4)).astype(np.float32)
     x = rgru.Ragged(values, [0, 300, 300, 700])
@@ -46,7 +46,7 @@ def test_ragged_and_the_last_state_alone() -> None:
     np.testing.assert_array_equal(got.flat, expected.flat)
 
 
-def test_y_need_not_stay_as_it_was() -> None:
+def test_y_may_be_overwritten() -> None:
     gru = rgru.GRU(4, 10, seed=0)
     x, dy, _ = arrays(gru, 2, 200)
     expected = gru.record(x)[2].backward(dy).flat
@@ -72,13 +72,13 @@ def test_not_for_two_directions() -> None:
 MEASURE = """
 import pathlib, sys
 import numpy as np, rgru
-def peak():  # the process's own, in MiB: ru_maxrss would begin with that of the parent
+def peak():  # of this process, in MiB: ru_maxrss would start with the parent's
     status = pathlib.Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 time = 100_000
 gru = rgru.GRU(4, 64, seed=0)
 x = np.zeros((1, time, 4), np.float32)
-y, h_n, tape = gru.record(x[:, :1000], checkpoint=128)  # everything that is loaded and packed once
+y, h_n, tape = gru.record(x[:, :1000], checkpoint=128)  # loads and packs everything once
 tape.backward(dh_n=h_n)
 before = peak()
 y, h_n, tape = gru.record(x, checkpoint=int(sys.argv[1]) or None)
@@ -94,6 +94,6 @@ def test_a_hundred_thousand_steps_in_little_memory() -> None:
         return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     y_and_dx = 100_000 * (64 + 4) * 4 / 2**20
-    # Beside them a few hundred states and the windows' tapes; 4H numbers a step more without checkpoints.
+    # In addition a few hundred states and the windows' tapes; without checkpoints 4H more numbers per step.
     assert mebibytes(316) < y_and_dx + 10
     assert mebibytes(0) > y_and_dx + 100_000 * 4 * 64 * 4 / 2**20

@@ -1,4 +1,4 @@
-"""Gradients: against central differences, their shapes, and the tape that gives them."""
+"""Gradients: agreement with central differences, shapes, and the tape."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from layer_cases import CELLS, normal, with_biases
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_gradients_agree_with_central_differences(reset_after, batch, dropout):
     def run(x, h0, flat):
-        """Make anew for each run, so that each draws the same dropout masks."""
+        """Make a GRU for each run, so that each draws the same dropout masks."""
         gru = rgru.GRU(3, 4, 2, bidirectional=True, reset_after=reset_after, dropout=dropout, dtype="float64", seed=7)
         gru._flat[:] = flat
         gru._changed()
@@ -50,7 +50,7 @@ def test_gradients_agree_with_central_differences(reset_after, batch, dropout):
         assert np.shares_memory(gradient, gradients.flat)
 
 
-def test_gradients_add_up_and_either_may_be_left_out():
+def test_gradients_add_up_and_either_may_be_omitted():
     gru = rgru.GRU(3, 4, dtype="float64", seed=0)
     y, h_n, tape = gru.record(normal(2, 5, 3, dtype="float64"))
     dy, dh_n = np.ones_like(y), np.ones_like(h_n)
@@ -63,7 +63,7 @@ def test_gradients_add_up_and_either_may_be_left_out():
         tape.backward()
 
 
-def test_gradient_of_ragged_is_ragged_and_takes_plain_steps():
+def test_gradient_of_ragged_is_ragged_and_accepts_plain_steps():
     gru = rgru.GRU(3, 4, seed=0)
     x = rgru.Ragged(normal(7, 3), [0, 2, 2, 7])
     y, _, tape = gru.record(x)
@@ -81,7 +81,7 @@ def test_tape_belongs_to_the_parameters_of_its_run():
     assert np.array_equal(tape.backward(np.ones_like(y)).flat, before)
 
 
-def test_forward_gives_what_a_call_gives_read_only():
+def test_record_returns_the_outputs_of_a_call_read_only():
     gru = with_biases(rgru.GRU(3, 4, 2, seed=0))
     x = normal(2, 5, 3)
     y, h_n, _ = gru.record(x)

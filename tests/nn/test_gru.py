@@ -1,4 +1,4 @@
-"""The layer as its users meet it: shapes, equations, lengths, dropout, seeds, copies, threads."""
+"""The layer: shapes, equations, lengths, dropout, seeds, copies, threads."""
 
 import copy
 import pickle
@@ -16,7 +16,7 @@ def sigma(a):
 
 
 def equations(gru, x, h0, lengths):
-    """Run the documented equations, word for word, over each sequence by itself: y (N, T, D*H), h_n (L*D, N, H)."""
+    """Run the documented equations literally over each sequence: y (N, T, D*H), h_n (L*D, N, H)."""
     y, states = x, []
     for k, layer in enumerate(gru.layers):
         cells = [layer.fwd, layer.rev] if gru.bidirectional else [layer.fwd]
@@ -47,7 +47,7 @@ def step(cell, x, h, reset_after):
 
 @pytest.mark.parametrize("reset_after", CELLS)
 @pytest.mark.parametrize("options", [{}, {"num_layers": 3}, {"num_layers": 2, "bidirectional": True}], ids=str)
-def test_final_states_are_those_beside_the_outputs(reset_after, options):
+def test_final_states_are_those_of_a_call(reset_after, options):
     gru = with_biases(rgru.GRU(3, 5, reset_after=reset_after, seed=0, **options))
     x, lengths = normal(4, 6, 3), [6, 0, 1, 4]
     h0 = normal(gru.num_layers * (2 if gru.bidirectional else 1), 4, 5)
@@ -90,7 +90,7 @@ def test_no_h0_is_a_zero_h0():
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_padding_is_never_read_and_comes_out_as_zero(bidirectional):
+def test_padding_is_never_read_and_outputs_there_are_zero(bidirectional):
     gru = with_biases(rgru.GRU(3, 4, 2, bidirectional=bidirectional, seed=0))
     x, lengths = normal(3, 6, 3), np.array([2, 0, 6])
     spoiled = x.copy()
@@ -129,7 +129,7 @@ def test_h_n_is_layer_major_forward_before_reverse():
 
 @pytest.mark.parametrize("shape", [(0, 5, 3), (2, 0, 3), (0, 0, 3)])
 @pytest.mark.parametrize("ragged", [False, True])
-def test_nothing_in_gives_nothing_out_and_keeps_h0(shape, ragged):
+def test_empty_inputs_yield_empty_outputs_and_keep_h0(shape, ragged):
     gru = with_biases(rgru.GRU(3, 4, 2, bidirectional=True, seed=0))
     x, h0 = np.zeros(shape, np.float32), normal(4, shape[0], 4)
     batch = rgru.Ragged.from_padded(x, np.full(shape[0], shape[1])) if ragged else x
@@ -144,18 +144,18 @@ def test_nothing_in_gives_nothing_out_and_keeps_h0(shape, ragged):
 # -- dropout and seeds -------------------------------------------------------------------------------------------------
 
 
-def test_dropout_acts_in_forward_only_between_layers():
+def test_dropout_acts_in_record_only_between_layers():
     gru = rgru.GRU(3, 8, 2, dropout=0.5, seed=0)
     x = normal(2, 5, 3)
     plain = rgru.GRU(3, 8, 2, seed=0)
     assert np.array_equal(gru(x)[0], plain(x)[0])
     dropped, h_n, _ = gru.record(x)
     assert not np.array_equal(dropped, plain(x)[0])
-    assert np.array_equal(h_n[0], plain(x)[1][0])  # the first layer's own states are whole
+    assert np.array_equal(h_n[0], plain(x)[1][0])  # the first layer's own states are not dropped
     assert dropped.all()  # nothing is dropped after the last layer
 
 
-def test_same_seed_same_masks_in_the_same_succession():
+def test_same_seed_same_masks_in_the_same_sequence():
     x = normal(2, 5, 3)
     runs = [[gru.record(x)[0] for _ in range(3)] for gru in (rgru.GRU(3, 8, 2, dropout=0.5, seed=3) for _ in range(2))]
     for one, other in zip(*runs, strict=True):
@@ -164,7 +164,7 @@ def test_same_seed_same_masks_in_the_same_succession():
     assert not np.array_equal(runs[0][1], runs[0][2])
 
 
-def test_seed_decides_the_initial_parameters():
+def test_seed_determines_the_initial_parameters():
     assert np.array_equal(rgru.GRU(3, 4, seed=1).params.flat, rgru.GRU(3, 4, seed=1).params.flat)
     assert not np.array_equal(rgru.GRU(3, 4, seed=1).params.flat, rgru.GRU(3, 4, seed=2).params.flat)
     assert not np.array_equal(rgru.GRU(3, 4).params.flat, rgru.GRU(3, 4).params.flat)
@@ -176,7 +176,7 @@ def test_every_seed_of_64_bits_works(seed):
     assert np.isfinite(gru.record(normal(2, 5, 3))[0]).all()
 
 
-# -- what it is, and copies --------------------------------------------------------------------------------------------
+# -- attributes and copies ---------------------------------------------------------------------------------------------
 
 
 def test_attributes_and_repr():
@@ -210,7 +210,7 @@ def test_num_params(bias, reset_after):
 
 
 @pytest.mark.parametrize("copied", [lambda gru: pickle.loads(pickle.dumps(gru)), copy.deepcopy, copy.copy])
-def test_copies_are_whole_and_independent(copied):
+def test_copies_are_complete_and_independent(copied):
     gru = with_biases(rgru.GRU(3, 4, 2, bidirectional=True, reset_after=True, dropout=0.5, seed=0))
     x = normal(2, 5, 3)
     gru.record(x)
@@ -218,14 +218,14 @@ def test_copies_are_whole_and_independent(copied):
     before, parameters = gru(x)[0], gru.params.flat.copy()
     assert repr(twin) == repr(gru)
     assert np.array_equal(twin(x)[0], before)
-    assert np.array_equal(twin.record(x)[0], gru.record(x)[0])  # the masks go on from the same place
+    assert np.array_equal(twin.record(x)[0], gru.record(x)[0])  # the masks continue from the same place
     twin.layers[0].fwd.b = np.ones(12, np.float32)
     assert np.array_equal(gru(x)[0], before)
     assert np.array_equal(gru.params.flat, parameters)
     assert not np.array_equal(twin(x)[0], before)
 
 
-def test_pickle_does_not_carry_packed_weights():
+def test_pickle_does_not_contain_packed_weights():
     gru = rgru.GRU(8, 64, seed=0)
     small = len(pickle.dumps(gru))
     gru.record(normal(1, 2, 8))

@@ -1,4 +1,4 @@
-"""Arrays in every layout and type that is taken: the same bits, and the inputs unchanged."""
+"""Arrays of every accepted layout and type: the same bits, and unchanged inputs."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def read_only(array):
 
 
 class Protocol:
-    """Something that is no array, but gives one, by NumPy 2's form of the protocol."""
+    """An object that converts to an array by NumPy 2's form of the protocol."""
 
     def __init__(self, array):
         self.array = array
@@ -56,7 +56,7 @@ LAYOUTS = {
 
 
 def assert_taken(call, *arrays):
-    """Check that `call` gives the same bits for every layout of its arrays, and changes none of them."""
+    """Check that `call` returns the same bits for every layout of its arrays, and changes none of them."""
     expected = call(*arrays)
     for name, layout in LAYOUTS.items():
         given = [layout(array) for array in arrays]
@@ -68,14 +68,14 @@ def assert_taken(call, *arrays):
             assert np.array_equal(one, other), name
 
 
-def test_every_layout_gives_the_same_call():
+def test_every_layout_yields_the_same_call():
     lengths = np.array([5, 2])
     assert_taken(gru(), X, H0)
     assert_taken(lambda x, h0: gru()(x, h0, lengths=lengths), X, H0)
     assert_taken(gru(dtype="float64"), X.astype("float64"), H0.astype("float64"))
 
 
-def test_every_layout_gives_the_same_gradients():
+def test_every_layout_yields_the_same_gradients():
     def gradients(x, h0, dy, dh_n):
         found = gru().record(x, h0)[2].backward(dy, dh_n)
         return found.x, found.h0, found.flat
@@ -83,7 +83,7 @@ def test_every_layout_gives_the_same_gradients():
     assert_taken(gradients, X, H0, np.ones((N, T, H), np.float32), np.ones((2, N, H), np.float32))
 
 
-def test_every_layout_gives_the_same_stream():
+def test_every_layout_yields_the_same_stream():
     def steps(x, h0):
         stream = gru().stream(N, h0)
         first = stream.step(x)
@@ -93,7 +93,7 @@ def test_every_layout_gives_the_same_stream():
     assert_taken(steps, X[:, 0], H0)
 
 
-def test_every_layout_gives_the_same_ragged():
+def test_every_layout_yields_the_same_ragged():
     values = X.reshape(-1, I).astype("float64")  # plain lists become float64
     offsets = np.array([0, 4, 10])
     assert_taken(lambda v: [Ragged(v, offsets).values], values)
@@ -112,7 +112,7 @@ def test_lengths_of_any_integers(dtype, layout):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "int8", "uint8", "int16", "uint16"])
-def test_narrower_numbers_go_in_exactly(dtype):
+def test_narrower_numbers_are_converted_exactly(dtype):
     narrow = (X * 8).astype(np.int8).astype(dtype)
     assert np.array_equal(gru()(narrow)[0], gru()(narrow.astype("float32"))[0])
     single = gru(dtype="float64")

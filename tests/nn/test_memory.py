@@ -1,4 +1,4 @@
-"""Equal calls need equal memory, however often and on however many threads they are made."""
+"""Equal calls need equal memory, for any number of calls and threads."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Parameters: names and shapes, read-only views, checked assignment, and that every change is seen by the next call."""
+"""Parameters: names and shapes, read-only views, validated assignment, and effect of every change on the next call."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_views_are_read_only_and_follow_changes(gru):
     assert (view == 1).all()
 
 
-def test_flat_holds_all_in_order(gru):
+def test_flat_contains_all_in_order(gru):
     assert np.array_equal(gru.params.flat, np.concatenate([array.ravel() for array in gru.params.values()]))
 
 
@@ -123,7 +123,7 @@ def test_gate_errors_name_the_gate(gru):
         gru.layers[0].fwd.W_hz = np.zeros((4, 3), np.float32)
 
 
-def test_what_is_not_there_is_an_attribute_error():
+def test_a_missing_parameter_is_an_attribute_error():
     plain = rgru.GRU(3, 4)
     assert not hasattr(plain.layers[0], "rev")
     assert not hasattr(plain.layers[0].fwd, "b_hh")
@@ -134,7 +134,7 @@ def test_what_is_not_there_is_an_attribute_error():
     assert len(rgru.GRU(3, 4, 3).layers) == 3
 
 
-def test_float32_goes_into_a_float64_gru_exactly():
+def test_float32_is_assigned_to_a_float64_gru_exactly():
     gru = rgru.GRU(3, 4, dtype="float64")
     new = X[0, :4].repeat(3, axis=0)
     gru.layers[0].fwd.W = new

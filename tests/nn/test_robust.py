@@ -1,4 +1,4 @@
-"""What once aborted, hung or ended in silence."""
+"""Cases that once aborted, hung or failed silently."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(("shape", "error"), [((2**40, 1, 0), ValueError), ((2**52, 0, 3), MemoryError)])
 def test_arrays_that_claim_endless_sequences(shape: tuple[int, ...], error: type[Exception]) -> None:
-    """They hold no bytes, but something is kept for each sequence."""
+    """They contain no bytes, but each sequence needs memory."""
     with pytest.raises(error):
         rgru.GRU(3, 8)(np.zeros(shape, np.float32))
 
 
-def test_more_stream_than_addresses() -> None:
+def test_a_stream_larger_than_the_address_space() -> None:
     with pytest.raises(MemoryError):
         _core.Stream(rgru.GRU(3, 8)._weights(), 2**63)
 
@@ -65,7 +65,7 @@ def handler(*_):
     try:
         stream.h
     except ValueError as error:
-        os.write(1, f"{error}\\n".encode())  # at once: the next alarm may come amid a print
+        os.write(1, f"{error}\\n".encode())  # unbuffered: the next alarm may interrupt a print
 signal.signal(signal.SIGALRM, handler)
 signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
 x = np.zeros((4096, 512), np.float32)
@@ -132,7 +132,7 @@ def test_damaged_configurations(tmp_path: Path, damage: object) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_configuration_that_nests_without_end(tmp_path: Path) -> None:
+def test_a_deeply_nested_configuration(tmp_path: Path) -> None:
     path = tmp_path / "deep.safetensors"
     metadata = {"format": "rgru", "version": "1", "kind": "GRU", "config": "[" * 200_000}
     safetensors.numpy.save_file({"a": np.zeros(1)}, path, metadata)
@@ -162,7 +162,7 @@ def test_output_through_a_loop_of_links(tmp_path: Path) -> None:
         rgru.GRU(2, 3).save(tmp_path / "a")
 
 
-def test_names_as_long_as_the_system_takes(tmp_path: Path) -> None:
+def test_names_of_the_largest_length(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 250)
     rgru.GRU(2, 3).save(path)
     assert path.exists()
@@ -172,7 +172,7 @@ def test_names_as_long_as_the_system_takes(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("ctrl_c")
 def test_gradients_of_one_long_sequence_can_be_interrupted() -> None:
-    """The walk back asks for signals all the way."""
+    """The backward pass polls for signals throughout."""
     gru = rgru.GRU(256, 256, seed=0)
     x = np.zeros((1, 20_000, 256), np.float32)
     y, _, tape = gru.record(x)

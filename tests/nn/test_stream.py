@@ -1,4 +1,4 @@
-"""Streams: step by step what a call gives, with a state that can be read and set."""
+"""Streams: the outputs of a call step by step, with a state that can be read and set."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import rgru
 from layer_cases import normal, with_biases
 
 
-def test_stream_walks_step_by_step_with_its_state_inside():
+def test_stream_runs_step_by_step_and_keeps_its_state():
     gru = with_biases(rgru.GRU(3, 4, 2, seed=0))
     x, h0 = normal(2, 6, 3), normal(2, 2, 4, seed=1)
     y, h_n = gru(x, h0)
@@ -15,7 +15,7 @@ def test_stream_walks_step_by_step_with_its_state_inside():
     assert stream.batch_size == 2
     assert np.array_equal(stream.h, h0)
     for t in range(6):
-        assert np.array_equal(stream.step(x[:, t]), y[:, t])  # x[:, t] is strided: the slow road in
+        assert np.array_equal(stream.step(x[:, t]), y[:, t])  # x[:, t] is strided: the slow path
     assert np.array_equal(stream.h, h_n)
 
 
@@ -45,7 +45,7 @@ def test_outputs_and_states_of_a_stream_are_copies():
     assert stream.h.any()
 
 
-def test_stream_keeps_the_parameters_it_began_with():
+def test_stream_keeps_the_parameters_of_its_start():
     gru = rgru.GRU(3, 4, seed=0)
     x = normal(1, 3)
     expected = gru.stream().step(x)

@@ -1,4 +1,4 @@
-"""Events that sessions cannot take: an error that changes nothing, or NaN and sessions as without the event."""
+"""Invalid events of sessions: an error that changes nothing, or NaN and no effect on sessions."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def snapshot(sessions):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
-def test_an_event_that_is_not_finite_is_refused_and_changes_nothing(dtype, wrong):
+def test_a_non_finite_event_is_refused_and_changes_nothing(dtype, wrong):
     sessions = rgru.Sessions(rgru.GRU(3, 4, dtype=dtype, seed=0), max_sessions=2, timeout=10)
     sessions.step(["a", "b"], np.ones((2, 3), dtype), [1.0, 2.0])
     before = snapshot(sessions)
@@ -32,12 +32,12 @@ def test_an_event_that_is_not_finite_is_refused_and_changes_nothing(dtype, wrong
     with pytest.raises(ValueError, match=rf"x: expected finite numbers, got {wrong} in event 1, feature 2"):
         sessions.step(["c", "a", "b"], x, [3.0, 4.0, 30.0])
     assert snapshot(sessions) == before
-    assert sessions.expire(11.5) == 1  # the clock, too, is as before
+    assert sessions.expire(11.5) == 1  # the clock has not changed either
 
 
 @pytest.mark.parametrize("reset_after", [False, True])
 def test_finite_numbers_leave_the_state_finite_however_large(reset_after):
-    """Fused multiply-adds round sums, not products: what has overflowed one way cannot meet what has the other way."""
+    """Fused multiply-adds round sums, not products, so that infinities of opposite signs are never added."""
     gru = rgru.GRU(2, 3, 2, reset_after=reset_after, seed=0)
     gru.params["layers.0.fwd.W"] = np.tile(np.float32([3, -3]), (9, 1))
     sessions = rgru.Sessions(gru)
@@ -47,7 +47,7 @@ def test_finite_numbers_leave_the_state_finite_however_large(reset_after):
 
 @pytest.mark.parametrize("limits", [{}, {"max_sessions": 5}, {"timeout": 4.0}, {"max_sessions": 5, "timeout": 4.0}])
 @pytest.mark.parametrize("text", [False, True])
-def test_with_null_sessions_are_as_without_these_events(limits, text):
+def test_with_null_invalid_events_have_no_effect(limits, text):
     gru = rgru.GRU(3, 4, 2, seed=0)
     sessions, expected = rgru.Sessions(gru, **limits), DictOfStreams(gru, **limits)
     for batch in range(20):
@@ -71,15 +71,15 @@ def test_one_time_for_all_events_and_null():
     assert sessions.keys().tolist() == [1]
 
 
-def test_a_batch_without_one_good_event():
+def test_a_batch_without_a_valid_event():
     sessions = rgru.Sessions(rgru.GRU(1, 2, seed=0))
     assert np.isnan(sessions.step(["a"], [[np.nan]], on_error="null")).all()
     assert len(sessions) == 0
-    assert sessions.step([5], [[1.0]]).shape == (1, 2)  # no kind of keys was settled
+    assert sessions.step([5], [[1.0]]).shape == (1, 2)  # the kind of keys is still open
 
 
 @pytest.mark.parametrize("keys", [["a"], ["a"] * 4, [1], [1] * 4])
-def test_other_numbers_of_keys_are_refused_as_ever(keys):
+def test_a_wrong_number_of_keys_is_refused_with_null(keys):
     sessions = rgru.Sessions(rgru.GRU(1, 2, seed=0))
     for x in ([[1.0], [1.0]], [[1.0], [np.nan]]):
         with pytest.raises(ValueError, match=r"keys: expected shape .*2.*, got .*"):
@@ -87,7 +87,7 @@ def test_other_numbers_of_keys_are_refused_as_ever(keys):
     assert len(sessions) == 0
 
 
-def test_another_on_error_is_refused():
+def test_an_unknown_on_error_is_refused():
     sessions = rgru.Sessions(rgru.GRU(1, 2, seed=0))
     with pytest.raises(ValueError, match="on_error: expected 'raise' or 'null', got 'ignore'"):
         sessions.step([1], [[1.0]], on_error="ignore")
@@ -99,10 +99,10 @@ def sequences():
 
 
 @pytest.mark.parametrize("standardize", [True, False])
-def test_of_a_classifier_and_a_regressor(sequences, standardize):
+def test_invalid_events_of_a_classifier_and_a_regressor(sequences, standardize):
     options = {"hidden_size": 3, "max_epochs": 1, "standardize": standardize, "random_state": 0}
     x = with_wrong(rng.standard_normal((6, 2)), 1, 4)
-    x[2] = 1e300  # finite, but not in the model's units
+    x[2] = 1e300  # finite, but infinite in the model's type
     right, wrong = [0, 3, 5], [1, 2, 4]
     keys = [1, 1, 1, 2, 1, 1]
     for model in (
@@ -119,7 +119,7 @@ def test_of_a_classifier_and_a_regressor(sequences, standardize):
         assert np.array_equal(sessions.states([1, 2]), others.states([1, 2]))
 
 
-def test_a_stream_takes_what_it_is_given_and_can_be_put_right():
+def test_a_stream_accepts_nan_and_can_be_repaired():
     stream = rgru.GRU(1, 2, seed=0).stream(batch_size=2)
     stream.step([[1.0], [1.0]])
     before = stream.h

@@ -1,4 +1,4 @@
-"""Snapshots of sessions: they go on with the same bits, appear whole or not at all, and damage is named."""
+"""Snapshots of sessions: loaded sessions continue with the same bits, files are atomic, damage is reported."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def filled(gru, kind="int", **settings):
 @pytest.mark.parametrize("state_dtype", [None, "float16"])
 @pytest.mark.parametrize("bounds", [{}, {"max_sessions": 60}, {"timeout": 1.5, "max_sessions": 1000}])
 @pytest.mark.parametrize("piece", [24, 10**6])
-def test_they_go_on_with_the_same_bits(kind, state_dtype, bounds, piece, request):
+def test_loaded_sessions_continue_with_the_same_bits(kind, state_dtype, bounds, piece, request):
     gru, path = (request.getfixturevalue(name) for name in ("gru", "path"))
     request.getfixturevalue("monkeypatch").setattr(snapshot, "_PIECE", piece)
     sessions = filled(gru, kind, state_dtype=state_dtype, **bounds)
@@ -61,7 +61,7 @@ def test_they_go_on_with_the_same_bits(kind, state_dtype, bounds, piece, request
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_no_sessions(path, dtype):
+def test_without_sessions(path, dtype):
     gru = rgru.GRU(3, 4, dtype=dtype, seed=0)
     rgru.Sessions(gru, timeout=3).save(path)
     twin = rgru.Sessions.load(path, gru)
@@ -71,7 +71,7 @@ def test_no_sessions(path, dtype):
 
 
 @pytest.mark.parametrize("kind", KEYS)
-def test_no_sessions_any_more(gru, path, kind):
+def test_after_all_sessions_were_dropped(gru, path, kind):
     sessions = filled(gru, kind, timeout=10)
     sessions.drop(KEYS[kind])
     for _ in range(2):
@@ -80,7 +80,7 @@ def test_no_sessions_any_more(gru, path, kind):
     assert len(sessions) == 0
     with pytest.raises(TypeError, match=rf"keys: expected keys of type {kind} as before"):
         sessions.step([1] if kind == "str" else ["a"], normal(1, 3), 0.0)
-    sessions.step(KEYS[kind], normal(100, 3), -20.0)  # counts as at the latest time before, which was 2.99
+    sessions.step(KEYS[kind], normal(100, 3), -20.0)  # counts as at the latest time so far, 2.99
     sessions.step(KEYS[kind][:1], normal(1, 3), 12.9)
     assert len(sessions) == 100
 
@@ -117,20 +117,20 @@ def test_another_model_is_refused(gru, path):
 
 
 @pytest.mark.parametrize("length", [0, 4, 100, 700, -1])
-def test_a_cut_file_is_named(gru, path, length):
+def test_a_truncated_file_is_reported(gru, path, length):
     filled(gru).save(path)
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(ValueError, match=r"sessions.safetensors: expected a safetensors file"):
         rgru.Sessions.load(path, gru)
 
 
-def test_no_file(gru, path):
+def test_a_missing_file(gru, path):
     with pytest.raises(FileNotFoundError):
         rgru.Sessions.load(path, gru)
 
 
 def rewritten(path, change=None, **config):
-    """Write the file anew with other tensors or settings, and without a checksum: as the first snapshots were."""
+    """Rewrite the file with other tensors or settings, and without a checksum, like the first snapshots."""
     content = path.read_bytes()
     (size,) = struct.unpack("<Q", content[:8])
     metadata = json.loads(content[8 : 8 + size])["__metadata__"]
@@ -162,7 +162,7 @@ def rewritten(path, change=None, **config):
         (None, {"clock": float("nan")}, "clock: expected a finite number, got NaN"),
     ],
 )
-def test_damage_is_named_with_the_file(gru, path, change, config, words):
+def test_damage_is_reported_with_the_file(gru, path, change, config, words):
     filled(gru, timeout=100).save(path)
     rewritten(path, change, **config)
     with pytest.raises(ValueError, match=f"(?s)sessions.safetensors: not a whole snapshot .*{words}"):
@@ -184,13 +184,13 @@ def test_each_damaged_byte_is_found(gru, path):
         except ValueError as error:
             assert path.name in str(error)  # noqa: PT017
             found += 1
-        else:  # a checksum that goes by another name is none
+        else:  # a damaged name of the checksum means that there is none
             assert b'"crc32"' not in damaged
             assert np.array_equal(twin.states(sessions.keys()), sessions.states(sessions.keys()))
     assert found > len(whole) // 3 - 4
 
 
-def test_damage_that_makes_sense_is_found_by_the_checksum(gru, path):
+def test_the_checksum_finds_plausible_damage(gru, path):
     filled(gru).save(path)
     content = path.read_bytes()
     path.write_bytes(content[:-900] + bytes([content[-900] ^ 1]) + content[-899:])
@@ -217,7 +217,7 @@ def test_bad_offsets_of_keys(gru, path, offsets):
         rgru.Sessions.load(path, gru)
 
 
-def test_the_core_is_whole_after_a_restoration_that_failed(gru):
+def test_the_core_is_intact_after_a_failed_restoration(gru):
     core = rgru.Sessions(gru)._core
     with pytest.raises(ValueError, match=r"keys: expected each key once"):
         core.restore(np.array([7, 8, 7]), None, np.ones((3, 2, 4), np.float32), None, -np.inf)

@@ -1,4 +1,4 @@
-"""Keys of every form: what is the same key, and what is refused."""
+"""Keys in every form: which are equal, and which are refused."""
 
 import numpy as np
 import pytest
@@ -117,7 +117,7 @@ def test_numpys_string_type(sessions):
     assert sessions.drop(WORDS) == 4
 
 
-def test_zeros_at_the_end_of_a_string_in_a_list_count(sessions):
+def test_trailing_zeros_of_a_string_in_a_list_are_significant(sessions):
     sessions.step(["a", "a\0", "a\0\0", "b"], X)
     assert len(sessions) == 4
     assert "a\0" in sessions
@@ -129,7 +129,7 @@ def test_one_long_string_costs_no_more_than_itself(sessions):
     assert keys[-1] in sessions
 
 
-def test_strings_are_not_bytes_nor_numbers(sessions):
+def test_strings_are_neither_bytes_nor_numbers(sessions):
     sessions.step(["1"] * 4, X)
     assert b"1" not in sessions
     assert 1 not in sessions
@@ -156,14 +156,14 @@ def test_all_keys(keys, bounds):
     assert sessions.keys().tolist() == keys[:1]
 
 
-def test_all_64_bits_count(sessions):
+def test_all_64_bits_are_significant(sessions):
     keys = [2**63 - 1, -(2**63), 0, -1]
     sessions.step(keys, X)
     assert all(key in sessions for key in keys)
     assert len(sessions) == 4
 
 
-def test_many_keys_of_unlike_lengths(sessions):
+def test_many_keys_of_different_lengths(sessions):
     rng = np.random.default_rng(0)
     keys = list({"k" * int(n) + str(m) for n, m in rng.integers(0, 60, (5000, 2))})
     sessions.step(keys, np.zeros((len(keys), 3), np.float32))
@@ -207,7 +207,7 @@ def arrow_nulls():
         (arrow_nulls, ValueError, "keys: expected no nulls, got 1"),
     ],
 )
-def test_what_is_no_key(sessions, keys, error, words):
+def test_invalid_keys_are_refused(sessions, keys, error, words):
     if callable(keys):
         pytest.importorskip("pyarrow")
         keys = keys()
@@ -217,7 +217,7 @@ def test_what_is_no_key(sessions, keys, error, words):
     assert len(sessions) == 0
 
 
-def test_what_is_no_key_in_in(sessions):
+def test_invalid_keys_of_the_operator_in(sessions):
     with pytest.raises(TypeError, match=r"key: expected int, str or bytes, got <class 'float'>"):
         _ = 1.5 in sessions
 

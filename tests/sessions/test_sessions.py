@@ -1,4 +1,4 @@
-"""Sessions: the bits of streams, whatever comes together in a batch; which sessions there are; what is refused."""
+"""Sessions: the bits of streams for any batch, the set of live sessions, and refused arguments."""
 
 import signal
 import subprocess
@@ -64,7 +64,7 @@ def test_large_batches_with_repeats_on_any_number_of_threads(threads):
             assert np.array_equal(sessions.states([key]), h_n)
 
 
-def test_one_key_many_times_beside_others():
+def test_one_key_many_times_among_others():
     gru = a_gru(3, 70, 2)
     x = normal(500, 3)
     keys = np.where(np.arange(500) % 5 == 0, np.arange(500), 1)
@@ -72,14 +72,14 @@ def test_one_key_many_times_beside_others():
     assert np.array_equal(y, oracle.step(keys.tolist(), x))
 
 
-def test_a_large_cell_that_threads_share_by_units():
+def test_a_large_cell_that_threads_split_by_units():
     gru = a_gru(8, 600)
     sessions, stream, x = rgru.Sessions(gru), gru.stream(), normal(6, 8)
     for row in x:
         assert np.array_equal(sessions.step([5], row[None]), stream.step(row[None]))
 
 
-def test_it_keeps_the_parameters_it_began_with():
+def test_it_keeps_the_parameters_of_its_start():
     gru = a_gru()
     sessions, stream, x = rgru.Sessions(gru), gru.stream(), normal(1, 3)
     gru.layers[0].fwd.W = np.zeros((24, 3), np.float32)
@@ -104,7 +104,7 @@ def sessions_again(keys, x):
     return sessions.step(keys[::-1].copy(), x[:, ::-1].copy())
 
 
-# -- which sessions there are ------------------------------------------------------------------------------------------
+# -- the set of live sessions ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bounds", [{}, {"max_sessions": 7}, {"timeout": 2.5}, {"max_sessions": 7, "timeout": 2.5}])
@@ -121,7 +121,7 @@ def test_random_operations_against_a_dict_of_streams(bounds, name, state_dtype, 
     everyone = [name(n) for n in range(25)]
     for numbers, x in random_batches(rng, 60, 25, 2, 30):
         keys, x = [everyone[n] for n in numbers], x.astype("float32")  # noqa: PLW2901
-        # Mostly forward, now and then back.
+        # Mostly forward, sometimes back.
         times = (now + np.cumsum(rng.normal(0.1, 0.3, len(keys)))) if "timeout" in bounds else None
         y = sessions.step(keys, x, times)
         now += 1.5
@@ -148,16 +148,16 @@ def test_random_operations_against_a_dict_of_streams(bounds, name, state_dtype, 
             assert sessions.keys().tolist() == [*oracle.streams]
 
 
-def test_the_one_not_used_for_longest_goes():
+def test_the_least_recently_used_one_ends():
     sessions, x = rgru.Sessions(a_gru(), max_sessions=2), normal(1, 3)
     for key in [1, 2, 1, 3]:
         sessions.step([key], x)
     assert [key in sessions for key in (1, 2, 3)] == [True, False, True]
     first = rgru.Sessions(a_gru()).step([0], x)
-    assert np.array_equal(sessions.step([2], x), first)  # begun anew
+    assert np.array_equal(sessions.step([2], x), first)  # a new session
 
 
-def test_a_session_may_end_and_begin_anew_within_a_batch():
+def test_a_session_may_end_and_restart_within_a_batch():
     gru, x = a_gru(3, 8, 2), normal(6, 3)
     sessions = rgru.Sessions(gru, max_sessions=2)
     sessions.step([1], x[:1])
@@ -172,7 +172,7 @@ def test_timeout_by_times():
     sessions, x = rgru.Sessions(a_gru(), timeout=10), normal(1, 3)
     begun = sessions.step([1], x, 0)
     sessions.step([2], x, 5)
-    assert not np.array_equal(sessions.step([1], x, 10), begun)  # exactly the timeout: it goes on
+    assert not np.array_equal(sessions.step([1], x, 10), begun)  # exactly the timeout: it continues
     sessions.step([3], x, 15.5)
     assert [key in sessions for key in (1, 2, 3)] == [True, False, True]
     assert np.array_equal(sessions.step([1, 1], np.repeat(x, 2, 0), [21, 40])[1:], begun)
@@ -198,7 +198,7 @@ def test_expire_ends_sessions_without_an_event():
     assert sessions.expire(24.01) == 3
 
 
-def test_slots_of_expired_sessions_serve_new_ones():
+def test_slots_of_expired_sessions_are_reused():
     sessions, x = rgru.Sessions(a_gru(), timeout=10), normal(4, 3)
     for now in range(0, 200, 20):
         sessions.step(np.arange(now, now + 4), x, now)
@@ -241,7 +241,7 @@ def test_expire_before_the_first_event():
         (np.datetime64(2**62, "D"), ValueError, "now: expected dates that are seconds in 64 bits, got"),
     ],
 )
-def test_what_is_no_time_to_expire(now, error, words):
+def test_invalid_times_to_expire(now, error, words):
     sessions = rgru.Sessions(a_gru(), timeout=10)
     sessions.step([1, 2], X2, 5.0)
     with pytest.raises(error, match=words):
@@ -266,7 +266,7 @@ def test_timeout_by_the_clock(monkeypatch):
     assert not np.array_equal(sessions.step([1], x), begun)
     now[0] = 1020.5
     assert np.array_equal(sessions.step([1], x), begun)
-    now[0] = 900.0  # set back: time stands still
+    now[0] = 900.0  # set back: the time stays
     assert not np.array_equal(sessions.step([1], x), begun)
 
 
@@ -299,7 +299,7 @@ def test_states():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_float16_states_are_rounded_after_each_event_however_they_come(dtype):
+def test_float16_states_are_rounded_after_each_event_in_any_batches(dtype):
     gru = a_gru(3, 5, 2, dtype=dtype)
     rng = np.random.default_rng(3)
     keys, x = rng.integers(0, 20, 200), rng.standard_normal((200, 3)).astype(dtype)
@@ -310,7 +310,7 @@ def test_float16_states_are_rounded_after_each_event_however_they_come(dtype):
     for n, key in enumerate(keys.tolist()):
         stream = gru.stream(h0=states.get(key))
         assert np.array_equal(stream.step(x[n : n + 1])[0], y[n])
-        # float64 goes by way of float32.
+        # float64 is rounded to float32 first.
         states[key] = stream.h.astype(np.float32).astype(np.float16).astype(dtype)
     assert np.array_equal(sessions.states([*states]), np.concatenate([*states.values()], axis=1))
 
@@ -325,12 +325,12 @@ def recordings():
 
 
 def prefixes(model, recording):
-    """What the model says after each event."""
+    """Return the model's predictions after each event."""
     return np.concatenate([model([recording[: n + 1]]) for n in range(len(recording))])
 
 
 @pytest.mark.parametrize("standardize", [True, False])
-def test_a_classifier_gives_the_probabilities_so_far(recordings, standardize):
+def test_a_classifier_returns_the_probabilities_so_far(recordings, standardize):
     labels = np.arange(24) % 3
     model = rgru.GRUClassifier(hidden_size=6, pooling="last", max_epochs=2, standardize=standardize, random_state=0)
     model.fit(recordings, labels)
@@ -339,7 +339,7 @@ def test_a_classifier_gives_the_probabilities_so_far(recordings, standardize):
     keys = ["a"] * len(recordings[0]) + ["b"] * len(recordings[1])
     expected = np.concatenate([prefixes(model.predict_proba, recordings[n]) for n in (0, 1)])
     assert np.array_equal(sessions.step(keys, x), expected)
-    model.fit(recordings[:12], labels[:12])  # the sessions keep what they began with
+    model.fit(recordings[:12], labels[:12])  # the sessions keep their snapshot
     assert sessions.step(["a"], x[:1]).shape == (1, 3)
     with pytest.raises(ValueError, match=r"x: expected finite numbers, got nan in event 1, feature 2"):
         sessions.step(["a", "b"], [[0.0, 0, 0], [0, 0, np.nan]])
@@ -349,7 +349,7 @@ def test_a_classifier_gives_the_probabilities_so_far(recordings, standardize):
 
 @pytest.mark.parametrize("pooling", ["last", "every"])
 @pytest.mark.parametrize("targets", [1, 2])
-def test_a_regressor_gives_the_predictions(recordings, pooling, targets):
+def test_a_regressor_returns_the_predictions(recordings, pooling, targets):
     totals = [np.cumsum(one[:, :targets], axis=0) for one in recordings]
     y = totals if pooling == "every" else np.stack([one[-1] for one in totals])
     y = y if targets > 1 or pooling == "every" else y[:, 0]
@@ -362,7 +362,7 @@ def test_a_regressor_gives_the_predictions(recordings, pooling, targets):
     assert np.array_equal(found, expected)
 
 
-def test_models_that_cannot_go_step_by_step(recordings):
+def test_models_that_cannot_run_step_by_step(recordings):
     with pytest.raises(ValueError, match=r"model: .*bidirectional=False"):
         rgru.Sessions(rgru.GRU(3, 4, bidirectional=True))
     labels = np.arange(24) % 2
@@ -379,7 +379,7 @@ def test_models_that_cannot_go_step_by_step(recordings):
             rgru.Sessions(strange)
 
 
-# -- what is refused ---------------------------------------------------------------------------------------------------
+# -- refused arguments -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -427,7 +427,7 @@ def test_bad_events_leave_all_sessions_as_they_were(arguments, error, words):
         sessions.step(keys, x, *times)
     assert len(sessions) == 3
     assert np.array_equal(sessions.states([1, 2, 3]), before)
-    sessions.step([4], normal(1, 3), 2.0)  # nor did the time go on
+    sessions.step([4], normal(1, 3), 2.0)  # the time has not changed either
     assert len(sessions) == 4
 
 
@@ -436,15 +436,15 @@ def test_times_without_a_timeout():
         rgru.Sessions(a_gru()).step([1], X2[:1], 1.0)
 
 
-def test_an_error_in_the_first_batch_decides_on_nothing():
+def test_an_error_in_the_first_batch_determines_nothing():
     sessions = rgru.Sessions(a_gru(), timeout=1)
     with pytest.raises(ValueError, match=r"x:"):
         sessions.step(["a"], X2[:, :1], 1.0)
     sessions.step([1, 2], X2)
 
 
-def test_keys_of_another_kind_where_no_session_is_left():
-    """As after a first batch that was interrupted; the class itself refuses them until `clear`."""
+def test_keys_of_another_kind_without_sessions():
+    """As after an interrupted first batch; the class itself refuses them until `clear`."""
     core = rgru.Sessions(a_gru(), timeout=10)._core
     core.step(np.arange(2), None, X2, 5.0)
     core.drop(np.arange(2), None)
@@ -518,7 +518,7 @@ def test_ctrl_c_leaves_all_sessions_as_they_were():
         assert process.wait(30) == 0
 
 
-def test_an_interrupt_that_comes_too_late_leaves_the_batch_taken(monkeypatch):
+def test_an_interrupt_during_the_commit_leaves_the_batch_in_effect(monkeypatch):
     class Late:
         def __init__(self, core):
             self.core = core
@@ -541,18 +541,18 @@ def test_an_interrupt_that_comes_too_late_leaves_the_batch_taken(monkeypatch):
         sessions.step([1], normal(1, 3), 2.0)
 
 
-def test_there_are_no_keys_after_a_first_batch_that_was_interrupted(tmp_path):
+def test_there_are_no_keys_after_an_interrupted_first_batch(tmp_path):
     sessions = rgru.Sessions(a_gru())
     texts = np.frombuffer(b"ab", np.uint8), np.arange(3)
-    sessions._core.step(*texts, X2, None)  # which leaves the core with the kind of its keys
+    sessions._core.step(*texts, X2, None)  # after which the core has a kind of keys
     sessions._core.drop(*texts)
     assert sessions.keys().tolist() == []
     sessions.save(tmp_path / "sessions")
     assert len(rgru.Sessions.load(tmp_path / "sessions", a_gru())) == 0
 
 
-def test_a_call_during_a_look_for_a_key_is_refused(monkeypatch):
-    """It was taken, and then had no result where it ended during the look."""
+def test_a_call_during_a_lookup_is_refused(monkeypatch):
+    """It was once accepted, and returned nothing if it ended during the lookup."""
     sessions = rgru.Sessions(a_gru())
     sessions.step([1], X2[:1])
     core, refused = sessions._core, []

@@ -56,7 +56,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_dates_of_every_form_are_the_same_times(form):
+def test_dates_in_every_form_are_the_same_times(form):
     try:
         times = form()
     except ModuleNotFoundError as error:
@@ -71,7 +71,7 @@ def test_dates_of_every_form_are_the_same_times(form):
         assert sessions.expire(one + timedelta(seconds=2, microseconds=1)) == 2
 
 
-def test_nanoseconds_of_pandas_count():
+def test_nanoseconds_of_pandas_are_kept():
     pandas = pytest.importorskip("pandas")
     sessions = rgru.Sessions(rgru.GRU(1, 2, seed=0), timeout=1e-6)
     first = pandas.Timestamp("1970-01-01T00:00:01", tz="UTC")
@@ -89,7 +89,7 @@ def test_nanoseconds_of_pandas_count():
         ([NAIVE[0]], ValueError, r"times: expected one time or shape \(2,\), got shape \(1,\)"),
     ],
 )
-def test_what_is_no_time_is_refused(times, error, message):
+def test_invalid_times_are_refused(times, error, message):
     sessions = rgru.Sessions(rgru.GRU(1, 2, seed=0), timeout=1)
     with pytest.raises(error, match=message):
         sessions.step([1, 2], [[0.0], [0.0]], times)

@@ -1,4 +1,4 @@
-"""Models, tables of sequences and of events, and what one process makes of them: for the tests of the engines."""
+"""Cases for the tests of engines: models, tables of sequences and of events, and the results of one process."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import pytest
 
 import rgru
 
+GRU = rgru.GRU(2, 5, seed=0)
 PAIR = pa.list_(pa.list_(pa.float32(), 2))
 
 
 def make_sequences(count=200, seed=0):
-    """Arrays (0 to 8, 2), the first one with steps."""
+    """Return arrays (0 to 8, 2), the first one with steps."""
     rng = np.random.default_rng(seed)
     return [rng.normal(size=(rng.integers(i == 0, 9), 2)).astype(np.float32) for i in range(count)]
 
 
 def make_table(count=200):
-    """Sequences in a column x, in several chunks; and an id."""
+    """Return a table with sequences in a column x, in several chunks, and an id."""
     column = pa.array([one.tolist() for one in make_sequences(count)], PAIR)
     cut = count // 3
     return pa.table({"id": np.arange(count), "x": pa.chunked_array([column[:cut], column[cut:cut], column[cut:]])})
@@ -55,7 +56,7 @@ MODELS = {
 
 
 def make_events(keys=60, seed=0):
-    """Events of some keys, one to nine each, shuffled: key, time, and two features."""
+    """Return shuffled events of some keys, one to nine each: key, time, and two features."""
     rng = np.random.default_rng(seed)
     counts = rng.integers(1, 10, keys)
     key = np.repeat(np.arange(keys), counts)
@@ -67,7 +68,7 @@ def make_events(keys=60, seed=0):
 
 
 def grouped(events):
-    """What sequences the events are, one key after the other: {key: (times, features (T, 2))}."""
+    """Group events by NumPy: {key: (times, features (T, 2))}."""
     key, time = np.array(events["key"].to_pylist()), events["time"].to_numpy()
     features = np.stack([events["a"].to_numpy(), events["b"].to_numpy()], axis=1)
     found = {}
@@ -79,7 +80,7 @@ def grouped(events):
 
 
 def check_sequences(made, events):
-    """That a table has the sequences of the events: each key once, its steps in order."""
+    """Check that a table has the sequences of the events: each key once, its steps in order."""
     wanted = grouped(events)
     rows = made.to_pylist()
     assert sorted(row["key"] for row in rows) == sorted(wanted)
@@ -90,14 +91,14 @@ def check_sequences(made, events):
 
 
 def predictions_of_events(model, events):
-    """What one process predicts for each key, by NumPy's way: {key: numbers}."""
+    """Return the predictions of one process for each key, after a grouping by NumPy: {key: numbers}."""
     found = grouped(events)
     x = rgru.Ragged.from_list([features for _, features in found.values()])
     return dict(zip(found, pa.array(rgru.arrow.predict(model, x)).to_pylist(), strict=True))
 
 
 def check_table(made, table, model, output, name="prediction"):
-    """That a table has all rows of another, each once and in any order, and the very bits of one process beside."""
+    """Check that a table has all rows of another, each once and in any order, with the predictions of one process."""
     wanted = table.append_column(name, pa.array(rgru.arrow.predict(model, table["x"], output=output)))
     assert made.column_names == wanted.column_names
     assert made["id"].to_pylist() != [] or table.num_rows == 0
@@ -105,7 +106,7 @@ def check_table(made, table, model, output, name="prediction"):
 
 
 def python_calls(function, *arguments):
-    """How many functions, of Python or of C, are called from Python while one runs."""
+    """Return the number of functions, of Python or C, that are called from Python while a function runs."""
     count = 0
 
     def counted(_frame, event, _argument):
@@ -121,14 +122,17 @@ def python_calls(function, *arguments):
 
 
 def need_spark():
-    """Skip where PySpark or Java is missing; else let workers be of this Python, and not of the first one in PATH."""
+    """Skip without PySpark or Java; else make workers use this Python instead of the first one in PATH."""
     pytest.importorskip("pyspark.sql")
     if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
         pytest.skip("there is no Java for Spark")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 
 
-BAD_ARGUMENTS = [
+FAILING = pa.table({"id": [1, 2, 3], "x": pa.array([[[1, 2]], None, [[float("nan"), 1]]], PAIR)})
+"""Sequences of which only the first is valid."""
+
+_BAD_ARGUMENTS = [
     ({"sequences": "y"}, "^sequences: expected one of the columns id, x, got 'y'$"),
     ({"sequences": "x", "keep": "y"}, "^keep: expected one of the columns id, x, got 'y'$"),
     ({"sequences": "x", "outputs": {"id": "last"}}, "^outputs: expected names that .* does not have, got 'id'$"),
@@ -139,4 +143,22 @@ BAD_ARGUMENTS = [
     ({"sequences": "x", "outputs": {"y": None}}, "^outputs: expected 'last' or 'every' of a GRU for 'y', got None$"),
     ({"sequences": "x", "num_threads": 0}, "^num_threads: "),
 ]
-"""Of `predict` over `make_table` with a GRU, and what the error says on the driver."""
+"""Arguments of `predict` over `make_table`, and the errors."""
+
+
+def check_validation(predict, data, path):
+    """Check that an engine's `predict` refuses bad arguments on the driver, for `data` like `make_table`."""
+    for arguments, message in _BAD_ARGUMENTS:
+        with pytest.raises(ValueError, match=message):
+            predict(data, path, **arguments)
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
+        predict(data, "none.safetensors", "x")
+
+
+def check_two_outputs(made):
+    """Check the probabilities p and labels l of a classifier of `make_classifier`, for `make_table` with keep="id"."""
+    model, x = make_classifier(), make_table()["x"]
+    assert made.column_names == ["id", "p", "l"]
+    made = made.sort_by("id")
+    for name, output in (("p", "probability"), ("l", "label")):
+        assert made[name].to_pylist() == pa.array(rgru.arrow.predict(model, x, output=output)).to_pylist()

@@ -1,4 +1,4 @@
-"""What sessions do, as a plain dict of streams: the oracle of their tests."""
+"""Sessions as a plain dict of streams: the oracle of their tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class DictOfStreams:
-    """One stream a key, events one by one; dicts keep the order of insertion, which is that of last use here."""
+    """One stream per key, events one by one; the dict's order of insertion is the order of last use."""
 
     def __init__(self, gru, max_sessions=None, timeout=None, state_dtype=None):
         self.gru, self.max_sessions, self.timeout, self.state_dtype = gru, max_sessions, timeout, state_dtype
@@ -49,7 +49,7 @@ class DictOfStreams:
         del self.streams[key], self.seen[key]
 
     def check(self, sessions):
-        """Whether `sessions` have the same keys and states."""
+        """Return whether `sessions` have the same keys and states."""
         assert len(sessions) == len(self.streams)
         keys = list(self.streams)
         if keys:

@@ -1,6 +1,6 @@
-"""Arrow columns of sequences as Ragged, without a copy where Arrow's memory already has rgru's layout.
+"""Arrow columns of sequences as Ragged, without a copy if Arrow's memory already has rgru's layout.
 
-They come through the Arrow PyCapsule interface, read by the core: no Arrow library is imported.
+The core reads them through the Arrow PyCapsule interface; no Arrow library is imported.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def is_sequence_type(kind: Any, *, typed: bool = True) -> bool:
-    """Tell whether a column of this Arrow type (as pyarrow's) holds sequences that `ragged_from_arrow` can read.
+    """Return whether a column of this Arrow type, such as pyarrow's, holds sequences that `ragged_from_arrow` can read.
 
-    One without a type of numbers (null, list<null>), which a table has where no row holds any, counts unless `typed`.
+    A type without a type of numbers (null, list<null>), as in tables where no row has any, counts unless `typed`.
     """
     return _core.is_arrow_sequences(kind, typed=typed)
 
@@ -38,33 +38,32 @@ def ragged_from_arrow(
     Parameters
     ----------
     column : object with ``__arrow_c_stream__`` or ``__arrow_c_array__``
-        N sequences: a list, large_list, fixed_size_list, list_view or large_list_view. One step is a bare number
-        (I = 1), a fixed_size_list, list or large_list of I numbers, the same I everywhere, or a struct of I numbers.
-        A struct or table of such columns has the features of all, side by side. Numbers are integers, floats, decimals
-        or booleans. Instead of a type there may be null, at any level: such values are null. A fixed_shape_tensor (T,)
-        or (T, I) is a sequence. Slices and chunks are fine; a column that pandas makes of an index is passed over.
+        N sequences: a list, large_list, fixed_size_list, list_view or large_list_view. One step is a number (I = 1), a
+        fixed_size_list, list or large_list of I numbers, the same I everywhere, or a struct of I numbers. The features
+        of a struct or table of such columns are those of all its columns, in order. Numbers are integers, floats,
+        decimals or booleans. The type null is accepted at any level: such values are null. A fixed_shape_tensor (T,)
+        or (T, I) is a sequence. Slices and chunks are supported; a column that pandas makes of an index is ignored.
     width : int, optional
-        I, for a column without a single step whose type does not tell it.
+        I, for a column without steps whose type does not determine it.
     name : str, default "X"
-        What error messages call the column.
+        The name of the column in error messages.
     dtype : numpy.dtype, optional
-        float32 or float64, to which all numbers are rounded. By default float32 stays, and all others become float64.
+        Type to which all numbers are rounded: float32 or float64. By default float32 stays, and all others become
+        float64.
     first : int, default 0
-        The number of the first sequence, where the column is a part of something larger.
+        The number of the first sequence, for error messages about a part of a larger column.
 
     Returns
     -------
     Ragged
         ``values`` (S, I) float32 or float64, ``offsets`` (N + 1,) int64 from 0. The values are a read-only view of
-        Arrow's memory if they lie there end to end in one chunk and are of that type; else they are copied once.
+        Arrow's memory if they are contiguous there, in one chunk and of that type; else they are copied once.
 
     Raises
     ------
-    TypeError
-        If the column is not of such a type.
     ValueError
         If there are nulls, at any level, steps of different widths, columns whose sequences differ in length, numbers
-        too large for `dtype`, or data that break the rules of Arrow; with the column and the row.
+        too large for `dtype`, or data that violate the Arrow format; with the column and the row.
     OSError
         If a stream fails.
     """
@@ -75,7 +74,7 @@ def ragged_from_arrow(
 def ragged_and_failures(
     column: Any, *, width: int, name: str, dtype: np.dtype[Any] | None = None
 ) -> tuple[Ragged, NDArray[np.bool_]]:
-    """View an Arrow column as `Ragged` where it can be.
+    """View an Arrow column as `Ragged`, and mark invalid rows instead of raising an error.
 
     Parameters
     ----------
@@ -87,21 +86,21 @@ def ragged_and_failures(
     Returns
     -------
     ragged : Ragged
-        Of all N sequences; those that failed have no steps.
+        All N sequences; those that failed have no steps.
     failed : ndarray of bool, shape (N,)
-        Where there are nulls, steps of other widths, lengths that differ between columns, numbers that are not finite.
+        True for rows with nulls, steps of other widths, lengths that differ between columns, or non-finite numbers.
 
     Raises
     ------
     TypeError, ValueError, OSError
-        As `ragged_from_arrow`, about the column as a whole.
+        As in `ragged_from_arrow`, about the column as a whole.
     """
     read = Ragged._read_arrow(column, dtype, width=width, name=name, first=0, null_on_error=True)
     return without_infinite(*read)
 
 
 def without_infinite(x: Ragged, failed: NDArray[np.bool_]) -> tuple[Ragged, NDArray[np.bool_]]:
-    """Take the steps out of all sequences that have a number which is not finite, and mark them as failed, too."""
+    """Empty the sequences that contain a non-finite number, and mark them as failed, too."""
     if all_finite(x.values):
         return x, failed
     wrong = np.flatnonzero(~np.isfinite(x.values).all(axis=1))

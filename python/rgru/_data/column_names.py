@@ -1,4 +1,4 @@
-"""Names of columns, as users of tables give them."""
+"""Validation of column names."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def as_names(argument: str, value: Names) -> tuple[str, ...]:
-    """Judge one name or several.
+    """Convert one name or several to a tuple.
 
     Raises
     ------
     TypeError
-        If it is neither a string nor a sequence of strings.
+        If `value` is neither a string nor a list or tuple of strings.
     ValueError
-        If there are none, or one comes twice.
+        If there are no names, or one occurs twice.
     """
     names = (value,) if isinstance(value, str) else value
     if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
@@ -29,7 +29,7 @@ def as_names(argument: str, value: Names) -> tuple[str, ...]:
 
 
 def check_present(argument: str, names: Iterable[str], columns: Iterable[str]) -> None:
-    """Refuse names that are not among those of the columns of a table.
+    """Refuse names that are not among a table's columns.
 
     Raises
     ------
@@ -43,5 +43,5 @@ def check_present(argument: str, names: Iterable[str], columns: Iterable[str]) -
 
 
 def quoted(names: Sequence[str]) -> str:
-    """Give columns as messages call them: ``column 'a'``, or ``columns 'a', 'b'``."""
+    """Return columns as written in messages: ``column 'a'``, or ``columns 'a', 'b'``."""
     return f"column{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"

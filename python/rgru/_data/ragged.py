@@ -1,4 +1,4 @@
-"""Sequences of different lengths in one array, without padding."""
+"""Sequences of different lengths in one array without padding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from rgru import _core
 from rgru._data.feature_names import common_names
-from rgru._validation.arrays import as_index, as_real, beside, has_no_steps, is_arrow_column, on_gpu
+from rgru._validation.arrays import as_index, as_real, has_no_steps, is_arrow_column, on_device_of, on_gpu
 from rgru._validation.scalars import as_int, as_precision
 
 if TYPE_CHECKING:
@@ -22,25 +22,18 @@ if TYPE_CHECKING:
 
 
 class Ragged:
-    """Sequences laid end to end: sequence i is ``values[offsets[i]:offsets[i + 1]]``.
+    """Concatenated sequences: sequence i is ``values[offsets[i]:offsets[i + 1]]``.
 
-    Immutable, but for values on a GPU, which cannot be made read-only. Two are equal only when they are the same
-    object; compare ``values`` and ``offsets`` to compare contents.
+    Immutable, except for values on a GPU, which cannot be made read-only. Two objects are equal only if they are the
+    same object; compare ``values`` and ``offsets`` to compare contents.
 
     Parameters
     ----------
     values : array_like of float, shape (S, F)
-        The steps of all sequences, one after the other. Kept without a copy where it is contiguous and native-endian;
-        do not write to it afterwards. It may lie on a GPU; the offsets stay on the host.
+        The steps of all sequences. Kept without a copy if contiguous and native-endian; do not write to it afterwards.
+        It may be on a GPU; the offsets stay on the host.
     offsets : array_like of int, shape (N + 1,)
-        Where each sequence starts, and last where the last one ends: from 0, never descending, to S. Copied.
-
-    Raises
-    ------
-    TypeError
-        If `values` does not hold floating-point numbers, or `offsets` integers.
-    ValueError
-        If a number of dimensions is wrong, or `offsets` do not run from 0 to S.
+        Start of each sequence, then the end of the last one: from 0, never descending, to S. Copied.
 
     Examples
     --------
@@ -74,7 +67,7 @@ class Ragged:
 
     @classmethod
     def _over(cls, values: NDArray[Any], offsets: NDArray[np.int64], feature_names: Names | None = None) -> Ragged:
-        """Make one of contiguous `values` (S, F) over offsets that are known to be right, and are shared."""
+        """Make a Ragged of contiguous `values` (S, F) over valid offsets, which are shared."""
         ragged = cls.__new__(cls)
         ragged._set(values, offsets, feature_names)
         return ragged
@@ -83,41 +76,42 @@ class Ragged:
     def from_list(
         cls, sequences: Iterable[ArrayLike], *, num_features: int | None = None, dtype: DTypeLike | None = None
     ) -> Ragged:
-        """Lay arrays of different lengths end to end.
+        """Concatenate arrays of different lengths.
 
         Parameters
         ----------
         sequences : iterable of array_like, each of shape (T_i, F)
-            T_i may be 0; ``[]`` has no steps of whatever F.
-            Tables with named columns give their names to the features.
+            The sequences. T_i may be 0; ``[]`` is a sequence without steps for any F. The features take the column
+            names of tables, which must be the same in all.
         num_features : int, optional
-            F; needed where no sequence tells it.
+            F; required if no sequence determines it.
         dtype : dtype_like, optional
-            The type of the result, into which each array must go without a value changing. By default the widest
-            of the arrays' types.
+            Type of the result, to which each array must convert without changing a value. By default the widest of the
+            arrays' types.
 
         Returns
         -------
         Ragged
-            Of N sequences, in their order.
+            The N sequences, in their order.
 
-        Raises
-        ------
-        TypeError, ValueError
-            If a sequence is no real array of shape (T_i, F), or its columns have other names than those before; the
-            message names it: ``sequences[3]``.
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rgru import Ragged
+        >>> Ragged.from_list([np.zeros((3, 2), np.float32), np.zeros((1, 2), np.float32)])
+        Ragged(2 sequences, 4 steps, 2 features, float32)
         """
         sequences = list(sequences)
         wanted = None if dtype is None else np.dtype(dtype)
-        told = {i: one for i, one in enumerate(sequences) if not has_no_steps(one)}
-        arrays = {i: as_real(f"sequences[{i}]", one, wanted, 2, "(T, F)") for i, one in told.items()}
+        with_width = {i: one for i, one in enumerate(sequences) if not has_no_steps(one)}
+        arrays = {i: as_real(f"sequences[{i}]", one, wanted, 2, "(T, F)") for i, one in with_width.items()}
         first = min(arrays, default=None)
         if num_features is not None:
             width, source = as_int("num_features", num_features, 0), "num_features"
         elif first is not None:
             width, source = arrays[first].shape[1], f"sequences[{first}]"
         else:
-            words = "no sequence tells it" if sequences else "sequences is empty"
+            words = "no sequence determines it" if sequences else "sequences is empty"
             raise ValueError(f"num_features: expected a number, since {words}, got None")
         for i, array in arrays.items():
             if array.shape[1] != width:
@@ -128,24 +122,26 @@ class Ragged:
 
     @classmethod
     def from_padded(cls, x: ArrayLike, lengths: ArrayLike) -> Ragged:
-        """Take the valid steps out of a padded batch.
+        """Copy the valid steps of a padded batch.
 
         Parameters
         ----------
         x : array_like of float, shape (N, T, F)
-            What lies past a sequence's length is not read.
+            The batch. Steps past a sequence's length are not read.
         lengths : array_like of int, shape (N,)
-            From 0 to T.
+            Number of valid steps of each sequence, from 0 to T.
 
         Returns
         -------
         Ragged
-            Of N sequences.
+            The N sequences.
 
-        Raises
-        ------
-        TypeError, ValueError
-            If `x` or `lengths` are not as above.
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rgru import Ragged
+        >>> Ragged.from_padded(np.zeros((2, 5, 3), np.float32), [5, 2])
+        Ragged(2 sequences, 7 steps, 3 features, float32)
         """
         array = _as_real("x", x, 3, "(N, T, F)")
         index = as_index("lengths", lengths)
@@ -156,7 +152,7 @@ class Ragged:
         if wrong.any():
             i = int(wrong.argmax())
             raise ValueError(f"lengths: expected lengths from 0 to {steps}, got {index[i]} at position {i}")
-        with beside(array) as module:
+        with on_device_of(array) as module:
             return cls._over(array[module.asarray(np.arange(steps) < index[:, None])], _offsets(index))
 
     @classmethod
@@ -166,36 +162,42 @@ class Ragged:
         Parameters
         ----------
         column : object with ``__arrow_c_stream__`` or ``__arrow_c_array__``
-            N sequences, of pyarrow, Polars, pandas, DuckDB, nanoarrow or any other library with the Arrow PyCapsule
-            interface. A list, large_list, fixed_size_list, list_view or large_list_view, sliced and in chunks at will.
-            One step is a number (F = 1), a fixed_size_list, list or large_list of F numbers, or a struct of F numbers.
-            A struct or table of such columns has the features of all, side by side. Numbers are integers, floats,
-            decimals or booleans. Instead of a type there may be null, at any level. A fixed_shape_tensor (T,) or (T, F)
-            is a sequence, too.
-            `feature_names` are those of the structs' fields, or of the columns of a table: ``a`` of numbers; of several
-            columns ``a.x`` of structs and ``a[0]``, ``a[1]`` of lists. A column of lists of lists by itself, and one
-            without any step, has none.
+            N sequences, from pyarrow, Polars, pandas, DuckDB, nanoarrow or any other library with the Arrow PyCapsule
+            interface. The type is list, large_list, fixed_size_list, list_view or large_list_view; slices and chunks
+            are supported. One step is a number (F = 1), a fixed_size_list, list or large_list of F numbers, or a struct
+            of F numbers. The features of a struct or table of such columns are those of all its columns, in order.
+            Numbers are integers, floats, decimals or booleans. The type null is accepted at any level. A
+            fixed_shape_tensor (T,) or (T, F) is a sequence, too.
+            `feature_names` are the names of the structs' fields or of a table's columns: ``a`` for numbers; with
+            several columns ``a.x`` for structs and ``a[0]``, ``a[1]`` for lists. A single column of lists of lists, and
+            a column without steps, has none.
         num_features : int, optional
-            F; needed where there are no steps and the type of the column does not tell.
+            F; required if there are no steps and the column's type does not determine it.
         dtype : dtype_like, optional
-            float32 or float64, to which all numbers are rounded. By default float32 stays, and all others become
+            Type to which all numbers are rounded: float32 or float64. By default float32 stays, and all others become
             float64.
 
         Returns
         -------
         Ragged
-            A view of Arrow's memory, which it keeps alive, where that holds numbers of the dtype end to end: one chunk
-            of float or double in lists of numbers, of fixed-size lists or of lists. Else a copy.
+            A view that keeps Arrow's memory alive, if that is one contiguous chunk of float or double of the dtype in
+            lists of numbers, of fixed-size lists or of lists. Else a copy.
 
         Raises
         ------
-        TypeError
-            If the column is not of such a type, or `dtype` is another.
         ValueError
             If there are nulls, at any level, steps of different widths, columns whose sequences differ in length,
-            numbers too large for `dtype`, or data that break the rules of Arrow; with the column and the row.
+            numbers too large for `dtype`, or data that violate the Arrow format; with the column and the row.
         OSError
             If a stream fails.
+
+        Examples
+        --------
+        >>> import pyarrow as pa
+        >>> from rgru import Ragged
+        >>> column = pa.array([[[0.1, 0.2], [0.3, 0.4]], []], pa.list_(pa.list_(pa.float32(), 2)))
+        >>> Ragged.from_arrow(column)
+        Ragged(2 sequences, 2 steps, 2 features, float32)
         """
         if not is_arrow_column(column):
             raise TypeError(f"column: expected an Arrow column or table, got {type(column).__name__}")
@@ -208,7 +210,7 @@ class Ragged:
 
     @classmethod
     def _read_arrow(cls, column: Any, dtype: np.dtype[Any] | None, **options: Any) -> tuple[Ragged, Any]:
-        """View an Arrow column; also say which of its sequences failed, if that is not an error."""
+        """View an Arrow column; also return which sequences failed, with the option ``null_on_error``."""
         name = None if dtype is None else dtype.name
         values, offsets, failed, found = _core.arrow_sequences(column, dtype=name, **options)
         names = None if found is None else tuple(found)
@@ -223,12 +225,12 @@ class Ragged:
 
     @property
     def feature_names(self) -> Names | None:
-        """The features' names, as far as `from_arrow` and `from_list` find some in tables; estimators check them."""
+        """Names of the features, if `from_arrow` or `from_list` found any in tables; estimators validate them."""
         return self._feature_names
 
     @property
     def offsets(self) -> NDArray[np.int64]:
-        """Where each sequence starts and the last one ends, shape (N + 1,), read-only."""
+        """Start of each sequence and end of the last one, shape (N + 1,), read-only."""
         return self._offsets
 
     @property
@@ -240,7 +242,7 @@ class Ragged:
         return len(self._offsets) - 1
 
     def __getitem__(self, i: int) -> NDArray[Any]:
-        """Give sequence `i`, counted from the end where negative, as a read-only view of shape (T_i, F)."""
+        """Return sequence `i`, counted from the end if negative, as a read-only view of shape (T_i, F)."""
         position, count = operator.index(i), len(self)
         if not -count <= position < count:
             raise IndexError(f"index {position} is out of range for {count} sequences")
@@ -252,8 +254,8 @@ class Ragged:
         return (self._values[start:end] for start, end in pairwise(bounds))
 
     def __array__(self, dtype: object = None, copy: object = None) -> None:
-        """Refuse: NumPy would otherwise try to stack the sequences, one by one."""
-        raise TypeError("a Ragged is no rectangular array; use its values, or to_padded()")
+        """Refuse, since NumPy would otherwise try to stack the sequences one by one."""
+        raise TypeError("a Ragged is not a rectangular array; use its values, or to_padded()")
 
     def take(self, indices: ArrayLike) -> Ragged:
         """Select sequences, in the order given.
@@ -261,7 +263,7 @@ class Ragged:
         Parameters
         ----------
         indices : array_like of int, shape (M,)
-            Positions from -N to N - 1; the same one may come more than once.
+            Positions from -N to N - 1; they may repeat.
 
         Returns
         -------
@@ -270,10 +272,15 @@ class Ragged:
 
         Raises
         ------
-        TypeError, ValueError
-            If `indices` is no vector of integers.
         IndexError
             If a position is out of range.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rgru import Ragged
+        >>> Ragged(np.zeros((5, 2), np.float32), [0, 3, 3, 5]).take([2, 0]).lengths.tolist()
+        [2, 3]
         """
         index = as_index("indices", indices, "(M,)")
         wrong = (index < -len(self)) | (index >= len(self))
@@ -282,13 +289,26 @@ class Ragged:
         index = index % len(self) if len(self) else index
         lengths = self.lengths[index]
         offsets = _offsets(lengths)
-        # Row s of the result stands in sequence i at s - offsets[i], thus here at that many past its start.
+        # Row s of the result is step s - offsets[i] of its sequence i, so it is that far past the start here.
         rows = np.arange(offsets[-1]) + np.repeat(self._offsets[index] - offsets[:-1], lengths)
-        with beside(self._values) as module:
+        with on_device_of(self._values) as module:
             return Ragged._over(self._values[module.asarray(rows)], offsets, self._feature_names)
 
     def to_list(self) -> list[NDArray[Any]]:
-        """Give the sequences as a list of read-only views, each of shape (T_i, F)."""
+        """Return the sequences as a list.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            Read-only views, each of shape (T_i, F).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rgru import Ragged
+        >>> [one.shape for one in Ragged(np.zeros((5, 2), np.float32), [0, 3, 5]).to_list()]
+        [(3, 2), (2, 2)]
+        """
         return list(self)
 
     def to_padded(self, length: int | None = None) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -297,24 +317,29 @@ class Ragged:
         Parameters
         ----------
         length : int, optional
-            T, at least the longest sequence's length, which is the default.
+            T, at least the length of the longest sequence, which is the default.
 
         Returns
         -------
         padded : numpy.ndarray, shape (N, T, F)
+            The padded batch.
         lengths : numpy.ndarray of int64, shape (N,)
+            Number of valid steps of each sequence.
 
-        Raises
-        ------
-        TypeError, ValueError
-            If `length` is no integer, or shorter than the longest sequence.
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rgru import Ragged
+        >>> padded, lengths = Ragged(np.ones((5, 2), np.float32), [0, 3, 5]).to_padded()
+        >>> padded.shape, lengths.tolist()
+        ((2, 3, 2), [3, 2])
         """
         lengths = self.lengths
         longest = int(lengths.max(initial=0))
         steps = longest if length is None else as_int("length", length, 0)
         if steps < longest:
             raise ValueError(f"length: expected at least {longest}, the longest sequence's, got {steps}")
-        with beside(self._values) as module:
+        with on_device_of(self._values) as module:
             padded = module.zeros((len(self), steps, self._values.shape[1]), self._values.dtype)
             padded[module.asarray(np.arange(steps) < lengths[:, None])] = self._values
         return padded, lengths
@@ -329,21 +354,22 @@ class Ragged:
         return self._as_arrow().__arrow_c_schema__()
 
     def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:
-        """Give the sequences as an Arrow array, list<fixed_size_list<float>[F]>, over the same values."""
+        """Export the sequences as an Arrow array, list<fixed_size_list<float>[F]>, over the same values."""
         return self._as_arrow().__arrow_c_array__(requested_schema)
 
     def _as_arrow(self) -> _core.ArrowColumn:
         if on_gpu(self._values):
-            raise TypeError("values: expected an array on the CPU to give as Arrow, got one on a GPU")
+            raise TypeError("values: expected an array on the CPU to export to Arrow, got one on a GPU")
         return _core.arrow_numbers(self._values, places=self._offsets, valid=None)
 
     def __repr__(self) -> str:
-        steps, features = self._values.shape
-        return f"Ragged({len(self)} sequences, {steps} steps, {features} features, {self._values.dtype.name})"
+        counts = {"sequence": len(self), "step": self._values.shape[0], "feature": self._values.shape[1]}
+        words = [f"{count} {word}{'' if count == 1 else 's'}" for word, count in counts.items()]
+        return f"Ragged({', '.join(words)}, {self._values.dtype.name})"
 
 
 def _as_real(name: str, value: ArrayLike, ndim: int, axes: str) -> NDArray[Any]:
-    """Judge an array on the host or, where it is there, on a GPU."""
+    """Validate an array, on the host or on a GPU."""
     if not on_gpu(value):
         return as_real(name, value, None, ndim, axes)
     from rgru._cuda import arrays

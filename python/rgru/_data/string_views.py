@@ -1,4 +1,4 @@
-"""Columns of pyarrow whose texts are views, which Arrow neither sorts, takes nor looks up in dictionaries."""
+"""Columns of pyarrow of string or binary views, which Arrow neither sorts, takes nor looks up in dictionaries."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Any
 
 
 def without_views(column: Any) -> Any:
-    """Return a pyarrow array or chunked array with plain strings or bytes in the place of views.
+    """Return a pyarrow array or chunked array with views replaced by plain strings or bytes.
 
-    Those of a dictionary's values, too; any other column as it is.
+    Views among a dictionary's values are replaced, too; any other column is returned unchanged.
     """
     wanted = plain_type(column.type)
     return column if wanted == column.type else column.cast(wanted)
 
 
 def plain_type(kind: Any) -> Any:
-    """Return the type of what `without_views` makes of a column of a type."""
+    """Return the type that `without_views` converts a column of type `kind` to."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind):

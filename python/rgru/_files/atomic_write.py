@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgru._files.drafts import draft_beside
+from rgru._files.drafts import new_draft
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
 def sync_names(folder: Path) -> None:
-    """See to it that new names in a folder outlive a power cut, where the system has a way to.
+    """Sync a folder, so that new names in it survive a power failure; does nothing on systems other than POSIX.
 
     Raises
     ------
     OSError
+        If the folder cannot be opened or synced.
     """
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
@@ -32,31 +33,36 @@ def sync_names(folder: Path) -> None:
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str], named: Callable[[Path], object] = sync_names) -> Iterator[Path]:
-    """Give a draft beside `path` to write to; it becomes `path` when the block ends without an error, else it vanishes.
+    """Yield a draft in the folder of `path`; it is renamed to `path` if the block ends without an error, else removed.
 
-    A file that is replaced passes its mode on, and its owner and group where the system allows that.
+    The new file takes over the mode of a file that it replaces, and its owner and group where the system allows that.
 
     Parameters
     ----------
     path : path_like
-        Of a regular file, which is replaced, or of none. Symbolic links are followed, and stay.
+        A regular file, which is replaced, or a new name. Symbolic links are followed, and stay.
     named : callable
-        Is given the folder when the file has its name, to sync it: now, or once for many files.
+        Called with the folder after the renaming, to sync it: at once, or once for many files.
+
+    Yields
+    ------
+    pathlib.Path
+        The draft.
 
     Raises
     ------
     OSError
-        If `path` is a folder, a pipe, a device or a socket, or a file that must not be written; if the draft cannot be
-        written or put in its place. The error names `path`.
+        If `path` is a folder, a pipe, a device, a socket or a file without write permission, or if the draft cannot be
+        written or renamed. The error names `path`.
     """
     try:
-        target = Path(path).resolve()  # through a symbolic link, not over it
-    except RuntimeError as error:  # how Python before 3.13 tells a loop of links
+        target = Path(path).resolve()  # replace the target of a symbolic link, not the link
+    except RuntimeError as error:  # a loop of links, in Python before 3.13
         raise OSError(None, "Symbolic links lead back to themselves", os.fspath(path)) from error
-    # Not tempfile: its files are for the owner alone, and the new file would keep that mode.
-    draft = draft_beside(target)
+    # Not tempfile: its files are readable by their owner only, and the new file would keep that mode.
+    draft = new_draft(target)
     try:
-        if _replaced(path) is not None:  # nobody may read in the draft what the file keeps from them
+        if _replaced(path) is not None:  # the draft must not be readable by users who cannot read the file
             os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         yield draft
         with draft.open("rb+") as file:
@@ -82,15 +88,15 @@ _KINDS = (
 
 
 def _replaced(path: str | os.PathLike[str]) -> os.stat_result | None:
-    """Return the state of the file that is to be replaced, or None if there is none.
+    """Return the status of the file that is to be replaced, or None if there is none.
 
     Raises
     ------
     OSError
-        If it is no regular file, or must not be written.
+        If it is not a regular file, or lacks write permission.
     """
     try:
-        # Of the path as it came: /dev/stdout and the like resolve to names that are not there.
+        # Of the unresolved path: /dev/stdout and the like resolve to names that do not exist.
         old = Path(path).stat()
     except FileNotFoundError:
         return None
@@ -104,7 +110,7 @@ def _replaced(path: str | os.PathLike[str]) -> os.stat_result | None:
 
 
 def _take_over(draft: Path, old: os.stat_result) -> None:
-    """Give a draft the owner, the group and the mode of the file that it replaces."""
+    """Set a draft's owner, group and mode to those of the file that it replaces."""
     mode = stat.S_IMODE(old.st_mode)
     if hasattr(os, "chown"):
         try:
@@ -113,6 +119,6 @@ def _take_over(draft: Path, old: os.stat_result) -> None:
             try:
                 os.chown(draft, -1, old.st_gid)
             except PermissionError:
-                mode = mode & ~stat.S_IRWXG | (mode & stat.S_IRWXO) << 3  # another group: no more than all others have
+                mode = mode & ~stat.S_IRWXG | (mode & stat.S_IRWXO) << 3  # another group gets no more than all others
             mode &= ~(stat.S_ISUID | stat.S_ISGID)
     draft.chmod(mode)

@@ -1,8 +1,8 @@
-"""Drafts of files: their names, and which of them nobody is going to finish.
+"""Drafts of files: their names, and removal of those that no process will finish.
 
-A draft lies beside its file and is called ``.PID-PLACE-RANDOM.tmp``: the process that writes it, a checksum of the host
-and the process namespace (a container's) in which that number means something, and eight random digits. A process that
-is killed leaves its draft.
+A draft is in the folder of its file and is called ``.PID-PLACE-RANDOM.tmp``: the process that writes it, a checksum of
+the host and the process namespace (a container's) in which that number is valid, and eight random digits. A process
+that is killed leaves its draft behind.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from pathlib import Path
 from zlib import crc32
 
 _NAME = re.compile(r"\.(\d{1,7})-(?:([0-9a-f]{8})-)?[0-9a-f]{8}\.tmp")
-"""The first versions had no place in it."""
+"""The place is optional, since the first versions did not write it."""
 
 _DAY = 86_400.0
 
 
-def draft_beside(target: Path) -> Path:
+def new_draft(target: Path) -> Path:
     """Return a new name for a draft of `target`."""
     return target.with_name(f".{os.getpid()}-{_place()}-{os.urandom(4).hex()}.tmp")
 
 
 def remove_abandoned(folder: Path) -> int:
-    """Remove the drafts in a folder that nobody is going to finish, and return how many.
+    """Remove the drafts in a folder that no process will finish, and return their number.
 
-    These are drafts of this user whose process ran here and is gone, or that nobody has written to for a day, wherever
-    their process ran: on another host of a network folder, in another container, or before its number was given to
-    another process. Other files are left alone.
+    These are this user's drafts whose process ran here and is gone, and those that were not written to for a day,
+    wherever their process ran: on another host of a network folder, in another container, or before its number was
+    reused by another process. Other files stay.
 
     Parameters
     ----------
     folder : pathlib.Path
-        If it is not there, there are no drafts.
+        The folder; one that does not exist has no drafts.
 
     Raises
     ------
     OSError
-        If the folder cannot be read, or a draft not removed.
+        If the folder cannot be read, or a draft cannot be removed.
     """
     if not folder.is_dir():
         return 0
@@ -66,20 +66,20 @@ def _abandoned(draft: Path, pid: int, place: str | None) -> bool:
 
 
 def _is_gone(pid: int) -> bool:
-    """Tell whether there is surely no process of this number. Windows cannot be asked: there `os.kill` kills."""
+    """Return whether no process of this number exists; always False on Windows, where `os.kill` would kill it."""
     if os.name != "posix":
         return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's process
         return False
     return False
 
 
 def _place() -> str:
-    """Return a checksum of where the numbers of processes are those of this one."""
+    """Return a checksum of the host and the process namespace of this process."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:  # not on Linux

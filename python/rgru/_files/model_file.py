@@ -1,4 +1,4 @@
-"""Files: safetensors, with what the tensors belong to in the metadata."""
+"""Model files: safetensors, with the kind and the configuration of the model in the metadata."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ FORMAT, VERSION = "rgru", "1"
 def save(
     path: str | os.PathLike[str], tensors: Mapping[str, NDArray[Any]], config: Mapping[str, Any], *, kind: str
 ) -> None:
-    """Write tensors and what they belong to; the file appears whole or not at all, and equal content has equal bytes.
+    """Write tensors and a configuration atomically; equal content yields equal bytes.
 
     Parameters
     ----------
     path : path_like
-        An existing file is replaced at the end.
+        The file; an existing one is replaced at the end.
     tensors : mapping of str to numpy.ndarray
+        Arrays by name.
     config : mapping
-        Anything that JSON holds.
+        JSON values.
     kind : str
-        The class of what is saved.
+        The class of the saved object.
 
     Raises
     ------
@@ -42,7 +43,7 @@ def save(
     from rgru._files.atomic_write import whole_file
 
     metadata = {"format": FORMAT, "version": VERSION, "kind": kind, "config": json.dumps(dict(config))}
-    # Wide numbers first, so that all are aligned.
+    # Arrays of wide numbers come first, so that all are aligned.
     names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
     arrays = [np.ascontiguousarray(tensors[name], tensors[name].dtype.newbyteorder("<")) for name in names]
     described = {name: (array.dtype, array.shape) for name, array in zip(names, arrays, strict=True)}
@@ -53,19 +54,20 @@ def save(
 
 
 _DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64", "uint8": "U8"}
-"""What safetensors calls NumPy's types."""
+"""NumPy's names of types to those of safetensors."""
 
 
 def header(arrays: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], metadata: Mapping[str, str]) -> bytes:
-    """Return the head of a safetensors file: its length in 8 bytes, then JSON, up to a multiple of 8 bytes.
+    """Return the header of a safetensors file: its length in 8 bytes, then JSON, padded to a multiple of 8 bytes.
 
-    The library writes metadata in another order every time.
+    The library's own writer is not used, since it writes the metadata in a different order every time.
 
     Parameters
     ----------
     arrays : mapping of str to (dtype, shape)
-        In the order in which their numbers follow the head, without gaps.
+        The arrays that follow the header without gaps, in their order.
     metadata : mapping of str to str
+        Additional texts.
     """
     import json
     import math
@@ -81,7 +83,7 @@ def header(arrays: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], metadata
 
 
 def safetensors_name(dtype: np.dtype[Any]) -> str:
-    """Return what safetensors calls a type of NumPy's."""
+    """Return the name of a NumPy type in safetensors."""
     return _DTYPES[dtype.name]
 
 
@@ -123,12 +125,12 @@ def read_config(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
 
 @contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """Open a safetensors file; content that is none raises a ValueError that names the file."""
+    """Open a safetensors file; other content raises a ValueError that names the file."""
     from pathlib import Path
 
     from safetensors import SafetensorError, safe_open
 
-    with Path(path).open("rb"):  # says plainly what is wrong with the path, if anything is
+    with Path(path).open("rb"):  # raises the usual errors about a path, which safetensors does not
         pass
     opener: Callable[..., Any] = safe_open
     try:
@@ -158,6 +160,6 @@ def check_metadata(path: str, metadata: dict[str, str] | None) -> tuple[str, dic
 
 
 def check_kind(path: str, kind: str, kinds: Iterable[str]) -> None:
-    """Refuse a file that holds something else than what is asked for."""
+    """Refuse a file whose kind is not one of `kinds`."""
     if kind not in kinds:
         raise ValueError(f"{path}: expected one of {', '.join(kinds)}, got {kind!r}")

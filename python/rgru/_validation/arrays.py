@@ -109,7 +109,7 @@ def on_gpu(value: object) -> bool:
 
 
 @contextmanager
-def beside(array: Any) -> Iterator[Any]:
+def on_device_of(array: Any) -> Iterator[Any]:
     """Yield the module of `array`, NumPy or CuPy, with its GPU as the current one."""
     if type(array) is np.ndarray:
         yield np

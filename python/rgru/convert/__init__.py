@@ -1,10 +1,10 @@
-"""Weights from and to other frameworks, exactly: one file each, and here what they share.
+"""Exact conversion of weights from and to other frameworks: one file each, and their common functions.
 
 rgru stacks the gates' rows in the order r, z, h~, and its z multiplies the candidate. Elsewhere z multiplies the old
-state: its rows are negated at the border, since sigma(-a) = 1 - sigma(a), and a change of sign is exact.
+state: the conversion negates its rows, since sigma(-a) = 1 - sigma(a), and a change of sign is exact.
 
-What comes in becomes a whole `rgru.GRU`, not parameters by name: weights of one cell fit into the other without an
-error where there are no biases, and give other outputs there.
+Weights are converted to a whole `rgru.GRU`, not to parameters by name. Without biases the weights of one kind of cell
+would be accepted by the other without an error, and produce other outputs.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 
 def gru_of(name: str, layers: Sequence[Sequence[CellArrays]], *, reset_after: bool, dropout: float = 0.0) -> GRU:
-    """Make a GRU of converted cells; those without biases get zeros where others have some.
+    """Make a GRU of converted cells; cells without biases get zeros if other cells have biases.
 
     Parameters
     ----------
     name : str
-        What an error calls `layers`.
+        The name of `layers` in errors.
     layers : sequence of sequences of CellArrays
-        At least one layer, of one direction or two.
+        At least one layer, each with one or two directions.
     reset_after, dropout
         As in `rgru.GRU`.
 
     Raises
     ------
     ValueError
-        If a layer does not fit on the first one.
+        If a layer's sizes or type do not match the first one's.
     """
     first = layers[0][0]
     directions, inputs, hidden = len(layers[0]), first["W"].shape[1], first["U"].shape[1]
@@ -76,12 +76,12 @@ def gru_of(name: str, layers: Sequence[Sequence[CellArrays]], *, reset_after: bo
 
 
 def as_weights(name: str, value: object, axes: str, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
-    """Give `value` as an array with dimensions as `axes`, ``"(I, 3H)"``; of `dtype`, or else of float32 or float64.
+    """Convert `value` to an array with dimensions `axes`, ``"(I, 3H)"``, of `dtype` or else float32 or float64.
 
     Raises
     ------
     TypeError, ValueError
-        If it is no such array.
+        If the type or the number of dimensions is wrong.
     """
     array = as_real(name, value, dtype, axes.count(",") + (not axes.endswith(",)")), axes)
     if array.dtype.itemsize not in (4, 8):
@@ -95,7 +95,7 @@ def check_shape(name: str, array: NDArray[Any], shape: tuple[int, ...], axes: st
     Raises
     ------
     ValueError
-        If it differs; the message has `axes` too, what the dimensions mean.
+        If it differs; the message includes `axes`, the meaning of the dimensions.
     """
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {axes} = {shape}, got {array.shape}")
@@ -114,12 +114,12 @@ def check_setting(name: str, value: object, expected: object, why: str) -> None:
 
 
 def as_parts(name: str, value: Any, parts: str) -> list[list[Any]]:
-    """Give `value`, a sequence of at least one layer of so many parts each, as lists.
+    """Convert `value`, a sequence of layers, each a sequence of parts such as ``"(weights, config)"``, to lists.
 
     Raises
     ------
     TypeError
-        If it is no sequence, or a layer is not of parts such as ``"(weights, config)"``.
+        If it is not a sequence, or a layer does not consist of these parts.
     ValueError
         If there is no layer.
     """
@@ -135,7 +135,7 @@ def as_parts(name: str, value: Any, parts: str) -> list[list[Any]]:
 
 
 def __getattr__(name: str) -> object:
-    """Load a framework's file at first use, so that ``rgru.convert.keras`` works after ``import rgru``."""
+    """Import a framework's module at first use, so that ``rgru.convert.keras`` works after ``import rgru``."""
     if name not in ("keras", "onnx", "torch"):
         raise AttributeError(f"module 'rgru.convert' has no attribute {name!r}")
     from importlib import import_module

@@ -26,23 +26,23 @@ def from_weights(layers: Sequence[tuple[Sequence[ArrayLike], Mapping[str, Any]]]
     Parameters
     ----------
     layers : list of (weights, config)
-        ``(layer.get_weights(), layer.get_config())`` of each layer, from the input on: all GRU (or GRUCell), or all
+        Pairs ``(layer.get_weights(), layer.get_config())``, from the input on: all of GRU (or GRUCell), or all of
         Bidirectional with a GRU inside. The weights are kernel (I, 3H), recurrent kernel (H, 3H) and, with
-        ``use_bias``, bias, (2, 3H) with ``reset_after`` and else (3H,); of a Bidirectional those of the backward layer
-        follow. What a config lacks has the default of Keras 3.
+        ``use_bias``, bias, (2, 3H) with ``reset_after`` and else (3H,); in a Bidirectional, the weights of the backward
+        layer follow. Keys that a config lacks have the defaults of Keras 3.
 
     Returns
     -------
     GRU
-        With the layers' cell, sizes and dtype. How a layer is called (``return_sequences``, ``stateful``,
-        ``time_major``...) plays no part. Neither does its dropout, which acts on inputs and states in training.
+        A GRU with the layers' cell, sizes and dtype. Settings for how a layer runs (``return_sequences``, ``stateful``,
+        ``time_major``...) have no effect. Neither has its dropout, which acts on inputs and states in training.
 
     Raises
     ------
-    TypeError, ValueError
-        If the arrays are not as above, the layers do not fit on each other, or a layer has what rgru has not: another
-        ``activation`` than tanh, another ``recurrent_activation`` than sigmoid, ``go_backwards`` outside of a
-        Bidirectional, another ``merge_mode`` than concat.
+    ValueError
+        If the sizes of layers do not match, or a layer has a feature that rgru lacks: an ``activation`` other than
+        tanh, a ``recurrent_activation`` other than sigmoid, ``go_backwards`` outside of a Bidirectional, a
+        ``merge_mode`` other than concat.
 
     Examples
     --------
@@ -79,12 +79,13 @@ def to_weights(gru: GRU) -> list[tuple[list[NDArray[Any]], dict[str, Any]]]:
     Parameters
     ----------
     gru : GRU
+        The GRU.
 
     Returns
     -------
     list of (weights, config)
-        As `from_weights` takes them, for each layer: ``layer = keras.layers.GRU.from_config(config)``, or
-        ``Bidirectional``, and once it is built ``layer.set_weights(weights)``.
+        Pairs as in `from_weights`. Make each layer by ``keras.layers.GRU.from_config(config)``, or ``Bidirectional``,
+        build it, and call ``layer.set_weights(weights)``.
 
     Examples
     --------
@@ -121,7 +122,7 @@ def to_weights(gru: GRU) -> list[tuple[list[NDArray[Any]], dict[str, Any]]]:
 
 
 def _configs(name: str, config: Any) -> dict[str, Any]:
-    """Give the configs of the GRU layers in a layer's: one, or the forward and the backward one, by name."""
+    """Return the configs of the GRU layers in a layer, by name: one, or a forward and a backward one."""
     if not isinstance(config, Mapping):
         raise TypeError(f"{name}: expected a dict as get_config() returns it, got {type(config).__name__}")
     if "layer" not in config:
@@ -133,15 +134,16 @@ def _configs(name: str, config: Any) -> dict[str, Any]:
         kind = layer.get("class_name") if isinstance(layer, Mapping) else type(layer).__name__
         check_setting(f"{part}['class_name']", kind, "GRU", "rgru has no other layers")
     first = dict(forward["config"])
-    # Without a layer of its own for the way back, Keras turns the forward one round.
+    # Without a backward layer, Keras reverses the forward one.
     second = first | {"go_backwards": True} if backward is None else dict(backward["config"])
     return {names[0]: first, names[1]: second}
 
 
 def _check(name: str, config: Mapping[str, Any], backwards: int) -> tuple[int, bool, bool]:
-    """Give units, use_bias and reset_after of a GRU layer's config, once it is clear that rgru has all the rest."""
+    """Return units, use_bias and reset_after of a GRU layer's config, after a check that rgru supports the rest."""
     if "units" not in config:
-        raise ValueError(f"{name}: expected that of a GRU or a Bidirectional, got {', '.join(config) or 'nothing'}")
+        got = ", ".join(config) or "nothing"
+        raise ValueError(f"{name}: expected the config of a GRU or a Bidirectional, got {got}")
     check_setting(f"{name}['activation']", config.get("activation", "tanh"), "tanh", "rgru has no other")
     recurrent = config.get("recurrent_activation", "sigmoid")
     check_setting(f"{name}['recurrent_activation']", recurrent, "sigmoid", "rgru has no other")
@@ -149,7 +151,7 @@ def _check(name: str, config: Mapping[str, Any], backwards: int) -> tuple[int, b
         f"{name}['go_backwards']",
         config.get("go_backwards", False),
         bool(backwards),
-        "only the second layer of a Bidirectional walks backwards; by itself, reverse x and y in time",
+        "only the second layer of a Bidirectional runs backwards; for a single layer, reverse x and y in time",
     )
     return (
         as_int(f"{name}['units']", config["units"], 1),

@@ -1,4 +1,4 @@
-"""ONNX: the operator GRU has gates z, r, h; reset-before by default (linear_before_reset=0)."""
+"""ONNX: the operator GRU has gates z, r, h and is reset-before by default (linear_before_reset=0)."""
 
 from __future__ import annotations
 
@@ -37,27 +37,28 @@ def from_arrays(nodes: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike | None, Ma
     Parameters
     ----------
     nodes : list of (W, R, B, attributes)
-        One for each layer, from the input on: the node's inputs W (D, 3H, I), R (D, 3H, H) and B (D, 6H), input biases
-        before recurrent ones, or None; and its attributes by name, as
-        ``{a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}`` gives them. What is absent has the
-        default of ONNX.
+        One node for each layer, from the input on: its inputs W (D, 3H, I), R (D, 3H, H) and B (D, 6H), with input
+        biases before recurrent ones, or None; and its attributes by name, as returned by
+        ``{a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}``. Absent attributes have the defaults of
+        ONNX.
 
     Returns
     -------
     GRU
-        With the nodes' cell (reset-after for ``linear_before_reset=1``), sizes and dtype. ``layout`` plays no part:
-        rgru is always batch first.
+        A GRU with the nodes' cell (reset-after for ``linear_before_reset=1``), sizes and dtype. ``layout`` has no
+        effect: rgru is always batch first.
 
     Raises
     ------
-    TypeError, ValueError
-        If the arrays are not as above, the layers do not fit on each other, or a node has what rgru has not:
-        ``activations`` other than Sigmoid and Tanh (or ``activation_alpha``, ``activation_beta``), ``clip``,
-        ``direction="reverse"``, or an attribute that the operator GRU does not have.
+    ValueError
+        If the sizes of layers do not match, or a node has a feature that rgru lacks: ``activations`` other than Sigmoid
+        and Tanh (or ``activation_alpha``, ``activation_beta``), ``clip``, ``direction="reverse"``, or an attribute that
+        the operator GRU does not have.
 
     Notes
     -----
-    Exporters of PyTorch have omitted ``linear_before_reset=1``. Nothing in the file tells; PyTorch's GRU always has it.
+    Some PyTorch exporters omit ``linear_before_reset=1``, and nothing in the file shows it. PyTorch's GRU always has
+    it.
 
     Examples
     --------
@@ -85,11 +86,12 @@ def to_arrays(gru: GRU) -> list[tuple[NDArray[Any], NDArray[Any], NDArray[Any] |
     Parameters
     ----------
     gru : GRU
+        The GRU.
 
     Returns
     -------
     list of (W, R, B, attributes)
-        As `from_arrays` takes them, for each layer: ``onnx.helper.make_node("GRU", inputs, outputs, **attributes)``.
+        Nodes as in `from_arrays`, for ``onnx.helper.make_node("GRU", inputs, outputs, **attributes)``.
 
     Examples
     --------
@@ -113,7 +115,7 @@ def to_arrays(gru: GRU) -> list[tuple[NDArray[Any], NDArray[Any], NDArray[Any] |
 
 
 def _settings(name: str, attributes: Any) -> dict[str, Any]:
-    """Give all attributes of a node, once it is clear that rgru has what they ask for."""
+    """Return all attributes of a node, with defaults, after a check that rgru supports them."""
     if not isinstance(attributes, Mapping):
         raise TypeError(f"{name}: expected a dict of names and values, got {type(attributes).__name__}")
     unknown = [repr(key) for key in attributes if key not in _DEFAULTS]
@@ -135,7 +137,7 @@ def _settings(name: str, attributes: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Give an attribute's value with strings for bytes and a list for any sequence."""
+    """Convert an attribute's value: bytes to a string, and any sequence to a list."""
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, (str, int, float, np.generic)) or value is None:

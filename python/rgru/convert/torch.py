@@ -26,21 +26,28 @@ def from_torch(module: Any) -> GRU:
     Parameters
     ----------
     module : torch.nn.GRU or torch.nn.GRUCell
-        On any device, in float32 or float64. `batch_first` plays no part: rgru is always batch first.
+        The module, on any device, in float32 or float64. `batch_first` has no effect: rgru is always batch first.
 
     Returns
     -------
     GRU
-        Reset-after, with the module's sizes, dropout and dtype. Its outputs agree to rounding: PyTorch adds the two
-        biases of r and z apart, rgru their sum.
+        A reset-after GRU with the module's sizes, dropout and dtype. Its outputs agree up to rounding: PyTorch adds the
+        two biases of r and z separately, rgru their sum.
 
     Raises
     ------
     TypeError
         If `module` is neither, or a subclass with a `forward` of its own.
     ValueError
-        If its parameters are of another type than float32 and float64, or others than a plain GRU's, as those of a
-        parametrised, pruned or quantised module.
+        If its parameters are not float32 or float64, or are not those of a plain GRU, because the module is
+        parametrised, pruned or quantised.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import rgru
+    >>> rgru.from_torch(torch.nn.GRU(3, 8, batch_first=True))
+    GRU(3, 8, reset_after=True)
     """
     import torch
 
@@ -59,7 +66,7 @@ def from_torch(module: Any) -> GRU:
         if tensor.is_meta:
             raise ValueError(f"{name}: expected a tensor with data, got one on the device 'meta'")
         state[name] = tensor.detach().cpu().numpy()
-    # PyTorch takes a dropout with a single layer, and never applies it.
+    # PyTorch accepts a dropout with a single layer, and never applies it.
     dropout = float(getattr(module, "dropout", 0.0)) if getattr(module, "num_layers", 1) > 1 else 0.0
     return _from_state(state, dropout)
 
@@ -70,18 +77,18 @@ def from_state_dict(state: Mapping[str, ArrayLike]) -> GRU:
     Parameters
     ----------
     state : mapping of str to array_like
-        ``weight_ih_l{k}`` (3H, I), ``weight_hh_l{k}`` (3H, H), ``bias_ih_l{k}``, ``bias_hh_l{k}`` (3H,), and the same
-        with ``_reverse`` at the end; a cell's have no ``_l{k}``.
+        Arrays ``weight_ih_l{k}`` (3H, I), ``weight_hh_l{k}`` (3H, H), ``bias_ih_l{k}``, ``bias_hh_l{k}`` (3H,), and the
+        same with the suffix ``_reverse``; names of a cell's arrays have no ``_l{k}``.
 
     Returns
     -------
     GRU
-        Reset-after, as PyTorch's always are, without dropout.
+        A reset-after GRU, like all of PyTorch's, without dropout.
 
     Raises
     ------
-    TypeError, ValueError
-        If a name is not one of these, an array that belongs to another is missing, or one has another shape.
+    ValueError
+        If a name is not one of these, an array is missing, or one has another shape.
 
     Examples
     --------
@@ -141,18 +148,25 @@ def to_state_dict(gru: GRU) -> dict[str, NDArray[Any]]:
     Parameters
     ----------
     gru : GRU
-        With ``reset_after=True``.
+        A GRU with ``reset_after=True``.
 
     Returns
     -------
     dict of str to numpy.ndarray
-        In the order of `torch.nn.GRU.state_dict`. ``bias_ih`` is [b_r, -b_z, b_h] and ``bias_hh`` [0, 0, b_hh], so that
-        `from_state_dict` gives the same bits back.
+        Arrays in the order of `torch.nn.GRU.state_dict`. ``bias_ih`` is [b_r, -b_z, b_h] and ``bias_hh`` [0, 0, b_hh],
+        so that `from_state_dict` restores the same bits.
 
     Raises
     ------
     ValueError
         If the GRU is reset-before, which PyTorch does not have.
+
+    Examples
+    --------
+    >>> import rgru
+    >>> from rgru.convert.torch import to_state_dict
+    >>> {name: array.shape for name, array in to_state_dict(rgru.GRU(3, 4, reset_after=True, bias=False)).items()}
+    {'weight_ih_l0': (12, 3), 'weight_hh_l0': (12, 4)}
     """
     return to_torch_state(gru, gru.params)
 
@@ -163,18 +177,26 @@ def to_torch(gru: GRU) -> Any:
     Parameters
     ----------
     gru : GRU
-        With ``reset_after=True``.
+        A GRU with ``reset_after=True``.
 
     Returns
     -------
     torch.nn.GRU
-        On the CPU, with ``batch_first=True``.
+        A module on the CPU, with ``batch_first=True``.
 
     Raises
     ------
     ValueError
-        If the GRU is reset-before, which PyTorch does not have; the message names the ways out.
+        If the GRU is reset-before, which PyTorch does not have; the message names alternatives.
     ImportError
         If PyTorch is not installed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import rgru
+    >>> from rgru.convert.torch import to_torch
+    >>> to_torch(rgru.GRU(3, 8, reset_after=True))
+    GRU(3, 8, batch_first=True)
     """
     return gru.to_torch()

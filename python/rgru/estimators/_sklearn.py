@@ -25,6 +25,7 @@ def tags(kind: Literal["classifier", "regressor"], *, multi_output: bool = False
     Parameters
     ----------
     kind : {"classifier", "regressor"}
+        The kind of estimator.
     multi_output : bool, default False
         Whether it accepts targets of more than one column.
 

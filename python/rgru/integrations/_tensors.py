@@ -1,4 +1,4 @@
-"""Columns of tensors, Ray's and Arrow's own, as lists over the same numbers."""
+"""Conversion of tensor columns, Ray's and Arrow's own, to lists over the same numbers."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _VARIABLE = "ray.data.arrow_variable_shaped_tensor"
 
 
 def with_lists(table: pa.Table | pa.RecordBatch) -> pa.Table:
-    """Put lists in the place of tensors.
+    """Replace tensors by lists.
 
     Parameters
     ----------
     table : pyarrow.Table or RecordBatch
-        Its columns of tensors have one of (steps, features) in each row, or of (steps,); the number of steps may differ
-        from row to row.
+        A table whose tensor columns have a tensor of shape (steps, features) or (steps,) in each row; the number of
+        steps may differ from row to row.
 
     Returns
     -------
     pyarrow.Table
-        With lists of steps, each a list of the features, or a number. Null tensors are null lists.
+        The table with lists of steps, each a list of the features, or a number. Null tensors become null lists.
 
     Raises
     ------
     TypeError
-        If a column is of tensors of another rank, or of another extension type.
+        If a column contains tensors of another rank, or is of another extension type.
     """
     import pyarrow as pa
 
@@ -54,7 +54,7 @@ def with_lists(table: pa.Table | pa.RecordBatch) -> pa.Table:
 
 
 def _rank(kind: Any) -> int | None:
-    """The tensors' number of dimensions, or None if the type is not of tensors with the last dimension inmost."""
+    """Return the number of dimensions of a type of tensors in row-major order, or None for other types."""
     if kind.extension_name == _VARIABLE:
         rank: int = kind.ndim
         return rank
@@ -72,7 +72,7 @@ def _lists(tensors: Any) -> pa.Array:
     shapes: Any = None
     if not fixed:
         storage, shapes = storage.flatten()
-    # Either way the storage has each row's numbers now, one dimension after the other.
+    # In both cases the storage now contains the flat numbers of each row.
     if _rank(kind) == 1:
         return storage
     valid = storage.is_valid().to_numpy(zero_copy_only=False)

@@ -1,4 +1,4 @@
-"""Rows of events to sequences, by vector operations on Arrow tables: what Ray's and Spark's workers run."""
+"""From rows of events to sequences by vector operations on Arrow tables, in the workers of Ray and Spark."""
 
 from __future__ import annotations
 
@@ -19,23 +19,26 @@ if TYPE_CHECKING:
 
 
 class Events:
-    """What is what in a table with one row an event.
+    """The roles of columns in a table with one event per row.
 
     Parameters
     ----------
     key : str or list of str
-        The columns whose values tell whose event it is: numbers, strings, bytes, dates or times. Without nulls and NaN.
+        Columns that identify the sequence of an event: numbers, strings, bytes, dates or times, without nulls and NaN.
     time : str or list of str
-        The columns that give the order of one key's events, the first one first; of such values, too, where the engine
-        cannot sort others. Without nulls and NaN. Where they are equal the order is any: name another column to decide
-        it.
+        Columns that order the events of a key, the first column first; of the same types, unless the engine can sort
+        others, and without nulls and NaN. The order of equal times is undefined: name another column to define it.
     features : str or list of str
-        The columns of numbers. What cannot be part of a sequence there is for the model to refuse.
+        Columns of numbers. They are not validated; the model refuses values that cannot be part of a sequence.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If one is not as above, or a column comes twice.
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> from rgru.integrations.events import Events
+    >>> events = Events(key="user", time="time", features="a")
+    >>> table = pa.table({"user": ["ada", "bob", "ada"], "time": [20, 10, 10], "a": [0.2, 0.3, 0.1]})
+    >>> events.cut(events.sorted(table)).to_pylist()
+    [{'user': 'ada', 'time': [10, 20], 'a': [0.1, 0.2]}, {'user': 'bob', 'time': [10], 'a': [0.3]}]
     """
 
     def __init__(self, key: Names, time: Names, features: Names) -> None:
@@ -47,9 +50,23 @@ class Events:
     def check(self, columns: Iterable[str]) -> None:
         """Refuse a table that lacks a column.
 
+        Parameters
+        ----------
+        columns : iterable of str
+            The table's columns.
+
         Raises
         ------
         ValueError
+            If one is missing.
+
+        Examples
+        --------
+        >>> from rgru.integrations.events import Events
+        >>> Events("user", "time", "a").check(["user", "time", "b"])
+        Traceback (most recent call last):
+            ...
+        ValueError: features: expected one of the columns user, time, b, got 'a'
         """
         there = list(columns)
         for argument in ("key", "time", "features"):
@@ -58,9 +75,23 @@ class Events:
     def check_types(self, argument: Literal["key", "time"], schema: pa.Schema) -> None:
         """Refuse columns of the key or of the time whose values Arrow cannot compare.
 
+        Parameters
+        ----------
+        argument : {"key", "time"}
+            Which columns to check.
+        schema : pyarrow.Schema
+            The table's schema.
+
         Raises
         ------
         TypeError
+            If a column is of such a type, as a struct is.
+
+        Examples
+        --------
+        >>> import pyarrow as pa
+        >>> from rgru.integrations.events import Events
+        >>> Events("user", "time", "a").check_types("key", pa.schema({"user": pa.string()}))
         """
         for name in getattr(self, argument):
             kind = schema.field(name).type
@@ -70,12 +101,30 @@ class Events:
                 )
 
     def sorted(self, table: pa.Table) -> pa.Table:
-        """Give the columns of the events, key by key and in the order of time.
+        """Sort the columns of the events by key and time.
+
+        Parameters
+        ----------
+        table : pyarrow.Table
+            Events in any order.
+
+        Returns
+        -------
+        pyarrow.Table
+            The key, time and feature columns in order.
 
         Raises
         ------
         TypeError, ValueError
-            As `check_types` and `check`.
+            As in `check_types` and `check`.
+
+        Examples
+        --------
+        >>> import pyarrow as pa
+        >>> from rgru.integrations.events import Events
+        >>> table = pa.table({"user": ["bob", "ada"], "time": [20, 10], "a": [0.2, 0.1]})
+        >>> Events("user", "time", "a").sorted(table).to_pylist()
+        [{'user': 'ada', 'time': 10, 'a': 0.1}, {'user': 'bob', 'time': 20, 'a': 0.2}]
         """
         import pyarrow as pa
 
@@ -88,22 +137,30 @@ class Events:
         )
 
     def cut(self, table: pa.Table) -> pa.Table:
-        """Make one row a key of events in order.
+        """Cut ordered events into sequences, one row per key.
 
         Parameters
         ----------
         table : pyarrow.Table
-            Of S events; those of a key lie together, in the order of time.
+            S events; those of a key are consecutive and in the order of time.
 
         Returns
         -------
         pyarrow.Table
-            Of N rows: the columns of the key, and lists over the memory of those of the time and the features.
+            N rows: the key columns, and the time and feature columns as lists over the same memory.
 
         Raises
         ------
         TypeError, ValueError
             If a key or a time is null or NaN, or keys are of a type that Arrow cannot compare.
+
+        Examples
+        --------
+        >>> import pyarrow as pa
+        >>> from rgru.integrations.events import Events
+        >>> table = pa.table({"user": ["ada", "ada"], "time": [10, 20], "a": [0.1, 0.2]})
+        >>> Events("user", "time", "a").cut(table).to_pylist()
+        [{'user': 'ada', 'time': [10, 20], 'a': [0.1, 0.2]}]
         """
         import pyarrow as pa
 
@@ -116,26 +173,35 @@ class Events:
         return pa.table([*keys, *lists], names=list(self.columns))
 
     def cut_each(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-        """Make one row a key of events in order that come in batches; a key may go on in the next ones.
+        """Cut ordered events in batches into sequences; a key may continue in later batches.
 
         Parameters
         ----------
         batches : iterable of pyarrow.RecordBatch
-            Together as the table in `cut`.
+            Parts of a table as in `cut`.
 
         Yields
         ------
         pyarrow.Table
-            As `cut` gives it.
+            Complete sequences, as in `cut`.
 
         Raises
         ------
         TypeError, ValueError
-            As `cut`.
+            As in `cut`.
+
+        Examples
+        --------
+        >>> import pyarrow as pa
+        >>> from rgru.integrations.events import Events
+        >>> table = pa.table({"user": ["ada", "ada", "bob"], "time": [10, 20, 5], "a": [0.1, 0.2, 0.3]})
+        >>> batches = table.to_batches(max_chunksize=1)
+        >>> [part.to_pylist() for part in Events("user", "time", "a").cut_each(batches)]
+        [[{'user': 'ada', 'time': [10, 20], 'a': [0.1, 0.2]}], [{'user': 'bob', 'time': [5], 'a': [0.3]}]]
         """
         import pyarrow as pa
 
-        begun: list[pa.Table] = []  # of the key whose end has not come yet
+        begun: list[pa.Table] = []  # parts of the last key, which may continue
         for batch in batches:
             if not batch.num_rows:
                 continue
@@ -152,7 +218,7 @@ class Events:
             yield self.cut(pa.concat_tables(begun))
 
     def _starts(self, table: pa.Table) -> NDArray[np.int64]:
-        """Where a key begins that is not that of the row before, in ascending order."""
+        """Return the rows whose key differs from the row before, in ascending order."""
         import pyarrow.compute as pc
 
         begins = np.zeros(table.num_rows, np.bool_)
@@ -175,11 +241,12 @@ class Events:
 
 
 def refuse_gaps(argument: str, column: str, nulls: int, nan: bool) -> None:
-    """Refuse a column of the key or the time with so many nulls, or with NaN.
+    """Refuse a column of the key or the time that contains nulls or NaN.
 
     Raises
     ------
     ValueError
+        With the number of nulls.
     """
     if nulls:
         raise ValueError(f"{argument}: expected no nulls in column {column!r}, got {nulls}")
@@ -196,12 +263,12 @@ def _is_ordered(kind: pa.DataType) -> bool:
     texts = (types.is_string, types.is_large_string, types.is_string_view)
     data = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)
     times = (types.is_timestamp, types.is_date, types.is_time, types.is_duration)
-    # Nulls are refused by their number.
+    # Columns of nulls are refused later, with the number of nulls.
     return any(test(kind) for test in (*numbers, *texts, *data, *times, types.is_null))
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Put values in the place of a dictionary's codes, which differ from chunk to chunk."""
+    """Decode a dictionary column, whose codes differ from chunk to chunk."""
     import pyarrow as pa
 
     column = without_views(column)

@@ -1,4 +1,4 @@
-"""Models on their way to the workers of an engine: a small pickle, loaded once a process."""
+"""References to models for the workers of an engine: a small pickle, loaded once per process."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     AnyModel: TypeAlias = "GRU | GRUClassifier | GRURegressor"
 
 MOST_MODELS = 8
-"""How many a process keeps; of more, the ones that were used longest ago go."""
+"""The number of models that a process keeps; beyond it, the least recently used one is dropped."""
 
 _loaded: OrderedDict[str, AnyModel] = OrderedDict()
-"""The models of this process by digest, those used last at the end."""
+"""The models of this process by digest, the most recently used last."""
 
 _lock = Lock()
 
 
 def _renew_lock() -> None:
-    """Another thread may have held the lock when this process forked, and is not here to give it back."""
+    """Replace the lock after a fork, since a thread of the parent may have held it."""
     global _lock  # noqa: PLW0603
     _lock = Lock()
 
@@ -40,43 +40,42 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
-class Shipped:
-    """A model that travels: as the path of its file, or whole.
+class ModelReference:
+    """A picklable reference to a model: the path of its file, or the model itself.
 
     Parameters
     ----------
-    model : path_like, GRU, GRUClassifier or GRURegressor
-        A file that ``save`` has written, which every worker finds at the same path; the pickle then holds the path and
-        a digest of the content. Or a model, in memory and fitted, which the pickle holds as it is now.
+    model : path_like, GRU, GRUClassifier, GRURegressor or ModelReference
+        A file written by ``save``, which every worker finds at the same path; the pickle then contains the path and a
+        digest of the content. Or a fitted model in memory, of which the pickle contains a copy.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ValueError
-        If it is no such file.
-    TypeError
-        If `model` is none of these.
+        If the file is of another format, or incomplete.
 
     Examples
     --------
-    >>> import pickle, rgru
-    >>> from rgru.integrations.model_reference import Shipped
-    >>> shipped = Shipped(rgru.GRU(3, 8))
-    >>> pickle.loads(pickle.dumps(shipped)).get()
+    >>> import pickle
+    >>> import rgru
+    >>> from rgru.integrations.model_reference import ModelReference
+    >>> reference = ModelReference(rgru.GRU(3, 8))
+    >>> pickle.loads(pickle.dumps(reference)).get()
     GRU(3, 8)
     """
 
-    def __init__(self, model: str | os.PathLike[str] | AnyModel | Shipped) -> None:
+    def __init__(self, model: str | os.PathLike[str] | AnyModel | ModelReference) -> None:
         self._path: str | None = None
         self._content = b""
         self._digest: str
-        if isinstance(model, Shipped):
+        if isinstance(model, ModelReference):
             self._path, self._content, self._digest = model._path, model._content, model._digest
         elif isinstance(model, (str, os.PathLike)):
             self._path = str(Path(model).absolute())  # workers have other working directories
             self._digest = _digest(self._path)
-            self.get()  # what is wrong with the file is told here, not by each worker
+            self.get()  # so that an invalid file is an error here, not in each worker
         elif _is_model(model):
             self._content = pickle.dumps(model, protocol=5)
             self._digest = hashlib.sha256(self._content).hexdigest()
@@ -84,16 +83,28 @@ class Shipped:
             raise TypeError(f"model: expected a path, GRU, GRUClassifier or GRURegressor, got {type(model).__name__}")
 
     def get(self) -> AnyModel:
-        """Give the model, not to be changed: all users of this process share it.
+        """Return the model, which must not be changed: it is shared within the process.
 
-        It is loaded the first time that a process asks for it, and its weights are packed at its first prediction.
+        Each process loads it at the first call, and packs its weights at its first prediction.
+
+        Returns
+        -------
+        GRU, GRUClassifier or GRURegressor
+            The model.
 
         Raises
         ------
         OSError
             If this machine cannot read the file.
         ValueError
-            If the file is another than where this was made.
+            If the file's content has changed since the reference was made.
+
+        Examples
+        --------
+        >>> import rgru
+        >>> from rgru.integrations.model_reference import ModelReference
+        >>> ModelReference(rgru.GRU(3, 8)).get()
+        GRU(3, 8)
         """
         with _lock:
             model = _loaded.get(self._digest)
@@ -105,7 +116,20 @@ class Shipped:
             return model
 
     def no_sequences(self) -> Ragged:
-        """Give sequences for the model, none of them: what it makes of them has the type of its predictions."""
+        """Return an empty batch of sequences for the model; its predictions have the type of all others.
+
+        Returns
+        -------
+        Ragged
+            A batch of 0 sequences.
+
+        Examples
+        --------
+        >>> import rgru
+        >>> from rgru.integrations.model_reference import ModelReference
+        >>> ModelReference(rgru.GRU(3, 8)).no_sequences()
+        Ragged(0 sequences, 0 steps, 3 features, float32)
+        """
         model = self.get()
         width = model.input_size if isinstance(model, GRU) else getattr(model, "n_features_in_", 1)
         return Ragged(np.zeros((0, width), np.float32), [0])
@@ -118,12 +142,12 @@ class Shipped:
         if found != self._digest:
             raise ValueError(
                 f"{self._path}: expected the file as it was when the job was made (SHA-256 {self._digest[:16]}...), "
-                f"got another (SHA-256 {found[:16]}...)"
+                f"got other content (SHA-256 {found[:16]}...)"
             )
         return load(self._path)
 
     def __repr__(self) -> str:
-        return f"Shipped({self._path or f'{len(self._content)} bytes'})"
+        return f"ModelReference({self._path or f'{len(self._content)} bytes'})"
 
 
 def _is_model(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Polars: predictions as an expression, for lazy frames and the streaming engine too, and sequences of events."""
+"""Polars: predictions as an expression, also for lazy frames and the streaming engine, and sequences of events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rgru._optional_imports import needed
 from rgru.arrow._kinds import as_kind
 from rgru.arrow._predict import predict_all
 from rgru.integrations.events import Events, refuse_gaps
-from rgru.integrations.model_reference import Shipped
+from rgru.integrations.model_reference import ModelReference
 
 if TYPE_CHECKING:
     import os
@@ -23,33 +23,39 @@ if TYPE_CHECKING:
 
 
 class Predictor:
-    """A function for ``map_batches``: a series of sequences in, a series of predictions out.
+    """A function for ``map_batches``, from a series of sequences to a series of predictions.
 
     Parameters
     ----------
-    model : path_like, GRU, GRUClassifier, GRURegressor or Shipped
-    output, on_error
-        As in `rgru.arrow.predict`.
+    model : path_like, GRU, GRUClassifier, GRURegressor or ModelReference
+        The model, or the path of its file.
+    output : str, optional
+        The kind of output, as in `rgru.arrow.predict`.
+    on_error : {"raise", "null"}, default "raise"
+        Treatment of rows that are not valid sequences for the model, as in `rgru.arrow.predict`.
 
     Attributes
     ----------
     dtype : polars.DataType
-        Of the predictions: the ``return_dtype``.
+        The type of the predictions, for ``return_dtype``.
 
-    Raises
-    ------
-    TypeError, ValueError, OSError
-        If an argument is none of these, or the file cannot be read.
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import rgru
+    >>> from rgru.integrations.polars import Predictor
+    >>> Predictor(rgru.GRU(1, 5))(pl.Series("x", [[0.1, 0.2], [0.3]])).dtype
+    Array(Float32, shape=(5,))
     """
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | AnyModel | Shipped,
+        model: str | os.PathLike[str] | AnyModel | ModelReference,
         *,
         output: Kind | None = None,
         on_error: OnError = "raise",
     ) -> None:
-        self._model = Shipped(model)
+        self._model = ModelReference(model)
         self._kind = as_kind(output, self._model.get())
         self._on_error = on_error
         self.dtype = self._predict(self._model.no_sequences(), "column").dtype
@@ -57,10 +63,7 @@ class Predictor:
     def __call__(self, series: pl.Series) -> pl.Series:
         """Predict for each row of a series of lists or, with several columns of features, of structs of lists.
 
-        Raises
-        ------
-        TypeError, ValueError
-            As `rgru.arrow.predict`; the message names the series, and the row within the batch that Polars made.
+        Errors name the series, and the row within Polars's batch.
         """
         columns = series.struct.fields if series.dtype == needed("polars", "polars").Struct else [series.name]
         return self._predict(series, f"{quoted(columns)} (rows counted within a batch)").alias(series.name)
@@ -72,35 +75,45 @@ class Predictor:
 
 
 def predict(
-    model: str | os.PathLike[str] | AnyModel | Shipped,
+    model: str | os.PathLike[str] | AnyModel | ModelReference,
     sequences: Names,
     *,
     output: Kind | None = None,
     on_error: OnError = "raise",
 ) -> pl.Expr:
-    """Give predictions as an expression.
+    """Return an expression for predictions.
 
-    It is elementwise: lazy frames plan with it, and the streaming engine runs it batch by batch.
+    It is elementwise, so that lazy frames can optimise around it, and the streaming engine runs it batch by batch.
 
     Parameters
     ----------
-    model : path_like, GRU, GRUClassifier, GRURegressor or Shipped
+    model : path_like, GRU, GRUClassifier, GRURegressor or ModelReference
+        The model, or the path of its file.
     sequences : str or list of str
-        The column of sequences, or the list columns whose features stand side by side.
-    output, on_error
-        As in `rgru.arrow.predict`.
+        The column of sequences, or the list columns with their features.
+    output : str, optional
+        The kind of output, as in `rgru.arrow.predict`.
+    on_error : {"raise", "null"}, default "raise"
+        Treatment of rows that are not valid sequences for the model, as in `rgru.arrow.predict`.
 
     Returns
     -------
     polars.Expr
-        Named like the (first) column of sequences; ``with_columns(prediction=...)`` gives another name.
+        An expression with the name of the (first) column of sequences; ``with_columns(prediction=...)`` renames it.
 
     Raises
     ------
-    TypeError, ValueError, OSError
-        If an argument is none of these, or the file cannot be read.
     ImportError
         If Polars is not installed.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import rgru
+    >>> from rgru.integrations.polars import predict
+    >>> frame = pl.DataFrame({"id": [1, 2], "x": [[0.1, 0.2], [0.3]]})
+    >>> frame.with_columns(h=predict(rgru.GRU(1, 5), "x")).columns
+    ['id', 'x', 'h']
     """
     polars = needed("polars", "polars")
     names = as_names("sequences", sequences)
@@ -114,27 +127,34 @@ def predict(
 
 
 def sequences_from_events(frame: pl.LazyFrame | pl.DataFrame, key: Names, time: Names, features: Names) -> pl.LazyFrame:
-    """Make sequences of rows of events: one row a key, sorted by time.
+    """Group rows of events into sequences: one row per key, sorted by time.
 
     Parameters
     ----------
     frame : polars.LazyFrame or polars.DataFrame
-        With one row an event, in any order.
+        Events, one per row, in any order.
     key, time, features : str or list of str
-        As in `rgru.integrations.events.Events`.
+        Columns as in `rgru.integrations.events.Events`.
 
     Returns
     -------
     polars.LazyFrame
-        The columns of the key, and lists of those of the time and the features; its rows in any order.
+        The key columns, and the time and feature columns as lists; rows in any order.
 
     Raises
     ------
-    TypeError, ValueError
-        If a name is not one of the frame's columns, or comes twice. A null or NaN in the key or the time raises a
-        ValueError when the frame is collected.
+    ValueError
+        When the frame is collected: if the key or the time contains a null or NaN.
     ImportError
         If Polars is not installed.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from rgru.integrations.polars import sequences_from_events
+    >>> events = pl.DataFrame({"user": ["ada", "ada"], "time": [20, 10], "a": [0.2, 0.1]})
+    >>> sequences_from_events(events, "user", "time", "a").collect().to_dicts()
+    [{'user': 'ada', 'time': [10, 20], 'a': [0.1, 0.2]}]
     """
     polars = needed("polars", "polars")
     events = Events(key, time, features)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rgru._optional_imports import needed
-from rgru._runtime import as_threads, set_num_threads
+from rgru._runtime import set_num_threads
 from rgru._validation.scalars import as_int
 from rgru.integrations._append_predictions import Predictions
 from rgru.integrations.events import Events
-from rgru.integrations.model_reference import Shipped
+from rgru.integrations.model_reference import ModelReference
 
 if TYPE_CHECKING:
     import os
@@ -22,45 +22,47 @@ if TYPE_CHECKING:
     from rgru.integrations.model_reference import AnyModel
 
 
-class Predictor:
-    """An actor class for ``map_batches``, with ``batch_format="pyarrow"``: each actor loads the model once.
+class Predictor(Predictions):
+    """An actor class for ``map_batches`` with ``batch_format="pyarrow"``: each actor loads the model once.
 
     Parameters
     ----------
-    model, sequences, outputs, on_error, keep
-        As in `rgru.integrations._append_predictions.Predictions`.
+    model : path_like, GRU, GRUClassifier, GRURegressor or ModelReference
+        The model, or the path of its file.
+    sequences : str or list of str
+        The column of sequences, or the list columns with their features. Tensors of (steps, features) or (steps,) are
+        accepted, too.
+    outputs : mapping of str to str, optional
+        The new columns by name, each with its kind of output as in `rgru.arrow.predict`. The model runs once for all
+        of them. By default ``{"prediction": kind}``, with "last" for a GRU, "label" for a classifier and "value" for a
+        regressor.
+    on_error : {"raise", "null"}, default "raise"
+        Treatment of rows that are not valid sequences for the model, as in `rgru.arrow.predict`.
+    keep : str or list of str, optional
+        The columns to keep in addition to the predictions; by default all.
     num_threads : int, optional
-        By default RGRU_NUM_THREADS, else what the actor reserves of the CPUs: Ray sets OMP_NUM_THREADS to its
-        ``num_cpus``.
+        The number of threads of an actor. By default RGRU_NUM_THREADS, else the CPUs that the actor reserves: Ray sets
+        OMP_NUM_THREADS to its ``num_cpus``.
 
-    Raises
-    ------
-    TypeError, ValueError, OSError
-        If an argument is none of these, or the file cannot be read.
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> import rgru
+    >>> from rgru.integrations.ray import Predictor
+    >>> predictor = Predictor(rgru.GRU(2, 5), "x", outputs={"h": "last"})
+    >>> predictor(pa.table({"id": [1], "x": [[[0.1, 0.2], [0.3, 0.4]]]})).column_names
+    ['id', 'x', 'h']
     """
 
-    def __init__(
-        self,
-        model: str | os.PathLike[str] | AnyModel | Shipped,
-        sequences: Names,
-        *,
-        outputs: Kinds | None = None,
-        on_error: OnError = "raise",
-        keep: Names | None = None,
-        num_threads: int | None = None,
-    ) -> None:
-        self._predictions = Predictions(model, sequences, outputs=outputs, on_error=on_error, keep=keep)
-        if num_threads is not None:
-            set_num_threads(as_threads("num_threads", num_threads))
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        """Append the predictions to a batch."""
-        return self._predictions(table)
+    def _start(self) -> None:
+        """Set the number of threads, since each actor makes its own predictor."""
+        if self._num_threads is not None:
+            set_num_threads(self._num_threads)
 
 
 def predict(
     dataset: ray.data.Dataset,
-    model: str | os.PathLike[str] | AnyModel | Shipped,
+    model: str | os.PathLike[str] | AnyModel | ModelReference,
     sequences: Names,
     *,
     outputs: Kinds | None = None,
@@ -69,39 +71,57 @@ def predict(
     num_threads: int | None = None,
     **options: Any,
 ) -> ray.data.Dataset:
-    """Append predictions to a dataset: ``map_batches`` with `Predictor`, the arguments judged before anything runs.
+    """Append predictions to a dataset by ``map_batches`` with `Predictor`, after a validation of the arguments.
 
     Parameters
     ----------
     dataset : ray.data.Dataset
-    model, sequences, outputs, on_error, keep, num_threads
-        As in `Predictor`.
+        The dataset. If it knows its columns, their names are validated, too.
+    model : path_like, GRU, GRUClassifier, GRURegressor or ModelReference
+        The model, or the path of its file.
+    sequences : str or list of str
+        The column of sequences, or the list columns with their features, as in `Predictor`.
+    outputs : mapping of str to str, optional
+        The new columns by name, each with its kind of output, as in `Predictor`.
+    on_error : {"raise", "null"}, default "raise"
+        Treatment of rows that are not valid sequences for the model.
+    keep : str or list of str, optional
+        The columns to keep in addition to the predictions; by default all.
+    num_threads : int, optional
+        The number of threads of an actor, as in `Predictor`.
     **options
-        Of ``map_batches``: ``compute``, ``num_cpus``, ``batch_size``...
+        Options of ``map_batches``: ``compute``, ``num_cpus``, ``batch_size``...
 
     Returns
     -------
     ray.data.Dataset
+        The dataset with the new columns.
 
     Raises
     ------
-    TypeError, ValueError, OSError
-        If an argument is none of these, the file cannot be read, or the dataset, as far as it knows its columns, lacks
-        one.
     ImportError
         If Ray Data is not installed.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> import ray
+    >>> import rgru
+    >>> from rgru.integrations.ray import predict
+    >>> dataset = ray.data.from_arrow(pa.table({"id": [1], "x": [[[0.1, 0.2], [0.3, 0.4]]]}))
+    >>> predict(dataset, rgru.GRU(2, 5), "x", outputs={"h": "last"}).columns()
+    ['id', 'x', 'h']
     """
     needed("ray.data", "ray")
-    shipped = Shipped(model)
-    predictions = Predictions(shipped, sequences, outputs=outputs, on_error=on_error, keep=keep)
-    as_threads("num_threads", num_threads)
+    arguments: dict[str, Any] = {"outputs": outputs, "on_error": on_error, "keep": keep, "num_threads": num_threads}
+    reference = ModelReference(model)
+    predictions = Predictions(reference, sequences, **arguments)
     columns = dataset.columns(fetch_if_missing=False)
     if columns is not None:
-        predictions.kept(columns)
-    arguments = {"outputs": outputs, "on_error": on_error, "keep": keep, "num_threads": num_threads}
+        predictions._kept(columns)
     return dataset.map_batches(
         Predictor,
-        fn_constructor_args=(shipped, sequences),
+        fn_constructor_args=(reference, sequences),
         fn_constructor_kwargs=arguments,
         batch_format="pyarrow",
         **options,
@@ -111,32 +131,41 @@ def predict(
 def sequences_from_events(
     dataset: ray.data.Dataset, key: Names, time: Names, features: Names, *, num_blocks: int | None = None
 ) -> ray.data.Dataset:
-    """Make sequences of rows of events: one row a key, sorted by time.
+    """Group rows of events into sequences: one row per key, sorted by time.
 
-    The events are shuffled by key; those of a key meet in one block, which has to fit into a worker's memory.
+    The events are shuffled by key; those of a key end up in one block, which has to fit into a worker's memory.
 
     Parameters
     ----------
     dataset : ray.data.Dataset
-        With one row an event, in any order.
+        Events, one per row, in any order. If it knows its columns, their names are validated at once.
     key, time, features : str or list of str
-        As in `rgru.integrations.events.Events`.
+        Columns as in `rgru.integrations.events.Events`.
     num_blocks : int, optional
         The number of blocks after the shuffle; by default `DataContext.default_hash_shuffle_parallelism`.
 
     Returns
     -------
     ray.data.Dataset
-        The columns of the key, and lists of those of the time and the features; its rows in any order.
+        The key columns, and the time and feature columns as lists; rows in any order.
 
     Raises
     ------
-    TypeError, ValueError
-        If a name is given twice or, as far as the dataset knows its columns, is none of them; or if Ray's shuffle is
-        not by hash. When the dataset is executed, a null or NaN in the key or the time raises a ValueError, a struct or
-        the like a TypeError.
+    ValueError
+        If Ray's shuffle is not by hash. During execution: if the key or the time contains a null or NaN.
+    TypeError
+        During execution: if the key or the time is of a type that has no order, such as a struct.
     ImportError
         If Ray Data is not installed.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> import ray
+    >>> from rgru.integrations.ray import sequences_from_events
+    >>> events = ray.data.from_arrow(pa.table({"user": ["ada", "ada"], "time": [20, 10], "a": [0.2, 0.1]}))
+    >>> sequences_from_events(events, "user", "time", "a", num_blocks=1).take_all()
+    [{'user': 'ada', 'time': [10, 20], 'a': [0.1, 0.2]}]
     """
     needed("ray.data", "ray")
     events = Events(key, time, features)
@@ -152,12 +181,12 @@ def sequences_from_events(
         )
     blocks = dataset.context.default_hash_shuffle_parallelism if num_blocks is None else num_blocks
     by_key = dataset.select_columns(list(events.columns)).repartition(blocks, keys=list(events.key))
-    # Without a batch size a batch is a whole block, so that no key is torn apart.
+    # Without a batch size a batch is a whole block, so that no key is split.
     return by_key.map_batches(_Cut(events), batch_format="pyarrow", batch_size=None)
 
 
 class _Cut:
-    """Events in any order, whole keys, to sequences."""
+    """A function from events in any order, all of each key, to sequences."""
 
     def __init__(self, events: Events) -> None:
         self._events = events

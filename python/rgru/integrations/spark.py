@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rgru._optional_imports import needed
-from rgru._runtime import as_threads, set_num_threads
+from rgru._runtime import set_num_threads
 from rgru._validation.scalars import as_int
 from rgru.integrations._append_predictions import Predictions
 from rgru.integrations.events import Events
@@ -20,56 +20,69 @@ if TYPE_CHECKING:
 
     from rgru._data.column_names import Names
     from rgru.arrow._kinds import Kinds, OnError
-    from rgru.integrations.model_reference import AnyModel, Shipped
+    from rgru.integrations.model_reference import AnyModel, ModelReference
 
     _Function: TypeAlias = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 
-class Predictor:
-    """A function for ``mapInArrow``: batches in, the same with predictions out.
+class Predictor(Predictions):
+    """A function for ``mapInArrow``, from batches to the same batches with predictions.
 
     Parameters
     ----------
-    model, sequences, outputs, on_error, keep
-        As in `rgru.integrations._append_predictions.Predictions`.
+    model : path_like, GRU, GRUClassifier, GRURegressor or ModelReference
+        The model, or the path of its file.
+    sequences : str or list of str
+        The column of sequences, or the list columns with their features.
+    outputs : mapping of str to str, optional
+        The new columns by name, each with its kind of output as in `rgru.arrow.predict`. The model runs once for all
+        of them. By default ``{"prediction": kind}``, with "last" for a GRU, "label" for a classifier and "value" for a
+        regressor.
+    on_error : {"raise", "null"}, default "raise"
+        Treatment of rows that are not valid sequences for the model, as in `rgru.arrow.predict`.
+    keep : str or list of str, optional
+        The columns to keep in addition to the predictions; by default all.
     num_threads : int, optional
-        By default RGRU_NUM_THREADS as the workers have it, else the CPUs of the task (``spark.task.cpus``).
+        The number of threads of a task. By default RGRU_NUM_THREADS of the workers, else the CPUs of the task
+        (``spark.task.cpus``).
 
-    Raises
-    ------
-    TypeError, ValueError, OSError
-        If an argument is none of these, or the file cannot be read.
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> import pyspark
+    >>> import rgru
+    >>> from rgru.integrations.spark import Predictor
+    >>> predictor = Predictor(rgru.GRU(2, 5), "x", outputs={"h": "last"}, num_threads=1)
+    >>> batch = pa.record_batch({"id": [1], "x": [[[0.1, 0.2], [0.3, 0.4]]]})
+    >>> [batch.schema.names for batch in predictor(iter([batch]))]
+    [['id', 'x', 'h']]
     """
 
-    def __init__(
-        self,
-        model: str | os.PathLike[str] | AnyModel | Shipped,
-        sequences: Names,
-        *,
-        outputs: Kinds | None = None,
-        on_error: OnError = "raise",
-        keep: Names | None = None,
-        num_threads: int | None = None,
-    ) -> None:
-        self._predictions = Predictions(model, sequences, outputs=outputs, on_error=on_error, keep=keep)
-        self._threads = as_threads("num_threads", num_threads)
-
     def schema(self, schema: StructType) -> StructType:
-        """Give the schema of the output for a frame of such a schema.
+        """Return the schema of the output for a frame's schema.
+
+        Parameters
+        ----------
+        schema : pyspark.sql.types.StructType
+            The frame's schema.
+
+        Returns
+        -------
+        pyspark.sql.types.StructType
+            The schema with the new columns.
 
         Raises
         ------
         ValueError
-            If a column is missing, or one that stays has a new one's name.
+            If a column is missing, or a kept column has the name of a new one.
         ImportError
             If PySpark is not installed.
         """
         types = needed("pyspark.sql.types", "spark")
         from_arrow = needed("pyspark.sql.pandas.types", "spark").from_arrow_type
-        kept = [schema[name] for name in self._predictions.kept(schema.names)]
-        fields = self._predictions.fields()
+        kept = [schema[name] for name in self._kept(schema.names)]
         made: StructType = types.StructType(
-            kept + [types.StructField(field.name, from_arrow(_spark_type(field.type))) for field in fields]
+            kept + [types.StructField(field.name, from_arrow(_spark_type(field.type))) for field in self._fields()]
         )
         return made
 
@@ -77,12 +90,12 @@ class Predictor:
         """Append the predictions to each batch of a partition."""
         import pyarrow as pa
 
-        _use_share(self._threads)
+        _set_task_threads(self._num_threads)
         for batch in batches:
-            made = self._predictions(batch)
-            # Those that stay go back as they came.
+            made = super().__call__(batch)
+            # Columns of the input keep their types.
             columns = [
-                column.cast(_spark_type(column.type)) if name in self._predictions.names else column
+                column.cast(_spark_type(column.type)) if name in self._outputs else column
                 for name, column in zip(made.schema.names, made.columns, strict=True)
             ]
             yield pa.RecordBatch.from_arrays(columns, names=made.schema.names)
@@ -90,7 +103,7 @@ class Predictor:
 
 def predict(
     frame: DataFrame,
-    model: str | os.PathLike[str] | AnyModel | Shipped,
+    model: str | os.PathLike[str] | AnyModel | ModelReference,
     sequences: Names,
     *,
     outputs: Kinds | None = None,
@@ -98,24 +111,44 @@ def predict(
     keep: Names | None = None,
     num_threads: int | None = None,
 ) -> DataFrame:
-    """Append predictions to a frame: ``mapInArrow`` with `Predictor` and its schema, whatever the columns' names.
+    """Append predictions to a frame by ``mapInArrow`` with `Predictor` and its schema, for columns of any name.
 
     Parameters
     ----------
     frame : pyspark.sql.DataFrame
-    model, sequences, outputs, on_error, keep, num_threads
-        As in `Predictor`.
+        The frame.
+    model : path_like, GRU, GRUClassifier, GRURegressor or ModelReference
+        The model, or the path of its file.
+    sequences : str or list of str
+        The column of sequences, or the list columns with their features.
+    outputs : mapping of str to str, optional
+        The new columns by name, each with its kind of output, as in `Predictor`.
+    on_error : {"raise", "null"}, default "raise"
+        Treatment of rows that are not valid sequences for the model.
+    keep : str or list of str, optional
+        The columns to keep in addition to the predictions; by default all.
+    num_threads : int, optional
+        The number of threads of a task, as in `Predictor`.
 
     Returns
     -------
     pyspark.sql.DataFrame
+        The frame with the new columns.
 
     Raises
     ------
-    TypeError, ValueError, OSError
-        If an argument is none of these, the file cannot be read, or the frame lacks a column.
     ImportError
         If PySpark is not installed.
+
+    Examples
+    --------
+    >>> from pyspark.sql import SparkSession
+    >>> import rgru
+    >>> from rgru.integrations.spark import predict
+    >>> spark = SparkSession.builder.getOrCreate()
+    >>> frame = spark.createDataFrame([(1, [[0.1, 0.2], [0.3, 0.4]])], ["id", "x"])
+    >>> predict(frame, rgru.GRU(2, 5), "x", outputs={"h": "last"}).columns
+    ['id', 'x', 'h']
     """
     predictor = Predictor(model, sequences, outputs=outputs, on_error=on_error, keep=keep, num_threads=num_threads)
     return _map_in_arrow(frame, predictor, predictor.schema(frame.schema))
@@ -124,7 +157,7 @@ def predict(
 def sequences_from_events(
     frame: DataFrame, key: Names, time: Names, features: Names, *, num_partitions: int | None = None
 ) -> DataFrame:
-    """Make sequences of rows of events: one row a key, sorted by time.
+    """Group rows of events into sequences: one row per key, sorted by time.
 
     The events are shuffled by key and sorted within their partitions; a key's events have to fit into a worker's
     memory, a partition does not.
@@ -132,24 +165,34 @@ def sequences_from_events(
     Parameters
     ----------
     frame : pyspark.sql.DataFrame
-        With one row an event, in any order.
+        Events, one per row, in any order.
     key, time, features : str or list of str
-        As in `rgru.integrations.events.Events`.
+        Columns as in `rgru.integrations.events.Events`.
     num_partitions : int, optional
         The number of partitions after the shuffle; by default ``spark.sql.shuffle.partitions``.
 
     Returns
     -------
     pyspark.sql.DataFrame
-        The columns of the key, and arrays of those of the time and the features; its rows in any order.
+        The key columns, and the time and feature columns as arrays; rows in any order.
 
     Raises
     ------
-    TypeError, ValueError
-        If a name is not one of the frame's columns, or comes twice, or a key is a struct or the like. A null or NaN in
-        the key or the time raises a PythonException when the frame is computed.
+    TypeError
+        If the key is of a type that has no order, such as a struct.
+    PythonException
+        When the frame is computed: if the key or the time contains a null or NaN.
     ImportError
         If PySpark is not installed.
+
+    Examples
+    --------
+    >>> from pyspark.sql import SparkSession
+    >>> from rgru.integrations.spark import sequences_from_events
+    >>> spark = SparkSession.builder.getOrCreate()
+    >>> events = spark.createDataFrame([("ada", 20, 0.2), ("ada", 10, 0.1)], ["user", "time", "a"])
+    >>> sequences_from_events(events, "user", "time", "a").collect()
+    [Row(user='ada', time=[10, 20], a=[0.1, 0.2])]
     """
     types = needed("pyspark.sql.types", "spark")
     to_arrow = needed("pyspark.sql.pandas.types", "spark").to_arrow_schema
@@ -167,13 +210,13 @@ def sequences_from_events(
 
 
 def _map_in_arrow(frame: DataFrame, function: _Function, schema: StructType) -> DataFrame:
-    """Do as ``frame.mapInArrow``, which looks for columns with dots in their names in structs."""
+    """Call ``frame.mapInArrow`` with plain column names, since it takes names with dots for fields of structs."""
     plain = frame.toDF(*[f"column{i}" for i in range(len(frame.columns))])
     return plain.mapInArrow(_Named(function, frame.columns), schema)
 
 
 class _Named:
-    """A function of batches with columns of these names."""
+    """A function that renames the columns of batches and passes them on."""
 
     def __init__(self, function: _Function, names: list[str]) -> None:
         self._function = function
@@ -186,12 +229,12 @@ class _Named:
 
 
 def _quoted(names: Iterable[str]) -> list[str]:
-    """Give names of columns as Spark takes them for what they are: a dot would lead into a struct."""
+    """Quote column names, in which Spark would take a dot for the field of a struct."""
     return ["`" + name.replace("`", "``") + "`" for name in names]
 
 
 class _Cut:
-    """Events in order, in batches, to sequences."""
+    """A function from batches of ordered events to sequences."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
@@ -201,16 +244,16 @@ class _Cut:
             yield from table.to_batches()
 
 
-def _use_share(threads: int | None) -> None:
-    """Let a worker compute with so many threads, by default the environment's, else the task's CPUs."""
+def _set_task_threads(threads: int | None) -> None:
+    """Set the number of threads of a worker, by default to the environment's, else to the task's CPUs."""
     context = needed("pyspark", "spark").TaskContext.get()
     if threads is None and context is not None and "RGRU_NUM_THREADS" not in os.environ:
         threads = context.cpus()
-    set_num_threads(threads)  # None, too: the last task of this worker may have had an argument
+    set_num_threads(threads)  # also None, since an earlier task of this worker may have set another number
 
 
 def _spark_type(kind: pa.DataType) -> Any:
-    """Give the Arrow type for Spark, which has neither lists of fixed size nor unsigned numbers."""
+    """Return the Arrow type for Spark, which has neither fixed-size lists nor unsigned numbers."""
     import pyarrow as pa
 
     if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):

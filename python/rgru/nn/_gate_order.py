@@ -26,13 +26,13 @@ DIRECTIONS = ("fwd", "rev")
 
 
 def gates_in(rows: NDArray[Any], order: str) -> NDArray[Any]:
-    """Bring another framework's stacked gates into rgru's order and sign.
+    """Convert another framework's stacked gates to rgru's order and sign.
 
     Parameters
     ----------
     rows : numpy.ndarray, shape (3H, ...)
     order : str
-        Of the gates in `rows`: ``"rzh"`` or ``"zrh"``.
+        The order of the gates in `rows`: ``"rzh"`` or ``"zrh"``.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def gates_in(rows: NDArray[Any], order: str) -> NDArray[Any]:
 
 
 def gates_out(rows: NDArray[Any], order: str) -> NDArray[Any]:
-    """Bring rgru's stacked gates (3H, ...) into another framework's order and sign; the inverse of `gates_in`."""
+    """Convert rgru's stacked gates (3H, ...) to another framework's order and sign; the inverse of `gates_in`."""
     r, z, h = np.split(rows, 3)
     gates = {"r": r, "z": -z, "h": h}
     return np.concatenate([gates[gate] for gate in order])
@@ -55,14 +55,14 @@ def cell_in(
 ) -> CellArrays:
     """Convert the weights of one cell.
 
-    Of two biases only the sum acts in the gates r and z, and in the reset-before candidate; it is rounded once. In the
-    reset-after candidate both stay: the recurrent one lies inside the product with r.
+    Gates r and z, and the reset-before candidate, depend only on the sum of the two biases, which is rounded once. The
+    reset-after candidate keeps both: its recurrent bias is multiplied by r.
 
     Parameters
     ----------
     kernel, recurrent : numpy.ndarray, shapes (3H, I) and (3H, H)
     biases : sequence of numpy.ndarray, shape (3H,)
-        The input bias and the recurrent one; or none.
+        The input and the recurrent bias; empty without biases.
     order : str
         As in `gates_in`.
     reset_after : bool
@@ -79,7 +79,7 @@ def cell_in(
 
 
 def biases_out(cell: CellArrays, order: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Give the input bias and the recurrent one, both (3H,), of a cell with biases; `cell_in` gives the same back."""
+    """Return the input and the recurrent bias, both (3H,), of a cell with biases; `cell_in` restores the same bits."""
     recurrent = np.zeros_like(cell["b"])
     if "b_hh" in cell:
         recurrent[-len(cell["b_hh"]) :] = cell["b_hh"]
@@ -87,7 +87,7 @@ def biases_out(cell: CellArrays, order: str) -> tuple[NDArray[Any], NDArray[Any]
 
 
 def cells_of(settings: Settings, params: Params) -> list[list[CellArrays]]:
-    """Give the parameters of a GRU, layer by layer and in each layer direction by direction."""
+    """Return the parameters of a GRU by layer, and within a layer by direction."""
     names = ["W", "U"] + ["b"] * settings.bias + ["b_hh"] * (settings.bias and settings.reset_after)
     directions = DIRECTIONS[: 1 + settings.bidirectional]
     return [

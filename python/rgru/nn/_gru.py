@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 class GRU(Settings):
     """A stack of gated recurrent units (Cho et al. 2014), batch first.
 
-    Calls may run on several threads at once; changing parameters meanwhile gives no defined moment of the change.
+    Calls may run on several threads at once. If the parameters change meanwhile, it is undefined which of these calls
+    use the new ones.
 
     Parameters
     ----------
@@ -41,29 +42,24 @@ class GRU(Settings):
     num_layers : int, default 1
         L; each layer reads the outputs of the one below.
     bidirectional : bool, default False
-        Whether each layer also walks the sequences from their own ends; D is then 2, else 1.
+        Whether each layer also runs over the sequences in reverse, from their own last steps; D is then 2, else 1.
     reset_after : bool, default False
-        Whether the reset gate applies after the recurrent product, as in PyTorch and cuDNN. The two kinds of cell
-        cannot be converted into each other.
+        Whether the reset gate applies after the recurrent product, as in PyTorch and cuDNN. Neither kind of cell can
+        be converted into the other.
     bias : bool, default True
         Whether the cells have biases.
     dropout : float, default 0.0
-        The share of each layer's outputs that is dropped before the next layer, in `record` only; plain calls and
-        streams drop nothing. From 0 to below 1, and 0 with a single layer.
+        The fraction of each layer's outputs that is dropped before the next layer, in `record` only; plain calls and
+        streams drop nothing. At least 0 and below 1, and 0 with a single layer.
     dtype : dtype_like, default "float32"
-        float32 or float64, of parameters, inputs and outputs.
+        Type of parameters, inputs and outputs: float32 or float64.
     seed : int, optional
-        From 0 to 2**64 - 1. The same seed gives the same initial parameters on every platform, and the same dropout
-        masks in the same succession of calls. By default drawn from the system's entropy.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of a wrong type or out of range, by its name.
+        From 0 to 2**64 - 1. The same seed yields the same initial parameters on every platform, and the same dropout
+        masks in the same sequence of calls. By default drawn from the system's entropy.
 
     Notes
     -----
-    W starts glorot uniform, U orthogonal, each per gate, and the biases zero.
+    Initial values: W glorot uniform and U orthogonal, each per gate; biases zero.
 
     Examples
     --------
@@ -104,44 +100,44 @@ class GRU(Settings):
         self._flat = _core.initial(**self._sizes, seed=self._seed, dtype=self._dtype.name)
 
     def _begin(self, seed: int) -> None:
-        """Set everything but the parameters, once the settings are there."""
+        """Set everything but the parameters, after the settings."""
         self._seed = seed
         self._masks = 0  # how many times `record` has drawn dropout masks
         self._layout: Layout = {name: (tuple(shape), start) for name, shape, start in _core.layout(**self._sizes)}
         self._lock = Lock()
         self._version = 0  # of the parameters
         self._packed: _core.Weights | None = None
-        self._on_gpus: dict[int, Any] = {}  # the same, by the index of the GPU
-        self._captured: list[Any] = []  # old ones that captured graphs still read
+        self._on_gpus: dict[int, Any] = {}  # packed weights by the index of the GPU
+        self._captured: list[Any] = []  # old weights that captured graphs still read
 
     # -- parameters ------------------------------------------------------------------------------------------------
 
     @property
     def num_params(self) -> int:
-        """P, the number of all parameters."""
+        """P, the total number of parameters."""
         return int(self._flat.size)
 
     @property
     def params(self) -> Params:
-        """All parameters by name; see `rgru.nn.Params`. Assign to them to change them."""
+        """All parameters by name, see `rgru.nn.Params`; assign to an item to change it."""
         return Params(self._flat, self._layout, self._changed)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The layers, with their parameters by the equations' names: ``gru.layers[0].fwd.W_xr``."""
+        """The layers, with their parameters by the names in the equations: ``gru.layers[0].fwd.W_xr``."""
         params = self.params
         return tuple(Layer(params, k) for k in range(self.num_layers))
 
     def _changed(self) -> None:
-        """Forget the packed weights; to be called after every change of `_flat`."""
+        """Discard the packed weights; to be called after every change of `_flat`."""
         with self._lock:
             self._version += 1
             self._packed = None
             self._captured += [weights for weights in self._on_gpus.values() if weights.captured]
             self._on_gpus = {}
 
-    def _weights_beside(self, values: Any, training: bool = False) -> Any:
-        """Give the packed weights on the device of an array that `_inputs` has made."""
+    def _weights_for(self, values: Any, training: bool = False) -> Any:
+        """Return the packed weights on the device of `values`, an array from `_inputs`."""
         return self._weights(training) if type(values) is np.ndarray else self._gpu_weights(values.device.id)
 
     def _gpu_weights(self, index: int) -> Any:
@@ -165,7 +161,7 @@ class GRU(Settings):
         version = self._version
         packed = _core.Weights(self._flat, **self._sizes, training=training)
         with self._lock:
-            if self._version == version:  # else the parameters changed meanwhile, and this is already old
+            if self._version == version:  # else the parameters have changed meanwhile, and this copy is outdated
                 self._packed = packed
         return packed
 
@@ -182,64 +178,64 @@ class GRU(Settings):
     ) -> tuple[NDArray[Any] | Ragged, NDArray[Any]]:
         """Run over a batch of sequences.
 
-        A sequence's output has the same bits whatever batch it stands in, padded, ragged or streamed, on any number of
-        threads.
+        The output of a sequence has the same bits in any batch, padded, ragged or streamed, on any number of threads.
 
         Parameters
         ----------
         x : array_like, shape (N, T, I), or Ragged with I features
-            Of the GRU's dtype, or one that goes into it without a value changing.
+            Inputs of the GRU's dtype, or of one that converts to it without changing a value.
         h0 : array_like, shape (L*D, N, H), optional
-            The states before the first step, layer by layer, forward before reverse; zero by default.
+            States before the first step, layer by layer, forward before reverse; zero by default.
         lengths : array_like of int, shape (N,), optional
-            The number of valid steps of each sequence, from 0 to T, which is the default. What lies past it in `x` is
-            never read. Not with a Ragged, which has its own.
+            Number of valid steps of each sequence, from 0 to T; T by default. Steps of `x` past it are never read. A
+            Ragged has its own lengths and takes none.
 
         Returns
         -------
         y : numpy.ndarray, shape (N, T, D*H), or Ragged over the offsets of `x`
-            The states of the last layer, directions side by side; 0 past a sequence's length.
+            States of the last layer, forward then reverse in each row; 0 past a sequence's length.
         h_n : numpy.ndarray, shape (L*D, N, H)
-            The states after each sequence's last valid step (of its first, in reverse direction).
+            States after each sequence's last valid step (after its first, in the reverse direction).
 
         Notes
         -----
-        With an `x` on a GPU, of any library with DLPack, all arrays lie there and are CuPy's, but that `lengths` may
-        lie on either side; on the GPU they are cut to 0 to T instead of being checked. A float32 GRU multiplies float16
-        and bfloat16 arrays as such, with float32 sums, and gives arrays of their type. Outputs are repeatable there,
-        but may depend on the batch in their last bits.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument does not fit; the message names it, what was expected and what came.
+        If `x` is on a GPU, as an array of any library with DLPack, the other arrays must be there too, and results are
+        CuPy arrays. Only `lengths` may be on the host or on the GPU; on the GPU they are clipped to 0 to T instead of
+        being checked. A float32 GRU multiplies float16 and bfloat16 arrays in their own type, sums in float32, and
+        returns arrays of their type. On a GPU outputs are repeatable, but their last bits may depend on the batch.
         """
         values, h0, lengths, offsets = self._inputs(x, h0, lengths)
-        y, h_n = self._weights_beside(values).forward(values, h0, lengths, offsets)
+        y, h_n = self._weights_for(values).forward(values, h0, lengths, offsets)
         return (y if offsets is None else Ragged._over(y, offsets)), h_n
 
     def final_states(
         self, x: ArrayLike | Ragged, h0: ArrayLike | None = None, *, lengths: ArrayLike | None = None
     ) -> NDArray[Any]:
-        """Run over a batch of sequences for their final states alone: a plain call's h_n without the memory for y.
+        """Run over a batch of sequences and return only ``h_n`` of a plain call, without allocating ``y``.
 
         Parameters
         ----------
-        x, h0, lengths
-            As in a plain call.
+        x : array_like, shape (N, T, I), or Ragged with I features
+            Inputs, as in a plain call.
+        h0 : array_like, shape (L*D, N, H), optional
+            States before the first step; zero by default.
+        lengths : array_like of int, shape (N,), optional
+            Number of valid steps of each sequence, as in a plain call.
 
         Returns
         -------
         numpy.ndarray, shape (L*D, N, H)
-            The states after each sequence's last valid step (of its first, in reverse direction).
+            States after each sequence's last valid step (after its first, in the reverse direction).
 
-        Raises
-        ------
-        TypeError, ValueError
-            As in a plain call.
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import rgru
+        >>> rgru.GRU(3, 8).final_states(np.zeros((2, 5, 3), np.float32)).shape
+        (1, 2, 8)
         """
         values, h0, lengths, offsets = self._inputs(x, h0, lengths)
-        states: NDArray[Any] = self._weights_beside(values).final_states(values, h0, lengths, offsets)
+        states: NDArray[Any] = self._weights_for(values).final_states(values, h0, lengths, offsets)
         return states
 
     @overload
@@ -267,27 +263,27 @@ class GRU(Settings):
 
         Parameters
         ----------
-        x, h0, lengths
-            As in a plain call. The tape keeps `x` by reference where it needed no conversion: do not change it before
-            `Tape.backward`.
+        x : array_like, shape (N, T, I), or Ragged with I features
+            Inputs, as in a plain call. The tape refers to `x` itself if it needed no conversion: do not change it
+            before `Tape.backward`.
+        h0 : array_like, shape (L*D, N, H), optional
+            States before the first step; zero by default.
+        lengths : array_like of int, shape (N,), optional
+            Number of valid steps of each sequence, as in a plain call.
         checkpoint : int, optional
-            Keep only every so-many-th state (rounded up to a multiple of 128) instead of all gates, and compute the
-            rest again on the way back: less memory for about a third more time, and the same bits. The square root of
-            the number of steps needs least. Not for a bidirectional GRU.
+            Keep only every `checkpoint`-th state (rounded up to a multiple of 128) instead of all gates, and recompute
+            the rest in the backward pass: less memory for about a third more time, and the same bits. The square root
+            of the number of steps needs the least memory. Not for a bidirectional GRU, nor on a GPU.
 
         Returns
         -------
         y : numpy.ndarray, shape (N, T, D*H), or Ragged over the offsets of `x`
-            As in a plain call, but read-only without `checkpoint`, since the tape needs it. On a GPU it cannot be made
-            so: do not write to it before `Tape.backward`. There `checkpoint` is refused.
+            As in a plain call, but read-only without `checkpoint`, since the tape needs it. Arrays on a GPU cannot be
+            made read-only: do not write to `y` before `Tape.backward`.
         h_n : numpy.ndarray, shape (L*D, N, H)
-        tape : rgru.nn.Tape
-            Its ``backward(dy, dh_n)`` gives the gradients with respect to the parameters as they are now.
-
-        Raises
-        ------
-        TypeError, ValueError
             As in a plain call.
+        tape : rgru.nn.Tape
+            Record of the run: ``tape.backward(dy, dh_n)`` computes gradients at the current parameters.
 
         Examples
         --------
@@ -302,30 +298,38 @@ class GRU(Settings):
             checkpoint = as_int("checkpoint", checkpoint, 1)
             if self.bidirectional:
                 raise ValueError(f"checkpoint: expected None for a GRU with bidirectional=True, got {checkpoint}")
-        weights = self._weights_beside(values, training=True)
+        weights = self._weights_for(values, training=True)
         y, h_n, tape = weights.forward_tape(values, h0, lengths, offsets, self._dropout, self._mask_seed(), checkpoint)
-        wrapped: Tape[Any] = Tape(tape, self._layout, y.dtype, offsets, _real_beside(values))
+        wrapped: Tape[Any] = Tape(tape, self._layout, y.dtype, offsets, _as_real_for(values))
         return (y if offsets is None else Ragged._over(y, offsets)), h_n, wrapped
 
     def stream(self, batch_size: int = 1, h0: ArrayLike | None = None) -> Stream:
-        """Begin sequences whose steps come one at a time.
+        """Start sequences whose steps arrive one at a time.
 
         Parameters
         ----------
         batch_size : int, default 1
-            N, the number of sequences that run side by side.
+            N, the number of sequences that run in parallel.
         h0 : array_like, shape (L, N, H), optional
-            The states before the first step; zero by default.
+            States before the first step; zero by default.
 
         Returns
         -------
         rgru.nn.Stream
-            It runs with the parameters as they are now, whatever becomes of them later.
+            Running sequences, with a snapshot of the current parameters that later changes do not affect.
 
         Raises
         ------
-        TypeError, ValueError
-            If an argument does not fit, or this GRU is bidirectional: the reverse direction begins at the end.
+        ValueError
+            If this GRU is bidirectional: the reverse direction starts from the last step.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import rgru
+        >>> stream = rgru.GRU(3, 8).stream(batch_size=2)
+        >>> stream.step(np.zeros((2, 3), np.float32)).shape
+        (2, 8)
         """
         if self.bidirectional:
             raise ValueError("stream: expected a GRU with bidirectional=False, got bidirectional=True")
@@ -337,14 +341,14 @@ class GRU(Settings):
     def _inputs(
         self, x: ArrayLike | Ragged, h0: ArrayLike | None, lengths: ArrayLike | None
     ) -> tuple[Any, Any, Any, NDArray[np.int64] | None]:
-        """Give x, h0, lengths and offsets as the core takes them, or the GPU's, their sizes unchecked."""
+        """Return x, h0, lengths and offsets, converted for the core or the GPU; their sizes are not checked yet."""
         values: Any = x.values if isinstance(x, Ragged) else x
         real, dtype = as_real, self._dtype
         if on_gpu(values):
             from rgru._cuda import arrays
 
             values = arrays.as_cupy("x", values)
-            real, dtype = _real_beside(values), arrays.compute_type(values.dtype, dtype)
+            real, dtype = _as_real_for(values), arrays.compute_type(values.dtype, dtype)
         if h0 is not None:
             h0 = real("h0", h0, dtype, 3, "(L*D, N, H)")
         if not isinstance(x, Ragged):
@@ -355,7 +359,7 @@ class GRU(Settings):
         return real("x", values, dtype), h0, None, x.offsets
 
     def _mask_seed(self) -> int:
-        """Give the next seed for dropout masks: SplitMix64 (Steele et al. 2014), begun at the GRU's seed."""
+        """Return the next seed for dropout masks: SplitMix64 (Steele et al. 2014), started at the GRU's seed."""
         if not self._dropout:
             return 0
         with self._lock:
@@ -365,11 +369,11 @@ class GRU(Settings):
         state = (state ^ state >> 27) * 0x94D049BB133111EB % 2**64
         return state ^ state >> 31
 
-    # -- leaving and coming back -----------------------------------------------------------------------------------
+    # -- files, conversion, pickling -------------------------------------------------------------------------------
 
     @classmethod
     def _from_saved(cls, config: Mapping[str, Any], tensors: Mapping[str, ArrayLike]) -> GRU:
-        """Make one of its `_config` and all its parameters by name; no initial values are drawn."""
+        """Make a GRU of its `_config` and all its parameters by name; no initial values are drawn."""
         gru = cls.__new__(cls)
         Settings.__init__(gru, **config)
         gru._begin(int.from_bytes(os.urandom(8), "little"))
@@ -378,7 +382,7 @@ class GRU(Settings):
             raise ValueError(f"tensors: expected those of {gru!r}; missing are {missing}, unexpected {strange}")
         size = sum(math.prod(shape) for shape, _ in gru._layout.values())
         given = sum(np.size(array) for array in tensors.values())
-        if given != size:  # before any memory is taken for sizes that a damaged file may claim
+        if given != size:  # before memory is allocated for sizes that a damaged file may claim
             raise ValueError(f"tensors: expected {size} numbers in all for {gru!r}, got {given}")
         gru._flat = np.empty(size, gru._dtype)
         gru.params.update(tensors)
@@ -387,25 +391,48 @@ class GRU(Settings):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the GRU to a safetensors file; `rgru.load` reads it.
 
-        The file holds the parameters by name and the constructor's arguments but for the seed. It appears whole or not
-        at all: an existing file stays as it is until the new one is complete. Equal GRUs give equal bytes.
+        The file holds the parameters by name and the constructor's arguments except the seed. It is replaced
+        atomically: an existing file stays as it is until the new one is complete. Equal GRUs yield equal bytes.
 
         Parameters
         ----------
         path : path_like
-            By custom ending in ``.safetensors``.
+            The file, by convention with the suffix ``.safetensors``.
 
         Raises
         ------
         OSError
             If the file cannot be written.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import rgru
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "gru.safetensors")
+        ...     rgru.GRU(3, 8).save(path)
+        ...     rgru.load(path)
+        GRU(3, 8)
         """
         from rgru._files.model_file import save
 
         save(path, dict(self.params), self._config, kind="GRU")
 
     def to_torch(self) -> Any:
-        """Give a `torch.nn.GRU` (batch first) with the same outputs; see `rgru.convert.torch.to_torch`."""
+        """Make a `torch.nn.GRU` (batch first) with the same outputs; see `rgru.convert.torch.to_torch`.
+
+        Returns
+        -------
+        torch.nn.GRU
+            A module on the CPU.
+
+        Examples
+        --------
+        >>> import torch
+        >>> import rgru
+        >>> rgru.GRU(3, 8, reset_after=True).to_torch()
+        GRU(3, 8, batch_first=True)
+        """
         from rgru.nn._to_torch import to_torch
 
         return to_torch(self, self.params)
@@ -413,7 +440,7 @@ class GRU(Settings):
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
         del state["_lock"], state["_packed"], state["_on_gpus"], state["_captured"]
-        state["_flat"] = self._flat.copy()  # a shallow copy must not share what it can change
+        state["_flat"] = self._flat.copy()  # a shallow copy must not share an array that it can change
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -425,8 +452,8 @@ class GRU(Settings):
         self._captured = []
 
 
-def _real_beside(values: Any) -> Any:
-    """Give the judge of arrays that have to lie where `values` does."""
+def _as_real_for(values: Any) -> Any:
+    """Return the validator for arrays that must be on the same device as `values`."""
     if type(values) is np.ndarray:
         return as_real
     from rgru._cuda import arrays
@@ -435,7 +462,7 @@ def _real_beside(values: Any) -> Any:
 
 
 def _as_lengths(lengths: Any, values: Any) -> Any:
-    """Lengths on the host or, beside values on a GPU, there too."""
+    """Validate lengths, which may be on the GPU if `values` are."""
     if not (on_gpu(values) and on_gpu(lengths)):
         return as_index("lengths", lengths)
     from rgru._cuda import arrays

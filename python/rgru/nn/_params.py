@@ -1,4 +1,4 @@
-"""Parameters by name: read-only views of the one flat array that a GRU keeps, and checked assignment into it."""
+"""Parameters by name: read-only views of the flat array of a GRU, and validated assignment into it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 Layout: TypeAlias = "dict[str, tuple[tuple[int, ...], int]]"
-"""Name to shape and place in the flat array."""
+"""Name to shape and start in the flat array."""
 
 
 def named(flat: NDArray[Any], layout: Layout) -> dict[str, NDArray[Any]]:
-    """Give views of `flat` (P,) by name, each in its own shape."""
+    """Return views of `flat` (P,) by name, each in its own shape."""
     return {name: _view(flat, *place) for name, place in layout.items()}
 
 
@@ -36,11 +36,31 @@ def _read_only(view: NDArray[Any]) -> NDArray[Any]:
 class Params(Mapping[str, "NDArray[Any]"]):
     """The parameters of a GRU by name: ``layers.{k}.{fwd|rev}.{W|U|b|b_hh}``.
 
-    Reading gives a read-only view that follows later changes. Assigning copies the array in, after checking it:
-    ``gru.params["layers.0.fwd.b"] = b``.
+    Reading an item returns a read-only view that follows later changes. Assigning validates an array and copies its
+    values: ``gru.params["layers.0.fwd.b"] = b``.
 
     ``W`` is (3H, I), ``U`` (3H, H) and ``b`` (3H,), with the rows of the gates in the order r, z, h~; ``b_hh`` (H,) is
     the candidate's recurrent bias, which only a reset-after GRU has. A GRU without bias has neither ``b`` nor ``b_hh``.
+
+    Parameters
+    ----------
+    flat : numpy.ndarray, shape (P,)
+        All parameters of the GRU.
+    layout : dict
+        Shape of each parameter and its start in `flat`, by name.
+    changed : callable
+        Called after each assignment.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rgru
+    >>> gru = rgru.GRU(3, 8)
+    >>> list(gru.params)
+    ['layers.0.fwd.W', 'layers.0.fwd.U', 'layers.0.fwd.b']
+    >>> gru.params["layers.0.fwd.b"] = np.ones(24, np.float32)
+    >>> gru.params["layers.0.fwd.b"].shape
+    (24,)
     """
 
     __slots__ = ("_changed", "_flat", "_layout")
@@ -50,7 +70,7 @@ class Params(Mapping[str, "NDArray[Any]"]):
 
     @property
     def flat(self) -> NDArray[Any]:
-        """All parameters one after the other, shape (P,), a read-only view."""
+        """All parameters concatenated, shape (P,), as a read-only view."""
         return _read_only(self._flat[:])
 
     def __getitem__(self, name: str) -> NDArray[Any]:
@@ -66,20 +86,27 @@ class Params(Mapping[str, "NDArray[Any]"]):
         self.update({name: value})
 
     def update(self, arrays: Mapping[str, ArrayLike]) -> None:
-        """Assign several parameters; where one of them does not fit, none is changed.
+        """Assign several parameters, or none of them if one is invalid.
 
         Parameters
         ----------
         arrays : mapping of str to array_like
-            Each of the shape of the parameter of its name, and of a type that goes into the GRU's without a value
-            changing.
+            New values by name, each in the shape of its parameter and of a type that converts to the GRU's without
+            changing a value.
 
         Raises
         ------
         KeyError
             If there is no parameter of a name.
-        TypeError, ValueError
-            If the type or the shape of an array is wrong; the message names it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import rgru
+        >>> gru = rgru.GRU(3, 8)
+        >>> gru.params.update({"layers.0.fwd.b": np.ones(24, np.float32), "layers.0.fwd.U": np.eye(24, 8, dtype="f4")})
+        >>> float(gru.layers[0].fwd.b_r[0])
+        1.0
         """
         checked = []
         for name, value in arrays.items():
@@ -109,7 +136,7 @@ class Params(Mapping[str, "NDArray[Any]"]):
 
 
 class _Rows:
-    """One tensor of a cell, or the rows of one gate of it (0: r, 1: z, 2: h~), as an attribute."""
+    """A descriptor for one tensor of a cell, or for the rows of one of its gates (0: r, 1: z, 2: h~)."""
 
     def __init__(self, tensor: str, gate: int | None = None) -> None:
         self._tensor, self._gate = tensor, gate
@@ -146,16 +173,32 @@ class _Rows:
 
 
 class Cell:
-    """The parameters of one layer in one direction, by the names of the equations.
+    """The parameters of one layer in one direction, by the names in the equations.
 
-    Reading gives read-only views, assigning copies in. Whole: ``W`` (3H, I), ``U`` (3H, H), ``b`` (3H,), ``b_hh`` (H,).
-    By gate: ``W_xr W_xz W_xh`` (H, I), ``U_hr U_hz U_hh`` (H, H), ``b_r b_z b_h`` (H,). ::
+    Reading an attribute returns a read-only view, assigning to it copies values. Whole tensors: ``W`` (3H, I),
+    ``U`` (3H, H), ``b`` (3H,), ``b_hh`` (H,). By gate: ``W_xr W_xz W_xh`` (H, I), ``U_hr U_hz U_hh`` (H, H),
+    ``b_r b_z b_h`` (H,). ::
 
         r_t  = sigma(W_xr x_t + U_hr h_{t-1} + b_r)
         z_t  = sigma(W_xz x_t + U_hz h_{t-1} + b_z)
         h~_t = tanh(W_xh x_t + U_hh (r_t * h_{t-1}) + b_h)              reset-before
         h~_t = tanh(W_xh x_t + b_h + r_t * (U_hh h_{t-1} + b_hh))       reset-after
         h_t  = (1 - z_t) * h_{t-1} + z_t * h~_t
+
+    Parameters
+    ----------
+    params : Params
+        The parameters of the GRU.
+    prefix : str
+        The start of this cell's names in `params`, such as ``"layers.0.fwd"``.
+
+    Examples
+    --------
+    >>> import rgru
+    >>> cell = rgru.GRU(3, 8).layers[0].fwd
+    >>> cell.W.shape, cell.W_xr.shape, cell.b_z.shape
+    ((24, 3), (8, 3), (8,))
+    >>> cell.b_z = [-1.0] * 8  # a bias towards keeping the state
     """
 
     __slots__ = ("_params", "_prefix")
@@ -173,7 +216,22 @@ class Cell:
 
 
 class Layer:
-    """One layer of a GRU: its cells in the directions ``fwd`` and, in a bidirectional GRU, ``rev``."""
+    """One layer of a GRU: its cells in the directions ``fwd`` and, in a bidirectional GRU, ``rev``.
+
+    Parameters
+    ----------
+    params : Params
+        The parameters of the GRU.
+    k : int
+        The number of the layer, from 0.
+
+    Examples
+    --------
+    >>> import rgru
+    >>> layer = rgru.GRU(3, 8, bidirectional=True).layers[0]
+    >>> layer.fwd, layer.rev
+    (Cell(layers.0.fwd), Cell(layers.0.rev))
+    """
 
     __slots__ = ("_params", "_prefix")
 
@@ -182,12 +240,12 @@ class Layer:
 
     @property
     def fwd(self) -> Cell:
-        """The cell that walks from the first step to the last."""
+        """The cell that runs from the first step to the last."""
         return Cell(self._params, f"{self._prefix}.fwd")
 
     @property
     def rev(self) -> Cell:
-        """The cell that walks from each sequence's last step to its first."""
+        """The cell that runs from each sequence's last step to its first."""
         if f"{self._prefix}.rev.W" not in self._params:
             raise AttributeError(f"{self._prefix} has no rev: this GRU is not bidirectional")
         return Cell(self._params, f"{self._prefix}.rev")

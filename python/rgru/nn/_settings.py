@@ -1,4 +1,4 @@
-"""What a GRU is, apart from its parameters: sizes and switches, checked against each other."""
+"""Sizes and switches of a GRU, validated one by one and together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Settings:
-    """The sizes and switches of a GRU; see `rgru.GRU` for what they mean."""
+    """The sizes and switches of a GRU; see `rgru.GRU` for their meaning."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Settings:
 
     @property
     def bidirectional(self) -> bool:
-        """Whether each layer also walks the sequences from their ends."""
+        """Whether each layer also runs over the sequences in reverse."""
         return bool(self._sizes["bidirectional"])
 
     @property
@@ -70,7 +70,7 @@ class Settings:
 
     @property
     def dropout(self) -> float:
-        """The share of outputs dropped between layers by `rgru.GRU.record`."""
+        """The fraction of outputs dropped between layers by `rgru.GRU.record`."""
         return self._dropout
 
     @property
@@ -80,7 +80,7 @@ class Settings:
 
     @property
     def _config(self) -> dict[str, Any]:
-        """All settings, as JSON can hold them."""
+        """All settings, as JSON values."""
         return {**self._sizes, "dropout": self._dropout, "dtype": self._dtype.name}
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Sequences whose steps come one at a time."""
+"""Sequences whose steps arrive one at a time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,22 @@ if TYPE_CHECKING:
 
 
 class Stream:
-    """Running sequences with the state inside; made by `GRU.stream`.
+    """Running sequences that keep their state; made by `GRU.stream`.
 
-    The outputs have the same bits as those of one call over the whole sequences. One stream is for one thread at a
+    The outputs have the same bits as those of one call over the whole sequences. Only one thread may use a stream at a
     time.
 
-    Numbers are taken as they are, as in a call of the GRU: NaN goes into the state of its sequence, and stays there
-    until `h` is assigned or `reset` called. `rgru.Sessions` refuses it.
+    As in a call of the GRU, inputs are not checked for NaN. A NaN enters the state of its sequence and stays there
+    until `h` is assigned or `reset` is called. `rgru.Sessions` refuses NaN.
+
+    Parameters
+    ----------
+    weights : object
+        The packed parameters of a GRU.
+    batch_size : int
+        N, the number of sequences.
+    dtype : numpy.dtype
+        The GRU's type.
 
     Examples
     --------
@@ -39,23 +48,27 @@ class Stream:
         self._batch_size, self._dtype = batch_size, dtype
 
     def step(self, x: ArrayLike) -> NDArray[Any]:
-        """Take one step of every sequence.
+        """Process one step of every sequence; after an error the states stay as they were.
 
         Parameters
         ----------
         x : array_like, shape (N, I)
+            The inputs of the step.
 
         Returns
         -------
         numpy.ndarray, shape (N, H)
             The states of the last layer after the step.
 
-        Raises
-        ------
-        TypeError, ValueError
-            If `x` does not fit; the states stay as they were.
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import rgru
+        >>> stream = rgru.GRU(3, 8).stream()
+        >>> stream.step([[0.1, 0.2, 0.3]]).shape
+        (1, 8)
         """
-        # The usual case goes straight to the core, since a step may take less than a microsecond there.
+        # The usual case skips validation, since a step may take less than a microsecond in the core.
         if type(x) is np.ndarray and x.dtype is self._dtype and x.ndim == 2:
             flags = x.flags
             if flags.c_contiguous and flags.aligned:
@@ -84,7 +97,17 @@ class Stream:
         self._core.set_state(states)
 
     def reset(self) -> None:
-        """Put all states back to zero."""
+        """Set all states to zero.
+
+        Examples
+        --------
+        >>> import rgru
+        >>> stream = rgru.GRU(3, 8).stream()
+        >>> y = stream.step([[0.1, 0.2, 0.3]])
+        >>> stream.reset()
+        >>> float(abs(stream.h).max())
+        0.0
+        """
         self._core.set_state(np.zeros_like(self._core.get_state()))
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The way back: what `GRU.record` keeps, and the gradients that come of it."""
+"""The backward pass: the record of a run of `GRU.record`, and its gradients."""
 
 from __future__ import annotations
 
@@ -21,18 +21,34 @@ Batch = TypeVar("Batch")
 
 
 class Gradients(Generic[Batch]):
-    """Gradients of a scalar with respect to all that went into `GRU.record`.
+    """Gradients of a scalar with respect to the inputs of `GRU.record` and the parameters.
+
+    Parameters
+    ----------
+    x : numpy.ndarray, shape (N, T, I), or Ragged
+        Gradient of the input, in its form; 0 past a sequence's length.
+    h0 : numpy.ndarray, shape (L*D, N, H)
+        Gradient of the initial states, also if no `h0` was passed.
+    flat : numpy.ndarray, shape (P,)
+        Gradients of all parameters, concatenated in the order of ``GRU.params``.
+    layout : dict
+        Shape of each parameter and its start in `flat`, by name.
 
     Attributes
     ----------
-    x : numpy.ndarray, shape (N, T, I), or Ragged
-        As the `x` that went in; 0 past a sequence's length.
-    h0 : numpy.ndarray, shape (L*D, N, H)
-        Also where no `h0` was given.
-    flat : numpy.ndarray, shape (P,)
-        Of all parameters, one after the other, in the order of ``GRU.params``.
+    x, h0, flat
+        The arrays above.
     params : dict of str to numpy.ndarray
         Views of `flat` by the parameters' names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rgru
+    >>> y, _, tape = rgru.GRU(3, 8).record(np.zeros((2, 5, 3), np.float32))
+    >>> gradients = tape.backward(np.ones_like(y))
+    >>> gradients.x.shape, gradients.h0.shape, gradients.params["layers.0.fwd.U"].shape
+    ((2, 5, 3), (1, 2, 8), (24, 8))
     """
 
     __slots__ = ("_layout", "flat", "h0", "x")
@@ -47,7 +63,29 @@ class Gradients(Generic[Batch]):
 
 
 class Tape(Generic[Batch]):
-    """What one run of `GRU.record` keeps for the backward pass."""
+    """The record of one run of `GRU.record`, for the backward pass; it may be used more than once.
+
+    Parameters
+    ----------
+    core : object
+        The tape of the core or of a GPU.
+    layout : dict
+        Shape of each parameter and its start in the flat array, by name.
+    dtype : numpy.dtype
+        The type of ``y``.
+    offsets : numpy.ndarray of int64, shape (N + 1,), or None
+        The offsets of a ragged ``x``.
+    as_real : callable
+        The validator of arrays on the device of ``x``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rgru
+    >>> y, h_n, tape = rgru.GRU(3, 8).record(np.zeros((2, 5, 3), np.float32))
+    >>> tape.backward(dh_n=np.ones_like(h_n)).flat.shape
+    (288,)
+    """
 
     __slots__ = ("_as_real", "_core", "_dtype", "_layout", "_offsets")
 
@@ -59,29 +97,33 @@ class Tape(Generic[Batch]):
         offsets: NDArray[np.int64] | None,
         as_real: Callable[..., NDArray[Any]],
     ) -> None:
-        """Wrap a tape of the core or of a GPU, with the judge of arrays there."""
         self._core, self._layout, self._dtype, self._offsets, self._as_real = core, layout, dtype, offsets, as_real
 
     def backward(self, dy: ArrayLike | Ragged | None = None, dh_n: ArrayLike | None = None) -> Gradients[Batch]:
-        """Walk back through the run.
+        """Compute the gradients of a scalar from its gradients with respect to the outputs.
+
+        At least one of `dy` and `dh_n` is required.
 
         Parameters
         ----------
         dy : array_like of the shape of y, or Ragged over the same offsets, optional
-            The scalar's gradient with respect to `y`; zero by default. Past a sequence's length it is not read. After
-            a run over a Ragged, a plain (S, D*H) array over the same steps is taken too.
+            Gradient with respect to `y`; zero by default. Steps past a sequence's length are not read. After a run
+            over a Ragged, a plain array (S, D*H) over the same steps is accepted too.
         dh_n : array_like, shape (L*D, N, H), optional
-            The scalar's gradient with respect to `h_n`; zero by default.
+            Gradient with respect to `h_n`; zero by default.
 
         Returns
         -------
         Gradients
-            They do not depend on the number of threads.
+            Gradients with the same bits for any number of threads.
 
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument does not fit, or neither is given.
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import rgru
+        >>> y, _, tape = rgru.GRU(3, 8).record(np.zeros((2, 5, 3), np.float32))
+        >>> tape.backward(np.ones_like(y)).params["layers.0.fwd.b"].shape
+        (24,)
         """
         if dy is None and dh_n is None:
             raise ValueError("dy, dh_n: expected at least one of them, got None for both")

@@ -1,4 +1,4 @@
-"""A GRU's parameters as those of `torch.nn.GRU`."""
+"""Conversion of a GRU's parameters to those of `torch.nn.GRU`."""
 
 from __future__ import annotations
 

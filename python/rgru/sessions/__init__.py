@@ -1,7 +1,7 @@
 """Millions of live sequences by key.
 
-`live` is the class; `keys` judges what users pass as keys, `served` what a model makes of events, `snapshot` writes and
-reads files.
+`_sessions` is the class. `_keys` and `_times` validate arguments, `_model_adapter` connects models, `_snapshot` writes
+and reads files.
 """
 
 from __future__ import annotations

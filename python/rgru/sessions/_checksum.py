@@ -1,4 +1,4 @@
-"""The checksum of a file that carries it itself: CRC-32 of all bytes, of its own digits as zeros."""
+"""The checksum of a file that contains it: CRC-32 of all bytes, with the digits of the checksum itself as zeros."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 NAME = "crc32"
-"""In the metadata of a safetensors file."""
+"""Name of the checksum in the metadata of a safetensors file."""
 
 UNKNOWN = "0" * 8
 
@@ -21,12 +21,12 @@ _PIECE = 2**20
 
 
 def write_summed(file: BinaryIO, pieces: Iterable[memoryview | bytes]) -> str:
-    """Write pieces of bytes; their checksum."""
+    """Write pieces of bytes and return their checksum."""
     total = 0
     for piece in pieces:
         total = crc32(piece, total)
         file.write(piece)
-        del piece  # before there is the next
+        del piece  # freed before the next one is made
     return f"{total:08x}"
 
 

@@ -1,4 +1,4 @@
-"""Keys that users pass, made into what the core takes: integers, or texts end to end."""
+"""Validation of keys, and their conversion for the core: to integers, or to concatenated texts."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["int", "str", "bytes"]
 
 CoreKeys: TypeAlias = "tuple[NDArray[Any], NDArray[np.int64] | None]"
-"""int64 (M,) and None, or uint8 and offsets (M + 1,) into it."""
+"""Either int64 (M,) and None, or uint8 and offsets (M + 1,) into it."""
 
 _EXPECTED = "a vector of integers, strings or bytes"
 
 
 def as_keys(name: str, value: Any) -> tuple[Kind | None, CoreKeys]:
-    """Give keys of any accepted form as the core takes them.
+    """Convert keys of any accepted form for the core.
 
     Parameters
     ----------
     name : str
-        The argument's name, for the errors.
+        The argument's name, for errors.
     value : array_like of shape (M,), or Arrow, pandas or Polars column
-        Integers, strings or bytes. Columns of Arrow are read without a Python object per key; so are NumPy arrays but
-        for those of objects, and lists.
+        Integers, strings or bytes. Arrow columns, and NumPy arrays of other types than object, are read without a
+        Python object per key.
 
     Returns
     -------
     kind : {"int", "str", "bytes"} or None
-        None for no keys at all, which are of no kind.
+        None for zero keys, which have no kind.
     keys : tuple
         See `CoreKeys`. Strings are in UTF-8.
 
     Raises
     ------
     TypeError, ValueError
-        If `value` is nothing of this kind, or has nulls.
+        If `value` is not of these types, or has nulls.
     """
     if on_gpu(value):
         raise TypeError(f"{name}: expected {_EXPECTED} on the CPU, got {type(value).__name__} on a GPU")
@@ -61,14 +61,14 @@ def as_keys(name: str, value: Any) -> tuple[Kind | None, CoreKeys]:
 
 
 def no_keys(kind: Kind | None) -> CoreKeys:
-    """Give no keys as those of a kind."""
+    """Return an empty set of keys of a kind."""
     if kind in {None, "int"}:
         return np.empty(0, np.int64), None
     return np.empty(0, np.uint8), np.zeros(1, np.int64)
 
 
 def as_array(kind: Kind | None, keys: CoreKeys) -> NDArray[Any]:
-    """Give keys as an array: int64, or objects as Python has them."""
+    """Convert keys to an array of int64, or of Python objects."""
     data, offsets = keys
     if offsets is None:
         return data
@@ -77,7 +77,7 @@ def as_array(kind: Kind | None, keys: CoreKeys) -> NDArray[Any]:
 
 
 def take(keys: CoreKeys, chosen: NDArray[np.bool_]) -> CoreKeys:
-    """Return some of M keys: those where `chosen` (M,) is True."""
+    """Return those of M keys where `chosen` (M,) is True."""
     data, offsets = keys
     if offsets is None:
         return data[chosen], None
@@ -87,7 +87,7 @@ def take(keys: CoreKeys, chosen: NDArray[np.bool_]) -> CoreKeys:
 
 
 def nth(kind: Kind | None, keys: CoreKeys, n: int) -> int | str | bytes:
-    """Give key n as Python has it."""
+    """Return key n as a Python object."""
     data, offsets = keys
     if offsets is None:
         return int(data[n])
@@ -96,9 +96,9 @@ def nth(kind: Kind | None, keys: CoreKeys, n: int) -> int | str | bytes:
 
 
 def _array_of(name: str, value: Any) -> NDArray[Any]:
-    """Give keys as an array; lists of others than integers, and what NumPy would make strings of, as objects.
+    """Convert keys to an array: of objects for lists of anything but integers, and if NumPy would make strings.
 
-    NumPy's strings lose zeros at their ends, and are all as wide as the widest.
+    NumPy's strings lose trailing zeros, and are all as wide as the widest.
     """
     listed = isinstance(value, (list, tuple))
     if not listed or isinstance(next(iter(value), None), (int, np.integer)):
@@ -126,7 +126,7 @@ def _from_array(name: str, array: NDArray[Any]) -> tuple[Kind, CoreKeys]:
 
 
 def _named(name: str, read: Any, array: NDArray[Any]) -> tuple[Kind, CoreKeys]:
-    """Read keys by the core; its errors begin with "keys"."""
+    """Read keys by the core, and replace "keys" in its errors by the argument's name."""
     try:
         kind, data, offsets = read(array)
     except (TypeError, ValueError) as error:
@@ -137,7 +137,7 @@ def _named(name: str, read: Any, array: NDArray[Any]) -> tuple[Kind, CoreKeys]:
 
 
 def _arrow_of(name: str, value: Any) -> Any:
-    """Give what Arrow reads without a Python object per key: an Arrow column, or what lies in a pandas Series."""
+    """Return a column that Arrow reads without a Python object per key, also from a pandas Series, or None."""
     if isinstance(value, (np.ndarray, list, tuple)):
         return None
     inside = getattr(value, "array", None)
@@ -148,7 +148,7 @@ def _arrow_of(name: str, value: Any) -> Any:
     try:
         import pyarrow as pa
     except ImportError:
-        return None  # by Python objects then
+        return None  # read as Python objects then
     try:
         if value is inside:
             return pa.array(value, from_pandas=True)

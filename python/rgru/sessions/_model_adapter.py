@@ -1,4 +1,4 @@
-"""What a model makes of events: of its features an input of the GRU, of the GRU's state its output."""
+"""Adapters of models to `Sessions`: from features to the GRU's input, and from its states to the model's output."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rgru.estimators._base import SequenceEstimator
 
 
-class Served:
-    """A GRU as it is now, whose outputs are its states."""
+class ModelAdapter:
+    """A snapshot of a GRU, whose outputs are its states."""
 
     def __init__(self, gru: GRU) -> None:
         if gru.bidirectional:
@@ -31,23 +31,30 @@ class Served:
         self.words = repr(gru)
 
     def read(self, x: Any, on_error: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Return events as the GRU takes them, their sizes unchecked, and which of them it can take: None for all.
+        """Convert events to inputs of the GRU, without a check of their sizes, and find the valid ones.
+
+        Returns
+        -------
+        values : numpy.ndarray, shape (M, I)
+            The inputs.
+        valid : numpy.ndarray of bool, shape (M,), or None
+            Which events contain only finite numbers; None if all do.
 
         Raises
         ------
-        TypeError, ValueError
-            If `x` does not fit; or, with ``on_error="raise"``, holds a number that is not finite.
+        ValueError
+            If a number is not finite, with ``on_error="raise"``.
         """
         values = as_real("x", x, self.dtype, 2, "(M, I)")
         return values, _finite("x", values, on_error)
 
     def finish(self, y: NDArray[Any]) -> NDArray[Any]:
-        """Give what comes out for the states (M, H) of the last layer."""
+        """Return the outputs for the states (M, H) of the last layer."""
         return y
 
 
-class ServedEstimator(Served):
-    """A fitted estimator as it is now, with its scaler and its head."""
+class EstimatorAdapter(ModelAdapter):
+    """A snapshot of a fitted estimator, with its scaler and its head."""
 
     def __init__(self, estimator: SequenceEstimator) -> None:
         from copy import copy
@@ -66,7 +73,7 @@ class ServedEstimator(Served):
         self._head = model.head_weight.copy(), model.head_bias.copy()
 
     def read(self, x: Any, on_error: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Return events as `Served.read` does, standardised as in `fit`."""
+        """Convert events as `ModelAdapter.read` does, standardised as in `fit`."""
         from rgru.estimators._base import scaled_values
         from rgru.estimators._sequences import as_float
 
@@ -81,41 +88,41 @@ class ServedEstimator(Served):
         return values, _finite(name, values, on_error)
 
     def finish(self, y: NDArray[Any]) -> NDArray[Any]:
-        """Give the predictions for the states (M, H) of the last layer."""
+        """Return the predictions for the states (M, H) of the last layer."""
         outputs = _core.linear(y, *self._head)
         outputs = self._estimator._finished(_core.softmax(outputs) if self._estimator._softmax else outputs)
         return outputs[:, 0] if getattr(self._estimator, "_single", False) else outputs
 
 
-def as_served(model: object) -> Served:
-    """Give a model as events go through it.
+def as_adapter(model: object) -> ModelAdapter:
+    """Return the adapter of a model.
 
     Raises
     ------
     TypeError
-        If it is neither a GRU nor an estimator.
+        If `model` is neither a GRU nor an estimator.
     ValueError
-        If it needs more than the events so far, or is not fitted.
+        If it needs later events, or its pooling all events, or if it is not fitted.
     """
     if isinstance(model, GRU):
-        return Served(model)
+        return ModelAdapter(model)
     import sys
 
-    # Only who has loaded the estimators can have one.
+    # An estimator exists only if its module is loaded.
     base = sys.modules.get("rgru.estimators._base")
     if base is not None and isinstance(model, base.SequenceEstimator):
-        return ServedEstimator(model)
+        return EstimatorAdapter(model)
     raise TypeError(f"model: expected a GRU, a GRUClassifier or a GRURegressor, got {type(model).__name__}")
 
 
 def _finite(name: str, values: NDArray[Any], on_error: str) -> NDArray[np.bool_] | None:
-    """Tell which events have finite numbers only: None for all; or refuse them by the first other."""
+    """Return which events contain only finite numbers, None if all do; or refuse the first other number."""
     finite = np.isfinite(values)
     if finite.all():
         return None
     if on_error == "null":
-        fits: NDArray[np.bool_] = finite.all(axis=1)
-        return fits
+        valid: NDArray[np.bool_] = finite.all(axis=1)
+        return valid
     event, feature = (int(index) for index in np.unravel_index(int(finite.argmin()), finite.shape))
     got = f"{values[event, feature]} in event {event}, feature {feature} (counted from 0)"
     raise ValueError(f"{name}: expected finite numbers, got {got}")

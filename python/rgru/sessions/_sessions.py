@@ -1,4 +1,4 @@
-"""Sessions: live sequences by key."""
+"""The class `Sessions`: live sequences by key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from rgru import _core
 from rgru._validation.scalars import as_int, check_on_error
 from rgru.sessions._keys import as_array, as_keys, no_keys, nth, take
-from rgru.sessions._model_adapter import as_served
+from rgru.sessions._model_adapter import as_adapter
 from rgru.sessions._times import as_timeout, as_times
 
 if TYPE_CHECKING:
@@ -27,35 +27,28 @@ _MOST = 2**32 - 1
 
 
 class Sessions:
-    """Live sequences by key (users, sensors), each with its state kept between its events.
+    """Live sequences by key (users, sensors), each with a state that is kept between its events.
 
-    A batch of events gives the outputs that its events would give one by one, each of its key's sequence run alone: the
-    same bits as `GRU.stream`, whatever else is in the batch, and also where a key comes several times. Everything
-    runs on the CPU. Not for two threads at a time: a call during another is refused.
+    A batch of events yields the outputs that its events would yield one by one, with each key's sequence on its own:
+    the same bits as `GRU.stream`, whatever else is in the batch, even if a key occurs several times. Everything runs on
+    the CPU. Only one thread may use the sessions at a time: a call during another call is refused.
 
     Parameters
     ----------
     model : GRU, or fitted GRUClassifier or GRURegressor
-        Unidirectional, of pooling "last" or "every". Sessions run with its parameters as they are now, whatever
-        becomes of them later.
+        A unidirectional model with pooling "last" or "every". Sessions use a snapshot of its current parameters.
     max_sessions : int, optional
-        Sessions at most: where a new one would be too many, that one ends whose last event came first.
+        The largest number of sessions. A new session beyond it ends the least recently used one.
     timeout : float, optional
-        Seconds after its last event that a session ends; an event at exactly that time still goes on.
+        Seconds from a session's last event to its end; an event at exactly that time still continues the session.
     state_dtype : dtype_like, optional
-        "float16" keeps states in half the memory (a quarter of float64's), rounded after each event; outputs are then
-        no longer those of a stream. By default the model's own type.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not as above; the message names it.
+        Type of the kept states. "float16" takes half the memory (a quarter of float64's) and rounds states after each
+        event, so that outputs differ from a stream's. By default the model's own type.
 
     Notes
     -----
-    A session takes its state, L * H numbers, and 14 bytes for an integer key; 8 more where sessions are bounded, 8 more
-    with a timeout. Memory grows in small steps, and that of sessions that have ended serves new ones; `clear` gives it
-    back.
+    A session takes its state, L * H numbers, and 14 bytes for an integer key; 8 more with `max_sessions`, 8 more with a
+    timeout. Memory grows in small steps. Memory of ended sessions is reused for new ones; `clear` frees it.
 
     Examples
     --------
@@ -75,14 +68,14 @@ class Sessions:
         timeout: float | None = None,
         state_dtype: DTypeLike | None = None,
     ) -> None:
-        self._served = as_served(model)
+        self._model = as_adapter(model)
         self._max_sessions = None if max_sessions is None else as_int("max_sessions", max_sessions, 1, _MOST)
         self._timeout = as_timeout("timeout", timeout)
-        self._state_dtype = _as_state_dtype(state_dtype, self._served.dtype)
+        self._state_dtype = _as_state_dtype(state_dtype, self._model.dtype)
         half = self._state_dtype == np.float16
-        self._core = _core.Sessions(self._served.weights, self._max_sessions, self._timeout, half)
-        self._kind: Kind | None = None  # of the keys, once there were any
-        self._timing: Literal["clock", "given"] | None = None  # likewise
+        self._core = _core.Sessions(self._model.weights, self._max_sessions, self._timeout, half)
+        self._kind: Kind | None = None  # of the keys, after the first ones
+        self._timing: Literal["clock", "given"] | None = None  # after the first times
         self._lock = Lock()
 
     # -- events ----------------------------------------------------------------------------------------------------
@@ -90,116 +83,149 @@ class Sessions:
     def step(
         self, keys: Any, x: ArrayLike, times: Any = None, *, on_error: Literal["raise", "null"] = "raise"
     ) -> NDArray[Any]:
-        """Take a batch of events in order; a key without a session begins one from the state 0.
+        """Process a batch of events in order; a key without a session starts one from the state 0.
+
+        After an error all sessions are as they were.
 
         Parameters
         ----------
         keys : array_like of shape (M,), or Arrow, pandas or Polars column
-            Integers (64 bits, signed), strings or bytes; always of the same kind until `clear`.
+            Integers (64 bits, signed), strings or bytes; of the same kind in all batches until `clear`.
         x : array_like, shape (M, I)
-            The events' features, as the model takes them. Names of a table's columns have to be those that an estimator
-            was fitted on, if that had names (``feature_names_in_``).
+            Features of the events, in a form that the model accepts. If an estimator was fitted on named features
+            (``feature_names_in_``), a table's columns must have these names.
         times : float, datetime64, datetime, or array_like of these with shape (M,), optional
-            When the events are: seconds on any clock, or dates, which count as UTC unless they have a time zone. Only
-            with a timeout, and then always or never; never means the system's clock. An event before the latest so far
-            counts as at that time.
+            Times of the events: seconds on any clock, or dates, which count as UTC unless they have a time zone. Only
+            with a timeout; pass them in all batches or in none, which then use the system's clock. An event before the
+            latest so far counts as at that time.
         on_error : {"raise", "null"}, default "raise"
-            What becomes of events with NaN or infinities, which would stay in the state for good: an error that names
-            the first; or an output that is NaN, and sessions as if there had been no such event.
+            Treatment of events with NaN or infinities, which would stay in the state forever: an error that names the
+            first one, or NaN as their output and no effect on sessions.
 
         Returns
         -------
         numpy.ndarray, shape (M, H)
-            The states of the last layer after each event. Of a classifier the probabilities (M, C) in the order of its
-            ``classes_``; of a regressor the predictions (M,) or (M, K).
+            States of the last layer after each event. For a classifier, the probabilities (M, C) in the order of its
+            ``classes_``; for a regressor, the predictions (M,) or (M, K).
 
         Raises
         ------
-        TypeError, ValueError
-            If an argument does not fit, or for events as above, with ``on_error="raise"``; the message names it.
         MemoryError
             If there is not enough memory.
         KeyboardInterrupt
-            After Ctrl-C. As after any error, all sessions are as they were; unless the batch was all but done, as one
-            of less than 50 milliseconds always is: it counts then, though its outputs are lost.
+            After Ctrl-C. Sessions are as they were, unless the batch was already being committed, as a batch of less
+            than 50 milliseconds always is. Then it takes effect, and only its outputs are lost.
+
+        Examples
+        --------
+        >>> import rgru
+        >>> sessions = rgru.Sessions(rgru.GRU(2, 5), timeout=60.0)
+        >>> sessions.step([7, 8], [[0.1, 0.2], [0.3, 0.4]], times=[0.0, 1.5]).shape
+        (2, 5)
         """
         check_on_error(on_error)
         with self._alone():
             kind, data = self._as_keys("keys", keys)
-            values, fits = self._served.read(x, on_error)
+            values, valid = self._model.read(x, on_error)
             timing, seconds = self._as_times("times", times, len(values))
-            if fits is not None:
-                data, values, seconds = _some(data, values, seconds, fits)
+            if valid is not None:
+                data, values, seconds = _select(data, values, seconds, valid)
             try:
                 y = self._core.step(*data, values, seconds)
             finally:
-                if len(self._core):  # also after an interrupt that came too late
+                if len(self._core):  # also after an interrupt during the commit
                     self._kind, self._timing = kind, timing
-        made = self._served.finish(y)
-        if fits is None:
-            return made
-        whole = np.full((len(fits), *made.shape[1:]), np.nan, made.dtype)
-        whole[fits] = made
+        outputs = self._model.finish(y)
+        if valid is None:
+            return outputs
+        whole = np.full((len(valid), *outputs.shape[1:]), np.nan, outputs.dtype)
+        whole[valid] = outputs
         return whole
 
     # -- sessions --------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        """The number of sessions; those whose time is over count until the next `step` or `expire`."""
+        """Return the number of sessions; those that have timed out count until the next `step` or `expire`."""
         return len(self._core)
 
     def __contains__(self, key: object) -> bool:
-        """Whether a key has a session."""
+        """Return whether a key has a session."""
         with self._alone():
             kind, data = as_keys("key", [key])
             return kind == self._kind and bool(self._core.has(*data)[0])
 
     def keys(self) -> NDArray[Any]:
-        """Give the keys of all sessions; where these are bounded, those whose last event came first are in front.
+        """Return the keys of all sessions; if these are bounded, in the order of their last events.
 
         Returns
         -------
         numpy.ndarray, shape (M,)
-            int64, or objects: strings or bytes.
+            An array of int64, or of strings or bytes as objects.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import rgru
+        >>> sessions = rgru.Sessions(rgru.GRU(3, 8), max_sessions=10)
+        >>> y = sessions.step([7, 8, 7], np.zeros((3, 3), np.float32))
+        >>> sessions.keys().tolist()
+        [8, 7]
         """
         with self._alone():
             keys = self._core_keys(self._core.places())
             return as_array(self._kind, keys)
 
     def drop(self, keys: Any) -> int:
-        """End the sessions of some keys; their next events begin new ones.
+        """End the sessions of some keys; the next events of these keys start new ones.
 
         Parameters
         ----------
-        keys
-            As in `step`. Those without a session are passed over.
+        keys : array_like of shape (M,), or Arrow, pandas or Polars column
+            Keys as in `step`. Keys without a session are ignored.
 
         Returns
         -------
         int
-            How many sessions there were.
+            The number of ended sessions.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import rgru
+        >>> sessions = rgru.Sessions(rgru.GRU(3, 8))
+        >>> y = sessions.step(["ada", "bob"], np.zeros((2, 3), np.float32))
+        >>> sessions.drop(["bob", "cleo"])
+        1
         """
         with self._alone():
             return self._core.drop(*self._as_keys("keys", keys)[1])
 
     def expire(self, now: Any = None) -> int:
-        """End the sessions whose time is over, as an event at that time would; memory of theirs serves new ones.
+        """End the sessions that have timed out, as an event at that time would; their memory is reused.
 
         Parameters
         ----------
         now : float, datetime64 or datetime, optional
-            On the clock of the events' times; None where these are the system's. Counts as a time of events: later
-            events, and calls, are not before it.
+            The time, on the clock of the events' times; None if that is the system's. It counts as the time of an
+            event: later events and calls before it count as at that time.
 
         Returns
         -------
         int
-            How many sessions there were.
+            The number of ended sessions.
 
         Raises
         ------
-        TypeError, ValueError
-            If there is no timeout, or `now` is no time; the message names it, and all sessions are as they were.
+        ValueError
+            If these sessions have no timeout.
+
+        Examples
+        --------
+        >>> import rgru
+        >>> sessions = rgru.Sessions(rgru.GRU(2, 5), timeout=60.0)
+        >>> y = sessions.step([7, 8], [[0.1, 0.2], [0.3, 0.4]], times=[0.0, 30.0])
+        >>> sessions.expire(now=80.0)
+        1
         """
         with self._alone():
             if self._timeout is None:
@@ -210,22 +236,31 @@ class Sessions:
             return count
 
     def states(self, keys: Any) -> NDArray[Any]:
-        """Give the states of some keys' sessions.
+        """Return the states of some keys' sessions.
 
         Parameters
         ----------
-        keys
-            As in `step`.
+        keys : array_like of shape (M,), or Arrow, pandas or Polars column
+            Keys as in `step`.
 
         Returns
         -------
         numpy.ndarray, shape (L, M, H)
-            A copy, in the model's type; `GRU.stream` and calls take it as h0.
+            A copy in the model's type; calls of the GRU and `GRU.stream` accept it as ``h0``.
 
         Raises
         ------
         KeyError
             If a key has no session.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import rgru
+        >>> sessions = rgru.Sessions(rgru.GRU(3, 8))
+        >>> y = sessions.step(["ada", "bob"], np.zeros((2, 3), np.float32))
+        >>> sessions.states(["bob"]).shape
+        (1, 1, 8)
         """
         with self._alone():
             kind, data = self._as_keys("keys", keys)
@@ -236,7 +271,18 @@ class Sessions:
             raise KeyError(f"keys: expected keys with a session, got {nth(kind, data, n)!r} at position {n}")
 
     def clear(self) -> None:
-        """End all sessions and give their memory back."""
+        """End all sessions and free their memory.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import rgru
+        >>> sessions = rgru.Sessions(rgru.GRU(3, 8))
+        >>> y = sessions.step(["ada", "bob"], np.zeros((2, 3), np.float32))
+        >>> sessions.clear()
+        >>> len(sessions)
+        0
+        """
         with self._alone():
             self._core.clear()
             self._kind = self._timing = None
@@ -244,19 +290,34 @@ class Sessions:
     # -- files -----------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all sessions and the settings to a safetensors file, but not the model; `load` reads it.
+        """Write all sessions and the settings, but not the model, to a safetensors file; `load` reads it.
 
-        The file appears whole or not at all: an existing one stays as it is until the new one is complete. Memory
-        for a small part of the states is enough.
+        The file is replaced atomically: an existing one stays as it is until the new one is complete. Writing takes
+        memory for a small part of the states only.
 
         Parameters
         ----------
         path : path_like
+            The file.
 
         Raises
         ------
         OSError
             If the file cannot be written.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> import rgru
+        >>> gru = rgru.GRU(3, 8)
+        >>> sessions = rgru.Sessions(gru)
+        >>> y = sessions.step(["ada", "bob"], np.zeros((2, 3), np.float32))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "sessions.safetensors")
+        ...     sessions.save(path)
+        ...     rgru.Sessions.load(path, gru)
+        Sessions(GRU(3, 8)): 2 live
         """
         from rgru.sessions._snapshot import save
 
@@ -265,25 +326,37 @@ class Sessions:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], model: GRU | GRUClassifier | GRURegressor) -> Sessions:
-        """Read the sessions that `save` has written; they go on with the same bits.
+        """Read the sessions that `save` has written; they continue with the same bits.
 
         Parameters
         ----------
         path : path_like
+            The file.
         model : GRU, GRUClassifier or GRURegressor
-            With the GRU that the states come from; its parameters are compared.
+            The model of the saved sessions, or one with the same GRU; its parameters are compared.
 
         Returns
         -------
         Sessions
-            With the same settings.
+            The sessions, with the same settings.
 
         Raises
         ------
         FileNotFoundError
-            If there is no such file.
-        TypeError, ValueError
-            If it is no such file or not whole, or of another model; the message names the file and what is wrong.
+            If the file does not exist.
+        ValueError
+            If the file is of another format, incomplete or damaged, or of another model.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import rgru
+        >>> gru = rgru.GRU(3, 8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "sessions.safetensors")
+        ...     rgru.Sessions(gru, timeout=60).save(path)
+        ...     rgru.Sessions.load(path, gru)
+        Sessions(GRU(3, 8), timeout=60.0): 0 live
         """
         from rgru.sessions._snapshot import load
 
@@ -293,30 +366,30 @@ class Sessions:
 
     @property
     def max_sessions(self) -> int | None:
-        """Sessions at most."""
+        """The largest number of sessions, or None."""
         return self._max_sessions
 
     @property
     def timeout(self) -> float | None:
-        """Seconds after its last event that a session ends."""
+        """Seconds from a session's last event to its end, or None."""
         return self._timeout
 
     @property
     def state_dtype(self) -> np.dtype[Any]:
-        """The type that states are kept in."""
+        """The type of the kept states."""
         return self._state_dtype
 
     def __repr__(self) -> str:
         settings = {"max_sessions": self._max_sessions, "timeout": self._timeout}
         words = [f"{name}={value!r}" for name, value in settings.items() if value is not None]
-        if self._state_dtype != self._served.dtype:
+        if self._state_dtype != self._model.dtype:
             words.append(f"state_dtype={self._state_dtype.name!r}")
-        return f"Sessions({', '.join([self._served.words, *words])}): {len(self)} live"
+        return f"Sessions({', '.join([self._model.words, *words])}): {len(self)} live"
 
-    # -- inside ----------------------------------------------------------------------------------------------------
+    # -- internals -------------------------------------------------------------------------------------------------
 
     def _core_keys(self, places: NDArray[np.uint32]) -> CoreKeys:
-        if not len(places):  # the core may have another kind, of a batch that was interrupted
+        if not len(places):  # the core may have another kind, from an interrupted batch
             return no_keys(self._kind)
         if self._kind in {None, "int"}:
             return self._core.integers(places), None
@@ -346,8 +419,9 @@ class Sessions:
 
 
 class _Alone:
-    """For the length of a block no other call; who comes meanwhile is refused, since a signal's handler would wait
-    forever.
+    """A context that excludes concurrent calls.
+
+    A second caller gets an error instead of waiting, since a signal handler on the same thread would wait forever.
     """
 
     __slots__ = ("_lock",)
@@ -363,8 +437,10 @@ class _Alone:
         self._lock.release()
 
 
-def _some(keys: CoreKeys, x: NDArray[Any], times: Any, chosen: NDArray[np.bool_]) -> tuple[CoreKeys, NDArray[Any], Any]:
-    """Return the chosen events alone."""
+def _select(
+    keys: CoreKeys, x: NDArray[Any], times: Any, chosen: NDArray[np.bool_]
+) -> tuple[CoreKeys, NDArray[Any], Any]:
+    """Return only the chosen events."""
     data, offsets = keys
     count = len(data) if offsets is None else len(offsets) - 1
     if count != len(x):

@@ -13,7 +13,7 @@ import numpy as np
 from rgru._files.atomic_write import whole_file
 from rgru._files.model_file import FORMAT, VERSION, check_kind, check_metadata, header, opened, safetensors_name
 from rgru.sessions._checksum import NAME, UNKNOWN, check_sum, write_summed
-from rgru.sessions._model_adapter import as_served
+from rgru.sessions._model_adapter import as_adapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rgru import _core
-    from rgru.sessions._model_adapter import Served
+    from rgru.sessions._model_adapter import ModelAdapter
 
 
 class Snapshotted(Protocol):
-    """What a snapshot keeps of sessions, and restores; see `Sessions`."""
+    """The parts of `Sessions` that a snapshot saves and restores."""
 
     _core: _core.Sessions
-    _served: Served
+    _model: ModelAdapter
     _kind: Any
     _timing: Any
 
@@ -46,21 +46,21 @@ SessionsT = TypeVar("SessionsT", bound=Snapshotted)
 KIND = "Sessions"
 
 _PIECE = 2**22
-"""Numbers of states that are in memory beside the sessions, about."""
+"""Approximate number of state values that are in memory in addition to the sessions."""
 
 
 def save(sessions: Snapshotted, path: str | os.PathLike[str]) -> None:
-    """Write sessions; see `Sessions.save`. They must not change meanwhile."""
-    core, served = sessions._core, sessions._served
+    """Write sessions, which must not change meanwhile; see `Sessions.save`."""
+    core, adapter = sessions._core, sessions._model
     places = core.places()
-    shape = (len(places), served.config["num_layers"], served.config["hidden_size"])
+    shape = (len(places), adapter.config["num_layers"], adapter.config["hidden_size"])
     keys, offsets = sessions._core_keys(places)
     small: dict[str, NDArray[Any]] = {"keys": keys} if offsets is None else {"key_offsets": offsets, "key_data": keys}
     if sessions.timeout is not None:
         small = {"times": core.times(places), **small}
     config = {
-        "gru": served.config,
-        "fingerprint": served.fingerprint,
+        "gru": adapter.config,
+        "fingerprint": adapter.fingerprint,
         "max_sessions": sessions.max_sessions,
         "timeout": sessions.timeout,
         "state_dtype": sessions.state_dtype.name,
@@ -82,16 +82,16 @@ def save(sessions: Snapshotted, path: str | os.PathLike[str]) -> None:
 
 def load(cls: Callable[..., SessionsT], path: str | os.PathLike[str], model: Any) -> SessionsT:
     """Read sessions; see `Sessions.load`."""
-    served, name = as_served(model), os.fspath(path)
+    adapter, name = as_adapter(model), os.fspath(path)
     with opened(path) as file:
         metadata = file.metadata()
         kind, config = check_metadata(name, metadata)
         check_kind(name, kind, (KIND,))
         if NAME in metadata:  # the first snapshots had none
             check_sum(path, metadata[NAME])
-        for what, of_model in (("gru", served.config), ("fingerprint", served.fingerprint)):
+        for what, of_model in (("gru", adapter.config), ("fingerprint", adapter.fingerprint)):
             if config.get(what) != of_model:
-                got = served.words if what == "gru" else "one with other parameters"
+                got = adapter.words if what == "gru" else "one with other parameters"
                 raise ValueError(f"{name}: expected the model that the states come from, got {got}")
         try:
             settings = {key: config[key] for key in ("max_sessions", "timeout", "state_dtype")}
@@ -111,7 +111,7 @@ def _restore(sessions: Snapshotted, file: Any, config: dict[str, Any]) -> None:
         raise ValueError(f"keys and timing: got {config['keys']!r} and {config['timing']!r}")
     small = {name: file.get_tensor(name) for name in expected - {"states"}}
     states = file.get_slice("states")
-    sizes = sessions._served.config["num_layers"], sessions._served.config["hidden_size"]
+    sizes = sessions._model.config["num_layers"], sessions._model.config["hidden_size"]
     shape = (len(small["keys"]) if "keys" in small else len(small["key_offsets"]) - 1, *sizes)
     if tuple(states.get_shape()) != shape or states.get_dtype() != safetensors_name(sessions.state_dtype):
         got = f"{states.get_dtype()} of {tuple(states.get_shape())}"
@@ -133,7 +133,7 @@ def _piece_of_keys(small: dict[str, NDArray[Any]], piece: slice) -> tuple[NDArra
 
 
 def _pieces(shape: tuple[int, ...]) -> list[slice]:
-    """Give the rows of each piece; there is always one, by which the core learns the kind of keys and the time."""
+    """Return the rows of each piece; always at least one piece, which sets the core's kind of keys and its clock."""
     count, rows = shape[0], max(1, _PIECE // math.prod(shape[1:]))
     return [slice(first, min(first + rows, count)) for first in range(0, max(count, 1), rows)]
 

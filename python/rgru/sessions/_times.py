@@ -1,4 +1,4 @@
-"""When events are: seconds, from numbers or dates."""
+"""Times of events: conversion of numbers and dates to seconds."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 _EXPECTED = "numbers (seconds), datetime64 or datetimes"
 
 _LONG = {"Y", "M", "W", "D", "h", "m"}
-"""Units of dates that are more than a second."""
+"""Units of dates that are longer than a second."""
 
 
 def as_times(name: str, value: Any, count: int | None) -> float | NDArray[np.float64]:
-    """Give the times of `count` events: one for all, or float64 (M,); without a count, one.
+    """Convert the times of `count` events to seconds: one for all, or float64 (M,); one time without a count.
 
     Parameters
     ----------
     name : str
-        The argument's name, for the errors.
+        The argument's name, for errors.
     value : number, numpy.datetime64, datetime.datetime, or array_like of these with shape (M,)
-        Datetimes are aware, as those of a pandas column with a time zone, or naive, which count as UTC, as NumPy's do.
+        Datetimes are aware, like those of a pandas column with a time zone, or naive, which count as UTC, like NumPy's.
     count : int or None
         M.
 
     Raises
     ------
     TypeError, ValueError
-        If `value` is nothing of this kind, or not finite.
+        If `value` is not of these types, or not finite.
     """
-    # One datetime is an object without dimensions, which is no array.
+    # A single datetime, which `as_ndarray` would refuse, becomes an array of objects without dimensions.
     array = np.asarray(value, object) if isinstance(value, datetime) else as_ndarray(name, value, _EXPECTED)
     if array.dtype == object and array.size:
         array = _dates(name, array)
@@ -58,12 +58,12 @@ def as_times(name: str, value: Any, count: int | None) -> float | NDArray[np.flo
 
 
 def _dates(name: str, objects: NDArray[np.object_]) -> NDArray[np.datetime64]:
-    """Return datetime objects, those of pandas and its NaT included, as dates in UTC."""
+    """Convert datetime objects, including those of pandas and its NaT, to dates in UTC."""
     made = []
     for at, one in enumerate(objects.flat):
         if not isinstance(one, datetime):
             raise TypeError(f"{name}: expected {_EXPECTED}, got {type(one).__name__} at position {at}")
-        if hasattr(one, "to_datetime64"):  # of pandas, with its nanoseconds
+        if hasattr(one, "to_datetime64"):  # pandas's, which have nanoseconds
             made.append(one.to_datetime64())
         else:
             made.append(np.datetime64(one if one.tzinfo is None else one.astimezone(timezone.utc).replace(tzinfo=None)))
@@ -87,7 +87,7 @@ def _seconds(name: str, dates: NDArray[np.datetime64]) -> NDArray[np.float64]:
 
 
 def as_timeout(name: str, value: object) -> float | None:
-    """Give a number of seconds above 0, or None.
+    """Validate a timeout: a finite number of seconds above 0, or None.
 
     Raises
     ------
