@@ -1,6 +1,6 @@
 # Small verbs; CI and the pre-commit hooks call the same ones. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help develop test test-rust test-python test-neon loom lint lint-rust lint-python format docs bench ulp
+.PHONY: help develop test test-rust test-python test-neon loom miri tsan lint lint-rust lint-python format docs bench ulp
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -23,6 +23,14 @@ test-neon: ## the crate's integration tests on AArch64, in qemu's emulator, afte
 
 loom: ## the threads in every order, by loom: seconds
 	cargo run --quiet --manifest-path tests/loom/Cargo.toml --target-dir target/loom
+
+miri: ## undefined behaviour in memory and sessions, after `rustup component add --toolchain nightly miri rust-src`
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --target-dir target/miri --no-default-features --lib -- \
+	memory:: sessions::lru
+
+tsan: ## data races in threads and memory, by ThreadSanitizer, after the same
+	RUSTFLAGS=-Zsanitizer=thread CARGO_PROFILE_TEST_OPT_LEVEL=1 cargo +nightly test -Zbuild-std \
+	--target x86_64-unknown-linux-gnu --target-dir target/tsan --no-default-features --lib -- memory:: threads::
 
 lint: lint-rust lint-python ## all linters
 
