@@ -92,6 +92,8 @@ class _Module:
 
 
 class _Weights:
+    captured = False
+
     def __init__(self, device, params, **options):
         self._device, self._core = device, _core.Weights(params.data, **options)
         self.training = self._core.training
@@ -151,6 +153,11 @@ class FakeBackend(Operations):
             assert value._device is self, "an array of another device"
             return value.data
         return value
+
+    def weights_of(self, gru, *, training):
+        if id(self) not in gru._on_gpus:
+            gru._on_gpus[id(self)] = self.Weights(self.array(gru._flat), **gru._sizes, training=True)
+        return gru._on_gpus[id(self)]
 
     def Weights(self, params, **options):  # noqa: N802
         return _Weights(self, params, **options)

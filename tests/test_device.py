@@ -20,8 +20,11 @@ from rgru import GRU, GRUClassifier, GRURegressor, Ragged
 from rgru._backends import CPU, find_backend
 from rgru._cli import main
 from rgru._files.model_file import read_config
-from rgru.train._loop import Data, History, Schedule, train
+from rgru.train._batches import Data
+from rgru.train._history import History
+from rgru.train._loop import train
 from rgru.train._model import Model
+from rgru.train._schedule import Schedule
 
 
 class Devices(dict):

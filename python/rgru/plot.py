@@ -9,7 +9,7 @@ from rgru._optional_imports import needed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from rgru.train._loop import History
+    from rgru.train._history import History
 
 _TRAIN, _VALIDATION, _KEPT, _GREY = "#4477aa", "#cc6677", "#222222", "#777777"
 

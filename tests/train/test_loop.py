@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from rgru import GRU, Ragged, _core
-from rgru.train._loop import Data, History, Schedule, batches_by_length, split_validation, train
+from rgru.train._batches import Data, batches_by_length, split_validation
+from rgru.train._history import History
+from rgru.train._loop import train
 from rgru.train._model import Model
+from rgru.train._schedule import Schedule
 
 Adam = _core.Adam  # tests replace it
 

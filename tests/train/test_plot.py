@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from rgru import plot
-from rgru.train._loop import History
+from rgru.train._history import History
 
 
 def history(epochs, *, validated=True, first=2.0, last=0.01):

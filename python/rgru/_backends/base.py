@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rgru._data.ragged import Ragged
+    from rgru.nn._gru import GRU
 
 Run: TypeAlias = "Callable[[Any, NDArray[np.int64]], Any]"
 """A function of the steps (S, I) of N sequences, on the device, and their offsets (N + 1,), to an array there."""
@@ -85,6 +86,9 @@ class Backend(Protocol):
 
         The next pieces may be taken before a result is ready. `run` is called with the device as the current one.
         """
+
+    def weights_of(self, gru: GRU, *, training: bool) -> PackedWeights:
+        """Return the packed weights that a GRU keeps for the device."""
 
     @property
     def Weights(self) -> Callable[..., PackedWeights]: ...  # noqa: N802

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rgru._backends.base import Backend, Run
+    from rgru._backends.base import Backend, PackedWeights, Run
     from rgru._data.ragged import Ragged
+    from rgru.nn._gru import GRU
 
 
 class _Cpu:
@@ -35,6 +36,9 @@ class _Cpu:
 
     def here(self) -> AbstractContextManager[object]:
         return nullcontext()
+
+    def weights_of(self, gru: GRU, *, training: bool) -> PackedWeights:
+        return gru._weights(training)
 
     def array(self, host: NDArray[Any]) -> Any:
         return host

@@ -17,7 +17,9 @@ from rgru.estimators._scaling import Scaler
 from rgru.estimators._sequences import as_ragged, check_finite
 from rgru.estimators._sklearn import not_fitted_error
 from rgru.nn._gru import GRU
-from rgru.train._loop import Data, History, split_validation, train
+from rgru.train._batches import Data, split_validation
+from rgru.train._history import History
+from rgru.train._loop import train
 from rgru.train._model import Model
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 
 from rgru._validation.scalars import as_bool, as_int, as_probability
 from rgru.estimators._sklearn import mime_bundle
-from rgru.train._loop import Schedule
+from rgru.train._schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable

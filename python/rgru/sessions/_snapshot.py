@@ -6,7 +6,7 @@ import json
 import math
 import os
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -16,9 +16,32 @@ from rgru.sessions._checksum import NAME, UNKNOWN, check_sum, write_summed
 from rgru.sessions._model_adapter import as_served
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-    from rgru.sessions._sessions import Sessions
+    from rgru import _core
+    from rgru.sessions._model_adapter import Served
+
+
+class Snapshotted(Protocol):
+    """What a snapshot keeps of sessions, and restores; see `Sessions`."""
+
+    _core: _core.Sessions
+    _served: Served
+    _kind: Any
+    _timing: Any
+
+    @property
+    def max_sessions(self) -> int | None: ...
+    @property
+    def timeout(self) -> float | None: ...
+    @property
+    def state_dtype(self) -> np.dtype[Any]: ...
+    def _core_keys(self, places: NDArray[Any]) -> tuple[Any, Any]: ...
+
+
+SessionsT = TypeVar("SessionsT", bound=Snapshotted)
 
 KIND = "Sessions"
 
@@ -26,7 +49,7 @@ _PIECE = 2**22
 """Numbers of states that are in memory beside the sessions, about."""
 
 
-def save(sessions: Sessions, path: str | os.PathLike[str]) -> None:
+def save(sessions: Snapshotted, path: str | os.PathLike[str]) -> None:
     """Write sessions; see `Sessions.save`. They must not change meanwhile."""
     core, served = sessions._core, sessions._served
     places = core.places()
@@ -57,7 +80,7 @@ def save(sessions: Sessions, path: str | os.PathLike[str]) -> None:
         file.write(_header(described, config, checksum))
 
 
-def load(cls: type[Sessions], path: str | os.PathLike[str], model: Any) -> Sessions:
+def load(cls: Callable[..., SessionsT], path: str | os.PathLike[str], model: Any) -> SessionsT:
     """Read sessions; see `Sessions.load`."""
     served, name = as_served(model), os.fspath(path)
     with opened(path) as file:
@@ -79,7 +102,7 @@ def load(cls: type[Sessions], path: str | os.PathLike[str], model: Any) -> Sessi
     return sessions
 
 
-def _restore(sessions: Sessions, file: Any, config: dict[str, Any]) -> None:
+def _restore(sessions: Snapshotted, file: Any, config: dict[str, Any]) -> None:
     expected = {"states"} if sessions.timeout is None else {"states", "times"}
     expected |= {"keys"} if config["keys"] in {None, "int"} else {"key_data", "key_offsets"}
     if set(file.keys()) != expected:

@@ -1,47 +1,45 @@
-"""The parameters of a model on a device, and their packed weights."""
+"""The parameters of a model while they are trained on a device, and their packed weights."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rgru._backends.base import PackedWeights
-    from rgru.train._model import Model
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from rgru._backends.base import Backend, PackedWeights
 
 
-class Placement:
+class DeviceParameters:
     """The parameters of a model as arrays of a device: copies, or on the CPU the model's own.
 
     Parameters
     ----------
-    model : Model
-        The model, whose backend determines the device, which must be the current one.
+    backend : Backend
+        The device, which must be the current one.
+    hosts : list of ndarray
+        The model's own: the GRU's flat parameters (P,), the head's weight (O, K) and bias (O,).
+    sizes : mapping
+        The GRU's sizes and switches, as the core takes them.
 
     Attributes
     ----------
     arrays : list of array
-        The GRU's flat parameters (P,), the head's weight (O, K) and bias (O,), on the device.
+        The parameters on the device, in the order of `hosts`.
     """
 
-    def __init__(self, model: Model) -> None:
-        self._version = model.gru._version  # read first, so that a later change is noticed
-        self._sizes = model.gru._sizes
-        self._backend = model.backend
-        self._hosts = model.host_parameters()
-        self.arrays = [self._backend.array(array) for array in self._hosts]
+    def __init__(self, backend: Backend, hosts: list[NDArray[Any]], sizes: Mapping[str, Any]) -> None:
+        self._backend, self._hosts, self._sizes = backend, hosts, sizes
+        self.arrays = [backend.array(array) for array in hosts]
         self._packed: PackedWeights | None = None
 
-    def is_of(self, model: Model) -> bool:
-        """Return whether the model's parameters and device are still those of this placement."""
-        same = all(one is other for one, other in zip(self._hosts, model.host_parameters(), strict=True))
-        return same and self._version == model.gru._version and self._backend is model.backend
-
-    def weights(self, training: bool = False) -> PackedWeights:
-        """Return the GRU's packed weights."""
-        packed = self._packed
-        if packed is None or (training and not packed.training):
-            packed = self._packed = self._backend.Weights(self.arrays[0], **self._sizes, training=training)
-        return packed
+    def weights(self) -> PackedWeights:
+        """Return the GRU's packed weights, which serve training."""
+        if self._packed is None:
+            self._packed = self._backend.Weights(self.arrays[0], **self._sizes, training=True)
+        return self._packed
 
     def changed(self) -> None:
         """Drop the packed weights; must be called after every change of `arrays`."""

@@ -13,14 +13,14 @@ from rgru._backends import CPU
 from rgru._data.ragged import Ragged
 from rgru._validation.arrays import own
 from rgru._validation.scalars import as_int, as_probability
-from rgru.train._device_parameters import Placement
+from rgru.train._device_parameters import DeviceParameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
     from numpy.typing import NDArray
 
-    from rgru._backends.base import Backend
+    from rgru._backends.base import Backend, PackedWeights
     from rgru.nn._gru import GRU
 
 Pooling: TypeAlias = Literal["last", "mean", "every"]
@@ -78,8 +78,7 @@ class Model:
         self.head_weight = (signs / math.sqrt(features)).astype(gru.dtype)
         self.head_bias = np.zeros(output_size, gru.dtype)
         self.backend: Backend = CPU
-        self._placement: Placement | None = None  # a copy on the device, while the model's own arrays are current
-        self._resident: Placement | None = None  # the current parameters, within `on_device`
+        self._resident: DeviceParameters | None = None  # the current parameters, within `on_device`
 
     def host_parameters(self) -> list[NDArray[Any]]:
         """Return the model's own parameters: the GRU's flat array (P,), the head's weight (O, K) and bias (O,).
@@ -110,8 +109,7 @@ class Model:
         these arrays. The device is the current one in the block. Not thread-safe.
         """
         with self.backend.here():
-            self._placement = None  # so that the device holds one copy, not two
-            self._resident = resident = Placement(self)
+            self._resident = resident = DeviceParameters(self.backend, self.host_parameters(), self.gru._sizes)
             try:
                 yield
             finally:
@@ -157,9 +155,7 @@ class Model:
         """
         backend = self.backend
         with backend.here():
-            placement = self._placed()
-            weights = placement.weights()
-        _, head_weight, head_bias = placement.arrays
+            weights, head_weight, head_bias = self._on_device(training=False)
         counts: deque[int] = deque()  # the number of pieces of each batch in flight
 
         def run(values: Any, offsets: NDArray[np.int64]) -> Any:
@@ -206,9 +202,8 @@ class Model:
         """
         backend = self.backend
         with backend.here():
-            placement = self._placed()
-            _, head_weight, head_bias = placement.arrays
-            y, h_n, tape = placement.weights(training=True).forward_tape(
+            weights, head_weight, head_bias = self._on_device(training=True)
+            y, h_n, tape = weights.forward_tape(
                 backend.array(x.values), None, None, x.offsets, self.gru.dropout, self.gru._mask_seed(), None
             )
             features = self._pool(backend, y, h_n, x.offsets)
@@ -223,14 +218,14 @@ class Model:
             _, _, d_flat = tape.backward(*self._unpool(backend, d_features, x))
             return value, [d_flat, d_weight, d_bias]
 
-    def _placed(self) -> Placement:
-        """Return the parameters on the device: the resident ones, or else an up-to-date copy."""
+    def _on_device(self, *, training: bool) -> tuple[PackedWeights, Any, Any]:
+        """Return the GRU's packed weights, the head's weight and its bias on the device, which is the current one."""
         if self._resident is not None:
-            return self._resident
-        placement = self._placement
-        if placement is None or not placement.is_of(self):
-            placement = self._placement = Placement(self)
-        return placement
+            _, weight, bias = self._resident.arrays
+            return self._resident.weights(), weight, bias
+        backend = self.backend
+        weights = backend.weights_of(self.gru, training=training)
+        return weights, backend.array(self.head_weight), backend.array(self.head_bias)
 
     def _pieces(self, x: Ragged) -> Iterator[Ragged]:
         """Split `x` between sequences into pieces whose GRU outputs have a bounded size.
@@ -290,7 +285,7 @@ class Model:
         return kept.astype(features.dtype) / features.dtype.type(1.0 - self.dropout)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "backend": None, "_placement": None, "_resident": None}
+        return {**self.__dict__, "backend": None, "_resident": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         heads = {name: own(state[name]) for name in ("head_weight", "head_bias")}

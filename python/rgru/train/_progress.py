@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rgru.train._loop import History
+    from rgru.train._history import History
 
 
 class Progress:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rgru._backends.base import Run
     from rgru._cuda.device import Array, Device
     from rgru._data.ragged import Ragged
+    from rgru.nn._gru import GRU
 
 
 @cache
@@ -65,6 +66,11 @@ class CudaBackend(Operations):
     def each(self, run: Run, pieces: Iterable[Ragged]) -> Generator[NDArray[Any]]:
         """Compute piece after piece, copies overlapping with computation."""
         return pipelined(self, run, pieces)
+
+    def weights_of(self, gru: GRU, *, training: bool) -> Weights:
+        """Return the packed weights that a GRU keeps for this GPU."""
+        weights: Weights = gru._gpu_weights(self._device.index)
+        return weights
 
     def Weights(self, params: Array, *, training: bool, **sizes: Any) -> Weights:  # noqa: N802
         """Give the packed weights of a GRU; they serve training too, whatever is asked for."""
