@@ -6,7 +6,6 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-
 from rgru import _core
 from rgru.train._batches import Data, batches_by_length
 from rgru.train._history import History
@@ -14,14 +13,14 @@ from rgru.train._loss_accumulator import Tally, finite
 from rgru.train._progress import Progress
 
 if TYPE_CHECKING:
-    import numpy as np
-    from rgru.train._schedule import Schedule
     from collections.abc import Callable
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from rgru._backends.base import Optimizer
     from rgru.train._model import Loss, Model
+    from rgru.train._schedule import Schedule
 
 
 def train(
