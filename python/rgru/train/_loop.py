@@ -1,4 +1,4 @@
-"""The training loop: batches grouped by length, Adam, early stopping, history."""
+"""The training loop: Adam, early stopping, history."""
 
 from __future__ import annotations
 
