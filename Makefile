@@ -1,6 +1,6 @@
 # Small verbs; CI and the pre-commit hooks call the same ones. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help develop test test-rust test-python test-neon loom lint lint-rust lint-python format docs bench ulp
+.PHONY: help develop test test-rust test-python test-neon loom miri tsan lint lint-rust lint-python format docs bench ulp
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -13,7 +13,7 @@ test: test-rust test-python ## all tests
 test-rust: ## the crate's tests
 	cargo nextest run
 
-test-python: ## the package's tests, on what `make develop` built
+test-python: ## the package's tests, on what `make develop` built; `pytest -m ''` has all variants of the GPU's kernels
 	pytest
 
 test-neon: ## the crate's integration tests on AArch64, in qemu's emulator, after `rustup target add`
@@ -23,6 +23,14 @@ test-neon: ## the crate's integration tests on AArch64, in qemu's emulator, afte
 
 loom: ## the threads in every order, by loom: seconds
 	cargo run --quiet --manifest-path tests/loom/Cargo.toml --target-dir target/loom
+
+miri: ## undefined behaviour in memory and sessions, after `rustup component add --toolchain nightly miri rust-src`
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --target-dir target/miri --no-default-features --lib -- \
+	memory:: sessions::lru
+
+tsan: ## data races in threads and memory, by ThreadSanitizer, after the same
+	RUSTFLAGS=-Zsanitizer=thread CARGO_PROFILE_TEST_OPT_LEVEL=1 cargo +nightly test -Zbuild-std \
+	--target x86_64-unknown-linux-gnu --target-dir target/tsan --no-default-features --lib -- memory:: threads::
 
 lint: lint-rust lint-python ## all linters
 
@@ -43,7 +51,7 @@ format: ## rewrite the layout of all code
 
 docs: ## the documentation into site/, after `pip install '.[docs]'`; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
-	cargo doc --no-deps --target-dir target
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --target-dir target
 	cp -r target/doc site/rustdoc
 	test -f site/rustdoc/rgru/index.html
 

@@ -1,4 +1,4 @@
-//! The kernels by themselves: `cargo bench`. Items a second are multiply-adds (twice that in FLOP/s) or elements.
+//! Benchmarks of single kernels: `cargo bench`. Items are multiply-adds (of two FLOP each) or elements.
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -17,8 +17,8 @@ fn kernels() -> &'static CellKernels<f32> {
     CellKernels::of(Isa::active().unwrap()).unwrap()
 }
 
-/// C = A B of [rows, depth] and [depth, depth]. The first stays in the nearest cache: close to the peak of one core,
-/// by which the others are to be measured.
+/// C = A B of [rows, depth] and [depth, depth]. The first case stays in the first-level cache and comes close to the
+/// peak of one core, with which the others can be compared.
 #[divan::bench(args = [(64, 96), (1, 64), (1, 512), (2, 512), (8, 512), (64, 64), (64, 512), (64, 1024), (50, 300)])]
 fn matrix_product(bencher: Bencher, (rows, depth): (usize, usize)) {
     product(bencher, rows, depth, depth);
@@ -28,7 +28,7 @@ fn product(bencher: Bencher, rows: usize, depth: usize, columns: usize) {
     let kernels = kernels();
     let a = vec![0.5; rows * depth];
     let mut b = PackedMatrix::new(kernels.products.lanes, WIDTH);
-    b.pack_rows(depth, columns, |_| &a[..columns.min(a.len())]);
+    b.pack_rows(depth, columns, |_| &a[..columns.min(a.len())]).expect("enough memory");
     let mut c = vec![0.0; rows * columns];
     bencher.counter(ItemsCount::new(rows * depth * columns)).bench_local(|| {
         let engine = Engine { kernels: kernels.products, team: &Team::alone() };
@@ -47,7 +47,7 @@ fn outer_sum(bencher: Bencher, size: usize) {
         .bench_local(|| sum.add(BLOCK, row, row, size, black_box(&mut out)));
 }
 
-/// Elements that stay in the nearest cache.
+/// Elements that stay in the first-level cache.
 const ELEMENTS: usize = 4096;
 
 #[divan::bench]

@@ -68,14 +68,17 @@ def draw_peers(found: dict[str, Any], folder: Path) -> None:
     sections = {name: ratios(found[name]["rows"]) for name in ("inference", "training")}
     largest = max(ratio for peers in sections.values() for dots in peers.values() for ratio, _ in dots)
     for theme, (text, faint) in THEMES.items():
-        colours = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), text)
-        with mpl.rc_context({**colours, "svg.hashsalt": "rgru", "font.size": 9}):
-            figure = Figure(figsize=(8.6, 3.2), layout="constrained")
-            for panel, (name, peers) in zip(figure.subplots(1, 2), sections.items(), strict=True):
+        settings: dict[Any, Any] = {"svg.hashsalt": "rgru", "svg.fonttype": "none", "font.size": 9}
+        coloured = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
+        with mpl.rc_context(settings | dict.fromkeys(coloured, text)):
+            figure = Figure(figsize=(7.2, 0.9 + 0.55 * sum(map(len, sections.values()))), layout="constrained")
+            heights = [len(peers) for peers in sections.values()]
+            panels = figure.subplots(2, 1, sharex=True, height_ratios=heights)
+            for panel, (name, peers) in zip(panels, sections.items(), strict=True):
                 _draw_section(panel, peers, text, faint)
-                panel.set_xlim(0.6, 1.3 * largest)
-                panel.set_title(f"{name}, {len(found[name]['rows'])} shapes", fontsize=10, loc="left")
-                panel.set_xlabel("time / rgru's time (logarithmic)")
+                panel.set_title(f"{name}, {len(found[name]['rows'])} shapes", fontsize=9, loc="left")
+            panels[0].set_xlim(0.7, 1.3 * largest)
+            panels[1].set_xlabel("time relative to rgru, logarithmic")
             handles = [
                 mpl.lines.Line2D([], [], linestyle="", marker="o", markersize=4, color=colour, label=f"reset-{cell}")
                 for cell, colour in CELLS.items()
@@ -103,12 +106,14 @@ def _draw_section(panel: Any, peers: dict[str, list[tuple[float, str]]], text: s
         mean = geometric_mean([ratio for ratio, _ in dots])
         for cell, above in (("before", -0.14), ("after", 0.14)):
             shown = [ratio for ratio, of in dots if of == cell]
-            panel.plot(shown, [place + above] * len(shown), "o", color=CELLS[cell], markersize=3.5, alpha=0.7)
+            style = {"color": CELLS[cell], "markersize": 4, "markeredgewidth": 0, "alpha": 0.7}
+            panel.plot(shown, [place + above] * len(shown), "o", **style)
         panel.plot([mean, mean], [place - 0.36, place + 0.36], color=text, linewidth=2)
         labels.append(f"{NAMES[name]}\n{mean:.1f}\N{MULTIPLICATION SIGN}")
-    panel.axvline(1, color=text, linewidth=1, linestyle=":")
+    panel.axvline(1, color=text, linewidth=1)
     panel.set_xscale("log")
-    panel.set_xticks(ticks := [1, 2, 5, 10, 20, 50, 100, 200], [f"{tick}\N{MULTIPLICATION SIGN}" for tick in ticks])
+    ticks = [2, 5, 10, 20, 50, 100, 200]
+    panel.set_xticks([1, *ticks], ["rgru", *(f"{tick}\N{MULTIPLICATION SIGN}" for tick in ticks)])
     panel.minorticks_off()
     panel.set_yticks(range(len(labels)), labels)
     panel.set_ylim(len(labels) - 0.5, -0.5)

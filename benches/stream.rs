@@ -1,4 +1,4 @@
-//! One step of one sequence from Rust: `cargo bench --bench stream`.
+//! Benchmark of one step of one sequence: `cargo bench --bench stream`.
 
 use divan::{Bencher, black_box};
 use rgru::{Dims, Gru, Options};

@@ -1,30 +1,38 @@
-//! The one error type. Messages name the argument, what was expected and what came.
+//! The error type of the crate. Messages state the argument, what was expected and what was passed.
 
 use std::fmt;
 
-/// Why a call was refused or ended early.
+/// The reason why a call failed or ended early.
+///
+/// ```
+/// use rgru::{Error, set_num_threads};
+///
+/// let error = set_num_threads(Some(0)).unwrap_err();
+/// assert!(matches!(error, Error::Value { .. }));
+/// assert_eq!(error.to_string(), "n: expected a number of threads in 1..=1024, got '0'");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// An argument does not fit.
+    /// An argument is not valid.
     Value {
-        /// The argument.
+        /// The name of the argument.
         name: String,
-        /// What would fit.
+        /// A description of valid values.
         expected: String,
-        /// What came.
+        /// The value or shape that was passed.
         got: String,
     },
-    /// There is not as much memory.
+    /// There is not enough memory.
     Memory {
-        /// Bytes asked for.
+        /// The size of the allocation that failed, in bytes.
         bytes: usize,
     },
-    /// The caller asked to stop.
+    /// The function [`Options::stop`](field@crate::Options::stop) returned true.
     Interrupted,
 }
 
 impl Error {
-    /// `name: expected ..., got ...`.
+    /// Returns an [`Error::Value`], which displays as `name: expected ..., got ...`.
     pub fn value(name: impl Into<String>, expected: impl Into<String>, got: impl Into<String>) -> Self {
         Self::Value { name: name.into(), expected: expected.into(), got: got.into() }
     }

@@ -10,7 +10,7 @@ use crate::sessions::{Limits, Sessions};
 use crate::shape::Dims;
 use crate::train::init::initial;
 
-/// A stack of GRU layers with its weights packed: immutable, cheap to clone, shared by all threads.
+/// A stack of GRU layers with packed weights. It is immutable, cheap to clone, and can be shared by threads.
 ///
 /// ```
 /// use rgru::{Dims, Gru};
@@ -35,15 +35,26 @@ pub struct Gru<T: 'static> {
 }
 
 impl<T: Real> Gru<T> {
-    /// From the flat parameters, in the order of [`Dims::tensors`].
+    /// Packs the flat parameters `params`, which are in the order of [`Dims::tensors`].
+    ///
+    /// ```
+    /// # use rgru::{Dims, Gru};
+    /// # let dims = Dims { input_size: 3, hidden_size: 8, num_layers: 1, bidirectional: false, reset_after: false, bias: true };
+    /// let gru = Gru::<f32>::new(dims, &vec![0.1; dims.num_params()])?;
+    /// assert_eq!(gru.dims(), &dims);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// Sizes that do not fit, or an instruction set forced by `RGRU_ISA` that is not there.
+    /// [`Error::Value`] if `dims` is not valid, `params` has another length than [`Dims::num_params`], or the
+    /// environment variable `RGRU_ISA` names an instruction set that this machine does not have; [`Error::Memory`] if
+    /// there is not enough memory.
     pub fn new(dims: Dims, params: &[T]) -> Result<Self, Error> {
         Ok(Self { packed: Arc::new(PackedWeights::new(dims, params, false)?) })
     }
 
-    /// From initial parameters: W glorot uniform, U orthogonal, biases 0; the same for a seed on every platform.
+    /// Draws initial parameters: W Glorot uniform, U orthogonal, biases 0. A seed gives the same parameters on every
+    /// platform.
     ///
     /// # Errors
     /// As [`Gru::new`].
@@ -51,12 +62,13 @@ impl<T: Real> Gru<T> {
         Self::new(dims, &initial(dims, seed, &|| false)?)
     }
 
-    /// Sizes and options.
+    /// Returns the sizes and options of the stack.
     pub fn dims(&self) -> &Dims {
         self.packed.dims()
     }
 
-    /// Runs a batch: writes the outputs and the final states. Padded and ragged batches differ in `inputs.sequences` alone.
+    /// Runs a batch and writes its outputs and final states. Padded and ragged batches differ only in
+    /// `inputs.sequences`.
     ///
     /// ```
     /// # use rgru::{Dims, Gru, Inputs, Options, Outputs, Sequences};
@@ -70,13 +82,14 @@ impl<T: Real> Gru<T> {
     /// ```
     ///
     /// # Errors
-    /// Sizes that do not fit; interrupted by the caller.
+    /// [`Error::Value`] if the size of an array does not fit, [`Error::Memory`], or [`Error::Interrupted`] if
+    /// `options.stop` returned true.
     pub fn run(&self, inputs: Inputs<T>, outputs: Outputs<T>, options: Options) -> Result<(), Error> {
         rnn::forward(&self.packed, inputs, outputs, options)
     }
 
-    /// Returns an empty set of sessions, bounded by `limits`. With `half`, states are rounded to half precision between
-    /// events.
+    /// Returns an empty set of sessions, bounded by `limits`. With `half`, states are rounded to half precision (IEEE
+    /// 754 binary16) between events and stored in it.
     ///
     /// ```
     /// # use rgru::{Dims, Events, Gru, Keys, Limits, Times};
@@ -90,15 +103,15 @@ impl<T: Real> Gru<T> {
     /// ```
     ///
     /// # Errors
-    /// The stack is bidirectional: its outputs need the whole sequence.
+    /// [`Error::Value`] if the stack is bidirectional: its outputs need the whole sequence.
     pub fn sessions(&self, limits: Limits, half: bool) -> Result<Sessions<T>, Error> {
         Sessions::new(Arc::clone(&self.packed), limits, half)
     }
 
-    /// Starts `batch` sequences whose steps come one at a time.
+    /// Starts `batch` sequences that advance one step at a time, from states of zeros. See [`Stream`] for an example.
     ///
     /// # Errors
-    /// The stack is bidirectional.
+    /// [`Error::Value`] if the stack is bidirectional; [`Error::Memory`] if there is not enough memory.
     pub fn stream(&self, batch: usize) -> Result<Stream<T>, Error> {
         Stream::new(Arc::clone(&self.packed), batch)
     }

@@ -1,4 +1,4 @@
-//! The layer over arrays of `ndarray`.
+//! The layer on arrays of the crate `ndarray`.
 
 use ndarray::{Array3, ArrayView3};
 
@@ -10,8 +10,11 @@ use crate::rnn::{Inputs, Outputs};
 use crate::shape::{Sequences, expect_last};
 
 impl<T: Real> Gru<T> {
-    /// Runs a padded batch: x (N, T, I), h0 (L*D, N, H) or zeros, lengths of N sequences or all T. Returns y (N, T, D*H),
-    /// 0 past a sequence's length, and the states after each sequence's last step (L*D, N, H).
+    /// Runs a padded batch of N sequences.
+    ///
+    /// Reads `x` `[N, T, I]`, the initial states `h0` `[L * D, N, H]` (`None`: zeros), and the `lengths` of the N
+    /// sequences in steps (`None`: all are T). Returns the outputs y `[N, T, D * H]`, which are 0 past a sequence's
+    /// length, and the states after each sequence's last step, `[L * D, N, H]`.
     ///
     /// ```
     /// # use rgru::{Dims, Gru};
@@ -25,7 +28,7 @@ impl<T: Real> Gru<T> {
     /// ```
     ///
     /// # Errors
-    /// Sizes or lengths that do not fit.
+    /// [`Error::Value`] if a shape or a length does not fit; [`Error::Memory`].
     pub fn forward(
         &self,
         x: ArrayView3<T>,
@@ -41,7 +44,7 @@ impl<T: Real> Gru<T> {
         }
         let mut y = Array3::from_elem((batch, time, dims.output_size()), T::ZERO);
         let mut h_n = Array3::from_elem((dims.num_cells(), batch, dims.hidden_size), T::ZERO);
-        // Standard layout, so that there are slices.
+        // In standard layout an array is one slice.
         let (x, h0) = (x.as_standard_layout(), h0.as_ref().map(|h0| h0.as_standard_layout()));
         let inputs = Inputs {
             x: x.as_slice().unwrap_or_default(),

@@ -1,18 +1,18 @@
 //! The gated recurrent unit, forward and backward, on all cores of a CPU.
 //!
 //! ```text
-//! arrays -> sizes checked (shape) -> who computes what (rnn::plan) -> the threads of the call (threads)
-//!   -> stack of layers and directions over groups of sequences (rnn), its weights packed
+//! arrays -> sizes checked (shape) -> batch split among threads (rnn::plan) -> threads of the call (threads)
+//!   -> stack of layers and directions over groups of sequences, with packed weights (rnn)
 //!     -> input projection (gemm), then step by step the recurrent product with the cell's equations (cell)
 //!       -> outputs, and in training the tape, which the backward pass reads
 //! ```
 //!
 //! Every output is one chain of fused multiply-adds in a fixed order, so its bits do not depend on the batch, the
-//! threads or the instruction set. [`Gru`] is the layer, [`Stream`] runs it step by step, [`Sessions`] keeps the states of
-//! many live sequences by key.
+//! threads or the instruction set. [`Gru`] is the layer, [`Stream`] runs it step by step, [`Sessions`] keeps the states
+//! of many live sequences by key.
 //!
-//! The modules use each other one way: `simd <- gemm <- cell <- rnn <- train, sessions <- gru, python`, with `memory` and
-//! `threads` beside `simd`. `tests/rust/layers.rs` holds it.
+//! Modules depend on each other in one direction: `simd <- gemm <- cell <- rnn <- train, sessions <- gru, python`, with
+//! `memory` and `threads` at the level of `simd`. `tests/rust/layers.rs` checks it.
 
 #![deny(unsafe_code)] // allowed in the modules that need it, forbidden in all others
 
@@ -52,7 +52,7 @@ pub use sessions::{Events, Keys, Limits, Sessions, Times};
 pub use shape::{Dims, Sequences, Tensor};
 pub use threads::runtime::{num_threads, set_num_threads};
 
-/// For this crate's tests and benches. No part of the API: anything here may change at any time.
+/// Internals for this crate's tests and benches. Not part of the API: anything here may change at any time.
 #[doc(hidden)]
 pub mod __internals {
     pub mod cell {
@@ -87,7 +87,7 @@ pub mod __internals {
     }
 }
 
-/// The examples of the guide, as tests.
+/// Runs the examples of the guide as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guides/rust.md")]
 struct Guide;

@@ -1,9 +1,9 @@
-//! How a call runs.
+//! The options of a call.
 
 use crate::error::Error;
 use crate::threads::runtime::{Stop, num_threads};
 
-/// How a call runs: its threads, and how it can be stopped.
+/// The options of a call: how many threads it uses, and how it can be stopped.
 ///
 /// ```
 /// use rgru::Options;
@@ -15,9 +15,9 @@ use crate::threads::runtime::{Stop, num_threads};
 /// ```
 #[derive(Clone, Copy, Default)]
 pub struct Options<'a> {
-    /// Maximal number of threads; by default [`crate::num_threads`].
+    /// The largest number of threads to use; `None` means [`crate::num_threads`].
     pub threads: Option<usize>,
-    /// Called about every 50 ms on the caller's thread; if it returns true, the call ends with [`Error::Interrupted`].
+    /// Called about every 50 ms on the caller's thread. If it returns true, the call ends with [`Error::Interrupted`].
     pub stop: Option<Stop<'a>>,
 }
 
@@ -27,7 +27,7 @@ impl<'a> Options<'a> {
         self.threads.map_or_else(num_threads, Ok)
     }
 
-    /// Returns what to call now and then.
+    /// Returns the function to call about every 50 ms.
     pub(crate) fn stop(&self) -> Stop<'a> {
         static NEVER: fn() -> bool = || false;
         self.stop.unwrap_or(&NEVER)

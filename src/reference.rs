@@ -1,13 +1,13 @@
 //! The equations as plain loops, in both precisions: the oracle that the fast path is tested against.
 //!
-//! One sequence at a time, one unit at a time, to be read beside the paper (Cho et al. 2014, eqs. 5-8). Never
-//! dispatched to.
+//! It takes one sequence and one unit at a time, and follows the paper (Cho et al. 2014, eqs. 5-8). No dispatch ever
+//! selects it.
 
 use crate::shape::params::{CellParams, CellParamsMut, split_params, split_params_mut};
 use crate::shape::{Dims, Sequences};
 use crate::simd::float::Float;
 
-/// What one step leaves for the backward pass, `[H]` each.
+/// The values of one step that the backward pass needs, `[H]` each.
 struct Step<T> {
     h_prev: Vec<T>,
     r: Vec<T>,
@@ -24,7 +24,7 @@ fn dot<T: Float>(a: &[T], b: &[T]) -> T {
     a.iter().zip(b).fold(T::ZERO, |sum, (&a, &b)| sum + a * b)
 }
 
-/// One step of one cell: the new state, and what the backward pass needs.
+/// Computes one step of one cell: the new state, and the values for the backward pass.
 fn step<T: Float>(cell: &CellParams<T>, x: &[T], h: &[T]) -> (Vec<T>, Step<T>) {
     let hidden = cell.hidden;
     let w = |gate: usize, unit: usize| &cell.w[(gate * hidden + unit) * cell.input..][..cell.input];
@@ -47,7 +47,7 @@ fn step<T: Float>(cell: &CellParams<T>, x: &[T], h: &[T]) -> (Vec<T>, Step<T>) {
     (new, Step { h_prev: h.to_vec(), r, z, c, a_hh })
 }
 
-/// Backward of [`step`]: adds to the gradients of the cell and of x, and returns that of the state before.
+/// The backward pass of [`step`]: adds to the gradients of the cell and of x, and returns that of the previous state.
 fn step_backward<T: Float>(
     cell: &CellParams<T>,
     x: &[T],
@@ -108,12 +108,13 @@ fn step_backward<T: Float>(
     dh_prev
 }
 
-/// The step of a sequence that a direction takes as its t-th.
+/// Returns the position in the sequence of the t-th step of a direction.
 fn position(reverse: bool, length: usize, t: usize) -> usize {
     if reverse { length - 1 - t } else { t }
 }
 
-/// All layers over one sequence: their inputs, with the last output behind them, and the steps of every cell.
+/// Runs all layers over one sequence. Returns the input of each layer followed by the last output, and the steps of
+/// every cell.
 fn run<T: Float>(dims: &Dims, params: &[T], x: &[T], states: &mut [Vec<T>]) -> (Vec<Vec<T>>, Vec<Vec<Step<T>>>) {
     let (hidden, width) = (dims.hidden_size, dims.output_size());
     let length = x.len() / dims.input_size;
@@ -136,7 +137,7 @@ fn run<T: Float>(dims: &Dims, params: &[T], x: &[T], states: &mut [Vec<T>]) -> (
     (values, steps)
 }
 
-/// The states of sequence n in an array (L*D, N, H), or zeros.
+/// Returns the states of sequence n in an array `[L * D, N, H]`, or zeros.
 fn states_of<T: Float>(dims: &Dims, array: Option<&[T]>, batch: usize, n: usize) -> Vec<Vec<T>> {
     let hidden = dims.hidden_size;
     (0..dims.num_cells())
@@ -144,7 +145,7 @@ fn states_of<T: Float>(dims: &Dims, array: Option<&[T]>, batch: usize, n: usize)
         .collect()
 }
 
-/// Outputs (rows, D*H), zero in the padding, and final states (L*D, N, H), for x (rows, I).
+/// Returns the outputs `[rows, D * H]`, zero in the padding, and the final states `[L * D, N, H]`, for x `[rows, I]`.
 pub fn forward<T: Float>(
     dims: &Dims,
     params: &[T],
@@ -167,7 +168,7 @@ pub fn forward<T: Float>(
     (y, h_n)
 }
 
-/// Gradients of sum(y * dy) + sum(`h_n` * `dh_n`): of x, of h0 and of the flat parameters.
+/// Returns the gradients of sum(y * dy) + sum(`h_n` * `dh_n`) with respect to x, h0 and the flat parameters.
 pub fn backward<T: Float>(
     dims: &Dims,
     params: &[T],

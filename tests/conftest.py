@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-pytest.register_assert_rewrite("command_line", "on_gpu")
+pytest.register_assert_rewrite("command_line")
 
 
 @pytest.fixture(scope="session")
@@ -42,18 +42,6 @@ def cupy():
             return find_cupy(0)
         except (ImportError, RuntimeError) as error:
             pytest.skip(str(error))
-
-
-@pytest.fixture(scope="session")
-def torch(cupy):
-    """PyTorch on the same GPU, with products as exact as its types."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch = pytest.importorskip("torch")
-        if not torch.cuda.is_available():
-            pytest.skip("PyTorch has no GPU")
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    return torch
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FOLDER = Path(__file__).parent.parent / "pictures"
-THEMES = {
-    "light": ("#24292f", "#d0d7de"),
-    "dark": ("#e2e4e9", "#4a5160"),
-}  # colours of lines and text, and of faint lines
+THEMES = {"light": ("#24292f", "#d0d7de"), "dark": ("#e2e4e9", "#4a5160")}  # of text and lines, and of faint lines
 BLUE, RED, GREEN, ORANGE = "#4c8dd6", "#e0566b", "#3fa66b", "#d98a29"  # 3:1 and more on white and on the dark ground
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "available_isas",
     "cosine_decay",
     "cross_entropy",
+    "dropout_key",
     "fixed_width_keys",
     "get_num_threads",
     "initial",
@@ -197,6 +198,7 @@ def arrow_texts(
 def layout(
     *, input_size: int, hidden_size: int, num_layers: int, bidirectional: bool, reset_after: bool, bias: bool
 ) -> list[tuple[str, tuple[int, ...], int]]: ...  # name, shape, offset in the flat array; checks the sizes
+def dropout_key(seed: int) -> bytes: ...  # 32 bytes: the ChaCha8 key of the masks of a seed
 def initial(
     *,
     input_size: int,

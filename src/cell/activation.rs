@@ -1,13 +1,13 @@
 //! Logistic sigmoid and tanh, from one polynomial for exp(y) - 1.
 //!
 //! Only exactly rounded operations are used (fused multiply-add, division; no approximate reciprocals), so every
-//! instruction set gives the same bits. In f32 both stay within 2 units in the last place over all finite inputs
-//! (`tests/rust/activation.rs` checks every float); NaN stays NaN.
+//! instruction set computes the same bits. In f32, the error of both is within 2 units in the last place for all finite
+//! inputs (`tests/rust/activation.rs` checks every float). NaN stays NaN.
 
 use crate::simd::float::Float;
 use crate::simd::lanes::Lanes;
 
-/// p and n with exp(y) = 2^n (1 + p), n integral, |p| < 0.42 with full relative accuracy near 0.
+/// Returns p and n with exp(y) = 2^n (1 + p), n integral and |p| < 0.42. The relative accuracy of p is full near 0.
 #[inline(always)]
 fn reduced_expm1<L: Lanes>(y: L) -> (L, L) {
     let round = y.splat(L::Elem::ROUND);
@@ -22,8 +22,11 @@ fn reduced_expm1<L: Lanes>(y: L) -> (L, L) {
     ((r * r).mul_add(g, r), n)
 }
 
-/// 1 / (1 + exp(-x)), with exp(-x) = 2^n (1 + p). For n > 0 it is 2^-n / (2^-n + 1 + p), so that nothing overflows and
-/// subnormal results keep their relative accuracy; both cases are num / (a p + 1 + a num) with powers of two a and num. What of 2^-n is no normal number comes last.
+/// Computes 1 / (1 + exp(-x)), with exp(-x) = 2^n (1 + p).
+///
+/// For n > 0 it is 2^-n / (2^-n + 1 + p), so that nothing overflows and subnormal results keep their relative accuracy.
+/// Both cases are num / (a p + 1 + a num) with powers of two a and num. The part of 2^-n that would leave the range of
+/// normal numbers is multiplied in last.
 #[inline(always)]
 pub fn sigmoid<L: Lanes>(x: L) -> L {
     let x = x.max(x.splat(L::Elem::SIGMOID_MIN)).min(x.splat(L::Elem::SIGMOID_MAX));
@@ -33,13 +36,13 @@ pub fn sigmoid<L: Lanes>(x: L) -> L {
     let (a, num) = (falling.pow2(), (falling - held).pow2());
     let (one, power) = (x.splat(L::Elem::ONE), a * num);
     let base = one + power;
-    // What `base` has lost of a power too small for it goes where it still counts.
+    // The bits of a small power that `base` has lost by rounding are added to p, where they still count.
     let lost = power - (base - one);
     num / a.mul_add(p + lost, base) * (held - n).pow2()
 }
 
-/// tanh(x) = (1 - e) / (1 + e) with e = exp(-2|x|) and the sign of x; 1 - e is rounded once from exp's parts, which
-/// keeps relative accuracy near 0.
+/// Computes tanh(x) = (1 - e) / (1 + e) with e = exp(-2|x|), and the sign of x. 1 - e is rounded once from the parts of
+/// e, which keeps the relative accuracy near 0.
 #[inline(always)]
 pub fn tanh<L: Lanes>(x: L) -> L {
     let magnitude = x.abs();

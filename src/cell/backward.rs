@@ -1,4 +1,5 @@
-//! The kernels of one step of the backward pass: the equations of the cell, for the units whose product was just made.
+//! The kernels of one step of the backward pass: the equations of the cell, for the units whose product was just
+//! computed.
 
 use std::ops::Range;
 
@@ -6,7 +7,7 @@ use crate::cell::equations;
 use crate::simd::float::Float;
 use crate::simd::lanes::Lanes;
 
-/// Arguments of the kernels.
+/// The arguments of the kernels.
 pub struct BackwardArgs<T> {
     pub(super) width: usize, // of the panels
     pub(super) rows: usize,
@@ -20,7 +21,8 @@ pub struct BackwardArgs<T> {
     pub(super) drh: *const T,         // [rows, padded], second reset-before kernel only
 }
 
-// SAFETY: the parts of a step write to different units, and read of others' only what was written before the step.
+// SAFETY: the parts of a step write to different units, and read only data of other units that was written before the
+// step.
 unsafe impl<T: Send + Sync> Sync for BackwardArgs<T> {}
 
 impl<T: Float> BackwardArgs<T> {
@@ -35,7 +37,7 @@ impl<T: Float> BackwardArgs<T> {
         }
     }
 
-    /// One vector of a segment of a tape row.
+    /// Reads one vector of a segment of a tape row.
     #[inline(always)]
     unsafe fn tape<L: Lanes<Elem = T>>(&self, row: usize, segment: usize, offset: usize) -> L {
         // SAFETY: a tape row holds 4 segments of H numbers; the load is cut at the segment's end.
@@ -45,14 +47,15 @@ impl<T: Float> BackwardArgs<T> {
     /// Writes one vector of a segment of a row of gradients.
     #[inline(always)]
     unsafe fn put<L: Lanes<Elem = T>>(&self, row: usize, segment: usize, offset: usize, value: L) {
-        // SAFETY: the row holds this segment of H numbers; the store is cut at the segment's end.
+        // SAFETY: the row has this segment of H numbers; the store is cut at the segment's end.
         unsafe { value.store_first((*self.d.add(row)).add(segment * self.hidden + offset), self.hidden - offset) }
     }
 
-    /// Gradient of the state after the step; then (`da_z`, `da_h`), with the direct part of `dh_prev` left in `carry`.
+    /// Computes the gradient of the state after the step and, from it, returns (`da_z`, `da_h`). The direct part of
+    /// `dh_prev` is left in `carry`.
     #[inline(always)]
     unsafe fn update<L: Lanes<Elem = T>>(&self, row: usize, offset: usize, n: usize) -> (L, L) {
-        // SAFETY: rows and offset lie within the buffers; loads of unpadded rows are cut at H.
+        // SAFETY: rows and offset are within the buffers; loads of unpadded rows are cut at H.
         unsafe {
             let carry = self.carry.add(row * self.padded + offset);
             let dh = L::load(carry);
@@ -66,10 +69,10 @@ impl<T: Float> BackwardArgs<T> {
     }
 }
 
-/// Reset-after, all of it.
+/// Reset-after: the whole step.
 ///
 /// # Safety
-/// The instruction set of `L` is present and the arguments are as `backward_step` makes them; so for the two below.
+/// The instruction set of `L` is present, and the arguments are those that `backward_step` passes.
 #[inline(always)]
 pub unsafe fn after<L: Lanes>(args: &BackwardArgs<L::Elem>, panels: Range<usize>) {
     // SAFETY: the caller's promise.
@@ -90,7 +93,7 @@ pub unsafe fn after<L: Lanes>(args: &BackwardArgs<L::Elem>, panels: Range<usize>
     }
 }
 
-/// Reset-before, what does not need the candidate's product.
+/// Reset-before: the part that does not need the candidate's product.
 ///
 /// # Safety
 /// As [`after`].
@@ -110,7 +113,7 @@ pub unsafe fn before_update<L: Lanes>(args: &BackwardArgs<L::Elem>, panels: Rang
     }
 }
 
-/// Reset-before, the rest, from `drh` = `da_h` `U_hh`.
+/// Reset-before: the rest, from `drh` = `da_h` `U_hh`.
 ///
 /// # Safety
 /// As [`after`].

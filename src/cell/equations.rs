@@ -8,33 +8,34 @@ use crate::cell::activation::{sigmoid, tanh};
 use crate::simd::float::Float;
 use crate::simd::lanes::Lanes;
 
-/// Reset and update gate from their pre-activations: (r, z).
+/// Computes the reset and the update gate from their pre-activations: (r, z).
 #[inline(always)]
 pub fn gates<L: Lanes>(a_r: L, a_z: L) -> (L, L) {
     (sigmoid(a_r), sigmoid(a_z))
 }
 
-/// Reset-before: what the candidate's recurrent product reads, r * h.
+/// Reset-before: computes r * h, the operand of the candidate's recurrent product.
 #[inline(always)]
 pub fn reset<L: Lanes>(r: L, h: L) -> L {
     r * h
 }
 
-/// Reset-after: the candidate's pre-activation, `a_x + r * a_hh` with `a_x = W_xh x + b_h`, `a_hh = U_hh h + b_hh`.
+/// Reset-after: computes the candidate's pre-activation, `a_x + r * a_hh` with `a_x = W_xh x + b_h` and
+/// `a_hh = U_hh h + b_hh`.
 #[inline(always)]
 pub fn reset_after<L: Lanes>(r: L, a_x: L, a_hh: L) -> L {
     r.mul_add(a_hh, a_x)
 }
 
-/// Candidate and new state from the candidate's pre-activation: (c, h + z (c - h)).
+/// Computes the candidate and the new state from the candidate's pre-activation: (c, h + z (c - h)).
 #[inline(always)]
 pub fn update<L: Lanes>(a_h: L, z: L, h: L) -> (L, L) {
     let c = tanh(a_h);
     (c, z.mul_add(c - h, h))
 }
 
-/// Backward of [`update`] and of the update gate, for the gradient `dh` of the new state:
-/// (`da_z`, `da_h`, the part of `dh_prev` that does not pass through the gates).
+/// The backward pass of [`update`] and of the update gate, for the gradient `dh` of the new state. Returns (`da_z`,
+/// `da_h`, the part of `dh_prev` that does not pass through the gates).
 #[inline(always)]
 pub fn update_backward<L: Lanes>(z: L, c: L, h: L, dh: L) -> (L, L, L) {
     let one = z.splat(L::Elem::ONE);
@@ -44,20 +45,21 @@ pub fn update_backward<L: Lanes>(z: L, c: L, h: L, dh: L) -> (L, L, L) {
     (da_z, da_h, dh * kept)
 }
 
-/// Reset-after: backward of [`reset_after`] and of the reset gate, for the gradient `da_h`: (`da_r`, `da_hh`).
+/// Reset-after: the backward pass of [`reset_after`] and of the reset gate, for the gradient `da_h`. Returns (`da_r`,
+/// `da_hh`).
 #[inline(always)]
 pub fn reset_after_backward<L: Lanes>(r: L, a_hh: L, da_h: L) -> (L, L) {
     (reset_gate_backward(r, da_h * a_hh), da_h * r)
 }
 
-/// Reset-before: backward of [`reset`] and of the reset gate, for the gradient `drh` of r * h and what of `dh_prev` is
-/// known already: (`da_r`, `dh_prev` with this part added).
+/// Reset-before: the backward pass of [`reset`] and of the reset gate, for the gradient `drh` of r * h and the part of
+/// `dh_prev` computed so far. Returns (`da_r`, `dh_prev` with this part added).
 #[inline(always)]
 pub fn reset_backward<L: Lanes>(r: L, h: L, drh: L, dh_prev: L) -> (L, L) {
     (reset_gate_backward(r, drh * h), drh.mul_add(r, dh_prev))
 }
 
-/// Backward of the reset gate's sigmoid: `da_r` from the gradient `dr` of r.
+/// The backward pass of the reset gate's sigmoid: returns `da_r` for the gradient `dr` of r.
 #[inline(always)]
 fn reset_gate_backward<L: Lanes>(r: L, dr: L) -> L {
     dr * r * (r.splat(L::Elem::ONE) - r)

@@ -1,5 +1,5 @@
-//! The kernels of one step of the recurrence: the recurrent product and, while its sums are still in registers, the
-//! equations of the cell.
+//! The kernels of one step of the recurrence: the recurrent product, followed by the equations of the cell while the
+//! sums are still in registers.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use crate::gemm::tile::{Accumulators, Next, PanelOrder, Rows, Sums, Tile, accumu
 use crate::simd::float::Float;
 use crate::simd::lanes::Lanes;
 
-/// Arguments of the step kernels.
+/// The arguments of the step kernels.
 pub struct StepArgs<T> {
     pub(super) rows: usize,
     pub(super) hidden: usize,
@@ -18,16 +18,16 @@ pub struct StepArgs<T> {
     pub(super) next: *mut T,        // [rows, padded]
     pub(super) z: *mut T,           // [rows, padded], reset-before
     pub(super) rh: *mut T,          // [rows, padded], reset-before
-    pub(super) u: *const T,         // packed, of this kernel
-    pub(super) width: usize,        // of its panels
+    pub(super) u: *const T,         // packed for this kernel
+    pub(super) width: usize,        // of the panels of u
     pub(super) b_hh: *const T,      // [padded], reset-after
     pub(super) y: *const *mut T,    // [rows][hidden]
     pub(super) tape: *const *mut T, // [rows][r | z | c | q, hidden each], or null
     pub(super) down: bool,          // the order of the panels
 }
 
-// SAFETY: the parts of a step write to different units, and nothing else writes to what the pointers point to while it
-// runs.
+// SAFETY: the parts of a step write to different units, and nothing else writes to the memory that the pointers refer
+// to while it runs.
 unsafe impl<T: Send + Sync> Sync for StepArgs<T> {}
 
 impl<T> StepArgs<T> {
@@ -43,7 +43,7 @@ impl<T> StepArgs<T> {
         next: Next,
     ) {
         let start = |panel: usize| self.u.wrapping_add(panel * width * self.hidden * L::COUNT);
-        // SAFETY: the buffer holds these rows, and the packed weights these panels.
+        // SAFETY: the buffer has these rows, and the packed weights have these panels.
         unsafe {
             let a = Rows::<_, R>::apart(buffer.add(row * self.padded), self.padded);
             let b = std::array::from_fn(|p| start(panel + p));
@@ -58,7 +58,7 @@ impl<T> StepArgs<T> {
         unsafe { value.store_first((*self.tape.add(row)).add(segment * self.hidden + offset), self.hidden - offset) }
     }
 
-    /// Writes one vector of the new state, whole to the running state and cut at H to y.
+    /// Writes one vector of the new state: whole to the running state, and cut at H to y.
     #[inline(always)]
     unsafe fn output<L: Lanes<Elem = T>>(&self, row: usize, offset: usize, h: L) {
         // SAFETY: the running state is padded to whole vectors; the store to y is cut at H.
@@ -69,7 +69,7 @@ impl<T> StepArgs<T> {
     }
 }
 
-/// Reset-after: everything in one product. A panel is the three gates of one vector of units.
+/// Reset-after: the whole step in one product. A panel is the three gates of one vector of units.
 struct ResetAfter<'a, T>(&'a StepArgs<T>);
 
 impl<L: Lanes> Tile<L> for ResetAfter<'_, L::Elem> {
@@ -112,7 +112,7 @@ impl<L: Lanes> Tile<L> for ResetAfter<'_, L::Elem> {
     }
 }
 
-/// Reset-before, first product: r and z of one vector of units a panel.
+/// Reset-before, first product. A panel is r and z of one vector of units.
 struct Gates<'a, T>(&'a StepArgs<T>);
 
 impl<L: Lanes> Tile<L> for Gates<'_, L::Elem> {
@@ -151,7 +151,7 @@ impl<L: Lanes> Tile<L> for Gates<'_, L::Elem> {
     }
 }
 
-/// Reset-before, second product: the candidate and the new state of V vectors of units a panel.
+/// Reset-before, second product: the candidate and the new state. A panel is V vectors of units.
 struct Candidate<'a, T>(&'a StepArgs<T>);
 
 impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
@@ -189,17 +189,17 @@ impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
     }
 }
 
-/// The reset-after kernel, for some of the panels.
+/// Runs the reset-after kernel on some of the panels.
 ///
 /// # Safety
-/// The instruction set of `L` is present and the arguments are as `step` makes them; so for the two below.
+/// The instruction set of `L` is present, and the arguments are those that `step` passes.
 #[inline(always)]
 pub unsafe fn reset_after<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe { cover::<L, 3>(args.rows, PanelOrder { range: panels, down: args.down }, &ResetAfter(args)) }
 }
 
-/// The first reset-before kernel.
+/// Runs the first reset-before kernel on some of the panels.
 ///
 /// # Safety
 /// As [`reset_after`].
@@ -209,7 +209,7 @@ pub unsafe fn reset_before_gates<L: Lanes>(args: &StepArgs<L::Elem>, panels: Ran
     unsafe { cover::<L, 2>(args.rows, PanelOrder { range: panels, down: args.down }, &Gates(args)) }
 }
 
-/// The second reset-before kernel.
+/// Runs the second reset-before kernel on some of the panels.
 ///
 /// # Safety
 /// As [`reset_after`].

@@ -1,4 +1,4 @@
-//! The tables of cell kernels: one for each instruction set and precision.
+//! The tables of cell kernels, one for each instruction set and precision.
 
 use std::ops::Range;
 
@@ -13,13 +13,13 @@ use crate::simd::float::Float;
 use crate::simd::{Isa, entries, instantiate, table_of};
 use crate::threads::team::Engine;
 
-/// A precision that the GRU computes in: `f32` or `f64`.
+/// A number type that the GRU computes in: `f32` or `f64`.
 pub trait Real: Float + Pooled + CellDispatch {}
 impl<T: Float + Pooled + CellDispatch> Real for T {}
 
-/// The kernels of one instruction set and precision: those of the cell, and the products that they are made of.
+/// The kernels of one instruction set and precision, for the cell and for matrix products.
 pub struct CellKernels<T: 'static> {
-    /// Those of the products.
+    /// The kernels of matrix products.
     pub products: &'static ProductKernels<T>,
     pub(super) reset_after: unsafe fn(&StepArgs<T>, Range<usize>),
     pub(super) reset_before_gates: unsafe fn(&StepArgs<T>, Range<usize>),
@@ -32,29 +32,29 @@ pub struct CellKernels<T: 'static> {
 }
 
 impl<T: CellDispatch> CellKernels<T> {
-    /// Those of an instruction set.
+    /// Returns the kernels of an instruction set.
     ///
     /// # Errors
-    /// This machine does not have it.
+    /// [`Error::Value`] if this machine does not have it.
     pub fn of(isa: Isa) -> Result<&'static Self, Error> {
         T::cell_kernels(isa)
     }
 
-    /// Logistic sigmoid of every element.
+    /// Replaces every element by its logistic sigmoid.
     pub fn sigmoid(&self, x: &mut [T]) {
-        // SAFETY: tables are handed out only for instruction sets of this machine.
+        // SAFETY: only tables for instruction sets of this machine are ever returned.
         unsafe { (self.sigmoid)(x) }
     }
 
-    /// tanh of every element.
+    /// Replaces every element by its tanh.
     pub fn tanh(&self, x: &mut [T]) {
-        // SAFETY: tables are handed out only for instruction sets of this machine.
+        // SAFETY: only tables for instruction sets of this machine are ever returned.
         unsafe { (self.tanh)(x) }
     }
 }
 
 impl<'a, T> Engine<'a, CellKernels<T>> {
-    /// The same threads with the kernels of the products.
+    /// Returns the same threads with the kernels of matrix products.
     #[inline]
     pub fn products(self) -> Engine<'a, ProductKernels<T>> {
         Engine { kernels: self.kernels.products, team: self.team }
@@ -63,10 +63,10 @@ impl<'a, T> Engine<'a, CellKernels<T>> {
 
 /// A number type that has cell kernels.
 pub trait CellDispatch: ProductDispatch {
-    /// Those of an instruction set.
+    /// Returns the kernels of an instruction set.
     ///
     /// # Errors
-    /// This machine does not have it.
+    /// [`Error::Value`] if this machine does not have it.
     fn cell_kernels(isa: Isa) -> Result<&'static CellKernels<Self>, Error>;
 }
 

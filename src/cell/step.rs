@@ -1,4 +1,4 @@
-//! One step of the recurrence for a chunk of rows.
+//! One step of the recurrence, for a chunk of rows.
 
 use std::ops::Range;
 
@@ -11,21 +11,23 @@ use crate::gemm::tile::{MAX_ROWS_PER_STEP, RowPointers};
 use crate::memory::buffer_pool::PooledBuffer;
 use crate::threads::team::{Engine, share};
 
-/// Running states of up to [`MAX_ROWS_PER_STEP`] rows, and what a step needs beside them.
+/// The running states of up to [`MAX_ROWS_PER_STEP`] rows, with buffers for a step.
 pub struct State<T: Real> {
     padded: usize,
     rows: usize,
-    /// Parts of `[rows, padded]`: two for the states before and after a step, in turns; in reset-before also z and r * h.
+    /// Parts of `[rows, padded]`: two that alternate as the states before and after a step; in reset-before also z and
+    /// r * h.
     parts: PooledBuffer<T>,
-    /// An odd number of steps is done: the states are in the second part, and the next step reads the weights downwards.
+    /// Whether an odd number of steps is done. The states are then in the second part, and the next step reads the
+    /// weights in descending order.
     odd: bool,
 }
 
 impl<T: Real> State<T> {
-    /// States of `rows` rows, all 0.
+    /// Returns the states of `rows` rows, all 0.
     ///
     /// # Errors
-    /// There is not enough memory.
+    /// [`Error::Memory`].
     pub fn new(cell: &PackedCell<T>, rows: usize) -> Result<Self, Error> {
         let padded = cell.padded;
         let mut parts = PooledBuffer::new(parts_of(cell) * rows * padded)?;
@@ -37,56 +39,56 @@ impl<T: Real> State<T> {
         (usize::from(self.odd) * self.rows + row) * self.padded
     }
 
-    /// The state of a row; its first H numbers count.
+    /// Returns the state of a row, in its first H numbers.
     pub fn row(&self, row: usize) -> &[T] {
         &self.parts[self.at(row)..][..self.padded]
     }
 
-    /// The state of a row, to be set.
+    /// Returns the state of a row, for writing.
     pub fn row_mut(&mut self, row: usize) -> &mut [T] {
         let at = self.at(row);
         &mut self.parts[at..][..self.padded]
     }
 }
 
-/// Parts of a cell's states.
+/// Returns the number of parts of a cell's [`State`].
 fn parts_of<T: Real>(cell: &PackedCell<T>) -> usize {
     if cell.reset_after() { 2 } else { 4 }
 }
 
-/// Rows to be written: row i is `rows[i][at[i]..]`.
-pub struct Outputs<'a, 'b, T> {
-    /// What the rows lie in.
+/// The rows that a step writes: row i is `rows[i][at[i]..]`.
+pub struct OutputRows<'a, 'b, T> {
+    /// The arrays that contain the rows.
     pub rows: &'a mut [&'b mut [T]],
-    /// Where each row starts.
+    /// The position of each row in its array.
     pub at: &'a [usize],
 }
 
-impl<T> Outputs<'_, '_, T> {
-    /// Where the first `count` rows are to be written, `len` numbers each.
+impl<T> OutputRows<'_, '_, T> {
+    /// Returns the addresses of the first `count` rows, of `len` numbers each.
     ///
     /// # Panics
-    /// Where a row is missing or too short.
+    /// If a row is missing or too short.
     fn fill(&mut self, list: &mut RowPointers<*mut T>, count: usize, len: usize) -> *const *mut T {
         list.fill(count, |r| self.rows[r][self.at[r]..][..len].as_mut_ptr()).as_ptr()
     }
 }
 
-/// Moves the first `rows` rows one step on: their states, `y` (H numbers a row) and, if given, their tape
-/// (4H numbers a row: r, z, candidate, and r * h in reset-before or `U_hh h + b_hh` in reset-after).
+/// Advances the first `rows` rows by one step: updates their states and writes `y` (H numbers a row) and, if it is
+/// given, the tape (4H numbers a row: r, z, candidate, and r * h in reset-before or `U_hh h + b_hh` in reset-after).
 ///
-/// `projected` holds b + W x of these rows, as [`PackedCell`] lays it out.
+/// `projected` has b + W x of these rows, in the layout of [`PackedCell::project`].
 ///
 /// # Panics
-/// Where an operand is too short.
+/// If an operand is too short.
 pub fn step<T: Real>(
     engine: Engine<CellKernels<T>>,
     cell: &PackedCell<T>,
     rows: usize,
     projected: &[T],
     state: &mut State<T>,
-    mut y: Outputs<T>,
-    tape: Option<Outputs<T>>,
+    mut y: OutputRows<T>,
+    tape: Option<OutputRows<T>>,
 ) {
     let (hidden, padded) = (cell.hidden, cell.padded);
     assert!(rows <= MAX_ROWS_PER_STEP.min(state.rows) && state.padded == padded, "state of another size");
@@ -94,7 +96,7 @@ pub fn step<T: Real>(
     assert!(projected.len() >= rows * 3 * padded, "projection too short");
     assert_eq!(cell.lanes, engine.kernels.products.lanes, "cell packed for another instruction set");
     let start = state.parts.as_mut_ptr();
-    let part = |part: usize| start.wrapping_add(part * state.rows * padded); // the last two in reset-before alone
+    let part = |part: usize| start.wrapping_add(part * state.rows * padded); // the last two exist in reset-before only
     let (mut y_list, mut tape_list) = (RowPointers::default(), RowPointers::default());
     let mut args = StepArgs {
         rows,
@@ -116,7 +118,7 @@ pub fn step<T: Real>(
         (args.u, args.width, args.b_hh) = (u.data.as_ptr(), u.width, b_hh.as_ptr());
         let args = &args;
         engine.team.run(|i, n| {
-            // SAFETY: the kernels exist only for instruction sets of this machine; all buffers hold `rows` rows of the
+            // SAFETY: the kernels exist only for instruction sets of this machine; all buffers have `rows` rows of the
             // sizes noted in `StepArgs` (asserted or sliced above), and the weights are packed for these lanes.
             unsafe { kernel(args, share(u.panels(), i, n)) }
         });

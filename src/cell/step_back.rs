@@ -1,5 +1,5 @@
-//! One step of the backward pass for a chunk of rows: the product of the gradients of the step after it with the
-//! recurrent weights and, for the units that it gives while they are in the nearest cache, the equations of the cell.
+//! One step of the backward pass, for a chunk of rows: the product of the next step's gradients with the recurrent
+//! weights, followed by the equations of the cell while the results are in the first-level cache.
 
 use std::ops::Range;
 
@@ -13,37 +13,37 @@ use crate::gemm::tile::{MAX_ROWS_PER_STEP, RowPointers};
 use crate::memory::buffer_pool::PooledBuffer;
 use crate::threads::team::{Engine, share};
 
-/// What a backward step reads of each row.
+/// The recorded values that a backward step reads, by row.
 pub struct StepRecord<'a, T> {
-    /// Tape rows, `[4H]`: r, z, candidate, and r * h or `U_hh h + b_hh`.
+    /// The tape, `[4H]`: r, z, candidate, and r * h or `U_hh h + b_hh`.
     pub tape: &'a dyn Fn(usize) -> &'a [T],
-    /// State before the step, `[H]`.
+    /// The state before the step, `[H]`.
     pub h: &'a dyn Fn(usize) -> &'a [T],
 }
 
-/// Rows of gradients of pre-activations, by sequence; a step's place in row i is `at[i]`.
+/// The gradients of the pre-activations, by sequence.
 pub struct Gradients<'a, 'b, T> {
-    /// What the rows lie in.
+    /// For each sequence, the gradients of all its steps.
     pub rows: &'a mut [&'b mut [T]],
-    /// Of the step.
+    /// The position of this step in each row.
     pub at: &'a [usize],
-    /// Of the step after it, for the rows that have one.
+    /// The position of the next step in time, for the rows that have one.
     pub after: &'a [usize],
 }
 
-/// Buffers of a backward pass: `carry` is the gradient of the state that is known so far.
+/// The buffers of a backward pass.
 pub struct BackwardState<T: Real> {
-    /// `[rows, padded]`.
+    /// The part of the state's gradient that is computed so far, `[rows, padded]`.
     pub carry: PooledBuffer<T>,
-    /// `[rows, padded]`: of r * h; reset-before only.
+    /// The gradient of r * h, `[rows, padded]`; reset-before only.
     drh: PooledBuffer<T>,
 }
 
 impl<T: Real> BackwardState<T> {
-    /// For `rows` rows, all 0.
+    /// Returns buffers for `rows` rows, all 0.
     ///
     /// # Errors
-    /// There is not enough memory.
+    /// [`Error::Memory`].
     pub fn new(weights: &BackwardCell<T>, rows: usize, padded: usize) -> Result<Self, Error> {
         let between = match weights.u {
             BackwardRecurrent::After(_) => 0,
@@ -55,14 +55,14 @@ impl<T: Real> BackwardState<T> {
     }
 }
 
-/// One step of the first `rows` rows.
+/// Runs one backward step of the first `rows` rows.
 ///
-/// `carry` holds what `backward_step` left of the step after it, or the gradient of the last state; the step's gradients
-/// of the pre-activations go to `d`: in reset-after [`da_hh` | `da_r` | `da_z` | `da_h`], in reset-before [`da_r` |
-/// `da_z` | `da_h`].
+/// Before the call, `state.carry` is the result of the next step in time, or the gradient of the last state. The step's
+/// gradients of the pre-activations are written to `d`: (`da_hh`, `da_r`, `da_z`, `da_h`) in reset-after, (`da_r`,
+/// `da_z`, `da_h`) in reset-before.
 ///
 /// # Panics
-/// Where an operand is too short.
+/// If an operand is too short.
 pub fn backward_step<'a, T: Real>(
     engine: Engine<CellKernels<T>>,
     weights: &BackwardCell<T>,
@@ -90,9 +90,8 @@ pub fn backward_step<'a, T: Real>(
     }
     assert!(d.at.iter().zip(d.after).all(|(&at, after)| after.abs_diff(at) >= segments * hidden), "steps that overlap");
     let starts = starts.fill(rows, |row| d.rows[row].as_mut_ptr());
-    // SAFETY: within the row, as just asserted; so below.
+    // SAFETY: within the row, as just asserted; likewise below.
     let at = at.fill(rows, |row| unsafe { starts[row].add(d.at[row]) });
-    // Of the step after, and the candidate's of this one.
     // SAFETY: as above.
     let after = after.fill(d.after.len(), |row| unsafe { starts[row].add(d.after[row]) }.cast_const());
     // SAFETY: the third of at least three segments.
@@ -114,8 +113,8 @@ pub fn backward_step<'a, T: Real>(
         let (args, product): (_, &Option<MatmulArgs<T>>) = (&args, &product);
         engine.team.run(|i, n| {
             let panels = share(u.panels(), i, n);
-            // SAFETY: the kernels exist only for instruction sets of this machine; all rows were sliced to the lengths
-            // noted in `BackwardArgs` or asserted to have them, and so were the buffers.
+            // SAFETY: the kernels exist only for instruction sets of this machine; all rows and buffers were sliced to
+            // the lengths noted in `BackwardArgs`, or asserted to have them.
             unsafe {
                 if let Some(product) = product {
                     (kernels.products.matmul)(product, panels.clone());

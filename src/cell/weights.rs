@@ -1,5 +1,6 @@
 //! The weights of one cell, packed for the kernels of one instruction set.
 
+use crate::error::Error;
 use crate::gemm::kernels::ProductKernels;
 use crate::gemm::matmul::{Start, matmul};
 use crate::gemm::pack::{PackedMatrix, WIDTH};
@@ -8,16 +9,16 @@ use crate::shape::params::CellParams;
 use crate::simd::float::Float;
 use crate::threads::team::Engine;
 
-/// Vectors in a panel of a matrix of that many, whose panels threads may share: of few vectors, panels of two give more
-/// equal parts.
+/// Returns the vectors in a panel of a matrix of `vectors` vectors whose panels threads may share. If there are few
+/// vectors, panels of two make the threads' parts more equal.
 fn shared_width(vectors: usize) -> usize {
     if vectors < 12 && !vectors.is_multiple_of(6) { 2 } else { 3 }
 }
 
-/// Gates of a cell: r, z and the candidate.
+/// The number of gates of a cell: r, z and the candidate.
 const GATES: usize = 3;
 
-/// Forward weights of one cell: one layer, one direction.
+/// The forward weights of one cell: one layer, one direction.
 pub struct PackedCell<T> {
     pub(crate) lanes: usize,
     pub(crate) hidden: usize,
@@ -28,18 +29,18 @@ pub struct PackedCell<T> {
     pub(crate) recurrent: Recurrent<T>,
 }
 
-/// Recurrent weights.
+/// The recurrent weights of the forward pass.
 pub enum Recurrent<T> {
-    /// Reset-after: all gates in one product, which has a bias of its own in the candidate.
+    /// Reset-after: all gates in one product, with the recurrent bias of the candidate.
     After {
-        /// `[H, 3 * padded]`, columns [vector of units][gate][lane].
+        /// `[H, 3 * padded]`, columns `[vector of units][gate][lane]`.
         u: PackedMatrix<T>,
         /// `[padded]`.
         b_hh: Aligned<T>,
     },
     /// Reset-before: the candidate's product waits for r.
     Before {
-        /// `[H, 2 * padded]`, columns [vector of units][r, z][lane].
+        /// `[H, 2 * padded]`, columns `[vector of units][r, z][lane]`.
         gates: PackedMatrix<T>,
         /// `[H, H]`.
         candidate: PackedMatrix<T>,
@@ -48,7 +49,10 @@ pub enum Recurrent<T> {
 
 impl<T: Float> PackedCell<T> {
     /// Packs a cell's parameters for registers of `lanes` numbers.
-    pub fn new(lanes: usize, cell: &CellParams<T>) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn new(lanes: usize, cell: &CellParams<T>) -> Result<Self, Error> {
         let (hidden, input) = (cell.hidden, cell.input);
         let padded = hidden.next_multiple_of(lanes);
         // The canonical row of a packed column when `gates` gates are interleaved vector by vector.
@@ -58,7 +62,7 @@ impl<T: Float> PackedCell<T> {
             (unit < hidden).then_some(gate * hidden + unit)
         };
         let rows_of_w = |c| row(c, GATES).map(|r| &cell.w[r * input..][..input]);
-        let mut bias = Aligned::zeros(GATES * padded);
+        let mut bias = Aligned::zeros(GATES * padded)?;
         for (column, value) in bias.iter_mut().enumerate() {
             if let Some(r) = row(column, GATES) {
                 *value = cell.b.get(r).copied().unwrap_or(T::ZERO);
@@ -66,31 +70,31 @@ impl<T: Float> PackedCell<T> {
         }
         let u = |gates| move |c| row(c, gates).map(|r| &cell.u[r * hidden..][..hidden]);
         let recurrent = if cell.reset_after {
-            let mut b_hh = Aligned::zeros(padded);
+            let mut b_hh = Aligned::zeros(padded)?;
             b_hh[..cell.b_hh.len()].copy_from_slice(cell.b_hh);
-            Recurrent::After { u: PackedMatrix::from_columns(lanes, GATES, hidden, GATES * padded, u(GATES)), b_hh }
+            Recurrent::After { u: PackedMatrix::from_columns(lanes, GATES, hidden, GATES * padded, u(GATES))?, b_hh }
         } else {
             let candidate = |c| Some(&cell.u[(2 * hidden + c) * hidden..][..hidden]);
             Recurrent::Before {
-                gates: PackedMatrix::from_columns(lanes, 2, hidden, 2 * padded, u(2)),
-                candidate: PackedMatrix::from_columns(lanes, shared_width(padded / lanes), hidden, hidden, candidate),
+                gates: PackedMatrix::from_columns(lanes, 2, hidden, 2 * padded, u(2))?,
+                candidate: PackedMatrix::from_columns(lanes, shared_width(padded / lanes), hidden, hidden, candidate)?,
             }
         };
-        let w = PackedMatrix::from_columns(lanes, WIDTH, input, GATES * padded, rows_of_w);
-        Self { lanes, hidden, padded, w, bias, recurrent }
+        let w = PackedMatrix::from_columns(lanes, WIDTH, input, GATES * padded, rows_of_w)?;
+        Ok(Self { lanes, hidden, padded, w, bias, recurrent })
     }
 
-    /// Whether it is a reset-after cell.
+    /// Returns whether the cell is reset-after.
     pub fn reset_after(&self) -> bool {
         matches!(self.recurrent, Recurrent::After { .. })
     }
 
-    /// Numbers in a row of [`PackedCell::project`]'s output.
+    /// Returns the length of a row of [`PackedCell::project`]'s output.
     pub fn projected_len(&self) -> usize {
         GATES * self.padded
     }
 
-    /// out[r] = b + W x(r) for r in 0..rows, in the order that [`crate::cell::step::step`] reads.
+    /// Computes `out[r] = b + W x(r)` for r in 0..rows, in the order that [`crate::cell::step::step`] reads.
     pub fn project<'a>(
         &self,
         engine: Engine<ProductKernels<T>>,
@@ -102,7 +106,7 @@ impl<T: Float> PackedCell<T> {
     }
 }
 
-/// What the backward pass multiplies gradients of pre-activations with.
+/// The weights that the backward pass multiplies gradients of pre-activations with.
 pub struct BackwardCell<T> {
     /// U, `[.., H]`.
     pub(crate) u: BackwardRecurrent<T>,
@@ -110,7 +114,7 @@ pub struct BackwardCell<T> {
     pub w: PackedMatrix<T>,
 }
 
-/// Recurrent weights.
+/// The recurrent weights of the backward pass.
 pub(crate) enum BackwardRecurrent<T> {
     /// Reset-after: rows of the candidate, r and z, `[3H, H]`.
     After(PackedMatrix<T>),
@@ -125,35 +129,38 @@ pub(crate) enum BackwardRecurrent<T> {
 
 impl<T: Float> BackwardCell<T> {
     /// Packs a cell's parameters for registers of `lanes` numbers.
-    pub fn new(lanes: usize, cell: &CellParams<T>) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn new(lanes: usize, cell: &CellParams<T>) -> Result<Self, Error> {
         let hidden = cell.hidden;
-        let pack_u = |rows: usize, from: usize| {
+        let pack_u = |rows: usize, from: usize| -> Result<_, Error> {
             let mut packed = PackedMatrix::new(lanes, shared_width(hidden.div_ceil(lanes)));
-            packed.pack_rows(rows, hidden, |k| &cell.u[(from + k) % (3 * hidden) * hidden..][..hidden]);
-            packed
+            packed.pack_rows(rows, hidden, |k| &cell.u[(from + k) % (3 * hidden) * hidden..][..hidden])?;
+            Ok(packed)
         };
         let u = if cell.reset_after {
-            BackwardRecurrent::After(pack_u(3 * hidden, 2 * hidden))
+            BackwardRecurrent::After(pack_u(3 * hidden, 2 * hidden)?)
         } else {
-            BackwardRecurrent::Before { gates: pack_u(2 * hidden, 0), candidate: pack_u(hidden, 2 * hidden) }
+            BackwardRecurrent::Before { gates: pack_u(2 * hidden, 0)?, candidate: pack_u(hidden, 2 * hidden)? }
         };
         let mut w = PackedMatrix::new(lanes, WIDTH);
-        w.pack_rows(3 * hidden, cell.input, |k| &cell.w[k * cell.input..][..cell.input]);
-        Self { u, w }
+        w.pack_rows(3 * hidden, cell.input, |k| &cell.w[k * cell.input..][..cell.input])?;
+        Ok(Self { u, w })
     }
 
-    /// Segments of H numbers in a row of gradients of pre-activations.
+    /// Returns the number of segments of H numbers in a row of gradients of pre-activations.
     pub fn segments(&self) -> usize {
         self.input_segment() + 3
     }
 
-    /// The first of the three segments that W is multiplied with: r, z and the candidate.
+    /// Returns the first of the three segments that W is multiplied with: r, z and the candidate.
     pub fn input_segment(&self) -> usize {
         usize::from(matches!(self.u, BackwardRecurrent::After(_)))
     }
 
-    /// Adds the product of the last step's gradients, rows `d`, to `carry` `[rows, padded]`: the gradient of the state
-    /// before it.
+    /// Adds the product of the first step's gradients, rows `d`, to `carry` `[rows, padded]`, which becomes the
+    /// gradient of the initial state.
     pub fn last_product<'a>(
         &self,
         engine: Engine<ProductKernels<T>>,

@@ -1,11 +1,11 @@
-//! Plain dot products in f64, in a fixed order that compilers can vectorise.
+//! Dot products in f64, in a fixed order that compilers can vectorise.
 
 use crate::simd::float::Float;
 
-/// Interleaved chains of the sum.
+/// The number of interleaved chains of the sum.
 const CHAINS: usize = 8;
 
-/// Sum of a * b in f64, in eight interleaved chains added at the end.
+/// Computes the sum of a * b in f64, in eight interleaved chains that are added at the end.
 pub fn dot<T: Float>(a: &[T], b: &[T]) -> f64 {
     let mut sums = [0.0; CHAINS];
     for (a, b) in a.chunks(CHAINS).zip(b.chunks(CHAINS)) {

@@ -1,4 +1,4 @@
-//! The tables of product kernels: one for each instruction set and precision.
+//! The tables of product kernels, one for each instruction set and precision.
 
 use std::ops::Range;
 
@@ -11,17 +11,17 @@ use crate::simd::{Isa, entries, instantiate, table_of};
 
 /// The product kernels of one instruction set and precision.
 pub struct ProductKernels<T> {
-    /// Numbers in a register.
+    /// The number of lanes in a register.
     pub lanes: usize,
     pub(crate) matmul: unsafe fn(&MatmulArgs<T>, Range<usize>),
     pub(crate) add_rows: unsafe fn(&[*const T], &mut [T]),
 }
 
 impl<T: ProductDispatch> ProductKernels<T> {
-    /// Those of an instruction set.
+    /// Returns the kernels of an instruction set.
     ///
     /// # Errors
-    /// This machine does not have it.
+    /// [`Error::Value`] if this machine does not have it.
     pub fn of(isa: Isa) -> Result<&'static Self, Error> {
         T::product_kernels(isa)
     }
@@ -29,10 +29,10 @@ impl<T: ProductDispatch> ProductKernels<T> {
 
 /// A number type that has product kernels.
 pub trait ProductDispatch: Float {
-    /// Those of an instruction set.
+    /// Returns the kernels of an instruction set.
     ///
     /// # Errors
-    /// This machine does not have it.
+    /// [`Error::Value`] if this machine does not have it.
     fn product_kernels(isa: Isa) -> Result<&'static ProductKernels<Self>, Error>;
 }
 

@@ -1,4 +1,4 @@
-//! Matrix products: C = A B, A given by rows or transposed, B packed.
+//! Matrix products: C = A B, with A given by rows or transposed, and B packed.
 
 use crate::gemm::kernels::ProductKernels;
 use crate::gemm::pack::PackedMatrix;
@@ -7,21 +7,22 @@ use crate::gemm::tile::Pointers;
 use crate::simd::float::Float;
 use crate::threads::team::{Engine, share};
 
-/// What the chains of a product start from.
+/// The numbers that the chains of a product start from.
 #[derive(Clone, Copy)]
 pub enum Start<'a, T> {
-    /// The same row, `[columns]`, for every row of C.
+    /// A row, `[columns]`, which is the same for every row of C.
     Bias(&'a [T]),
-    /// What C holds: the product goes on with C's chains.
+    /// The numbers in C, whose chains the product continues.
     Continue,
-    /// 0, and the finished sum is added to C: one block of a blocked sum.
+    /// 0. The finished sum is added to C, as one block of a blocked sum.
     Sum,
 }
 
-/// C[r][j] = start + sum over k of a(r)[k] B[k][j], for r in 0..rows; C's rows are `stride` apart.
+/// Computes `C[r][j] = start + sum over k of a(r)[k] B[k][j]`, for r in 0..rows. The rows of C are `stride` numbers
+/// apart.
 ///
 /// # Panics
-/// Where an operand is too short for the product.
+/// If an operand is too short for the product.
 pub fn matmul<'a, T: Float>(
     engine: Engine<ProductKernels<T>>,
     rows: usize,
@@ -31,12 +32,12 @@ pub fn matmul<'a, T: Float>(
     c: &mut [T],
     stride: usize,
 ) {
-    let mut starts = Pointers::<_, MOST_ROWS>::default();
+    let mut starts = Pointers::<_, MANY_ROWS>::default();
     let chunk = |first: usize, count| Operand::Rows(starts.fill(count, |r| a(first + r)[..b.depth].as_ptr()).as_ptr());
     in_chunks(engine, rows, chunk, b, start, c, stride);
 }
 
-/// As [`matmul`], with a(k)[r] in the place of a(r)[k]; B is [`MOST_DEEP`] at most.
+/// As [`matmul`], with `a(k)[r]` in place of `a(r)[k]`. The depth of B is [`MAX_DEPTH`] at most.
 ///
 /// # Panics
 /// As [`matmul`].
@@ -49,25 +50,26 @@ pub fn matmul_transposed<'a, T: Float>(
     c: &mut [T],
     stride: usize,
 ) {
-    let mut starts = Pointers::<_, MOST_DEEP>::default();
+    let mut starts = Pointers::<_, MAX_DEPTH>::default();
     let starts = starts.fill(b.depth, |k| a(k)[..rows].as_ptr()).as_ptr();
     let chunk = |first: usize, _| Operand::Columns(starts, first);
     in_chunks(engine, rows, chunk, b, start, c, stride);
 }
 
-/// Rows of a chunk at most. All of B is read for each chunk, and the chunk's part of A and C for each panel of B: many
-/// rows for a B beyond the caches, few for one that stays in them, so that A and C do too.
-const MOST_ROWS: usize = 256;
+/// The largest number of rows of a chunk. All of B is read for each chunk, and the chunk's rows of A and C for each
+/// panel of B. A chunk has many rows if B exceeds the caches, and few if B stays in them, so that A and C stay there
+/// too.
+const MANY_ROWS: usize = 256;
 const FEW_ROWS: usize = 64;
 
-/// Bytes of a B beyond the second-level cache.
-const LARGE: usize = 1 << 20;
+/// A B of more bytes exceeds the second-level cache.
+const LARGE_BYTES: usize = 1 << 20;
 
-/// Depth of a product with a transposed operand; its pointers live on the stack.
-pub const MOST_DEEP: usize = 256;
+/// The largest depth of a product with a transposed operand, whose pointers are on the stack.
+pub const MAX_DEPTH: usize = 256;
 
-/// Runs the kernel on the chunks of rows; `a` gives the left operand of a chunk from its first row and their number,
-/// readable for all of them at `depth` places.
+/// Runs the kernel on chunks of rows. `a` returns the left operand of a chunk, given its first row and its number of
+/// rows; the operand must be readable for all of them and `depth` numbers.
 fn in_chunks<T: Float>(
     engine: Engine<ProductKernels<T>>,
     rows: usize,
@@ -86,7 +88,7 @@ fn in_chunks<T: Float>(
     if let Start::Bias(bias) = start {
         assert!(bias.len() >= b.columns, "bias too short");
     }
-    let most = if size_of_val(&b.data[..]) > LARGE { MOST_ROWS } else { FEW_ROWS };
+    let most = if size_of_val(&b.data[..]) > LARGE_BYTES { MANY_ROWS } else { FEW_ROWS };
     for first in (0..rows).step_by(most) {
         let chunk = most.min(rows - first);
         let c = c[first * stride..].as_mut_ptr();
@@ -110,8 +112,8 @@ fn in_chunks<T: Float>(
         };
         let kernel = engine.kernels.matmul;
         engine.team.run(|i, n| {
-            // SAFETY: the kernels exist only for instruction sets of this machine. A is readable for `rows` and `depth`
-            // (its makers' promise), B is packed for these lanes, C and the bias hold what the asserts say.
+            // SAFETY: the kernels exist only for instruction sets of this machine. The callers promise that A is
+            // readable for `rows` and `depth`; B is packed for these lanes; C and the bias have the asserted lengths.
             unsafe { kernel(&args, share(b.panels(), i, n)) }
         });
     }

@@ -1,4 +1,4 @@
-//! Matrix products, all made of one register tile.
+//! Matrix products, all built from one register tile.
 
 #[forbid(unsafe_code)]
 pub mod dot;

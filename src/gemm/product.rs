@@ -1,4 +1,4 @@
-//! The kernel of matrix products, on the register tile: C = A B, A given by rows or transposed, B packed.
+//! The kernel of matrix products: C = A B, with A given by rows or transposed, and B packed.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use crate::gemm::tile::{Accumulators, Columns, Left, Next, PanelOrder, Rows, Til
 use crate::simd::float::Float;
 use crate::simd::lanes::Lanes;
 
-/// Arguments of the kernel: one chunk of rows.
+/// The arguments of the kernel, for one chunk of rows.
 pub struct MatmulArgs<T> {
     pub(super) rows: usize,
     pub(super) a: Operand<T>,
@@ -22,8 +22,8 @@ pub struct MatmulArgs<T> {
     pub(super) width: usize,
 }
 
-// SAFETY: the parts of a product write to different columns of C, and nothing else writes to what the pointers point to
-// while it runs.
+// SAFETY: the parts of a product write to different columns of C, and nothing else writes to the memory that the
+// pointers refer to while it runs.
 unsafe impl<T: Send + Sync> Sync for MatmulArgs<T> {}
 
 /// The left operand of a chunk.
@@ -32,7 +32,7 @@ pub(crate) enum Operand<T> {
     Columns(*const *const T, usize), // [depth][rows], and the first row
 }
 
-/// The kernel, for some of the panels.
+/// Runs the kernel on some of the panels.
 ///
 /// # Safety
 /// The instruction set of `L` is present and the arguments are as `matmul` makes them.
@@ -85,7 +85,7 @@ impl<L: Lanes> Tile<L> for ByColumns<'_, L::Elem> {
 }
 
 impl<T: Float> MatmulArgs<T> {
-    /// Of C + A B for one chunk; the caller answers for the operands.
+    /// Returns the arguments for C + A B, for one chunk. The caller guarantees that the operands are valid.
     pub(crate) fn adding(
         rows: usize,
         a: Operand<T>,
@@ -119,8 +119,8 @@ impl<T: Float> MatmulArgs<T> {
     ) {
         let first = panel * self.width * L::COUNT;
         let valid = self.columns - first;
-        // SAFETY: the tile lies within the output, and the operands are as the caller of the kernel promised. Where a
-        // tile is wider than what is left of the output, or its sums are to be added, it works on a copy.
+        // SAFETY: the tile lies within the output, and the caller of the kernel promised valid operands. A tile works on
+        // a copy if it is wider than the rest of the output, or if its sums are to be added.
         unsafe {
             let (to, from) =
                 (self.c.add(row * self.c_stride + first), self.init.wrapping_add(row * self.init_stride + first));
@@ -130,7 +130,7 @@ impl<T: Float> MatmulArgs<T> {
             let width = P * V * L::COUNT;
             let direct = valid >= width && !self.add;
             let vectors = valid.min(width).div_ceil(L::COUNT);
-            let rows = R.min(self.rows - row); // R, which the compiler shall not know here: it would unroll
+            let rows = R.min(self.rows - row); // always R, but the compiler would unroll the loops if it knew
             let (start, stride) = if direct { (from, self.init_stride) } else { (copy.cast_const(), width) };
             if !self.init.is_null() {
                 if !direct {

@@ -1,21 +1,21 @@
-//! The kernel of sums of rows.
+//! The kernel that sums rows.
 
 use crate::simd::float::Float;
 use crate::simd::lanes::Lanes;
 
-/// The kernel.
+/// Adds the sum of the rows at `starts` to `out`.
 ///
 /// # Safety
-/// The instruction set of `L` is present; at each start are as many numbers as in `out`.
+/// The instruction set of `L` is present, and each row has as many numbers as `out`.
 #[inline(always)]
 pub unsafe fn add_block<L: Lanes>(starts: &[*const L::Elem], out: &mut [L::Elem]) {
     let mut column = 0;
     while column < out.len() {
         let n = out.len() - column;
-        // SAFETY: the caller's promise; loads and stores are cut at the end of `out` and of the rows.
+        // SAFETY: the caller's promise; loads and stores end with `out` and the rows.
         unsafe {
             let to = out.as_mut_ptr().add(column);
-            // Several chains at once, since each waits for itself.
+            // Several chains at once, since the additions of a chain depend on each other.
             if n >= CHAINS * L::COUNT {
                 let mut sums = [L::broadcast(L::Elem::ZERO); CHAINS];
                 for start in starts {
@@ -40,5 +40,5 @@ pub unsafe fn add_block<L: Lanes>(starts: &[*const L::Elem], out: &mut [L::Elem]
     }
 }
 
-/// Vectors whose sums are taken side by side.
+/// The number of vectors that are summed at the same time.
 const CHAINS: usize = 6;

@@ -1,20 +1,20 @@
-//! The register tile that every product is made of.
+//! The register tile that every product is built from.
 //!
-//! A tile holds R rows x P panels x V vectors of accumulators and adds `a[row][k] * b[k][column]` for k in order: one
-//! chain of fused multiply-adds for each output, so its bits do not depend on R, P, V or on who computes it.
+//! A tile holds R rows x P panels x V vectors of accumulators and adds `a[row][k] * b[k][column]` for k in order. Each
+//! output is one chain of fused multiply-adds, so its bits do not depend on R, P, V or the thread.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use crate::simd::lanes::Lanes;
 
-/// Rows that one step takes at most; their pointers live on the stack.
+/// The largest number of rows of one step, whose pointers are on the stack.
 pub const MAX_ROWS_PER_STEP: usize = 64;
 
-/// A list of up to N pointers on the stack, of which only what is filled in costs time.
+/// A list of up to N pointers on the stack. Only those that are filled in are initialised.
 pub struct Pointers<P, const N: usize>([MaybeUninit<P>; N]);
 
-/// For the rows of a step.
+/// Pointers to the rows of a step.
 pub type RowPointers<P> = Pointers<P, MAX_ROWS_PER_STEP>;
 
 impl<P, const N: usize> Default for Pointers<P, N> {
@@ -25,10 +25,10 @@ impl<P, const N: usize> Default for Pointers<P, N> {
 }
 
 impl<P, const N: usize> Pointers<P, N> {
-    /// The list of pointer(i) for i in 0..count.
+    /// Returns the list of pointer(i) for i in 0..count.
     ///
     /// # Panics
-    /// With more than N.
+    /// If `count` exceeds N.
     #[inline(always)]
     pub fn fill(&mut self, count: usize, mut pointer: impl FnMut(usize) -> P) -> &[P] {
         for (i, place) in self.0[..count].iter_mut().enumerate() {
@@ -42,12 +42,12 @@ impl<P, const N: usize> Pointers<P, N> {
 /// Accumulators of R rows x P panels x V vectors.
 pub type Accumulators<L, const R: usize, const P: usize, const V: usize> = [[[L; V]; P]; R];
 
-/// A tile's sums in memory, for work on them vector by vector: loops over registers would have to be unrolled, and the
-/// code of all tiles would be many times as long.
+/// The sums of a tile in memory, to be used vector by vector. Loops over registers would have to be unrolled, which
+/// would make the code of all tiles many times as long.
 pub struct Sums<L, const R: usize, const P: usize, const V: usize>(Accumulators<L, R, P, V>);
 
 impl<L: Lanes, const R: usize, const P: usize, const V: usize> Sums<L, R, P, V> {
-    /// Writes the registers down.
+    /// Stores the registers.
     #[inline(always)]
     pub fn from(acc: Accumulators<L, R, P, V>) -> Self {
         let mut sums = Self(acc);
@@ -62,7 +62,7 @@ impl<L: Lanes, const R: usize, const P: usize, const V: usize> Sums<L, R, P, V> 
         sums
     }
 
-    /// One of them.
+    /// Returns one vector of sums.
     #[inline(always)]
     pub fn at(&self, r: usize, p: usize, v: usize) -> L {
         // SAFETY: one register of the array; a value exists, so the instruction set is present.
@@ -70,7 +70,7 @@ impl<L: Lanes, const R: usize, const P: usize, const V: usize> Sums<L, R, P, V> 
     }
 }
 
-/// Work on tiles of an output whose columns are cut into panels of `V` vectors.
+/// A computation on tiles of an output whose columns are cut into panels of `V` vectors.
 pub trait Tile<L: Lanes> {
     /// Computes rows `row..row + R` of panels `panel..panel + P`, whose width is V vectors, while `next` is prefetched.
     ///
@@ -79,18 +79,18 @@ pub trait Tile<L: Lanes> {
     unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next);
 }
 
-/// The part of the next panel that a tile prefetches into the second-level cache while it computes: otherwise the first
-/// tile of each panel would wait for memory, and the others leave it idle.
+/// The part of the next panel that a tile prefetches into the second-level cache while it computes. Otherwise the first
+/// tile of each panel would wait for memory, which the other tiles would leave idle.
 #[derive(Clone, Copy)]
 pub struct Next {
     /// The panel.
     pub panel: usize,
-    /// Which part of how many.
+    /// The part, and the number of parts.
     part: usize,
     parts: usize,
 }
 
-/// Addresses to be prefetched, one for each multiply-add of a chain.
+/// The addresses to prefetch, one for each multiply-add of a chain.
 #[derive(Clone, Copy)]
 pub struct Prefetch<T> {
     from: *const T,
@@ -98,28 +98,28 @@ pub struct Prefetch<T> {
 }
 
 impl Next {
-    /// For one or two rows: such tiles prefetch nothing, since each panel is read but once, and its loads fill the time.
+    /// Nothing, for one or two rows: each panel is read only once, and its loads already keep memory busy.
     const NONE: Self = Self { panel: 0, part: 0, parts: 1 };
 
-    /// Of the panel that starts at `start`, as wide as V registers of L.
+    /// Returns the addresses within the panel that starts at `start` and is V registers of L wide.
     #[inline(always)]
     pub fn prefetch<L: Lanes, const V: usize>(self, start: *const L::Elem, depth: usize) -> Prefetch<L::Elem> {
         let step = V * L::COUNT;
-        // Rounded up: parts may overlap, but leave nothing out.
+        // Rounded up, so that parts may overlap but leave no gap.
         Prefetch { from: start.wrapping_add(self.part * step * depth / self.parts), step: step.div_ceil(self.parts) }
     }
 }
 
 /// The left operand of a tile.
 pub trait Left<T> {
-    /// Where a[r][k] lies.
+    /// Returns the address of `a[r][k]`.
     ///
     /// # Safety
-    /// r and k lie within the operand.
+    /// r and k are within the operand.
     unsafe fn at(&self, r: usize, k: usize) -> *const T;
 }
 
-/// Each row by itself, its numbers one after the other.
+/// A left operand whose rows are contiguous.
 pub struct Rows<T, const R: usize>([*const T; R]);
 
 impl<T, const R: usize> Rows<T, R> {
@@ -136,7 +136,7 @@ impl<T, const R: usize> Rows<T, R> {
     /// R rows that are `stride` apart.
     ///
     /// # Safety
-    /// They lie in one buffer.
+    /// All rows are in one buffer.
     #[inline(always)]
     pub unsafe fn apart(first: *const T, stride: usize) -> Self {
         // SAFETY: the caller's promise.
@@ -152,9 +152,9 @@ impl<T, const R: usize> Left<T> for Rows<T, R> {
     }
 }
 
-/// A transposed operand: for each k the rows side by side.
+/// A transposed left operand, contiguous over the rows for each k.
 pub struct Columns<T> {
-    /// For each k where row 0 is.
+    /// The address of row 0 for each k.
     pub starts: *const *const T,
     /// The tile's first row.
     pub first: usize,
@@ -168,10 +168,10 @@ impl<T> Left<T> for Columns<T> {
     }
 }
 
-/// acc[r][p][v] += a[r][k] * b[p][k][v] for k in 0..depth, in order.
+/// Computes `acc[r][p][v] += a[r][k] * b[p][k][v]` for k in 0..depth, in order.
 ///
 /// # Safety
-/// The instruction set of `L` is present; `a` is readable for R rows and `depth` places, `b[p]` for `depth * V`
+/// The instruction set of `L` is present; `a` is readable for R rows and `depth` numbers, `b[p]` for `depth * V`
 /// registers.
 #[inline(always)]
 pub unsafe fn accumulate<L: Lanes, const R: usize, const P: usize, const V: usize>(
@@ -183,7 +183,7 @@ pub unsafe fn accumulate<L: Lanes, const R: usize, const P: usize, const V: usiz
 ) {
     for k in 0..depth {
         if R > 2 {
-            // Twice: with one or two tiles a panel more than one cache line falls to each k.
+            // Two addresses: with one or two tiles a panel, there is more than one cache line for each k.
             L::prefetch(prefetch.from.wrapping_add(k * prefetch.step));
             L::prefetch(prefetch.from.wrapping_add(k * prefetch.step + prefetch.step / 2));
         }
@@ -202,9 +202,9 @@ pub unsafe fn accumulate<L: Lanes, const R: usize, const P: usize, const V: usiz
     }
 }
 
-/// Covers `rows` x `panels` of width V with tiles of nearly equal numbers of rows, as many as the registers hold. For
-/// one or two rows a tile takes several panels, so that no chain of multiply-adds waits for itself. The panels are the
-/// outer loop: each one is read from the nearest cache for all its tiles but the first.
+/// Covers `rows` x `panels` of width V with tiles of nearly equal numbers of rows, as large as the registers allow. For
+/// one or two rows, a tile takes several panels, so that there are enough independent chains of multiply-adds. The
+/// panels are the outer loop, so all tiles of a panel but the first read it from the first-level cache.
 ///
 /// # Safety
 /// As [`Tile::run`], for all of `rows` and `panels`.
@@ -242,7 +242,7 @@ pub unsafe fn cover<L: Lanes, const V: usize>(rows: usize, panels: PanelOrder, t
     }
 }
 
-/// Covers `rows` x `panels` where all `vectors` are in panels of `width`, the last of which may be narrower.
+/// As [`cover`], for `vectors` vectors in panels of `width`, the last of which may be narrower.
 ///
 /// # Safety
 /// As [`cover`].
@@ -275,25 +275,25 @@ pub unsafe fn cover_mixed<L: Lanes>(
 
 /// The order in which panels are read.
 ///
-/// Weights that are larger than a cache are read upwards in one step and downwards in the next: what was read last is
-/// still in the cache.
+/// Steps alternate between ascending and descending order: if the weights exceed a cache, the panels that were read
+/// last are still in it.
 #[derive(Clone)]
 pub struct PanelOrder {
     /// The panels.
     pub range: Range<usize>,
-    /// Whether the last one comes first.
+    /// Whether the order is descending.
     pub down: bool,
 }
 
 impl PanelOrder {
-    /// The first of the `count` panels that come after `i` others.
+    /// Returns the lowest of the `count` panels that follow the first `i` in this order.
     #[inline(always)]
     fn at(&self, i: usize, count: usize) -> usize {
         if self.down { self.range.end - i - count } else { self.range.start + i }
     }
 }
 
-/// One or two rows: as many panels at once as the registers hold, then fewer.
+/// Covers one or two rows: as many panels at once as the registers hold, then fewer.
 ///
 /// # Safety
 /// As [`cover`].

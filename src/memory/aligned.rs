@@ -7,21 +7,21 @@ use bytemuck::allocation::try_zeroed_vec;
 
 use crate::error::Error;
 
-/// `len` zeros, their pages touched only when they are written.
+/// Returns `len` zeros. The system maps their pages only when they are written.
 ///
 /// # Errors
-/// There is not as much memory.
+/// [`Error::Memory`].
 pub fn zeros<T: Zeroable>(len: usize) -> Result<Vec<T>, Error> {
     try_zeroed_vec(len).map_err(|()| Error::Memory { bytes: len.saturating_mul(size_of::<T>()) })
 }
 
-/// Bytes of a cache line, which is also the widest register.
+/// The size of a cache line in bytes, which is also that of the widest register.
 const LINE: usize = 64;
 
 /// A buffer of numbers that starts on a cache line.
 ///
-/// Memory of the allocator's usual alignment with room to move the start: it is handed out much faster than memory
-/// asked for with an alignment.
+/// It is memory of the allocator's usual alignment with room to move the start: the allocator returns such memory much
+/// faster than memory requested with a larger alignment.
 pub struct Aligned<T> {
     memory: Vec<T>,
     first: usize,
@@ -29,41 +29,34 @@ pub struct Aligned<T> {
 }
 
 impl<T: Zeroable + Copy> Aligned<T> {
-    /// Numbers that a buffer needs beyond its own.
-    pub const ROOM: usize = LINE / size_of::<T>();
+    /// Numbers allocated in excess, so that the start can be moved to a line.
+    const ROOM: usize = LINE / size_of::<T>();
 
-    /// `len` zeros.
+    /// Returns `len` zeros.
     ///
-    /// # Panics
-    /// Where there cannot be as many.
-    pub fn zeros(len: usize) -> Self {
-        let len_and_room = len.checked_add(Self::ROOM).expect("a buffer that fits into memory addresses");
-        Self::within(vec![T::zeroed(); len_and_room])
-    }
-
-    /// What of `memory` begins on a line, of [`Aligned::ROOM`] numbers fewer.
-    ///
-    /// # Panics
-    /// With fewer than those.
-    pub fn within(memory: Vec<T>) -> Self {
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn zeros(len: usize) -> Result<Self, Error> {
+        let memory: Vec<T> = zeros(len.saturating_add(Self::ROOM))?;
         let first = memory.as_ptr().align_offset(LINE);
-        assert!(first <= Self::ROOM && memory.len() >= Self::ROOM, "memory that cannot be aligned");
-        let mut within = Self { memory, first, len: 0 };
-        within.len = within.capacity();
-        within
+        Ok(Self { memory, first, len })
     }
 
-    /// Numbers that there is memory for.
+    /// Returns how many numbers there is memory for.
     pub fn capacity(&self) -> usize {
         self.memory.len().saturating_sub(Self::ROOM)
     }
 
-    /// Makes room for `len` numbers; their values are unspecified.
-    pub fn resize(&mut self, len: usize) {
+    /// Changes the length to `len` numbers, whose values are unspecified.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn resize(&mut self, len: usize) -> Result<(), Error> {
         if len > self.capacity() {
-            *self = Self::zeros(len);
+            *self = Self::zeros(len)?;
         }
         self.len = len;
+        Ok(())
     }
 }
 

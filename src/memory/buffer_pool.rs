@@ -1,4 +1,4 @@
-//! A pool of large buffers, reused from call to call: the system hands out fresh memory page by page and zeroes each, which
+//! A pool of large buffers that calls reuse. The system maps fresh memory page by page and zeroes each page, which
 //! takes longer than much of the work on it.
 
 use std::ops::{Deref, DerefMut};
@@ -9,46 +9,47 @@ use arc_swap::ArcSwapOption;
 use bytemuck::Zeroable;
 
 use crate::error::Error;
-use crate::memory::aligned::{Aligned, zeros};
+use crate::memory::aligned::Aligned;
 
 /// Bytes that the pool retains for later calls.
 const MAX_RETAINED_BYTES: usize = 128 << 20;
 
-/// Buffers of fewer bytes are left to the allocator, which does as well.
+/// Smaller buffers are not pooled: the allocator is as fast for them.
 const MIN_POOLED_BYTES: usize = 128 << 10;
 
-/// Unused buffers of a number type.
+/// The unused buffers of a number type.
 pub struct BufferPool<T>(ArcSwapOption<ProcessBuffers<T>>);
 
-/// The buffers of one process: in a forked child no thread may be left to unlock what was locked at the fork.
+/// The buffers of one process. A forked child cannot use those of its parent: a lock that was held at the fork stays
+/// locked in the child, without a thread to unlock it.
 struct ProcessBuffers<T> {
     process: u32,
-    /// Oldest first. The lock is waited for, and so never held for longer than a look through the list: a thread that
-    /// allocated anew instead would leave one buffer more for every time that two threads meet here.
+    /// Oldest first. Threads wait for the lock, so it is held only for a search of the list. If a thread allocated a
+    /// new buffer instead of waiting, each collision of two threads would add a buffer to the pool.
     buffers: Mutex<Vec<Aligned<T>>>,
 }
 
 impl<T: Pooled> BufferPool<T> {
-    /// None.
+    /// Returns an empty pool.
     pub const fn empty() -> Self {
         Self(ArcSwapOption::const_empty())
     }
 
-    /// Calls `work` with the list of this process.
+    /// Calls `work` with the buffers of this process.
     fn with<R>(&self, work: impl FnOnce(&mut Vec<Aligned<T>>) -> R) -> R {
         let process = std::process::id();
-        let kept = match self.0.load_full().filter(|kept| kept.process == process) {
-            Some(kept) => kept,
+        let pool = match self.0.load_full().filter(|pool| pool.process == process) {
+            Some(pool) => pool,
             None => self.begin(process),
         };
-        work(&mut kept.buffers.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut pool.buffers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Leaves behind what another process kept.
+    /// Starts a list for this process and leaks that of another one.
     fn begin(&self, process: u32) -> Arc<ProcessBuffers<T>> {
         let new = Arc::new(ProcessBuffers { process, buffers: Mutex::default() });
         if let Some(old) = self.0.swap(Some(Arc::clone(&new))).filter(|old| old.process != process) {
-            std::mem::forget(old); // perhaps forked in the middle of a change: not even to be dropped
+            std::mem::forget(old); // dropping is not safe either: the fork may have interrupted a change
         }
         new
     }
@@ -56,7 +57,7 @@ impl<T: Pooled> BufferPool<T> {
 
 /// A number type whose buffers are pooled.
 pub trait Pooled: Zeroable + Copy + 'static {
-    /// The pool of its buffers.
+    /// Returns the pool of its buffers.
     fn pool() -> &'static BufferPool<Self>;
 }
 
@@ -73,22 +74,22 @@ macro_rules! pooled {
 pooled!(f32);
 pooled!(f64);
 
-/// A buffer of unspecified numbers that starts on a cache line.
+/// A buffer of unspecified numbers that starts on a cache line, and returns to the pool when dropped.
 pub struct PooledBuffer<T: Pooled>(Aligned<T>);
 
 impl<T: Pooled> PooledBuffer<T> {
-    /// Of `len` numbers.
+    /// Returns a buffer of `len` numbers.
     ///
     /// # Errors
-    /// There is not as much memory.
+    /// [`Error::Memory`].
     pub fn new(len: usize) -> Result<Self, Error> {
         if len.saturating_mul(size_of::<T>()) >= MIN_POOLED_BYTES
             && let Some(mut found) = T::pool().with(|buffers| take_fitting(buffers, len))
         {
-            found.resize(len);
+            found.resize(len)?;
             return Ok(Self(found));
         }
-        Ok(Self(Aligned::within(zeros(len.saturating_add(Aligned::<T>::ROOM))?)))
+        Ok(Self(Aligned::zeros(len)?))
     }
 }
 
@@ -96,7 +97,7 @@ impl<T: Pooled> Drop for PooledBuffer<T> {
     fn drop(&mut self) {
         if (MIN_POOLED_BYTES..=MAX_RETAINED_BYTES).contains(&bytes(&self.0)) {
             let returned = std::mem::take(&mut self.0);
-            // Out of the lock before it is freed, which takes the system longer than all else here.
+            // Freed after the lock is released: the system takes longer to free it than anything else here.
             let excess = T::pool().with(|buffers| {
                 buffers.push(returned);
                 take_excess(buffers)
@@ -110,8 +111,8 @@ fn bytes<T: Pooled>(buffer: &Aligned<T>) -> usize {
     buffer.capacity() * size_of::<T>()
 }
 
-/// The smallest buffer for `len` numbers that is not much too large, and of equal ones the last one used, which is
-/// nearest in the caches.
+/// Takes the smallest buffer that holds `len` numbers and at most twice as many. Of equal ones it takes the last one
+/// used, which is most likely to be in a cache.
 fn take_fitting<T: Pooled>(buffers: &mut Vec<Aligned<T>>, len: usize) -> Option<Aligned<T>> {
     let sizes = buffers.iter().map(Aligned::capacity).enumerate().rev();
     let fitting = sizes.filter(|(_, capacity)| (len..=len.saturating_mul(2)).contains(capacity));
@@ -119,12 +120,12 @@ fn take_fitting<T: Pooled>(buffers: &mut Vec<Aligned<T>>, len: usize) -> Option<
     Some(buffers.remove(found))
 }
 
-/// The oldest buffers, of which fewer would leave more than [`MAX_RETAINED_BYTES`] bytes.
+/// Takes the oldest buffers until at most [`MAX_RETAINED_BYTES`] bytes are left.
 fn take_excess<T: Pooled>(buffers: &mut Vec<Aligned<T>>) -> Vec<Aligned<T>> {
-    let mut kept: usize = buffers.iter().map(bytes).sum();
+    let mut retained: usize = buffers.iter().map(bytes).sum();
     let mut count = 0;
-    while kept > MAX_RETAINED_BYTES {
-        kept -= bytes(&buffers[count]);
+    while retained > MAX_RETAINED_BYTES {
+        retained -= bytes(&buffers[count]);
         count += 1;
     }
     buffers.drain(..count).collect()
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_large_buffer_comes_back_and_what_is_kept_is_bounded() {
+    fn large_buffers_are_reused_and_the_retained_bytes_are_bounded() {
         let len = MIN_POOLED_BYTES / size_of::<f64>() + 1;
         let first = PooledBuffer::<f64>::new(len).unwrap();
         let at = first.as_ptr();
@@ -159,14 +160,14 @@ mod tests {
 
         let many: Vec<_> = (0..10).map(|_| PooledBuffer::<f64>::new(MAX_RETAINED_BYTES / 40).unwrap()).collect();
         drop(many);
-        let kept: usize = f64::pool().with(|buffers| buffers.iter().map(bytes).sum());
-        assert!(kept <= MAX_RETAINED_BYTES, "{kept}");
+        let retained: usize = f64::pool().with(|buffers| buffers.iter().map(bytes).sum());
+        assert!(retained <= MAX_RETAINED_BYTES, "{retained}");
     }
 
-    /// Whoever allocated anew instead would leave one buffer more each time.
+    /// A thread that allocated a new buffer instead would add one to the pool each time.
     #[test]
-    fn threads_that_meet_wait_for_the_list() {
-        let len = MIN_POOLED_BYTES * 10; // of no other test
+    fn threads_wait_for_the_lock_instead_of_allocating() {
+        let len = MIN_POOLED_BYTES * 10; // used by no other test
         let meet = |work: &(dyn Fn() -> PooledBuffer<f32> + Sync)| {
             std::thread::scope(|scope| {
                 let other = f32::pool().with(|_| {
@@ -193,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_small_request_leaves_the_large_buffer() {
-        let (small, large) = (MIN_POOLED_BYTES * 20, MIN_POOLED_BYTES * 30); // of no other test
+        let (small, large) = (MIN_POOLED_BYTES * 20, MIN_POOLED_BYTES * 30); // used by no other test
         let buffers = (PooledBuffer::<f32>::new(small).unwrap(), PooledBuffer::<f32>::new(large).unwrap());
         let at = (buffers.0.as_ptr(), buffers.1.as_ptr());
         drop(buffers);
@@ -202,15 +203,15 @@ mod tests {
     }
 
     #[test]
-    fn another_process_begins_anew() {
-        let spares = BufferPool::<f64>::empty();
-        spares.with(|buffers| buffers.push(Aligned::zeros(1)));
-        assert_eq!(spares.with(|buffers| buffers.len()), 1);
-        let forked = spares.0.load_full().unwrap();
+    fn a_forked_process_starts_with_an_empty_pool() {
+        let pool = BufferPool::<f64>::empty();
+        pool.with(|buffers| buffers.push(Aligned::zeros(1).unwrap()));
+        assert_eq!(pool.with(|buffers| buffers.len()), 1);
+        let forked = pool.0.load_full().unwrap();
         let held = forked.buffers.lock().unwrap();
-        let begun = spares.begin(std::process::id() + 1);
+        let started = pool.begin(std::process::id() + 1);
         drop(held);
-        assert_eq!(begun.buffers.lock().unwrap().len(), 0);
-        assert_eq!(Arc::strong_count(&forked), 2, "left behind, not dropped");
+        assert_eq!(started.buffers.lock().unwrap().len(), 0);
+        assert_eq!(Arc::strong_count(&forked), 2, "leaked, not dropped");
     }
 }

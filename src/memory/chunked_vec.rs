@@ -8,7 +8,7 @@ use crate::memory::try_alloc::{try_from_fn, try_reserve};
 
 const BITS: u32 = 10;
 
-/// Values in a chunk.
+/// The number of values in a chunk.
 const LEN: usize = 1 << BITS;
 
 /// One value for each slot.
@@ -24,7 +24,7 @@ impl<V: Default> ChunkedVec<V> {
     /// Grows to at least `len` values; new ones have the default value.
     ///
     /// # Errors
-    /// There is not as much memory.
+    /// [`Error::Memory`].
     pub fn ensure_len(&mut self, len: usize) -> Result<(), Error> {
         while self.0.len() * LEN < len {
             try_reserve(&mut self.0, 1)?;
@@ -68,12 +68,12 @@ impl ChunkedBits {
     /// Grows to at least `len` bits; new ones are not set.
     ///
     /// # Errors
-    /// There is not as much memory.
+    /// [`Error::Memory`].
     pub fn ensure_len(&mut self, len: usize) -> Result<(), Error> {
         self.0.ensure_len(len.div_ceil(64))
     }
 
-    /// Prefetches the value of a slot.
+    /// Prefetches the bit of a slot.
     #[inline]
     pub fn prefetch(&self, slot: u32) {
         self.0.prefetch(slot / 64);

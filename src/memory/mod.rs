@@ -1,4 +1,4 @@
-//! Memory: aligned and pooled buffers, fallible allocation, vectors that grow by chunks, prefetching.
+//! Memory: aligned and pooled buffers, fallible allocation, vectors that grow by chunks, and prefetching.
 
 #[forbid(unsafe_code)]
 pub mod aligned;

@@ -1,6 +1,6 @@
 //! Prefetching: loading memory into a cache before it is needed.
 
-/// Bytes of a cache line.
+/// The size of a cache line in bytes.
 const LINE: usize = 64;
 
 /// Prefetches some values into the second-level cache, without waiting for them.
@@ -17,7 +17,7 @@ pub fn prefetch<V>(values: &[V]) {
 #[inline(always)]
 fn prefetch_line(address: *const i8) {
     use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-    // SAFETY: part of every x86-64, and without effect where there is nothing to be read.
+    // SAFETY: every x86-64 CPU has the instruction, and it has no effect at an address that cannot be read.
     unsafe { _mm_prefetch::<_MM_HINT_T1>(address) }
 }
 

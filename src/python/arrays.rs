@@ -1,4 +1,4 @@
-//! NumPy arrays as slices, and the precision they decide.
+//! NumPy arrays as slices, and their precision.
 
 use numpy::{
     Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray, PyUntypedArrayMethods,
@@ -9,17 +9,17 @@ use pyo3::types::PyTuple;
 
 use crate::cell::Real;
 
-/// A precision of both worlds.
+/// A precision of both rgru and NumPy.
 pub trait PyReal: Real + Element {}
 impl<T: Real + Element> PyReal for T {}
 
-/// A precision chosen at run time.
+/// A value for either precision, which is known at run time.
 pub enum Either<A, B> {
     F32(A),
     F64(B),
 }
 
-/// Runs an expression with the value of either precision.
+/// Evaluates an expression with the value of either precision.
 macro_rules! either {
     ($either:expr, $value:ident => $body:expr) => {
         match $either {
@@ -36,7 +36,7 @@ pub struct Input<'py, T: Element>(PyReadonlyArrayDyn<'py, T>);
 impl<'py, T: Element> Input<'py, T> {
     /// Borrows an array of this type.
     pub fn new(name: &str, array: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let typed = array.cast::<PyArrayDyn<T>>().map_err(|_| refuse::<T>(name, array))?;
+        let typed = array.cast::<PyArrayDyn<T>>().map_err(|_| wrong_type::<T>(name, array))?;
         if !typed.is_c_contiguous() {
             return Err(PyValueError::new_err(format!("{name}: expected a C-contiguous array, got a strided one")));
         }
@@ -44,22 +44,22 @@ impl<'py, T: Element> Input<'py, T> {
         borrowed.map(Self).map_err(|error| PyValueError::new_err(format!("{name}: cannot be read: {error}")))
     }
 
-    /// As [`Input::new`], of an array that may be missing.
+    /// As [`Input::new`], for an optional array.
     pub fn optional(name: &str, array: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Self>> {
         array.map(|array| Self::new(name, array)).transpose()
     }
 
-    /// The numbers.
+    /// Returns the numbers.
     pub fn slice(&self) -> PyResult<&[T]> {
         self.0.as_slice().map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
-    /// The sizes of all dimensions.
+    /// Returns the sizes of all dimensions.
     pub fn shape(&self) -> &[usize] {
         self.0.shape()
     }
 
-    /// The sizes, if there are as many as wanted.
+    /// Returns the sizes, after checking that there are N dimensions.
     pub fn dimensions<const N: usize>(&self, name: &str) -> PyResult<[usize; N]> {
         let shape = self.shape();
         shape.try_into().map_err(|_| {
@@ -69,7 +69,7 @@ impl<'py, T: Element> Input<'py, T> {
     }
 }
 
-/// The numbers of an array that may be missing.
+/// Returns the numbers of an optional array.
 pub fn optional_slice<'a, T: Element>(array: Option<&'a Input<'_, T>>) -> PyResult<Option<&'a [T]>> {
     array.map(Input::slice).transpose()
 }
@@ -80,7 +80,7 @@ pub struct InOut<'py, T: Element>(PyReadwriteArrayDyn<'py, T>);
 impl<'py, T: Element> InOut<'py, T> {
     /// Borrows an array of this type.
     pub fn new(name: &str, array: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let typed = array.cast::<PyArrayDyn<T>>().map_err(|_| refuse::<T>(name, array))?;
+        let typed = array.cast::<PyArrayDyn<T>>().map_err(|_| wrong_type::<T>(name, array))?;
         if !typed.is_c_contiguous() {
             return Err(PyValueError::new_err(format!("{name}: expected a C-contiguous array, got a strided one")));
         }
@@ -88,16 +88,17 @@ impl<'py, T: Element> InOut<'py, T> {
         borrowed.map(Self).map_err(|error| PyValueError::new_err(format!("{name}: cannot be written: {error}")))
     }
 
-    /// The numbers.
+    /// Returns the numbers.
     pub fn slice(&mut self) -> PyResult<&mut [T]> {
         self.0.as_slice_mut().map_err(|error| PyValueError::new_err(error.to_string()))
     }
 }
 
-/// Bytes that an allocation is trusted to get: above, NumPy is called in a way that can raise `MemoryError`.
+/// Arrays of up to this many bytes are allocated in a fast way, which panics if there is no memory. Larger ones are
+/// allocated by NumPy's Python function, which raises `MemoryError`.
 const SMALL: usize = 1 << 20;
 
-/// New array of zeros, and its borrow for writing.
+/// Returns a new array of zeros, and its borrow for writing.
 pub fn zeros<'py, T: Element>(
     py: Python<'py>,
     shape: &[usize],
@@ -105,7 +106,7 @@ pub fn zeros<'py, T: Element>(
     new(py, "zeros", shape)
 }
 
-/// As [`zeros`], of unspecified numbers if there are many: for what is written as a whole.
+/// As [`zeros`], but the numbers of a large array are unspecified; for arrays that are written as a whole.
 pub fn unwritten<'py, T: Element>(
     py: Python<'py>,
     shape: &[usize],
@@ -129,7 +130,7 @@ fn new<'py, T: Element>(
     Ok((array, borrowed))
 }
 
-/// Which precision an array has.
+/// Returns the precision of an array.
 pub fn precision(name: &str, array: &Bound<'_, PyAny>) -> PyResult<Either<(), ()>> {
     if array.cast::<PyArrayDyn<f32>>().is_ok() {
         Ok(Either::F32(()))
@@ -140,7 +141,7 @@ pub fn precision(name: &str, array: &Bound<'_, PyAny>) -> PyResult<Either<(), ()
     }
 }
 
-fn refuse<T: Element>(name: &str, array: &Bound<'_, PyAny>) -> PyErr {
+fn wrong_type<T: Element>(name: &str, array: &Bound<'_, PyAny>) -> PyErr {
     let expected = numpy::dtype::<T>(array.py());
     PyTypeError::new_err(format!("{name}: expected a {expected} array, got {}", describe(array)))
 }

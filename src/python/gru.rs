@@ -1,11 +1,11 @@
-//! Weights and tapes.
+//! The classes `Weights` and `Tape`.
 
 use std::sync::Arc;
 
 use numpy::{PyArray1, PyArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyBytes, PyTuple};
 
 use super::arrays::{Either, InOut, Input, PyReal, either, optional_slice, precision, unwritten, zeros};
 use super::threads::detached;
@@ -104,7 +104,7 @@ impl PyWeights {
         either!(&self.0, packed => {
             let call = Call::new(packed, x, h0, lengths, offsets)?;
             let dropout = Dropout::new(dropout, seed)?;
-            let (y, h_n, kept) = call.run(py, |inputs, outputs, options| match checkpoint {
+            let (y, h_n, record) = call.run(py, |inputs, outputs, options| match checkpoint {
                 None => rnn::forward_tape(packed, inputs, outputs, dropout, options).map(Record::Tape),
                 Some(every) => rnn::forward_checkpoints(packed, inputs, outputs, dropout, every, options)
                     .map(Record::Checkpoints),
@@ -116,7 +116,7 @@ impl PyWeights {
             let h0 = if whole { optional_slice(call.h0.as_ref())?.map(<[_]>::to_vec) } else { None };
             let recorded = Recorded {
                 packed: Arc::clone(packed),
-                kept,
+                record,
                 h0,
                 x: x.cast::<PyArrayDyn<_>>()?.clone().unbind(),
                 y: whole.then(|| y.clone().unbind()),
@@ -132,7 +132,7 @@ struct Call<'a, 'py, T: PyReal> {
     x: Input<'py, T>,
     h0: Option<Input<'py, T>>,
     sequences: Sequences,
-    /// Rows of y may belong to no step.
+    /// Whether rows of y may belong to no step.
     padding: bool,
 }
 
@@ -150,7 +150,7 @@ impl<'a, 'py, T: PyReal> Call<'a, 'py, T> {
         let x = Input::<T>::new("x", x)?;
         let lengths = Input::<i64>::optional("lengths", lengths)?;
         let offsets = Input::<i64>::optional("offsets", offsets)?;
-        // Before anything is made for each sequence: a wrong array may claim any number of them.
+        // The shape is checked before anything is allocated by sequence: a wrong array may claim any number of them.
         let sequences = match (&offsets, &lengths) {
             (Some(offsets), None) => {
                 let [rows, _] = x.dimensions("x")?;
@@ -162,7 +162,7 @@ impl<'a, 'py, T: PyReal> Call<'a, 'py, T> {
                 expect_last("x", dims.input_size, "input_size", x.shape())?;
                 Sequences::padded(batch, time, optional_slice(lengths.as_ref())?)?
             }
-            (Some(_), Some(_)) => return Err(Error::value("lengths", "None beside offsets", "both").into()),
+            (Some(_), Some(_)) => return Err(Error::value("lengths", "None if offsets are given", "both").into()),
         };
         let h0 = Input::<T>::optional("h0", h0)?;
         if let Some(h0) = &h0 {
@@ -171,7 +171,7 @@ impl<'a, 'py, T: PyReal> Call<'a, 'py, T> {
         Ok(Self { packed, x, h0, sequences, padding: lengths.is_some() })
     }
 
-    /// Runs with new y and `h_n`.
+    /// Runs `work` with new arrays for y and `h_n`, and returns them with its result.
     fn run<R: Send>(
         &self,
         py: Python<'py>,
@@ -202,31 +202,31 @@ impl<'a, 'py, T: PyReal> Call<'a, 'py, T> {
         Ok(Inputs { x: self.x.slice()?, sequences: &self.sequences, h0: optional_slice(self.h0.as_ref())? })
     }
 
-    /// A new array for `h_n`.
+    /// Returns a new array for `h_n`.
     fn states(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyArrayDyn<T>>, InOut<'py, T>)> {
         let dims = self.packed.dims();
         zeros(py, &[dims.num_cells(), self.sequences.count(), dims.hidden_size])
     }
 }
 
-/// What a forward pass keeps.
+/// The record of a forward pass for its backward pass.
 enum Record<T: Real> {
     Tape(Tape<T>),
     Checkpoints(Checkpoints<T>),
 }
 
-/// It, with the arrays that it belongs to.
+/// A record with the arrays of its forward pass.
 struct Recorded<T: PyReal> {
     packed: Shared<T>,
-    kept: Record<T>,
-    /// With a tape only.
+    record: Record<T>,
+    /// For a tape only.
     h0: Option<Vec<T>>,
     x: Py<PyArrayDyn<T>>,
-    /// With a tape only.
+    /// For a tape only.
     y: Option<Py<PyArrayDyn<T>>>,
 }
 
-/// Wraps what there is of one precision.
+/// Wraps a record of one precision in the Python class.
 trait Wrap {
     type Wrapped;
     fn wrap(self) -> Self::Wrapped;
@@ -281,7 +281,7 @@ impl<T: PyReal> Recorded<T> {
             expect_shape("dy", &shape, dy.shape())?;
         }
         let dh_n = Input::<T>::optional("dh_n", dh_n)?;
-        let batch = match &self.kept {
+        let batch = match &self.record {
             Record::Tape(tape) => tape.sequences().count(),
             Record::Checkpoints(checkpoints) => checkpoints.sequences().count(),
         };
@@ -295,10 +295,10 @@ impl<T: PyReal> Recorded<T> {
         let output_grads = OutputGrads { dy: optional_slice(dy.as_ref())?, dh_n: optional_slice(dh_n.as_ref())? };
         let (x, y) = (x.slice()?, optional_slice(y.as_ref())?.unwrap_or_default());
         let arrays = ForwardArrays { x, h0: self.h0.as_deref(), y };
-        let (packed, kept, threads) = (&*self.packed, &self.kept, Some(num_threads()?));
+        let (packed, record, threads) = (&*self.packed, &self.record, Some(num_threads()?));
         detached(py, |stop| {
             let options = Options { threads, stop: Some(stop) };
-            match kept {
+            match record {
                 Record::Tape(tape) => rnn::backward(packed, tape, arrays, output_grads, input_grads, options),
                 Record::Checkpoints(checkpoints) => {
                     rnn::backward_checkpoints(packed, checkpoints, x, output_grads, input_grads, options)
@@ -322,6 +322,11 @@ pub fn layout(
 ) -> PyResult<Vec<(String, Bound<'_, PyTuple>, usize)>> {
     let dims = Dims { input_size, hidden_size, num_layers, bidirectional, reset_after, bias }.check()?;
     dims.tensors().into_iter().map(|tensor| Ok((tensor.name, PyTuple::new(py, tensor.shape)?, tensor.offset))).collect()
+}
+
+#[pyfunction]
+pub fn dropout_key(py: Python<'_>, seed: u64) -> Bound<'_, PyBytes> {
+    PyBytes::new(py, &Dropout::key(seed))
 }
 
 #[pyfunction]

@@ -1,4 +1,4 @@
-//! Keys as Python has them, made into numbers or bytes end to end.
+//! Converts Python's keys to integers, or to bytes end to end.
 
 use numpy::PyArray1;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
@@ -9,7 +9,7 @@ use super::arrays::Input;
 use crate::error::Error;
 use crate::memory::try_alloc::{try_reserve, try_with_capacity};
 
-/// Bytes end to end, and where each begins and ends.
+/// Texts or bytes end to end, and their offsets.
 struct Texts {
     data: Vec<u8>,
     offsets: Vec<i64>,
@@ -33,7 +33,7 @@ impl Texts {
     }
 }
 
-/// `(kind, keys, offsets)` of an array of objects that are all int (no offsets then), all str or all bytes.
+/// Returns `(kind, keys, offsets)` for an array of objects that are all int (without offsets), all str or all bytes.
 #[pyfunction]
 pub fn object_keys<'py>(py: Python<'py>, objects: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
     let objects = Input::<Py<PyAny>>::new("keys", objects)?;
@@ -51,7 +51,7 @@ pub fn object_keys<'py>(py: Python<'py>, objects: &Bound<'py, PyAny>) -> PyResul
         for (n, object) in objects.iter().enumerate() {
             let object = object.bind(py);
             if !is_int(object) {
-                return Err(unlike(n, "int as before"));
+                return Err(unlike(n, "int, like the first key"));
             }
             keys.push(object.extract::<i64>().map_err(|error| {
                 if error.is_instance_of::<PyOverflowError>(py) {
@@ -74,14 +74,14 @@ pub fn object_keys<'py>(py: Python<'py>, objects: &Bound<'py, PyAny>) -> PyResul
         } else if let (Ok(bytes), "bytes") = (object.cast::<PyBytes>(), kind) {
             texts.push(bytes.as_bytes())?;
         } else {
-            return Err(unlike(n, if n == 0 { "int, str or bytes" } else { "the same type as before" }));
+            return Err(unlike(n, if n == 0 { "int, str or bytes" } else { "the type of the first key" }));
         }
         texts.end();
     }
     (kind, PyArray1::from_vec(py, texts.data), PyArray1::from_vec(py, texts.offsets)).into_pyobject(py)
 }
 
-/// `(kind, keys, offsets)` of an array `[M, width]` of texts in UTF-32 or of bytes, the zeros at their ends left out.
+/// Returns `(kind, keys, offsets)` for an array `[M, width]` of texts in UTF-32 or of bytes, without trailing zeros.
 #[pyfunction]
 pub fn fixed_width_keys<'py>(py: Python<'py>, array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
     fn used<T: Copy + Default + PartialEq>(row: &[T]) -> &[T] {
@@ -114,7 +114,7 @@ pub fn fixed_width_keys<'py>(py: Python<'py>, array: &Bound<'py, PyAny>) -> PyRe
     (kind, PyArray1::from_vec(py, texts.data), PyArray1::from_vec(py, texts.offsets)).into_pyobject(py)
 }
 
-/// Rows, of no width too.
+/// Returns the rows of an array, whose width may be 0.
 fn rows<T>(units: &[T], count: usize, width: usize) -> impl Iterator<Item = &[T]> {
     (0..count).map(move |n| &units[n * width..(n + 1) * width])
 }

@@ -1,5 +1,5 @@
-//! The Python module `rgru._core`: array views in, arrays out. No arithmetic here; its types are in
-//! `python/rgru/_core.pyi`.
+//! The Python module `rgru._core`: it converts arguments and results and does no arithmetic. `python/rgru/_core.pyi`
+//! has its types.
 
 #[forbid(unsafe_code)]
 mod arrays;
@@ -37,7 +37,7 @@ mod core {
     #[pymodule_export]
     use super::arrow::{Exported, arrow_numbers, arrow_sequences, arrow_texts, is_arrow_sequences};
     #[pymodule_export]
-    use super::gru::{PyTape, PyWeights, initial, layout};
+    use super::gru::{PyTape, PyWeights, dropout_key, initial, layout};
     #[pymodule_export]
     use super::keys::{fixed_width_keys, object_keys};
     #[pymodule_export]

@@ -1,4 +1,4 @@
-//! Sessions: many live sequences by key.
+//! The class `Sessions`: many live sequences by key.
 
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
@@ -42,12 +42,12 @@ impl PySessions {
     }
 
     fn __len__(&self) -> PyResult<usize> {
-        either!(&self.0, sessions => Ok(held(sessions)?.len()))
+        either!(&self.0, sessions => Ok(locked(sessions)?.len()))
     }
 
     #[getter]
     fn clock(&self) -> PyResult<f64> {
-        either!(&self.0, sessions => Ok(held(sessions)?.clock()))
+        either!(&self.0, sessions => Ok(locked(sessions)?.clock()))
     }
 
     #[pyo3(signature = (keys, offsets, x, times))]
@@ -73,7 +73,7 @@ impl PySessions {
         let given = GivenKeys::new(keys, offsets)?;
         let keys = given.keys()?;
         let mut has = try_from_fn(keys.count(), |_| false)?;
-        either!(&self.0, sessions => py.detach(|| held(sessions)?.has(keys, &mut has))?);
+        either!(&self.0, sessions => py.detach(|| locked(sessions)?.has(keys, &mut has))?);
         Ok(PyArray1::from_vec(py, has))
     }
 
@@ -92,44 +92,44 @@ impl PySessions {
     fn drop(&self, py: Python<'_>, keys: &Bound<'_, PyAny>, offsets: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
         let given = GivenKeys::new(keys, offsets)?;
         let keys = given.keys()?;
-        either!(&self.0, sessions => Ok(py.detach(|| Ok::<_, Error>(held(sessions)?.drop_keys(keys)))?))
+        either!(&self.0, sessions => Ok(py.detach(|| Ok::<_, Error>(locked(sessions)?.drop_keys(keys)))?))
     }
 
     fn expire(&self, py: Python<'_>, now: f64) -> PyResult<usize> {
-        either!(&self.0, sessions => Ok(py.detach(|| held(sessions)?.expire(now))?))
+        either!(&self.0, sessions => Ok(py.detach(|| locked(sessions)?.expire(now))?))
     }
 
     fn clear(&self, py: Python<'_>) -> PyResult<()> {
         either!(&self.0, sessions => Ok(py.detach(|| {
-            held(sessions)?.clear();
+            locked(sessions)?.clear();
             Ok::<_, Error>(())
         })?))
     }
 
     fn places<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u32>>> {
-        let places = either!(&self.0, sessions => py.detach(|| held(sessions)?.in_use())?);
+        let places = either!(&self.0, sessions => py.detach(|| locked(sessions)?.in_use())?);
         Ok(PyArray1::from_vec(py, places))
     }
 
     fn integers<'py>(&self, py: Python<'py>, places: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<i64>>> {
         let places = Input::<u32>::new("places", places)?;
-        Ok(PyArray1::from_vec(py, either!(&self.0, sessions => held(sessions)?.integers(places.slice()?)?)))
+        Ok(PyArray1::from_vec(py, either!(&self.0, sessions => locked(sessions)?.integers(places.slice()?)?)))
     }
 
     fn texts<'py>(&self, py: Python<'py>, places: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
         let places = Input::<u32>::new("places", places)?;
-        let (data, offsets) = either!(&self.0, sessions => held(sessions)?.texts(places.slice()?)?);
+        let (data, offsets) = either!(&self.0, sessions => locked(sessions)?.texts(places.slice()?)?);
         (PyArray1::from_vec(py, data), PyArray1::from_vec(py, offsets)).into_pyobject(py)
     }
 
     fn times<'py>(&self, py: Python<'py>, places: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<f64>>> {
         let places = Input::<u32>::new("places", places)?;
-        Ok(PyArray1::from_vec(py, either!(&self.0, sessions => held(sessions)?.times(places.slice()?)?)))
+        Ok(PyArray1::from_vec(py, either!(&self.0, sessions => locked(sessions)?.times(places.slice()?)?)))
     }
 
     fn kept<'py>(&self, py: Python<'py>, places: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let places = Input::<u32>::new("places", places)?;
-        either!(&self.0, sessions => kept(py, &*held(sessions)?, places.slice()?))
+        either!(&self.0, sessions => kept(py, &*locked(sessions)?, places.slice()?))
     }
 
     #[pyo3(signature = (keys, offsets, states, times, clock))]
@@ -143,7 +143,7 @@ impl PySessions {
     ) -> PyResult<()> {
         let (keys, times) = (GivenKeys::new(keys, offsets)?, Input::<f64>::optional("times", times)?);
         let (keys, times) = (keys.keys()?, optional_slice(times.as_ref())?);
-        either!(&self.0, sessions => restore(&mut *held(sessions)?, keys, states, times, clock))
+        either!(&self.0, sessions => restore(&mut *locked(sessions)?, keys, states, times, clock))
     }
 }
 
@@ -177,7 +177,7 @@ fn step<'py, T: PyReal>(
     times: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
     let (keys, x) = (keys.keys()?, Input::<T>::new("x", x)?);
-    let dims = *held(sessions)?.packed().dims();
+    let dims = *locked(sessions)?.packed().dims();
     let [rows, _] = x.dimensions("x")?;
     expect_last("x", dims.input_size, "input_size", x.shape())?;
     keys.expect(rows)?;
@@ -197,7 +197,9 @@ fn step<'py, T: PyReal>(
     let (x, out) = (x.slice()?, out.slice()?);
     let events = Events { keys, x, times };
     let threads = num_threads()?;
-    detached(py, |stop| held(sessions)?.step_with(events, out, Options { threads: Some(threads), stop: Some(stop) }))?;
+    detached(py, |stop| {
+        locked(sessions)?.step_with(events, out, Options { threads: Some(threads), stop: Some(stop) })
+    })?;
     Ok(y)
 }
 
@@ -206,10 +208,10 @@ fn states<'py, T: PyReal>(
     sessions: &Mutex<Sessions<T>>,
     keys: Keys,
 ) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
-    let dims = *held(sessions)?.packed().dims();
+    let dims = *locked(sessions)?.packed().dims();
     let (h, mut out) = zeros(py, &[dims.num_layers, keys.count(), dims.hidden_size])?;
     let out = out.slice()?;
-    match py.detach(|| held(sessions)?.states(keys, out))? {
+    match py.detach(|| locked(sessions)?.states(keys, out))? {
         None => Ok(h),
         Some(n) => Err(PyKeyError::new_err(n)),
     }
@@ -243,8 +245,8 @@ fn restore<T: PyReal>(
     Ok(sessions.restore(keys, StoredStates::Whole(states.slice()?), times, clock)?)
 }
 
-/// The sessions; never waits for them: a signal's handler that did would wait for the call it has interrupted.
-fn held<T: Real>(sessions: &Mutex<Sessions<T>>) -> Result<MutexGuard<'_, Sessions<T>>, Error> {
+/// Locks the sessions without waiting: a signal handler that waited would wait for the call that it has interrupted.
+fn locked<T: Real>(sessions: &Mutex<Sessions<T>>) -> Result<MutexGuard<'_, Sessions<T>>, Error> {
     match sessions.try_lock() {
         Ok(sessions) => Ok(sessions),
         Err(TryLockError::Poisoned(sessions)) => Ok(sessions.into_inner()),

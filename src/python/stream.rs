@@ -1,4 +1,4 @@
-//! Streams: sequences whose steps come one at a time.
+//! The class `Stream`: sequences that advance one step at a time.
 
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
@@ -52,7 +52,7 @@ fn step<'py, T: PyReal>(
     let (y, mut out) = zeros(py, &[batch, dims.hidden_size])?;
     let (x, out) = (x.slice()?, out.slice()?);
     let threads = num_threads()?;
-    detached(py, |stop| held(stream)?.step_with(x, out, Options { threads: Some(threads), stop: Some(stop) }))?;
+    detached(py, |stop| locked(stream)?.step_with(x, out, Options { threads: Some(threads), stop: Some(stop) }))?;
     Ok(y)
 }
 
@@ -72,17 +72,17 @@ fn set_state<T: PyReal>(py: Python<'_>, stream: &Mutex<Stream<T>>, h: &Bound<'_,
     with(py, stream, |stream| stream.set_states(h))
 }
 
-/// Does something with a stream that no other call is using.
+/// Calls `work` with a stream that no other call is using, detached from the interpreter.
 fn with<T: Real, R: Send>(
     py: Python<'_>,
     stream: &Mutex<Stream<T>>,
     work: impl Send + FnOnce(&mut Stream<T>) -> Result<R, Error>,
 ) -> PyResult<R> {
-    Ok(py.detach(|| work(&mut *held(stream)?))?)
+    Ok(py.detach(|| work(&mut *locked(stream)?))?)
 }
 
-/// The stream; never waits for it: a signal's handler that did would wait for the call it has interrupted.
-fn held<T: Real>(stream: &Mutex<Stream<T>>) -> Result<MutexGuard<'_, Stream<T>>, Error> {
+/// Locks the stream without waiting: a signal handler that waited would wait for the call that it has interrupted.
+fn locked<T: Real>(stream: &Mutex<Stream<T>>) -> Result<MutexGuard<'_, Stream<T>>, Error> {
     match stream.try_lock() {
         Ok(stream) => Ok(stream),
         Err(TryLockError::Poisoned(stream)) => Ok(stream.into_inner()),

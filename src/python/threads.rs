@@ -1,4 +1,4 @@
-//! Threads and instruction sets; and long runs that Ctrl-C can end.
+//! The number of threads, instruction sets, and calls that Ctrl-C can interrupt.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,7 +8,8 @@ use crate::error::Error;
 use crate::simd::Isa;
 use crate::threads::runtime::{self, Stop};
 
-/// Runs `work` without the interpreter; pending signals stop it, and what their handler raised is raised here.
+/// Calls `work` detached from the interpreter. If a signal handler raises an exception, the work is stopped and the
+/// exception is returned.
 pub fn detached<R: Send>(py: Python<'_>, work: impl Send + FnOnce(Stop) -> Result<R, Error>) -> PyResult<R> {
     let raised = Mutex::new(None);
     #[allow(clippy::redundant_closure_for_method_calls)] // the method alone is tied to one lifetime

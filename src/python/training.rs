@@ -1,4 +1,4 @@
-//! Scaling, heads, losses and Adam.
+//! Functions for scaling, heads and losses, and the class `Adam`.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -181,7 +181,7 @@ pub fn mean_squared_error<'py>(
     by_precision!("prediction", prediction, run(py, prediction, target))
 }
 
-/// A new array of the same numbers, and its borrow for writing.
+/// Returns a copy of an array, and its borrow for writing.
 fn copy<'py, T: PyReal>(
     py: Python<'py>,
     array: &Input<'py, T>,
@@ -241,7 +241,7 @@ impl PyAdam {
     }
 }
 
-/// One step in a precision, without the interpreter: no lock is ever held while Python code runs.
+/// Runs one step in a precision, detached from the interpreter: no lock is held while Python code runs.
 fn update<T: PyReal>(
     py: Python<'_>,
     adam: &PyAdam,
@@ -263,7 +263,8 @@ fn update<T: PyReal>(
     Ok(py.detach(|| {
         let mut moments = moments.lock().unwrap_or_else(PoisonError::into_inner);
         let moments = typed(moments.get_or_insert_with(|| new(Adam::default())));
-        let moments = moments.ok_or_else(|| Error::value("params", "the precision of the first step", "the other"))?;
+        let moments =
+            moments.ok_or_else(|| Error::value("params", "the precision of the first step", "the other one"))?;
         moments.step(settings, &mut params, &grads, max_norm)
     })?)
 }

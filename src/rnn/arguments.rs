@@ -1,27 +1,27 @@
-//! What the passes over a stack read and write. L layers of D directions and H units, N sequences.
+//! The arrays that the passes over a stack read and write, for L layers of D directions and H units, and N sequences.
 
 use crate::shape::Sequences;
 
-/// What a forward pass reads.
+/// The arrays that a forward pass reads. See [`Gru::run`](crate::Gru::run) for an example.
 #[derive(Clone, Copy)]
 pub struct Inputs<'a, T> {
-    /// Steps, `[rows, I]`.
+    /// The inputs of all steps, `[rows, I]`.
     pub x: &'a [T],
-    /// Where the sequences lie in the rows.
+    /// The positions of the sequences in the rows.
     pub sequences: &'a Sequences,
     /// Initial states, `[L * D, N, H]`; `None` for zeros.
     pub h0: Option<&'a [T]>,
 }
 
-/// What a forward pass writes.
+/// The arrays that a forward pass writes. See [`Gru::run`](crate::Gru::run) for an example.
 pub struct Outputs<'a, T> {
-    /// Outputs, `[rows, D * H]`; rows that belong to no sequence are left as they are.
+    /// The outputs, `[rows, D * H]`. Rows that belong to no sequence are left unchanged.
     pub y: &'a mut [T],
-    /// States after each sequence's last step, `[L * D, N, H]`.
+    /// The states after each sequence's last step, `[L * D, N, H]`; the initial state for a sequence without steps.
     pub h_n: &'a mut [T],
 }
 
-/// The arrays of a forward pass that its backward pass reads again.
+/// The arrays of a forward pass that its backward pass also reads.
 #[derive(Clone, Copy)]
 pub struct ForwardArrays<'a, T> {
     /// As [`Inputs::x`].
@@ -32,7 +32,7 @@ pub struct ForwardArrays<'a, T> {
     pub y: &'a [T],
 }
 
-/// Gradients of the outputs, which a backward pass starts from; `None` for zeros.
+/// The gradients of the outputs, which a backward pass reads; `None` for zeros.
 #[derive(Clone, Copy)]
 pub struct OutputGrads<'a, T> {
     /// Gradient of `y`.
@@ -41,12 +41,12 @@ pub struct OutputGrads<'a, T> {
     pub dh_n: Option<&'a [T]>,
 }
 
-/// Gradients of the inputs and the parameters, which a backward pass writes.
+/// The gradients of the inputs and the parameters, which a backward pass writes.
 pub struct InputGrads<'a, T> {
-    /// Gradient of `x`; must be zeros, and rows that belong to no sequence are left as they are.
+    /// Gradient of `x`. It must be zeros before the call; rows that belong to no sequence are left unchanged.
     pub dx: &'a mut [T],
     /// Gradient of `h0`.
     pub dh0: &'a mut [T],
-    /// Gradients of the flat parameters; must be zeros.
+    /// Gradients of the flat parameters. They must be zeros before the call.
     pub dparams: &'a mut [T],
 }

@@ -1,5 +1,5 @@
-//! Training in little memory: only every K-th state is kept, and what lies between is recomputed in the backward pass
-//! (Chen et al., "Training deep nets with sublinear memory cost", 2016).
+//! Training in little memory: only every k-th state is stored, and the backward pass recomputes the steps between (Chen
+//! et al., "Training deep nets with sublinear memory cost", 2016).
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use crate::rnn::packed_weights::PackedWeights;
 use crate::rnn::stack::{backward, forward_tape};
 use crate::shape::{SPAN, Sequences, expect_shape};
 
-/// Recorded by [`forward_checkpoints`]: the states `[L, N, H]` before each window of steps.
+/// The record of [`forward_checkpoints`]: the states `[L, N, H]` before each window of steps.
 pub struct Checkpoints<T> {
     sequences: Sequences,
     dropout: Option<Dropout>,
@@ -30,7 +30,8 @@ impl<T> Checkpoints<T> {
 /// As [`forward_tape`], but stores only every `every`-th state, rounded up to a multiple of [`SPAN`] steps.
 ///
 /// # Errors
-/// As [`forward_tape`]; a bidirectional stack, whose directions do not meet before the ends; `every` is 0.
+/// As [`forward_tape`]; [`Error::Value`] if `every` is 0, or if the stack is bidirectional: its reverse direction
+/// starts at the last step, so no window can run before the next.
 pub fn forward_checkpoints<T: Real>(
     packed: &PackedWeights<T>,
     inputs: Inputs<T>,
@@ -66,7 +67,7 @@ pub fn forward_checkpoints<T: Real>(
     Ok(Checkpoints { sequences: sequences.clone(), dropout, windows })
 }
 
-/// As [`backward`], with the same bits, for the arrays that [`forward_checkpoints`] was given.
+/// As [`backward`] and with the same bits, for the arrays that were passed to [`forward_checkpoints`].
 ///
 /// # Errors
 /// As [`backward`].

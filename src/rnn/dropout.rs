@@ -1,4 +1,4 @@
-//! Dropout between layers: masks by row, the same whoever computes them.
+//! Dropout between layers. The mask of a row depends on the seed, the layer and the row, not on the thread.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -15,10 +15,10 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// `None` for a rate of 0.
+    /// Returns dropout with a rate, or `None` if the rate is 0.
     ///
     /// # Errors
-    /// The rate is not in [0, 1).
+    /// [`Error::Value`] if the rate is not in [0, 1).
     pub fn new(rate: f64, seed: u64) -> Result<Option<Self>, Error> {
         if !(0.0..1.0).contains(&rate) {
             return Err(Error::value("dropout", "a rate in [0, 1)", rate.to_string()));
@@ -26,9 +26,15 @@ impl Dropout {
         Ok((rate > 0.0).then_some(Self { rate, seed }))
     }
 
-    /// Multiplies values by the mask of compact rows from `row` on, each `width` wide, of the input of `layer`.
+    /// The ChaCha8 key of the masks of a seed. The kernels for GPUs take it as it is.
+    pub fn key(seed: u64) -> [u8; 32] {
+        ChaCha8Rng::seed_from_u64(seed).get_seed()
+    }
+
+    /// Multiplies `values` by the mask of the input of `layer`. They are compact rows of `width` numbers, from `row`
+    /// on.
     pub fn apply<T: Float>(&self, layer: usize, row: usize, width: usize, values: &mut [T]) {
-        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        let mut random = ChaCha8Rng::from_seed(Self::key(self.seed));
         random.set_stream(layer as u64);
         random.set_word_pos((row * width) as u128);
         let scale = T::from_f64(1.0 / (1.0 - self.rate));

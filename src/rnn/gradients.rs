@@ -1,6 +1,6 @@
-//! Gradients of the weights: one product per weight over all steps of all sequences at once.
+//! Gradients of the weights: one product per weight over all steps of all sequences.
 //!
-//! Threads share the rows of the results, so their bits do not depend on the number of threads.
+//! Threads share the rows of the results, so the bits do not depend on the number of threads.
 
 use crate::cell::Real;
 use crate::error::Error;
@@ -11,10 +11,10 @@ use crate::rnn::tape::Tape;
 use crate::shape::params::split_params_mut;
 use crate::threads::runtime::{Check, Grant, Stop};
 
-/// Rows of a result that are worth a task of their own.
+/// The fewest rows of a result that are worth a task.
 const TASK_ROWS: usize = 48;
 
-/// What the gradients of the pre-activations are multiplied with, by step.
+/// The factor that the gradients of the pre-activations are multiplied with in each step.
 #[derive(Clone, Copy)]
 enum Factor {
     /// The layer's input (for W).
@@ -25,19 +25,19 @@ enum Factor {
     ResetState,
 }
 
-/// Rows of one result.
+/// The work for some rows of one result.
 struct Task<'a, T> {
     cell: usize,
     /// Column of `d` that belongs to the first row.
     column: usize,
-    /// None for biases, which take the gradients as they are.
+    /// `None` for biases, whose gradients are the sums of `d` itself.
     factor: Option<Factor>,
-    /// Columns of the result.
+    /// Number of columns of the result.
     width: usize,
     out: &'a mut [T],
 }
 
-/// Writes the flat gradients from `d`, each cell's gradients of the pre-activations by compact row.
+/// Writes the flat gradients, given each cell's gradients `d` of the pre-activations by compact row.
 pub fn weight_gradients<T: Real>(
     batch: &BatchContext<T>,
     tape: &Tape<T>,
@@ -53,7 +53,7 @@ pub fn weight_gradients<T: Real>(
     let mut tasks = Vec::new();
     for (cell, grads) in split_params_mut(dims, dparams).into_iter().enumerate() {
         let input = dims.layer_input(cell / dims.directions());
-        // In reset-after the candidate's recurrent sum has gradients of its own, which come first.
+        // In reset-after cells the candidate's recurrent sum has separate gradients, which are the first segment.
         let from = batch.backward[cell].input_segment();
         let (candidate, candidate_factor) = if from > 0 { (0, Factor::State) } else { (2, Factor::ResetState) };
         let (u_gates, u_candidate) = grads.u.split_at_mut(2 * hidden * hidden);
@@ -124,7 +124,7 @@ fn sum_over_steps<T: Real>(
             &d[(sequences.compact_range(n).start + t) * width + task.column..][..rows]
         };
         match task.factor {
-            Some(factor) => sum.add(block.len(), d, |k| row_of(factor, block[k]), task.width, task.out),
+            Some(factor) => sum.add(block.len(), d, |k| row_of(factor, block[k]), task.width, task.out)?,
             None => add_rows(kernels, block.len(), d, task.out),
         }
     }

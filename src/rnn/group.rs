@@ -1,4 +1,4 @@
-//! A group of sequences through all layers and directions of a stack.
+//! Runs a group of sequences through all layers and directions of a stack.
 
 use crate::cell::Real;
 use crate::cell::weights::BackwardCell;
@@ -13,19 +13,19 @@ use crate::shape::Sequences;
 use crate::threads::runtime::Check;
 use crate::threads::team::{Engine, Team};
 
-/// Numbers of a layer's output at a time, where only the next layer or the final states need it.
-const PASSING: usize = 1 << 17;
+/// How many numbers of a layer's output are computed at a time if only the next layer or the final states need it.
+const WINDOW_NUMBERS: usize = 1 << 17;
 
-/// What all groups share.
+/// The data of a batch that all groups share.
 pub(super) struct BatchContext<'a, T: 'static> {
     pub packed: &'a PackedWeights<T>,
     pub sequences: &'a Sequences,
     pub h0: States<'a, T>,
-    /// Of every cell; empty in inference.
+    /// The weights of every cell for the backward pass; empty in inference.
     pub backward: &'a [BackwardCell<T>],
 }
 
-/// Sequences that one team takes through the stack together, longest first.
+/// Sequences that one team runs through the stack together, longest first.
 pub(super) struct Group<'a> {
     members: &'a [usize],
     lengths: &'a [usize],
@@ -33,16 +33,16 @@ pub(super) struct Group<'a> {
     check: Check<'a>,
 }
 
-/// What a group writes, forward; lists are by member, those of cells by cell first.
+/// The arrays that a group writes in the forward pass. Lists are by member; lists of cells are by cell, then member.
 pub(super) struct ForwardJob<'a, T> {
     pub members: &'a [usize],
-    /// None where only the final states are wanted.
+    /// `None` if only the final states are wanted.
     pub y: Option<Vec<&'a mut [T]>>,
     pub h_n: Vec<Vec<&'a mut [T]>>,
     pub tape: Option<Vec<LayerSlices<'a, T>>>,
 }
 
-/// What a group writes, backward.
+/// The arrays that a group writes in the backward pass.
 pub(super) struct BackwardJob<'a, T> {
     pub members: &'a [usize],
     pub dx: Vec<&'a mut [T]>,
@@ -58,7 +58,7 @@ pub(super) struct LayerSlices<'a, T> {
 }
 
 impl<T: Real> BatchContext<'_, T> {
-    /// The steps of a group's members.
+    /// Returns the number of steps of each member of a group.
     fn lengths(&self, members: &[usize]) -> Vec<usize> {
         members.iter().map(|&n| self.sequences.length(n)).collect()
     }
@@ -77,7 +77,7 @@ impl<T: Real> BatchContext<'_, T> {
         }
     }
 
-    /// Each sequence's output of a layer.
+    /// Returns each sequence's output of a layer.
     pub fn output_of<'b>(&self, tape: &'b Tape<T>, layer: usize, y: &'b [T]) -> Vec<&'b [T]> {
         let width = self.packed.dims.output_size();
         if layer + 1 == self.packed.dims.num_layers {
@@ -127,8 +127,8 @@ impl<T: Real> BatchContext<'_, T> {
         Ok(())
     }
 
-    /// All layers of some steps before the next steps, so that outputs that nobody keeps stay small; of all steps where
-    /// a direction begins at the end.
+    /// Runs all layers over a window of steps before the next window, so that temporary outputs stay small. If the
+    /// stack is bidirectional, the window is the whole sequence, since a reverse direction starts at its end.
     fn infer(
         &self,
         group: &Group,
@@ -139,13 +139,13 @@ impl<T: Real> BatchContext<'_, T> {
         let dims = &self.packed.dims;
         let (input, width, last) = (dims.input_size, dims.output_size(), dims.num_layers - 1);
         let longest = group.lengths.first().copied().unwrap_or(0);
-        let passing = last + usize::from(y.is_none());
-        let whole = passing == 0 || dims.bidirectional;
-        let window = if whole { longest } else { (PASSING / (group.lengths.len() * width)).max(1) };
+        let temporary = last + usize::from(y.is_none()); // layers whose outputs are not kept
+        let whole = temporary == 0 || dims.bidirectional;
+        let window = if whole { longest } else { (WINDOW_NUMBERS / (group.lengths.len() * width)).max(1) };
         let steps: usize = group.lengths.iter().map(|&length| length.min(window)).sum();
-        // Outputs of the layers in turn.
+        // The outputs of even and of odd layers.
         let len = |needed: bool| if needed { steps * width } else { 0 };
-        let (mut even, mut odd) = (PooledBuffer::new(len(passing > 0))?, PooledBuffer::new(len(passing > 1))?);
+        let (mut even, mut odd) = (PooledBuffer::new(len(temporary > 0))?, PooledBuffer::new(len(temporary > 1))?);
         for first in (0..longest).step_by(window.max(1)) {
             let lengths: Vec<usize> = group.lengths.iter().map(|&l| l.saturating_sub(first).min(window)).collect();
             let group = Group { lengths: &lengths, ..*group };
@@ -170,8 +170,8 @@ impl<T: Real> BatchContext<'_, T> {
         Ok(())
     }
 
-    /// One layer, all directions, from the states in `h_n`, which become the final ones. `h_n` has all cells, `tape`
-    /// those of this layer.
+    /// Runs all directions of one layer from the states in `h_n`, which are replaced by the final ones. `h_n` has all
+    /// cells, `tape` those of this layer.
     fn forward_layer(
         &self,
         layer: usize,
@@ -209,7 +209,7 @@ impl<T: Real> BatchContext<'_, T> {
         let lengths = self.lengths(job.members);
         let group = Group { members: job.members, lengths: &lengths, team, check };
         let steps: usize = lengths.iter().sum();
-        // Gradients of the output of the layer below and of this one.
+        // The gradients of the output of the layer below, and of this one.
         let len = |between: bool| if between { steps * width } else { 0 };
         let (mut below, mut current) = (PooledBuffer::new(len(last > 0))?, PooledBuffer::new(len(last > 1))?);
         for layer in (0..=last).rev() {
@@ -236,7 +236,7 @@ impl<T: Real> BatchContext<'_, T> {
         Ok(())
     }
 
-    /// One layer, all directions; `d` and `dh` have all cells.
+    /// Runs the backward pass of all directions of one layer; `d` and `dh` have all cells.
     fn backward_layer(
         &self,
         layer: usize,
@@ -269,7 +269,7 @@ impl<T: Real> BatchContext<'_, T> {
     }
 }
 
-/// A group's rows, member after member.
+/// Splits a group's rows, which are stored member after member.
 fn split_steps<'a, T>(mut data: &'a [T], lengths: &[usize], width: usize) -> Vec<&'a [T]> {
     let part = |&length: &usize| {
         let (part, rest) = data.split_at(length * width);
@@ -279,7 +279,7 @@ fn split_steps<'a, T>(mut data: &'a [T], lengths: &[usize], width: usize) -> Vec
     lengths.iter().map(part).collect()
 }
 
-/// A group's rows, member after member, to be written.
+/// Splits a group's rows, which are stored member after member, for writing.
 fn split_steps_mut<'a, T>(mut data: &'a mut [T], lengths: &[usize], width: usize) -> Vec<&'a mut [T]> {
     let part = |&length: &usize| {
         let (part, rest) = std::mem::take(&mut data).split_at_mut(length * width);

@@ -1,11 +1,11 @@
 //! One direction of one layer over a group of sequences, forward and backward.
 //!
-//! A group's sequences come longest first, so that those still running are always its first rows; a finished sequence
-//! costs nothing.
+//! A group's sequences are sorted by length, longest first, so that those still running are always its first rows. A
+//! finished sequence costs nothing.
 
 use crate::cell::Real;
 use crate::cell::kernels::CellKernels;
-use crate::cell::step::{Outputs, State, step};
+use crate::cell::step::{OutputRows, State, step};
 use crate::cell::step_back::{BackwardState, Gradients, StepRecord, backward_step};
 use crate::cell::weights::{BackwardCell, PackedCell};
 use crate::error::Error;
@@ -14,44 +14,45 @@ use crate::memory::buffer_pool::PooledBuffer;
 use crate::threads::runtime::Check;
 use crate::threads::team::Engine;
 
-/// Numbers of input projections computed ahead: few, to stay in the second-level cache, or a part of those in W, where
-/// reading W again would take longer than writing and reading the projections.
+/// How many numbers of input projections are computed ahead: so few that they stay in the second-level cache, or, for a
+/// large W, 1 / `WEIGHTS_PER_PROJECTED` of its size, where reading W again would take longer than writing and reading
+/// projections.
 const PROJECTED_AHEAD: std::ops::Range<usize> = 1 << 16..1 << 18;
-const OF_WEIGHTS: usize = 12;
+const WEIGHTS_PER_PROJECTED: usize = 12;
 
-/// Steps that they span at most.
+/// The most steps that are projected ahead.
 const STEPS_AHEAD: usize = 64;
 
-/// Rows times weights multiplied before the caller is asked whether to go on: about a tenth of a millisecond.
-const UNCHECKED: usize = 1 << 22;
+/// Rows times H^2 between two checks for interruption: about a tenth of a millisecond.
+const WORK_BETWEEN_CHECKS: usize = 1 << 22;
 
-/// Rows of input gradients computed before the caller is asked whether to go on.
+/// Rows of input gradients between two checks for interruption.
 const ROWS_BETWEEN_CHECKS: usize = 1024;
 
 /// One direction of a layer, over the steps of a group of sequences.
 pub struct LayerPass<'a, T: 'static> {
     pub engine: Engine<'a, CellKernels<T>>,
     pub cell: &'a PackedCell<T>,
-    /// Steps of each sequence, descending.
+    /// The number of steps of each sequence, descending.
     pub lengths: &'a [usize],
     pub hidden: usize,
-    /// Features of the layer's input.
+    /// Number of features of the layer's input.
     pub input: usize,
-    /// Features of the layer's output, D*H.
+    /// Number of features of the layer's output, D * H.
     pub width: usize,
-    /// Direction, 0 or 1; 1 goes backward in time.
+    /// Direction, 0 or 1; 1 runs from the last step to the first.
     pub direction: usize,
     pub check: Check<'a>,
 }
 
-/// Context for the backward pass of one direction.
+/// The backward pass of one direction of a layer.
 pub struct BackwardPass<'a, 'b, T: 'static> {
     pub pass: &'a LayerPass<'b, T>,
     pub weights: &'a BackwardCell<T>,
 }
 
 impl<T: Real> LayerPass<'_, T> {
-    /// Sequences that have a t-th step.
+    /// Returns how many sequences have a t-th step.
     fn active(&self, t: usize) -> usize {
         self.lengths.partition_point(|&length| length > t)
     }
@@ -60,22 +61,22 @@ impl<T: Real> LayerPass<'_, T> {
         self.lengths.first().copied().unwrap_or(0)
     }
 
-    /// The row of sequence r that is taken as the t-th.
+    /// Returns the row of the t-th step of sequence r, in this direction.
     fn row(&self, r: usize, t: usize) -> usize {
         if self.direction == 0 { t } else { self.lengths[r] - 1 - t }
     }
 
-    /// Where this direction's part of an output row starts.
+    /// Returns the position in sequence r's outputs of this direction's t-th state.
     fn output_at(&self, r: usize, t: usize) -> usize {
         self.row(r, t) * self.width + self.direction * self.hidden
     }
 
-    /// The state of sequence r after its last step, if it has any.
+    /// Returns the state of sequence r after its last step, if it has any.
     pub fn final_state<'a>(&self, r: usize, y: &'a [T]) -> Option<&'a [T]> {
         self.lengths[r].checked_sub(1).map(|last| &y[self.output_at(r, last)..][..self.hidden])
     }
 
-    /// Runs over all steps. `x` and `y` hold each sequence's rows; `tape` its 4H numbers a step.
+    /// Runs over all steps. `x` and `y` hold each sequence's rows, `tape` its 4H numbers per step.
     pub fn forward<'a>(
         &self,
         x: &[&'a [T]],
@@ -89,7 +90,8 @@ impl<T: Real> LayerPass<'_, T> {
             state.row_mut(r)[..hidden].copy_from_slice(h0(r));
         }
         let projected_len = self.cell.projected_len();
-        let numbers_ahead = (projected_len * self.input / OF_WEIGHTS).clamp(PROJECTED_AHEAD.start, PROJECTED_AHEAD.end);
+        let numbers_ahead =
+            (projected_len * self.input / WEIGHTS_PER_PROJECTED).clamp(PROJECTED_AHEAD.start, PROJECTED_AHEAD.end);
         let all_steps = self.lengths.iter().sum::<usize>();
         let rows_ahead = (numbers_ahead / projected_len).max(rows).min(all_steps);
         let mut projected = PooledBuffer::<T>::new(rows_ahead * projected_len)?;
@@ -116,8 +118,8 @@ impl<T: Real> LayerPass<'_, T> {
                 at_y.extend((0..rows).map(|r| self.output_at(r, t)));
                 at_tape.clear();
                 at_tape.extend((0..rows).map(|r| self.row(r, t) * 4 * hidden));
-                let tape = tape.as_deref_mut().map(|rows| Outputs { rows, at: &at_tape });
-                let y = Outputs { rows: y, at: &at_y };
+                let tape = tape.as_deref_mut().map(|rows| OutputRows { rows, at: &at_tape });
+                let y = OutputRows { rows: y, at: &at_y };
                 step(self.engine, self.cell, rows, &projected[done * projected_len..], &mut state, y, tape);
                 done += rows;
             }
@@ -128,8 +130,9 @@ impl<T: Real> LayerPass<'_, T> {
 }
 
 impl<T: Real> BackwardPass<'_, '_, T> {
-    /// Walks back over all steps. Writes to `d` each step's gradients of the pre-activations, as [`backward_step`] has
-    /// them. `dh` holds the gradients of the final states and becomes those of the initial ones.
+    /// Runs over all steps from the last to the first. Writes each step's gradients of the pre-activations to `d`, in
+    /// the layout of [`backward_step`]. `dh` holds the gradients of the final states and is replaced by those of the
+    /// initial ones.
     pub fn recurrence<'a>(
         &self,
         tape: &[&'a [T]],
@@ -148,10 +151,10 @@ impl<T: Real> BackwardPass<'_, '_, T> {
         for (r, dh) in dh[..rows].iter().enumerate() {
             state.carry[r * padded..][..hidden].copy_from_slice(dh);
         }
-        let unchecked = (UNCHECKED / (rows * hidden * hidden).max(1)).clamp(1, STEPS_AHEAD);
+        let steps_between_checks = (WORK_BETWEEN_CHECKS / (rows * hidden * hidden).max(1)).clamp(1, STEPS_AHEAD);
         let (mut at, mut after) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         for t in (0..pass.steps()).rev() {
-            if t % unchecked == 0 {
+            if t % steps_between_checks == 0 {
                 (pass.check)()?;
             }
             let rows = pass.active(t);

@@ -1,10 +1,9 @@
-//! How sequences go through a stack of layers; nothing here knows of Python.
+//! Runs sequences through a stack of layers; independent of Python.
 //!
-//! `layer` runs one direction of one layer, forward and backward, for a group of sequences; `group` takes it through
-//! all layers and directions; `plan` decides how a batch is split, `stack` runs it, and `partition`
-//! distributes its arrays to the groups; `gradients` sums the
-//! weights' gradients over all steps; `checkpoint` trains in little memory, `stream` goes step by step; `dropout` makes
-//! the masks between layers.
+//! `layer` runs one direction of one layer, forward and backward, over a group of sequences, and `group` runs the group
+//! through all layers and directions. `plan` decides how a batch is split, `stack` runs it, and `partition` distributes
+//! its arrays to the groups. `gradients` sums the weights' gradients over all steps. `checkpoint` trains in little
+//! memory, `stream` runs step by step, and `dropout` computes the masks between layers.
 
 mod arguments;
 mod checkpoint;

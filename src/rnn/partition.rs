@@ -22,7 +22,7 @@ impl<'a, T: Real> LayerParts<'a, T> {
         hidden: usize,
     ) -> Self {
         let rows = |data: &'a mut [T], width: usize| {
-            // What is not recorded becomes empty parts.
+            // Arrays that are not recorded become empty parts.
             let width = if data.is_empty() { 0 } else { width };
             partition.distribute(seqs.split_compact_mut(data, width)).into_iter()
         };
@@ -42,9 +42,9 @@ impl<'a, T: Real> LayerParts<'a, T> {
     }
 }
 
-/// Which group each sequence of a batch belongs to; in each group the longest comes first.
+/// The group of each sequence of a batch. Within a group, the longest sequence is the first.
 pub(super) struct Partition {
-    /// Group and place in it of each sequence.
+    /// The group of each sequence, and its position in it.
     places: Vec<(usize, usize)>,
     sizes: Vec<usize>,
 }

@@ -1,6 +1,6 @@
-//! Layers and directions of a stack over a batch: forward and backward.
+//! The forward and backward pass of a stack over a batch.
 //!
-//! The batch is split into groups of sequences (`plan.rs`); each goes through the whole stack by itself.
+//! The batch is split into groups of sequences (`plan.rs`), each of which runs through the whole stack by itself.
 
 use crate::cell::Real;
 use crate::error::Error;
@@ -18,10 +18,11 @@ use crate::rnn::tape::Tape;
 use crate::shape::{Dims, Sequences, expect_shape};
 use crate::threads::runtime::Grant;
 
-/// Runs inference: writes the outputs and the final states.
+/// Runs inference and writes the outputs and the final states.
 ///
 /// # Errors
-/// Sizes that do not fit; interrupted by the caller.
+/// [`Error::Value`] if the size of an array does not fit, [`Error::Memory`], or [`Error::Interrupted`] if
+/// `options.stop` returned true.
 pub fn forward<T: Real>(
     packed: &PackedWeights<T>,
     inputs: Inputs<T>,
@@ -31,7 +32,7 @@ pub fn forward<T: Real>(
     run(packed, inputs, Some(outputs.y), outputs.h_n, None, options)
 }
 
-/// As [`forward`], for the final states alone: y takes neither memory nor time.
+/// As [`forward`], for the final states only: no memory is needed for y.
 ///
 /// # Errors
 /// As [`forward`].
@@ -44,7 +45,7 @@ pub fn final_states<T: Real>(
     run(packed, inputs, None, h_n, None, options)
 }
 
-/// As [`forward`], and records the tape that [`backward`] needs.
+/// As [`forward`], and also records the tape that [`backward`] needs.
 ///
 /// # Errors
 /// As [`forward`].
@@ -63,7 +64,7 @@ pub fn forward_tape<T: Real>(
 /// Computes the gradients of sum(y * dy) + sum(`h_n` * `dh_n`), for the arrays that [`forward_tape`] read and wrote.
 ///
 /// # Errors
-/// Sizes that do not fit; weights that are not packed for training; interrupted by the caller.
+/// As [`forward`]; [`Error::Value`] if the weights are not packed for training.
 pub fn backward<T: Real>(
     packed: &PackedWeights<T>,
     tape: &Tape<T>,
@@ -173,7 +174,7 @@ fn run<T: Real>(
     })
 }
 
-/// The plan for the threads that there are for this call.
+/// Returns the threads that this call gets, and the plan for them.
 fn granted(
     dims: &Dims,
     sequences: &Sequences,

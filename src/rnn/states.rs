@@ -1,9 +1,9 @@
-//! The states that sequences start from.
+//! The initial states of sequences.
 
 use crate::cell::Real;
 use crate::shape::{Dims, Sequences};
 
-/// Initial states `[L*D, N, H]`, zeros if there are none.
+/// Initial states `[L * D, N, H]`, or zeros.
 pub(super) struct States<'a, T> {
     given: Option<&'a [T]>,
     zeros: Vec<T>,
@@ -16,7 +16,7 @@ impl<'a, T: Real> States<'a, T> {
         Self { given, zeros: vec![T::ZERO; dims.hidden_size], batch: sequences.count(), hidden: dims.hidden_size }
     }
 
-    /// That of sequence n in a cell.
+    /// Returns the initial state of sequence n in a cell.
     pub fn of(&self, cell: usize, n: usize) -> &[T] {
         self.given.map_or(&self.zeros, |all| &all[(cell * self.batch + n) * self.hidden..][..self.hidden])
     }

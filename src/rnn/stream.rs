@@ -1,10 +1,10 @@
-//! A stack run step by step, its states kept between calls.
+//! A stack that runs step by step and keeps its states between calls.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cell::Real;
-use crate::cell::step::{Outputs, State, step};
+use crate::cell::step::{OutputRows, State, step};
 use crate::error::Error;
 use crate::gemm::tile::MAX_ROWS_PER_STEP;
 use crate::memory::aligned::{Aligned, zeros};
@@ -15,64 +15,92 @@ use crate::shape::{Sequences, expect_shape};
 use crate::threads::runtime::{Grant, num_threads};
 use crate::threads::team::{Engine, Team};
 
-/// Running states of `batch` sequences of a unidirectional stack. A step gives the bits that the whole sequence would.
+/// The states of N sequences in a unidirectional stack, which advance one step at a time. The outputs have the bits
+/// of a run over whole sequences.
+///
+/// [`Gru::stream`](crate::Gru::stream) starts one.
+///
+/// ```
+/// use rgru::{Dims, Gru};
+///
+/// let dims = Dims {
+///     input_size: 3,
+///     hidden_size: 8,
+///     num_layers: 1,
+///     bidirectional: false,
+///     reset_after: false,
+///     bias: true,
+/// };
+/// let mut stream = Gru::<f32>::seeded(dims, 0)?.stream(2)?; // two sequences
+/// let (x, mut y) = ([0.5; 2 * 3], [0.0; 2 * 8]);
+/// stream.step(&x, &mut y)?;
+/// let mut h = [0.0; 2 * 8];
+/// stream.states(&mut h)?; // with one layer, the states are the outputs
+/// assert_eq!(h, y);
+/// # Ok::<(), rgru::Error>(())
+/// ```
 pub struct Stream<T: Real> {
     packed: Arc<PackedWeights<T>>,
     batch: usize,
     plan: Plan,
-    groups: Vec<Running<T>>,
+    groups: Vec<StreamGroup<T>>,
+    /// The input projections of a layer, `[N, projected_len]`.
+    projected: Aligned<T>,
+    /// The outputs of a layer other than the last, `[N, H]`.
+    between: Vec<T>,
 }
 
-/// A group of the plan.
-struct Running<T: Real> {
+/// The sequences of a group of the plan, and their states by layer.
+struct StreamGroup<T: Real> {
     members: Range<usize>,
-    states: Vec<State<T>>, // by layer
-    projected: Aligned<T>,
-    between: Vec<T>, // [rows, H], outputs of the layers but the last
+    states: Vec<State<T>>,
+}
+
+/// The rows that a group reads and writes in a step.
+struct GroupRows<'a, T> {
+    x: &'a [T],
+    projected: &'a mut [T],
+    between: &'a mut [T],
+    y: &'a mut [T],
 }
 
 impl<T: Real> Stream<T> {
     #[doc(hidden)]
-    /// Starts `batch` sequences from zero states.
+    /// Starts `batch` sequences from states of zeros.
     ///
     /// # Errors
-    /// The stack is bidirectional: its outputs need the whole sequence.
+    /// [`Error::Value`] if the stack is bidirectional: its outputs need the whole sequence; [`Error::Memory`].
     pub fn new(packed: Arc<PackedWeights<T>>, batch: usize) -> Result<Self, Error> {
         if packed.dims.bidirectional {
             return Err(Error::value("bidirectional", "False, since a step cannot look ahead", "True"));
         }
-        // Best effort: allocated at once and released, so that too many sequences are mostly an error, not an abort.
-        let floats = packed.cells.iter().map(|cell| 5 * cell.projected_len()).sum::<usize>();
-        drop(zeros::<T>(batch.saturating_mul(floats))?);
+        // The largest buffers first and in one piece: if `batch` is absurd, this fails before any memory is touched.
+        let projected = Aligned::zeros(batch.saturating_mul(packed.cells[0].projected_len()))?;
+        let between = zeros(batch.saturating_mul(packed.dims.hidden_size))?;
         let plan = Plan::new(&packed.dims, &Sequences::padded(batch, 1, None)?, num_threads()?);
-        let running = |members: &Range<usize>| {
+        let group = |members: &Range<usize>| {
             let states: Result<_, Error> = packed.cells.iter().map(|cell| State::new(cell, members.len())).collect();
-            Ok(Running {
-                members: members.clone(),
-                states: states?,
-                projected: Aligned::zeros(members.len() * packed.cells[0].projected_len()),
-                between: vec![T::ZERO; members.len() * packed.dims.hidden_size],
-            })
+            Ok(StreamGroup { members: members.clone(), states: states? })
         };
-        let groups = plan.groups.iter().map(running).collect::<Result<_, Error>>()?;
-        Ok(Self { packed, batch, plan, groups })
+        let groups = plan.groups.iter().map(group).collect::<Result<_, Error>>()?;
+        Ok(Self { packed, batch, plan, groups, projected, between })
     }
 
-    /// Returns the number of sequences.
+    /// Returns the number of sequences, N.
     pub fn batch(&self) -> usize {
         self.batch
     }
 
     #[doc(hidden)]
-    /// The stack.
+    /// Returns the weights of the stack.
     pub fn packed(&self) -> &PackedWeights<T> {
         &self.packed
     }
 
-    /// Takes one step: reads x `[N, I]`, writes y `[N, H]`.
+    /// Advances all sequences by one step: reads their inputs `x` `[N, I]` and writes their outputs `y` `[N, H]`.
     ///
     /// # Errors
-    /// Sizes that do not fit.
+    /// [`Error::Value`] if the size of an array does not fit.
     pub fn step(&mut self, x: &[T], y: &mut [T]) -> Result<(), Error> {
         self.step_with(x, y, Options::default())
     }
@@ -80,53 +108,51 @@ impl<T: Real> Stream<T> {
     /// As [`Stream::step`], with options.
     ///
     /// # Errors
-    /// Sizes that do not fit; interrupted by the caller, which leaves the states of some sequences a step behind.
+    /// As [`Stream::step`]; [`Error::Interrupted`] if `options.stop` returned true, which leaves some sequences one
+    /// step behind the others.
     pub fn step_with(&mut self, x: &[T], y: &mut [T], options: Options) -> Result<(), Error> {
         let dims = &self.packed.dims;
         expect_shape("x", &[self.batch * dims.input_size], &[x.len()])?;
         expect_shape("y", &[self.batch * dims.hidden_size], &[y.len()])?;
-        let packed = &*self.packed;
-        let work = |running: &mut Running<T>, x: &[T], y: &mut [T], team: &Team| {
-            let Range { start, end } = running.members;
-            let y = &mut y[..(end - start) * dims.hidden_size];
-            running.step(packed, &x[start * dims.input_size..end * dims.input_size], y, team);
-        };
+        let (packed, projected_len) = (&*self.packed, self.packed.cells[0].projected_len());
+        // Each group takes the first rows that are left.
+        let (mut x, mut projected, mut between, mut y) = (x, &mut self.projected[..], &mut self.between[..], y);
+        let jobs = self.groups.iter_mut().map(move |group| {
+            let count = group.members.len();
+            let rows = GroupRows {
+                x: x.split_off(..count * dims.input_size).unwrap_or_default(),
+                projected: projected.split_off_mut(..count * projected_len).unwrap_or_default(),
+                between: between.split_off_mut(..count * dims.hidden_size).unwrap_or_default(),
+                y: y.split_off_mut(..count * dims.hidden_size).unwrap_or_default(),
+            };
+            (group, rows)
+        });
         let threads = if self.plan.threads() == 1 { 1 } else { options.threads()? };
         if threads == 1 {
-            for running in &mut self.groups {
-                let first = running.members.start * dims.hidden_size;
-                work(running, x, &mut y[first..], &Team::alone());
-            }
+            jobs.for_each(|(group, rows)| group.step(packed, rows, &Team::alone()));
             return Ok(());
-        }
-        let mut rest = y;
-        let mut jobs = Vec::with_capacity(self.groups.len());
-        for running in &mut self.groups {
-            let (y, after) = rest.split_at_mut(running.members.len() * dims.hidden_size);
-            jobs.push((running, y));
-            rest = after;
         }
         Grant::new(threads.min(self.plan.threads()))?.execute(
             self.plan.members,
-            jobs,
+            jobs.collect(),
             options.stop(),
-            |(running, y), team, _| {
-                work(running, x, y, team);
+            |(group, rows), team, _| {
+                group.step(packed, rows, team);
                 Ok(())
             },
         )
     }
 
-    /// Where a sequence's state is: the group, and the row in it.
+    /// Returns the position of a sequence's state: the group, and the row in it.
     fn place(&self, n: usize) -> (usize, usize) {
-        let group = self.groups.partition_point(|running| running.members.end <= n);
+        let group = self.groups.partition_point(|group| group.members.end <= n);
         (group, n - self.groups[group].members.start)
     }
 
-    /// Copies the states out, `[L, N, H]`.
+    /// Copies the states to `h`, `[L, N, H]`.
     ///
     /// # Errors
-    /// `h` has another size.
+    /// [`Error::Value`] if `h` has another size.
     pub fn states(&self, h: &mut [T]) -> Result<(), Error> {
         let hidden = self.packed.dims.hidden_size;
         expect_shape("h", &[self.packed.dims.num_layers * self.batch * hidden], &[h.len()])?;
@@ -137,10 +163,10 @@ impl<T: Real> Stream<T> {
         Ok(())
     }
 
-    /// Sets the states, `[L, N, H]`.
+    /// Sets the states to `h`, `[L, N, H]`.
     ///
     /// # Errors
-    /// `h` has another size.
+    /// [`Error::Value`] if `h` has another size.
     pub fn set_states(&mut self, h: &[T]) -> Result<(), Error> {
         let hidden = self.packed.dims.hidden_size;
         expect_shape("h", &[self.packed.dims.num_layers * self.batch * hidden], &[h.len()])?;
@@ -152,18 +178,35 @@ impl<T: Real> Stream<T> {
     }
 }
 
-impl<T: Real> Running<T> {
-    fn step(&mut self, packed: &PackedWeights<T>, x: &[T], y: &mut [T], team: &Team) {
+impl<T: Real> StreamGroup<T> {
+    fn step(&mut self, packed: &PackedWeights<T>, rows: GroupRows<T>, team: &Team) {
+        let GroupRows { x, projected, between, y } = rows;
         let (dims, rows) = (&packed.dims, self.members.len());
         let engine = Engine { kernels: packed.kernels, team };
         let at = [0; MAX_ROWS_PER_STEP];
         for (layer, (cell, state)) in packed.cells.iter().zip(&mut self.states).enumerate() {
             let input = dims.layer_input(layer);
-            let from = if layer == 0 { x } else { &self.between };
-            cell.project(engine.products(), rows, |r| &from[r * input..], &mut self.projected);
-            let to = if layer + 1 == dims.num_layers { &mut *y } else { &mut self.between };
+            let from = if layer == 0 { x } else { &*between };
+            cell.project(engine.products(), rows, |r| &from[r * input..], projected);
+            let to = if layer + 1 == dims.num_layers { &mut *y } else { &mut *between };
             let mut to: Vec<&mut [T]> = to.chunks_mut(dims.hidden_size).collect();
-            step(engine, cell, rows, &self.projected, state, Outputs { rows: &mut to, at: &at }, None);
+            step(engine, cell, rows, projected, state, OutputRows { rows: &mut to, at: &at }, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::Dims;
+
+    #[test]
+    fn a_stream_that_exceeds_memory_is_an_error() {
+        let dims =
+            Dims { input_size: 1, hidden_size: 2, num_layers: 1, bidirectional: false, reset_after: false, bias: true };
+        let packed = Arc::new(PackedWeights::<f64>::new(dims, &vec![0.5; dims.num_params()], false).unwrap());
+        for batch in [usize::MAX, 1 << 60] {
+            assert!(matches!(Stream::new(Arc::clone(&packed), batch), Err(Error::Memory { .. })));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the backward pass needs of a forward pass.
+//! The values of a forward pass that its backward pass needs.
 
 use crate::cell::Real;
 use crate::error::Error;
@@ -6,8 +6,8 @@ use crate::memory::buffer_pool::PooledBuffer;
 use crate::rnn::dropout::Dropout;
 use crate::shape::{Dims, Sequences};
 
-/// Recorded by [`crate::rnn::forward_tape`]: for every step and direction 4H numbers, and the outputs of all layers but the
-/// last. Rows are compact: padding takes no room.
+/// The record of [`crate::rnn::forward_tape`]: 4H numbers for every step and cell, and the outputs of all layers but
+/// the last. Rows are compact: padding takes no memory.
 pub struct Tape<T: Real> {
     pub(super) sequences: Sequences,
     pub(super) dropout: Option<Dropout>,
@@ -15,11 +15,11 @@ pub struct Tape<T: Real> {
 }
 
 pub(super) struct LayerTape<T: Real> {
-    /// Of each direction, `[steps, 4H]`: r, z, candidate, and r * h (reset-before) or `U_hh h + b_hh` (reset-after).
+    /// By direction, `[steps, 4H]`: r, z, candidate, and r * h (reset-before) or `U_hh h + b_hh` (reset-after).
     pub cells: Vec<PooledBuffer<T>>,
-    /// Output, `[steps, D*H]`; empty for the last layer, whose output the caller has.
+    /// The output, `[steps, D * H]`; empty for the last layer, whose output the caller has.
     pub output: PooledBuffer<T>,
-    /// Input after dropout, `[steps, D*H]`; empty where nothing was dropped.
+    /// The input after dropout, `[steps, D * H]`; empty if there is no dropout.
     pub dropped: PooledBuffer<T>,
 }
 
@@ -39,7 +39,7 @@ impl<T: Real> Tape<T> {
         Ok(Self { sequences, dropout, layers })
     }
 
-    /// The sequences of the batch.
+    /// Returns the sequences of the batch.
     pub fn sequences(&self) -> &Sequences {
         &self.sequences
     }

@@ -1,14 +1,14 @@
-//! Runs the events of a batch through the stack: groups of segments, step by step, as a stream does it.
+//! Runs the events of a batch through the stack: groups of segments, step by step, like a stream.
 
 use std::sync::{Mutex, PoisonError};
 
 use super::segments::{Segment, Segments};
 use super::slab::Slab;
 use crate::cell::Real;
-use crate::cell::step::{Outputs, State, step};
+use crate::cell::step::{OutputRows, State, step};
 use crate::error::Error;
 use crate::gemm::tile::MAX_ROWS_PER_STEP;
-use crate::memory::aligned::Aligned;
+use crate::memory::aligned::{Aligned, zeros};
 use crate::memory::try_alloc::{try_collect, try_from_fn, try_with_capacity};
 use crate::options::Options;
 use crate::rnn::packed_weights::PackedWeights;
@@ -17,7 +17,7 @@ use crate::shape::Sequences;
 use crate::threads::runtime::{Check, Grant};
 use crate::threads::team::{Engine, Team};
 
-/// What the groups share.
+/// The data of a batch that all groups share.
 struct SessionBatch<'a, T: Real> {
     packed: &'a PackedWeights<T>,
     slab: &'a Slab<T>,
@@ -25,42 +25,42 @@ struct SessionBatch<'a, T: Real> {
     segments: &'a [Segment],
 }
 
-/// What a group of segments needs to run; kept from batch to batch.
+/// The buffers for running a group of segments, reused from batch to batch.
 pub struct Workspace<T: Real> {
     states: Vec<State<T>>, // by layer
     projected: Aligned<T>,
     between: Vec<T>, // [MAX_ROWS_PER_STEP, H], outputs of the layers but the last
 }
 
-/// Workspaces that no group uses.
+/// The unused workspaces.
 pub type Workspaces<T> = Mutex<Vec<Workspace<T>>>;
 
 /// A group of the plan.
 struct Job<'a, T> {
-    /// Segments, longest first.
+    /// The segments, longest first.
     members: &'a [usize],
-    /// Those of the group that comes next to the same team.
+    /// The segments of the group that the same team is likely to run next.
     next: &'a [usize],
-    /// Their events, step by step.
+    /// The events of `members`, step by step.
     events: &'a [u32],
-    /// Where the outputs of these go.
+    /// The output of each event.
     y: Vec<&'a mut [T]>,
-    /// Final states of the layers but the last, `[members, L - 1, H]`; those of the last are the last outputs.
+    /// The final states of all layers but the last, `[members, L - 1, H]`. Those of the last layer are outputs.
     below: &'a mut [T],
 }
 
-/// The final states of a batch's segments, beside y.
-pub struct Finals<T> {
+/// The final states of a batch's segments, except those of the last layer, which are in y.
+pub struct FinalStates<T> {
     /// The segments in the order of `below`.
     pub order: Vec<usize>,
-    /// States of the layers but the last, `[segments, L - 1, H]`.
+    /// The states of all layers but the last, `[segments, L - 1, H]`.
     pub below: Vec<T>,
 }
 
 /// Runs all events: x `[M, I]`, y `[M, H]`. The slab is only read.
 ///
 /// # Errors
-/// There is not enough memory; interrupted by the caller.
+/// [`Error::Memory`]; [`Error::Interrupted`] if `options.stop` returned true.
 pub fn execute<T: Real>(
     packed: &PackedWeights<T>,
     slab: &Slab<T>,
@@ -69,7 +69,7 @@ pub fn execute<T: Real>(
     y: &mut [T],
     spaces: &Workspaces<T>,
     options: Options,
-) -> Result<Finals<T>, Error> {
+) -> Result<FinalStates<T>, Error> {
     let (dims, of, segments) = (&packed.dims, segments.of(), segments.list());
     let lengths = try_from_fn(segments.len(), |n| i64::from(segments[n].len))?;
     let longest = segments.iter().map(|segment| segment.len as usize).max().unwrap_or(0);
@@ -80,7 +80,7 @@ pub fn execute<T: Real>(
 
     let events = by_step(segments, of, &sequences, &plan)?;
     let width = (dims.num_layers - 1) * dims.hidden_size;
-    let mut below = crate::memory::aligned::zeros::<T>(segments.len() * width)?;
+    let mut below = zeros::<T>(segments.len() * width)?;
     let mut rows = try_collect(of.len(), y.chunks_mut(dims.hidden_size))?;
     let (mut rest, mut rest_below) = (&events[..], &mut below[..]);
     let mut jobs = try_with_capacity(plan.groups.len())?;
@@ -102,13 +102,13 @@ pub fn execute<T: Real>(
         spaces.lock().unwrap_or_else(PoisonError::into_inner).push(space);
         Ok(())
     })?;
-    Ok(Finals { order: sequences.into_order(), below })
+    Ok(FinalStates { order: sequences.into_order(), below })
 }
 
-/// The events of each group after those of the one before, in it step by step, longest segment first.
+/// Returns the events group after group, within a group step by step, and within a step longest segment first.
 fn by_step(segments: &[Segment], of: &[u32], sequences: &Sequences, plan: &Plan) -> Result<Vec<u32>, Error> {
     if segments.len() == of.len() {
-        return try_from_fn(of.len(), |event| event as u32); // each event is a segment: the order is that of the batch
+        return try_from_fn(of.len(), |event| event as u32); // each event is a segment, in the order of the batch
     }
     let mut ends: Vec<usize> = try_with_capacity(segments.len())?;
     let mut sum = 0;
@@ -139,8 +139,8 @@ impl<T: Real> Workspace<T> {
         let states: Result<_, Error> = packed.cells.iter().map(|cell| State::new(cell, MAX_ROWS_PER_STEP)).collect();
         Ok(Self {
             states: states?,
-            projected: Aligned::zeros(MAX_ROWS_PER_STEP * packed.cells[0].projected_len()),
-            between: vec![T::ZERO; MAX_ROWS_PER_STEP * packed.dims.hidden_size],
+            projected: Aligned::zeros(MAX_ROWS_PER_STEP * packed.cells[0].projected_len())?,
+            between: zeros(MAX_ROWS_PER_STEP * packed.dims.hidden_size)?,
         })
     }
 }
@@ -158,7 +158,7 @@ impl<T: Real> SessionBatch<'_, T> {
                 }
             }
         }
-        // They are prefetched while this group computes.
+        // These states are loaded while this group computes.
         for &member in job.next {
             self.slab.prefetch(self.segments[member].slot);
         }
@@ -184,7 +184,7 @@ impl<T: Real> SessionBatch<'_, T> {
         Ok(())
     }
 
-    /// One step of some rows.
+    /// Runs one step of the first rows.
     fn step(&self, events: &[u32], y: &mut [&mut [T]], space: &mut Workspace<T>, team: &Team) {
         let (packed, dims, rows) = (self.packed, &self.packed.dims, events.len());
         let engine = Engine { kernels: packed.kernels, team };
@@ -198,10 +198,10 @@ impl<T: Real> SessionBatch<'_, T> {
                 cell.project(engine.products(), rows, |r| &between[r * dims.hidden_size..], &mut space.projected);
             }
             if layer + 1 == dims.num_layers {
-                step(engine, cell, rows, &space.projected, state, Outputs { rows: y, at: &at }, None);
+                step(engine, cell, rows, &space.projected, state, OutputRows { rows: y, at: &at }, None);
             } else {
                 let mut to: Vec<&mut [T]> = space.between.chunks_mut(dims.hidden_size).collect();
-                step(engine, cell, rows, &space.projected, state, Outputs { rows: &mut to, at: &at }, None);
+                step(engine, cell, rows, &space.projected, state, OutputRows { rows: &mut to, at: &at }, None);
             }
         }
     }

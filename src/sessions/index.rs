@@ -1,8 +1,9 @@
-//! From keys to slots.
+//! The index from keys to slots.
 //!
-//! A hash table that grows by one bucket at a time (linear hashing, Litwin 1980): as many keys a bucket at any size, and
-//! never a second table while it grows. The keys of a bucket are a list linked by slot. Bucket b of B is that of the
-//! hashes with b in as many low bits as B needs; what would lie beyond B is still in the bucket it will be split from.
+//! It is a hash table that grows by one bucket at a time (linear hashing, Litwin 1980): buckets have the same mean
+//! number of keys at any size, and growing needs no second table. The keys of a bucket are a list linked by slot. With
+//! B buckets, the bucket of a key is given by the low bits of its hash, as many as B needs; if there is no such bucket
+//! yet, the key is in the bucket that will be split into it.
 
 use foldhash::fast::RandomState;
 
@@ -10,15 +11,15 @@ use super::keys::{Key, Keys, NONE};
 use crate::error::Error;
 use crate::memory::chunked_vec::{ChunkedBits, ChunkedVec};
 
-/// Keys of a bucket, on average: each costs a step of the list more, and a bucket 4 bytes.
+/// The mean number of keys in a bucket: each key adds a step of the list, and each bucket takes 4 bytes.
 const LOAD: usize = 2;
 
-/// Buckets whose keys are prefetched ahead of the one that is split.
+/// How many buckets ahead of the one that is split keys are prefetched.
 const AHEAD: u32 = 8;
 
-/// Which keys there are, and the slot of each.
+/// The keys, and the slot of each.
 pub struct Index<K> {
-    /// By bucket: the first slot of its list.
+    /// The first slot of each bucket's list.
     heads: ChunkedVec<u32>,
     buckets: usize,
     entries: ChunkedVec<Entry<K>>,
@@ -29,16 +30,16 @@ pub struct Index<K> {
     hasher: RandomState,
 }
 
-/// Of a slot.
+/// The key of a slot, and its link.
 #[derive(Default)]
 struct Entry<K> {
     key: K,
-    /// The next slot of the bucket, or of the free ones.
+    /// The next slot of the bucket, or the next free slot.
     next: u32,
 }
 
 impl<K: Key> Index<K> {
-    /// Of no keys.
+    /// Returns an empty index.
     pub fn new() -> Self {
         Self {
             heads: ChunkedVec::default(),
@@ -51,26 +52,26 @@ impl<K: Key> Index<K> {
         }
     }
 
-    /// Keys.
+    /// Returns the number of keys.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// The hash of a key.
+    /// Returns the hash of a key.
     #[inline]
     pub fn hash(&self, key: K::Given<'_>) -> u64 {
         K::hash(key, &self.hasher)
     }
 
-    /// The slot of a key.
+    /// Returns the slot of a key.
     #[inline]
     pub fn find(&self, hash: u64, key: K::Given<'_>) -> Option<u32> {
         self.find_from(self.head(hash), key)
     }
 
-    /// Hashes of keys from the `first` on, and the slots of those that have one, else [`NONE`].
+    /// Writes the hashes of the keys from `first` on, and their slots, or [`NONE`] for a key that is not in the index.
     pub fn find_all(&self, keys: Keys, first: usize, hashes: &mut [u64], found: &mut [u32]) {
-        // In separate loops, so that the memory of many keys is prefetched at a time.
+        // Separate loops, so that the memory of many keys is prefetched at the same time.
         for (n, hash) in hashes.iter_mut().enumerate() {
             *hash = self.hash(K::of(keys, first + n));
             self.prefetch_head(*hash);
@@ -117,7 +118,7 @@ impl<K: Key> Index<K> {
         None
     }
 
-    /// The key of a slot.
+    /// Returns the key of a slot.
     pub fn key(&self, slot: u32) -> K::Given<'_> {
         self.entries[slot].key.given()
     }
@@ -134,32 +135,32 @@ impl<K: Key> Index<K> {
         self.live.get(slot)
     }
 
-    /// All slots below `slots` that have a key.
+    /// Returns all slots below `slots` that have a key.
     pub fn slots(&self, slots: u32) -> impl Iterator<Item = u32> {
         (0..slots).filter(|&slot| self.has(slot))
     }
 
-    /// Makes room for the keys of `slots` slots.
+    /// Grows to at least `slots` slots.
     ///
     /// # Errors
-    /// There is not as much memory.
+    /// [`Error::Memory`].
     pub fn ensure_len(&mut self, slots: usize) -> Result<(), Error> {
         self.entries.ensure_len(slots)?;
         self.live.ensure_len(slots)?;
         self.heads.ensure_len(slots.div_ceil(LOAD))
     }
 
-    /// Records the slot of a key that has none yet.
+    /// Adds a key that is not in the index, with its slot.
     ///
     /// # Errors
-    /// There is not as much memory.
+    /// [`Error::Memory`].
     pub fn add(&mut self, hash: u64, key: K::Given<'_>, slot: u32) -> Result<(), Error> {
-        self.entries[slot].key = K::keep(key)?;
+        self.entries[slot].key = K::store(key)?;
         self.put_back(hash, slot);
         Ok(())
     }
 
-    /// Records a slot whose key is still stored.
+    /// Adds a slot whose key is still stored.
     pub fn put_back(&mut self, hash: u64, slot: u32) {
         self.live.set(slot, true);
         self.len += 1;
@@ -169,7 +170,7 @@ impl<K: Key> Index<K> {
         self.link(hash, slot);
     }
 
-    /// Forgets the slot of a key; the slot still keeps the key.
+    /// Removes a slot from the index, but still stores its key.
     pub fn remove(&mut self, slot: u32) {
         let after = self.entries[slot].next;
         let bucket = self.bucket(self.hash(self.key(slot)));
@@ -186,20 +187,20 @@ impl<K: Key> Index<K> {
         self.len -= 1;
     }
 
-    /// Drops the key of a slot that has been removed; the slot is free then.
+    /// Drops the key of a slot that has been removed, and frees the slot.
     pub fn release(&mut self, slot: u32) {
         self.entries[slot] = Entry { key: K::default(), next: self.free };
         self.free = slot;
     }
 
-    /// A slot that was free.
+    /// Returns a free slot, if there is one, for reuse.
     pub fn reuse(&mut self) -> Option<u32> {
         let slot = (self.free != NONE).then_some(self.free)?;
         self.free = self.entries[slot].next;
         Some(slot)
     }
 
-    /// Adds a bucket: some of the keys of the one that had them until now.
+    /// Adds a bucket, and moves some keys of an older one to it.
     fn split(&mut self) {
         let new = self.buckets as u32;
         self.heads[new] = NONE;
@@ -208,7 +209,7 @@ impl<K: Key> Index<K> {
             return;
         }
         let old = new & !(1 << new.ilog2());
-        // The first keys of a bucket to come, and the second ones of a nearer one.
+        // The first key of a bucket that is split later, and the second key of one that is split sooner.
         if old + AHEAD < new {
             self.prefetch(self.heads[old + AHEAD]);
             let first = self.heads[old + AHEAD / 2];
@@ -253,11 +254,11 @@ mod tests {
     use crate::sessions::keys::Integer;
 
     #[test]
-    fn it_finds_what_a_map_finds() {
+    fn it_agrees_with_a_hash_map() {
         let (mut index, mut map, mut slots) = (Index::<Integer>::new(), HashMap::new(), 0);
         let mut random = ChaCha8Rng::seed_from_u64(0);
         for round in 0..40_000_i64 {
-            // First mostly more keys, then mostly fewer.
+            // In the first half of the rounds keys are mostly added, then mostly removed.
             let key = (i64::from(random.next_u32() % 6000) - 3000) << (round % 2 * 40);
             let (hash, more) = (index.hash(key), random.next_u32() % 8 < if round < 20_000 { 6 } else { 2 });
             let slot = index.find(hash, key);
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn many_keys_at_once() {
+    fn many_keys_are_found_at_once() {
         let keys: Vec<i64> = (0..3000).map(|n| n * n).collect();
         let mut index = Index::<Integer>::new();
         let (mut hashes, mut found) = (vec![0; 2000], vec![0; 2000]);

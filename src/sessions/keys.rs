@@ -1,4 +1,4 @@
-//! Keys: as a batch has them, and as a session keeps its own.
+//! Keys, as passed in a batch and as stored in the index.
 
 use std::hash::BuildHasher;
 
@@ -8,28 +8,37 @@ use crate::error::Error;
 use crate::memory::try_alloc::try_with_capacity;
 use crate::shape::expect_shape;
 
-/// No slot.
+/// The number that means: no slot.
 pub const NONE: u32 = u32::MAX;
 
-/// The keys of a batch.
+/// The keys of a batch. All sessions of a set have keys of the same kind.
+///
+/// ```
+/// use rgru::Keys;
+///
+/// let keys = Keys::texts(b"anneben", &[0, 4, 7])?; // "anne", "ben"
+/// assert_eq!(keys.count(), 2);
+/// assert_eq!(Keys::Integers(&[7, 8, 7]).count(), 3);
+/// # Ok::<(), rgru::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub enum Keys<'a> {
     /// Integers.
     Integers(&'a [i64]),
-    /// Texts or bytes; key n is `data[offsets[n]..offsets[n + 1]]`.
+    /// Texts or bytes; key n is `data[offsets[n]..offsets[n + 1]]`. Use [`Keys::texts`], which checks the offsets.
     Texts {
-        /// All keys, end to end.
+        /// All keys end to end.
         data: &'a [u8],
-        /// One more than keys.
+        /// The offsets of the keys, one more than there are keys.
         offsets: &'a [i64],
     },
 }
 
 impl<'a> Keys<'a> {
-    /// Texts or bytes.
+    /// Returns texts or bytes as keys; key n is `data[offsets[n]..offsets[n + 1]]`.
     ///
     /// # Errors
-    /// `offsets` is empty, descends, or leaves `data`.
+    /// [`Error::Value`] if `offsets` is empty, descends, or is not within `data`.
     pub fn texts(data: &'a [u8], offsets: &'a [i64]) -> Result<Self, Error> {
         let (Some(&first), Some(&last)) = (offsets.first(), offsets.last()) else {
             return Err(Error::value("offsets", "at least one number", "none"));
@@ -38,12 +47,12 @@ impl<'a> Keys<'a> {
             return Err(Error::value("offsets", format!("within 0..={}", data.len()), format!("{first} to {last}")));
         }
         if offsets.windows(2).any(|pair| pair[1] < pair[0]) {
-            return Err(Error::value("offsets", "ascending values", "descending ones"));
+            return Err(Error::value("offsets", "ascending values", "descending values"));
         }
         Ok(Self::Texts { data, offsets })
     }
 
-    /// Keys.
+    /// Returns the number of keys.
     pub fn count(&self) -> usize {
         match self {
             Self::Integers(keys) => keys.len(),
@@ -51,35 +60,35 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Checks that there are `count`.
+    /// Checks that there are `count` keys.
     ///
     /// # Errors
-    /// There are more or fewer.
+    /// [`Error::Value`] if there are not.
     pub fn expect(&self, count: usize) -> Result<(), Error> {
         expect_shape("keys", &[count], &[self.count()])
     }
 }
 
-/// A kind of keys: as a batch has them, and as a slot keeps one.
+/// A key as it is stored in the index.
 pub trait Key: Default + Send + Sync + 'static {
-    /// As a batch has it.
+    /// The same key as passed in a batch.
     type Given<'a>: Copy + Send + Sync;
-    /// Key n of a batch of this kind.
+    /// Returns key n of a batch of this kind.
     fn of(keys: Keys<'_>, n: usize) -> Self::Given<'_>;
-    /// To be kept.
+    /// Copies a key for storage.
     ///
     /// # Errors
-    /// There is not enough memory.
-    fn keep(key: Self::Given<'_>) -> Result<Self, Error>;
-    /// What is kept.
+    /// [`Error::Memory`].
+    fn store(key: Self::Given<'_>) -> Result<Self, Error>;
+    /// Returns the stored key.
     fn given(&self) -> Self::Given<'_>;
-    /// Whether two are the same.
+    /// Returns whether two keys are equal.
     fn same(a: Self::Given<'_>, b: Self::Given<'_>) -> bool;
-    /// Its hash.
+    /// Returns the hash of a key.
     fn hash(key: Self::Given<'_>, hasher: &RandomState) -> u64;
 }
 
-/// An integer in halves: with 4 bytes beside it, it takes 12 and not 16.
+/// An integer in two halves, so that an entry of the index takes 12 bytes and not 16.
 #[derive(Default)]
 pub struct Integer([u32; 2]);
 
@@ -89,10 +98,10 @@ impl Key for Integer {
     fn of(keys: Keys<'_>, n: usize) -> i64 {
         match keys {
             Keys::Integers(keys) => keys[n],
-            Keys::Texts { .. } => unreachable!("checked when the batch arrived"),
+            Keys::Texts { .. } => unreachable!("the kind of keys was checked before"),
         }
     }
-    fn keep(key: i64) -> Result<Self, Error> {
+    fn store(key: i64) -> Result<Self, Error> {
         Ok(Self([key as u32, (key >> 32) as u32]))
     }
     #[inline]
@@ -115,13 +124,13 @@ impl Key for Box<[u8]> {
     fn of(keys: Keys<'_>, n: usize) -> &[u8] {
         match keys {
             Keys::Texts { data, offsets } => &data[offsets[n] as usize..offsets[n + 1] as usize],
-            Keys::Integers(_) => unreachable!("checked when the batch arrived"),
+            Keys::Integers(_) => unreachable!("the kind of keys was checked before"),
         }
     }
-    fn keep(key: &[u8]) -> Result<Self, Error> {
-        let mut kept = try_with_capacity(key.len())?;
-        kept.extend_from_slice(key);
-        Ok(kept.into())
+    fn store(key: &[u8]) -> Result<Self, Error> {
+        let mut stored = try_with_capacity(key.len())?;
+        stored.extend_from_slice(key);
+        Ok(stored.into())
     }
     fn given(&self) -> &[u8] {
         self

@@ -4,7 +4,7 @@ use super::keys::NONE;
 use crate::error::Error;
 use crate::memory::chunked_vec::ChunkedVec;
 
-/// Slots from the one that was used longest ago to the last: a list linked both ways.
+/// A doubly linked list of slots, from the least to the most recently used.
 pub struct LruList {
     links: ChunkedVec<Link>,
     first: u32,
@@ -18,15 +18,15 @@ struct Link {
 }
 
 impl LruList {
-    /// Of no slots.
+    /// Returns an empty list.
     pub fn new() -> Self {
         Self { links: ChunkedVec::default(), first: NONE, last: NONE }
     }
 
-    /// Makes room for `slots` slots.
+    /// Grows to at least `slots` slots.
     ///
     /// # Errors
-    /// There is not as much memory.
+    /// [`Error::Memory`].
     pub fn ensure_len(&mut self, slots: usize) -> Result<(), Error> {
         self.links.ensure_len(slots)
     }
@@ -37,40 +37,40 @@ impl LruList {
         self.links.prefetch(slot);
     }
 
-    /// Prefetches the links of the slots before and after it.
+    /// Prefetches the links of the slots before and after a slot.
     #[inline]
     pub fn prefetch_neighbours(&self, slot: u32) {
         let Link { before, after } = self.links[slot];
         [before, after].into_iter().filter(|&slot| slot != NONE).for_each(|slot| self.links.prefetch(slot));
     }
 
-    /// The slot that was used longest ago.
+    /// Returns the least recently used slot.
     pub fn first(&self) -> Option<u32> {
         (self.first != NONE).then_some(self.first)
     }
 
-    /// The slot that was used last.
+    /// Returns the most recently used slot.
     pub fn last(&self) -> Option<u32> {
         (self.last != NONE).then_some(self.last)
     }
 
-    /// The one before, or [`NONE`].
+    /// Returns the slot before another, or [`NONE`].
     pub fn before(&self, slot: u32) -> u32 {
         self.links[slot].before
     }
 
-    /// All slots in order.
+    /// Returns all slots in order.
     pub fn slots(&self) -> impl Iterator<Item = u32> {
         let after = |&slot: &u32| Some(self.links[slot].after).filter(|&after| after != NONE);
         std::iter::successors(self.first(), after)
     }
 
-    /// Adds a slot as the last used.
+    /// Adds a slot as the most recently used.
     pub fn add(&mut self, slot: u32) {
         self.insert(slot, self.last);
     }
 
-    /// Adds a slot after another, or as the first after [`NONE`].
+    /// Adds a slot after the slot `before`, or as the first if that is [`NONE`].
     pub fn insert(&mut self, slot: u32, before: u32) {
         let after = if before == NONE { self.first } else { self.links[before].after };
         self.links[slot] = Link { before, after };
@@ -78,14 +78,14 @@ impl LruList {
         *self.before_of(after) = slot;
     }
 
-    /// Takes a slot out.
+    /// Removes a slot.
     pub fn remove(&mut self, slot: u32) {
         let Link { before, after } = self.links[slot];
         *self.after_of(before) = after;
         *self.before_of(after) = before;
     }
 
-    /// Makes a slot the last used.
+    /// Moves a slot to the end, as the most recently used.
     #[inline]
     pub fn touch(&mut self, slot: u32) {
         if slot != self.last {

@@ -1,11 +1,11 @@
-//! Many live sequences by key, each with its state kept between events.
+//! Many live sequences by key, whose states are stored between events.
 //!
 //! ```text
 //! keys -> slots (index) -> which sessions start, continue and end (registry, lru) -> segments of events
 //!   -> groups of segments through the stack, from the stored states (execute) -> states written back (slab)
 //! ```
 //!
-//! The outputs are those of each sequence run alone, and a batch does what its events would do one by one.
+//! The outputs have the bits of each sequence run alone, and a batch has the effect of its events one by one.
 
 mod execute;
 mod index;
@@ -17,7 +17,7 @@ mod slab;
 
 use std::sync::Arc;
 
-use execute::{Finals, Workspaces, execute};
+use execute::{FinalStates, Workspaces, execute};
 pub use keys::Keys;
 use keys::{Integer, Key, NONE};
 use registry::{AHEAD, Registry};
@@ -34,31 +34,56 @@ use crate::rnn::packed_weights::PackedWeights;
 use crate::shape::expect_shape;
 use crate::threads::runtime::Grant;
 
-/// Events whose keys one thread looks up at a time; fewer are not worth another thread.
-const SHARE: usize = 1024;
+/// The number of events whose keys one thread looks up at a time; fewer are not worth another thread.
+const EVENTS_PER_PART: usize = 1024;
 
-/// The sessions of one stack.
+/// Many live sequences by key: each key has a session, whose state is stored between events.
+///
+/// [`Gru::sessions`](crate::Gru::sessions) creates an empty set.
+///
+/// ```
+/// use rgru::{Dims, Events, Gru, Keys, Limits, Times};
+///
+/// let dims = Dims {
+///     input_size: 3,
+///     hidden_size: 8,
+///     num_layers: 1,
+///     bidirectional: false,
+///     reset_after: false,
+///     bias: true,
+/// };
+/// let limits = Limits { most: Some(1000), timeout: Some(60.0) };
+/// let mut sessions = Gru::<f32>::seeded(dims, 0)?.sessions(limits, false)?;
+/// let mut y = [0.0; 2 * 8];
+/// sessions.step(Events { keys: Keys::Integers(&[7, 8]), x: &[0.5; 2 * 3], times: Times::Once(0.0) }, &mut y)?;
+/// sessions.step(Events { keys: Keys::Integers(&[7]), x: &[0.5; 3], times: Times::Once(50.0) }, &mut y[..8])?;
+/// assert_eq!(sessions.expire(70.0)?, 1); // key 8, after 70 s without an event
+/// let mut has = [false; 2];
+/// sessions.has(Keys::Integers(&[7, 8]), &mut has)?;
+/// assert_eq!(has, [true, false]);
+/// # Ok::<(), rgru::Error>(())
+/// ```
 pub struct Sessions<T: Real> {
     packed: Arc<PackedWeights<T>>,
     limits: Limits,
     slab: Slab<T>,
-    registry: Kind<Registry<Integer>, Registry<Box<[u8]>>>,
+    registry: KeyKind<Registry<Integer>, Registry<Box<[u8]>>>,
     spaces: Workspaces<T>,
 }
 
-/// A batch of events.
+/// A batch of M events, in order. See [`Sessions`] for an example.
 #[derive(Clone, Copy)]
 pub struct Events<'a, T> {
-    /// The key of each.
+    /// The key of each event.
     pub keys: Keys<'a>,
-    /// The input of each, `[M, I]`.
+    /// The input of each event, `[M, I]`.
     pub x: &'a [T],
-    /// When they happened.
+    /// The times of the events.
     pub times: Times<'a>,
 }
 
-/// By the kind of keys.
-enum Kind<I, T> {
+/// A value for either kind of keys.
+enum KeyKind<I, T> {
     Integers(I),
     Texts(T),
 }
@@ -67,58 +92,60 @@ enum Kind<I, T> {
 macro_rules! each_kind {
     ($kind:expr, $registry:ident => $body:expr) => {
         match $kind {
-            Kind::Integers($registry) => $body,
-            Kind::Texts($registry) => $body,
+            KeyKind::Integers($registry) => $body,
+            KeyKind::Texts($registry) => $body,
         }
     };
 }
 
 impl<T: Real> Sessions<T> {
     #[doc(hidden)]
-    /// No sessions yet. With `half`, states are rounded to half precision between events.
+    /// Returns an empty set of sessions. With `half`, states are rounded to half precision between events.
     ///
     /// # Errors
-    /// The stack is bidirectional: its outputs need the whole sequence.
+    /// [`Error::Value`] if the stack is bidirectional: its outputs need the whole sequence.
     pub fn new(packed: Arc<PackedWeights<T>>, limits: Limits, half: bool) -> Result<Self, Error> {
         if packed.dims.bidirectional {
             return Err(Error::value("bidirectional", "False, since a step cannot look ahead", "True"));
         }
         let slab = Slab::new(packed.dims.num_layers, packed.dims.hidden_size, half);
-        let registry = Kind::Integers(Registry::new(limits));
+        let registry = KeyKind::Integers(Registry::new(limits));
         Ok(Self { packed, limits, slab, registry, spaces: Workspaces::default() })
     }
 
     #[doc(hidden)]
-    /// The stack.
+    /// Returns the weights of the stack.
     pub fn packed(&self) -> &PackedWeights<T> {
         &self.packed
     }
 
-    /// Whether states are rounded to half precision.
+    /// Returns whether states are rounded to half precision between events.
     pub fn half(&self) -> bool {
         self.slab.half()
     }
 
-    /// Sessions.
+    /// Returns the number of sessions. It includes sessions that have timed out since the last event or
+    /// [`Sessions::expire`].
     pub fn len(&self) -> usize {
         each_kind!(&self.registry, registry => registry.len())
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no sessions.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The latest time so far.
+    /// Returns the latest time so far in seconds, or negative infinity if there was none.
     pub fn clock(&self) -> f64 {
         each_kind!(&self.registry, registry => registry.clock())
     }
 
-    /// Takes a batch of events in order and writes their outputs y `[M, H]`. A key without a session starts one from the
-    /// state 0.
+    /// Runs a batch of M events in order and writes their outputs `y` `[M, H]`. An event whose key has no session
+    /// starts one, from a state of zeros.
     ///
     /// # Errors
-    /// Sizes that do not fit; not enough memory. All sessions are as before then.
+    /// [`Error::Value`] if the size of an array does not fit, or the keys are of another kind than those of the
+    /// sessions; [`Error::Memory`]. After an error, all sessions are as before the call.
     pub fn step(&mut self, events: Events<T>, y: &mut [T]) -> Result<(), Error> {
         self.step_with(events, y, Options::default())
     }
@@ -126,7 +153,7 @@ impl<T: Real> Sessions<T> {
     /// As [`Sessions::step`], with options.
     ///
     /// # Errors
-    /// As [`Sessions::step`]; interrupted by the caller.
+    /// As [`Sessions::step`]; [`Error::Interrupted`] if `options.stop` returned true.
     pub fn step_with(&mut self, events: Events<T>, y: &mut [T], options: Options) -> Result<(), Error> {
         let Events { keys, x, times } = events;
         let (dims, count) = (&self.packed.dims, keys.count());
@@ -141,14 +168,14 @@ impl<T: Real> Sessions<T> {
         self.expect_kind(keys)?;
         let Self { packed, slab, registry, spaces, .. } = self;
         each_kind!(registry, registry => {
-            take(packed, slab, registry, spaces, events, y, options)
+            run(packed, slab, registry, spaces, events, y, options)
         })
     }
 
-    /// Which of the keys have a session.
+    /// Writes to `has` which of the keys have a session.
     ///
     /// # Errors
-    /// Keys of another kind.
+    /// [`Error::Value`] if `has` is not as long as the keys.
     pub fn has(&self, keys: Keys, has: &mut [bool]) -> Result<(), Error> {
         keys.expect(has.len())?;
         if !self.is_kind(keys) {
@@ -161,10 +188,11 @@ impl<T: Real> Sessions<T> {
         Ok(())
     }
 
-    /// The states of some keys' sessions, `[L, M, H]`; or the position of the first key that has none.
+    /// Copies the states of the sessions of M keys to `states`, `[L, M, H]`. Returns the position of the first key that
+    /// has no session, or `None` if all have one.
     ///
     /// # Errors
-    /// Sizes that do not fit.
+    /// [`Error::Value`] if `states` has another size.
     pub fn states(&self, keys: Keys, states: &mut [T]) -> Result<Option<usize>, Error> {
         let (dims, count) = (&self.packed.dims, keys.count());
         expect_shape("states", &[dims.num_layers * count * dims.hidden_size], &[states.len()])?;
@@ -182,7 +210,7 @@ impl<T: Real> Sessions<T> {
         Ok(None)
     }
 
-    /// Ends the sessions of some keys; returns how many there were.
+    /// Ends the sessions of some keys. Returns how many it ended.
     pub fn drop_keys(&mut self, keys: Keys) -> usize {
         if !self.is_kind(keys) {
             return 0;
@@ -192,10 +220,11 @@ impl<T: Real> Sessions<T> {
         })
     }
 
-    /// Advances the clock to at least `now` and ends the sessions that have timed out; returns how many.
+    /// Advances the clock to at least `now` (seconds) and ends the sessions that have timed out. Returns how many it
+    /// ended.
     ///
     /// # Errors
-    /// There is no timeout; `now` is not finite.
+    /// [`Error::Value`] if there is no timeout, or `now` is not finite.
     pub fn expire(&mut self, now: f64) -> Result<usize, Error> {
         if self.limits.timeout.is_none() {
             return Err(no_timeout());
@@ -204,29 +233,32 @@ impl<T: Real> Sessions<T> {
         Ok(each_kind!(&mut self.registry, registry => registry.expire(now)))
     }
 
-    /// Ends all sessions and gives their memory back. Keys may be of another kind afterwards.
+    /// Ends all sessions and frees their memory. Keys may be of another kind afterwards.
     pub fn clear(&mut self) {
         self.slab = Slab::new(self.packed.dims.num_layers, self.packed.dims.hidden_size, self.slab.half());
-        self.registry = Kind::Integers(Registry::new(self.limits));
+        self.registry = KeyKind::Integers(Registry::new(self.limits));
         self.spaces = Workspaces::default();
     }
 
     fn is_kind(&self, keys: Keys) -> bool {
-        matches!((&self.registry, keys), (Kind::Integers(_), Keys::Integers(_)) | (Kind::Texts(_), Keys::Texts { .. }))
+        matches!(
+            (&self.registry, keys),
+            (KeyKind::Integers(_), Keys::Integers(_)) | (KeyKind::Texts(_), Keys::Texts { .. })
+        )
     }
 
-    /// The first keys decide on the kind, as long as there are any.
+    /// Checks the kind of keys. While there are no sessions, the first keys determine it.
     fn expect_kind(&mut self, keys: Keys) -> Result<(), Error> {
         if self.is_kind(keys) {
             return Ok(());
         }
         if !self.is_empty() {
-            return Err(Error::value("keys", "keys of the same kind as before", "others"));
+            return Err(Error::value("keys", "keys of the same kind as those of the sessions", "another kind"));
         }
         let clock = self.clock();
         self.registry = match keys {
-            Keys::Integers(_) => Kind::Integers(Registry::new(self.limits)),
-            Keys::Texts { .. } => Kind::Texts(Registry::new(self.limits)),
+            Keys::Integers(_) => KeyKind::Integers(Registry::new(self.limits)),
+            Keys::Texts { .. } => KeyKind::Texts(Registry::new(self.limits)),
         };
         each_kind!(&mut self.registry, registry => registry.set_clock(clock));
         Ok(())
@@ -240,30 +272,31 @@ impl<T: Real> Sessions<T> {
 /// Reading and restoring all sessions, for snapshots.
 #[doc(hidden)]
 impl<T: Real> Sessions<T> {
-    /// The places of all sessions, for [`Sessions::copy_out`]; those used longest ago first where they are bounded.
+    /// Returns the places of all sessions, for [`Sessions::copy_out`]. If sessions are bounded, the least recently used
+    /// one is the first.
     ///
     /// # Errors
-    /// There is not enough memory.
+    /// [`Error::Memory`].
     pub fn in_use(&self) -> Result<Vec<u32>, Error> {
         each_kind!(&self.registry, registry => registry.in_use())
     }
 
-    /// The integer keys of some places.
+    /// Returns the integer keys of some places.
     ///
     /// # Errors
-    /// A place without a session, or keys of another kind.
+    /// [`Error::Value`] if a place has no session, or the keys are of another kind; [`Error::Memory`].
     pub fn integers(&self, places: &[u32]) -> Result<Vec<i64>, Error> {
-        let Kind::Integers(registry) = &self.registry else { return Err(other_kind()) };
+        let KeyKind::Integers(registry) = &self.registry else { return Err(other_kind()) };
         self.expect_in_use(places)?;
         try_from_fn(places.len(), |n| registry.key(places[n]))
     }
 
-    /// The keys of some places, end to end; key n from offset n to offset n + 1.
+    /// Returns the keys of some places end to end, and their offsets: key n is from offset n to offset n + 1.
     ///
     /// # Errors
     /// As [`Sessions::integers`].
     pub fn texts(&self, places: &[u32]) -> Result<(Vec<u8>, Vec<i64>), Error> {
-        let Kind::Texts(registry) = &self.registry else { return Err(other_kind()) };
+        let KeyKind::Texts(registry) = &self.registry else { return Err(other_kind()) };
         self.expect_in_use(places)?;
         let len = places.iter().map(|&slot| registry.key(slot).len()).sum();
         let (mut data, mut offsets) = (try_with_capacity(len)?, try_with_capacity(places.len() + 1)?);
@@ -275,25 +308,26 @@ impl<T: Real> Sessions<T> {
         Ok((data, offsets))
     }
 
-    /// States of some places as they are kept, `[places, L, H]`.
+    /// Copies the states of some places as they are stored, `[places, L, H]`.
     ///
     /// # Errors
-    /// A place without a session; sizes or a precision that do not fit.
+    /// [`Error::Value`] if a place has no session, or the size or the precision of `states` does not fit.
     pub fn copy_out(&self, places: &[u32], states: StoredStates<&mut [T], &mut [u16]>) -> Result<(), Error> {
         self.expect_in_use(places)?;
         let (len, half) = match &states {
             StoredStates::Whole(states) => (states.len(), false),
             StoredStates::Half(states) => (states.len(), true),
         };
-        self.expect_kept(places.len(), len, half)?;
+        self.expect_stored(places.len(), len, half)?;
         self.slab.copy_out(places, states);
         Ok(())
     }
 
-    /// When the last events of some places were.
+    /// Returns the times of the last events of some places, in seconds.
     ///
     /// # Errors
-    /// A place without a session, or no times at all.
+    /// [`Error::Value`] if a place has no session, or there is no timeout, so that times are not stored;
+    /// [`Error::Memory`].
     pub fn times(&self, places: &[u32]) -> Result<Vec<f64>, Error> {
         self.expect_in_use(places)?;
         if self.limits.timeout.is_none() {
@@ -302,10 +336,11 @@ impl<T: Real> Sessions<T> {
         each_kind!(&self.registry, registry => try_from_fn(places.len(), |n| registry.seen(places[n])))
     }
 
-    /// Brings back sessions that are not there, used later than all that are: states `[M, L, H]` as they are kept.
+    /// Adds sessions from a snapshot, as the most recently used ones, with states `[M, L, H]` as they are stored.
     ///
     /// # Errors
-    /// Anything that does not fit; some of the sessions may be there then.
+    /// [`Error::Value`] if anything does not fit, or a key has a session already; [`Error::Memory`]. Some of the
+    /// sessions may have been added.
     pub fn restore(
         &mut self,
         keys: Keys,
@@ -318,7 +353,7 @@ impl<T: Real> Sessions<T> {
             StoredStates::Whole(states) => (states.len(), false),
             StoredStates::Half(states) => (states.len(), true),
         };
-        self.expect_kept(count, len, half)?;
+        self.expect_stored(count, len, half)?;
         let given = if self.limits.timeout.is_some() { count } else { 0 };
         expect_shape("times", &[given], &[times.map_or(0, <[_]>::len)])?;
         if clock != f64::NEG_INFINITY {
@@ -337,7 +372,7 @@ impl<T: Real> Sessions<T> {
         Ok(())
     }
 
-    fn expect_kept(&self, count: usize, len: usize, half: bool) -> Result<(), Error> {
+    fn expect_stored(&self, count: usize, len: usize, half: bool) -> Result<(), Error> {
         if half != self.slab.half() {
             let name = |half| if half { "float16" } else { T::NAME };
             return Err(Error::value("states", name(self.slab.half()), name(half)));
@@ -349,13 +384,13 @@ impl<T: Real> Sessions<T> {
         let used = |&slot: &u32| each_kind!(&self.registry, registry => registry.uses(slot));
         match places.iter().find(|place| !used(place)) {
             None => Ok(()),
-            Some(place) => Err(Error::value("places", "sessions that are there", place.to_string())),
+            Some(place) => Err(Error::value("places", "places that have a session", place.to_string())),
         }
     }
 }
 
 fn other_kind() -> Error {
-    Error::value("keys", "keys of this kind", "others")
+    Error::value("keys", "keys of this kind", "another kind")
 }
 
 fn no_timeout() -> Error {
@@ -366,8 +401,8 @@ fn expect_finite(name: &str, time: f64) -> Result<(), Error> {
     if time.is_finite() { Ok(()) } else { Err(Error::value(name, "a finite number", time.to_string())) }
 }
 
-/// A batch with the registry of its keys.
-fn take<T: Real, K: Key>(
+/// Runs a batch, given the registry for its kind of keys.
+fn run<T: Real, K: Key>(
     packed: &PackedWeights<T>,
     slab: &mut Slab<T>,
     registry: &mut Registry<K>,
@@ -392,14 +427,14 @@ fn take<T: Real, K: Key>(
     executed
 }
 
-/// The hashes and slots of all keys.
+/// Returns the hashes of all keys, and their slots or [`NONE`].
 fn find_all<K: Key>(registry: &Registry<K>, keys: Keys, threads: usize) -> Result<(Vec<u64>, Vec<u32>), Error> {
     let count = keys.count();
     let (mut hashes, mut found) = (try_from_fn(count, |_| 0)?, try_from_fn(count, |_| NONE)?);
-    let parts = hashes.chunks_mut(SHARE).zip(found.chunks_mut(SHARE));
-    let parts = try_collect(count.div_ceil(SHARE), parts.enumerate())?;
+    let parts = hashes.chunks_mut(EVENTS_PER_PART).zip(found.chunks_mut(EVENTS_PER_PART));
+    let parts = try_collect(count.div_ceil(EVENTS_PER_PART), parts.enumerate())?;
     Grant::new(threads.min(parts.len()))?.execute(1, parts, &|| false, |(n, (hashes, found)), _, _| {
-        registry.find_all(keys, n * SHARE, hashes, found);
+        registry.find_all(keys, n * EVENTS_PER_PART, hashes, found);
         Ok(())
     })?;
     Ok((hashes, found))
@@ -410,13 +445,13 @@ fn write_back<T: Real>(
     packed: &PackedWeights<T>,
     slab: &mut Slab<T>,
     segments: &[Segment],
-    finals: &Finals<T>,
+    finals: &FinalStates<T>,
     y: &[T],
     threads: usize,
 ) -> Result<(), Error> {
     let (hidden, last) = (packed.dims.hidden_size, packed.dims.num_layers - 1);
-    // Before anything is written: what follows cannot fail.
-    let grant = Grant::new(threads.min(segments.len().div_ceil(SHARE)))?;
+    // Before anything is written, since nothing may fail afterwards.
+    let grant = Grant::new(threads.min(segments.len().div_ceil(EVENTS_PER_PART)))?;
     grant.execute(1, slab.parts(grant.threads()), &|| false, |mut part, _, _| {
         for (n, &segment) in finals.order.iter().enumerate() {
             let ahead = finals.order.get(n + AHEAD).map(|&next| segments[next].slot);
@@ -424,7 +459,7 @@ fn write_back<T: Real>(
                 part.prefetch(slot);
             }
             let segment = &segments[segment];
-            if segment.over || !part.has(segment.slot) {
+            if segment.ended || !part.has(segment.slot) {
                 continue;
             }
             for layer in 0..last {

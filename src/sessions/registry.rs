@@ -1,9 +1,8 @@
-//! The live sessions: the slot of each, which ones end when there are too many or they have timed out, and what a batch
-//! of events does to them.
+//! The registry of live sessions: the slot of each, and which sessions a batch of events starts and ends.
 //!
-//! A batch is applied event by event, so that it has the effect of its events one by one: a session may end and start
-//! anew within it. A [`Transaction`] records every change, so that all of them can be rolled back; a slot that is freed
-//! is reused only after the batch, so that its state is still there.
+//! A batch is applied event by event, so a session may end and start again within it. A [`Transaction`] records every
+//! change, so that all of them can be rolled back. A slot that is freed is reused only after the batch, so its state is
+//! still there until then.
 
 use super::index::Index;
 use super::keys::{Key, Keys, NONE};
@@ -13,24 +12,39 @@ use crate::error::Error;
 use crate::memory::chunked_vec::ChunkedVec;
 use crate::memory::try_alloc::{try_collect, try_reserve, try_with_capacity};
 
-/// Sessions whose memory is prefetched ahead of the current one.
+/// How many sessions ahead of the current one memory is prefetched.
 pub const AHEAD: usize = 16;
 
-/// What bounds the number of sessions.
+/// The bounds on the number and the age of sessions. By default there are none.
+///
+/// ```
+/// use rgru::Limits;
+///
+/// let limits = Limits { most: Some(1_000_000), timeout: Some(3600.0) };
+/// # let _ = limits;
+/// ```
 #[derive(Clone, Copy, Default)]
 pub struct Limits {
-    /// Sessions at most; the one not used for longest goes.
+    /// The largest number of sessions. If another one starts, the least recently used one ends.
     pub most: Option<usize>,
-    /// Seconds after its last event that a session ends.
+    /// Seconds without an event after which a session ends.
     pub timeout: Option<f64>,
 }
 
-/// Event times of a batch, in seconds, clamped to be non-decreasing.
+/// The times of a batch's events, in seconds. An event that is older than the latest one so far counts as happening at
+/// the latest time. Without [`Limits::timeout`] times are ignored.
+///
+/// ```
+/// use rgru::Times;
+///
+/// let (same, own) = (Times::Once(12.5), Times::Each(&[12.5, 12.5, 13.0])); // of three events
+/// # let _ = (same, own);
+/// ```
 #[derive(Clone, Copy)]
 pub enum Times<'a> {
-    /// All at once.
+    /// One time for all events.
     Once(f64),
-    /// Each by itself.
+    /// A time for each event.
     Each(&'a [f64]),
 }
 
@@ -43,9 +57,9 @@ impl Times<'_> {
     }
 }
 
-/// The changes that a batch makes.
+/// The changes made by a batch.
 pub struct Transaction {
-    /// Its events by the state that they continue from.
+    /// Its events, grouped by session.
     pub segments: Segments,
     changes: Vec<Change>,
     clock: f64,
@@ -63,7 +77,7 @@ impl Transaction {
 enum Change {
     Added(u32),
     Removed(u32),
-    /// Used at a later time than before, with the slot that was used before it.
+    /// The slot was used. `before` and `seen` are its previous position in the order of use, and its previous time.
     Touched {
         slot: u32,
         before: u32,
@@ -71,12 +85,14 @@ enum Change {
     },
 }
 
-/// The sessions of one kind of keys.
+/// The sessions, for one kind of keys.
 pub struct Registry<K> {
     index: Index<K>,
+    /// The order of use, if there are limits.
     bounds: Option<LruList>,
-    /// When the last event was.
+    /// The time of each session's last event, if there is a timeout.
     seen: ChunkedVec<f64>,
+    /// The number of slots that have been allocated.
     slots: u32,
     limits: Limits,
     /// The latest time so far.
@@ -84,7 +100,7 @@ pub struct Registry<K> {
 }
 
 impl<K: Key> Registry<K> {
-    /// Of no sessions.
+    /// Returns an empty registry.
     pub fn new(limits: Limits) -> Self {
         Self {
             index: Index::new(),
@@ -96,46 +112,46 @@ impl<K: Key> Registry<K> {
         }
     }
 
-    /// Sessions.
+    /// Returns the number of sessions.
     pub fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// Slots that there have been.
+    /// Returns the number of slots that have been allocated.
     pub fn slots(&self) -> usize {
         self.slots as usize
     }
 
-    /// Hashes of keys from the `first` on, and the slots of those that have one, else [`NONE`].
+    /// Writes the hashes of the keys from `first` on, and their slots, or [`NONE`] for a key without a session.
     pub fn find_all(&self, keys: Keys, first: usize, hashes: &mut [u64], found: &mut [u32]) {
         self.index.find_all(keys, first, hashes, found);
     }
 
-    /// The slot of a key.
+    /// Returns the slot of key n.
     pub fn find(&self, keys: Keys, n: usize) -> Option<u32> {
         let key = K::of(keys, n);
         self.index.find(self.index.hash(key), key)
     }
 
-    /// The key of a slot.
+    /// Returns the key of a slot.
     pub fn key(&self, slot: u32) -> K::Given<'_> {
         self.index.key(slot)
     }
 
-    /// When a slot's last event was.
+    /// Returns the time of a slot's last event.
     pub fn seen(&self, slot: u32) -> f64 {
         self.seen[slot]
     }
 
-    /// The latest time so far.
+    /// Returns the latest time so far.
     pub fn clock(&self) -> f64 {
         self.clock
     }
 
-    /// Slots in use; those used longest ago first where the sessions are bounded.
+    /// Returns the slots in use. If sessions are bounded, the least recently used one is the first.
     ///
     /// # Errors
-    /// There is not enough memory.
+    /// [`Error::Memory`].
     pub fn in_use(&self) -> Result<Vec<u32>, Error> {
         match &self.bounds {
             Some(lru) => try_collect(self.len(), lru.slots()),
@@ -143,20 +159,20 @@ impl<K: Key> Registry<K> {
         }
     }
 
-    /// Whether a slot is in use.
+    /// Returns whether a slot is in use.
     #[inline]
     pub fn uses(&self, slot: u32) -> bool {
         slot < self.slots && self.index.has(slot)
     }
 
-    /// Applies a batch of events, whose keys have been looked up: starts and ends sessions. To be followed by
-    /// [`Registry::commit`] or [`Registry::rollback`].
+    /// Starts and ends sessions as a batch of events requires, given the hashes and slots of its keys. The caller must
+    /// call [`Registry::commit`] or [`Registry::rollback`] afterwards.
     ///
     /// # Errors
-    /// There is not enough memory; nothing has changed then.
+    /// [`Error::Memory`], or [`Error::Value`] for too many sessions; the registry is then unchanged.
     pub fn begin(&mut self, keys: Keys, times: Times, hashes: &[u64], found: &[u32]) -> Result<Transaction, Error> {
         let segments = Segments::new(found.len())?;
-        // An unbounded batch only adds, seldom.
+        // Without limits a batch only adds sessions, which is rare.
         let changes = try_with_capacity(if self.bounds.is_some() { found.len() } else { 0 })?;
         let mut transaction = Transaction { segments, changes, clock: self.clock };
         for (n, (&hash, &slot)) in hashes.iter().zip(found).enumerate() {
@@ -169,7 +185,7 @@ impl<K: Key> Registry<K> {
         Ok(transaction)
     }
 
-    /// Prefetches what the events after event n will need.
+    /// Prefetches the data that events after event n will need.
     #[inline]
     fn prefetch(&self, hashes: &[u64], found: &[u32], n: usize) {
         match (found.get(n + 2 * AHEAD), &self.bounds) {
@@ -206,7 +222,7 @@ impl<K: Key> Registry<K> {
                 self.end_session(slot, transaction)?;
             }
         }
-        // What was found may be gone by now, where there are bounds; what was not may be there.
+        // With limits, a session that was found may have ended since; one that was not found may have started.
         let found = if found != NONE && (self.bounds.is_none() || self.index.has(found)) {
             Some(found)
         } else {
@@ -227,7 +243,7 @@ impl<K: Key> Registry<K> {
         self.bounds.as_ref().and_then(LruList::first)
     }
 
-    /// Returns a session that has timed out.
+    /// Returns a session that has timed out, if there is one.
     fn overdue(&self) -> Option<u32> {
         let timeout = self.limits.timeout?;
         self.oldest().filter(|&slot| self.clock - self.seen[slot] > timeout)
@@ -346,7 +362,7 @@ impl<K: Key> Registry<K> {
         self.clock = transaction.clock;
     }
 
-    /// Ends the session of a key; returns whether there was one.
+    /// Ends the session of a key. Returns whether there was one.
     pub fn drop_key(&mut self, keys: Keys, n: usize) -> bool {
         let Some(slot) = self.find(keys, n) else { return false };
         self.remove(slot);
@@ -354,7 +370,7 @@ impl<K: Key> Registry<K> {
         true
     }
 
-    /// Advances the clock to at least `now` and ends the sessions that have timed out; returns how many.
+    /// Advances the clock to at least `now` and ends the sessions that have timed out. Returns how many it ended.
     pub fn expire(&mut self, now: f64) -> usize {
         self.clock = self.clock.max(now);
         let mut count = 0;
@@ -371,10 +387,10 @@ impl<K: Key> Registry<K> {
         self.clock = clock;
     }
 
-    /// Restores a session that was last used at a time, after all others; returns its slot.
+    /// Adds a session whose last event was at `seen`, as the most recently used. Returns its slot.
     ///
     /// # Errors
-    /// There is one of this key, or there would be too many; there is not enough memory.
+    /// [`Error::Value`] if the key has a session, there would be too many, or `seen` descends; [`Error::Memory`].
     pub fn restore(&mut self, keys: Keys, n: usize, seen: f64) -> Result<u32, Error> {
         if self.find(keys, n).is_some() {
             return Err(Error::value("keys", "each key once", format!("one again at position {n}")));

@@ -6,36 +6,36 @@ use hashbrown::hash_table::Entry;
 use crate::error::Error;
 use crate::memory::try_alloc::try_with_capacity;
 
-/// Events of a batch that continue from each other's state.
+/// The events of a batch that belong to one session: each continues from the state of the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Where the state is.
+    /// The slot of the state.
     pub slot: u32,
-    /// Events.
+    /// The number of events.
     pub len: u32,
-    /// The last of them.
+    /// The last event.
     pub last: u32,
-    /// It begins a session.
+    /// Whether its first event starts the session.
     pub fresh: bool,
-    /// Its session ends within the batch.
-    pub over: bool,
+    /// Whether its session ends within the batch.
+    pub ended: bool,
 }
 
-/// The segments of a batch; a slot has one at most.
+/// The segments of a batch, at most one for each slot.
 pub struct Segments {
     /// In the order of their first events.
     list: Vec<Segment>,
     /// The segment of each event.
     of: Vec<u32>,
-    /// The segments, to be found by slot.
+    /// The segments by slot.
     table: HashTable<u32>,
 }
 
 impl Segments {
-    /// None yet, for up to `events` events.
+    /// Returns an empty list, with room for `events` events.
     ///
     /// # Errors
-    /// There is not as much memory.
+    /// [`Error::Memory`].
     pub fn new(events: usize) -> Result<Self, Error> {
         let mut table = HashTable::new();
         let bytes = events.saturating_mul(size_of::<u32>());
@@ -43,17 +43,17 @@ impl Segments {
         Ok(Self { list: try_with_capacity(events)?, of: try_with_capacity(events)?, table })
     }
 
-    /// In the order of their first events.
+    /// Returns the segments in the order of their first events.
     pub fn list(&self) -> &[Segment] {
         &self.list
     }
 
-    /// The segment of each event.
+    /// Returns the segment of each event.
     pub fn of(&self) -> &[u32] {
         &self.of
     }
 
-    /// Adds the next event, of a slot's session; `fresh` if it begins it.
+    /// Adds the next event, which belongs to the session in `slot`; `fresh` if it starts the session.
     #[inline]
     pub fn push(&mut self, slot: u32, fresh: bool) {
         let (list, event) = (&mut self.list, self.of.len() as u32);
@@ -66,21 +66,22 @@ impl Segments {
             segment.len += 1;
             segment.last = event;
         } else {
-            list.push(Segment { slot, len: 1, last: event, fresh, over: false });
+            list.push(Segment { slot, len: 1, last: event, fresh, ended: false });
         }
         self.of.push(segment);
     }
 
-    /// Notes that a slot's session has ended.
+    /// Records that the session in `slot` has ended.
     pub fn end(&mut self, slot: u32) {
         let list = &mut self.list;
         if let Some(&segment) = self.table.find(hash(slot), |&segment| list[segment as usize].slot == slot) {
-            list[segment as usize].over = true;
+            list[segment as usize].ended = true;
         }
     }
 }
 
-/// The hash of a slot: 2^64 by the golden ratio spreads neighbours over the high bits (Knuth).
+/// Returns the hash of a slot. Multiplication by 2^64 divided by the golden ratio spreads neighbours over the high bits
+/// (Knuth).
 #[inline]
 fn hash(slot: u32) -> u64 {
     u64::from(slot).wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -93,7 +94,7 @@ mod tests {
 
     #[test]
     fn each_event_finds_the_segment_of_its_slot() {
-        // Slots far apart and side by side, some of which collide in the table.
+        // Distant and adjacent slots, some of which collide in the table.
         let slots: Vec<u32> = (0..500).map(|n| [n % 7, n * 64, NONE - 1 - n, n / 5][n as usize % 4]).collect();
         let mut segments = Segments::new(slots.len()).unwrap();
         for &slot in &slots {
@@ -105,7 +106,7 @@ mod tests {
             let segment = segments.list()[segments.of()[event] as usize];
             let all: Vec<usize> = (0..slots.len()).filter(|&event| slots[event] == slot).collect();
             let (len, last) = (all.len() as u32, all[all.len() - 1] as u32);
-            assert_eq!(segment, Segment { slot, len, last, fresh: slot % 2 == 0, over: slot == 64 });
+            assert_eq!(segment, Segment { slot, len, last, fresh: slot % 2 == 0, ended: slot == 64 });
         }
         let firsts = segments.list().iter().map(|segment| slots.iter().position(|&slot| slot == segment.slot));
         assert!(firsts.is_sorted());

@@ -2,24 +2,24 @@
 
 use crate::cell::Real;
 use crate::error::Error;
-use crate::memory::aligned::{Aligned, zeros};
+use crate::memory::aligned::Aligned;
 use crate::memory::prefetch::prefetch;
 use crate::memory::try_alloc::{try_from_fn, try_reserve};
 use crate::simd::half;
 
-/// Bytes of a chunk, about; half precision takes fewer.
+/// The approximate size of a chunk in bytes, in full precision.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Numbers that are rounded at a time.
+/// The number of values that are rounded at a time.
 const ROUNDED: usize = 64;
 
-/// States, some slots a chunk: nothing is copied when there are more.
+/// States by slot, in chunks, so that growing copies nothing.
 pub struct Slab<T> {
     chunks: Vec<Chunk<T>>,
-    /// Numbers of a slot, and of a layer's part of it.
+    /// The size of a slot, and of a layer's part of it, in numbers.
     width: usize,
     hidden: usize,
-    /// Slots of a chunk, as a power of two.
+    /// The base-2 logarithm of the number of slots in a chunk.
     bits: u32,
     half: bool,
 }
@@ -49,22 +49,22 @@ pub enum StoredStates<W, H> {
 }
 
 impl<T: Real> Slab<T> {
-    /// Of no slots, for L layers of H units; with `half`, in half precision.
+    /// Returns a slab without slots, for L layers of H units; with `half`, in half precision.
     pub fn new(layers: usize, hidden: usize, half: bool) -> Self {
         let width = layers * hidden;
         let bits = (CHUNK_BYTES / (width * size_of::<T>())).clamp(1, 1 << 16).ilog2();
         Self { chunks: Vec::new(), width, hidden, bits, half }
     }
 
-    /// Whether states are rounded to half precision.
+    /// Returns whether states are stored in half precision.
     pub fn half(&self) -> bool {
         self.half
     }
 
-    /// Makes room for `slots` slots.
+    /// Grows to at least `slots` slots.
     ///
     /// # Errors
-    /// There is not as much memory.
+    /// [`Error::Memory`].
     pub fn ensure_len(&mut self, slots: usize) -> Result<(), Error> {
         while self.chunks.len() << self.bits < slots {
             let len = self.width << self.bits;
@@ -72,7 +72,7 @@ impl<T: Real> Slab<T> {
             self.chunks.push(if self.half {
                 Chunk::Half(try_from_fn(len, |_| 0)?)
             } else {
-                Chunk::Whole(Aligned::within(zeros(len + Aligned::<T>::ROOM)?))
+                Chunk::Whole(Aligned::zeros(len)?)
             });
         }
         Ok(())
@@ -89,7 +89,7 @@ impl<T: Real> Slab<T> {
         self.chunks[chunk].prefetch(at, self.width);
     }
 
-    /// Copies a layer's state out.
+    /// Copies a layer's state to `state`.
     #[inline]
     pub fn read(&self, slot: u32, layer: usize, state: &mut [T]) {
         let (chunk, at) = self.place(slot);
@@ -112,19 +112,19 @@ impl<T: Real> Slab<T> {
         }
     }
 
-    /// All layers of some slots as they are kept, `[slots, L, H]`.
+    /// Copies all layers of some slots to `to`, as they are stored, `[slots, L, H]`.
     pub fn copy_out(&self, slots: &[u32], mut to: StoredStates<&mut [T], &mut [u16]>) {
         for (n, &slot) in slots.iter().enumerate() {
             let ((chunk, at), row) = (self.place(slot), n * self.width..(n + 1) * self.width);
             match (&self.chunks[chunk], &mut to) {
                 (Chunk::Whole(chunk), StoredStates::Whole(to)) => to[row].copy_from_slice(&chunk[at..][..self.width]),
                 (Chunk::Half(chunk), StoredStates::Half(to)) => to[row].copy_from_slice(&chunk[at..][..self.width]),
-                _ => unreachable!("asked for what is not kept"),
+                _ => unreachable!("states of another precision"),
             }
         }
     }
 
-    /// The other way round.
+    /// Copies all layers of some slots from `from`, as they are stored, `[slots, L, H]`.
     pub fn copy_in(&mut self, slots: &[u32], from: StoredStates<&[T], &[u16]>) {
         for (n, &slot) in slots.iter().enumerate() {
             let ((chunk, at), row) = (self.place(slot), n * self.width..(n + 1) * self.width);
@@ -133,12 +133,12 @@ impl<T: Real> Slab<T> {
                     chunk[at..][..self.width].copy_from_slice(&from[row]);
                 }
                 (Chunk::Half(chunk), StoredStates::Half(from)) => chunk[at..][..self.width].copy_from_slice(&from[row]),
-                _ => unreachable!("given what is not kept"),
+                _ => unreachable!("states of another precision"),
             }
         }
     }
 
-    /// All slots in `count` parts that can be written at the same time.
+    /// Splits the slots into up to `count` parts that can be written at the same time.
     pub fn parts(&mut self, count: usize) -> Vec<Part<'_, T>> {
         let (bits, width, hidden) = (self.bits, self.width, self.hidden);
         let chunks = self.chunks.len().div_ceil(count).max(1);
@@ -147,7 +147,7 @@ impl<T: Real> Slab<T> {
     }
 }
 
-/// Some chunks.
+/// Some of the chunks of a slab, for writing.
 pub struct Part<'a, T> {
     first: usize,
     chunks: &'a mut [Chunk<T>],
@@ -157,7 +157,7 @@ pub struct Part<'a, T> {
 }
 
 impl<T: Real> Part<'_, T> {
-    /// Whether a slot lies in it.
+    /// Returns whether the part contains a slot.
     #[inline]
     pub fn has(&self, slot: u32) -> bool {
         ((slot >> self.bits) as usize).wrapping_sub(self.first) < self.chunks.len()

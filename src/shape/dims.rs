@@ -1,44 +1,66 @@
-//! Sizes and options of a stack of layers, and its tensors.
+//! The sizes and options of a stack of layers, and its tensors.
 
 use crate::error::Error;
 use crate::shape::expect::expect_shape;
 
-/// More layers than any stack has: sizes in a damaged file are refused before they take memory.
+/// More layers than any real stack has, so that sizes from a damaged file are rejected before memory is allocated.
 const MAX_LAYERS: usize = 1024;
 
-/// Sizes and options of a stack of GRU layers.
+/// The sizes and options of a stack of GRU layers.
+///
+/// ```
+/// use rgru::Dims;
+///
+/// let dims = Dims {
+///     input_size: 3,
+///     hidden_size: 8,
+///     num_layers: 2,
+///     bidirectional: true,
+///     reset_after: false,
+///     bias: true,
+/// };
+/// assert_eq!((dims.directions(), dims.num_cells(), dims.output_size()), (2, 4, 16));
+/// assert_eq!(dims.num_params(), 2 * 24 * (3 + 8 + 1) + 2 * 24 * (16 + 8 + 1));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dims {
-    /// Features of the input, I.
+    /// Number of input features, I.
     pub input_size: usize,
-    /// Units of every layer and direction, H.
+    /// Number of units of each layer and direction, H.
     pub hidden_size: usize,
-    /// Layers, L.
+    /// Number of layers, L.
     pub num_layers: usize,
-    /// Two directions, their outputs concatenated.
+    /// Whether each layer also runs from the last step to the first; the outputs of both directions are concatenated.
     pub bidirectional: bool,
-    /// Reset-after cell instead of reset-before.
+    /// Whether the cell is reset-after instead of reset-before.
     pub reset_after: bool,
-    /// Whether there are biases.
+    /// Whether the cell has biases.
     pub bias: bool,
 }
 
-/// A named tensor in the flat array of parameters.
+/// The name, shape and position of a tensor in the flat array of parameters.
+///
+/// ```
+/// # use rgru::Dims;
+/// # let dims = Dims { input_size: 3, hidden_size: 8, num_layers: 1, bidirectional: false, reset_after: false, bias: true };
+/// let u = &dims.tensors()[1];
+/// assert_eq!((u.name.as_str(), u.shape.as_slice(), u.offset), ("layers.0.fwd.U", &[24, 8][..], 24 * 3));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tensor {
-    /// `layers.{k}.{fwd|rev}.{W|U|b|b_hh}`.
+    /// The name, `layers.{k}.{fwd|rev}.{W|U|b|b_hh}`.
     pub name: String,
     /// Rows and, for matrices, columns.
     pub shape: Vec<usize>,
-    /// Where it starts.
+    /// Position of its first number in the flat array.
     pub offset: usize,
 }
 
 impl Dims {
-    /// Checks the sizes.
+    /// Validates the sizes and returns them.
     ///
     /// # Errors
-    /// A size is 0, there are too many layers, or the parameters would not fit into memory addresses.
+    /// [`Error::Value`] if a size is 0, there are more than 1024 layers, or the parameters exceed the address space.
     pub fn check(self) -> Result<Self, Error> {
         for (name, value) in
             [("input_size", self.input_size), ("hidden_size", self.hidden_size), ("num_layers", self.num_layers)]
@@ -62,27 +84,27 @@ impl Dims {
         Ok(self)
     }
 
-    /// Directions, D.
+    /// Returns the number of directions, D.
     pub fn directions(&self) -> usize {
         1 + usize::from(self.bidirectional)
     }
 
-    /// Layers times directions, L * D.
+    /// Returns the number of cells: layers times directions, L * D.
     pub fn num_cells(&self) -> usize {
         self.num_layers * self.directions()
     }
 
-    /// Features of the output, D * H.
+    /// Returns the number of output features, D * H.
     pub fn output_size(&self) -> usize {
         self.directions() * self.hidden_size
     }
 
-    /// Features of a layer's input.
+    /// Returns the number of input features of a layer: I for layer 0, D * H for the others.
     pub fn layer_input(&self, layer: usize) -> usize {
         if layer == 0 { self.input_size } else { self.output_size() }
     }
 
-    /// The tensors of one cell: name within the cell and shape.
+    /// Returns the tensors of one cell: their names within the cell, and shapes.
     pub(crate) fn cell_tensors(&self, layer: usize) -> Vec<(&'static str, Vec<usize>)> {
         let rows = 3 * self.hidden_size;
         let mut tensors = vec![("W", vec![rows, self.layer_input(layer)]), ("U", vec![rows, self.hidden_size])];
@@ -95,7 +117,8 @@ impl Dims {
         tensors
     }
 
-    /// All tensors in the order of the flat array.
+    /// Returns all tensors in the order of the flat array: by layer, then direction, then W `[3H, input]`, U `[3H, H]`,
+    /// b `[3H]` and, in reset-after cells, `b_hh` `[H]`. Rows are in the order reset gate, update gate, candidate.
     pub fn tensors(&self) -> Vec<Tensor> {
         let mut offset = 0;
         let mut tensors = Vec::new();
@@ -111,7 +134,7 @@ impl Dims {
         tensors
     }
 
-    /// Numbers in the flat array of parameters.
+    /// Returns the length of the flat array of parameters.
     pub fn num_params(&self) -> usize {
         (0..self.num_layers).map(|layer| self.directions() * self.cell_len(layer)).sum()
     }
@@ -120,18 +143,18 @@ impl Dims {
         self.cell_tensors(layer).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
     }
 
-    /// Checks that `params` has [`Dims::num_params`] numbers.
+    /// Checks that an array of parameters of length `len` has [`Dims::num_params`] numbers.
     ///
     /// # Errors
-    /// It has another length.
+    /// [`Error::Value`] if it has not.
     pub fn check_params(&self, len: usize) -> Result<(), Error> {
         expect_shape("params", &[self.num_params()], &[len])
     }
 
-    /// Checks an array of states, (L * D, N, H).
+    /// Checks that `shape`, of an argument called `name`, is that of the states of `batch` sequences, `[L * D, N, H]`.
     ///
     /// # Errors
-    /// It has another shape.
+    /// [`Error::Value`] if it is not.
     pub fn check_states(&self, name: &str, shape: &[usize], batch: usize) -> Result<(), Error> {
         expect_shape(name, &[self.num_cells(), batch, self.hidden_size], shape)
     }

@@ -1,11 +1,11 @@
-//! Checks of shapes, with the errors that name them.
+//! Checks of shapes, whose errors name the argument and both shapes.
 
 use crate::error::Error;
 
-/// Checks a shape.
+/// Checks that the shape of an argument called `name` is `expected`.
 ///
 /// # Errors
-/// It is another one.
+/// [`Error::Value`] if it is not.
 pub fn expect_shape(name: &str, expected: &[usize], got: &[usize]) -> Result<(), Error> {
     if expected == got {
         return Ok(());
@@ -13,10 +13,11 @@ pub fn expect_shape(name: &str, expected: &[usize], got: &[usize]) -> Result<(),
     Err(Error::value(name, format!("shape {}", tuple(expected)), tuple(got)))
 }
 
-/// Checks the size of the last dimension.
+/// Checks that the last dimension of an argument called `name` is `expected`; `meaning` says in the message what that
+/// is.
 ///
 /// # Errors
-/// It is another one.
+/// [`Error::Value`] if it is not.
 pub fn expect_last(name: &str, expected: usize, meaning: &str, shape: &[usize]) -> Result<(), Error> {
     if shape.last() == Some(&expected) {
         return Ok(());
@@ -29,7 +30,7 @@ pub fn expect_last(name: &str, expected: usize, meaning: &str, shape: &[usize]) 
     ))
 }
 
-/// A shape as Python writes it.
+/// Formats a shape as Python does.
 pub fn tuple(shape: &[usize]) -> String {
     match shape {
         [one] => format!("({one},)"),

@@ -1,4 +1,4 @@
-//! Sizes: of a model, of its parameters, of a batch of sequences. Every validation of sizes is here.
+//! The sizes of a model, of its parameters and of a batch of sequences. All validation of sizes is here.
 
 mod dims;
 mod expect;

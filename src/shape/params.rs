@@ -1,17 +1,17 @@
-//! The canonical parameters: one flat array, of which every cell has its part.
+//! The canonical parameters: one flat array, split into the tensors of the cells.
 //!
-//! Order: layers, in each the directions (forward, reverse), in each W `[3H, I]`, U `[3H, H]`, b `[3H]` and, in
-//! reset-after cells, `b_hh` `[H]`; rows in the order r, z, candidate.
+//! Order: by layer, then by direction (forward, reverse), then W `[3H, I]`, U `[3H, H]`, b `[3H]` and, in
+//! reset-after cells, `b_hh` `[H]`. Rows are in the order r, z, candidate.
 
 use crate::shape::dims::Dims;
 
-/// Parameters of one cell.
+/// The parameters of one cell, borrowed.
 pub struct CellParams<'a, T> {
-    /// Features of its input, I.
+    /// Number of input features, I.
     pub input: usize,
-    /// Units, H.
+    /// Number of units, H.
     pub hidden: usize,
-    /// Which cell.
+    /// Whether the cell is reset-after.
     pub reset_after: bool,
     /// `[3H, I]`.
     pub w: &'a [T],
@@ -23,7 +23,7 @@ pub struct CellParams<'a, T> {
     pub b_hh: &'a [T],
 }
 
-/// Parameters of one cell, or as many gradients, to be written.
+/// The parameters of one cell or their gradients, borrowed for writing.
 pub struct CellParamsMut<'a, T> {
     /// `[3H, I]`.
     pub w: &'a mut [T],
@@ -35,10 +35,10 @@ pub struct CellParamsMut<'a, T> {
     pub b_hh: &'a mut [T],
 }
 
-/// Splits a flat array into cells, layer-major, forward before reverse.
+/// Splits a flat array into cells, by layer, forward before reverse.
 ///
 /// # Panics
-/// `params` has another length than `dims` says.
+/// If the length of `params` is not [`Dims::num_params`].
 pub fn split_params<'a, T>(dims: &Dims, mut params: &'a [T]) -> Vec<CellParams<'a, T>> {
     assert_eq!(params.len(), dims.num_params());
     let mut take = |len: usize| {
@@ -63,10 +63,10 @@ pub fn split_params<'a, T>(dims: &Dims, mut params: &'a [T]) -> Vec<CellParams<'
         .collect()
 }
 
-/// Splits a flat array into cells, to be written.
+/// Splits a flat array into cells, for writing.
 ///
 /// # Panics
-/// `params` has another length than `dims` says.
+/// If the length of `params` is not [`Dims::num_params`].
 pub fn split_params_mut<'a, T>(dims: &Dims, mut params: &'a mut [T]) -> Vec<CellParamsMut<'a, T>> {
     assert_eq!(params.len(), dims.num_params());
     let mut take = |len: usize| {
@@ -82,7 +82,7 @@ pub fn split_params_mut<'a, T>(dims: &Dims, mut params: &'a mut [T]) -> Vec<Cell
         .collect()
 }
 
-/// Numbers in W, U, b and `b_hh`.
+/// Returns the lengths of W, U, b and `b_hh`.
 fn lengths(dims: &Dims, layer: usize) -> [usize; 4] {
     let mut lengths = [0; 4];
     for (len, (_, shape)) in lengths.iter_mut().zip(dims.cell_tensors(layer)) {

@@ -1,4 +1,4 @@
-//! Where the sequences of a batch lie.
+//! The positions of a batch's sequences in an array of steps.
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -7,9 +7,19 @@ use crate::error::Error;
 use crate::memory::try_alloc::{try_collect, try_from_fn, try_with_capacity};
 use crate::shape::expect::expect_shape;
 
-/// Where the sequences of a batch lie in an array of rows (one row a step), padded or ragged.
+/// The positions of a batch's sequences in an array with one row per step, padded or ragged.
 ///
-/// Their steps are also numbered without gaps, sequence after sequence: the compact rows that the tape uses.
+/// Their steps are also numbered without gaps, sequence after sequence: these are the compact rows that the tape uses.
+///
+/// ```
+/// use rgru::Sequences;
+///
+/// let padded = Sequences::padded(2, 5, Some(&[5, 2]))?; // rows 0..5 and 5..7 of 10
+/// assert_eq!((padded.count(), padded.rows(), padded.steps()), (2, 10, 7));
+/// let ragged = Sequences::ragged(&[0, 5, 7], 7)?; // the same sequences without padding
+/// assert_eq!((ragged.count(), ragged.rows(), ragged.steps()), (2, 7, 7));
+/// # Ok::<(), rgru::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sequences {
     starts: Vec<usize>,
@@ -20,14 +30,15 @@ pub struct Sequences {
     origins: Vec<usize>,
 }
 
-/// Steps of a sequence that are summed together; see [`Sequences::blocks`].
+/// The number of steps of a sequence that are summed together; see [`Sequences::blocks`].
 pub const SPAN: usize = 128;
 
 impl Sequences {
-    /// `batch` sequences padded to `time` steps, of which `lengths` (default: all) count.
+    /// Describes `batch` sequences padded to `time` steps each, of which the first `lengths[n]` belong to sequence n
+    /// (`None`: all).
     ///
     /// # Errors
-    /// `lengths` has another size than the batch, or a length is not in 0..=time.
+    /// [`Error::Value`] if there are not `batch` lengths, or a length is not in 0..=time; [`Error::Memory`].
     pub fn padded(batch: usize, time: usize, lengths: Option<&[i64]>) -> Result<Self, Error> {
         let lengths = match lengths {
             None => try_from_fn(batch, |_| time)?,
@@ -46,10 +57,11 @@ impl Sequences {
         Self::new(try_from_fn(batch, |n| n * time)?, lengths, batch * time)
     }
 
-    /// Sequence n takes rows `offsets[n]..offsets[n + 1]` of `rows`.
+    /// Describes sequences without padding: sequence n is rows `offsets[n]..offsets[n + 1]` of an array of `rows` rows.
     ///
     /// # Errors
-    /// `offsets` is empty, does not start at 0, descends, or does not end at `rows`.
+    /// [`Error::Value`] if `offsets` is empty, does not start at 0, descends, or does not end at `rows`;
+    /// [`Error::Memory`].
     pub fn ragged(offsets: &[i64], rows: usize) -> Result<Self, Error> {
         let refuse = |expected: &str, got: String| Err(Error::value("offsets", expected, got));
         let Some((&first, &last)) = offsets.first().zip(offsets.last()) else {
@@ -79,44 +91,44 @@ impl Sequences {
             sum
         })?;
         let mut order = try_from_fn(lengths.len(), |n| n)?;
-        order.sort_unstable_by_key(|&n| (Reverse(lengths[n]), n)); // takes no memory, unlike a stable sort
+        order.sort_unstable_by_key(|&n| (Reverse(lengths[n]), n)); // a stable sort would allocate
         let origins = try_collect(compact.len(), compact.iter().copied())?;
         Ok(Self { starts, lengths, rows, compact, order, origins })
     }
 
-    /// Number of sequences, N.
+    /// Returns the number of sequences, N.
     pub fn count(&self) -> usize {
         self.lengths.len()
     }
 
-    /// Rows of the arrays, padding included.
+    /// Returns the number of rows of the arrays, padding included.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Steps of all sequences, padding not included.
+    /// Returns the number of steps of all sequences, padding not included.
     pub fn steps(&self) -> usize {
         self.compact[self.count()]
     }
 
-    /// Steps of sequence n.
+    /// Returns the number of steps of sequence n.
     pub fn length(&self, n: usize) -> usize {
         self.lengths[n]
     }
 
-    /// The rows of sequence n.
+    /// Returns the rows of sequence n.
     pub fn range(&self, n: usize) -> Range<usize> {
         self.starts[n]..self.starts[n] + self.lengths[n]
     }
 
-    /// The compact rows of sequence n.
+    /// Returns the compact rows of sequence n.
     pub fn compact_range(&self, n: usize) -> Range<usize> {
         self.compact[n]..self.compact[n + 1]
     }
 
-    /// The steps in the order in which sums over them are taken, as blocks of at most `most` (sequence, step): spans of
-    /// [`SPAN`] steps from the last to the first, in each sequence after sequence. So the sums can be continued by an
-    /// earlier window of the batch.
+    /// Returns the steps in the order in which they are summed, in blocks of at most `most` pairs (sequence, step):
+    /// spans of [`SPAN`] steps from the last to the first, and sequence after sequence in each span. An earlier window
+    /// of the batch can therefore continue the sums.
     pub fn blocks(&self, most: usize) -> impl Iterator<Item = Vec<(usize, usize)>> {
         let longest = self.order.first().map_or(0, |&n| self.lengths[n]);
         (0..longest.div_ceil(SPAN)).rev().flat_map(move |span| {
@@ -130,11 +142,10 @@ impl Sequences {
         })
     }
 
-    /// The steps of a span of all sequences that are in `span`, in the same places; `span` is counted from each
-    /// sequence's start.
+    /// Restricts each sequence to its steps in `span`, which are counted from its first one. The rows stay the same.
     ///
     /// # Errors
-    /// There is no memory for it.
+    /// [`Error::Memory`].
     pub fn window(&self, span: Range<usize>) -> Result<Self, Error> {
         let starts = try_from_fn(self.count(), |n| self.starts[n] + span.start.min(self.lengths[n]))?;
         let lengths = try_from_fn(self.count(), |n| self.lengths[n].min(span.end).saturating_sub(span.start))?;
@@ -142,52 +153,52 @@ impl Sequences {
         Ok(Self { origins, ..Self::new(starts, lengths, self.rows)? })
     }
 
-    /// The same sequences in an array of their own, without padding.
+    /// Returns the positions of the same sequences in an array of the compact rows.
     ///
     /// # Errors
-    /// There is no memory for it.
+    /// [`Error::Memory`].
     pub fn compacted(&self) -> Result<Self, Error> {
         let starts = try_from_fn(self.count(), |n| self.compact[n])?;
         Ok(Self { origins: self.origins.clone(), ..Self::new(starts, self.lengths.clone(), self.steps())? })
     }
 
-    /// The compact row of a sequence's first step in the batch that this is a window of, or in itself.
+    /// Returns the compact row of a sequence's first step, counted in the batch that this is a window of, if it is one.
     pub fn origin(&self, n: usize) -> usize {
         self.origins[n]
     }
 
-    /// The sequences, longest first; equal ones in the order of the batch.
+    /// Returns the sequences, longest first, those of equal length in the order of the batch.
     pub fn order(&self) -> &[usize] {
         &self.order
     }
 
-    /// The same, when nothing else is needed any more.
+    /// Returns [`Sequences::order`] by value.
     pub fn into_order(self) -> Vec<usize> {
         self.order
     }
 
-    /// Each sequence's part of an array of rows of `width` numbers.
+    /// Returns each sequence's part of an array of rows of `width` numbers.
     pub fn split<'a, T>(&self, data: &'a [T], width: usize) -> Vec<&'a [T]> {
         (0..self.count()).map(|n| &data[self.range(n).start * width..][..self.lengths[n] * width]).collect()
     }
 
-    /// Each sequence's part of an array of rows of `width` numbers, to be written.
+    /// Returns each sequence's part of an array of rows of `width` numbers, for writing.
     pub fn split_mut<'a, T>(&self, data: &'a mut [T], width: usize) -> Vec<&'a mut [T]> {
         split_ranges(data, width, (0..self.count()).map(|n| self.range(n)))
     }
 
-    /// Each sequence's part of an array of compact rows of `width` numbers.
+    /// Returns each sequence's part of an array of compact rows of `width` numbers.
     pub fn split_compact<'a, T>(&self, data: &'a [T], width: usize) -> Vec<&'a [T]> {
         (0..self.count()).map(|n| &data[self.compact[n] * width..][..self.lengths[n] * width]).collect()
     }
 
-    /// Each sequence's part of an array of compact rows of `width` numbers, to be written.
+    /// Returns each sequence's part of an array of compact rows of `width` numbers, for writing.
     pub fn split_compact_mut<'a, T>(&self, data: &'a mut [T], width: usize) -> Vec<&'a mut [T]> {
         split_ranges(data, width, (0..self.count()).map(|n| self.compact_range(n)))
     }
 }
 
-/// Disjoint ascending ranges of rows.
+/// Splits an array into disjoint ascending ranges of rows.
 fn split_ranges<T>(mut data: &mut [T], width: usize, ranges: impl Iterator<Item = Range<usize>>) -> Vec<&mut [T]> {
     let mut passed = 0;
     ranges

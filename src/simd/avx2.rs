@@ -4,14 +4,14 @@ use std::arch::x86_64::*;
 
 use crate::simd::x86::x86_lanes;
 
-/// A mask of the first n of 8 lanes.
+/// Returns a mask of the first n of 8 lanes.
 #[inline(always)]
 unsafe fn first_of_8(n: usize) -> __m256i {
     // SAFETY: the callers' promise that the instruction set is present.
     unsafe { _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)) }
 }
 
-/// A mask of the first n of 4 lanes.
+/// Returns a mask of the first n of 4 lanes.
 #[inline(always)]
 unsafe fn first_of_4(n: usize) -> __m256i {
     // SAFETY: as above.

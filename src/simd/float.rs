@@ -1,4 +1,4 @@
-//! The two precisions, f32 and f64, and the constants that the kernels need of them.
+//! The two precisions, f32 and f64, and the constants that the kernels need for each.
 
 use std::fmt::{Debug, Display};
 use std::iter::Sum;
@@ -30,45 +30,45 @@ pub trait Float:
     const ZERO: Self;
     /// 1.
     const ONE: Self;
-    /// NumPy's name of the type.
+    /// The name of the type in NumPy.
     const NAME: &'static str;
 
     /// log2(e).
     const LOG2_E: Self;
-    /// ln(2) with trailing zero bits, so that its product with an exponent is exact.
+    /// ln(2) with trailing zero bits, so that products with exponents are exact.
     const LN_2_HIGH: Self;
     /// ln(2) - `LN_2_HIGH`.
     const LN_2_LOW: Self;
     /// 1.5 * 2^m, m the stored mantissa bits: adding and subtracting it rounds to the nearest integer.
     const ROUND: Self;
-    /// Below, the sigmoid rounds to 0, as it does there.
+    /// The sigmoid rounds to 0 here and below.
     const SIGMOID_MIN: Self;
-    /// Above, the sigmoid rounds to 1, as it does there.
+    /// The sigmoid rounds to 1 here and above.
     const SIGMOID_MAX: Self;
-    /// Of -2|x|: below, tanh rounds to 1, as it does there.
+    /// |tanh(x)| rounds to 1 if -2|x| is this or smaller.
     const TANH_MIN: Self;
-    /// An exponent whose negative is one of a normal number by far.
+    /// An exponent n for which 2^-n is well within the range of normal numbers.
     const SCALE_MAX: Self;
     /// Coefficients of g in exp(r) - 1 = r + r^2 g(r), |r| <= ln(2)/2, ascending (`scripts/expm1_coefficients.py`).
     const EXPM1: &'static [Self];
 
     /// Rounds to this precision.
     fn from_f64(x: f64) -> Self;
-    /// Exact.
+    /// Converts exactly.
     fn to_f64(self) -> f64;
-    /// e^self: the same bits on every platform, unlike the standard library's.
+    /// Computes e^self with the same bits on every platform, unlike the standard library.
     fn exp(self) -> Self;
-    /// tanh(self): likewise.
+    /// Computes tanh(self) with the same bits on every platform.
     fn tanh(self) -> Self;
-    /// Square root.
+    /// Computes the square root.
     fn sqrt(self) -> Self;
-    /// `self * b + c`, rounded once.
+    /// Computes `self * b + c`, rounded once.
     fn mul_add(self, b: Self, c: Self) -> Self;
-    /// Whether it is neither infinite nor NaN.
+    /// Returns whether the number is neither infinite nor NaN.
     fn is_finite(self) -> bool;
 }
 
-/// The methods that both precisions take from the standard library under the same name.
+/// Implements the methods that have the same name in the standard library for both precisions.
 macro_rules! methods {
     ($t:ident) => {
         const ZERO: Self = 0.0;

@@ -1,11 +1,11 @@
-//! Rows of numbers in half precision (IEEE 754 binary16), stored as bits.
+//! Conversion of rows of numbers from and to half precision (IEEE 754 binary16), stored as bits.
 
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
 use crate::simd::float::Float;
 
-/// Numbers that are converted at a time, by way of single precision.
+/// The number of values converted at a time, through single precision.
 const CHUNK: usize = 64;
 
 /// Converts from half precision, exactly.
@@ -22,7 +22,7 @@ pub fn widen<T: Float>(from: &[u16], to: &mut [T]) {
     }
 }
 
-/// Rounds to half precision, to nearest, ties to even; doubles by way of single precision.
+/// Rounds to half precision, to nearest, ties to even. f64 values are rounded to single precision first.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -52,9 +52,9 @@ mod tests {
         half[0]
     }
 
-    /// The vectors of the instruction set convert as single numbers do.
+    /// Conversion of whole vectors agrees with that of single numbers.
     #[test]
-    fn a_row_is_converted_as_its_numbers() {
+    fn a_row_is_converted_like_its_numbers() {
         let halves: Vec<u16> = (0..500).map(|n| n * 131).collect();
         let mut singles = vec![0.0; halves.len()];
         widen(&halves, &mut singles);
@@ -69,7 +69,7 @@ mod tests {
         assert!(back.iter().zip(&singles).all(|(&half, &single)| half == from_f32(single)));
     }
 
-    /// By the definition.
+    /// The value of half-precision bits, by definition.
     fn value(half: u16) -> f64 {
         let (exponent, mantissa) = (i32::from(half >> 10 & 31), f64::from(half & 0x3ff));
         let magnitude = match exponent {
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn every_half_comes_back() {
+    fn every_half_survives_a_round_trip() {
         for half in 0..=u16::MAX {
             let single = to_f32(half);
             if value(half).is_nan() {
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn halfway_goes_to_the_even_one_and_the_rest_to_the_nearest() {
+    fn ties_round_to_even_and_others_to_the_nearest() {
         for half in 0..0x7bff_u16 {
             let (low, high) = (to_f32(half), to_f32(half + 1));
             let middle = low.midpoint(high);

@@ -1,4 +1,4 @@
-//! One SIMD register of numbers, whatever the instruction set.
+//! One SIMD register of numbers, for any instruction set.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -6,16 +6,16 @@ use crate::simd::float::Float;
 
 /// A register of [`Lanes::COUNT`] numbers.
 ///
-/// Every operation is exactly rounded (IEEE 754) in every lane, so that all instruction sets give the same bits.
-/// Values come only from the unsafe constructors, whose callers know that the instruction set is present; that makes
-/// the arithmetic on them safe to call. Everything is `#[inline(always)]`, so that it takes on the target features of
-/// the kernel it is used in.
+/// Every operation is exactly rounded (IEEE 754) in every lane, so all instruction sets compute the same bits. Values
+/// are constructed only by unsafe functions, whose callers know that the instruction set is present; arithmetic on
+/// values is therefore safe. Everything is `#[inline(always)]`, so that it takes on the target features of the calling
+/// kernel.
 pub trait Lanes:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
 {
-    /// What one lane holds.
+    /// The type of a lane.
     type Elem: Float;
-    /// Lanes of a register.
+    /// The number of lanes in a register.
     const COUNT: usize;
     /// Whether there are 32 registers, so that tiles may hold 24 accumulators instead of 12.
     const WIDE: bool;
@@ -45,22 +45,22 @@ pub trait Lanes:
         unsafe { Self::broadcast(x) }
     }
 
-    /// `self * b + c`, rounded once.
+    /// Computes `self * b + c`, rounded once.
     fn mul_add(self, b: Self, c: Self) -> Self;
 
-    /// |self|.
+    /// Returns |self|.
     fn abs(self) -> Self;
 
-    /// |self| with the sign of `sign`.
+    /// Returns |self| with the sign of `sign`.
     fn copysign(self, sign: Self) -> Self;
 
-    /// The larger of `self` and `low`; NaN stays NaN.
+    /// Returns the larger of `self` and `low`; NaN stays NaN.
     fn max(self, low: Self) -> Self;
 
-    /// The smaller of `self` and `high`; NaN stays NaN.
+    /// Returns the smaller of `self` and `high`; NaN stays NaN.
     fn min(self, high: Self) -> Self;
 
-    /// 2^self for integral values in the range of normal exponents; NaN gives any number.
+    /// Computes 2^self for integers in the range of normal exponents. The result for NaN is unspecified.
     fn pow2(self) -> Self;
 
     /// Prefetches the cache line of an address, valid or not, into the second-level cache.

@@ -1,7 +1,8 @@
-//! Numbers, registers of them, and the instruction sets that this machine may have.
+//! Number types, SIMD registers, and the instruction sets that this machine may have.
 //!
-//! Kernels are written once, generic over [`lanes::Lanes`], in the rooms above; a file per instruction set here implements
-//! it for that set's registers, and [`instantiate`] makes a table of kernels for each. All tables give the same bits.
+//! Kernels are written once, generic over [`lanes::Lanes`], in `gemm` and `cell`. A file for each instruction set here
+//! implements the trait for its registers, and the macro `instantiate` defines a table of kernels for each. All tables
+//! compute the same bits.
 
 #[forbid(unsafe_code)]
 pub mod float;
@@ -47,7 +48,7 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// The instruction sets of this machine, best first.
+    /// Returns the instruction sets of this machine, fastest first.
     pub fn available() -> Vec<Isa> {
         let known = [
             #[cfg(target_arch = "x86_64")]
@@ -61,10 +62,11 @@ impl Isa {
         known.into_iter().filter_map(|(isa, here)| here.then_some(isa)).collect()
     }
 
-    /// The one in use: the best available, or what the environment variable `RGRU_ISA` forces. Decided once.
+    /// Returns the instruction set in use: the fastest one of this machine, or that of the environment variable
+    /// `RGRU_ISA`, which is read once.
     ///
     /// # Errors
-    /// `RGRU_ISA` names none that this machine has.
+    /// [`Error::Value`] if `RGRU_ISA` does not name an instruction set of this machine.
     pub fn active() -> Result<Isa, Error> {
         static ACTIVE: OnceLock<Result<Isa, String>> = OnceLock::new();
         let choose = || {
@@ -78,10 +80,10 @@ impl Isa {
         })
     }
 
-    /// Checks that this machine has it.
+    /// Checks that this machine has the instruction set.
     ///
     /// # Errors
-    /// It does not.
+    /// [`Error::Value`] if it does not.
     pub fn check(self) -> Result<Self, Error> {
         if Isa::available().contains(&self) {
             Ok(self)
@@ -90,7 +92,7 @@ impl Isa {
         }
     }
 
-    /// Its name in `RGRU_ISA` and in reports.
+    /// Returns its name, as in `RGRU_ISA` and in reports.
     pub fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -110,8 +112,8 @@ impl fmt::Display for Isa {
     }
 }
 
-/// Calls a macro as `table!(instruction set, element, register type, "target features")` for every register type, in a module for each
-/// instruction set, so that a room can instantiate its kernels.
+/// Calls a macro as `table!(instruction set, element, register type, "target features")` for every register type, in
+/// one module per instruction set. `gemm` and `cell` instantiate their kernels with it.
 macro_rules! instantiate {
     ($table:ident) => {
         #[cfg(target_arch = "x86_64")]
@@ -137,7 +139,7 @@ macro_rules! instantiate {
 }
 pub(crate) use instantiate;
 
-/// The table that [`instantiate`] has made for an instruction set and an element, in the module that called it.
+/// Returns the table that `instantiate` has defined for an instruction set and an element, in the calling module.
 macro_rules! table_of {
     ($isa:expr, $element:ident) => {
         match $isa {
@@ -153,13 +155,14 @@ macro_rules! table_of {
 }
 pub(crate) use table_of;
 
-/// The outermost functions of an instruction set, which alone carry its target features.
+/// Defines the entry points of an instruction set's kernels. Only they have its target features; all they call is
+/// inlined.
 macro_rules! entries {
     ([$($features:literal)?]) => {};
     ([$($features:literal)?] $name:ident($($args:ident: $type:ty),+) = $kernel:expr; $($rest:tt)*) => {
         $(#[target_feature(enable = $features)])?
         unsafe fn $name($($args: $type),+) {
-            // SAFETY: the caller's promise, which is that of the kernel.
+            // SAFETY: the caller's promise, which is also that of the kernel.
             unsafe { $kernel($($args),+) }
         }
         crate::simd::entries! { [$($features)?] $($rest)* }

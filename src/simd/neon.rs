@@ -1,16 +1,16 @@
-//! NEON, which every AArch64 has: pairs of registers taken as one, 8 f32 or 4 f64 a pair, 16 pairs.
+//! NEON, which every AArch64 CPU has. Two registers are used as one: 8 f32 or 4 f64 a pair, 16 pairs.
 //!
-//! The registers are narrow, and there are 32. A tile of 4 rows x 3 pairs sums in 24 of them and loads 6 registers of
-//! weights and 4 numbers of the left operand for its 24 multiply-adds; one of 8 rows x 3 single registers would load 3
-//! and 8. With few rows pairs matter more: one row fills 24 registers instead of 12, fewer than the 16 chains that keep
-//! four pipes with a latency of 4 cycles busy.
+//! There are 32 narrow registers. A tile of 4 rows x 3 pairs sums in 24 of them and loads 6 registers of weights and 4
+//! numbers of the left operand for its 24 multiply-adds; a tile of 8 rows x 3 single registers would load 3 and 8.
+//! Pairs matter more if there are few rows: one row fills 24 registers instead of 12, which is fewer than the 16 chains
+//! that keep four pipes with a latency of 4 cycles busy.
 
 use std::arch::aarch64::*;
 
 use crate::simd::float::Float;
 use crate::simd::lanes::{Lanes, operators};
 
-/// A pair of registers: its numbers, and the intrinsics for one of the two.
+/// Defines a pair of registers by its numbers, and the intrinsics for one of the two registers.
 macro_rules! neon_lanes {
     ($name:ident: 2 x $half:literal x $elem:ident in $register:ident, $dup:ident, $ld1:ident, $st1:ident,
      $add:ident, $sub:ident, $mul:ident, $div:ident, $neg:ident, $fma:ident, $abs:ident, $max:ident, $min:ident,
@@ -55,7 +55,7 @@ macro_rules! neon_lanes {
             #[inline(always)]
             fn mul_add(self, b: Self, c: Self) -> Self {
                 let (a, b, c) = (self.0, b.0, c.0);
-                // SAFETY: values exist only where the instruction set is present; so below.
+                // SAFETY: values exist only if the instruction set is present; likewise below.
                 Self(unsafe { [$fma(c[0], a[0], b[0]), $fma(c[1], a[1], b[1])] })
             }
             #[inline(always)]
@@ -76,8 +76,8 @@ macro_rules! neon_lanes {
             #[inline(always)]
             fn max(self, low: Self) -> Self {
                 let (a, low) = (self.0, low.0);
-                // SAFETY: as above. The instruction gives NaN when one operand is. Of a zero and a zero of the other sign it
-                // gives the larger where other instruction sets keep `self`, but no bound of the kernels makes that differ.
+                // SAFETY: as above. The instruction gives NaN when one operand is. For zeros of both signs it returns
+                // the larger and other instruction sets `self`, which makes no difference for any bound in the kernels.
                 Self(unsafe { [$max(a[0], low[0]), $max(a[1], low[1])] })
             }
             #[inline(always)]

@@ -1,9 +1,9 @@
-//! Plain Rust: runs everywhere, with the bits of the others.
+//! Plain Rust, which runs everywhere and computes the same bits as the other instruction sets.
 
 use crate::simd::float::Float;
 use crate::simd::lanes::{Lanes, operators};
 
-/// A register type as an array of numbers.
+/// Defines a register type as an array of numbers.
 macro_rules! array_lanes {
     ($name:ident, $elem:ident, $count:literal, $exponent_bias:literal, $mantissa_bits:literal) => {
         /// Numbers that the compiler may keep in registers.
@@ -30,7 +30,7 @@ macro_rules! array_lanes {
             }
             #[inline(always)]
             unsafe fn load(from: *const $elem) -> Self {
-                // SAFETY: the caller's promise; arrays of floats need the alignment of one float only.
+                // SAFETY: the caller's promise; an unaligned read needs no alignment.
                 Self(unsafe { from.cast::<[$elem; $count]>().read_unaligned() })
             }
             #[inline(always)]

@@ -1,6 +1,6 @@
-//! Register types of x86 from the names of their intrinsics.
+//! The register types of x86, defined by the names of their intrinsics.
 
-/// A register type: its numbers, and the intrinsics of the instruction set for them.
+/// Defines a register type by its numbers, and the intrinsics of the instruction set for them.
 macro_rules! x86_lanes {
     ($name:ident: $count:literal x $elem:ident in $register:ident, wide $wide:literal,
      first |$at:ident, $n:ident, $x:ident| $load_first:expr, $store_first:expr, $set1:ident, $loadu:ident,
@@ -42,7 +42,7 @@ macro_rules! x86_lanes {
             }
             #[inline(always)]
             fn prefetch(address: *const $elem) {
-                // SAFETY: part of every x86-64; a hint, which no address makes fail.
+                // SAFETY: every x86-64 CPU has the instruction, and it cannot fail at any address.
                 unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
             }
             #[inline(always)]
@@ -58,7 +58,7 @@ macro_rules! x86_lanes {
             }
             #[inline(always)]
             fn mul_add(self, b: Self, c: Self) -> Self {
-                // SAFETY: values exist only where the instruction set is present; so below.
+                // SAFETY: values exist only if the instruction set is present; likewise below.
                 Self(unsafe { $fmadd(self.0, b.0, c.0) })
             }
             #[inline(always)]
@@ -81,7 +81,7 @@ macro_rules! x86_lanes {
             }
             #[inline(always)]
             fn min(self, high: Self) -> Self {
-                // SAFETY: as above, likewise.
+                // SAFETY: as above. The instruction returns its second operand when one is NaN.
                 Self(unsafe { $min(high.0, self.0) })
             }
             #[inline(always)]

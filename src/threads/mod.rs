@@ -1,4 +1,4 @@
-//! Threads: how many, the process-local pool, and the teams that share one call.
+//! Threads: how many to use, the pool of the process, and the teams that share one call.
 
 #[forbid(unsafe_code)]
 pub mod runtime;

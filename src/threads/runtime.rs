@@ -1,6 +1,6 @@
-//! Threads: one process-local pool, safe after fork, and how many of them.
+//! The number of threads, and the pool of the process, which is safe after a fork.
 //!
-//! Everything that runs in parallel goes through [`Grant::execute`]; nothing else starts threads.
+//! All parallel work goes through [`Grant::execute`]; nothing else starts threads.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,31 +12,38 @@ use crate::error::Error;
 use crate::threads::team::{Team, TeamBarrier};
 use crate::threads::worker_pool::{Worker, run_with};
 
-/// How often a caller is asked whether to stop.
+/// The time between two calls of a [`Stop`].
 const POLL: Duration = Duration::from_millis(50);
 
-/// More than any machine has.
-const MOST_THREADS: usize = 1024;
+/// More threads than any machine has.
+const MAX_THREADS: usize = 1024;
 
-/// Threads asked for by [`set_num_threads`]; 0: not set.
+/// The number of threads set by [`set_num_threads`]; 0: not set.
 static SETTING: AtomicUsize = AtomicUsize::new(0);
 
-/// The pool in use. Threads do not survive fork, so a pool of another process is never used again.
+/// The pool in use. Threads do not survive a fork, so a child never uses the pool of its parent.
 static POOL: ArcSwapOption<Pool> = ArcSwapOption::const_empty();
 
 struct Pool {
     process: u32,
     threads: usize,
-    /// Calls in progress that would use several threads.
+    /// Number of calls in progress that want several threads.
     calls: AtomicUsize,
-    /// Workers that no call holds; there are `threads` - 1 in all, since the caller works too.
+    /// Workers that no call holds. There are `threads` - 1 in all, since the caller's thread works too.
     free: Mutex<Vec<Worker>>,
 }
 
-/// Sets the number of threads; `None` goes back to the environment's.
+/// Sets the number of threads that a large computation uses; `None` restores the default.
+///
+/// ```
+/// rgru::set_num_threads(Some(2))?;
+/// assert_eq!(rgru::num_threads()?, 2);
+/// rgru::set_num_threads(None)?;
+/// # Ok::<(), rgru::Error>(())
+/// ```
 ///
 /// # Errors
-/// 0, or more than 1024 threads.
+/// [`Error::Value`] if `n` is 0 or more than 1024.
 pub fn set_num_threads(n: Option<usize>) -> Result<(), Error> {
     if let Some(n) = n {
         check_threads("n", &n.to_string(), n)?;
@@ -45,11 +52,17 @@ pub fn set_num_threads(n: Option<usize>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Threads that a large computation uses: [`set_num_threads`], else `RGRU_NUM_THREADS`, else `OMP_NUM_THREADS`, else
-/// the physical cores that this process may use (affinity and cgroup quota respected).
+/// Returns the number of threads that a large computation uses: that of [`set_num_threads`], else of the environment
+/// variable `RGRU_NUM_THREADS`, else of `OMP_NUM_THREADS`, else the number of physical cores that this process may use
+/// (CPU affinity and cgroup quota respected).
+///
+/// ```
+/// assert!(rgru::num_threads()? >= 1);
+/// # Ok::<(), rgru::Error>(())
+/// ```
 ///
 /// # Errors
-/// `RGRU_NUM_THREADS` is no number of threads.
+/// [`Error::Value`] if `RGRU_NUM_THREADS` is not a number in 1..=1024.
 pub fn num_threads() -> Result<usize, Error> {
     match SETTING.load(Ordering::Relaxed) {
         0 => default_threads(),
@@ -62,14 +75,14 @@ fn default_threads() -> Result<usize, Error> {
         let n = text.trim().parse().unwrap_or(0);
         return check_threads("RGRU_NUM_THREADS", &text, n);
     }
-    // A list gives the threads of nested levels; the first is ours. Values that OpenMP would reject are ignored.
+    // A list has the threads of nested levels, of which the first applies. Values that OpenMP would reject are ignored.
     let openmp = std::env::var("OMP_NUM_THREADS").ok();
     let openmp = openmp.and_then(|text| text.split(',').next()?.trim().parse().ok());
-    Ok(openmp.filter(|&n| (1..=MOST_THREADS).contains(&n)).unwrap_or_else(allowed_cores))
+    Ok(openmp.filter(|&n| (1..=MAX_THREADS).contains(&n)).unwrap_or_else(allowed_cores))
 }
 
-/// Returns the physical cores that this process may use. Looked up once a process (a child may have another affinity),
-/// since it reads files, which would cost more than a small step.
+/// Returns the number of physical cores that this process may use. It is found once in each process (a child may have
+/// another affinity), because that reads files, which takes longer than a small step.
 fn allowed_cores() -> usize {
     static FOUND: AtomicU64 = AtomicU64::new(0);
     let process = u64::from(std::process::id()) << 32;
@@ -78,19 +91,19 @@ fn allowed_cores() -> usize {
         return (found & 0xffff_ffff) as usize;
     }
     let allowed = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let cores = allowed.min(num_cpus::get_physical()).clamp(1, MOST_THREADS);
+    let cores = allowed.min(num_cpus::get_physical()).clamp(1, MAX_THREADS);
     FOUND.store(process | cores as u64, Ordering::Relaxed);
     cores
 }
 
 fn check_threads(name: &str, text: &str, n: usize) -> Result<usize, Error> {
-    if (1..=MOST_THREADS).contains(&n) {
+    if (1..=MAX_THREADS).contains(&n) {
         return Ok(n);
     }
-    Err(Error::value(name, format!("a number of threads in 1..={MOST_THREADS}"), format!("{text:?}").replace('"', "'")))
+    Err(Error::value(name, format!("a number of threads in 1..={MAX_THREADS}"), format!("{text:?}").replace('"', "'")))
 }
 
-/// The pool with `threads` threads of this process.
+/// Returns the pool of this process, with `threads` threads.
 fn pool(threads: usize) -> Result<Arc<Pool>, Error> {
     let process = std::process::id();
     let current = POOL.load_full();
@@ -106,7 +119,7 @@ fn pool(threads: usize) -> Result<Arc<Pool>, Error> {
     let new = Arc::new(Pool { process, threads, calls: AtomicUsize::new(0), free: Mutex::new(workers) });
     let old = POOL.swap(Some(Arc::clone(&new)));
     if let Some(old) = old.filter(|old| old.process != process) {
-        // Its threads, and perhaps locks they held, stayed in the parent process: it must not be touched, not even dropped.
+        // Its threads are in the parent process and may have held locks at the fork, so it must not even be dropped.
         std::mem::forget(old);
     }
     if let Some(stale) = current.filter(|pool| pool.process != process) {
@@ -115,26 +128,26 @@ fn pool(threads: usize) -> Result<Arc<Pool>, Error> {
     Ok(new)
 }
 
-/// Returns [`Error::Interrupted`] if the work should stop.
+/// A function that returns [`Error::Interrupted`] if the work should stop.
 pub type Check<'a> = &'a (dyn Fn() -> Result<(), Error> + Sync);
 
-/// Called now and then on the caller's thread; returns true to stop.
+/// A function that is called about every 50 ms on the caller's thread, and returns true to stop the call.
 pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 
-/// The threads of one call: the caller's, and workers of the pool that it holds until this is dropped.
+/// The threads of one call: the caller's thread, and workers of the pool that are held until this is dropped.
 ///
-/// Concurrent calls share the threads evenly; a call keeps what it has until its end. Since no call waits for a thread
-/// that another call holds, calls cannot block each other.
+/// Concurrent calls share the threads evenly, and a call keeps its threads until its end. No call waits for a thread
+/// that another call holds, so calls cannot block each other.
 pub struct Grant {
     pool: Option<Arc<Pool>>,
     workers: Vec<Worker>,
 }
 
 impl Grant {
-    /// Up to `threads` threads, as many as are free.
+    /// Takes up to `threads` threads, the caller's included, as far as they are free.
     ///
     /// # Errors
-    /// No threads can be started.
+    /// [`Error::Value`] if the system cannot start threads.
     pub fn new(threads: usize) -> Result<Self, Error> {
         if threads <= 1 {
             return Ok(Self { pool: None, workers: Vec::new() });
@@ -144,22 +157,22 @@ impl Grant {
         let wanted = threads.min((pool.threads / calls).max(1)) - 1;
         let mut free = pool.free.lock().unwrap_or_else(PoisonError::into_inner);
         let rest = free.len().saturating_sub(wanted);
-        // The most recently returned come first: they may still be awake.
+        // The workers that were returned last: they may still be awake.
         let workers = free.split_off(rest);
         drop(free);
         Ok(Self { pool: Some(pool), workers })
     }
 
-    /// Threads, the caller's included.
+    /// Returns the number of threads, the caller's included.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
     }
 
-    /// Calls `work` with every item and the team that shares its kernels: teams of `members` threads take one item
-    /// after the other.
+    /// Calls `work` with every item. Teams of `members` threads take one item after the other, and the threads of a
+    /// team share its kernels.
     ///
-    /// `stop` is called on the caller's thread about every 50 ms; once it returns true the `Check` that `work` gets
-    /// fails. Items should come in order of size, largest first.
+    /// `stop` is called on the caller's thread about every 50 ms. Once it returns true, the `Check` passed to `work`
+    /// fails. Items should be sorted by size, largest first.
     ///
     /// # Errors
     /// The first error of `work`.
@@ -188,18 +201,18 @@ impl Grant {
                 }
             }
         };
-        // Ranks team by team, a team's leader first; the caller is rank 0.
+        // Ranks are assigned team by team, to a team's leader first; the caller is rank 0.
         let barriers: Vec<TeamBarrier> = (0..teams).map(|_| TeamBarrier::default()).collect();
         let take_part = |rank: usize, check: Check| {
             let barrier = &barriers[rank / members];
             match rank % members {
-                // `None`: everything is done already.
+                // `None`: all work is done already.
                 0 => barrier.lead().iter().for_each(|team| lead(team, check)),
                 _ => barrier.serve(),
             }
         };
         let own = || {
-            // A team's helpers may have arrived and its leader not: they would wait for it.
+            // Helpers of a team may have arrived although its leader has not, and would wait for it.
             let _dismiss = DismissOnDrop(&barriers);
             take_part(0, &polled);
         };
@@ -219,7 +232,7 @@ impl Drop for Grant {
     }
 }
 
-/// Releases helpers that wait for a leader; also while a panic unwinds.
+/// Releases helpers that wait for a leader, also while a panic unwinds.
 struct DismissOnDrop<'a>(&'a [TeamBarrier]);
 
 impl Drop for DismissOnDrop<'_> {
@@ -228,7 +241,7 @@ impl Drop for DismissOnDrop<'_> {
     }
 }
 
-/// Returns the check for the caller's own thread, which calls `stop` now and then and notes the answer.
+/// Returns the check for the caller's thread, which calls `stop` about every 50 ms and stores its answer in `stopped`.
 fn polled<'a>(stop: Stop<'a>, stopped: &'a AtomicBool) -> impl Fn() -> Result<(), Error> + Sync + 'a {
     let start = Instant::now();
     let next = AtomicU64::new(POLL.as_millis() as u64);
@@ -248,7 +261,7 @@ fn polled<'a>(stop: Stop<'a>, stopped: &'a AtomicBool) -> impl Fn() -> Result<()
 mod tests {
     use super::*;
 
-    /// Far more threads than cores, so that workers join late, in any order, or never.
+    /// There are far more threads than cores, so workers join late, in any order, or never.
     #[test]
     fn calls_do_not_wait_for_workers_that_never_join() {
         for call in 0..3000 {
@@ -269,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_comes_back_and_leaves_the_threads_usable() {
+    fn a_panic_reaches_the_caller_and_leaves_the_threads_usable() {
         for _ in 0..20 {
             let grant = Grant::new(4).unwrap();
             let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

@@ -1,5 +1,5 @@
-//! The primitives that the pool and the teams are made of: those of the standard library. The models in `tests/loom` put
-//! loom's in their place, which tries all orders in which threads may run and memory may be seen.
+//! The synchronisation primitives of the pool and the teams: those of the standard library. The models in `tests/loom`
+//! replace them by loom's, which tries every order in which threads may run and see memory.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ pub use std::sync::{Arc, Mutex, PoisonError};
 pub use std::thread::{self, Thread};
 pub use std::time::Instant;
 
-/// Reads of a flag before a waiting thread yields: some tens of microseconds.
+/// How often a waiting thread reads a flag before it yields: some tens of microseconds.
 pub const SPIN_LIMIT: usize = 1 << 12;
 
 /// How long a worker stays awake without work before it parks.
 pub const LINGER: Duration = Duration::from_micros(200);
 
-/// A cell that threads share by a protocol of their own.
+/// A cell that threads share by a protocol that the user of the cell guarantees.
 pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
 impl<T> UnsafeCell<T> {

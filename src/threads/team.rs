@@ -1,8 +1,8 @@
 //! A team of threads that runs single kernel calls in lock-step, with a spin barrier: between two steps of a recurrence
 //! there is no time to wake a thread.
 //!
-//! The leader goes through the sequences and posts one job after the other. Each helper does its part of a job, and the
-//! leader does the first part. A job is cut into parts for the helpers that have arrived; later ones are not waited for.
+//! The leader runs through the sequences and posts one job after the other. Each helper does its part of a job, and the
+//! leader does the first part. A job is cut into parts for the helpers that have arrived so far.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -12,35 +12,35 @@ use crate::threads::sync::{
     AtomicBool, AtomicU64, AtomicUsize, Instant, Ordering, SPIN_LIMIT, UnsafeCell, spin_loop, thread,
 };
 
-/// Jobs that a leader does alone after a helper held it up: doubled each time that it happens in a row.
+/// How many jobs a leader does alone after a helper has held it up. The number doubles each time that this repeats.
 const BACKOFF: Range<usize> = 32..4096;
 
-/// Value of [`TeamBarrier::posted`]: no more jobs.
+/// The value of [`TeamBarrier::posted`] that means: no more jobs.
 const CLOSED: u64 = u64::MAX;
 
-/// Bits of [`TeamBarrier::posted`] that hold the number of parts.
+/// The number of bits of [`TeamBarrier::posted`] that hold the number of parts.
 const PARTS_BITS: u32 = 16;
 
-/// Part `i` of `n`.
+/// A job, called with i and n for part i of n.
 type Job<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
-/// Where a leader and its helpers synchronise.
+/// The state by which a leader and its helpers synchronise.
 pub struct TeamBarrier {
-    /// Helpers that have arrived.
+    /// The number of helpers that have arrived.
     arrived: AtomicUsize,
-    /// Number of the job in the high bits, its parts in the low ones; changes with every job.
+    /// The job's number in the high bits and its number of parts in the low ones. It changes with every job.
     posted: AtomicU64,
-    /// Helpers that are still working on it.
+    /// The number of helpers that are still working on the job.
     busy: AtomicUsize,
     job: UnsafeCell<Option<*const Job<'static>>>,
-    /// A leader has arrived, or none may any more.
+    /// Whether a leader has arrived, or none is admitted any more.
     led: AtomicBool,
-    /// A helper has panicked, and is gone.
+    /// Whether a helper has panicked and left.
     panicked: AtomicBool,
 }
 
-// SAFETY: `job` is written by the one leader (`Team` is neither Sync nor Clone, and `lead` gives one) while no helper is
-// busy, and read by helpers only between a post that counts them in and the leader's wait for them.
+// SAFETY: `job` is written only by the one leader (`Team` is neither Sync nor Clone, and `lead` returns one at most)
+// while no helper is busy, and read by helpers only between a post that counts them and the leader's wait for them.
 unsafe impl Sync for TeamBarrier {}
 
 impl Default for TeamBarrier {
@@ -57,7 +57,7 @@ impl Default for TeamBarrier {
 }
 
 impl TeamBarrier {
-    /// Takes part as a helper until the leader is done.
+    /// Works as a helper until the leader is done.
     pub fn serve(&self) {
         let rank = self.arrived.fetch_add(1, Ordering::AcqRel) + 1;
         let mut seen = 0;
@@ -72,7 +72,8 @@ impl TeamBarrier {
                 continue; // arrived after the post
             }
             let _done = Countdown(self);
-            // SAFETY: counted in, so the leader waits: until `_done` is dropped the job stays and is not written.
+            // SAFETY: this helper is counted, so the leader waits: until `_done` is dropped, the job lives and the cell
+            // is not written.
             let job = self.job.with(|job| unsafe { (*job).map(|job| &*job) });
             if let Some(job) = job {
                 job(rank, parts);
@@ -80,11 +81,11 @@ impl TeamBarrier {
         }
     }
 
-    /// Becomes the leader; the helpers are released when the team is dropped. `None` if there has been a leader, or if
-    /// none is wanted any more.
+    /// Makes this thread the leader. The helpers are released when the team is dropped. Returns `None` if there has
+    /// been a leader, or if none is admitted any more.
     pub fn lead(&self) -> Option<Team<'_>> {
         let first = !self.led.swap(true, Ordering::AcqRel);
-        first.then(|| Team::of(Some(self), Some(Instant::now()))) // lazily: a Team that is dropped closes
+        first.then(|| Team::of(Some(self), Some(Instant::now()))) // lazily, since dropping a Team closes the barrier
     }
 
     /// Releases the helpers if no leader has arrived, and admits none from now on.
@@ -93,20 +94,20 @@ impl TeamBarrier {
     }
 }
 
-/// A leader with the helpers that have arrived so far; or a single thread. It is not Sync: one thread posts jobs, and a
-/// job cannot post another.
+/// A leader with the helpers that have arrived so far, or a single thread. It is not Sync, so only one thread posts
+/// jobs, and a job cannot post another.
 pub struct Team<'a> {
     barrier: Option<&'a TeamBarrier>,
     since: Option<Instant>,
     jobs: Cell<u32>,
-    /// Jobs that the leader does alone before it uses the helpers again, and how many there were the last time: a helper
-    /// without a core of its own holds up every job.
+    /// How many jobs the leader still does alone before it uses the helpers again, and how many it did the last time: a
+    /// helper that shares its core with another thread holds up every job.
     alone_for: Cell<usize>,
     last_alone: Cell<usize>,
 }
 
 impl Team<'_> {
-    /// A single thread.
+    /// Returns a team of this thread only.
     pub const fn alone() -> Self {
         Self::of(None, None)
     }
@@ -115,8 +116,8 @@ impl Team<'_> {
         Team { barrier, since, jobs: Cell::new(0), alone_for: Cell::new(0), last_alone: Cell::new(0) }
     }
 
-    /// Calls `job(i, n)` for every part i of n, each on a thread of its own. n stays the same from job to job once all
-    /// helpers have arrived, so each thread finds in its caches what it used before.
+    /// Calls `job(i, n)` for every part i of n, each on another thread. Once all helpers have arrived, n stays the
+    /// same, so each thread finds the data of its part in its caches.
     #[inline]
     pub fn run(&self, job: impl Fn(usize, usize) + Sync) {
         let helpers = self.barrier.map_or(0, |barrier| barrier.arrived.load(Ordering::Acquire));
@@ -138,7 +139,8 @@ impl Team<'_> {
 }
 
 impl Team<'_> {
-    /// Whether a wait is long compared with the mean of the jobs so far: parts of long jobs end some time apart.
+    /// Returns whether a wait is longer than the mean of the jobs so far. The parts of long jobs end some time apart,
+    /// so a fixed limit would not do.
     fn is_long(&self, waited: Duration) -> bool {
         self.since.is_some_and(|since| waited > since.elapsed().saturating_sub(waited) / self.jobs.get())
     }
@@ -153,21 +155,22 @@ impl Drop for Team<'_> {
 }
 
 impl TeamBarrier {
-    /// Runs a job; returns how long a helper was waited for, if the leader had to yield.
+    /// Runs a job. Returns how long the leader waited for the helpers, if it had to yield.
     ///
     /// # Panics
     /// If the job panics, here or in a helper.
     fn post(&self, job: &Job<'_>, helpers: usize) -> Option<Duration> {
         #[allow(clippy::transmute_ptr_to_ptr)] // a cast cannot lengthen a lifetime
-        // SAFETY: only the lifetime changes; no thread uses the job after this call, which waits below, panic or not.
+        // SAFETY: only the lifetime changes. No thread uses the job after this call, which waits for all of them below,
+        // also while a panic unwinds.
         let job = unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(job) };
-        // SAFETY: no helper is busy with the job before.
+        // SAFETY: no helper is busy with the previous job.
         self.job.with_mut(|place| unsafe { *place = Some(job) });
         self.busy.store(helpers, Ordering::Relaxed);
         let number = (self.posted.load(Ordering::Relaxed) >> PARTS_BITS) + 1;
         self.posted.store(number << PARTS_BITS | (helpers + 1) as u64, Ordering::Release);
         let join = Join(&self.busy);
-        // SAFETY: just posted.
+        // SAFETY: the job lives until the end of this call.
         unsafe { (*job)(0, helpers + 1) };
         let waited = join.wait();
         assert!(!self.panicked.load(Ordering::Relaxed), "a helper panicked");
@@ -175,7 +178,7 @@ impl TeamBarrier {
     }
 }
 
-/// Counts a helper down when dropped; also while a panic unwinds.
+/// Counts a helper down when dropped, also while a panic unwinds.
 struct Countdown<'a>(&'a TeamBarrier);
 
 impl Drop for Countdown<'_> {
@@ -187,11 +190,11 @@ impl Drop for Countdown<'_> {
     }
 }
 
-/// Waits for the helpers when dropped; also while a panic unwinds.
+/// Waits for the helpers when dropped, also while a panic unwinds.
 struct Join<'a>(&'a AtomicUsize);
 
 impl Join<'_> {
-    /// Returns how long, if this thread had to yield.
+    /// Waits. Returns how long that took, if this thread had to yield.
     fn wait(&self) -> Option<Duration> {
         wait(|| (self.0.load(Ordering::Acquire) == 0).then_some(())).1
     }
@@ -203,7 +206,7 @@ impl Drop for Join<'_> {
     }
 }
 
-/// Waits until `look` finds something; also returns how long, if this thread had to yield.
+/// Waits until `look` returns something. Also returns how long that took, if this thread had to yield.
 fn wait<R>(look: impl Fn() -> Option<R>) -> (R, Option<Duration>) {
     for _ in 0..SPIN_LIMIT {
         if let Some(found) = look() {
@@ -256,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dismissal_leaves_a_leader_alone() {
+    fn a_dismissal_does_not_affect_a_team_that_has_a_leader() {
         let barrier = TeamBarrier::default();
         std::thread::scope(|scope| {
             let team = barrier.lead().unwrap();
@@ -292,7 +295,7 @@ mod tests {
         let barrier = TeamBarrier::default();
         let team = Team::of(Some(&barrier), Instant::now().checked_sub(Duration::from_secs(100)));
         team.jobs.set(10);
-        assert!(!team.is_long(Duration::from_secs(1)), "of jobs of ten seconds");
+        assert!(!team.is_long(Duration::from_secs(1)), "for jobs of ten seconds");
         assert!(team.is_long(Duration::from_secs(60)));
     }
 

@@ -1,8 +1,8 @@
 //! Parked worker threads that may join a call.
 //!
-//! Waking a sleeping thread takes longer than many calls do, so a worker stays awake for a while after a call. A call never
-//! waits for a worker to wake up. It signals some workers and starts at once; workers that wake in time join it, and
-//! only those are waited for at the end.
+//! Waking a sleeping thread takes longer than many calls do, so a worker stays awake for a while after a call. A call
+//! never waits for a worker to wake up: it signals some workers and starts at once. Workers that wake in time join the
+//! call, and it waits only for those at its end.
 
 use crate::threads::sync::{
     Arc, AtomicBool, AtomicUsize, Instant, LINGER, Mutex, Ordering, PoisonError, SPIN_LIMIT, Thread, spin_loop, thread,
@@ -10,13 +10,13 @@ use crate::threads::sync::{
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-/// Bit of [`ParallelCall::joined`]: no more workers may join.
+/// The bit of [`ParallelCall::joined`] that means: no more workers may join.
 const CLOSED: usize = 1;
 
 /// Added to [`ParallelCall::joined`] by each worker while it is in the call.
 const ONE_WORKER: usize = 2;
 
-/// What a worker does, given its rank, which is at least 1.
+/// The job of a worker, called with its rank, which is at least 1.
 type Job<'a> = dyn Fn(usize) + Sync + 'a;
 
 /// The work of one call, which workers may join.
@@ -31,11 +31,11 @@ struct ParallelCall {
 // SAFETY: `job` is used only by workers that join before the call is closed, and `run_with`, whose caller owns the job,
 // waits for them.
 unsafe impl Send for ParallelCall {}
-// SAFETY: as above; what it points to is Sync.
+// SAFETY: as above; the job is Sync.
 unsafe impl Sync for ParallelCall {}
 
 impl ParallelCall {
-    /// Wakes workers in a tree: each wakes two more, so that many are awake soon.
+    /// Wakes workers as a tree: each wakes two more, so that many are awake soon.
     fn wake(&self, rank: usize) {
         for next in [2 * rank + 1, 2 * rank + 2] {
             if let Some(worker) = self.signalled.get(next - 1) {
@@ -51,7 +51,7 @@ impl ParallelCall {
         if self.joined.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter).is_err() {
             return;
         }
-        // SAFETY: joined before the call was closed, and `run_with` waits until this worker has left.
+        // SAFETY: this worker joined before the call was closed, so `run_with` waits until it has left.
         let job = unsafe { &*self.job };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(rank))) {
             self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
@@ -60,7 +60,7 @@ impl ParallelCall {
     }
 }
 
-/// Closes a call when dropped, and waits for its workers; also while a panic unwinds.
+/// Closes a call when dropped and waits for its workers, also while a panic unwinds.
 struct CloseOnDrop<'a, I: FnMut()> {
     call: &'a ParallelCall,
     idle: I,
@@ -82,7 +82,7 @@ impl<I: FnMut()> Drop for CloseOnDrop<'_, I> {
     }
 }
 
-/// Runs `own` on this thread, and `job` with its rank (at least 1) on each of the `workers` that wake in time. Calls
+/// Runs `own` on this thread, and `job` on each of the `workers` that wake in time, with its rank (at least 1). Calls
 /// `idle` repeatedly while it waits for them at the end.
 ///
 /// # Panics
@@ -106,7 +106,7 @@ pub fn run_with(workers: &[Worker], job: &Job<'_>, own: impl FnOnce(), idle: imp
     }
 }
 
-/// A thread that joins one call after the other; it ends when this is dropped.
+/// A thread that joins one call after the other. It ends when this is dropped.
 pub struct Worker {
     mailbox: Arc<Mailbox>,
     thread: Thread,
@@ -115,7 +115,7 @@ pub struct Worker {
 #[derive(Default)]
 struct Mailbox {
     call: Mutex<Option<(usize, Arc<ParallelCall>)>>,
-    /// There is a call to join, or [`Mailbox::quit`] is set.
+    /// Whether there is a call to join, or [`Mailbox::quit`] is set.
     mail: AtomicBool,
     quit: AtomicBool,
 }
@@ -124,7 +124,7 @@ impl Worker {
     /// Starts the thread.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// If the system cannot start it.
     pub fn start(name: String) -> std::io::Result<Self> {
         let mailbox = Arc::new(Mailbox::default());
         let own = Arc::clone(&mailbox);
@@ -148,7 +148,7 @@ impl Drop for Worker {
 
 impl Mailbox {
     fn set_mail(&self) {
-        // No plain store: loom knows the order of read-modify-writes of a flag, but not that of stores among them.
+        // Not a plain store: loom orders read-modify-writes of a flag, but not stores relative to them.
         self.mail.swap(true, Ordering::Release);
     }
 
@@ -170,7 +170,7 @@ impl Mailbox {
     fn wait(&self) {
         let mut looks = 0_usize;
         let mut since = None;
-        // Read before it is swapped: a swap takes the cache line away from the thread that signals.
+        // Read before the swap, which takes the cache line away from the thread that signals.
         while !(self.mail.load(Ordering::Relaxed) && self.mail.swap(false, Ordering::Acquire)) {
             looks += 1;
             if looks < SPIN_LIMIT {

@@ -1,5 +1,5 @@
-//! The head of a model: mean over time, and a linear map with its gradients, by the same kernels as the cell, so that
-//! its bits do not depend on the batch either.
+//! The head of a model: the mean over time, and a linear map with its gradients. They use the kernels of the cell, so
+//! their bits do not depend on the batch either.
 
 use crate::cell::Real;
 use crate::error::Error;
@@ -11,10 +11,10 @@ use crate::shape::{Sequences, expect_shape};
 use crate::simd::Isa;
 use crate::threads::team::{Engine, Team};
 
-/// out = x W^T + b: x `[M, K]`, W `[O, K]`, b `[O]`, out `[M, O]`.
+/// Computes out = x W^T + b: x `[M, K]`, W `[O, K]`, b `[O]`, out `[M, O]`.
 ///
 /// # Errors
-/// Sizes that do not fit.
+/// [`Error::Value`] if a size does not fit; [`Error::Memory`].
 pub fn linear<T: Real>(inputs: usize, x: &[T], weight: &[T], bias: &[T], out: &mut [T]) -> Result<(), Error> {
     let (outputs, rows) = (bias.len(), x.len() / inputs.max(1));
     expect_shape("weight", &[outputs * inputs], &[weight.len()])?;
@@ -22,15 +22,16 @@ pub fn linear<T: Real>(inputs: usize, x: &[T], weight: &[T], bias: &[T], out: &m
     let kernels = ProductKernels::of(Isa::active()?)?;
     let engine = Engine { kernels, team: &Team::alone() };
     let column = |c: usize| Some(&weight[c * inputs..][..inputs]);
-    let packed = PackedMatrix::from_columns(kernels.lanes, WIDTH, inputs, outputs, column);
+    let packed = PackedMatrix::from_columns(kernels.lanes, WIDTH, inputs, outputs, column)?;
     matmul(engine, rows, |r| &x[r * inputs..], &packed, Start::Bias(bias), out, outputs);
     Ok(())
 }
 
-/// Gradients of [`linear`], for that of its output: dx `[M, K]`, dW `[O, K]`, db `[O]`, which must come as zeros.
+/// Computes the gradients of [`linear`] from the gradient `dy` `[M, O]` of its output: dx `[M, K]`, dW `[O, K]`,
+/// db `[O]`, which must be zeros before the call.
 ///
 /// # Errors
-/// Sizes that do not fit.
+/// [`Error::Value`] if a size does not fit; [`Error::Memory`].
 pub fn linear_backward<T: Real>(
     inputs: usize,
     x: &[T],
@@ -48,21 +49,21 @@ pub fn linear_backward<T: Real>(
     let kernels = ProductKernels::of(Isa::active()?)?;
     let engine = Engine { kernels, team: &Team::alone() };
     let mut packed = PackedMatrix::new(kernels.lanes, WIDTH);
-    packed.pack_rows(outputs, inputs, |k| &weight[k * inputs..]);
+    packed.pack_rows(outputs, inputs, |k| &weight[k * inputs..])?;
     matmul(engine, rows, |r| &dy[r * outputs..], &packed, Start::Continue, dx, inputs);
     let mut sum = OuterSum::new(kernels);
     for first in (0..rows).step_by(BLOCK) {
         let (steps, dy) = (BLOCK.min(rows - first), |k: usize| &dy[(first + k) * outputs..]);
-        sum.add(steps, dy, |k| &x[(first + k) * inputs..], inputs, dweight);
+        sum.add(steps, dy, |k| &x[(first + k) * inputs..], inputs, dweight)?;
         add_rows(kernels, steps, dy, dbias);
     }
     Ok(())
 }
 
-/// Mean over the steps of each sequence: y `[S, K]`, out `[N, K]`; 0 for an empty sequence.
+/// Computes the mean over the steps of each sequence: y `[S, K]`, out `[N, K]`; 0 for an empty sequence.
 ///
 /// # Errors
-/// Sizes that do not fit.
+/// [`Error::Value`] if a size does not fit.
 pub fn mean_over_time<T: Real>(width: usize, y: &[T], sequences: &Sequences, out: &mut [T]) -> Result<(), Error> {
     expect_shape("y", &[sequences.rows() * width], &[y.len()])?;
     expect_shape("out", &[sequences.count() * width], &[out.len()])?;

@@ -20,13 +20,13 @@ use crate::simd::Isa;
 use crate::threads::runtime::{Grant, Stop, num_threads};
 use crate::threads::team::{Engine, Team};
 
-/// Rows of an orthogonal matrix that are made together.
-const TOGETHER: usize = 64;
+/// Rows of an orthogonal matrix that are computed together.
+const GROUP_ROWS: usize = 64;
 
-/// Flat parameters of a stack.
+/// Returns initial flat parameters of a stack.
 ///
 /// # Errors
-/// Sizes that do not fit; interrupted by `stop`.
+/// [`Error::Value`] if `dims` is not valid, [`Error::Memory`], or [`Error::Interrupted`] if `stop` returned true.
 pub fn initial<T: Real>(dims: Dims, seed: u64, stop: Stop) -> Result<Vec<T>, Error> {
     let dims = dims.check()?;
     let hidden = dims.hidden_size;
@@ -52,12 +52,12 @@ pub fn initial<T: Real>(dims: Dims, seed: u64, stop: Stop) -> Result<Vec<T>, Err
     Ok(params)
 }
 
-/// In (0, 1), on a grid of 2^-53.
+/// Returns a uniform number in (0, 1), an odd multiple of 2^-53.
 fn uniform(random: &mut ChaCha8Rng) -> f64 {
     ((random.next_u64() >> 12) as f64 + 0.5) / (1u64 << 52) as f64
 }
 
-/// A random orthogonal n x n matrix.
+/// Fills `out` with a random orthogonal n x n matrix.
 fn fill_orthogonal<T: Real>(
     random: &mut ChaCha8Rng,
     n: usize,
@@ -71,15 +71,15 @@ fn fill_orthogonal<T: Real>(
     let kernels = ProductKernels::<f64>::of(Isa::active()?)?;
     let engine = Engine { kernels, team: &Team::alone() };
     let mut along = Vec::new();
-    for first in (0..n).step_by(TOGETHER) {
+    for first in (0..n).step_by(GROUP_ROWS) {
         check()?;
         let (done, rest) = rows.split_at_mut(first * n);
-        let count = TOGETHER.min(n - first);
+        let count = GROUP_ROWS.min(n - first);
         let group = &mut rest[..count * n];
-        // Off the rows before, all at once; twice, since the first time leaves what rounding made of large parts.
-        let columns = PackedMatrix::from_columns(kernels.lanes, WIDTH, n, first, |c| Some(&done[c * n..][..n]));
+        // Subtract the projections on all rows before. Do it twice: rounding leaves a remainder the first time.
+        let columns = PackedMatrix::from_columns(kernels.lanes, WIDTH, n, first, |c| Some(&done[c * n..][..n]))?;
         let mut packed = PackedMatrix::new(kernels.lanes, WIDTH);
-        packed.pack_rows(first, n, |k| &done[k * n..]);
+        packed.pack_rows(first, n, |k| &done[k * n..])?;
         for _ in 0..2 {
             along.clear();
             along.resize(count * first, 0.0);
@@ -89,7 +89,7 @@ fn fill_orthogonal<T: Real>(
             }
             matmul(engine, count, |r| &along[r * first..], &packed, Start::Continue, group, n);
         }
-        // And off each other, one by one.
+        // Then orthogonalise the rows of the group against each other.
         for i in 0..count {
             let (row, rest) = group[i * n..].split_at_mut(n);
             let scale = 1.0 / dot(row, row).sqrt();

@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::shape::expect_shape;
 use crate::simd::float::Float;
 
-/// Probabilities of each row of logits `[M, C]`, in place.
+/// Replaces each row of logits `[M, C]` by its probabilities.
 pub fn softmax<T: Float>(classes: usize, logits: &mut [T]) {
     for row in logits.chunks_mut(classes.max(1)) {
         let largest = row.iter().fold(row[0], |a, &b| if b > a { b } else { a });
@@ -19,10 +19,11 @@ pub fn softmax<T: Float>(classes: usize, logits: &mut [T]) {
     }
 }
 
-/// Mean cross-entropy in nats of logits `[M, C]` against classes `[M]`; the logits become its gradient.
+/// Computes the mean cross-entropy, in nats, of logits `[M, C]` and target classes `[M]`, and replaces the logits by
+/// its gradient.
 ///
 /// # Errors
-/// A target is no class, or sizes do not fit.
+/// [`Error::Value`] if a target is not in 0..C, or a size does not fit.
 pub fn cross_entropy<T: Float>(classes: usize, logits: &mut [T], targets: &[i64]) -> Result<f64, Error> {
     let rows = targets.len();
     expect_shape("targets", &[logits.len() / classes.max(1)], &[rows])?;
@@ -45,10 +46,10 @@ pub fn cross_entropy<T: Float>(classes: usize, logits: &mut [T], targets: &[i64]
     Ok(loss / rows.max(1) as f64)
 }
 
-/// Mean squared error over all numbers; the predictions become its gradient.
+/// Computes the mean squared error over all numbers, and replaces the predictions by its gradient.
 ///
 /// # Errors
-/// Sizes do not fit.
+/// [`Error::Value`] if a size does not fit.
 pub fn mean_squared_error<T: Float>(prediction: &mut [T], target: &[T]) -> Result<f64, Error> {
     expect_shape("target", &[prediction.len()], &[target.len()])?;
     let count = prediction.len().max(1) as f64;

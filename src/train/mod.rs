@@ -1,4 +1,4 @@
-//! What models and training need besides the GRU.
+//! Training, and the head of a model.
 
 pub mod head;
 pub mod init;

@@ -9,7 +9,7 @@ use crate::shape::expect_shape;
 /// Settings of [`Adam`] (Kingma & Ba 2015, algorithm 1).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamSettings {
-    /// Step size.
+    /// Learning rate.
     pub lr: f64,
     /// Decay of the first moment.
     pub beta1: f64,
@@ -20,10 +20,10 @@ pub struct AdamSettings {
 }
 
 impl AdamSettings {
-    /// Checks the ranges.
+    /// Validates the settings and returns them.
     ///
     /// # Errors
-    /// A setting out of its range.
+    /// [`Error::Value`] if a setting is out of its range.
     pub fn check(self) -> Result<Self, Error> {
         let settings = [
             ("lr", self.lr, self.lr > 0.0 && self.lr.is_finite(), "a positive number"),
@@ -40,12 +40,12 @@ impl AdamSettings {
     }
 }
 
-/// The share of the learning rate that is left when a share `done` of the training is done: half a cosine, from 1 to 0.
+/// Returns the factor of the learning rate after a fraction `done` of the training: half a cosine, from 1 to 0.
 pub fn cosine_decay(done: f64) -> f64 {
     f64::midpoint(1.0, libm::cos(std::f64::consts::PI * done))
 }
 
-/// Moments of a list of arrays.
+/// The moments of a list of arrays.
 #[derive(Default)]
 pub struct Adam<T> {
     steps: i32,
@@ -53,12 +53,14 @@ pub struct Adam<T> {
 }
 
 impl<T: Real> Adam<T> {
-    /// Changes the parameters by one step; returns the global L2 norm of the gradients before clipping to `max_norm`.
+    /// Updates the parameters by one step. Returns the global L2 norm of the gradients before they are clipped to
+    /// `max_norm`.
     ///
-    /// Nothing changes if the norm is not finite, so that the caller can tell and keep the parameters.
+    /// Nothing changes if the norm is not finite, which the caller can see from the result.
     ///
     /// # Errors
-    /// Arrays of other sizes than in the first step, or than their gradients.
+    /// [`Error::Value`] if the size of an array differs from that of its gradient or from the first step, or `max_norm`
+    /// is not positive; [`Error::Memory`].
     pub fn step(
         &mut self,
         settings: AdamSettings,

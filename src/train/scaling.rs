@@ -1,23 +1,23 @@
-//! Standardisation of a model's input and targets.
+//! Standardisation of a model's inputs and targets.
 
 use crate::error::Error;
 use crate::shape::expect_shape;
 use crate::simd::float::Float;
 
-/// Exponents of the powers of two that columns are measured in: both ends, and their inverses, are normal numbers.
+/// The exponents of the powers of two that columns are scaled by: both ends, and their inverses, are normal numbers.
 const UNITS: std::ops::RangeInclusive<i32> = -1000..=1000;
 
-/// Up to here a mean is rounded away beside the largest number of f64, whatever its sign.
+/// Adding a mean of up to this magnitude to the largest f64, with either sign, does not change it.
 const LARGE_MEAN: f64 = f64::MAX * f64::EPSILON / 8.0;
 
-/// Mean and standard deviation of each column of x `[M, F]`, M at least 1; 1 instead of the deviation where a column
-/// does not vary.
+/// Computes the mean and the standard deviation of each column of x `[M, F]`, with M at least 1. The deviation of a
+/// constant column is given as 1.
 ///
-/// In f64, each sum one chain in the order of the rows. A column is measured in the power of two of its largest
-/// magnitude: no square leaves the range of f64, and no digit changes.
+/// All sums are in f64, each as one chain in the order of the rows. Columns are scaled by the power of two of their
+/// largest magnitude, so that no square leaves the range of f64; the scaling itself is exact.
 ///
 /// # Errors
-/// x is not `[M, features]`.
+/// [`Error::Value`] if the length of x is not a multiple of `features`.
 pub fn measure<X: Float>(x: &[X], features: usize) -> Result<(Vec<f64>, Vec<f64>), Error> {
     let width = features.max(1);
     let rows = x.len() / width;
@@ -37,7 +37,7 @@ pub fn measure<X: Float>(x: &[X], features: usize) -> Result<(Vec<f64>, Vec<f64>
     let to_unit: Vec<f64> = exponents.iter().map(|&exponent| libm::ldexp(1.0, -exponent)).collect();
     let count = rows as f64;
     let mut mean = vec![0.0; features];
-    // Twice: the second time adds what the first has lost by rounding.
+    // Twice: the second pass adds what rounding has lost in the first.
     for _ in 0..2 {
         let mut sum = vec![0.0; features];
         for row in x.chunks_exact(width) {
@@ -67,16 +67,17 @@ pub fn measure<X: Float>(x: &[X], features: usize) -> Result<(Vec<f64>, Vec<f64>
     Ok((mean, scale))
 }
 
-/// out = (x - mean) / scale, column by column: x and out `[M, F]`, mean and scale `[F]`.
+/// Computes out = (x - mean) / scale by column: x and out `[M, F]`, mean and scale `[F]`.
 ///
-/// In f64, and rounded once at the end: a mean may be large beside its deviation, a deviation tiny.
+/// It computes in f64 and rounds to the type of `out` at the end, because a mean may be large compared with the
+/// deviation, and a deviation may be tiny.
 ///
 /// # Errors
-/// Sizes that do not fit.
+/// [`Error::Value`] if a size does not fit.
 pub fn standardise<X: Float, T: Float>(x: &[X], mean: &[f64], scale: &[f64], out: &mut [T]) -> Result<(), Error> {
     expect_shape("scale", &[mean.len()], &[scale.len()])?;
     expect_shape("out", &[x.len()], &[out.len()])?;
-    // Halves, where a difference could leave the range of f64; those of all but the smallest numbers are exact.
+    // If a difference could leave the range of f64, halve all numbers, which is exact except for the smallest ones.
     if mean.iter().any(|mean| mean.abs() > LARGE_MEAN) {
         let halves = |numbers: &[f64]| -> Vec<f64> { numbers.iter().map(|number| 0.5 * number).collect() };
         standardise_with(|x| 0.5 * x, x, &halves(mean), &halves(scale), out);

@@ -56,7 +56,7 @@ def test_offsets_of_64_bits_do_not_wrap():
         ("offset", HUGE, f"offset {HUGE} and length"),
         ("offset", 2**63 - 1, "offset 9223372036854775807 and length"),
         ("null_count", -2, "null count -2"),
-        ("null_count", 1, "1 nulls, but none are marked"),
+        ("null_count", 1, "1 nulls, but no validity bitmap"),
         ("n_buffers", 0, "0 buffers instead of"),
         ("n_buffers", 5, "5 buffers instead of"),
         ("n_buffers", -1, "-1 buffers instead of"),
@@ -132,7 +132,7 @@ def test_odd_pointers():
     column = pairs()
     address = ctypes.cast(column.array.children[0], ctypes.c_void_p).value
     column.array.children[0] = ctypes.cast(address + 1, ctypes.POINTER(arrow_c.Array))
-    refused(column, "a child at an odd address")
+    refused(column, "a child at an unaligned address")
     column = pairs()
     address = ctypes.cast(column.array.buffers, ctypes.c_void_p).value
     column.array.buffers = ctypes.cast(address + 1, ctypes.POINTER(ctypes.c_void_p))
@@ -235,7 +235,7 @@ class Answers:
 
 def test_answers_that_are_no_capsules():
     for answer in (None, (), (1,), (1, 2, 3)):
-        with pytest.raises(ValueError, match="another result of __arrow_c_array__ than a pair of capsules"):
+        with pytest.raises(ValueError, match="a result of __arrow_c_array__ that is not a pair of capsules"):
             rgru.Ragged.from_arrow(Answers(answer))
     with pytest.raises(TypeError, match=r"expected a capsule named 'arrow_schema', got <class 'int'>"):
         rgru.Ragged.from_arrow(Answers((1, 2)))

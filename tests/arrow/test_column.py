@@ -1,4 +1,4 @@
-"""Arrow and Polars list columns as Ragged: what is viewed, what is copied, what is refused."""
+"""Arrow and Polars list columns as Ragged: viewed, copied or refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def lists(ragged):
 
 
 def memory(array):
-    """The address and length of the numbers below all the lists."""
+    """Return the address and length of the numbers below all the lists."""
     while hasattr(array, "values"):
         array = array.values
     data = array.buffers()[1]
@@ -52,7 +52,7 @@ def test_slices_start_where_they_start(kind, start, length):
 
 
 def test_slices_below_the_outer_list():
-    """Offsets may start above 0 in the child, too, and the child's child may be sliced by itself."""
+    """A child's offsets may start above 0 too, and its own child may be a slice."""
     numbers = pa.array(np.arange(20, dtype=np.float32)).slice(2, 16)
     steps = pa.FixedSizeListArray.from_arrays(numbers, 2).slice(1, 6)
     column = pa.ListArray.from_arrays(pa.array([1, 3, 6], pa.int32()), steps)

@@ -71,7 +71,7 @@ def test_capsules_that_nobody_consumes_are_the_producers():
 def test_what_was_consumed_is_not_consumed_again():
     column, _ = sequence_column()
     assert len(rgru.Ragged.from_arrow(column)) == 3
-    with pytest.raises(ValueError, match="'arrow_schema' that was consumed before"):
+    with pytest.raises(ValueError, match="'arrow_schema' that has already been consumed"):
         rgru.Ragged.from_arrow(column)
     gc.collect()
     assert column.released == ["schema", "array"]

@@ -1,4 +1,4 @@
-"""Arrow in, Arrow out: the bits of the NumPy path, as many rows, and null where there is nothing to tell."""
+"""Predictions from Arrow to Arrow: the bits of the NumPy path, one result per row, null for invalid rows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def make_gru(**options):
 
 
 def rows(column):
-    """The numbers of a column of lists (M, K), nulls and all."""
+    """Return the numbers of a column of lists (M, K), nulls included."""
     array = pa.array(column)
     array.validate(full=True)
     while hasattr(array, "flatten") and not pa.types.is_fixed_size_list(array.type):
@@ -77,7 +77,7 @@ def test_states_have_the_bits_of_the_numpy_path(options):
         assert pa.array(every).offsets.to_numpy().tolist() == x.offsets.tolist()
 
 
-def test_large_columns_are_cut_without_a_trace(monkeypatch):
+def test_splitting_large_columns_does_not_change_the_results(monkeypatch):
     gru = make_gru(bidirectional=True)
     whole = rows(rgru.arrow.predict(gru, as_column(SEQUENCES)))
     monkeypatch.setattr("rgru.train._model._NUMBERS_PER_PIECE", 60)
@@ -117,7 +117,7 @@ def test_booleans():
     assert made.to_pylist() == [None, *model.predict(FULL).tolist()]
 
 
-def test_labels_that_arrow_does_not_know():
+def test_labels_without_an_arrow_type():
     y = np.array(["2020-01-01", "2021-01-01"], "M8[D]")[np.arange(len(FULL)) % 2]
     model = rgru.GRUClassifier(hidden_size=4, max_epochs=1, random_state=0).fit(FULL, y)
     with pytest.raises(TypeError, match="expected numbers or strings as labels, got datetime64"):
@@ -200,7 +200,7 @@ def test_steps_of_other_widths_fail():
         [[[1.0]], [[1.0, 2.0]], [[1.0, 2.0], [3.0]], [], [[1.0, 2.0, 3.0]], [[]]], pa.list_(pa.list_(pa.float32()))
     )
     with pytest.raises(
-        ValueError, match=r"expected steps of one width, got 1 and 2 numbers, the first other one in row 1 "
+        ValueError, match=r"expected steps of one width, got 1 and 2 numbers; the width first differs in row 1 "
     ):
         rgru.arrow.predict(model, column)
     made = rgru.arrow.predict(model, column, on_error="null", output="every")
@@ -222,7 +222,7 @@ def test_columns_of_other_lengths_fail():
 
 
 def test_null_rows_with_steps_below_them():
-    """A null may stand over steps that are there, and even over nonsense."""
+    """A null row may have steps below it, even invalid ones."""
     steps = pa.FixedSizeListArray.from_arrays(pa.array([1, 2, np.nan, 4, 5, 6], pa.float32()), 2)
     column = pa.ListArray.from_arrays(pa.array([0, 1, 2, 3]), steps, mask=pa.array([False, True, False]))
     model = make_gru()
@@ -238,7 +238,7 @@ def test_all_rows_fail():
         assert (len(made), made.null_count) == (2, 2)
 
 
-def test_a_table_without_steps_whose_types_tell_no_width():
+def test_a_table_without_steps_and_of_types_without_a_width():
     gru = rgru.GRU(5, 3, seed=0)
     lists, pairs = pa.list_(pa.list_(pa.float32())), pa.list_(pa.list_(pa.float32(), 2))
     for kinds in ((lists, pairs, pairs), (lists, lists, pairs)):
@@ -247,7 +247,7 @@ def test_a_table_without_steps_whose_types_tell_no_width():
         assert len(rgru.arrow.predict(gru, table.slice(0, 1))) == 1
 
 
-def test_nothing_to_predict():
+def test_an_empty_batch():
     for model in (make_gru(), fitted()):
         for column in (pa.array([], PAIR), pa.chunked_array([], PAIR), pa.table({"x": pa.array([], PAIR)})):
             made = rgru.arrow.predict(model, column)
@@ -255,13 +255,13 @@ def test_nothing_to_predict():
     assert len(pa.array(rgru.arrow.predict(make_gru(), pa.array([], PAIR), output="every"))) == 0
 
 
-def test_rows_without_steps_are_rows():
+def test_rows_without_steps_have_results():
     made = rgru.arrow.predict(make_gru(), pa.array([[], [[1.0, 2.0]], []], PAIR))
     assert pa.array(made).to_pylist()[0] == [0.0] * 5
 
 
 def test_many_rows_at_random():
-    """Against the same rows one by one."""
+    """Predictions agree with those of the same rows one by one."""
     rng = np.random.default_rng(3)
     model, values = make_gru(), []
     for _ in range(200):
@@ -281,10 +281,10 @@ def test_many_rows_at_random():
     assert 20 < whole.null_count < 100
 
 
-# -- who takes results over --------------------------------------------------------------------------------------------
+# -- consumers of results ----------------------------------------------------------------------------------------------
 
 
-def test_polars_takes_results():
+def test_polars_imports_results():
     pl = pytest.importorskip("polars")
     gru = make_gru()
     frame = pl.DataFrame(
@@ -299,14 +299,14 @@ def test_polars_takes_results():
     assert labels.null_count() == 1
 
 
-def test_pandas_takes_results():
+def test_pandas_imports_results():
     pd = pytest.importorskip("pandas", minversion="2.2")
     made = rgru.arrow.predict(fitted(), as_column([*FULL, None]), on_error="null")
     series = pd.Series(pd.array(pa.array(made), dtype=pd.ArrowDtype(pa.int64())))
     assert series.isna().tolist() == [False] * len(FULL) + [True]
 
 
-def test_duckdb_takes_results():
+def test_duckdb_imports_results():
     duckdb = pytest.importorskip("duckdb")
     gru = make_gru()
     with duckdb.connect() as connection:
@@ -315,7 +315,7 @@ def test_duckdb_takes_results():
         assert connection.sql("SELECT count(h[1]) FROM states").fetchall() == [(5000,)]
 
 
-def test_nanoarrow_takes_results():
+def test_nanoarrow_imports_results():
     na = pytest.importorskip("nanoarrow")
     made = rgru.arrow.predict(make_gru(), as_column([FULL[0], None]), on_error="null")
     assert na.c_array(made).null_count == 1
@@ -329,7 +329,7 @@ def test_one_result_is_consumed_any_number_of_times():
     assert pa.chunked_array(made).equals(pa.chunked_array([pa.array(made)]))
 
 
-def test_a_result_says_what_it_is():
+def test_the_repr_of_a_result():
     made = rgru.arrow.predict(make_gru(), as_column([FULL[0], None]), on_error="null", output="every")
     assert repr(made) == "ArrowColumn(2 rows, 1 null, list<item: fixed_size_list<item: float>[5]>)"
     assert made.type == "list<item: fixed_size_list<item: float>[5]>"
@@ -378,7 +378,7 @@ def test_several_outputs_of_one_run():
     assert pa.array(probability).equals(pa.array(rgru.arrow.predict(model, as_column(FULL), output="probability")))
 
 
-def test_errors_call_the_column_by_its_name():
+def test_errors_name_the_column():
     for model, kind in ((make_gru(), "last"), (fitted(), "label")):
         with pytest.raises(ValueError, match=r"^column 'x': expected finite numbers, got nan"):
             predict_all(model, pa.array([[[1.0, np.nan]]], PAIR), [kind], name="column 'x'")

@@ -1,4 +1,4 @@
-"""Columns, partitions and blocks without one number have no type of numbers: null, at any level."""
+"""Columns, partitions and blocks without a number may have the type null, at any level."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import rgru
 
 NULL = pa.null()
-# Columns by what their rows are: sequences without steps, or nothing that can be a sequence.
+# Columns whose rows are sequences without steps, or null.
 EMPTY = {
     "list<null>": pa.array([[], []]),
     "large_list<null>": pa.array([[], []], pa.large_list(NULL)),

@@ -202,7 +202,7 @@ def test_a_user_ends_a_training(work, tmp_path):
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     epochs = rgru.load(tmp_path / "model").n_iter_
-    assert f"{epochs} of 100000 epochs, is in {tmp_path / 'model'}" in err.decode()
+    assert f"{epochs} of 100000 epochs is in {tmp_path / 'model'}" in err.decode()
     assert names(tmp_path) == ["model"]
 
 

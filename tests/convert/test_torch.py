@@ -123,5 +123,5 @@ def test_the_other_cell_cannot_be_exported():
 
 
 def test_the_readme(tmp_path):
-    readme = Path(__file__).parent.parent / "README.md"
+    readme = Path(__file__).parents[2] / "README.md"
     run_python(sections(readme.read_text("utf-8"))["Have a model?"], tmp_path, "-W", "error")

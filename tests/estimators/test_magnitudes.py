@@ -1,4 +1,4 @@
-"""Features and targets of any magnitude, and far from 0: what is learnt of them does not depend on their units."""
+"""Features and targets of any magnitude, and far from 0: training does not depend on their units."""
 
 import math
 
@@ -61,7 +61,7 @@ def test_targets_far_from_0_keep_their_digits(dtype, pooling):
     assert there.score(X, y + 1e9) == pytest.approx(here.score(X, y), abs=1e-3)
 
 
-def test_every_road_gives_the_same_doubles():
+def test_all_interfaces_return_the_same_doubles():
     X, y = problem()
     model = rgru.GRURegressor(**QUICK).fit(X, y * 1e38 + 1e39)
     expected = model.predict(X)
@@ -92,7 +92,7 @@ def test_columns_of_all_magnitudes_are_measured(dtype):
     values = (np.random.default_rng(0).integers(-4, 9, (100, 1)) * units).astype(dtype)
     scaler = Scaler.of(values)
     exact = (values / units.astype(dtype))[:, 3].astype(np.float64)
-    fine = slice(1 if dtype == "float64" else 0, None)  # of the smallest number of all, no fraction can be told
+    fine = slice(1 if dtype == "float64" else 0, None)  # the smallest number of all has no fractions
     np.testing.assert_allclose(scaler.mean[fine], (exact.mean() * units)[fine], rtol=1e-6)
     np.testing.assert_allclose(scaler.scale[fine], (exact.std() * units)[fine], rtol=1e-6)
     scaled = scaler.apply(values, np.dtype(np.float64))
@@ -105,7 +105,7 @@ def test_columns_of_all_magnitudes_are_measured(dtype):
 
 @pytest.mark.parametrize("constant", [0.0, -0.0, SMALLEST, 1e-170, 0.1, 3.7e30, -1e200, LARGEST, -LARGEST])
 @pytest.mark.parametrize("count", [1, 2, 7, 1000])
-def test_a_constant_is_its_own_mean(constant, count):
+def test_the_mean_of_a_constant_is_exact(constant, count):
     values = np.full((count, 2), [constant, 1.0])
     scaler = Scaler.of(values)
     assert scaler.mean.tolist() == [constant, 1.0]
@@ -114,7 +114,7 @@ def test_a_constant_is_its_own_mean(constant, count):
 
 
 @pytest.mark.parametrize("pair", [(0.0, SMALLEST), (-LARGEST, LARGEST), (1.0, np.nextafter(1.0, 2.0)), (1e200, 1e-200)])
-def test_two_values_are_told_apart(pair):
+def test_the_scale_separates_two_values(pair):
     scaled = Scaler.of(np.array(pair)[:, None]).apply(np.array(pair)[:, None], np.dtype(np.float32))
     assert np.isfinite(scaled).all()
     assert abs(scaled[0, 0] - scaled[1, 0]) >= 1.0
@@ -129,13 +129,13 @@ def test_the_mean_of_many_rows_has_all_digits():
     np.testing.assert_allclose(scale, np.sqrt(deviations), rtol=1e-13)
 
 
-def test_no_rows_cannot_be_measured():
+def test_an_empty_array_is_refused():
     with pytest.raises(ValueError, match="x: expected at least one row, got none"):
         _core.measure(np.zeros((0, 2)))
 
 
 @pytest.mark.parametrize("kind", [rgru.GRUClassifier, rgru.GRURegressor])
-def test_one_feature_beside_a_constant_of_1e200(kind):
+def test_a_feature_next_to_a_constant_of_1e200(kind):
     X, y = problem()
     X[..., 1] = 1e200
     model = kind(**QUICK).fit(X, (y > 0).astype(int) if kind is rgru.GRUClassifier else X[:, -1, 0])

@@ -1,4 +1,4 @@
-"""What is unpickled around memory that cannot be written to: joblib maps large arrays, Ray and others share theirs."""
+"""Objects unpickled around read-only memory: joblib maps large arrays, Ray and others share theirs."""
 
 import copy
 import pickle
@@ -18,7 +18,7 @@ def mapped(thing, folder, mode):
 
 
 def shared(thing):
-    """Through a pickle whose arrays stay outside of it, as in an object store."""
+    """Pickle with the arrays out of band, as in an object store."""
     buffers = []
     data = pickle.dumps(thing, protocol=5, buffer_callback=buffers.append)
     return pickle.loads(data, buffers=[bytes(buffer) for buffer in buffers])
@@ -94,8 +94,8 @@ def test_a_ragged_stays_read_only(through):
     assert [len(one) for one in came] == [1, 2]
 
 
-def test_a_worker_of_joblib_takes_a_large_gru():
-    """From 1 MB on its arrays come as a file that is mapped read-only."""
+def test_a_worker_of_joblib_runs_a_large_gru():
+    """Arrays of 1 MB or more are mapped read-only from a file."""
     gru = rgru.GRU(100, 300, seed=0)
     assert gru.params.flat.nbytes > 2**20
 

@@ -1,4 +1,4 @@
-"""What is refused: an error that names the argument, what was expected and what came."""
+"""Errors about arguments: they name the argument, what was expected and what was passed."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ BAD_ARRAYS = [
 ]
 
 
-def test_arrays_on_a_gpu_are_refused_beside_an_x_on_the_host():
+def test_arrays_on_a_gpu_are_refused_with_an_x_on_the_host():
     layer, stream = gru(), gru().stream(N)
     y, _, tape = layer.record(X)
     raises(TypeError, lambda: layer(X, OnGpu()), "h0: expected", "on a GPU", "host")
@@ -74,7 +74,7 @@ def test_arrays_on_a_gpu_are_refused_beside_an_x_on_the_host():
 
 
 @pytest.mark.parametrize(("bad", "error", "word"), BAD_ARRAYS, ids=lambda value: getattr(value, "__name__", None))
-def test_arrays_of_another_kind_are_refused_everywhere(bad, error, word):
+def test_arrays_of_another_type_are_refused_everywhere(bad, error, word):
     layer, stream = gru(), gru().stream(N)
     y, _, tape = layer.record(X)
     if bad is not None:

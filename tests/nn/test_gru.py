@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import rgru
-from layers import CELLS, normal, with_biases
+from layer_cases import CELLS, normal, with_biases
 
 
 def sigma(a):

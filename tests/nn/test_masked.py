@@ -1,4 +1,4 @@
-"""Masked arrays are refused wherever arrays go in, in nested lists too: what lies under a mask is no data."""
+"""Masked arrays are refused as all arguments, in nested lists too: values under a mask are not data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def column(values):
 
 
 class Wrapped:
-    """As an array of Dask over masked arrays."""
+    """A stand-in for an array of Dask over masked arrays."""
 
     def __array__(self, dtype=None, copy=None):
         return MASKED

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import rgru
-from layers import normal, with_biases
+from layer_cases import normal, with_biases
 
 
 def test_stream_runs_step_by_step_and_keeps_its_state():

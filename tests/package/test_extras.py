@@ -13,7 +13,7 @@ SOURCES = [*Path(rgru.__file__).parent.rglob("*.py")]
 GUIDES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
 
 
-def test_nothing_is_said_to_be_on_an_index():
+def test_no_hint_names_an_index():
     for path in (*SOURCES, *GUIDES):
         text = path.read_text(encoding="utf-8").replace("``pip install 'rgru[...]'`` would find no package", "")
         assert not re.search(r"pip install '?rgru", text), path
@@ -23,7 +23,7 @@ def found(pattern, paths):
     return {one for path in paths for one in re.findall(pattern, path.read_text(encoding="utf-8"))}
 
 
-def test_all_extras_are_there():
+def test_all_named_extras_exist():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     [extras] = re.findall(r"\[project.optional-dependencies\]\n(.*?)\n\[", project, re.DOTALL)
     there = set(re.findall(r"^(\w+) = ", extras, re.MULTILINE))

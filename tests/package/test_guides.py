@@ -1,6 +1,6 @@
 """Every code block of README.md and of the pages in docs/.
 
-The recipes for data engines are in test_data_guide.py, the README's section on PyTorch in test_convert_torch.py.
+The recipes for data engines are in test_data_guide.py, the README's section on PyTorch in convert/test_torch.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`import rgru` stays quick and brings nothing along that was not asked for."""
+"""`import rgru` is fast and imports only what it needs."""
 
 import subprocess
 import sys
@@ -60,7 +60,7 @@ print(*sorted(sys.modules))
 
 def test_import_takes_less_than_60_ms_beyond_numpy():
     code = "import time, numpy; start = time.perf_counter(); import rgru; print(time.perf_counter() - start)"
-    # The best of several: the others measure what else the machine is doing, and the first compiles to bytecode.
+    # The best of several: other work on the machine slows some, and the first one compiles to bytecode.
     assert min(float(run(code)) for _ in range(7)) < 0.060
 
 
@@ -70,8 +70,8 @@ def test_lazy_names_are_listed():
 
 
 @pytest.mark.parametrize("name", sorted(rgru._LAZY))
-def test_lazy_names_are_there(name):
-    """Each in a process of its own, since a name once loaded stays."""
+def test_lazy_names_can_be_imported(name):
+    """Each name in a process of its own, since a loaded name stays."""
     code = f"""
 import sys
 try:

@@ -1,27 +1,28 @@
-//! Sigmoid and tanh against f64, in units of the last place, on every instruction set.
+//! Compares sigmoid and tanh with f64, in units of the last place, on every instruction set.
 
-#![allow(clippy::disallowed_methods)] // bounds are in ULP, for which any platform's mathematics will do
+#![allow(clippy::disallowed_methods)] // the platform's functions are exact enough for bounds in ULP
 
 use rgru::__internals::cell::Real;
 use rgru::__internals::cell::kernels::CellKernels;
 use rgru::__internals::simd::Isa;
 
-/// Spacing of f32 numbers at the magnitude of x.
+/// Returns the spacing of f32 numbers at the magnitude of x.
 fn ulp(x: f64) -> f64 {
     let exponent = x.abs().max(f64::from(f32::MIN_POSITIVE)).log2().floor();
     (exponent - 23.0).exp2()
 }
 
-/// The exact value that a function should round.
+/// A function in f64, which f32 results are compared with.
 type Exact = fn(f64) -> f64;
 
-/// As accurate as f64 is: exp(-|x|) keeps what 1 / (1 + exp(-x)) would lose.
+/// Computes the sigmoid in f64. exp(-|x|) keeps the accuracy that 1 / (1 + exp(-x)) would lose.
 fn sigmoid(x: f64) -> f64 {
     let e = (-x.abs()).exp();
     if x < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
 }
 
-/// The worst error over `bits`, in units of the last place, and where.
+/// Returns the worst errors of sigmoid and tanh over the floats with these `bits`, in units of the last place, and the
+/// floats that have them.
 fn worst(kernels: &CellKernels<f32>, bits: impl Iterator<Item = u32>) -> [(f64, f32); 2] {
     let mut worst = [(0.0, 0.0); 2];
     let mut inputs = Vec::with_capacity(1 << 16);

@@ -1,5 +1,5 @@
-//! The committed bits: every machine, with every instruction set, computes these. More of them, from Python, are in
-//! `tests/goldens/bits.npz`; these also run in emulators.
+//! Committed hashes of bits that every machine and every instruction set must reproduce. `tests/goldens/bits.npz` has
+//! more of them, for Python; these also run in emulators.
 
 mod common;
 
@@ -10,13 +10,13 @@ use rgru::__internals::train::optim::{Adam, AdamSettings, cosine_decay};
 use rgru::__internals::train::{init, loss};
 use rgru::Dims;
 
-/// FNV-1a over the bits of some numbers.
+/// Returns the FNV-1a hash of the bits of some numbers.
 fn hash<T: Real>(numbers: &[T]) -> u64 {
     let bytes = numbers.iter().flat_map(|number| number.to_f64().to_bits().to_le_bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
-/// Outputs, states and gradients of a stack.
+/// Returns the hashes of the outputs, states and gradients of a stack.
 fn solved<T: Real>(reset_after: bool, bidirectional: bool) -> Vec<u64> {
     let dims = Dims { input_size: 5, hidden_size: 19, num_layers: 2, bidirectional, reset_after, bias: true };
     let problem = Problem { dims, time: 9, lengths: vec![9, 1, 0, 7], ragged: true, with_h0: true, seed: 1 };
@@ -30,7 +30,7 @@ fn solved<T: Real>(reset_after: bool, bidirectional: bool) -> Vec<u64> {
     hashes[0].clone()
 }
 
-/// Initial values; probabilities, loss and gradient; steps of Adam.
+/// Returns the hashes of initial values; of probabilities, loss and gradient; and of parameters after steps of Adam.
 fn trained<T: Real>() -> Vec<u64> {
     let dims =
         Dims { input_size: 3, hidden_size: 7, num_layers: 1, bidirectional: true, reset_after: false, bias: true };

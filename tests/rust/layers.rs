@@ -1,10 +1,10 @@
-//! The modules of `src` depend on each other one way.
+//! Checks that the modules of `src` depend on each other in one direction.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// The rooms of `src`, the lowest first: each may use those of an earlier line, and none of its own line but itself.
+/// The top-level modules of `src`, the lowest first. Each may use those of earlier lines, but no other of its own line.
 const LAYERS: [&[&str]; 11] = [
     &["error"],
     &["memory", "threads", "simd"],
@@ -19,7 +19,7 @@ const LAYERS: [&[&str]; 11] = [
     &[""], // lib.rs
 ];
 
-/// The modules of `src` by path, `rnn::stream`, with their source; tests within them left out.
+/// Returns the modules of `src` by path (`rnn::stream`), with their source up to the tests.
 fn modules() -> BTreeMap<String, String> {
     fn collect(folder: &Path, path: &[String], modules: &mut BTreeMap<String, String>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -40,7 +40,7 @@ fn modules() -> BTreeMap<String, String> {
     modules
 }
 
-/// `a::{b, c::{d}}` as `a::b` and `a::c::d`.
+/// Expands `a::{b, c::{d}}` to `a::b` and `a::c::d`.
 fn expand(tree: &str) -> Vec<String> {
     let Some((prefix, group)) = tree.split_once('{') else {
         return vec![tree.split(" as ").next().unwrap().to_owned()];
@@ -57,7 +57,7 @@ fn expand(tree: &str) -> Vec<String> {
     parts.iter().flat_map(|part| expand(&format!("{prefix}{}", part.trim()))).collect()
 }
 
-/// Every path in a source that may name another module.
+/// Returns every path in a source that may name another module.
 fn paths(source: &str) -> Vec<String> {
     let code: Vec<&str> = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let code = code.join("\n");
@@ -69,7 +69,7 @@ fn paths(source: &str) -> Vec<String> {
     uses.flat_map(expand).chain(inline).collect()
 }
 
-/// The module that a path within `from` leads to.
+/// Returns the module that a path in the module `from` refers to.
 fn resolve(path: &str, from: &str, modules: &BTreeMap<String, String>) -> Option<String> {
     let mut base: Vec<&str> = from.split("::").filter(|part| !part.is_empty()).collect();
     let mut rest: Vec<&str> = path.split("::").map(str::trim).filter(|part| !part.is_empty()).collect();
@@ -96,38 +96,38 @@ fn resolve(path: &str, from: &str, modules: &BTreeMap<String, String>) -> Option
     Some(whole.join("::")).filter(|to| to != from && !to.is_empty())
 }
 
-/// The modules that each one uses.
+/// Returns the modules that each module uses.
 fn uses(modules: &BTreeMap<String, String>) -> BTreeMap<&str, BTreeSet<String>> {
     let of = |from: &str, source| paths(source).iter().filter_map(|path| resolve(path, from, modules)).collect();
     modules.iter().map(|(from, source)| (&**from, of(from, source))).collect()
 }
 
 #[test]
-fn rooms_use_only_those_below() {
-    let room = |module: &str| module.split("::").next().unwrap().to_owned();
+fn modules_use_only_lower_layers() {
+    let top = |module: &str| module.split("::").next().unwrap().to_owned();
     let layer = |module: &str| {
         LAYERS
             .iter()
-            .position(|rooms| rooms.contains(&&*room(module)))
-            .unwrap_or_else(|| panic!("{module} is in no room of LAYERS"))
+            .position(|layer| layer.contains(&&*top(module)))
+            .unwrap_or_else(|| panic!("{module} is not in LAYERS"))
     };
     let modules = modules();
     let uses = uses(&modules);
     assert!(uses["rnn::stream"].contains("cell::step"), "no imports were found");
     for (from, targets) in uses {
         for to in targets {
-            assert!(room(from) == room(&to) || layer(from) > layer(&to), "{from} uses {to}, which is not below it");
+            assert!(top(from) == top(&to) || layer(from) > layer(&to), "{from} uses {to}, which is not below it");
         }
     }
 }
 
 #[test]
-fn no_modules_use_each_other_in_a_circle() {
+fn there_are_no_circular_dependencies() {
     let modules = modules();
     let mut left = uses(&modules);
-    // Take away what uses nothing that is left; a circle stays.
+    // Remove modules that use none of the remaining ones, until only circles remain.
     while let Some(leaf) = left.iter().find(|(_, to)| to.iter().all(|to| !left.contains_key(&**to))).map(|(m, _)| *m) {
         left.remove(leaf);
     }
-    assert!(left.is_empty(), "a circle among {left:#?}");
+    assert!(left.is_empty(), "circular dependencies among {left:#?}");
 }

@@ -1,4 +1,4 @@
-//! The fast path against the plain loops, and the plain loops against central differences.
+//! Compares the fast path with the plain loops, and its gradients with central differences of the plain loops.
 
 mod common;
 
@@ -20,7 +20,7 @@ fn compare<T: Real>(problem: &Problem, tolerance: f64) -> Result<(), TestCaseErr
     Ok(())
 }
 
-/// `sum(y * dy) + sum(h_n * dh_n)` over the valid steps, by the reference in f64.
+/// Computes `sum(y * dy) + sum(h_n * dh_n)` over the valid steps, by the reference in f64.
 fn loss(problem: &Problem, arrays: &common::Arrays<f64>) -> f64 {
     let (y, h_n) = rgru::__internals::reference::forward(
         &problem.dims,
@@ -33,7 +33,8 @@ fn loss(problem: &Problem, arrays: &common::Arrays<f64>) -> f64 {
     sum(&y, &arrays.dy) + sum(&h_n, &arrays.dh_n)
 }
 
-/// Derivative of the loss by one number, by the central difference of fourth order: its error is about 1e-13 here.
+/// Computes the derivative of the loss with respect to one number, by a central difference of fourth order. Its error
+/// is about 1e-13 here.
 fn derivative(
     problem: &Problem,
     arrays: &common::Arrays<f64>,
@@ -83,9 +84,9 @@ proptest! {
     }
 }
 
-/// A long sequence, where errors could build up.
+/// Errors could accumulate over a long sequence.
 #[test]
-fn a_thousand_steps_stay_exact() {
+fn errors_do_not_accumulate_over_a_thousand_steps() {
     for reset_after in [false, true] {
         let dims =
             rgru::Dims { input_size: 8, hidden_size: 33, num_layers: 1, bidirectional: false, reset_after, bias: true };

@@ -1,4 +1,4 @@
-//! The same bits, always: across instruction sets, threads, batches, layouts and steps.
+//! Checks that results have the same bits across instruction sets, threads, batches, layouts and steps.
 
 mod common;
 
@@ -13,12 +13,12 @@ use rgru::__internals::rnn::{self, Dropout, ForwardArrays, OutputGrads};
 use rgru::__internals::simd::Isa;
 use rgru::{Dims, Sequences, Stream};
 
-/// Sequence n's rows of an array.
+/// Returns sequence n's rows of an array.
 fn rows<'a, T>(sequences: &Sequences, array: &'a [T], width: usize, n: usize) -> &'a [T] {
     sequences.split(array, width)[n]
 }
 
-/// A sequence's part of an array of states (L*D, N, H).
+/// Returns a sequence's part of an array of states `[L * D, N, H]`.
 fn states<T: Copy>(array: &[T], batch: usize, hidden: usize, n: usize) -> Vec<T> {
     array.chunks(batch * hidden).flat_map(|cell| cell[n * hidden..][..hidden].to_vec()).collect()
 }
@@ -32,7 +32,7 @@ fn instruction_sets_agree<T: Real>(problem: &Problem) -> Result<(), TestCaseErro
     Ok(())
 }
 
-/// The same bits.
+/// Returns whether all results have the same bits.
 fn equal<T: Real>(a: &common::Results<T>, b: &common::Results<T>) -> bool {
     let same = |(a, b): (&T, &T)| a.to_f64().to_bits() == b.to_f64().to_bits(); // exact, the sign of 0 included
     let named = b.named();
@@ -114,7 +114,7 @@ proptest! {
     }
 }
 
-/// Sizes at which every kernel runs its largest tiles, several chunks of rows and walks over many panels.
+/// With these sizes, every kernel runs its largest tiles, several chunks of rows and many panels.
 #[test]
 fn instruction_sets_agree_on_large_cells() {
     for (reset_after, hidden_size, lengths) in [
@@ -130,7 +130,7 @@ fn instruction_sets_agree_on_large_cells() {
     }
 }
 
-/// Large enough that the pool really shares the work, with groups of several sizes.
+/// The problem is large enough that the threads of the pool share it, in groups of several sizes.
 #[test]
 fn threads_change_nothing() {
     for (reset_after, bidirectional) in [(false, true), (true, false)] {
@@ -146,7 +146,7 @@ fn threads_change_nothing() {
     }
 }
 
-/// Few sequences of large cells: the threads share the units of every step.
+/// With few sequences and large cells, the threads share the units of every step.
 #[test]
 fn threads_that_share_units_change_nothing() {
     for (reset_after, hidden, lengths) in
@@ -164,18 +164,18 @@ fn threads_that_share_units_change_nothing() {
     }
 }
 
-/// Outputs that nobody keeps are written over every 2^17 numbers: here several times, and at last in the middle.
+/// Temporary outputs are overwritten after every 2^17 numbers: here several times, and the last window is not full.
 #[test]
 fn final_states_need_no_outputs() {
     for (num_layers, bidirectional) in [(1, false), (2, false), (3, false), (2, true)] {
         let dims = Dims { input_size: 2, hidden_size: 30, num_layers, bidirectional, reset_after: false, bias: true };
         let lengths = (0..70).map(|n| n * 3 % 200).collect();
         let problem = Problem { dims, time: 200, lengths, ragged: true, with_h0: true, seed: 9 };
-        problem.solve(&problem.arrays::<f32>(), Isa::available()[0], 2); // which compares them with those beside y
+        problem.solve(&problem.arrays::<f32>(), Isa::available()[0], 2); // checks the final states without y
     }
 }
 
-/// Checkpoints keep less and give the same: windows of 128 steps, sequences that end in, between and before them.
+/// Sequences end within, at the end of, and before windows of 128 steps.
 #[test]
 fn checkpoints_change_nothing() {
     for (reset_after, dropout) in [(false, 0.0), (true, 0.3)] {
@@ -194,9 +194,9 @@ fn checkpoints_change_nothing() {
         let options = with_threads(2);
         for every in [1, 200, 1000] {
             let mut parts = Results::zeros_of(&dims, &sequences, &arrays);
-            let kept = rnn::forward_checkpoints(&packed, inputs, parts.outputs(), dropout, every, options).unwrap();
+            let stored = rnn::forward_checkpoints(&packed, inputs, parts.outputs(), dropout, every, options).unwrap();
             let (x, output_grads) = (&arrays.x, arrays.output_grads());
-            rnn::backward_checkpoints(&packed, &kept, x, output_grads, parts.input_grads(), options).unwrap();
+            rnn::backward_checkpoints(&packed, &stored, x, output_grads, parts.input_grads(), options).unwrap();
             for ((name, got), (_, expected)) in parts.named().iter().zip(whole.named()) {
                 assert!(*got == expected, "{name} with every {every}");
             }
@@ -204,7 +204,7 @@ fn checkpoints_change_nothing() {
     }
 }
 
-/// Dropout drops the same numbers whatever the threads, and its gradient is that of the masked function.
+/// Dropout drops the same numbers with any number of threads, and its gradient is that of the masked function.
 #[test]
 fn dropout_is_reproducible_and_differentiable() {
     let dims =

@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 import rgru
-from layers import normal
+from layer_cases import normal
 from rgru.sessions import _snapshot as snapshot
 
 KEYS = {

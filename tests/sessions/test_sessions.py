@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import rgru
-from layers import CELLS, normal, with_biases
+from layer_cases import CELLS, normal, with_biases
 from session_model import DictOfStreams
 
 X2 = np.zeros((2, 3), np.float32)

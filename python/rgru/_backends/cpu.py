@@ -1,4 +1,4 @@
-"""What models compute with on the CPU."""
+"""The CPU's backend."""
 
 from __future__ import annotations
 

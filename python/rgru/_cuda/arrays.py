@@ -1,4 +1,4 @@
-"""Arrays on a GPU that users pass, made into CuPy arrays; the counterpart of `rgru._validation.arrays`."""
+"""Validation of arrays on a GPU, and their conversion to CuPy arrays; the counterpart of `rgru._validation.arrays`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,32 @@ from rgru._cuda.dtypes import precision_of
 from rgru._validation.arrays import on_gpu
 
 if TYPE_CHECKING:
-    from rgru._cuda.device import Array
+    from rgru._cuda.dtypes import Array
 
 
 def compute_type(found: np.dtype[Any], dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Give the type that a GRU of type `dtype` computes in for an x of type `found`: x's if float16 or bfloat16.
+    """Return the dtype that a GRU computes in.
 
-    A GRU of float64 computes in float64 whatever x is.
+    Parameters
+    ----------
+    found : numpy.dtype
+        Of x.
+    dtype : numpy.dtype
+        Of the GRU: float32 or float64.
+
+    Returns
+    -------
+    numpy.dtype
+        `found` if it is float16 or bfloat16 and the GRU is of float32, else `dtype`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rgru._cuda.arrays import compute_type
+    >>> compute_type(np.dtype("float16"), np.dtype("float32"))
+    dtype('float16')
+    >>> compute_type(np.dtype("float16"), np.dtype("float64"))
+    dtype('float64')
     """
     return found if dtype.itemsize == 4 and found.name in ("float16", "bfloat16") else dtype
 
@@ -31,20 +50,20 @@ def as_real(
     *,
     gpu: int | None = None,
 ) -> Array:
-    """Give `value` as a C-contiguous CuPy array of real numbers; without a copy where it is one already.
+    """Return `value` as a C-contiguous CuPy array of real numbers, without a copy if it is one already.
 
     Parameters
     ----------
     name : str
-        The argument's name, for the errors.
+        The argument's name, for error messages.
     value : array on a GPU
-        Of any library with DLPack or the CUDA array interface.
+        From any library with DLPack or the CUDA array interface.
     dtype : numpy.dtype or None
-        None takes every type that the kernels know, and keeps it.
+        None accepts every dtype that the kernels support, and keeps it.
     ndim, axes
         As in `rgru._validation.arrays.as_real`.
     gpu : int, optional
-        Where it has to lie.
+        The index of the GPU that it has to be on.
 
     Returns
     -------
@@ -53,11 +72,11 @@ def as_real(
     Raises
     ------
     TypeError
-        If `value` is no array on a GPU, or cannot become `dtype` without a value changing.
+        If `value` is not an array on a GPU, or converting it to `dtype` could change a value.
     ValueError
-        If the number of dimensions differs, or it lies on another GPU.
+        If the number of dimensions differs, or it is on another GPU.
     RuntimeError
-        If it would have to be converted or copied in a capture: the copy would not live as long as the graph.
+        If it would have to be converted or copied during a capture: the copy would not live as long as the graph.
     """
     array = _on(gpu, name, as_cupy(name, value))
     cupy, convert = find_cupy(array.device.id), False
@@ -77,20 +96,30 @@ def as_real(
         if cupy.cuda.get_current_stream().is_capturing():
             raise RuntimeError(
                 f"{name}: expected a C-contiguous array of {(dtype or array.dtype).name} in a call that is captured "
-                f"into a graph, got {array.dtype.name}{'' if array.flags.c_contiguous else ' of another order'}"
+                f"into a graph, got {array.dtype.name}{'' if array.flags.c_contiguous else ' that is not C-contiguous'}"
             )
         return cupy.ascontiguousarray(array.astype(dtype) if convert else array)
 
 
 def as_lengths(value: object, gpu: int) -> Array:
-    """Give lengths that lie on a GPU as a CuPy array of integers.
+    """Return lengths that are on a GPU as a CuPy array of integers.
+
+    Parameters
+    ----------
+    value : array on a GPU
+    gpu : int
+        The index of the GPU that it has to be on.
+
+    Returns
+    -------
+    cupy.ndarray, shape (N,)
 
     Raises
     ------
     TypeError
-        If they are no integers.
+        If they are not integers.
     ValueError
-        If they are not one-dimensional, or lie on another GPU.
+        If they are not one-dimensional, or on another GPU.
     """
     array = _on(gpu, "lengths", as_cupy("lengths", value))
     if array.dtype.kind not in "iu":
@@ -101,7 +130,18 @@ def as_lengths(value: object, gpu: int) -> Array:
 
 
 def as_cupy(name: str, value: object) -> Array:
-    """Give `value` as a CuPy array over the same memory.
+    """Return `value` as a CuPy array over the same memory.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for error messages.
+    value : array on a GPU
+        From any library with DLPack or the CUDA array interface.
+
+    Returns
+    -------
+    cupy.ndarray
 
     Raises
     ------
@@ -119,7 +159,7 @@ def as_cupy(name: str, value: object) -> Array:
     cupy = find_cupy()
     if isinstance(value, cupy.ndarray):
         return value
-    # DLPack orders the work of the two libraries' streams; the older interface does so only by waiting.
+    # DLPack lets one library's stream wait for the other's; with the older interface the host has to wait.
     return cupy.from_dlpack(value) if hasattr(value, "__dlpack__") else cupy.asarray(value)
 
 
@@ -130,7 +170,7 @@ def _on(gpu: int | None, name: str, array: Array) -> Array:
 
 
 def _exact(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
-    """Whether every value of the one type has its like in the other."""
+    """Return whether every value of type `given` is a value of type `wanted`."""
     if given.name == "bfloat16":
         return wanted.itemsize >= 4
     if precision_of(wanted) is None or given.kind not in "fiu" or (given.kind in "iu" and given.itemsize == 8):

@@ -1,4 +1,4 @@
-"""CuPy, or one clear error that says what is missing."""
+"""Import CuPy, or raise an error that says what is missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ _INSTALL = install("gpu")
 
 
 def find_cupy(index: int | None = None) -> Any:
-    """Import CuPy, with a GPU that it can use, of this index or of any.
+    """Import CuPy and check that it can use a GPU.
+
+    Parameters
+    ----------
+    index : int, optional
+        The GPU; by default any.
+
+    Returns
+    -------
+    module
 
     Raises
     ------
@@ -46,7 +55,11 @@ def find_cupy(index: int | None = None) -> Any:
 
 
 def gpu_names() -> list[str]:
-    """Give the names of all GPUs that rgru can use, by index.
+    """Return the names of all GPUs that rgru can use, by index.
+
+    Returns
+    -------
+    list of str
 
     Raises
     ------
@@ -72,7 +85,7 @@ def _no_gpu(runtime: Any, error: Exception) -> str:
     have, need = _dotted(version), _dotted(runtime.runtimeGetVersion())
     if version < runtime.runtimeGetVersion() // 1000 * 1000:
         return (
-            f"no GPU: the NVIDIA driver is made for CUDA {have}, and CuPy for CUDA {need}; update the driver, or "
+            f"no GPU: the NVIDIA driver supports CUDA {have}, and CuPy needs CUDA {need}; update the driver, or "
             "install a CuPy for the older CUDA (cupy-cuda12x)"
         )
     return f"no GPU: {error}"

@@ -1,8 +1,9 @@
 """Matrix products by cuBLAS, called through ctypes.
 
-CuPy's own binding refuses streams that are being captured into a graph, and cannot set the workspace, without which
-products on several streams at once need not give the same bits in every run (cuBLAS documentation, "Results
-reproducibility").
+The binding is by hand for want of another. CuPy's own refuses streams that are being captured into a graph, and cannot
+set the workspace, without which products on several concurrent streams need not have the same bits in every run (cuBLAS
+documentation, "Results reproducibility"). ``cuda.bindings`` does not bind cuBLAS. ``nvmath-python`` does, but is
+another large dependency for four functions.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from rgru._cuda.kernel_config import Precision
 
 if TYPE_CHECKING:
-    from rgru._cuda.device import Array
+    from rgru._cuda.dtypes import Array
 
 # Values of cublasStatus_t, cublasOperation_t, cudaDataType_t and cublasComputeType_t, from the cuBLAS documentation.
 _SUCCESS, _ALLOC_FAILED = 0, 3
@@ -28,20 +29,20 @@ _DEFAULT_ALGORITHM = -1
 
 
 class Workspaces:
-    """Memory that one thread's products work in: an array for each stream, since streams run side by side.
+    """The workspaces of one thread's products: one array for each stream, since streams run concurrently.
 
-    It goes when the stream does, or the thread.
+    An array lives as long as the stream and the thread.
 
     Parameters
     ----------
     cupy : module
     size : int
-        Bytes of an array; `workspace_bytes`.
+        Bytes of an array; see `workspace_bytes`.
 
     Attributes
     ----------
     launched_on : cupy.cuda.Stream or None
-        The stream on which a graph will run that is captured now; None without one.
+        During a capture, the stream that the graph will be launched on; otherwise None.
     """
 
     def __init__(self, cupy: Any, size: int) -> None:
@@ -50,7 +51,7 @@ class Workspaces:
         self._arrays: WeakKeyDictionary[Any, Array] = WeakKeyDictionary()
 
     def here(self) -> Array:
-        """Give the array for products on the current stream."""
+        """Return the array for products on the current stream."""
         stream = self.launched_on or self._cupy.cuda.get_current_stream()
         array = self._arrays.get(stream)
         if array is None:
@@ -59,7 +60,23 @@ class Workspaces:
 
 
 def workspace_bytes(capability: int) -> int:
-    """Give the size of a workspace that cuBLAS recommends for a chip (its documentation, cublasSetWorkspace)."""
+    """Return the size of a workspace that cuBLAS recommends for a chip (its documentation, cublasSetWorkspace).
+
+    Parameters
+    ----------
+    capability : int
+        As in `rgru._cuda.kernel_config.Chip`.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> from rgru._cuda.cublas import workspace_bytes
+    >>> workspace_bytes(90) >> 20
+    32
+    """
     return (32 if capability >= 90 else 4) << 20
 
 
@@ -70,8 +87,8 @@ class Products:
     ----------
     cupy : module
     idle : list
-        Handles of threads that have ended, to take one from and to give it back in the end. None is destroyed: that
-        would wait for the whole device, which breaks captures in other threads.
+        Handles of threads that have ended. One is taken from here, and returned when this object dies. No handle is
+        destroyed: that would wait for the whole device, which breaks captures in other threads.
     """
 
     def __init__(self, cupy: Any, idle: list[ctypes.c_void_p]) -> None:
@@ -87,16 +104,16 @@ class Products:
     def multiply(
         self, a: Array, b: Array, out: Array, precision: Precision, *, add: bool, workspaces: Workspaces
     ) -> None:
-        """Put a b (or out + a b) into out, on the current stream.
+        """Compute out = a b, or out += a b, on the current stream.
 
         Parameters
         ----------
         a, b, out : cupy.ndarray, shape (M, K), (K, N), (M, N)
-            One axis of each contiguous; of `out` the last one. `a` and `b` are of one type.
+            `a` and `b` have one dtype and one contiguous axis each; the last axis of `out` is contiguous.
         precision : Precision
         add : bool
+            Whether to add to `out`.
         workspaces : Workspaces
-            Where to work.
         """
         (rows, inner), columns = a.shape, b.shape[1]
         if rows == 0 or columns == 0:
@@ -110,7 +127,7 @@ class Products:
         one, beta = scalar(1.0), scalar(1.0 if add else 0.0)
         (a_how, a_pitch), (b_how, b_pitch), (_, pitch) = _order(a), _order(b), _order(out)
         self._use_current_stream(workspaces)
-        # cuBLAS counts by columns: what it sees are the transposes, out' = b' a'.
+        # cuBLAS stores matrices by columns, so it sees the transposes: out' = b' a'.
         _check(
             "cublasGemmEx",
             self._library.cublasGemmEx_64(
@@ -123,14 +140,14 @@ class Products:
     def _use_current_stream(self, workspaces: Workspaces) -> None:
         stream = ctypes.c_void_p(self._cupy.cuda.get_current_stream().ptr)
         _check("cublasSetStream", self._library.cublasSetStream_v2(self._handle, stream))
-        # Setting the stream puts the workspace back to the library's own.
+        # Setting the stream resets the workspace to the library's own.
         size = ctypes.c_size_t(workspaces.size)
         place = ctypes.c_void_p(workspaces.here().data.ptr)
         _check("cublasSetWorkspace", self._library.cublasSetWorkspace_v2(self._handle, place, size))
 
 
 def _order(array: Array) -> tuple[int, int]:
-    """Whether rows or columns are contiguous, and by how many numbers the next one lies further."""
+    """Return whether rows or columns are contiguous, and the distance of two of them in numbers."""
     item = array.itemsize
     if array.strides[1] == item:
         return _AS_IT_IS, max(array.strides[0] // item, array.shape[1])
@@ -139,7 +156,7 @@ def _order(array: Array) -> tuple[int, int]:
 
 @cache
 def _library() -> Any:
-    """Load cuBLAS from where CuPy finds it."""
+    """Load the cuBLAS library that CuPy uses."""
     from cuda.pathfinder import load_nvidia_dynamic_lib
 
     library = ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)

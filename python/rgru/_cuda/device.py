@@ -1,5 +1,6 @@
-"""A GPU as the rest of this package sees it: arrays, kernels, products, streams. The place for CuPy's
-machinery; tests put NumPy and kernels on the CPU in its place.
+"""A GPU: arrays, kernels, products, streams.
+
+Most calls of CuPy are in this module; tests replace it by NumPy and kernels on the CPU.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ from collections import deque
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from rgru._cuda.availability import find_cupy
 from rgru._cuda.cublas import Products, Workspaces, workspace_bytes
 from rgru._cuda.driver import clusters_at_once
-from rgru._cuda.kernel_config import Chip, Exchange, Walk, cluster_sizes
+from rgru._cuda.kernel_config import Chip, Exchange, LaunchShape, cluster_sizes
+from rgru._cuda.kernels import source
 from rgru._cuda.plan import plan
 
 if TYPE_CHECKING:
@@ -25,25 +26,29 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rgru._cuda.kernel_config import Cell, Common, Precision, Steps
+    from rgru._cuda.dtypes import Array
+    from rgru._cuda.kernel_config import CellSpec, Common, Precision, Steps
 
 Made = TypeVar("Made")
 
-Array: TypeAlias = Any
-"""A cupy.ndarray."""
-
-_STEPS_PER_GRAPH = 32
-
 _PORTABLE_CLUSTER = 8
 _NON_PORTABLE_CLUSTER_SIZE_ALLOWED = 14
-"""Of CUfunction_attribute in CUDA's driver API."""
+"""A CUfunction_attribute of CUDA's driver API."""
 _PROBE = 'extern "C" __global__ void probe() {}\n'
-"""A kernel to ask the driver about."""
+"""The driver is asked about this kernel."""
 
 
 @cache
 def open_device(index: int) -> Device:
-    """Give the GPU of this index; the same object every time.
+    """Return a GPU, the same object every time.
+
+    Parameters
+    ----------
+    index : int
+
+    Returns
+    -------
+    Device
 
     Raises
     ------
@@ -56,11 +61,19 @@ def open_device(index: int) -> Device:
 class Device:
     """One GPU.
 
+    Parameters
+    ----------
+    index : int
+
     Attributes
     ----------
     xp : module
         CuPy.
+    steps_per_graph : int
+        How many steps are captured into one CUDA graph where each step is launched by itself.
     """
+
+    steps_per_graph = 32
 
     def __init__(self, index: int) -> None:
         self.xp = find_cupy(index)
@@ -75,7 +88,7 @@ class Device:
 
     @cached_property
     def chip(self) -> Chip:
-        """What the plan needs to know; found out when first asked for, since that loads a kernel."""
+        """The properties that the plan depends on; queried at first use, since that loads a kernel."""
         with self.xp.cuda.Device(self.index) as gpu:
             chip = Chip(
                 capability=self._capability,
@@ -86,7 +99,7 @@ class Device:
             if not sizes:
                 return chip
             kernel = self.xp.RawModule(code=_PROBE, backend="nvrtc").get_function("probe")
-            # A block with all of the shared memory has a multiprocessor for itself, as those of a walk may have.
+            # A block with all of the shared memory has a multiprocessor to itself, as those of a launch shape may have.
             kernel.max_dynamic_shared_size_bytes = chip.shared_bytes
             if max(sizes) > _PORTABLE_CLUSTER:
                 self._allow_large_clusters(kernel)
@@ -96,9 +109,14 @@ class Device:
 
     @contextmanager
     def current(self, held: list[Any]) -> Iterator[None]:
-        """Work on this device; what is allocated while a graph is captured is put into `held`.
+        """Make this device the current one, and hold what is allocated during a capture.
 
-        A graph writes to the same addresses whenever it is launched, so that they must not be given to others.
+        A graph writes to the same addresses whenever it is launched, so that they must not be reused.
+
+        Parameters
+        ----------
+        held : list
+            What is allocated while a graph is captured is appended here.
 
         Raises
         ------
@@ -116,7 +134,7 @@ class Device:
                 held.append(memory)
                 return memory
 
-            # The graph may be launched on any stream, beside any work.
+            # The graph may be launched on any stream, concurrently with any work.
             usual, self._of_thread.workspaces = self._workspaces(), self._new_workspaces()
             try:
                 with cupy.cuda.using_allocator(hold):
@@ -126,7 +144,7 @@ class Device:
 
     @contextmanager
     def here(self) -> Iterator[None]:
-        """Make this device the current one, and say what to do where its memory is too small."""
+        """Make this device the current one; running out of its memory raises a MemoryError that says what to do."""
         cupy = self.xp
         with cupy.cuda.Device(self.index):
             try:
@@ -139,10 +157,18 @@ class Device:
     def array(self, host: NDArray[Any]) -> Array:
         """Copy an array to the device.
 
+        Parameters
+        ----------
+        host : ndarray
+
+        Returns
+        -------
+        cupy.ndarray
+
         Raises
         ------
         RuntimeError
-            In a capture, since a graph cannot read what a call has made on the host.
+            During a capture, since the array of the host does not live as long as the graph.
         """
         if self.capturing:
             raise RuntimeError(
@@ -158,16 +184,26 @@ class Device:
 
     @property
     def capturing(self) -> bool:
-        """Whether what is launched now goes into a graph."""
+        """Whether the current stream is being captured into a graph."""
         return bool(self.xp.cuda.get_current_stream().is_capturing())
 
     def made(self, value: Made) -> Callable[[], Made]:
-        """Keep what is computed on the current stream, for use on any: gives the way to get at it.
+        """Make a value that is computed on the current stream available to all streams.
+
+        Parameters
+        ----------
+        value : object
+            Arrays that work of the current stream writes.
+
+        Returns
+        -------
+        callable
+            Returns the value, after making the then current stream wait for it.
 
         Raises
         ------
         RuntimeError
-            In a capture, since nothing is computed there.
+            During a capture, since nothing is computed then.
         """
         cupy = self.xp
         if self.capturing:
@@ -191,23 +227,28 @@ class Device:
         return get
 
     def line(self) -> tuple[int, int]:
-        """Tell the current stream from all others: each thread may have a default stream of its own, of one pointer."""
+        """Return a key of the current stream. Threads may have default streams of their own, with the same pointer."""
         return self.xp.cuda.get_current_stream().ptr, threading.get_ident()
 
     def mark(self, marks: dict[tuple[int, int], Any]) -> None:
-        """Put an event after what the current stream has to do so far, in the place of its last one."""
+        """Record the work of the current stream so far in `marks`, by `line`, instead of its last mark there."""
         stream = self.xp.cuda.get_current_stream()
-        if not stream.is_capturing():  # nothing is done there
+        if not stream.is_capturing():  # a capture does no work
             line = self.line()
             if line not in marks:
                 marks[line] = self.xp.cuda.Event(disable_timing=True)
             stream.record(marks[line])
 
     def keep(self, things: Any, marks: list[Any]) -> None:
-        """Keep things until all marks are reached: CuPy gives memory back to the stream that took it, at once.
+        """Keep things until all marks are reached: CuPy frees memory at once, for reuse by the stream that took it.
 
-        Looked at whenever this is called, which the garbage collector may do at any time, in this method too: so there
-        is no lock.
+        Every call releases the things of earlier calls whose marks are reached. There is no lock, since the garbage
+        collector may call this method at any time, during the method itself too.
+
+        Parameters
+        ----------
+        things : object
+        marks : list of cupy.cuda.Event
         """
         self._kept.append((things, marks))
         for _ in range(len(self._kept)):
@@ -219,21 +260,27 @@ class Device:
                 self._kept.append(one)
 
     def free_bytes(self) -> int:
-        """Ask how much memory could be had now."""
+        """Return how many bytes could be allocated now."""
         free, _ = self.xp.cuda.Device(self.index).mem_info
         return int(free) + int(self.xp.get_default_memory_pool().free_bytes())
 
-    def plan(self, cell: Cell, count: int, directions: int) -> Walk | Steps:
-        """Choose the form of the kernels; see `rgru._cuda.plan.plan`."""
+    def plan(self, cell: CellSpec, count: int, directions: int) -> LaunchShape | Steps:
+        """Choose the configuration of the kernels; see `rgru._cuda.plan.plan`."""
         return plan(self.chip, cell, count, directions)
 
     def multiply(self, a: Array, b: Array, out: Array, precision: Precision, add: bool = False) -> None:
-        """Put a b (or out + a b) into out; see `rgru._cuda.cublas.Products.multiply`.
+        """Compute out = a b, or out += a b; see `rgru._cuda.cublas.Products.multiply`.
+
+        Parameters
+        ----------
+        a, b, out : cupy.ndarray, shape (M, K), (K, N), (M, N)
+        precision : Precision
+        add : bool
 
         Raises
         ------
         RuntimeError
-            In a capture by a thread that has multiplied nothing before: a graph cannot hold what sets the library up.
+            During a capture by a thread that has not multiplied before: setting up the library cannot be captured.
         """
         products = getattr(self._of_thread, "products", None)
         if products is None:
@@ -243,7 +290,7 @@ class Device:
         products.multiply(a, b, out, precision, add=add, workspaces=self._workspaces())
 
     def _workspaces(self) -> Workspaces:
-        """Give the memory in which this thread's products work."""
+        """Return the workspaces of this thread's products."""
         workspaces: Workspaces | None = getattr(self._of_thread, "workspaces", None)
         if workspaces is None:
             workspaces = self._of_thread.workspaces = self._new_workspaces()
@@ -254,21 +301,32 @@ class Device:
 
     def launch(
         self,
-        form: Walk | Steps | Common,
+        form: LaunchShape | Steps | Common,
         name: str,
         blocks: int,
         threads: int,
         arguments: tuple[Array | int | None, ...],
     ) -> None:
-        """Launch a kernel of kernels.cu on the current stream; whole numbers are passed as int32."""
-        walk = isinstance(form, Walk) and name.startswith("walk")
-        kernel = self._kernel(form, name, walk)
+        """Launch a kernel of `rgru._cuda.kernels` on the current stream.
+
+        Parameters
+        ----------
+        form : LaunchShape, Steps or Common
+            What it is compiled for.
+        name : str
+        blocks, threads : int
+            Blocks of the grid, and threads of a block.
+        arguments : tuple
+            Python's int is passed as int32, None as a null pointer.
+        """
+        persistent = isinstance(form, LaunchShape) and name.startswith("recurrence")
+        kernel = self._kernel(form, name, persistent)
         numbers = tuple(np.int32(value) if isinstance(value, int) else value for value in arguments)
-        shared = form.shared_bytes if isinstance(form, Walk) and walk else 0
+        shared = form.shared_bytes if isinstance(form, LaunchShape) and persistent else 0
         kernel((blocks,), (threads,), numbers, shared_mem=shared)
 
-    def _kernel(self, form: Walk | Steps | Common, name: str, walk: bool) -> Any:
-        cooperative = walk and isinstance(form, Walk) and form.exchange.through_memory
+    def _kernel(self, form: LaunchShape | Steps | Common, name: str, persistent: bool) -> Any:
+        cooperative = persistent and isinstance(form, LaunchShape) and form.exchange.through_memory
         macros = tuple(f"-D{macro}={int(value)}" for macro, value in form.macros.items())
         key = (macros, cooperative, name)
         kernel = self._kernels.get(key)
@@ -277,11 +335,11 @@ class Device:
                 module = self._modules.get(key[:2])
                 if module is None:
                     module = self.xp.RawModule(
-                        code=_source(), options=macros, enable_cooperative_groups=cooperative, backend="nvrtc"
+                        code=source(), options=macros, enable_cooperative_groups=cooperative, backend="nvrtc"
                     )
                     self._modules[key[:2]] = module
                 kernel = module.get_function(name)
-                if walk and isinstance(form, Walk):
+                if persistent and isinstance(form, LaunchShape):
                     kernel.max_dynamic_shared_size_bytes = form.shared_bytes
                     if form.exchange is Exchange.CLUSTER and form.blocks > _PORTABLE_CLUSTER:
                         self._allow_large_clusters(kernel)
@@ -292,8 +350,8 @@ class Device:
     def _allow_large_clusters(self, kernel: Any) -> None:
         self.xp.cuda.driver.funcSetAttribute(kernel.kernel.ptr, _NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1)
 
-    def _check_room(self, form: Walk, kernel: Any) -> None:
-        """Refuse a grid whose blocks cannot all run at once: they would wait for each other for ever."""
+    def _check_room(self, form: LaunchShape, kernel: Any) -> None:
+        """Raise an error if the blocks of the grid cannot all run at once: they would wait for each other forever."""
         driver = self.xp.cuda.driver
         each = driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, form.threads, form.shared_bytes)
         if each < 1:
@@ -303,15 +361,21 @@ class Device:
             )
 
     def repeat(self, step: Callable[[int], None], advance: Callable[[int], None], times: int) -> None:
-        """Take so many steps; through a graph where it pays.
+        """Launch `times` steps, through a CUDA graph if they are many.
 
-        ``step(i)`` launches the step that comes i after those that are done, and ``advance(n)`` says that n more are.
+        Parameters
+        ----------
+        step : callable
+            ``step(i)`` launches the i-th step after those that are done.
+        advance : callable
+            ``advance(n)`` launches the kernel that counts n more steps as done.
+        times : int
         """
         current = self.xp.cuda.get_current_stream()
-        graphs = 0 if current.is_capturing() else (times - 1) // _STEPS_PER_GRAPH
+        graphs = 0 if current.is_capturing() else (times - 1) // self.steps_per_graph
         if graphs > 1:
-            # Some steps come first by themselves: what they load and set up would not be captured.
-            first = times - graphs * _STEPS_PER_GRAPH
+            # The first steps are launched one by one: loading modules and setting up the library cannot be captured.
+            first = times - graphs * self.steps_per_graph
             for offset in range(first):
                 step(offset)
             advance(first)
@@ -326,21 +390,21 @@ class Device:
             step(offset)
 
     def _captured(self, step: Callable[[int], None], advance: Callable[[int], None]) -> Any:
-        """Make a graph of the next steps, for the current stream.
+        """Capture the next steps into a graph for the current stream.
 
-        None if that fails: another thread that waits for the whole device breaks every capture there.
+        None if that fails: another thread that waits for the whole device breaks all its captures.
         """
         cupy = self.xp
         workspaces = self._workspaces()
-        workspaces.here()  # now, to be memory of this stream
+        workspaces.here()  # now, so that this stream owns the memory
         workspaces.launched_on = cupy.cuda.get_current_stream()
         try:
             with self._side("capture") as stream:  # the default stream cannot be captured
                 stream.begin_capture()
                 try:
-                    for offset in range(_STEPS_PER_GRAPH):
+                    for offset in range(self.steps_per_graph):
                         step(offset)
-                    advance(_STEPS_PER_GRAPH)
+                    advance(self.steps_per_graph)
                 finally:
                     graph = stream.end_capture()
                 return graph
@@ -349,28 +413,23 @@ class Device:
         finally:
             workspaces.launched_on = None
 
-    def side_by_side(self, walk: Callable[[int], None], directions: int) -> None:
-        """Call ``walk(direction)`` for each direction, the second one on a stream beside the current one."""
+    def side_by_side(self, run: Callable[[int], None], directions: int) -> None:
+        """Call ``run(direction)`` for each direction, the second one on a concurrent stream."""
         if directions == 1:
-            walk(0)
+            run(0)
             return
         current = self.xp.cuda.get_current_stream()
         begun = current.record(self.xp.cuda.Event(disable_timing=True))
         with self._side("second direction") as stream:
             stream.wait_event(begun)
-            walk(1)
+            run(1)
             done = stream.record(self.xp.cuda.Event(disable_timing=True))
-        walk(0)
+        run(0)
         current.wait_event(done)
 
     def _side(self, use: str) -> Any:
-        """Give this thread's stream for a use."""
+        """Return this thread's stream for a use."""
         streams = self._of_thread.__dict__.setdefault("streams", {})
         if use not in streams:
             streams[use] = self.xp.cuda.Stream(non_blocking=True)
         return streams[use]
-
-
-@cache
-def _source() -> str:
-    return Path(__file__).with_name("kernels.cu").read_text(encoding="utf-8")

@@ -1,13 +1,16 @@
-"""The number types of arrays on a device."""
+"""The dtypes of arrays and sums on a device."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from rgru._cuda.kernel_config import Precision
 from rgru._optional_imports import install
+
+Array: TypeAlias = Any
+"""A cupy.ndarray."""
 
 _NAMES = {
     "float16": Precision.FLOAT16,
@@ -18,12 +21,37 @@ _NAMES = {
 
 
 def precision_of(dtype: np.dtype[Any]) -> Precision | None:
-    """Give the precision of arrays of this type; None where the kernels know no such type."""
+    """Return the precision of arrays of a dtype.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+
+    Returns
+    -------
+    Precision or None
+        None if the kernels do not support the dtype. float32 is never tf32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rgru._cuda.dtypes import precision_of
+    >>> precision_of(np.dtype("float16")).name
+    'FLOAT16'
+    """
     return _NAMES.get(dtype.name)
 
 
 def number_type(precision: Precision) -> np.dtype[Any]:
-    """Give the type of arrays.
+    """Return the dtype of arrays of a precision.
+
+    Parameters
+    ----------
+    precision : Precision
+
+    Returns
+    -------
+    numpy.dtype
 
     Raises
     ------
@@ -42,5 +70,21 @@ def number_type(precision: Precision) -> np.dtype[Any]:
 
 
 def sum_type(precision: Precision) -> np.dtype[Any]:
-    """Give the type that sums are computed in."""
+    """Return the dtype of sums of a precision.
+
+    Parameters
+    ----------
+    precision : Precision
+
+    Returns
+    -------
+    numpy.dtype
+
+    Examples
+    --------
+    >>> from rgru._cuda.kernel_config import Precision
+    >>> from rgru._cuda.dtypes import sum_type
+    >>> sum_type(Precision.FLOAT16)
+    dtype('float32')
+    """
     return np.dtype(np.float64 if precision is Precision.FLOAT64 else np.float32)

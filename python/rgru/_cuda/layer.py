@@ -1,87 +1,23 @@
-"""One layer on a device, in its one or two directions: the input's products, the walk, and the gradients."""
+"""One layer on a device, in one or two directions: products of the input, the recurrence, and the gradients."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rgru._cuda.dtypes import number_type, sum_type
-from rgru._cuda.kernel_config import Cell, Exchange, Precision, Steps
+from rgru._cuda.kernel_config import Exchange, Steps
+from rgru._cuda.layer_weights import LayerTape, LayerWeights
 from rgru._cuda.stepwise import step_back, step_through
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from rgru._cuda.device import Array, Device
-    from rgru._cuda.kernel_config import Walk
+    from rgru._cuda.device import Device
+    from rgru._cuda.dtypes import Array
+    from rgru._cuda.kernel_config import LaunchShape
     from rgru._cuda.sequences import Sequences
-
-
-class LayerWeights:
-    """The weights of a layer, in the precision that products read, packed for each form of the kernels once.
-
-    Parameters
-    ----------
-    device : Device
-    precision : Precision
-    reset_after : bool
-    cells : list of mapping
-        For each direction the parameters W (3H, I), U (3H, H) and, if there are biases, b (3H,) and b_hh (H,), on the
-        device.
-    """
-
-    def __init__(
-        self, device: Device, precision: Precision, reset_after: bool, cells: list[Mapping[str, Array]]
-    ) -> None:
-        xp = device.xp
-        self.device, self.precision, self.reset_after = device, precision, reset_after
-        self.directions, self.hidden = len(cells), cells[0]["U"].shape[1]
-        number, sums = number_type(precision), sum_type(precision)
-        self.w = xp.concatenate([cell["W"] for cell in cells]).astype(number)  # (D*3H, I)
-        self.u = xp.stack([cell["U"] for cell in cells]).astype(number)  # (D, 3H, H)
-        self.b = xp.stack([cell["b"] for cell in cells]).astype(sums) if "b" in cells[0] else None  # (D, 3H)
-        self.b_hh = xp.stack([cell["b_hh"] for cell in cells]).astype(sums) if "b_hh" in cells[0] else None  # (D, H)
-        self._packed: dict[tuple[int, ...], Callable[[], Array]] = {}
-
-    def form(self, count: int, backward: bool) -> Walk | Steps:
-        """Give the form in which `count` sequences are walked."""
-        cell = Cell(self.precision, self.reset_after, self.hidden, backward)
-        return self.device.plan(cell, count, self.directions)
-
-    def packed(self, walk: Walk) -> Array:
-        """U as the blocks of `walk` keep it."""
-        key = (int(walk.cell.backward), walk.blocks, walk.units)
-        if key not in self._packed:
-            count = self.directions * walk.blocks * walk.weights
-            packed = self.device.xp.empty(count, number_type(self.precision))
-            self.device.launch(walk, "pack", -(-count // 256), 256, (self.u, packed, self.directions))
-            self._packed[key] = self.device.made(packed)
-        return self._packed[key]()
-
-
-@dataclass(frozen=True)
-class LayerTape:
-    """What the backward pass of a layer needs.
-
-    Attributes
-    ----------
-    x : array, shape (S, I)
-        Zero in the padding.
-    gates : array, shape (S, D*3H)
-        r, z, h~.
-    a_hh : array, shape (S, D*H), or None
-        Reset-after: U_hh h + b_hh.
-    y : array, shape (S, D*H)
-    h0 : array, shape (D, N, H), or None
-    """
-
-    x: Array
-    gates: Array
-    a_hh: Array | None
-    y: Array
-    h0: Array | None
 
 
 def forward(
@@ -93,19 +29,19 @@ def forward(
     keep: bool,
     y: Array | None = None,
 ) -> tuple[Array, Array, LayerTape | None]:
-    """Run a layer.
+    """Run a layer forward.
 
     Parameters
     ----------
     weights : LayerWeights
     x : array, shape (S, I)
-        What lies in the padding has no effect without `keep`, and must be zero with it.
+        The padding has no effect without `keep`, and must be zero with it.
     sequences : Sequences
     h0 : array, shape (D, N, H), optional
     keep : bool
         Whether to keep a tape.
     y : array, shape (S, D*H), optional
-        Where the outputs go, zero in the padding; by default a new array.
+        Written, except for the padding, which must be zero; by default a new array.
 
     Returns
     -------
@@ -116,7 +52,7 @@ def forward(
     device, precision = weights.device, weights.precision
     xp, number, sums = device.xp, number_type(precision), sum_type(precision)
     directions, hidden, count, rows = weights.directions, weights.hidden, sequences.count, sequences.rows
-    form = weights.form(count, backward=False)  # first, since it knows what the chip cannot do
+    form = weights.form(count, backward=False)  # first: it raises an error for what the chip does not support
     if y is None:
         y = (xp.empty if sequences.whole else xp.zeros)((rows, directions * hidden), number)
     h_n = xp.empty((directions, count, hidden), number)
@@ -129,12 +65,12 @@ def forward(
     if isinstance(form, Steps):
         step_through(form, weights, sequences, gx=gx, h0=h0, y=y, h_n=h_n, gates=gates, a_hh=a_hh)
     elif count:
-        published, arrivals = _meeting_place(device, form)
+        published, arrivals = _exchange_memory(device, form)
         arguments = (
             *(weights.packed(form), gx, weights.b, weights.b_hh, h0, sequences.first, sequences.length),
             *(sequences.order, y, h_n, gates, a_hh, published, arrivals, count, directions),
         )
-        device.launch(form, "walk_forward", form.teams * form.blocks, form.threads, arguments)
+        device.launch(form, "recurrence_forward", form.teams * form.blocks, form.threads, arguments)
     return y, h_n, LayerTape(x, gates, a_hh, y, h0) if keep else None
 
 
@@ -147,7 +83,7 @@ def backward(
     dh_n: Array | None,
     gradients: list[Mapping[str, Array]],
 ) -> tuple[Array, Array]:
-    """Walk back through `forward`.
+    """Run the backward pass of `forward`.
 
     Parameters
     ----------
@@ -157,7 +93,7 @@ def backward(
     dy : array, shape (S, D*H), optional
     dh_n : array, shape (D, N, H), optional
     gradients : list of mapping
-        For each direction the arrays that the gradients of its parameters are written to, as `LayerWeights` takes them.
+        Written: for each direction the gradients of its parameters, named as in `LayerWeights`.
 
     Returns
     -------
@@ -176,12 +112,12 @@ def backward(
     if isinstance(form, Steps):
         step_back(*(form, weights, tape, sequences), dy=dy, dh_n=dh_n, da=da, da_own=da_own, previous=previous, dh0=dh0)
     elif count:
-        published, arrivals = _meeting_place(device, form)
+        published, arrivals = _exchange_memory(device, form)
         arguments = (
             *(weights.packed(form), tape.gates, tape.a_hh, tape.y, tape.h0, dy, dh_n, sequences.first),
             *(sequences.length, sequences.order, da, da_own, previous, dh0, published, arrivals, count, directions),
         )
-        device.launch(form, "walk_backward", form.teams * form.blocks, form.threads, arguments)
+        device.launch(form, "recurrence_backward", form.teams * form.blocks, form.threads, arguments)
     for direction, into in enumerate(gradients):
         _gradients(weights, direction, tape.x, da=da, da_own=da_own, previous=previous, into=into)
     dx = xp.empty(tape.x.shape, number)
@@ -199,7 +135,7 @@ def _gradients(
     previous: Array,
     into: Mapping[str, Array],
 ) -> None:
-    """Products over all steps at once: of W, U and the biases."""
+    """Compute the gradients of W, U and the biases of a direction, by products over all steps."""
     device, precision, hidden = weights.device, weights.precision, weights.hidden
     of_all = da[:, direction * 3 * hidden : (direction + 1) * 3 * hidden]
     own = da_own[:, direction * hidden : (direction + 1) * hidden]
@@ -217,14 +153,14 @@ def _gradients(
 
 
 _ARRIVALS_PITCH = 32
-"""As in kernels.cu."""
+"""As in kernels/tiling.cuh."""
 
 
-def _meeting_place(device: Device, walk: Walk) -> tuple[Any, Any]:
-    """Global memory through which the blocks of a grid exchange states, and the counters of their arrivals."""
-    if not walk.published_bytes:
+def _exchange_memory(device: Device, shape: LaunchShape) -> tuple[Any, Any]:
+    """Allocate the memory through which blocks exchange states, and the counters of their arrivals; None if unused."""
+    if not shape.published_bytes:
         return None, None
-    if walk.exchange is Exchange.PACKETS:
-        return device.xp.zeros(walk.published_bytes, np.uint8), None
-    arrivals = device.xp.zeros((walk.teams, _ARRIVALS_PITCH), np.uint32)
-    return device.xp.empty(walk.published_bytes, np.uint8), arrivals
+    if shape.exchange is Exchange.PACKETS:
+        return device.xp.zeros(shape.published_bytes, np.uint8), None
+    arrivals = device.xp.zeros((shape.teams, _ARRIVALS_PITCH), np.uint32)
+    return device.xp.empty(shape.published_bytes, np.uint8), arrivals

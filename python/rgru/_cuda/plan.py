@@ -1,8 +1,8 @@
-"""Which form of the kernels walks a layer, on what chip, for which sizes: a pure function.
+"""The choice of the kernels' configuration for a chip and the sizes of a layer: a pure function.
 
-A team of blocks keeps U on the chip for all steps and walks a tile of the batch; its blocks give each other the new
-states in every step. With no room for U, or for large batches, a product of the library and a small kernel take each
-step instead.
+A team of blocks keeps U on the chip for all steps and computes a part of the batch; its blocks send each other the new
+states in every step. Where U has no room on the chip, or the batch is large, a library's product and a small kernel
+compute each step instead.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from rgru._cuda.cost_model import cost_of_steps, cost_of_walk
-from rgru._cuda.kernel_config import Exchange, Precision, Steps, Walk, cluster_sizes, parts_of, up
+from rgru._cuda.cost_model import cost_of_persistent, cost_of_steps
+from rgru._cuda.kernel_config import Exchange, LaunchShape, Precision, Steps, cluster_sizes, parts_of, up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rgru._cuda.kernel_config import Cell, Chip
+    from rgru._cuda.kernel_config import CellSpec, Chip
 
 
 @lru_cache(maxsize=4096)
-def plan(chip: Chip, cell: Cell, count: int, directions: int) -> Walk | Steps:
-    """Choose the form with the least estimated time of one step.
+def plan(chip: Chip, cell: CellSpec, count: int, directions: int) -> LaunchShape | Steps:
+    """Choose the configuration with the lowest estimated time of one step.
 
     Parameters
     ----------
     chip : Chip
-    cell : Cell
+    cell : CellSpec
     count : int
         N, the sequences.
     directions : int
@@ -35,26 +35,34 @@ def plan(chip: Chip, cell: Cell, count: int, directions: int) -> Walk | Steps:
 
     Returns
     -------
-    Walk or Steps
-        Of the cell, but in float32 instead of tf32 where the chip does not know tf32.
+    LaunchShape or Steps
+        Of `cell`, but in float32 instead of tf32 where the chip does not support tf32.
 
     Raises
     ------
     ValueError
-        For bfloat16 on a chip that does not know it.
+        For bfloat16 on a chip that does not support it.
+
+    Examples
+    --------
+    >>> from rgru._cuda.kernel_config import CellSpec, Chip, Precision
+    >>> from rgru._cuda.plan import plan
+    >>> hopper = Chip(capability=90, multiprocessors=132, shared_bytes=232448)
+    >>> plan(hopper, CellSpec(Precision.FLOAT32, True, 32, False), 1, 1).exchange.name
+    'BLOCK'
     """
-    cell = replace(cell, precision=_known(chip, cell.precision))
-    best: Walk | Steps = Steps(cell)
+    cell = replace(cell, precision=_supported(chip, cell.precision))
+    best: LaunchShape | Steps = Steps(cell)
     least = cost_of_steps(chip, cell, count, directions)
-    for walk in _walks(chip, cell, count, directions) if count else ():
-        cost = cost_of_walk(chip, walk, count, directions)
+    for shape in launch_shapes(chip, cell, count, directions) if count else ():
+        cost = cost_of_persistent(chip, shape, count, directions)
         if cost < least:
-            best, least = walk, cost
+            best, least = shape, cost
     return best
 
 
-def _known(chip: Chip, precision: Precision) -> Precision:
-    """The precision in which the chip can multiply: its matrix units know tf32 and bfloat16 from capability 8.0 on."""
+def _supported(chip: Chip, precision: Precision) -> Precision:
+    """Return the precision in which the chip can multiply: matrix units have tf32 and bfloat16 from capability 8.0."""
     if chip.capability >= 80:
         return precision
     if precision is Precision.BFLOAT16:
@@ -63,8 +71,19 @@ def _known(chip: Chip, precision: Precision) -> Precision:
     return Precision.FLOAT32 if precision is Precision.TF32 else precision
 
 
-def _walks(chip: Chip, cell: Cell, count: int, directions: int) -> Iterator[Walk]:
-    """All persistent forms that the chip has room for."""
+def launch_shapes(chip: Chip, cell: CellSpec, count: int, directions: int) -> Iterator[LaunchShape]:
+    """Yield all persistent launch shapes that the chip has room for.
+
+    Parameters
+    ----------
+    chip, cell, count, directions
+        As for `plan`; `count` is at least 1.
+
+    Yields
+    ------
+    LaunchShape
+        Some more than once.
+    """
     number = cell.precision.number_bytes
     whole = 16 if cell.precision.matrix_units else max(4, 16 // number)
     batches = (8, 16, 32) if cell.precision.matrix_units else (1, 2, 4, 8, 16)
@@ -82,13 +101,13 @@ def _walks(chip: Chip, cell: Cell, count: int, directions: int) -> Iterator[Walk
             tiles = directions * -(-count // batch)
             room = max(directions, at_once // directions * directions)
             teams = min(tiles, room if exchange.through_memory else 4 * room)
-            for walk in _shapes(cell, exchange, teams=teams, blocks=blocks, units=units, batch=batch):
-                if walk.shared_bytes <= chip.shared_bytes:
-                    yield walk
+            for shape in _thread_splits(cell, exchange, teams=teams, blocks=blocks, units=units, batch=batch):
+                if shape.shared_bytes <= chip.shared_bytes:
+                    yield shape
 
 
 def _teams(chip: Chip, hidden: int, directions: int) -> Iterator[tuple[Exchange, int]]:
-    """Ways to make a team, with its number of blocks."""
+    """Yield the possible teams: the exchange, and the number of blocks."""
     yield Exchange.BLOCK, 1
     yield from ((Exchange.CLUSTER, blocks) for blocks in cluster_sizes(chip.capability))
     units = 4
@@ -100,14 +119,16 @@ def _teams(chip: Chip, hidden: int, directions: int) -> Iterator[tuple[Exchange,
         units += 4 if units < 16 else 16
 
 
-_REGISTERS_KEPT = 108
+_WEIGHT_REGISTERS = 108
 """How many registers of a thread may hold weights and sums, in blocks of 256 threads, which may have 255."""
-_UNDER_WAY = {Exchange.GRID: 16, Exchange.PACKETS: 32}
-"""How many registers hold what other blocks have published, meanwhile."""
+_REGISTERS_IN_FLIGHT = {Exchange.GRID: 16, Exchange.PACKETS: 32}
+"""How many registers hold what is being loaded from other blocks."""
 
 
-def _shapes(cell: Cell, exchange: Exchange, *, teams: int, blocks: int, units: int, batch: int) -> Iterator[Walk]:
-    """Ways to share a block's products among its threads."""
+def _thread_splits(
+    cell: CellSpec, exchange: Exchange, *, teams: int, blocks: int, units: int, batch: int
+) -> Iterator[LaunchShape]:
+    """Yield the ways to share a block's products among its threads."""
     width = blocks * units
     if cell.precision.matrix_units:
         tiles, steps = units // 16, width * cell.precision.number_bytes // 32
@@ -117,16 +138,17 @@ def _shapes(cell: Cell, exchange: Exchange, *, teams: int, blocks: int, units: i
                 continue
             if warps > 8 and exchange is Exchange.PACKETS:
                 continue  # no registers for the packets
-            # States of a thread, some 25 registers each; a thread of 16 warps has no more than 128.
+            # A state takes a thread some 25 registers; a thread of 16 warps has no more than 128.
             states = -(-units * batch // (warps * 32))
             if states > (8 if warps <= 8 else 2):
                 continue
             each = -(-steps // slices)
             # The accumulators, 3 * batch / 2 registers, and many states come first.
-            free = (_REGISTERS_KEPT if warps <= 8 else 0) - 3 * batch // 2 - 16 * max(0, states - 4)
-            free -= _UNDER_WAY.get(exchange, 0)
-            kept = min(each, max(0, free) // 12)
-            yield Walk(cell, exchange, teams, blocks, units, batch, warps * 32, slices, kept=kept)
+            free = (_WEIGHT_REGISTERS if warps <= 8 else 0) - 3 * batch // 2 - 16 * max(0, states - 4)
+            free -= _REGISTERS_IN_FLIGHT.get(exchange, 0)
+            register_steps = min(each, max(0, free) // 12)
+            shape = (cell, exchange, teams, blocks, units, batch, warps * 32, slices)
+            yield LaunchShape(*shape, register_steps=register_steps)
         return
     sixteens = width * cell.precision.number_bytes // 16
     states = cell.precision.sum_bytes // 4
@@ -138,10 +160,9 @@ def _shapes(cell: Cell, exchange: Exchange, *, teams: int, blocks: int, units: i
             threads = up(tiles * slices, 32)
             if slices > 32 and parts_of(tiles, slices, threads) == slices:
                 continue  # adding them up would take longer than multiplying
-            # What remains beside sums, inputs, further states of a thread, and 100 that it needs anyway.
+            # What sums, inputs, further states of a thread, and the 100 registers of everything else leave.
             free = 140 - (3 * unit_tile * states + 8) * batch_tile - 16 * ((units * batch - 1) // threads)
-            free -= _UNDER_WAY.get(exchange, 0)
-            kept = min(-(-sixteens // slices), max(0, free) // (12 * unit_tile))
-            yield Walk(
-                *(cell, exchange, teams, blocks, units, batch, threads, slices, unit_tile, batch_tile), kept=kept
-            )
+            free -= _REGISTERS_IN_FLIGHT.get(exchange, 0)
+            register_steps = min(-(-sixteens // slices), max(0, free) // (12 * unit_tile))
+            shape = (cell, exchange, teams, blocks, units, batch, threads, slices)
+            yield LaunchShape(*shape, unit_tile, batch_tile, register_steps)

@@ -1,4 +1,4 @@
-"""What may be switched on the GPU path."""
+"""The switch for tf32 products on a GPU."""
 
 from __future__ import annotations
 
@@ -10,19 +10,37 @@ _TF32: ContextVar[bool] = ContextVar("rgru_gpu_tf32", default=False)
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Let products of float32 arrays on a GPU run in tf32, or no longer: several times faster, with 11 bits.
+    """Allow products of float32 arrays on a GPU to run in tf32, or forbid it (the default).
 
-    It holds for the calls that follow in the current thread (or asynchronous task), on GPUs that have such units
-    (compute capability 8.0 and newer). Sums stay float32.
+    tf32 products are several times faster, with operands of 11 significant bits and float32 sums. The setting applies
+    to later calls of the current thread (or asynchronous task), on GPUs of compute capability 8.0 or newer.
 
-    Raises
-    ------
-    TypeError
-        If `allowed` is no bool.
+    Parameters
+    ----------
+    allowed : bool
+
+    Examples
+    --------
+    >>> import rgru._cuda
+    >>> rgru.gpu.allow_tf32(True)
+    >>> rgru.gpu.tf32_allowed()
+    True
+    >>> rgru.gpu.allow_tf32(False)
     """
     _TF32.set(as_bool("allowed", allowed))
 
 
 def tf32_allowed() -> bool:
-    """Whether `allow_tf32` holds."""
+    """Return whether products of float32 arrays may run in tf32; see `allow_tf32`.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> import rgru._cuda
+    >>> rgru.gpu.tf32_allowed()
+    False
+    """
     return _TF32.get()

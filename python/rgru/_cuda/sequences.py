@@ -1,9 +1,9 @@
-"""Where the sequences of a batch lie, as the kernels read it."""
+"""The rows of the sequences of a batch, as the kernels read them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -12,17 +12,13 @@ from rgru._cuda.kernel_config import Common, Precision
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rgru._cuda.device import Array, Device
-
-_COMPARED = 1 << 14
-"""So many lengths are sorted by comparing all with all, which takes some 0.1 ms by reckoning and grows with the square.
-More go to CuPy's sort, which may wait for the device; in a capture, where it cannot be used, they are compared too.
-"""
+    from rgru._cuda.device import Device
+    from rgru._cuda.dtypes import Array
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """N sequences in arrays of S rows, one row a step.
+    """N sequences in arrays of S rows, one row for each step.
 
     Attributes
     ----------
@@ -31,17 +27,23 @@ class Sequences:
     rows : int
         S.
     steps : int
-        No sequence is longer.
+        An upper bound of the lengths.
     whole : bool
-        Whether each row belongs to a sequence; else some are padding.
+        Whether each row belongs to a sequence; otherwise some are padding.
     first : array of int64, shape (N,)
         The row of each sequence's first step.
     length : array of int32, shape (N,)
     order : array of int32, shape (N,)
         The sequences, longest first.
     running : list of int or None
-        How many sequences have a step t, for each t; None where they are equally long, or the host does not know.
+        How many sequences have a step t, for each t; None if they are equally long, or the host does not know.
+    most_compared : int
+        Up to this number lengths are sorted by comparing all with all, which takes an estimated 0.1 ms and grows with
+        the square. More are sorted by CuPy, which may wait for the device; not during a capture, where that is
+        impossible.
     """
+
+    most_compared: ClassVar[int] = 1 << 14
 
     count: int
     rows: int
@@ -54,7 +56,7 @@ class Sequences:
 
     @classmethod
     def equal(cls, device: Device, count: int, steps: int) -> Sequences:
-        """Of a padded batch whose sequences all have `steps` steps."""
+        """Describe a padded batch whose sequences all have `steps` steps."""
         xp = device.xp
         return cls(
             count,
@@ -68,7 +70,7 @@ class Sequences:
 
     @classmethod
     def padded(cls, device: Device, count: int, steps: int, lengths: Array) -> Sequences:
-        """Of a padded batch with lengths (N,) of any integers, on the host or the device; cut to 0 to `steps`."""
+        """Describe a padded batch from integer lengths (N,) on the host or device, which are clipped to 0..`steps`."""
         xp, running = device.xp, None
         if isinstance(lengths, np.ndarray):
             running = _running(lengths, steps)
@@ -76,19 +78,19 @@ class Sequences:
         # Small types may not hold `steps`.
         length = xp.clip(lengths.astype(np.int64), 0, steps).astype(np.int32)
         first = xp.arange(count, dtype=np.int64) * steps
-        if count <= _COMPARED or device.capturing:
+        if count <= cls.most_compared or device.capturing:
             order = xp.empty(count, np.int32)
             if count:
                 arguments = (length, order, count)
                 device.launch(Common(Precision.FLOAT32), "sort_by_length", -(-count // 256), 256, arguments)
-        else:  # keys of their own keep equal ones in order
+        else:  # distinct keys keep equal lengths in order
             key = (steps - length.astype(np.int64)) * count + xp.arange(count, dtype=np.int64)
             order = xp.argsort(key).astype(np.int32)
         return cls(count, count * steps, steps, False, first, length, order, running)
 
     @classmethod
     def ragged(cls, device: Device, offsets: NDArray[np.int64]) -> Sequences:
-        """Of sequences that lie end to end, with offsets (N + 1,) on the host."""
+        """Describe concatenated sequences from offsets (N + 1,) on the host."""
         lengths = np.diff(offsets)
         order = np.argsort(-lengths, kind="stable")
         return cls(
@@ -103,13 +105,13 @@ class Sequences:
         )
 
     def valid(self, device: Device) -> Any:
-        """Which rows of a padded batch belong to a sequence, shape (S, 1)."""
+        """Return which rows of a padded batch belong to a sequence, shape (S, 1)."""
         xp = device.xp
         return (xp.arange(self.steps, dtype=np.int32) < self.length[:, None]).reshape(self.rows, 1)
 
 
 def _running(lengths: NDArray[np.int64], steps: int) -> list[int] | None:
-    """How many of the sequences have a step t, for each t up to the longest; None if all have all `steps`."""
+    """Return how many of the sequences have a step t, for each t up to the longest; None if all have all `steps`."""
     if (lengths == steps).all():
         return None
     ended = np.bincount(lengths)

@@ -1,4 +1,4 @@
-"""A stack of layers on a device: what `_core.Weights` and `_core.Tape` are on the CPU."""
+"""A stack of layers on a device, with the interfaces of `_core.Weights` and `_core.Tape`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rgru import _core
 from rgru._cuda import layer as layers
 from rgru._cuda.dtypes import precision_of, sum_type
 from rgru._cuda.kernel_config import Common, Precision
-from rgru._cuda.layer import LayerWeights
+from rgru._cuda.layer_weights import LayerWeights
 from rgru._cuda.precision import tf32_allowed
 from rgru._cuda.sequences import Sequences
 
@@ -20,31 +20,37 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rgru._cuda.device import Array, Device
-    from rgru._cuda.layer import LayerTape
+    from rgru._cuda.device import Device
+    from rgru._cuda.dtypes import Array
+    from rgru._cuda.layer_weights import LayerTape
 
 Made = TypeVar("Made")
 
-_FREELY = 1 << 30
-"""So many bytes of projections are taken without asking how much memory is free."""
-
-_SHAPES = 8
-"""Of batches whose sequences' places are kept: a few sizes alternate, as a data set's last batch with the others."""
+_CACHED_SHAPES = 8
+"""How many shapes of batches are cached: in practice few alternate, as a data set's last batch with the others."""
 
 
 class Weights:
-    """Immutable snapshot of all parameters of a GRU on a device; packed at first use, for each precision and form.
+    """Immutable snapshot of all parameters of a GRU on a device, packed at first use for each precision and shape.
 
     Parameters
     ----------
     device : Device
     params : array of float32 or float64, shape (P,)
-        On the device; all tensors of `_core.layout`, one after the other. Kept, not copied.
+        On the device; all tensors of `_core.layout`, concatenated. Not copied.
     input_size, hidden_size, num_layers, bidirectional, reset_after, bias
-        As `rgru.GRU` has them.
+        As in `rgru.GRU`.
+
+    Attributes
+    ----------
+    training : bool
+        Always True: what the backward pass reads is packed at its first use.
+    unchecked_bytes : int
+        Up to this size projections are allocated without asking how much memory is free.
     """
 
-    training = True  # all that the way back needs is packed when it is needed
+    training = True
+    unchecked_bytes = 1 << 30
 
     def __init__(
         self,
@@ -58,8 +64,8 @@ class Weights:
         reset_after: bool,
         bias: bool,
     ) -> None:
-        self._marks: dict[tuple[int, int], Any] = {}  # of the last calls on each stream, if there are several
-        self._makers = {device.line()}  # the streams that own memory of this
+        self._marks: dict[tuple[int, int], Any] = {}  # the last call on each stream, if there are several
+        self._makers = {device.line()}  # the streams that own memory of this object
         self.device, self._params = device, device.made(params)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.directions = 1 + bidirectional
@@ -74,27 +80,27 @@ class Weights:
         )
         self._layers: dict[Precision, Callable[[], list[LayerWeights]]] = {}
         self._equal: dict[tuple[int, int], Callable[[], Sequences]] = {}  # by the number of sequences and of steps
-        self._held: list[Any] = []  # memory of captured graphs, which launch with these weights
+        self._held: list[Any] = []  # memory of captured graphs that use these weights
 
     def forward(
         self, x: Array, h0: Array | None, lengths: Array | None, offsets: NDArray[np.int64] | None
     ) -> tuple[Array, Array]:
-        """Run over a batch.
+        """Run the stack on a batch.
 
         Parameters
         ----------
         x : array, shape (N, T, I), or (S, I) with offsets
-            Its type decides on the precision.
-        h0 : array of x's type, shape (L*D, N, H), optional
+            Its dtype decides the precision.
+        h0 : array of x's dtype, shape (L*D, N, H), optional
         lengths : array of integers, shape (N,), optional
-            On the host or the device; of a padded x. On the device they are not checked, but cut to 0 to T.
+            On the host or the device; for a padded x. On the device they are not validated, but clipped to 0..T.
         offsets : ndarray of int64, shape (N + 1,), optional
-            On the host; of a ragged x.
+            On the host; for a ragged x.
 
         Returns
         -------
-        y : array of x's type, shape (N, T, D*H) or (S, D*H)
-        h_n : array of x's type, shape (L*D, N, H)
+        y : array of x's dtype, shape (N, T, D*H) or (S, D*H)
+        h_n : array of x's dtype, shape (L*D, N, H)
 
         Raises
         ------
@@ -124,10 +130,10 @@ class Weights:
     def final_states(
         self, x: Array, h0: Array | None, lengths: Array | None, offsets: NDArray[np.int64] | None
     ) -> Array:
-        """Run over a batch for h_n alone; as `forward`, whose y is made all the same."""
+        """Run the stack on a batch and return h_n; as `forward`, which computes y too."""
         return self.forward(x, h0, lengths, offsets)[1]
 
-    def forward_tape(  # noqa: PLR0917 - as the core has it
+    def forward_tape(  # noqa: PLR0917 - the interface of the core
         self,
         x: Array,
         h0: Array | None,
@@ -137,18 +143,18 @@ class Weights:
         seed: int,
         checkpoint: int | None,
     ) -> tuple[Array, Array, Tape]:
-        """Run over a batch and keep what the backward pass needs.
+        """Run the stack on a batch and record a tape for the backward pass.
 
         Parameters
         ----------
         x, h0, lengths, offsets
-            As in `forward`. The tape keeps x by reference where all rows belong to sequences.
+            As in `forward`. If all rows belong to sequences, the tape refers to x itself.
         dropout : float
-            The share of each layer's outputs that the next layer does not see.
+            The probability that an output of a layer is dropped before the next layer.
         seed : int
-            Of the masks, which are those of the CPU where all rows belong to sequences.
+            Seed of the masks, which equal those of the CPU if all rows belong to sequences.
         checkpoint : None
-            Kept for the protocol.
+            Not supported on a GPU.
 
         Returns
         -------
@@ -168,10 +174,10 @@ class Weights:
             sequences = self._sequences(x, lengths, offsets)
             weights = self._weights_for(x.dtype)
             rows = x.reshape(sequences.rows, self.input_size)
-            if not sequences.whole:  # what lies in the padding, NaN perhaps, must not get into sums over all rows
+            if not sequences.whole:  # the padding, NaN perhaps, must not enter sums over all rows
                 xp = self.device.xp
                 rows = xp.where(sequences.valid(self.device), rows, xp.zeros((), rows.dtype))
-                rows = rows.astype(x.dtype, copy=False)  # CuPy's `where` widens bfloat16
+                rows = rows.astype(x.dtype, copy=False)  # CuPy's `where` promotes bfloat16
             tapes: list[LayerTape] = []
             states = []
             for k, one in enumerate(weights):
@@ -195,14 +201,12 @@ class Weights:
 
     @property
     def captured(self) -> bool:
-        """Whether there are graphs that read these weights."""
+        """Whether graphs were captured that use these weights."""
         return bool(self._held)
-
-    # -- the parts of it -------------------------------------------------------------------------------------------
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
-        """Call kernels that read the weights; these live until that is done, on whatever stream."""
+        """Keep the weights alive until the work of this block is done, on whatever stream."""
         with self.device.current(self._held):
             try:
                 yield
@@ -217,7 +221,7 @@ class Weights:
     def _check(
         self, x: Array, h0: Array | None, lengths: Array | None, offsets: NDArray[np.int64] | None
     ) -> tuple[int, tuple[int, ...]]:
-        """Check the shapes; give N and the shape of y."""
+        """Validate the shapes; return N and the shape of y."""
         width, count = x.shape[-1], x.shape[0] if offsets is None else len(offsets) - 1
         if width != self.input_size:
             raise ValueError(
@@ -238,26 +242,28 @@ class Weights:
         return Sequences.padded(self.device, x.shape[0], x.shape[1], lengths)
 
     def _equally_long(self, count: int, steps: int) -> Sequences:
-        """Give the places of sequences of equal lengths, for the first few shapes the same every time."""
-        kept = self._equal.get((count, steps))
-        if kept is not None:
-            return kept()
+        """Return the sequences of a batch of equal lengths; cached for the first few shapes."""
+        cached = self._equal.get((count, steps))
+        if cached is not None:
+            return cached()
         sequences = Sequences.equal(self.device, count, steps)
-        # None is ever let go for another: calls on other streams, and graphs, may still read it.
-        if len(self._equal) < _SHAPES and not self.device.capturing:
+        # No entry is ever replaced: calls on other streams, and graphs, may still read it.
+        if len(self._equal) < _CACHED_SHAPES and not self.device.capturing:
             self._equal[count, steps] = self._made(sequences)
         return sequences
 
     def _at_once(self, weights: LayerWeights, count: int, rows: int) -> int:
-        """How many sequences' projections and states between layers there is memory for."""
+        """Return for how many sequences there is memory for the projections, and the states between layers."""
         numbers = self.directions * self.hidden_size * (3 + (self.num_layers > 1))
         needed = rows * numbers * sum_type(weights.precision).itemsize
-        room = _FREELY if needed <= _FREELY else max(_FREELY, self.device.free_bytes() // 2)
+        room = self.unchecked_bytes
+        if needed > room:
+            room = max(room, self.device.free_bytes() // 2)
         return max(1, count if needed <= room else count * room // needed)
 
     def _weights_for(self, dtype: np.dtype[Any]) -> list[LayerWeights]:
         precision = precision_of(dtype)
-        assert precision is not None  # `arrays.py` lets no others through
+        assert precision is not None  # `arrays.py` has validated the dtype
         if precision is Precision.FLOAT32 and tf32_allowed() and self.device.chip.capability >= 80:
             precision = Precision.TF32
         if precision not in self._layers:
@@ -276,7 +282,7 @@ class Weights:
         y: Array,
         h_n: Array,
     ) -> None:
-        """Fill y and h_n, for some sequences of a batch."""
+        """Write y and h_n, for some sequences of a batch."""
         rows = x.reshape(sequences.rows, self.input_size)
         for k, one in enumerate(weights):
             states = slice(k * self.directions, (k + 1) * self.directions)
@@ -285,17 +291,18 @@ class Weights:
             rows, h_n[states], _ = layers.forward(one, rows, sequences, h0=given, keep=False, y=into)
 
     def _dropped(self, weights: LayerWeights, values: Array, k: int, rate: float, seed: int) -> Array:
-        """What layer k sees of `values`, its input or the gradient by it."""
+        """Apply the dropout mask of layer k to `values`: its input, or the gradient of it."""
         dropped = self.device.xp.empty_like(values)
         if values.size:
             blocks = -(-values.size // (16 * 256))
-            arguments = (values, dropped, np.int64(values.size), np.float64(rate), np.uint64(seed), k)
+            key = np.frombuffer(_core.dropout_key(seed), "<u8").astype(np.uint64)
+            arguments = (values, dropped, np.int64(values.size), np.float64(rate), *key, k)
             self.device.launch(Common(weights.precision), "dropout", blocks, 256, arguments)
         return dropped
 
 
 class Tape:
-    """What the backward pass needs of one `Weights.forward_tape`."""
+    """What the backward pass reads of one `Weights.forward_tape`."""
 
     def __init__(
         self,
@@ -311,19 +318,19 @@ class Tape:
         self._sequences, self._shape, self._dropout = sequences, shape, dropout
 
     def backward(self, dy: Array | None, dh_n: Array | None) -> tuple[Array, Array, Array]:
-        """Walk back.
+        """Run the backward pass.
 
         Parameters
         ----------
-        dy : array of the type of y, of its shape, optional
-            What lies in the padding has no effect.
-        dh_n : array of the type of y, shape (L*D, N, H), optional
+        dy : array of the dtype and shape of y, optional
+            Its padding has no effect.
+        dh_n : array of the dtype of y, shape (L*D, N, H), optional
 
         Returns
         -------
-        dx : array of x's type and shape
-        dh0 : array of x's type, shape (L*D, N, H)
-        dparams : array of the parameters' type, shape (P,)
+        dx : array of x's dtype and shape
+        dh0 : array of x's dtype, shape (L*D, N, H)
+        dparams : array of the parameters' dtype, shape (P,)
 
         Raises
         ------
@@ -356,7 +363,18 @@ class Tape:
 
 
 def named(layout: list[tuple[str, tuple[int, ...], int]], flat: Array) -> list[list[Mapping[str, Array]]]:
-    """Give views of a flat array of parameters, by layer, direction and the tensor's name."""
+    """Return views of a flat array of parameters, by layer, direction and the tensor's name.
+
+    Parameters
+    ----------
+    layout : list of tuple
+        As `_core.layout` returns it.
+    flat : array, shape (P,)
+
+    Returns
+    -------
+    list of list of dict
+    """
     found: dict[int, dict[str, dict[str, Array]]] = {}
     for name, shape, start in layout:
         _, k, direction, tensor = name.split(".")
@@ -367,7 +385,20 @@ def named(layout: list[tuple[str, tuple[int, ...], int]], flat: Array) -> list[l
 
 
 def check_lengths(lengths: Array, count: int, steps: int) -> None:
-    """Refuse lengths of a wrong shape, and wrong lengths where they lie on the host."""
+    """Validate the shape of lengths, and their values if they are on the host.
+
+    Parameters
+    ----------
+    lengths : array of integers
+        On the host or the device.
+    count, steps : int
+        N and T.
+
+    Raises
+    ------
+    ValueError
+        If the shape is not (N,), or a value on the host is not in 0..T.
+    """
     if lengths.shape != (count,):
         raise ValueError(f"lengths: expected shape ({count},), got {lengths.shape}")
     if not isinstance(lengths, np.ndarray):

@@ -1,4 +1,4 @@
-"""The walk step by step, where U has no room on the chip: a product of the library and a small kernel for each."""
+"""The recurrence step by step, where U has no room on the chip: the library's products and small kernels."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from rgru._cuda.dtypes import number_type, sum_type
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rgru._cuda.device import Array, Device
+    from rgru._cuda.device import Device
+    from rgru._cuda.dtypes import Array
     from rgru._cuda.kernel_config import Steps
-    from rgru._cuda.layer import LayerTape, LayerWeights
+    from rgru._cuda.layer_weights import LayerTape, LayerWeights
     from rgru._cuda.sequences import Sequences
 
 _THREADS = 256
@@ -32,12 +33,26 @@ def step_through(
     gates: Array | None,
     a_hh: Array | None,
 ) -> None:
-    """Fill y, h_n and, unless None, gates and a_hh; shapes as in `rgru._cuda.layer.forward`."""
+    """Run the forward pass of a layer.
+
+    Parameters
+    ----------
+    form : Steps
+    weights : LayerWeights
+    sequences : Sequences
+    gx : array, shape (S, D*3H)
+        W x.
+    h0 : array, shape (D, N, H), or None
+    y, h_n : array, shape (S, D*H) and (D, N, H)
+        Written.
+    gates, a_hh : array, shape (S, D*3H) and (S, D*H), or None
+        Written: the tape. `gates` may be `gx`.
+    """
     device, precision = weights.device, weights.precision
     xp, count, hidden, directions = device.xp, sequences.count, weights.hidden, weights.directions
     where = (sequences.first, sequences.length, sequences.order)
 
-    def walk(direction: int) -> None:
+    def run(direction: int) -> None:
         u = weights.u[direction]
         h = xp.empty((count, hidden), sum_type(precision))
         read = xp.empty((count, hidden), number_type(precision))
@@ -65,7 +80,7 @@ def step_through(
         _take_steps(form, device, sequences, step, done)
 
     if count:
-        device.side_by_side(walk, directions)
+        device.side_by_side(run, directions)
 
 
 def step_back(
@@ -81,16 +96,31 @@ def step_back(
     previous: Array,
     dh0: Array,
 ) -> None:
-    """Fill da, da_own, previous and dh0; shapes as in `rgru._cuda.layer.backward`."""
+    """Run the backward pass of a layer.
+
+    Parameters
+    ----------
+    form : Steps
+    weights : LayerWeights
+    tape : LayerTape
+    sequences : Sequences
+    dy : array, shape (S, D*H), or None
+    dh_n : array, shape (D, N, H), or None
+    da, da_own, previous : array, shape (S, D*3H), (S, D*H), (S, D*H)
+        Written: the factors of the gradients of the weights, as ``store_gate_gradients`` in ``kernels/layout.cuh``
+        describes them.
+    dh0 : array, shape (D, N, H)
+        Written.
+    """
     device, precision = weights.device, weights.precision
     xp, count, hidden, directions = device.xp, sequences.count, weights.hidden, weights.directions
     where = (sequences.first, sequences.length, sequences.order)
     total = sequences.steps if sequences.running is None else len(sequences.running)
 
-    def walk(direction: int) -> None:
+    def run(direction: int) -> None:
         u = weights.u[direction]
         dh = xp.empty((count, hidden), sum_type(precision))
-        slopes = xp.empty((count, 3 * hidden), number_type(precision))
+        read = xp.empty((count, 3 * hidden), number_type(precision))  # gradients of the gates
         drh = None if weights.reset_after else xp.empty((count, hidden), sum_type(precision))
         done = xp.empty(1, np.int32)
         end = (total, count, directions, direction)
@@ -100,18 +130,18 @@ def step_back(
 
         def step(offset: int, running: int) -> None:
             launch(
-                *(running, "step_backward", tape.gates, tape.a_hh, tape.y, tape.h0, dy, *where, dh, slopes),
+                *(running, "step_backward", tape.gates, tape.a_hh, tape.y, tape.h0, dy, *where, dh, read),
                 *(da, da_own, previous, done, offset, *end),
             )
             if drh is None:
-                device.multiply(slopes[:running], u, dh[:running], precision, add=True)
+                device.multiply(read[:running], u, dh[:running], precision, add=True)
             else:
-                device.multiply(slopes[:running, 2 * hidden :], u[2 * hidden :], drh[:running], precision)
+                device.multiply(read[:running, 2 * hidden :], u[2 * hidden :], drh[:running], precision)
                 launch(
-                    *(running, "step_backward_reset", drh, tape.gates, tape.y, tape.h0, *where, dh, slopes, da),
+                    *(running, "step_backward_reset", drh, tape.gates, tape.y, tape.h0, *where, dh, read, da),
                     *(done, offset, *end),
                 )
-                of_gates = slopes[:running, : 2 * hidden]
+                of_gates = read[:running, : 2 * hidden]
                 device.multiply(of_gates, u[: 2 * hidden], dh[:running], precision, add=True)
 
         launch(count, "begin_backward", dh_n, sequences.order, dh, done, count, direction)
@@ -119,7 +149,7 @@ def step_back(
         launch(count, "end_backward", dh, sequences.order, dh0, count, direction)
 
     if count:
-        device.side_by_side(walk, directions)
+        device.side_by_side(run, directions)
 
 
 def _take_steps(
@@ -131,7 +161,7 @@ def _take_steps(
     *,
     back: bool = False,
 ) -> None:
-    """Take all steps, each for the sequences that have it, as far as the host knows them."""
+    """Launch all steps, each for the sequences that have it, if the host knows which ones do."""
     if sequences.running is None:
         count = sequences.count
         advance = partial(device.launch, form, "advance", 1, 1)

@@ -1,1 +1,1 @@
-"""What users pass, converted and validated; an error names the argument, what was expected and what came."""
+"""Validation and conversion of arguments; errors name the argument, what was expected and what was passed."""

@@ -1,7 +1,7 @@
 """Estimators for sequences with scikit-learn's API: GRUClassifier and GRURegressor.
 
-`classifier` and `regressor` hold the estimators, `base` and `parameters` what they share. `sequences`, `labels` and
-`targets` validate X and y; `scaling` standardises.
+`_classifier` and `_regressor` hold the estimators, `_base` and `_parameters` what they share. `_sequences`, `_labels`
+and `_targets` validate X and y; `_scaling` standardises.
 """
 
 from __future__ import annotations

@@ -95,9 +95,9 @@ class GRUClassifier(SequenceEstimator):
         Losses (nats), validation accuracy and speed of each epoch.
     n_iter_ : int
         The number of epochs.
-    model_ : rgru.train._model.Model
+    model_ : Model
         The trained model.
-    scaler_ : rgru.estimators._scaling.Scaler or None
+    scaler_ : Scaler or None
         Mean and deviation of the features; None if `standardize` is False.
 
     Examples

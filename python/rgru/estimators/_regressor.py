@@ -87,11 +87,11 @@ class GRURegressor(SequenceEstimator):
         Losses (of the standardised targets), validation R^2 and speed of each epoch.
     n_iter_ : int
         The number of epochs.
-    model_ : rgru.train._model.Model
+    model_ : Model
         The trained model.
-    scaler_ : rgru.estimators._scaling.Scaler or None
+    scaler_ : Scaler or None
         Mean and deviation of the features; None if `standardize` is False.
-    target_scaler_ : rgru.estimators._scaling.Scaler
+    target_scaler_ : Scaler
         Mean and deviation of the targets.
 
     Examples

@@ -1,4 +1,4 @@
-"""The parts of scikit-learn's (1.6 or later) estimator protocol that need scikit-learn, imported at their first use."""
+"""Parts of scikit-learn (1.6 or later) for the estimators, which import it only when these are called."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 
 class _NotFittedError(ValueError, AttributeError):
-    """A replacement for scikit-learn's NotFittedError, with the same base classes."""
+    """A substitute for scikit-learn's NotFittedError, with the same base classes."""
 
 
 def not_fitted_error(message: str) -> ValueError:
-    """Return scikit-learn's NotFittedError if that is installed, else a ValueError like it."""
+    """Return scikit-learn's NotFittedError if it is installed, else a ValueError like it."""
     try:
         from sklearn.exceptions import NotFittedError
     except ImportError:

@@ -1,4 +1,4 @@
-"""Learning: a GRU with a head, the training loop, and what it records."""
+"""Training: a GRU with a head, the training loop, and its history."""
 
 from rgru.train._history import History
 

@@ -1,4 +1,4 @@
-"""What a training records, epoch by epoch."""
+"""The history of a training."""
 
 from __future__ import annotations
 
@@ -21,6 +21,14 @@ class History:
     best_epoch : int
         The epoch (from 0) with the lowest monitored loss, whose weights are kept if there was validation; -1 before
         the first.
+
+    Examples
+    --------
+    >>> import numpy as np, rgru
+    >>> X = np.random.default_rng(0).normal(size=(64, 10, 2))
+    >>> history = rgru.GRURegressor(max_epochs=3, random_state=0).fit(X, X.sum(axis=(1, 2))).history_
+    >>> len(history.train_loss), history.validation_loss
+    (3, [])
     """
 
     train_loss: list[float] = field(default_factory=list)

@@ -1,11 +1,10 @@
-"""The training loop: batches grouped by length, Adam, early stopping, history."""
+"""The training loop: Adam, early stopping, history."""
 
 from __future__ import annotations
 
 import math
 import time
 from typing import TYPE_CHECKING, Any
-
 
 from rgru import _core
 from rgru.train._batches import Data, batches_by_length
@@ -14,14 +13,14 @@ from rgru.train._loss_accumulator import Tally, finite
 from rgru.train._progress import Progress
 
 if TYPE_CHECKING:
-    import numpy as np
-    from rgru.train._schedule import Schedule
     from collections.abc import Callable
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from rgru._backends.base import Optimizer
     from rgru.train._model import Loss, Model
+    from rgru.train._schedule import Schedule
 
 
 def train(

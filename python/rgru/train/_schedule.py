@@ -1,4 +1,4 @@
-"""How to train: step size, batches, epochs, when to stop."""
+"""The options of the training loop: step size, batches, epochs, stopping."""
 
 from __future__ import annotations
 

@@ -1,17 +1,18 @@
-//! Arrays with their types, and the rows of them that count: every access to buffers and children is checked here.
+//! Views of some rows of Arrow arrays. Every access to buffers and children is checked here.
 
 use std::borrow::Cow;
 
 use bytemuck::AnyBitPattern;
 
 use super::decimal::{Wide, to_f64, wide_to_f64};
-use super::error::{Refused, malformed, reserved};
+use super::error::{ArrowError, malformed};
 use super::ffi::{Array, MAX_BYTES, Schema};
 use super::types::{Kind, Number};
+use crate::memory::try_alloc::try_with_capacity;
 
-/// Rows `first..first + len` of an array's buffers, the array's own offset included in `first`.
+/// Rows `first..first + len` of an array's buffers, with its type. `first` includes the array's own offset.
 #[derive(Clone, Copy)]
-pub struct Node<'a> {
+pub struct ArrayView<'a> {
     pub kind: Kind,
     schema: &'a Schema,
     array: &'a Array,
@@ -19,7 +20,7 @@ pub struct Node<'a> {
     pub len: usize,
 }
 
-/// The numbers of a child, whole; in place unless they are at an odd address, or of a type that processors do not have.
+/// The numbers of an array. They are in place, unless they are unaligned or of a type that CPUs do not have.
 pub enum Numbers<'a> {
     F16(Cow<'a, [u16]>),
     F32(Cow<'a, [f32]>),
@@ -32,11 +33,11 @@ pub enum Numbers<'a> {
     U32(Cow<'a, [u32]>),
     I64(Cow<'a, [i64]>),
     U64(Cow<'a, [u64]>),
-    /// There are none: all are null.
+    /// No numbers: all are null.
     Null,
 }
 
-/// Offsets of lists, or the like, of either width.
+/// The offsets, starts or sizes of lists, of 32 or 64 bits.
 pub enum Offsets<'a> {
     Small(Cow<'a, [i32]>),
     Large(Cow<'a, [i64]>),
@@ -57,15 +58,15 @@ impl Offsets<'_> {
         }
     }
 
-    /// A number that was checked.
+    /// Returns a number, which must have been checked.
     pub fn get(&self, i: usize) -> usize {
         self.raw(i) as usize
     }
 }
 
-/// Where there are nulls.
+/// The validity of rows.
 pub struct Nulls<'a> {
-    /// One bit a row, 0 for null; nothing where all are null.
+    /// One bit for each row, 0 for null; `None` if all are null.
     bits: Option<Cow<'a, [u8]>>,
     first: usize,
 }
@@ -75,12 +76,12 @@ fn bit(bits: &[u8], at: usize) -> bool {
 }
 
 impl Nulls<'_> {
-    /// Whether a row is null.
+    /// Returns whether a row is null.
     pub fn at(&self, row: usize) -> bool {
         self.bits.as_ref().is_none_or(|bits| !bit(bits, self.first + row))
     }
 
-    /// How many of `len` rows are null.
+    /// Returns how many of the `len` rows from `row` on are null.
     pub fn count(&self, row: usize, len: usize) -> usize {
         let Some(bits) = &self.bits else { return len };
         let (mut at, end) = (self.first + row, self.first + row + len);
@@ -100,9 +101,9 @@ impl Nulls<'_> {
     }
 }
 
-impl<'a> Node<'a> {
-    /// A whole array, after a check of all that does not need its buffers.
-    pub fn new(schema: &'a Schema, array: &'a Array) -> Result<Self, Refused> {
+impl<'a> ArrayView<'a> {
+    /// Returns a view of a whole array, after checking everything that does not need its buffers.
+    pub fn new(schema: &'a Schema, array: &'a Array) -> Result<Self, ArrowError> {
         let kind = Kind::of(schema)?;
         let (first, len) = (array.offset()?, array.length()?);
         if first.checked_add(len).is_none_or(|end| end as u64 > MAX_BYTES) {
@@ -123,29 +124,29 @@ impl<'a> Node<'a> {
         Ok(Self { kind, schema, array, first, len })
     }
 
-    /// The child at some place, from the row where this array's buffers begin to the child's end.
-    fn child(&self, index: usize) -> Result<Node<'a>, Refused> {
-        Node::new(self.schema.children()?.get(index)?, self.array.children()?.get(index)?)
+    /// Returns a child. Its rows are counted from the start of this array's buffers.
+    fn child(&self, index: usize) -> Result<ArrayView<'a>, ArrowError> {
+        ArrayView::new(self.schema.children()?.get(index)?, self.array.children()?.get(index)?)
     }
 
-    /// The values of the lists.
-    pub fn values(&self) -> Result<Node<'a>, Refused> {
+    /// Returns the values of the lists.
+    pub fn values(&self) -> Result<ArrayView<'a>, ArrowError> {
         self.child(0)
     }
 
-    /// The values of the lists of a fixed size from the first row on.
-    pub fn fixed_values(&self, size: usize) -> Result<Node<'a>, Refused> {
+    /// Returns the values of lists of a fixed size, from the first row on.
+    pub fn fixed_values(&self, size: usize) -> Result<ArrayView<'a>, ArrowError> {
         let values = self.child(0)?;
         values.part(self.first.checked_mul(size), self.len.checked_mul(size))
     }
 
-    /// The same rows of the field at some place.
-    pub fn field(&self, index: usize) -> Result<Node<'a>, Refused> {
+    /// Returns the same rows of a field.
+    pub fn field(&self, index: usize) -> Result<ArrayView<'a>, ArrowError> {
         self.child(index)?.part(Some(self.first), Some(self.len))
     }
 
-    /// Some rows, counted from the first; `None` stands for numbers that are too large.
-    pub fn part(&self, start: Option<usize>, len: Option<usize>) -> Result<Self, Refused> {
+    /// Returns some rows, counted from the first. `None` stands for a number that has overflowed.
+    pub fn part(&self, start: Option<usize>, len: Option<usize>) -> Result<Self, ArrowError> {
         match start.zip(len) {
             Some((start, len)) if start.checked_add(len).is_some_and(|end| end <= self.len) => {
                 Ok(Self { first: self.first + start, len, ..*self })
@@ -154,8 +155,8 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The nulls among the rows, unless there are none.
-    pub fn nulls(&self) -> Result<Option<Nulls<'a>>, Refused> {
+    /// Returns the validity of the rows, or `None` if none is null.
+    pub fn nulls(&self) -> Result<Option<Nulls<'a>>, ArrowError> {
         if self.kind == Kind::Number(Number::Null) {
             return Ok(Some(Nulls { bits: None, first: self.first }));
         }
@@ -166,18 +167,18 @@ impl<'a> Node<'a> {
         if !self.array.has_buffer(0) {
             return match count {
                 None => Ok(None),
-                Some(count) => Err(malformed(format!("{count} nulls, but none are marked"))),
+                Some(count) => Err(malformed(format!("{count} nulls, but no validity bitmap"))),
             };
         }
         let bits = self.array.buffer(0, (self.first + self.len).div_ceil(8))?;
         Ok(Some(Nulls { bits: Some(bits), first: self.first }))
     }
 
-    /// Offsets of the rows' lists in their values, one more than rows: ascending from 0 or more to the values' end or
-    /// less.
-    pub fn offsets(&self, large: bool, values: usize) -> Result<Offsets<'a>, Refused> {
+    /// Returns the offsets of the rows' lists in their `values` values, one more than there are rows. They are checked
+    /// to ascend within 0..=values.
+    pub fn offsets(&self, large: bool, values: usize) -> Result<Offsets<'a>, ArrowError> {
         if self.len == 0 {
-            return Ok(Offsets::Large(Cow::Borrowed(&[0]))); // those of no row may be missing
+            return Ok(Offsets::Large(Cow::Borrowed(&[0]))); // without rows, the buffer may be missing
         }
         let offsets = self.indices(1, large, self.len + 1)?;
         let (mut last, end) = (0, values as i64);
@@ -193,18 +194,18 @@ impl<'a> Node<'a> {
         Ok(offsets)
     }
 
-    /// Where the rows' list views start, and their sizes; unchecked.
-    pub fn views(&self, large: bool) -> Result<(Offsets<'a>, Offsets<'a>), Refused> {
+    /// Returns the starts and sizes of the rows' list views, unchecked.
+    pub fn views(&self, large: bool) -> Result<(Offsets<'a>, Offsets<'a>), ArrowError> {
         Ok((self.indices(1, large, self.len)?, self.indices(2, large, self.len)?))
     }
 
-    fn indices(&self, buffer: usize, large: bool, count: usize) -> Result<Offsets<'a>, Refused> {
+    fn indices(&self, buffer: usize, large: bool, count: usize) -> Result<Offsets<'a>, ArrowError> {
         Ok(if large { Offsets::Large(self.rows(buffer, count)?) } else { Offsets::Small(self.rows(buffer, count)?) })
     }
 
-    fn rows<T: AnyBitPattern>(&self, buffer: usize, count: usize) -> Result<Cow<'a, [T]>, Refused> {
+    fn rows<T: AnyBitPattern>(&self, buffer: usize, count: usize) -> Result<Cow<'a, [T]>, ArrowError> {
         if count == 0 {
-            return Ok(Cow::Borrowed(&[])); // of no row, the buffer may be missing
+            return Ok(Cow::Borrowed(&[])); // without rows, the buffer may be missing
         }
         Ok(match self.array.buffer(buffer, self.first + count)? {
             Cow::Borrowed(numbers) => Cow::Borrowed(&numbers[self.first..]),
@@ -215,8 +216,8 @@ impl<'a> Node<'a> {
         })
     }
 
-    /// The rows' numbers.
-    pub fn numbers(&self, number: Number) -> Result<Numbers<'a>, Refused> {
+    /// Returns the rows' numbers.
+    pub fn numbers(&self, number: Number) -> Result<Numbers<'a>, ArrowError> {
         let count = self.len;
         Ok(match number {
             Number::F16 => Numbers::F16(self.rows(1, count)?),
@@ -244,9 +245,9 @@ impl<'a> Node<'a> {
         })
     }
 
-    /// One bit a row as 0 or 1.
-    fn flags(&self) -> Result<Cow<'a, [u8]>, Refused> {
-        let mut flags = reserved(self.len)?;
+    /// Returns one bit for each row as 0 or 1.
+    fn flags(&self) -> Result<Cow<'a, [u8]>, ArrowError> {
+        let mut flags = try_with_capacity(self.len)?;
         if self.len > 0 {
             let bits: Cow<'_, [u8]> = self.array.buffer(1, (self.first + self.len).div_ceil(8))?;
             flags.extend((0..self.len).map(|row| u8::from(bit(&bits, self.first + row))));
@@ -254,15 +255,15 @@ impl<'a> Node<'a> {
         Ok(Cow::Owned(flags))
     }
 
-    fn decimals<T: AnyBitPattern>(&self, convert: impl Fn(T) -> f64) -> Result<Numbers<'a>, Refused> {
-        let mut numbers = reserved(self.len)?;
+    fn decimals<T: AnyBitPattern>(&self, convert: impl Fn(T) -> f64) -> Result<Numbers<'a>, ArrowError> {
+        let mut numbers = try_with_capacity(self.len)?;
         numbers.extend(self.rows(1, self.len)?.iter().map(|&integer| convert(integer)));
         Ok(Numbers::F64(Cow::Owned(numbers)))
     }
 }
 
-/// One row of list views, checked: its start and size.
-pub fn view(starts: &Offsets, sizes: &Offsets, row: usize, values: usize) -> Result<(usize, usize), Refused> {
+/// Returns the start and size of the list view of a row, after checking that they are within the `values` values.
+pub fn list_view(starts: &Offsets, sizes: &Offsets, row: usize, values: usize) -> Result<(usize, usize), ArrowError> {
     let (start, size) = (starts.raw(row), sizes.raw(row));
     let wrong = || malformed(format!("a list view of {size} values from {start} on in row {row}, of {values} in all"));
     if start < 0 || size < 0 || start.checked_add(size).is_none_or(|end| end > values as i64) {

@@ -1,4 +1,4 @@
-//! What an exported column is made of, and the memory that it refers to.
+//! The data of an exported column, and the memory that it refers to.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use crate::python::arrays::Input;
 
-/// A type.
+/// An Arrow type with a name.
 pub struct Field {
     pub name: &'static str,
     pub format: String,
@@ -15,7 +15,7 @@ pub struct Field {
     pub children: Vec<Field>,
 }
 
-/// The rows of an array.
+/// An Arrow array.
 pub struct Data {
     pub length: usize,
     pub null_count: usize,
@@ -23,31 +23,31 @@ pub struct Data {
     pub children: Vec<Arc<Data>>,
 }
 
-/// Memory, and whom it belongs to.
+/// Memory, with its owner.
 pub struct Buffer {
     address: usize,
     _owner: Option<Box<dyn Send + Sync>>,
 }
 
 impl Buffer {
-    /// None.
+    /// Returns a buffer without memory.
     pub fn none() -> Self {
         Self { address: 0, _owner: None }
     }
 
-    /// Numbers that the buffer owns.
+    /// Returns a buffer that owns `numbers`.
     pub fn of<T: Send + Sync + 'static>(numbers: Vec<T>) -> Self {
         let address = numbers.as_ptr().expose_provenance();
         Self { address, _owner: Some(Box::new(numbers)) }
     }
 
-    /// The memory of an array, which it keeps alive.
+    /// Returns a buffer on the memory of an array, which it keeps alive.
     pub fn view<T: Element + Sync + 'static>(array: &Bound<'_, PyArrayDyn<T>>) -> PyResult<Self> {
         let address = Input::<T>::new("values", array.as_any())?.slice()?.as_ptr().expose_provenance();
         Ok(Self { address, _owner: Some(Box::new(array.clone().unbind())) })
     }
 
-    /// Where it is; 0 for none.
+    /// Returns the address; 0 for no memory.
     pub fn address(&self) -> usize {
         self.address
     }

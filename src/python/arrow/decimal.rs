@@ -1,11 +1,11 @@
-//! Decimals as the nearest numbers of double precision.
+//! Conversion of decimals to the nearest float64.
 
 /// 256 bits in two's complement, the lowest 64 first.
 pub type Wide = [u64; 4];
 
-/// The float64 nearest to an integer times `10^-scale`.
+/// Returns the float64 nearest to an integer times `10^-scale`.
 pub fn to_f64(integer: i128, scale: i32) -> f64 {
-    // Both are exact then, so that one operation rounds once.
+    // If integer and power are exact in float64, one operation rounds once.
     match POWERS.get(scale.unsigned_abs() as usize) {
         Some(power) if integer.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS => {
             if scale < 0 {
@@ -18,13 +18,13 @@ pub fn to_f64(integer: i128, scale: i32) -> f64 {
     }
 }
 
-/// The powers of ten that float64 has exactly.
+/// The powers of ten that are exact in float64.
 const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
     1e21, 1e22,
 ];
 
-/// As [`to_f64`], of 256 bits.
+/// As [`to_f64`], for integers of 256 bits.
 pub fn wide_to_f64(integer: Wide, scale: i32) -> f64 {
     let negative = integer[3] >> 63 == 1;
     let sign = if negative { u64::MAX } else { 0 };
@@ -41,7 +41,7 @@ pub fn wide_to_f64(integer: Wide, scale: i32) -> f64 {
     nearest(&format!("{}{text}", if negative { "-" } else { "" }), scale)
 }
 
-/// Rust reads numbers to the nearest float64, ties to even.
+/// Returns the float64 nearest to a decimal integer times `10^-scale`. Rust parses to the nearest, ties to even.
 fn nearest(integer: &str, scale: i32) -> f64 {
     format!("{integer}e{}", -i64::from(scale)).parse().unwrap_or(f64::NAN)
 }
@@ -55,7 +55,7 @@ fn negated(integer: Wide) -> Wide {
     })
 }
 
-/// Divides in place; gives the rest.
+/// Divides in place and returns the remainder.
 fn divided_by_ten(integer: &mut Wide) -> u8 {
     integer.iter_mut().rev().fold(0, |rest, limb| {
         let part = u128::from(rest) << 64 | u128::from(*limb);
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn decimals_become_the_nearest_numbers() {
+    fn decimals_are_converted_to_the_nearest_floats() {
         assert_eq!(to_f64(15, 1), 1.5);
         assert_eq!(to_f64(-1, 1), -0.1);
         assert_eq!(to_f64(3, -2), 300.0);

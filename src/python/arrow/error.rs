@@ -1,26 +1,37 @@
-//! Why Arrow data are refused.
+//! The error type of the Arrow import.
 
 use pyo3::PyErr;
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyTypeError, PyValueError};
 
-/// Why Arrow data are refused; the argument's name comes on the way to Python.
+use crate::error::Error;
+
+/// The reason why Arrow data cannot be used. [`ArrowError::for_argument`] adds the name of the argument.
 #[derive(Debug)]
-pub enum Refused {
-    /// They are of another type.
+pub enum ArrowError {
+    /// The data are of another type.
     Type(String),
-    /// They have a value, or a structure, that cannot be.
+    /// A value or the structure of the data is not valid.
     Value(String),
-    /// As [`Refused::Value`], in a part of the table that the first text names: `column 'a'`.
+    /// As [`ArrowError::Value`], in a part of a table, which is the first text: `column 'a'`.
     In(String, String),
-    /// There is not as much memory, in bytes.
+    /// An allocation of this many bytes has failed.
     Memory(usize),
-    /// The stream that they come from has failed, with this code of `errno` and these words.
+    /// The producer's stream has failed, with this `errno` and message.
     Source(i32, String),
 }
 
-impl Refused {
-    /// As an exception about an argument.
-    pub fn of(self, name: &str) -> PyErr {
+impl From<Error> for ArrowError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Memory { bytes } => Self::Memory(bytes),
+            other => Self::Value(other.to_string()),
+        }
+    }
+}
+
+impl ArrowError {
+    /// Returns the exception for an argument called `name`.
+    pub fn for_argument(self, name: &str) -> PyErr {
         match self {
             Self::Type(text) => PyTypeError::new_err(format!("{name}: {text}")),
             Self::Value(text) => PyValueError::new_err(format!("{name}: {text}")),
@@ -32,15 +43,7 @@ impl Refused {
     }
 }
 
-/// The error for structs that break the rules of the C data interface.
-pub fn malformed(got: impl Into<String>) -> Refused {
-    Refused::Value(format!("expected well-formed Arrow data, got {}", got.into()))
-}
-
-/// `count` items, if there is memory for them.
-pub fn reserved<T>(count: usize) -> Result<Vec<T>, Refused> {
-    let mut items = Vec::new();
-    let bytes = count.saturating_mul(size_of::<T>());
-    items.try_reserve_exact(count).map_err(|_| Refused::Memory(bytes))?;
-    Ok(items)
+/// Returns the error for structs that violate the C data interface; `got` describes the violation.
+pub fn malformed(got: impl Into<String>) -> ArrowError {
+    ArrowError::Value(format!("expected well-formed Arrow data, got {}", got.into()))
 }

@@ -1,4 +1,4 @@
-//! Results as Arrow columns, which others take over without a copy.
+//! Exports results as Arrow columns, without a copy.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 
 use super::data::{Buffer, Data, Field};
-use super::ffi::{Array, Schema, Stream, Travels};
+use super::ffi::{Array, InCapsule, Schema, Stream};
 use super::types::describe;
 use crate::python::arrays::Input;
 
-/// An Arrow array of results; any library with the Arrow `PyCapsule` interface takes it over.
+/// An Arrow array of results. Any library with the Arrow `PyCapsule` interface can import it.
 #[pyclass(frozen, name = "ArrowColumn", module = "rgru._core")]
 pub struct Exported {
     field: Arc<Field>,
@@ -31,7 +31,7 @@ impl Exported {
         py: Python<'py>,
         requested_schema: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let _ = requested_schema; // a wish, which the interface leaves unmet where it cannot be fulfilled
+        let _ = requested_schema; // the interface allows a producer to ignore it
         let array = PyCapsule::new_with_value(py, Array::new(&self.data), Array::CAPSULE)?;
         (self.__arrow_c_schema__(py)?, array).into_pyobject(py)
     }
@@ -68,17 +68,17 @@ impl Exported {
     }
 }
 
-/// A type with its data.
+/// An array with its type.
 type Typed = (Field, Data);
 
 impl Exported {
     fn new((mut field, data): Typed) -> Self {
-        field.name = ""; // a column has the name that its table gives it
+        field.name = ""; // the table that it is added to names the column
         Self { field: Arc::new(field), data: Arc::new(data) }
     }
 }
 
-/// Rows of some type: with a bitmap before the other buffers, if some are null.
+/// Returns an array with its type. The first buffer is the validity bitmap, if some rows are null.
 fn rows(
     format: impl Into<String>,
     length: usize,
@@ -97,13 +97,13 @@ fn rows(
     Ok((field, Data { length, null_count, buffers, children }))
 }
 
-/// One bit each, the lowest first.
+/// Packs values as bits, the lowest bit first.
 fn bits(values: &[bool]) -> Vec<u8> {
     let byte = |bits: &[bool]| bits.iter().rev().fold(0, |byte, &bit| byte << 1 | u8::from(bit));
     values.chunks(8).map(byte).collect()
 }
 
-/// Offsets of lists or texts, narrow where they fit, and whether they are wide.
+/// Returns whether offsets of lists or texts need 64 bits, and a buffer of 32 or 64 bits.
 fn offsets(offsets: &[i64]) -> (bool, Buffer) {
     match offsets.iter().map(|&offset| i32::try_from(offset)).collect::<Result<Vec<_>, _>>() {
         Ok(narrow) => (false, Buffer::of(narrow)),
@@ -135,7 +135,7 @@ pub fn arrow_numbers<'py>(
     Ok(Exported::new(rows(format, places.len() - 1, valid, [buffer], Some((field, data)))?))
 }
 
-/// An array (M,) as numbers, or (M, K) as lists of K.
+/// Exports an array `[M]` as numbers, or `[M, K]` as lists of K numbers.
 fn numbers(values: &Bound<'_, PyAny>, valid: Option<&[bool]>) -> PyResult<Typed> {
     fn typed<T: Element + Sync + 'static>(
         array: &Bound<'_, PyArrayDyn<T>>,

@@ -1,16 +1,16 @@
-//! The numbers of all sequences end to end: in place where they lie so, else converted in one pass.
+//! The numbers of all sequences end to end: used in place if they are contiguous, else converted in one pass.
 
 use std::borrow::Cow;
 
 use super::array_view::Numbers;
 use super::row_spans::Block;
-use super::scan::Survey;
+use super::scan::Scanned;
 use crate::python::arrays::PyReal;
 use crate::simd::half::widen;
 
-/// A precision that numbers become.
+/// A precision that numbers are converted to.
 pub trait Target: PyReal + From<f32> {
-    /// The numbers themselves, if they are of this precision and in place.
+    /// Returns the numbers without a copy, if they are of this precision and in place.
     fn borrowed<'s>(numbers: &'s Numbers<'_>) -> Option<&'s [Self]>;
     fn from_i64(number: i64) -> Self;
     fn from_u64(number: u64) -> Self;
@@ -34,16 +34,16 @@ macro_rules! target {
 target!(f32, F32);
 target!(f64, F64);
 
-/// All numbers (S, F) where they are, if they lie end to end; and the chunk that they are of.
-pub fn in_place<'s, T: Target>(survey: &'s Survey<'_>, steps: usize) -> Option<(usize, &'s [T])> {
+/// Returns all numbers `[S, F]` in place, and their chunk, if they are end to end in one chunk.
+pub fn in_place<'s, T: Target>(scanned: &'s Scanned<'_>, steps: usize) -> Option<(usize, &'s [T])> {
     let mut first = 0;
     let mut place: Option<(usize, usize, &[T], usize)> = None;
     let mut next = 0;
-    for (index, rows) in survey.chunks.iter().enumerate() {
+    for (index, rows) in scanned.chunks.iter().enumerate() {
         let [rows] = &rows[..] else { return None };
         let [block] = &rows.blocks[..] else { return None };
         for (row, &(step, _)) in rows.spans.iter().enumerate() {
-            let length = survey.lengths[first + row];
+            let length = scanned.lengths[first + row];
             if length == 0 {
                 continue;
             }
@@ -61,16 +61,16 @@ pub fn in_place<'s, T: Target>(survey: &'s Survey<'_>, steps: usize) -> Option<(
     Some((chunk, &numbers[start..start + steps * width]))
 }
 
-/// A number that is not within the range of the precision, and the row that has it.
+/// A number outside the range of the precision, and its row.
 pub type TooLarge = Option<(f64, usize)>;
 
-/// Writes all numbers (S, F) to `out`; those that are too large become infinite, and the first of them is returned.
-pub fn gather<T: Target>(survey: &Survey<'_>, out: &mut [T]) -> TooLarge {
-    let features: usize = survey.widths.iter().sum();
+/// Writes all numbers to `out` `[S, F]`. Numbers that are too large become infinite, and the first of them is returned.
+pub fn gather<T: Target>(scanned: &Scanned<'_>, out: &mut [T]) -> TooLarge {
+    let features: usize = scanned.widths.iter().sum();
     let mut too_large = None;
     let (mut first, mut step) = (0, 0);
-    for columns in &survey.chunks {
-        let lengths = &survey.lengths[first..first + columns[0].spans.len()];
+    for columns in &scanned.chunks {
+        let lengths = &scanned.lengths[first..first + columns[0].spans.len()];
         let steps: usize = lengths.iter().sum();
         let out = &mut out[step * features..(step + steps) * features];
         let mut feature = 0;
@@ -88,7 +88,7 @@ pub fn gather<T: Target>(survey: &Survey<'_>, out: &mut [T]) -> TooLarge {
     too_large
 }
 
-/// A column of a chunk on its way into `out`, the chunk's rows of `features` numbers.
+/// The conversion of a column of a chunk to `out`, the chunk's rows of `features` numbers.
 struct Copy<'s, T> {
     spans: &'s [(usize, usize)],
     lengths: &'s [usize],
@@ -117,7 +117,7 @@ impl<T: Target> Copy<'_, T> {
             Numbers::U32(numbers) => self.convert(block, numbers, |number| T::from_i64(number.into())),
             Numbers::I64(numbers) => self.convert(block, numbers, T::from_i64),
             Numbers::U64(numbers) => self.convert(block, numbers, T::from_u64),
-            Numbers::Null => {} // in no row that counts
+            Numbers::Null => {} // all rows are empty or bad
         }
     }
 
@@ -147,7 +147,7 @@ impl<T: Target> Copy<'_, T> {
         }
     }
 
-    /// The first number that float32 does not reach.
+    /// Returns the first number outside the range of float32.
     fn too_large(&self, block: &Block<'_>, numbers: &[f64]) -> TooLarge {
         let rounds_up = |&number: &f64| number.abs() >= FLOAT32_END && number.is_finite();
         for (row, (&(step, _), &length)) in self.spans.iter().zip(self.lengths).enumerate() {
@@ -155,7 +155,7 @@ impl<T: Target> Copy<'_, T> {
                 continue;
             }
             let numbers = &numbers[block.start(step)..][..length * block.width];
-            // All of a row at once: most have none.
+            // Test a whole row at once, since most have no such number.
             if numbers.iter().fold(false, |any, number| any | rounds_up(number)) {
                 return numbers.iter().find(|number| rounds_up(number)).map(|&number| (number, self.first + row));
             }
@@ -164,5 +164,5 @@ impl<T: Target> Copy<'_, T> {
     }
 }
 
-/// Where float64 begins to round to infinity in float32: half a step above its largest number, 2^128 - 2^103.
+/// The smallest float64 that rounds to infinity in float32: half a step above its largest number, 2^128 - 2^103.
 const FLOAT32_END: f64 = f32::MAX as f64 + (1_u128 << 103) as f64;

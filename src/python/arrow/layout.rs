@@ -1,37 +1,37 @@
-//! Which types are sequences, and of what.
+//! Which types are sequences, and what their steps are.
 
-use super::error::{Refused, malformed};
+use super::error::{ArrowError, malformed};
 use super::ffi::Schema;
 use super::types::{Kind, Number, describe};
 
 const EXPECTED: &str = "a list column of numbers: list<fixed_size_list<float>>, list<list<float>>, list<float> or \
                         list<struct<float, ...>>, or a table or struct of such columns";
 
-/// A column of sequences; several side by side have the features of all.
+/// A column of sequences. The features of several columns are concatenated.
 pub struct Column {
-    /// How messages call it, if it is one of several or a struct's: `column 'a'`.
+    /// Its name in messages, if it is a column of a table or struct: `column 'a'`.
     pub part: Option<String>,
-    /// Its place in the struct.
+    /// Its index in the struct.
     pub index: usize,
     pub step: Step,
 }
 
-/// What the lists hold.
+/// The type of a step, which is an element of a list.
 pub enum Step {
-    /// So many bare numbers each, 1 but for tensors.
+    /// Bare numbers, this many for each step: 1, except for tensors.
     Bare(usize, Number),
-    /// So many in a list of a fixed size each.
+    /// A list of this fixed size.
     Fixed(usize, Number),
-    /// The same number of numbers each, which only they tell.
+    /// A list. All have the same size, which only the data determine.
     List { large: bool, number: Number },
-    /// A number in each field.
+    /// A struct with a number in each field.
     Struct(Vec<(String, Number)>),
-    /// Nothing: all steps, or all sequences, are null.
+    /// All steps, or all sequences, are null.
     Null,
 }
 
 impl Step {
-    /// Numbers per step, where the type tells.
+    /// Returns the numbers per step, if the type determines them.
     pub fn width(&self) -> Option<usize> {
         match self {
             Self::Bare(width, _) | Self::Fixed(width, _) => Some(*width),
@@ -48,20 +48,20 @@ impl Step {
         }
     }
 
-    /// Whether a number needs another precision than float32.
+    /// Returns whether a number needs float64.
     pub fn is_wide(&self) -> bool {
         self.any(Number::is_wide)
     }
 
-    /// Whether there can be a number.
+    /// Returns whether the type has numbers, rather than only nulls.
     pub fn is_typed(&self) -> bool {
         self.any(|number| number != Number::Null)
     }
 }
 
-/// The columns of sequences that a column, or a table as a struct, is made of.
-pub fn columns(schema: &Schema) -> Result<Vec<Column>, Refused> {
-    let whole = |part| Refused::Type(format!("expected {EXPECTED}, got {}{part}", describe(schema)));
+/// Returns the columns of sequences of a type: one for a list column, and one for each field of a struct or table.
+pub fn columns(schema: &Schema) -> Result<Vec<Column>, ArrowError> {
+    let whole = |part| ArrowError::Type(format!("expected {EXPECTED}, got {}{part}", describe(schema)));
     match Kind::of(schema)? {
         Kind::Struct => {
             let mut columns = Vec::new();
@@ -72,7 +72,7 @@ pub fn columns(schema: &Schema) -> Result<Vec<Column>, Refused> {
                     Some(step) => step,
                     None => {
                         let got = describe(field);
-                        return Err(Refused::Type(format!("expected {EXPECTED}, got {got} in column '{name}'")));
+                        return Err(ArrowError::Type(format!("expected {EXPECTED}, got {got} in column '{name}'")));
                     }
                 };
                 columns.push(Column { part: Some(format!("column '{name}'")), index, step });
@@ -86,9 +86,10 @@ pub fn columns(schema: &Schema) -> Result<Vec<Column>, Refused> {
     }
 }
 
-/// What the features are called, if each has a name: that of its field in the steps' structs or, in a table or struct,
-/// of its column of bare numbers. Where columns are several, their names lead: `a.x`, and `a[0]` of steps that are lists.
-pub fn names(schema: &Schema, columns: &[Column], widths: &[usize]) -> Result<Option<Vec<String>>, Refused> {
+/// Returns the names of the features, if all have one: the name of the field for steps that are structs, and that of
+/// the column for bare numbers in a table or struct. With several columns, their names are prefixes: `a.x`, or `a[0]`
+/// for steps that are lists.
+pub fn names(schema: &Schema, columns: &[Column], widths: &[usize]) -> Result<Option<Vec<String>>, ArrowError> {
     let mut names = Vec::new();
     for (Column { part, index, step }, &width) in columns.iter().zip(widths) {
         let own = if part.is_some() { Some(schema.children()?.get(*index)?.name()) } else { None };
@@ -106,8 +107,8 @@ pub fn names(schema: &Schema, columns: &[Column], widths: &[usize]) -> Result<Op
     Ok(Some(names))
 }
 
-/// What the lists of a column hold, if it is one of sequences.
-pub fn step(schema: &Schema) -> Result<Option<Step>, Refused> {
+/// Returns the type of the steps, if a column is one of sequences.
+pub fn step(schema: &Schema) -> Result<Option<Step>, ArrowError> {
     let kind = Kind::of(schema)?;
     if kind == Kind::Number(Number::Null) {
         return Ok(Some(Step::Null));
@@ -126,18 +127,19 @@ pub fn step(schema: &Schema) -> Result<Option<Step>, Refused> {
         Kind::List { large } => number(only_child(step)?)?.map(|number| Step::List { large, number }),
         Kind::Struct => {
             let field = |field: &Schema| Ok(number(field)?.map(|number| (field.name().into_owned(), number)));
-            let fields = step.children()?.all()?.into_iter().map(field).collect::<Result<Option<Vec<_>>, Refused>>()?;
+            let fields =
+                step.children()?.all()?.into_iter().map(field).collect::<Result<Option<Vec<_>>, ArrowError>>()?;
             fields.map(Step::Struct)
         }
         Kind::ListView { .. } | Kind::Tensor { .. } | Kind::Other => None,
     })
 }
 
-fn number(schema: &Schema) -> Result<Option<Number>, Refused> {
+fn number(schema: &Schema) -> Result<Option<Number>, ArrowError> {
     Ok(if let Kind::Number(number) = Kind::of(schema)? { Some(number) } else { None })
 }
 
-fn only_child(schema: &Schema) -> Result<&Schema, Refused> {
+fn only_child(schema: &Schema) -> Result<&Schema, ArrowError> {
     let children = schema.children()?;
     if children.len() != 1 {
         return Err(malformed(format!("a list type with {} children", children.len())));
@@ -145,7 +147,7 @@ fn only_child(schema: &Schema) -> Result<&Schema, Refused> {
     children.get(0)
 }
 
-/// Whether pandas has made the column of a frame's index; it is no feature.
+/// Returns whether pandas has created a column from the index of a data frame. Such a column is not a feature.
 fn is_pandas_index(name: &str) -> bool {
     name.strip_prefix("__index_level_")
         .and_then(|rest| rest.strip_suffix("__"))

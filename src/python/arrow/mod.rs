@@ -1,13 +1,14 @@
-//! Arrow in and out, through the structs of its C interfaces in Python's capsules: no Arrow library is needed.
+//! Import and export of Arrow columns, through the structs of Arrow's C interfaces in Python capsules. No Arrow library
+//! is needed.
 //!
 //! ```text
-//! capsules -> owned structs (ffi) -> which columns are sequences (kind, layout)
-//!   -> rows, steps, numbers of each chunk, and what is wrong with them (node, rows, survey)
-//!     -> NumPy arrays over the same memory, or one pass of conversion (import, gather)
-//! results of NumPy -> Arrow's buffers (export) -> capsules (ffi)
+//! capsules -> owned structs (ffi) -> which columns are sequences (types, layout)
+//!   -> the rows, steps and numbers of each chunk, and their faults (array_view, row_spans, scan)
+//!     -> NumPy arrays on the same memory, or one pass of conversion (import, gather)
+//! NumPy results -> Arrow buffers (data, export) -> capsules (ffi)
 //! ```
 //!
-//! `unsafe` is in `ffi` alone. Everything after it meets slices whose sizes were checked against what the producer says.
+//! Only `ffi` has `unsafe` code. All other modules see slices whose sizes were checked against the producer's lengths.
 
 #[forbid(unsafe_code)]
 mod array_view;

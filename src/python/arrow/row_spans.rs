@@ -1,11 +1,12 @@
-//! Where the sequences of one chunk lie, and what is wrong with them.
+//! The positions of the sequences of one chunk, and their faults.
 
-use super::array_view::{Node, Numbers, Offsets, view};
-use super::error::{Refused, reserved};
+use super::array_view::{ArrayView, Numbers, Offsets, list_view};
+use super::error::ArrowError;
 use super::layout::{Column, Step};
 use super::types::{Kind, Number};
+use crate::memory::try_alloc::try_with_capacity;
 
-/// Something that must not be: how often it is, and in which row first.
+/// How often a fault occurs, and the first row that has it.
 #[derive(Clone, Copy, Default)]
 pub struct Count {
     pub times: usize,
@@ -21,125 +22,125 @@ impl Count {
     }
 }
 
-/// What is known of a column, chunk after chunk.
+/// The properties of a column that are known after some of its chunks.
 #[derive(Default)]
 pub struct Findings {
     pub null_sequences: Count,
     pub null_steps: Count,
     pub null_values: Count,
-    /// Numbers per step, once that is known.
+    /// The numbers per step, once known.
     pub width: Option<usize>,
-    /// The first other one that came, and in which row.
+    /// The first different width, and its row.
     pub other_width: Option<(usize, usize)>,
-    /// Whether both are of the same chunk.
+    /// Whether both widths are in the same chunk.
     pub same_chunk: bool,
 }
 
-/// Numbers of a chunk that belong together: `width` for each step.
+/// Contiguous numbers of a chunk, `width` for each step.
 pub struct Block<'a> {
     pub numbers: Numbers<'a>,
     pub width: usize,
-    /// Where each step's numbers start, by offsets of which the first is that of the first number; one after the other
-    /// if there is nothing.
+    /// The offset of each step's numbers; the first offset is that of the first number. `None` if the numbers of all
+    /// steps follow each other.
     offsets: Option<Offsets<'a>>,
 }
 
 impl Block<'_> {
-    /// Where the numbers of a step start.
+    /// Returns the position of a step's numbers.
     pub fn start(&self, step: usize) -> usize {
         self.offsets.as_ref().map_or(step * self.width, |offsets| offsets.get(step) - offsets.get(0))
     }
 }
 
-/// A column's part in a chunk.
+/// The rows of a column in a chunk.
 pub struct Rows<'a> {
-    /// The first step of each row, and how many there are.
+    /// The first step of each row, and its number of steps.
     pub spans: Vec<(usize, usize)>,
     pub blocks: Vec<Block<'a>>,
 }
 
-/// Finds the sequences of a column in a chunk whose first row is row `first` of all.
+/// Finds the sequences of a column in a chunk whose first row is row `first` of the whole column.
 ///
-/// What is wrong goes into `findings`, and its row into `bad`; of these rows nothing may be read.
-pub fn find<'a>(
+/// Faults are recorded in `findings`, and their rows in `bad`; the spans of these rows must not be read.
+pub fn scan_chunk<'a>(
     column: &Column,
-    node: Node<'a>,
+    array: ArrayView<'a>,
     first: usize,
     findings: &mut Findings,
     bad: &mut [bool],
-) -> Result<Rows<'a>, Refused> {
-    let (mut spans, values) = spans(node)?;
-    if let Some(nulls) = node.nulls()? {
-        for row in (0..node.len).filter(|&row| nulls.at(row)) {
+) -> Result<Rows<'a>, ArrowError> {
+    let (mut spans, values) = spans(array)?;
+    if let Some(nulls) = array.nulls()? {
+        for row in (0..array.len).filter(|&row| nulls.at(row)) {
             findings.null_sequences.add(1, first + row);
             bad[row] = true;
             spans[row].1 = 0;
         }
     }
-    // Only what the rows use, which may be a small part of the whole.
+    // Only the steps that the rows use, which may be a small part of the child.
     let used = spans.iter().filter(|span| span.1 > 0);
     let start = used.clone().map(|span| span.0).min().unwrap_or(0);
     let end = used.map(|span| span.0 + span.1).max().unwrap_or(start);
     for span in &mut spans {
-        // A row without steps may say that they start anywhere.
+        // The start of a row without steps may be anything.
         span.0 = if span.1 > 0 { span.0 - start } else { 0 };
     }
-    // Of tensors the values are the numbers.
-    let per = if let Kind::Tensor { width, .. } = node.kind { width } else { 1 };
+    // The values of tensors are numbers, not steps.
+    let per = if let Kind::Tensor { width, .. } = array.kind { width } else { 1 };
     let steps = values.part(start.checked_mul(per), (end - start).checked_mul(per))?;
-    let mut scan = Scan { spans: &mut spans, first, findings, bad };
+    let mut scan = ChunkScan { spans: &mut spans, first, findings, bad };
     let blocks = scan.blocks(&column.step, steps)?;
     Ok(Rows { spans, blocks })
 }
 
-/// The first step of each row and their number; and the steps.
-fn spans(node: Node<'_>) -> Result<(Vec<(usize, usize)>, Node<'_>), Refused> {
-    let mut spans = reserved(node.len)?;
-    Ok(match node.kind {
+/// Returns the first step of each row with the number of its steps, and the array of steps.
+fn spans(array: ArrayView<'_>) -> Result<(Vec<(usize, usize)>, ArrayView<'_>), ArrowError> {
+    let mut spans = try_with_capacity(array.len)?;
+    Ok(match array.kind {
         Kind::Number(_) => {
-            spans.resize(node.len, (0, 0)); // all are null
-            (spans, node.part(Some(0), Some(0))?)
+            spans.resize(array.len, (0, 0)); // all are null
+            (spans, array.part(Some(0), Some(0))?)
         }
         Kind::Tensor { steps, width } => {
-            let values = node.fixed_values(steps.saturating_mul(width))?;
-            spans.extend((0..node.len).map(|row| (row * steps, steps)));
+            let values = array.fixed_values(steps.saturating_mul(width))?;
+            spans.extend((0..array.len).map(|row| (row * steps, steps)));
             (spans, values)
         }
         Kind::FixedSizeList(size) => {
-            let values = node.fixed_values(size)?;
-            spans.extend((0..node.len).map(|row| (row * size, size)));
+            let values = array.fixed_values(size)?;
+            spans.extend((0..array.len).map(|row| (row * size, size)));
             (spans, values)
         }
         Kind::ListView { large } => {
-            let values = node.values()?;
-            let (starts, sizes) = node.views(large)?;
-            let nulls = node.nulls()?;
-            for row in 0..node.len {
-                // Those of a null may be anything.
+            let values = array.values()?;
+            let (starts, sizes) = array.views(large)?;
+            let nulls = array.nulls()?;
+            for row in 0..array.len {
+                // The start and size of a null may be anything.
                 let null = nulls.as_ref().is_some_and(|nulls| nulls.at(row));
-                spans.push(if null { (0, 0) } else { view(&starts, &sizes, row, values.len)? });
+                spans.push(if null { (0, 0) } else { list_view(&starts, &sizes, row, values.len)? });
             }
             (spans, values)
         }
         kind => {
-            let values = node.values()?;
-            let offsets = node.offsets(kind == Kind::List { large: true }, values.len)?;
-            spans.extend((0..node.len).map(|row| (offsets.get(row), offsets.get(row + 1) - offsets.get(row))));
+            let values = array.values()?;
+            let offsets = array.offsets(kind == Kind::List { large: true }, values.len)?;
+            spans.extend((0..array.len).map(|row| (offsets.get(row), offsets.get(row + 1) - offsets.get(row))));
             (spans, values)
         }
     })
 }
 
-/// A column's rows in a chunk, while what they hold is looked at.
-struct Scan<'s> {
+/// The state of [`scan_chunk`].
+struct ChunkScan<'s> {
     spans: &'s mut [(usize, usize)],
     first: usize,
     findings: &'s mut Findings,
     bad: &'s mut [bool],
 }
 
-impl Scan<'_> {
-    fn blocks<'a>(&mut self, step: &Step, steps: Node<'a>) -> Result<Vec<Block<'a>>, Refused> {
+impl ChunkScan<'_> {
+    fn blocks<'a>(&mut self, step: &Step, steps: ArrayView<'a>) -> Result<Vec<Block<'a>>, ArrowError> {
         if !matches!(step, Step::Bare(..)) {
             self.null_steps(steps)?;
         }
@@ -164,13 +165,13 @@ impl Scan<'_> {
         }
     }
 
-    fn block<'a>(&mut self, values: Node<'a>, number: Number, width: usize) -> Result<Block<'a>, Refused> {
+    fn block<'a>(&mut self, values: ArrayView<'a>, number: Number, width: usize) -> Result<Block<'a>, ArrowError> {
         let block = Block { numbers: values.numbers(number)?, width, offsets: None };
         self.null_values(values, &block)?;
         Ok(block)
     }
 
-    fn null_steps(&mut self, steps: Node<'_>) -> Result<(), Refused> {
+    fn null_steps(&mut self, steps: ArrayView<'_>) -> Result<(), ArrowError> {
         let Some(nulls) = steps.nulls()? else { return Ok(()) };
         for (row, &(start, len)) in self.spans.iter().enumerate() {
             let count = nulls.count(start, len);
@@ -182,10 +183,10 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn null_values(&mut self, values: Node<'_>, block: &Block<'_>) -> Result<(), Refused> {
+    fn null_values(&mut self, values: ArrayView<'_>, block: &Block<'_>) -> Result<(), ArrowError> {
         let Some(nulls) = values.nulls()? else { return Ok(()) };
         for (row, &(start, len)) in self.spans.iter().enumerate() {
-            // In a row whose steps are of several widths, some may lie past the end.
+            // If the steps of a row have several widths, its numbers may be past the end.
             if len == 0 || (self.bad[row] && block.offsets.is_some()) {
                 continue;
             }
@@ -198,7 +199,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// The one length of all steps; rows with others are bad.
+    /// Returns the common length of all steps, and marks rows with other lengths as bad.
     fn common_width(&mut self, offsets: &Offsets<'_>) -> usize {
         let known = self.findings.width.is_some();
         for (row, &(start, len)) in self.spans.iter().enumerate() {

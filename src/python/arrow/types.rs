@@ -1,9 +1,9 @@
-//! Types: from the letters of the interface, and in words.
+//! Arrow types: parsed from the format strings of the C data interface, and described in words.
 
-use super::error::Refused;
+use super::error::ArrowError;
 use super::ffi::Schema;
 
-/// A type of numbers.
+/// A number type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number {
     F16,
@@ -18,23 +18,23 @@ pub enum Number {
     I64,
     U64,
     Bool,
-    /// Integers of so many bytes, times `10^-scale`.
+    /// Integers of `bytes` bytes, times `10^-scale`.
     Decimal {
         bytes: usize,
         scale: i32,
     },
-    /// Of a type without values: all are null.
+    /// The type without values: all are null.
     Null,
 }
 
 impl Number {
-    /// Whether it needs another precision than float32.
+    /// Returns whether the numbers are converted to float64 by default, rather than to float32.
     pub fn is_wide(self) -> bool {
         !matches!(self, Self::F32 | Self::Null)
     }
 }
 
-/// A type, as far as sequences are made of it.
+/// An Arrow type, as far as it matters for sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Number(Number),
@@ -44,9 +44,9 @@ pub enum Kind {
     ListView {
         large: bool,
     },
-    /// Of so many values each.
+    /// Lists of this many values each.
     FixedSizeList(usize),
-    /// A sequence: so many steps, of so many numbers each, end to end.
+    /// Sequences of `steps` steps of `width` numbers each, end to end.
     Tensor {
         steps: usize,
         width: usize,
@@ -55,12 +55,13 @@ pub enum Kind {
     Other,
 }
 
-/// How deep types are looked into; sequences need four levels.
+/// The depth to which types are described; sequences need four levels.
 const DEPTH: usize = 8;
 
 impl Kind {
-    /// The kind of a type; dictionaries and extension types but for tensors are others, whatever they are stored as.
-    pub fn of(schema: &Schema) -> Result<Self, Refused> {
+    /// Returns the kind of a type. Dictionaries, and extension types other than tensors, are [`Kind::Other`], whatever
+    /// their storage is.
+    pub fn of(schema: &Schema) -> Result<Self, ArrowError> {
         if schema.has_dictionary() {
             return Ok(Self::Other);
         }
@@ -95,13 +96,14 @@ impl Kind {
         })
     }
 
-    /// Whether it is a list of any kind.
+    /// Returns whether it is a list of any kind.
     pub fn is_list(self) -> bool {
         matches!(self, Self::List { .. } | Self::ListView { .. } | Self::FixedSizeList(_) | Self::Tensor { .. })
     }
 
-    /// Tensors of one shape, which are stored as lists of as many numbers; of one dimension they are these lists.
-    fn tensor(schema: &Schema) -> Result<Option<Self>, Refused> {
+    /// Returns the kind of tensors of a fixed shape, which are stored as lists of a fixed size. Tensors of one
+    /// dimension are treated as these lists.
+    fn tensor(schema: &Schema) -> Result<Option<Self>, ArrowError> {
         let parameters = schema.metadata("ARROW:extension:metadata")?.unwrap_or_default();
         let ordered = integers(&parameters, "permutation").is_none_or(|order| order.is_sorted());
         Ok(match integers(&parameters, "shape").as_deref() {
@@ -120,7 +122,7 @@ fn fixed_size(format: &str) -> Option<usize> {
     format.strip_prefix("+w:")?.parse().ok()
 }
 
-/// Of "d:precision,scale" or "d:precision,scale,bits".
+/// Parses "d:precision,scale" or "d:precision,scale,bits".
 fn decimal(format: &str) -> Option<Number> {
     let mut parts = format.strip_prefix("d:")?.split(',').skip(1);
     let scale = parts.next()?.parse().ok()?;
@@ -128,8 +130,8 @@ fn decimal(format: &str) -> Option<Number> {
     matches!(bits, 32 | 64 | 128 | 256).then_some(Number::Decimal { bytes: bits / 8, scale })
 }
 
-/// The integers of an array in a JSON object. Where the key is a text by itself no array follows, and a quote within a text
-/// has a backslash.
+/// Returns the integers of the array at a key of a JSON object. A text that equals the key is not mistaken for it: no
+/// array follows it, and quotes within a text are escaped.
 fn integers(json: &str, key: &str) -> Option<Vec<usize>> {
     json.split(&format!("\"{key}\"")).skip(1).find_map(|rest| {
         let array = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('[')?;
@@ -138,16 +140,16 @@ fn integers(json: &str, key: &str) -> Option<Vec<usize>> {
     })
 }
 
-fn extension(schema: &Schema) -> Result<Option<String>, Refused> {
+fn extension(schema: &Schema) -> Result<Option<String>, ArrowError> {
     schema.metadata("ARROW:extension:name")
 }
 
-/// The type in words, as pyarrow writes it: `list<item: float>`.
+/// Returns a description of a type, as pyarrow writes it: `list<item: float>`.
 pub fn describe(schema: &Schema) -> String {
     words(schema, DEPTH).unwrap_or_else(|_| format!("the malformed type '{}'", schema.format()))
 }
 
-fn words(schema: &Schema, depth: usize) -> Result<String, Refused> {
+fn words(schema: &Schema, depth: usize) -> Result<String, ArrowError> {
     if depth == 0 {
         return Ok("...".into());
     }
@@ -158,8 +160,8 @@ fn words(schema: &Schema, depth: usize) -> Result<String, Refused> {
     if schema.has_dictionary() {
         return Ok(format!("dictionary<indices={}>", simple(&format)));
     }
-    let children = || -> Result<String, Refused> {
-        let child = |child: &Schema| -> Result<String, Refused> {
+    let children = || -> Result<String, ArrowError> {
+        let child = |child: &Schema| -> Result<String, ArrowError> {
             let suffix = if child.nullable() { "" } else { " not null" };
             Ok(format!("{}: {}{suffix}", child.name(), words(child, depth - 1)?))
         };

@@ -1,11 +1,12 @@
-//! The worker pool and the teams under loom: every order in which few threads may run, and every value that they may
-//! read from memory then. A lost wake-up is a deadlock here, a missing order of memory a race; each is an error.
+//! Checks the worker pool and the teams with loom, in every order in which a few threads may run and with every value
+//! that they may then read from memory. A lost wake-up shows as a deadlock, and a memory order that is too weak as a
+//! race; each is an error.
 //!
-//! A program and not a test, since tests in the modules are for threads of the standard library.
+//! This is a program and not a test, because the tests in the modules need threads of the standard library.
 
 mod threads {
     pub mod sync;
-    #[allow(dead_code)] // what the models do not use
+    #[allow(dead_code)] // the models do not use all of it
     #[path = "../../../../src/threads/team.rs"]
     pub mod team;
     #[path = "../../../../src/threads/worker_pool.rs"]
@@ -16,10 +17,10 @@ use threads::sync::{Arc, AtomicUsize, Ordering, UnsafeCell, thread};
 use threads::team::TeamBarrier;
 use threads::worker_pool::{Worker, run_with};
 
-/// A number that is written without any synchronisation of its own: loom finds two accesses that nothing orders.
+/// A number that is accessed without synchronisation: loom reports any two accesses that nothing else orders.
 struct Plain(UnsafeCell<usize>);
 
-// SAFETY: what the models check.
+// SAFETY: the models check that accesses are ordered.
 unsafe impl Sync for Plain {}
 
 impl Plain {
@@ -38,7 +39,7 @@ impl Plain {
     }
 }
 
-/// Two calls one after the other: the worker may join each, late or never; what it wrote is seen after the call.
+/// Two calls one after the other. The worker may join each of them, late or never, and the caller sees what it wrote.
 fn calls() {
     let workers = [Worker::start("worker".into()).unwrap()];
     for _ in 0..2 {
@@ -54,7 +55,7 @@ fn calls() {
     }
 }
 
-/// A leader posts two jobs; each part is done once, and what a helper wrote is seen before the next job.
+/// A leader posts two jobs. Each part is done once, and the leader sees what a helper wrote before the next job.
 fn jobs() {
     let barrier = Arc::new(TeamBarrier::default());
     let other = Arc::clone(&barrier);
@@ -75,7 +76,7 @@ fn jobs() {
     helper.join().unwrap();
 }
 
-/// A helper waits for a leader that is told, at the same time, not to come: one of the two ends it.
+/// A leader arrives while the team is dismissed. Either one releases the helper.
 fn dismissal() {
     let barrier = Arc::new(TeamBarrier::default());
     let (helping, leading) = (Arc::clone(&barrier), Arc::clone(&barrier));

@@ -1,6 +1,6 @@
-//! Random problems, solved by the fast path on every instruction set.
+//! Random problems, and their solution by the fast path and by the reference.
 
-#![allow(dead_code)] // each test crate uses its part
+#![allow(dead_code)] // each test crate uses only a part
 
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
@@ -11,18 +11,19 @@ use rgru::__internals::rnn::{self, ForwardArrays, InputGrads, OutputGrads};
 use rgru::__internals::simd::Isa;
 use rgru::{Dims, Inputs, Options, Outputs, Sequences};
 
-/// Options for a number of threads.
+/// Returns options for a number of threads.
 pub fn with_threads(threads: usize) -> Options<'static> {
     Options { threads: Some(threads), stop: None }
 }
 
-/// A stack, a batch and everything around it.
+/// The sizes of a stack and a batch, and how to fill its arrays.
 #[derive(Clone, Debug)]
 pub struct Problem {
     pub dims: Dims,
     pub time: usize,
-    /// Padded: lengths. Ragged: the same sequences without padding.
+    /// The lengths of the sequences.
     pub lengths: Vec<i64>,
+    /// Whether the sequences are stored without padding.
     pub ragged: bool,
     pub with_h0: bool,
     pub seed: u64,
@@ -38,7 +39,7 @@ pub struct Arrays<T> {
     pub dh_n: Vec<T>,
 }
 
-/// What comes out.
+/// The results of a problem.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Results<T> {
     pub y: Vec<T>,
@@ -59,7 +60,7 @@ impl<T: Real> Arrays<T> {
 }
 
 impl<T: Real> Results<T> {
-    /// Zeros, for the results of a problem.
+    /// Returns zeros, in which to write the results of a problem.
     pub fn zeros_of(dims: &Dims, sequences: &Sequences, arrays: &Arrays<T>) -> Self {
         let zeros = |len| vec![T::ZERO; len];
         Self {
@@ -84,7 +85,7 @@ impl<T: Real> Results<T> {
     }
 }
 
-/// Any small problem; sizes from 0 (batch, time, lengths) or 1 up, across the widths of the registers.
+/// Generates small problems, with sizes from 0 (batch, time, lengths) or 1 up, across the widths of the registers.
 pub fn problems(max_hidden: usize, max_batch: usize, max_time: usize) -> impl Strategy<Value = Problem> {
     let dims = (1..=max_hidden + 3, 1..=max_hidden, 1..=3usize, any::<[bool; 3]>()).prop_map(
         |(input_size, hidden_size, num_layers, [bidirectional, reset_after, bias])| Dims {
@@ -124,7 +125,7 @@ impl Problem {
         }
     }
 
-    /// Normal-ish numbers; weights at the default scale, NaN in the padding of x.
+    /// Returns random arrays: weights at the default scale, and NaN in the padding of x and dy.
     pub fn arrays<T: Real>(&self) -> Arrays<T> {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         let mut draw = |count: usize, scale: f64| -> Vec<T> {
@@ -148,7 +149,7 @@ impl Problem {
         Arrays { params, x, h0, dy, dh_n: draw(states, 1.0) }
     }
 
-    /// The fast path.
+    /// Solves the problem by the fast path. Also checks that inference without a tape gives the same results.
     pub fn solve<T: Real>(&self, arrays: &Arrays<T>, isa: Isa, threads: usize) -> Results<T> {
         let (dims, sequences) = (self.dims, self.sequences());
         let packed = PackedWeights::for_isa(isa, dims, &arrays.params, true).unwrap();
@@ -158,17 +159,17 @@ impl Problem {
         let tape = rnn::forward_tape(&packed, inputs, results.outputs(), None, options).unwrap();
         let mut plain = Results::zeros_of(&dims, &sequences, arrays);
         rnn::forward(&packed, inputs, plain.outputs(), options).unwrap();
-        assert!(plain.y == results.y && plain.h_n == results.h_n, "with and without a tape");
+        assert!(plain.y == results.y && plain.h_n == results.h_n, "results differ without a tape");
         plain.h_n.fill(T::ZERO);
         rnn::final_states(&packed, inputs, &mut plain.h_n, options).unwrap();
-        assert!(plain.h_n == results.h_n, "the final states alone");
+        assert!(plain.h_n == results.h_n, "final states differ without y");
         let forward = ForwardArrays { x: &arrays.x, h0: inputs.h0, y: &results.y };
         let grads = InputGrads { dx: &mut results.dx, dh0: &mut results.dh0, dparams: &mut results.dparams };
         rnn::backward(&packed, &tape, forward, arrays.output_grads(), grads, options).unwrap();
         results
     }
 
-    /// The plain loops.
+    /// Solves the problem by the plain loops.
     pub fn reference<T: Real>(&self, arrays: &Arrays<T>) -> Results<T> {
         let (dims, sequences) = (&self.dims, self.sequences());
         let (params, x, h0) = (&arrays.params, &arrays.x, arrays.h0.as_deref());
@@ -179,7 +180,7 @@ impl Problem {
     }
 }
 
-/// The largest difference, relative to the largest magnitude of the array or 1.
+/// Returns the largest difference, relative to the largest magnitude of `b` or 1.
 pub fn difference<T: Real>(a: &[T], b: &[T]) -> f64 {
     assert_eq!(a.len(), b.len());
     let scale = b.iter().fold(1.0, |scale: f64, &b| scale.max(b.to_f64().abs()));

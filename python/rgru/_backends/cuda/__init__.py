@@ -1,4 +1,4 @@
-"""What models compute with on a GPU.
+"""The backend of models on a GPU.
 
 `array_ops` and `adam` are written over any array module; `transfer` copies while the GPU computes.
 """
@@ -21,19 +21,24 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from rgru._backends.base import Run
-    from rgru._cuda.device import Array, Device
+    from rgru._cuda.device import Device
+    from rgru._cuda.dtypes import Array
     from rgru._data.ragged import Ragged
     from rgru.nn._gru import GRU
 
 
 @cache
 def open_backend(device: str) -> CudaBackend:
-    """Give the backend of a GPU, the same object for the same device.
+    """Return the backend of a GPU, the same object for the same device.
 
     Parameters
     ----------
     device : str
         "cuda:0", "cuda:1" and so on.
+
+    Returns
+    -------
+    CudaBackend
 
     Raises
     ------
@@ -44,7 +49,12 @@ def open_backend(device: str) -> CudaBackend:
 
 
 class CudaBackend(Operations):
-    """`rgru._backends.base.Backend` on a GPU, with what `rgru._backends.cuda.transfer` needs of it."""
+    """`rgru._backends.base.Backend` on a GPU, and a `rgru._backends.cuda.transfer.Device`.
+
+    Parameters
+    ----------
+    device : Device
+    """
 
     def __init__(self, device: Device) -> None:
         super().__init__(device.xp)
@@ -52,19 +62,19 @@ class CudaBackend(Operations):
         self.device = f"cuda:{device.index}"
 
     def here(self) -> AbstractContextManager[object]:
-        """Make the GPU the current one."""
+        """Return a context manager that makes the GPU the current one."""
         return self._device.here()
 
     def array(self, host: NDArray[Any]) -> Array:
-        """Copy to the GPU."""
+        """Copy an array to the GPU."""
         return self._device.array(host)
 
     def numpy(self, array: Array) -> NDArray[Any]:
-        """Copy to the host, when the array is computed."""
+        """Copy an array to the host; waits until it is computed."""
         return self._device.numpy(array)
 
     def each(self, run: Run, pieces: Iterable[Ragged]) -> Generator[NDArray[Any]]:
-        """Compute piece after piece, copies overlapping with computation."""
+        """Compute piece after piece, with copies that overlap with computation; see `pipelined`."""
         return pipelined(self, run, pieces)
 
     def weights_of(self, gru: GRU, *, training: bool) -> Weights:
@@ -73,24 +83,24 @@ class CudaBackend(Operations):
         return weights
 
     def Weights(self, params: Array, *, training: bool, **sizes: Any) -> Weights:  # noqa: N802
-        """Give the packed weights of a GRU; they serve training too, whatever is asked for."""
+        """Return the packed weights of a GRU, usable for training too, whatever `training` is."""
         return Weights(self._device, params, **sizes)
 
     def pinned_empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """Give an array of the host that the GPU copies from and to by itself."""
+        """Return an array in pinned memory of the host, which the GPU copies from and to asynchronously."""
         import cupyx
 
         array: NDArray[np.generic] = cupyx.empty_pinned(shape, dtype)
         return array
 
     def stream(self) -> Any:
-        """Give a new stream that waits for no other."""
+        """Return a new stream that waits for no other."""
         return self.xp.cuda.Stream(non_blocking=True)
 
     def current_stream(self) -> Any:
-        """Give the stream that computations go to."""
+        """Return the stream that computations go to."""
         return self.xp.cuda.get_current_stream()
 
     def event(self) -> Any:
-        """Give a new event."""
+        """Return a new event."""
         return self.xp.cuda.Event(disable_timing=True)

@@ -1,4 +1,4 @@
-"""Adam over arrays of any array module: the device's twin of `optim.rs`."""
+"""Adam over arrays of any array module, with the arithmetic of the CPU core."""
 
 from __future__ import annotations
 
@@ -9,23 +9,35 @@ import numpy as np
 
 
 class Adam:
-    """Adam (Kingma & Ba 2015, algorithm 1) over lists of arrays, with clipping by the global norm; as `_core.Adam`.
+    """Adam (Kingma & Ba 2015, algorithm 1) over lists of arrays, with clipping by the global norm.
+
+    It has the interface of `_core.Adam`.
 
     Parameters
     ----------
     xp : module
-        NumPy, or a module with its functions: CuPy.
+        NumPy, or a module with the same functions: CuPy.
     lr : float
         Step size; may be changed between steps.
     beta1, beta2 : float
-        Decays of the two moments, from 0 to below 1.
+        Decay rates of the two moments, in [0, 1).
     eps : float
-        Added to the root of the second moment.
+        Added to the square root of the second moment.
 
     Raises
     ------
     ValueError
         If a number is out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rgru._backends.cuda.adam import Adam
+    >>> adam = Adam(np, lr=0.1, beta1=0.9, beta2=0.999, eps=1e-8)
+    >>> w = np.ones(2)
+    >>> norm = adam.step([w], [np.array([3.0, -4.0])], None)
+    >>> float(norm), w.round(3)
+    (5.0, array([0.9, 1.1]))
     """
 
     def __init__(self, xp: Any, lr: float, beta1: float, beta2: float, eps: float) -> None:
@@ -40,22 +52,22 @@ class Adam:
         self._xp, self.lr, self._beta1, self._beta2, self._eps = xp, lr, beta1, beta2, eps
         self._steps = 0
         self._shapes: list[tuple[int, ...]] = []
-        self._first: Any = None  # the moments of all arrays, one after the other
+        self._first: Any = None  # the moments of all arrays, concatenated
         self._second: Any = None
 
     def step(self, params: list[Any], grads: list[Any], max_norm: float | None) -> Any:
-        """Change the parameters by one step.
+        """Update the parameters by one step.
 
-        No array changes if the norm is not finite, so that the caller can tell later and keep the parameters.
+        No array changes if the norm is not finite; the caller can check the norm later and still has the parameters.
 
         Parameters
         ----------
         params : list of array
-            Of one precision; changed in place. Of the same shapes in every call.
+            All of one dtype, with the same shapes in every call; updated in place.
         grads : list of array
-            Of the same shapes.
+            With the shapes of `params`.
         max_norm : float or None
-            All gradients are scaled down to this global L2 norm if theirs is larger.
+            If the global L2 norm of the gradients is larger, they are scaled down to it.
 
         Returns
         -------
@@ -76,7 +88,7 @@ class Adam:
         finite = xp.isfinite(norm)
         self._steps += 1
         rate = self.lr / (1.0 - self._beta1**self._steps)
-        # In the parameters' type, since a float64 array, even of one number, would widen all that it meets.
+        # In the parameters' dtype: an array of float64, even of one number, would promote the results to float64.
         settings = xp.asarray(np.array([[1.0, 1.0, 0.0], [self._beta1, self._beta2, -rate]], dtype))
         decay1, decay2, rate = xp.where(finite, settings[1], settings[0])
         if max_norm is not None:

@@ -1,14 +1,14 @@
-"""Pieces from the host through a device and back, copies overlapping with computation.
+"""A pipeline from the host through a device and back, with copies that overlap with computation.
 
 While the device computes piece k, piece k + 1 is made on the host and uploaded, and the result of piece k - 1 is
-downloaded and used. The copies go through pinned buffers, two for each way, as streams of their own:
+downloaded and used. The copies go through pinned buffers, two for each direction, on streams of their own:
 
     host      make 0  make 1   use 0, make 2   use 1, make 3   use 2 ...
     upload          0       1               2               3
     compute          00000000  1111111111111111  2222222222222222  3333 ...
     download                 0                 1                 2
 
-Memory holds two pieces at a time, whatever their number.
+Two pieces are in memory at a time, whatever their number.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ if TYPE_CHECKING:
 
 
 class Event(Protocol):
-    """A place in a stream; as `cupy.cuda.Event`."""
+    """A point in a stream, as `cupy.cuda.Event`."""
 
     def synchronize(self) -> None:
-        """Wait on the host until the stream has passed the place."""
+        """Block the host until the stream has reached the event."""
 
 
 class Stream(Protocol):
-    """Work for a device in order; as `cupy.cuda.Stream`."""
+    """A queue of work for a device, as `cupy.cuda.Stream`."""
 
     def record(self, event: Any) -> Any:
-        """Put `event` at the end of the work so far."""
+        """Record `event` after the work so far."""
 
     def wait_event(self, event: Any) -> None:
-        """Let the work that follows wait for `event`."""
+        """Make later work of the stream wait for `event`."""
 
     def synchronize(self) -> None:
-        """Wait on the host until all work is done."""
+        """Block the host until all work is done."""
 
 
 class Device(Protocol):
-    """What the pipeline needs of a device.
+    """A device, as far as the pipeline uses it.
 
     Its arrays have ``set(host, stream=)`` and ``get(out=, stream=, blocking=False)``, as `cupy.ndarray`, and
     ``xp.empty`` makes them.
@@ -60,19 +60,19 @@ class Device(Protocol):
         """The array module."""
 
     def here(self) -> AbstractContextManager[object]:
-        """Make the device the current one."""
+        """Return a context manager that makes the device the current one."""
 
     def pinned_empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """Give an array in memory of the host that the device can copy from and to by itself."""
+        """Return an array in memory of the host that the device copies from and to asynchronously."""
 
     def stream(self) -> Stream:
-        """Give a new stream that waits for no other, not even the default one."""
+        """Return a new stream that waits for no other, not even the default one."""
 
     def current_stream(self) -> Stream:
-        """Give the stream that computations go to."""
+        """Return the stream that computations go to."""
 
     def event(self) -> Event:
-        """Give a new event."""
+        """Return a new event."""
 
 
 def pipelined(device: Device, run: Run, pieces: Iterable[Ragged]) -> Generator[NDArray[Any]]:
@@ -82,10 +82,10 @@ def pipelined(device: Device, run: Run, pieces: Iterable[Ragged]) -> Generator[N
     ----------
     device : Device
     run : callable
-        ``run(values, offsets)`` of the steps (S, I) on the device and their offsets (N + 1,) on the host. It puts its
-        work into the current stream, without waiting for it, and gives an array of the device.
+        ``run(values, offsets)`` gets the steps (S, I) on the device and their offsets (N + 1,) on the host. It puts its
+        work into the current stream, without waiting for it, and returns an array of the device.
     pieces : iterable of Ragged
-        Taken one ahead of the results.
+        Consumed one ahead of the results.
 
     Yields
     ------
@@ -94,19 +94,19 @@ def pipelined(device: Device, run: Run, pieces: Iterable[Ragged]) -> Generator[N
 
     Notes
     -----
-    Closing the generator, an error in `run` or `pieces`, and Ctrl-C end it when the copies under way are done: no
-    buffer is given back before.
+    If the generator is closed, or ended by an error in `run` or `pieces` or by Ctrl-C, it first waits for the copies in
+    flight: no buffer is freed before.
     """
     with device.here():
         upload, download = device.stream(), device.stream()
-        places = cycle((_Place(device), _Place(device)))
-    waiting: deque[_Place] = deque()
+        slots = cycle((_Slot(device), _Slot(device)))
+    waiting: deque[_Slot] = deque()
     try:
         for piece in pieces:
-            place = next(places)
-            with device.here():  # never over a yield: what is current there is the caller's
-                place.begin(piece, run, upload, download)
-            waiting.append(place)
+            slot = next(slots)
+            with device.here():  # never across a yield, where the caller's device is the current one
+                slot.begin(piece, run, upload, download)
+            waiting.append(slot)
             if len(waiting) == 2:
                 yield waiting.popleft().finish()
         while waiting:
@@ -116,8 +116,8 @@ def pipelined(device: Device, run: Run, pieces: Iterable[Ragged]) -> Generator[N
         download.synchronize()
 
 
-class _Place:
-    """One of the two places for a piece on its way."""
+class _Slot:
+    """The buffers and events of one of the two pieces in flight."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -127,11 +127,11 @@ class _Place:
         self._result: Any = None
 
     def begin(self, piece: Ragged, run: Run, upload: Stream, download: Stream) -> None:
-        """Put the piece on its way; the one that was here before must be finished."""
+        """Start the copies and the computation of a piece; the slot's last piece must be finished."""
         compute = self._device.current_stream()
         values = piece.values
         if self._steps.reserve(values.size, values.dtype):
-            # New memory may be old memory that work in the current stream has yet to let go of.
+            # New memory may be freed memory that earlier work of the current stream still uses.
             compute.record(self._computed)
             upload.wait_event(self._computed)
         self._pinned_in.reserve(values.size, values.dtype)
@@ -150,31 +150,31 @@ class _Place:
         download.record(self._downloaded)
 
     def finish(self) -> NDArray[Any]:
-        """Wait for the result, and give a copy of it."""
+        """Wait for the result, and return a copy of it."""
         self._downloaded.synchronize()
         found: NDArray[Any] = self._pinned_out.view(self._result.shape).copy()
-        self._result = None  # kept until here, since its memory must not be used again before the download
+        self._result = None  # not earlier: its memory must not be reused before the download is done
         return found
 
 
 class _Buffer:
-    """Memory that grows as needed and is used again."""
+    """Reusable memory that grows as needed."""
 
     def __init__(self, empty: Callable[..., Any]) -> None:
         self._empty = empty
         self._memory: Any = None
 
     def reserve(self, size: int, dtype: np.dtype[Any]) -> bool:
-        """Have room for `size` numbers; gives whether that took new memory."""
+        """Ensure room for `size` numbers; return whether new memory was allocated."""
         if self._memory is not None and self._memory.size >= size and self._memory.dtype == dtype:
             return False
-        self._memory = None  # let go first
-        # Up to the next power of two: pieces of slowly growing sizes must not take new memory each time.
+        self._memory = None  # free it first
+        # Up to the next power of two, so that slowly growing pieces do not allocate each time.
         self._memory = self._empty((1 << max(size - 1, 0).bit_length(),), dtype)
         return True
 
     def view(self, shape: tuple[int, ...]) -> Any:
-        """Give the beginning of the memory as an array."""
+        """Return the beginning of the memory as an array."""
         size = 1
         for extent in shape:
             size *= extent

@@ -1,4 +1,4 @@
-//! rgru's own structs for others to consume: what they refer to, and the callbacks that free it.
+//! The structs that rgru exports: the data that they refer to, and the callbacks that free it.
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::ptr;
@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use super::super::data::{Data, Field};
 use super::{Array, NULLABLE, Schema, Stream};
 
-/// What an exported [`Schema`] refers to.
+/// The data that an exported [`Schema`] refers to.
 struct SchemaParts {
     format: CString,
     name: CString,
@@ -17,7 +17,7 @@ struct SchemaParts {
 }
 
 impl Schema {
-    /// A type as others read it.
+    /// Exports a type.
     pub fn new(field: &Field) -> Self {
         let format = CString::new(&*field.format).unwrap_or_default();
         let name = CString::new(field.name).unwrap_or_default();
@@ -37,8 +37,8 @@ impl Schema {
 }
 
 unsafe extern "C" fn release_schema(schema: *mut Schema) {
-    // SAFETY: called once, by the interface, with a struct that `Schema::new` has made, wherever it was moved since; so
-    // the parts are those that were put there. A child that was moved away has no release of its own any more.
+    // SAFETY: the interface calls this once, with a struct from `Schema::new`, which may have been moved; so the parts
+    // are those that were stored there. The release callback of a child that was moved away is cleared.
     unsafe {
         let parts = Box::from_raw((*schema).private_data.cast::<SchemaParts>());
         for &child in &parts.children {
@@ -48,7 +48,7 @@ unsafe extern "C" fn release_schema(schema: *mut Schema) {
     }
 }
 
-/// What an exported [`Array`] refers to.
+/// The data that an exported [`Array`] refers to.
 struct ArrayParts {
     buffers: Vec<*const c_void>,
     children: Vec<*mut Array>,
@@ -56,7 +56,7 @@ struct ArrayParts {
 }
 
 impl Array {
-    /// Data as others read them, which stay where they are.
+    /// Exports an array without a copy.
     pub fn new(data: &Arc<Data>) -> Self {
         let buffers = data.buffers.iter().map(|buffer| ptr::with_exposed_provenance(buffer.address())).collect();
         let children = data.children.iter().map(|child| Box::into_raw(Box::new(Self::new(child)))).collect();
@@ -76,8 +76,8 @@ impl Array {
 }
 
 unsafe extern "C" fn release_array(array: *mut Array) {
-    // SAFETY: called once, by the interface, with a struct that `Array::new` has made, wherever it was moved since; so
-    // the parts are those that were put there. A child that was moved away has no release of its own any more.
+    // SAFETY: the interface calls this once, with a struct from `Array::new`, which may have been moved; so the parts
+    // are those that were stored there. The release callback of a child that was moved away is cleared.
     let parts = unsafe {
         let parts = Box::from_raw((*array).private_data.cast::<ArrayParts>());
         for &child in &parts.children {
@@ -86,21 +86,21 @@ unsafe extern "C" fn release_array(array: *mut Array) {
         (*array).release = None;
         parts
     };
-    // Within the interpreter, which the memory of an array of NumPy's belongs to; or never, once there is none.
+    // The memory may belong to a NumPy array, so it is freed with the interpreter attached; never, if that has ended.
     let mut parts = Some(parts);
     Python::try_attach(|_| drop(parts.take()));
     std::mem::forget(parts);
 }
 
-/// What an exported [`Stream`] refers to.
+/// The data that an exported [`Stream`] refers to.
 struct StreamParts {
     field: Arc<Field>,
-    /// Until it was given.
+    /// The array, until `get_next` has returned it.
     data: Option<Arc<Data>>,
 }
 
 impl Stream {
-    /// A stream of one array.
+    /// Exports a stream of one array.
     pub fn new(field: Arc<Field>, data: Arc<Data>) -> Self {
         Self {
             get_schema: Some(get_schema),
@@ -113,7 +113,7 @@ impl Stream {
 }
 
 unsafe extern "C" fn get_schema(stream: *mut Stream, out: *mut Schema) -> c_int {
-    // SAFETY: `stream` was made by `Stream::new` and is not released; `out` is there to be written, its content none.
+    // SAFETY: `stream` is from `Stream::new` and is not released; `out` is valid for writes and has no content.
     unsafe {
         let parts = &*(*stream).private_data.cast::<StreamParts>();
         out.write(Schema::new(&parts.field));
@@ -122,7 +122,7 @@ unsafe extern "C" fn get_schema(stream: *mut Stream, out: *mut Schema) -> c_int 
 }
 
 unsafe extern "C" fn get_next(stream: *mut Stream, out: *mut Array) -> c_int {
-    // SAFETY: as in `get_schema`, and nobody else calls at the same time.
+    // SAFETY: as in `get_schema`; the interface allows no concurrent calls.
     unsafe {
         let parts = &mut *(*stream).private_data.cast::<StreamParts>();
         out.write(parts.data.take().map_or_else(Array::empty, |data| Array::new(&data)));
@@ -131,11 +131,11 @@ unsafe extern "C" fn get_next(stream: *mut Stream, out: *mut Array) -> c_int {
 }
 
 unsafe extern "C" fn get_last_error(_stream: *mut Stream) -> *const c_char {
-    ptr::null() // nothing ever fails
+    ptr::null() // no callback ever fails
 }
 
 unsafe extern "C" fn release_stream(stream: *mut Stream) {
-    // SAFETY: called once, by the interface, with a struct that `Stream::new` has made.
+    // SAFETY: the interface calls this once, with a struct from `Stream::new`.
     let parts = unsafe {
         (*stream).release = None;
         Box::from_raw((*stream).private_data.cast::<StreamParts>())

@@ -1,17 +1,17 @@
-//! What a producer's structs say, as far as it can be believed.
+//! Checked access to the structs of a producer.
 
 use std::borrow::Cow;
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 use bytemuck::AnyBitPattern;
 
-use super::super::error::{Refused, malformed};
+use super::super::error::{ArrowError, malformed};
 use super::{Array, MAX_BYTES, NULLABLE, Schema, Stream};
 
 /// More children than any table has columns.
 const MAX_CHILDREN: usize = 1 << 16;
 
-/// A text that a producer has given, or "" where there is none.
+/// Returns a text of a producer, or "" for a null pointer.
 ///
 /// # Safety
 /// `text` is null or ends with a zero byte, and lives as long as `'a`.
@@ -27,11 +27,11 @@ unsafe fn text<'a>(text: *const c_char) -> Cow<'a, str> {
 pub struct Children<'a, T>(&'a [*mut T]);
 
 impl<'a, T> Children<'a, T> {
-    /// So many of them.
+    /// Checks the number of children and the pointer to them.
     ///
     /// # Safety
     /// `children` is null or points to `count` pointers, each null or to a struct, all of which live as long as `'a`.
-    unsafe fn new(count: i64, children: *mut *mut T) -> Result<Self, Refused> {
+    unsafe fn new(count: i64, children: *mut *mut T) -> Result<Self, ArrowError> {
         let count = size("number of children", count)?;
         if count == 0 {
             return Ok(Self(&[]));
@@ -43,76 +43,76 @@ impl<'a, T> Children<'a, T> {
         Ok(Self(unsafe { std::slice::from_raw_parts(children, count) }))
     }
 
-    /// How many there are.
+    /// Returns the number of children.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The one at some place.
-    pub fn get(&self, index: usize) -> Result<&'a T, Refused> {
+    /// Returns a child.
+    pub fn get(&self, index: usize) -> Result<&'a T, ArrowError> {
         let pointer = *self.0.get(index).ok_or_else(|| malformed(format!("{} children", self.len())))?;
         if !pointer.is_aligned() {
-            return Err(malformed("a child at an odd address"));
+            return Err(malformed("a child at an unaligned address"));
         }
         // SAFETY: aligned, and as promised to `new`.
         unsafe { pointer.as_ref() }.ok_or_else(|| malformed("a child that is null"))
     }
 
-    /// All of them.
-    pub fn all(&self) -> Result<Vec<&'a T>, Refused> {
+    /// Returns all children.
+    pub fn all(&self) -> Result<Vec<&'a T>, ArrowError> {
         (0..self.len()).map(|index| self.get(index)).collect()
     }
 }
 
-fn size(what: &str, number: i64) -> Result<usize, Refused> {
+fn size(what: &str, number: i64) -> Result<usize, ArrowError> {
     usize::try_from(number).map_err(|_| malformed(format!("{what} {number}")))
 }
 
 impl Schema {
-    /// What the type is, in the letters of the interface.
+    /// Returns the format string of the type.
     pub fn format(&self) -> Cow<'_, str> {
-        // SAFETY: the interface asks for a text that lives as long as the struct.
+        // SAFETY: the interface requires a text that lives as long as the struct.
         unsafe { text(self.format) }
     }
 
-    /// The name of the field.
+    /// Returns the name of the field.
     pub fn name(&self) -> Cow<'_, str> {
-        // SAFETY: the interface asks for null or a text that lives as long as the struct.
+        // SAFETY: the interface requires null or a text that lives as long as the struct.
         unsafe { text(self.name) }
     }
 
-    /// Whether the field may have nulls.
+    /// Returns whether the field may have nulls.
     pub fn nullable(&self) -> bool {
         self.flags & NULLABLE != 0
     }
 
-    /// Whether values are numbers of a dictionary's entries.
+    /// Returns whether values are indices into a dictionary.
     pub fn has_dictionary(&self) -> bool {
         !self.dictionary.is_null()
     }
 
-    /// The types of the children.
-    pub fn children(&self) -> Result<Children<'_, Schema>, Refused> {
-        // SAFETY: the interface asks for just that.
+    /// Returns the types of the children.
+    pub fn children(&self) -> Result<Children<'_, Schema>, ArrowError> {
+        // SAFETY: the interface requires exactly this.
         unsafe { Children::new(self.n_children, self.children) }
     }
 
-    /// The value of a key in the metadata, which are: the number of pairs, then for each the length and the bytes of the
-    /// key, and of the value; all numbers are int32.
-    pub fn metadata(&self, wanted: &str) -> Result<Option<String>, Refused> {
+    /// Returns the value of a key in the metadata. The metadata are the number of pairs, then for each pair the length
+    /// and the bytes of the key, and the length and the bytes of the value; all numbers are int32.
+    pub fn metadata(&self, wanted: &str) -> Result<Option<String>, ArrowError> {
         let mut at: *const u8 = self.metadata.cast();
         if at.is_null() {
             return Ok(None);
         }
         let number = |at: &mut *const u8| {
-            // SAFETY: the interface promises a number here, at any address; it is followed by as much as it says.
+            // SAFETY: the interface promises a number here, possibly unaligned.
             let number = unsafe { at.cast::<i32>().read_unaligned() };
-            // SAFETY: the number's four bytes are part of the same text.
+            // SAFETY: the four bytes of the number are part of the metadata.
             *at = unsafe { at.add(size_of::<i32>()) };
             size("length of metadata", number.into())
         };
         let bytes = |at: &mut *const u8, count: usize| {
-            // SAFETY: `count` was read just before, and is not negative; so many bytes follow.
+            // SAFETY: `count` was read just before and is not negative; the interface promises as many bytes.
             let bytes = unsafe { std::slice::from_raw_parts(*at, count) };
             // SAFETY: likewise.
             *at = unsafe { at.add(count) };
@@ -132,29 +132,29 @@ impl Schema {
 }
 
 impl Array {
-    /// The number of rows.
-    pub fn length(&self) -> Result<usize, Refused> {
+    /// Returns the number of rows.
+    pub fn length(&self) -> Result<usize, ArrowError> {
         size("length", self.length)
     }
 
-    /// Where they start in the buffers.
-    pub fn offset(&self) -> Result<usize, Refused> {
+    /// Returns the position of the first row in the buffers.
+    pub fn offset(&self) -> Result<usize, ArrowError> {
         size("offset", self.offset)
     }
 
-    /// The number of nulls, if the producer knows it.
-    pub fn null_count(&self) -> Result<Option<usize>, Refused> {
+    /// Returns the number of nulls, if the producer knows it.
+    pub fn null_count(&self) -> Result<Option<usize>, ArrowError> {
         if self.null_count == -1 { Ok(None) } else { size("null count", self.null_count).map(Some) }
     }
 
-    /// The arrays below.
-    pub fn children(&self) -> Result<Children<'_, Array>, Refused> {
-        // SAFETY: the interface asks for just that.
+    /// Returns the child arrays.
+    pub fn children(&self) -> Result<Children<'_, Array>, ArrowError> {
+        // SAFETY: the interface requires exactly this.
         unsafe { Children::new(self.n_children, self.children) }
     }
 
-    /// Checks how many buffers there are.
-    pub fn expect_buffers(&self, expected: usize) -> Result<(), Refused> {
+    /// Checks the number of buffers.
+    pub fn expect_buffers(&self, expected: usize) -> Result<(), ArrowError> {
         if usize::try_from(self.n_buffers) != Ok(expected) {
             return Err(malformed(format!("{} buffers instead of {expected}", self.n_buffers)));
         }
@@ -164,24 +164,24 @@ impl Array {
         Ok(())
     }
 
-    /// Whether there is a buffer at this place, below the number that [`Array::expect_buffers`] has checked.
+    /// Returns whether a buffer exists. `index` must be below the number that [`Array::expect_buffers`] has checked.
     pub fn has_buffer(&self, index: usize) -> bool {
         !self.pointer(index).is_null()
     }
 
     fn pointer(&self, index: usize) -> *const c_void {
-        assert!(index < self.n_buffers as usize && !self.buffers.is_null(), "expect_buffers comes first");
-        // SAFETY: the interface asks for `n_buffers` pointers, and `index` is below that.
+        assert!(index < self.n_buffers as usize && !self.buffers.is_null(), "expect_buffers was not called");
+        // SAFETY: the interface requires `n_buffers` pointers, and `index` is below that.
         unsafe { *self.buffers.add(index) }
     }
 
-    /// The first `count` numbers of a buffer: in place, or copied from an odd address.
-    pub fn buffer<T: AnyBitPattern>(&self, index: usize, count: usize) -> Result<Cow<'_, [T]>, Refused> {
+    /// Returns the first `count` numbers of a buffer: in place, or copied if they are unaligned.
+    pub fn buffer<T: AnyBitPattern>(&self, index: usize, count: usize) -> Result<Cow<'_, [T]>, ArrowError> {
         let pointer = self.pointer(index).cast::<T>();
         let bytes = count.checked_mul(size_of::<T>());
         let bytes = bytes.filter(|&bytes| isize::try_from(bytes).is_ok() && bytes as u64 <= MAX_BYTES);
         let Some(bytes) = bytes else {
-            return Err(malformed(format!("{count} numbers, more than memory has")));
+            return Err(malformed(format!("{count} numbers, more than fit into memory")));
         };
         if count == 0 {
             return Ok(Cow::Borrowed(&[]));
@@ -193,40 +193,40 @@ impl Array {
             return Err(malformed(format!("{count} numbers at {pointer:p}, past the end of memory")));
         }
         if pointer.is_aligned() {
-            // SAFETY: not null and aligned, any bits are a `T`, and the interface asks the producer for as many numbers
-            // as its lengths imply, from which `count` was computed; unchanged until the array is released.
+            // SAFETY: not null and aligned; any bits are a valid `T`; the interface requires as many numbers as the
+            // producer's lengths imply, from which `count` was computed, unchanged until the array is released.
             return Ok(Cow::Borrowed(unsafe { std::slice::from_raw_parts(pointer, count) }));
         }
         let mut numbers = Vec::new();
-        numbers.try_reserve_exact(count).map_err(|_| Refused::Memory(bytes))?;
-        // SAFETY: as above, each read from wherever it is.
+        numbers.try_reserve_exact(count).map_err(|_| ArrowError::Memory(bytes))?;
+        // SAFETY: as above, with unaligned reads.
         numbers.extend((0..count).map(|i| unsafe { pointer.add(i).read_unaligned() }));
         Ok(Cow::Owned(numbers))
     }
 }
 
 impl Stream {
-    /// The type of the arrays.
-    pub fn schema(&mut self) -> Result<Schema, Refused> {
+    /// Returns the type of the arrays.
+    pub fn schema(&mut self) -> Result<Schema, ArrowError> {
         let mut schema = Schema::empty();
         let get_schema = self.get_schema.ok_or_else(|| malformed("a stream without get_schema"))?;
-        // SAFETY: the stream is not released, and `schema` is there to be written.
+        // SAFETY: the stream is not released, and `schema` is valid for writes.
         let code = unsafe { get_schema(self, &raw mut schema) };
         self.check(code)?;
         if schema.release.is_none() { Err(malformed("a stream without a type")) } else { Ok(schema) }
     }
 
-    /// The next array, until there is none.
-    pub fn next(&mut self) -> Result<Option<Array>, Refused> {
+    /// Returns the next array, or `None` at the end.
+    pub fn next(&mut self) -> Result<Option<Array>, ArrowError> {
         let mut array = Array::empty();
         let get_next = self.get_next.ok_or_else(|| malformed("a stream without get_next"))?;
-        // SAFETY: the stream is not released, and `array` is there to be written.
+        // SAFETY: the stream is not released, and `array` is valid for writes.
         let code = unsafe { get_next(self, &raw mut array) };
         self.check(code)?;
         Ok(array.release.is_some().then_some(array))
     }
 
-    fn check(&mut self, code: c_int) -> Result<(), Refused> {
+    fn check(&mut self, code: c_int) -> Result<(), ArrowError> {
         if code == 0 {
             return Ok(());
         }
@@ -235,6 +235,6 @@ impl Stream {
             Some(get_last_error) => unsafe { text(get_last_error(self)) }.into_owned(),
             None => String::new(),
         };
-        Err(Refused::Source(code, message))
+        Err(ArrowError::Source(code, message))
     }
 }

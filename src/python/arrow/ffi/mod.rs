@@ -1,8 +1,9 @@
-//! The structs of the Arrow C data and stream interfaces, owned, read and made: all that is `unsafe` about Arrow.
+//! The structs of the Arrow C data and stream interfaces: ownership, import and export. This is the only `unsafe` code
+//! for Arrow.
 //!
-//! After <https://arrow.apache.org/docs/format/CDataInterface.html> and `CStreamInterface.html`, whose layouts the three
-//! structs have. Nothing here says how long a buffer is: a consumer has to believe the lengths that a producer gives.
-//! What can be checked is checked before memory is read; the rest of this module sees slices and errors only.
+//! The three structs have the layouts of <https://arrow.apache.org/docs/format/CDataInterface.html> and
+//! `CStreamInterface.html`. They do not state the sizes of buffers, so a consumer has to trust the producer's lengths.
+//! Everything that can be checked is checked before memory is read; the other Arrow modules see only slices and errors.
 
 mod export;
 mod import;
@@ -13,16 +14,16 @@ use std::ptr;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
-use super::error::{Refused, malformed};
+use super::error::{ArrowError, malformed};
 
 type Release<T> = Option<unsafe extern "C" fn(*mut T)>;
 
 const NULLABLE: i64 = 2;
 
-/// More bytes than any memory has, and more rows: what claims them is broken.
+/// More bytes, or rows, than any memory has. Larger numbers mean that the data are malformed.
 pub const MAX_BYTES: u64 = 1 << 48;
 
-/// `struct ArrowSchema`: a type. Released when dropped, unless it was moved out of before.
+/// `struct ArrowSchema`: a type. It is released when dropped, unless it has been moved out.
 #[repr(C)]
 pub struct Schema {
     format: *const c_char,
@@ -36,7 +37,7 @@ pub struct Schema {
     private_data: *mut c_void,
 }
 
-/// `struct ArrowArray`: numbers of such a type. Released when dropped, unless it was moved out of before.
+/// `struct ArrowArray`: the values of a type. It is released when dropped, unless it has been moved out.
 #[repr(C)]
 pub struct Array {
     length: i64,
@@ -51,7 +52,8 @@ pub struct Array {
     private_data: *mut c_void,
 }
 
-/// `struct ArrowArrayStream`: arrays of one type, one after the other. Released when dropped, as the others.
+/// `struct ArrowArrayStream`: a stream of arrays of one type. It is released when dropped, unless it has been moved
+/// out.
 #[repr(C)]
 pub struct Stream {
     get_schema: Option<unsafe extern "C" fn(*mut Stream, *mut Schema) -> c_int>,
@@ -61,17 +63,17 @@ pub struct Stream {
     private_data: *mut c_void,
 }
 
-/// A struct that travels in a capsule.
-pub trait Travels: Sized {
-    /// The capsule's name.
+/// A struct that is passed in a capsule.
+pub trait InCapsule: Sized {
+    /// The name of the capsule.
     const CAPSULE: &'static CStr;
-    /// The callback that frees what the struct refers to; none where it is no longer, or not yet, in use.
+    /// The callback that frees the data of the struct; `None` if the struct is empty or was released.
     fn release(&mut self) -> &mut Release<Self>;
 }
 
-macro_rules! travels {
+macro_rules! in_capsule {
     ($kind:ty, $name:literal) => {
-        impl Travels for $kind {
+        impl InCapsule for $kind {
             const CAPSULE: &'static CStr = $name;
             fn release(&mut self) -> &mut Release<Self> {
                 &mut self.release
@@ -81,49 +83,49 @@ macro_rules! travels {
         impl Drop for $kind {
             fn drop(&mut self) {
                 if let Some(release) = self.release {
-                    // SAFETY: the producer has set it for this struct (or the one that it was moved from), which nobody
-                    // else has released: they would have cleared it.
+                    // SAFETY: the producer has set the callback for this struct (or the one that it was moved from),
+                    // and the struct is not released: that would have cleared the callback.
                     unsafe { release(self) }
                 }
             }
         }
 
-        // SAFETY: what the struct refers to belongs to it alone, is never written but by its callbacks, which need
-        // `&mut` or the last use, and the interfaces leave the consumer free to use and release it on any thread.
+        // SAFETY: the struct owns its data, which only its callbacks write; these need `&mut` or are called on drop.
+        // The interfaces allow the consumer to use and release the struct on any thread.
         unsafe impl Send for $kind {}
-        // SAFETY: likewise; behind `&` nothing is written and no callback called.
+        // SAFETY: as above; through `&` nothing is written and no callback is called.
         unsafe impl Sync for $kind {}
     };
 }
 
-travels!(Schema, c"arrow_schema");
-travels!(Array, c"arrow_array");
-travels!(Stream, c"arrow_array_stream");
+in_capsule!(Schema, c"arrow_schema");
+in_capsule!(Array, c"arrow_array");
+in_capsule!(Stream, c"arrow_array_stream");
 
 /// Moves a struct out of its capsule.
-pub fn take<T: Travels>(capsule: &Bound<'_, PyAny>) -> Result<T, Refused> {
+pub fn take<T: InCapsule>(capsule: &Bound<'_, PyAny>) -> Result<T, ArrowError> {
     let name = T::CAPSULE.to_string_lossy();
-    let wrong = || Refused::Type(format!("expected a capsule named '{name}', got {}", capsule.get_type()));
+    let wrong = || ArrowError::Type(format!("expected a capsule named '{name}', got {}", capsule.get_type()));
     let capsule = capsule.cast::<PyCapsule>().map_err(|_| wrong())?;
     let pointer = capsule.pointer_checked(Some(T::CAPSULE)).map_err(|_| wrong())?.cast::<T>();
     if !pointer.is_aligned() {
-        return Err(malformed(format!("'{name}' at an odd address")));
+        return Err(malformed(format!("'{name}' at an unaligned address")));
     }
-    // SAFETY: the capsule's name says what it points to; it is alive, and so is the struct. The interface lets a
-    // consumer move it: a copy of its bytes, after which the original is marked as released and not read again.
+    // SAFETY: the name of the capsule identifies the struct, and both are alive. The interface allows a consumer to
+    // move the struct: to copy its bytes, mark the original as released and not read it again.
     let mut taken = unsafe {
         let taken = pointer.read();
         *(&mut *pointer.as_ptr()).release() = None;
         taken
     };
     if taken.release().is_none() {
-        return Err(malformed(format!("'{name}' that was consumed before")));
+        return Err(malformed(format!("'{name}' that has already been consumed")));
     }
     Ok(taken)
 }
 
 impl Schema {
-    /// One that is not in use, for a callback to fill.
+    /// Returns an empty struct, for a callback to fill.
     fn empty() -> Self {
         Self {
             format: ptr::null(),
@@ -140,7 +142,7 @@ impl Schema {
 }
 
 impl Array {
-    /// One that is not in use, for a callback to fill.
+    /// Returns an empty struct, for a callback to fill.
     fn empty() -> Self {
         Self {
             length: 0,

@@ -1,5 +1,5 @@
-//! Loom's primitives. No time passes, since loom needs the same run every time; so a worker parks at once, and a leader is
-//! never held up.
+//! Loom's primitives. No time passes, since loom needs the same run every time. A worker therefore parks at once, and a
+//! leader is never held up.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub const SPIN_LIMIT: usize = 1;
 
 pub const LINGER: Duration = Duration::ZERO;
 
-/// A clock that stands still.
+/// A clock that does not advance.
 #[derive(Clone, Copy)]
 pub struct Instant;
 

@@ -1,0 +1,189 @@
+// -- exchange: how the blocks of a team send each other what products read --------------------------------------------
+
+#ifdef PERSISTENT
+
+// The blocks that compute the same sequences, and this block's place among them.
+struct Team {
+    int index, rank, teams;
+
+    __device__ Team() {
+        index = blockIdx.x / BLOCKS;
+        if constexpr (EXCHANGE_KIND == ExchangeKind::CLUSTER) rank = cluster_rank();
+        else rank = blockIdx.x % BLOCKS;
+        teams = gridDim.x / BLOCKS;
+    }
+};
+
+// Packets of 16 bytes carry some words of what a block publishes, and the phase in which it does: a thread that sees
+// the phase has the words too. No barrier is needed, and no fence (the idea is that of the LL protocol in NVIDIA's
+// NCCL).
+constexpr unsigned ROW_WORDS = UNITS * sizeof(Operand) / 4;      // of the block's units of one sequence
+constexpr unsigned PACKET_WORDS = sizeof(Operand) == 8 ? 2 : 3;  // whole operands
+constexpr unsigned PACKETS_ROW = (ROW_WORDS + PACKET_WORDS - 1) / PACKET_WORDS;
+constexpr unsigned PACKETS_BLOCK = BATCH * PACKETS_ROW;
+
+// A phase is one step. Everything that is published in a phase has been read before the phase after the next: two
+// buffers are enough.
+struct Exchange {
+    Operand* inputs;     // in shared memory: [INPUTS][BATCH][PITCH]
+    Operand* staged;     // in shared memory: [CHANNELS][BATCH][UNITS]
+    Operand* published;  // in global memory, of this team: [CHANNELS][2][BATCH][WIDTH], or
+    uint4* packets;      // [CHANNELS][2][BLOCKS][PACKETS_BLOCK]
+    unsigned* arrivals;  // in global memory, of this team: [1]
+    unsigned awaited;
+    int rank;
+
+    __device__ __forceinline__ Operand* input(int channel, int phase) const {
+        return inputs + (channel * 2 + (phase & 1)) * INPUT;
+    }
+    __device__ __forceinline__ uint4* packets_of(int channel, int phase) const {
+        return packets + (channel * 2 + (phase & 1)) * BLOCKS * PACKETS_BLOCK;
+    }
+    __device__ __forceinline__ Operand* global(int channel, int phase) const {
+        return published + static_cast<long long>(channel * 2 + (phase & 1)) * BATCH * WIDTH;
+    }
+
+    __device__ __forceinline__ void begin() {
+        if constexpr (EXCHANGE_KIND == ExchangeKind::CLUSTER) {
+            cluster_arrive();  // no block writes to one that has not begun
+            cluster_wait();
+        }
+    }
+
+    __device__ __forceinline__ void publish(int channel, int phase, int unit, int batch, Operand value) {
+        if constexpr (EXCHANGE_KIND == ExchangeKind::BLOCK) {
+            input(channel, phase)[batch * PITCH + unit] = value;
+        } else if constexpr (IS_STAGED) {
+            staged[(channel * BATCH + batch) * UNITS + unit] = value;
+        } else {
+            global(channel, phase)[batch * WIDTH + rank * UNITS + unit] = value;
+        }
+    }
+
+    // To be called by all threads after `publish` of channels first to last.
+    __device__ __forceinline__ void arrive(int first, int last, int phase) {
+        if constexpr (EXCHANGE_KIND == ExchangeKind::CLUSTER) {
+            __syncthreads();
+            constexpr unsigned ROW = UNITS / VECTOR;
+            const unsigned vectors = (last - first + 1) * BATCH * ROW;
+            for (unsigned i = threadIdx.x; i < vectors * BLOCKS; i += THREADS) {
+                const unsigned peer = i % BLOCKS, part = i / BLOCKS % ROW, batch = i / BLOCKS / ROW % BATCH;
+                const unsigned channel = first + i / BLOCKS / ROW / BATCH;
+                Operand* own = input(channel, phase) + batch * PITCH + rank * UNITS + part * VECTOR;
+                const Operand* from = staged + (channel * BATCH + batch) * UNITS + part * VECTOR;
+                store_remote(cluster_map(own, peer), *reinterpret_cast<const uint4*>(from));
+            }
+            cluster_arrive();
+        } else if constexpr (EXCHANGE_KIND == ExchangeKind::GRID) {
+            __syncthreads();
+            if (threadIdx.x == 0) add_release(arrivals, 1);
+            awaited += BLOCKS;
+        } else if constexpr (EXCHANGE_KIND == ExchangeKind::PACKETS) {
+            __syncthreads();
+            for (unsigned i = threadIdx.x; i < (last - first + 1) * PACKETS_BLOCK; i += THREADS) {
+                const unsigned row = i / PACKETS_ROW, part = i % PACKETS_ROW;
+                const unsigned channel = first + row / BATCH, batch = row % BATCH;
+                const unsigned* words_of_block = reinterpret_cast<const unsigned*>(staged);
+                const unsigned* from = words_of_block + (channel * BATCH + batch) * ROW_WORDS + part * PACKET_WORDS;
+                unsigned words[3] = {0, 0, 0};
+#pragma unroll
+                for (unsigned j = 0; j < PACKET_WORDS; j++) {
+                    if (in_row(part, j)) words[j] = from[j];
+                }
+                store_packet(
+                    packets_of(channel, phase) + rank * PACKETS_BLOCK + batch * PACKETS_ROW + part,
+                    make_uint4(words[0], words[1], words[2], phase + 1));  // memory holds 0 before the first phase
+            }
+        }
+    }
+
+    __device__ __forceinline__ void wait() const {
+        if constexpr (EXCHANGE_KIND == ExchangeKind::BLOCK) {
+            __syncthreads();
+        } else if constexpr (EXCHANGE_KIND == ExchangeKind::CLUSTER) {
+            cluster_wait();
+        } else if constexpr (EXCHANGE_KIND == ExchangeKind::GRID) {
+            if (threadIdx.x == 0) {
+                while (static_cast<int>(load_acquire(arrivals) - awaited) < 0) {
+                }
+            }
+            __syncthreads();
+        } else if constexpr (!RESET_AFTER) {
+            __syncthreads();  // the second `read` of a step overwrites what the first one returned
+        }
+    }
+
+    // Loads that a thread has in flight at the same time, out of `count`.
+    __device__ static constexpr unsigned at_once(unsigned count) { return count < 8 ? count : 8; }
+
+    // Whether a word of a packet is still one of its row.
+    __device__ __forceinline__ static bool in_row(unsigned part, unsigned word) {
+        return ROW_WORDS % PACKET_WORDS == 0 || part * PACKET_WORDS + word < ROW_WORDS;
+    }
+
+    // What has been published, as products read it. No thread may still read what an earlier call returned.
+    __device__ __forceinline__ const Operand* read(int channel, int phase) const {
+        if constexpr (EXCHANGE_KIND == ExchangeKind::GRID) {
+            read_vectors(channel, phase);
+            return inputs;
+        } else if constexpr (EXCHANGE_KIND == ExchangeKind::PACKETS) {
+            read_packets(channel, phase);
+            return inputs;
+        } else {
+            return input(channel, phase);
+        }
+    }
+
+    __device__ __forceinline__ void read_vectors(int channel, int phase) const {
+        constexpr unsigned ROW = WIDTH / VECTOR, AT_ONCE = at_once((BATCH * ROW + THREADS - 1) / THREADS);
+        const uint4* from = reinterpret_cast<const uint4*>(global(channel, phase));
+        for (unsigned start = threadIdx.x; start < BATCH * ROW; start += AT_ONCE * THREADS) {
+            uint4 loaded[AT_ONCE];
+#pragma unroll
+            for (unsigned j = 0; j < AT_ONCE; j++) {
+                const unsigned i = start + j * THREADS;
+                if (i < BATCH * ROW) loaded[j] = load_shared_by_all(from + i);
+            }
+#pragma unroll
+            for (unsigned j = 0; j < AT_ONCE; j++) {
+                const unsigned i = start + j * THREADS;
+                if (i < BATCH * ROW) *reinterpret_cast<uint4*>(inputs + i / ROW * PITCH + i % ROW * VECTOR) = loaded[j];
+            }
+        }
+        __syncthreads();
+    }
+
+    // A thread takes the same packet of some blocks, whose places are then constants apart.
+    __device__ __forceinline__ void read_packets(int channel, int phase) const {
+        constexpr unsigned GROUP = PACKETS_BLOCK < THREADS ? PACKETS_BLOCK : THREADS, GROUPS = THREADS / GROUP;
+        constexpr unsigned AT_ONCE = at_once((BLOCKS + GROUPS - 1) / GROUPS);
+        const unsigned first = threadIdx.x / GROUP < GROUPS ? threadIdx.x / GROUP : BLOCKS;
+        for (unsigned i = threadIdx.x % GROUP; i < PACKETS_BLOCK; i += GROUP) {
+            const unsigned batch = i / PACKETS_ROW, part = i % PACKETS_ROW;
+            const uint4* from = packets_of(channel, phase) + i;
+            unsigned* to = reinterpret_cast<unsigned*>(inputs + batch * PITCH) + part * PACKET_WORDS;
+            for (unsigned start = first; start < BLOCKS; start += AT_ONCE * GROUPS) {
+                uint4 loaded[AT_ONCE];
+#pragma unroll
+                for (unsigned j = 0; j < AT_ONCE; j++) {
+                    const unsigned block = start + j * GROUPS;
+                    if (block < BLOCKS) loaded[j] = load_packet(from + block * PACKETS_BLOCK);
+                }
+#pragma unroll
+                for (unsigned j = 0; j < AT_ONCE; j++) {
+                    const unsigned block = start + j * GROUPS;
+                    if (block >= BLOCKS) break;
+                    while (loaded[j].w != phase + 1) loaded[j] = load_packet(from + block * PACKETS_BLOCK);
+                    const unsigned words[3] = {loaded[j].x, loaded[j].y, loaded[j].z};
+#pragma unroll
+                    for (unsigned word = 0; word < PACKET_WORDS; word++) {
+                        if (in_row(part, word)) to[block * ROW_WORDS + word] = words[word];
+                    }
+                }
+            }
+        }
+        __syncthreads();
+    }
+};
+
+#endif  // PERSISTENT

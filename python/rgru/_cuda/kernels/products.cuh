@@ -1,0 +1,251 @@
+// -- products: U in shared memory and registers times what was exchanged ----------------------------------------------
+
+#ifdef PERSISTENT
+
+// Each slice of k has partial sums of its own, which are added in a fixed order.
+struct Products {
+    const Operand* shared;  // in shared memory: the weights that are not in registers, [WEIGHTS_SHARED]
+    Sum* partial;           // in shared memory: [3][PARTS][BATCH][PARTIAL_PITCH]
+
+#if MATRIX_UNITS
+    uint4 in_registers[3][REGISTER_STEPS > 0 ? REGISTER_STEPS : 1];
+
+    __device__ __forceinline__ static int slice() { return threadIdx.x / 32 / TILES; }
+    __device__ __forceinline__ static int tile() { return threadIdx.x / 32 % TILES; }
+
+    __device__ __forceinline__ void load(
+        const Operand* packed,  // [WEIGHTS] of this block
+        Operand* to)            // in shared memory: [WEIGHTS_SHARED]
+    {
+        shared = to;
+        const uint4* from = reinterpret_cast<const uint4*>(packed);
+        const int lane = threadIdx.x % 32;
+#pragma unroll
+        for (int set = 0; set < 3; set++) {
+#pragma unroll
+            for (int i = 0; i < STEPS_SLICE; i++) {
+                const int step = i * SLICES + slice();
+                uint4 fragment = make_uint4(0, 0, 0, 0);
+                if (step < STEPS_K) fragment = from[((set * STEPS_K + step) * TILES + tile()) * 32 + lane];
+                if (i < REGISTER_STEPS) {
+                    in_registers[set][i < REGISTER_STEPS ? i : 0] = fragment;
+                } else {
+                    reinterpret_cast<uint4*>(to)[place(set, i) + lane] = fragment;
+                }
+            }
+        }
+        __syncthreads();
+    }
+
+    // Where a fragment begins in shared memory, counted in lanes.
+    __device__ __forceinline__ static int place(int set, int i) {
+        const int step = set * (STEPS_SLICE - REGISTER_STEPS) + i - REGISTER_STEPS;
+        return (step * WARPS + static_cast<int>(threadIdx.x) / 32) * 32;
+    }
+
+    template <int SETS>
+    struct Sums {
+        float at[SETS][BATCH / 8][4] = {};
+    };
+
+    // sums += fragments of a step of k, times its part of the input.
+    template <int SETS>
+    __device__ __forceinline__ static void multiply_step(
+        Sums<SETS>& sums, const uint4 (&fragments)[SETS],
+        const Operand* column)  // of this lane, in [BATCH][PITCH]
+    {
+        for (int n = 0; n < BATCH / 8; n++) {
+            const unsigned b[2] = {*reinterpret_cast<const unsigned*>(column + n * 8 * PITCH),
+                                   *reinterpret_cast<const unsigned*>(column + n * 8 * PITCH + STEP_K / 2)};
+            for (int set = 0; set < SETS; set++) {
+                const unsigned a[4] = {fragments[set].x, fragments[set].y, fragments[set].z, fragments[set].w};
+                if constexpr (VARIANT_PRECISION == Precision::TF32) mma_m16n8k8_tf32(sums.at[set][n], a, b);
+                else if constexpr (VARIANT_PRECISION == Precision::FLOAT16) mma_m16n8k16_f16(sums.at[set][n], a, b);
+                else mma_m16n8k16_bf16(sums.at[set][n], a, b);
+            }
+        }
+    }
+
+    // sums += rows of the gates FIRST to FIRST + SETS - 1, times the input.
+    template <int FIRST, int SETS>
+    __device__ __forceinline__ void multiply(
+        Sums<SETS>& sums,
+        const Operand* input) const  // [BATCH][PITCH]
+    {
+        __syncwarp();  // an mma is for whole warps
+        const int lane = threadIdx.x % 32;
+        // Operands 2i and 2i+1 (half), or i (tf32), and those half a step further.
+        const Operand* column = input + lane / 4 * PITCH + lane % 4 * (4 / static_cast<int>(sizeof(Operand)));
+        uint4 fragments[SETS];
+#pragma unroll
+        for (int i = 0; i < REGISTER_STEPS; i++) {
+            const int step = i * SLICES + slice();
+            if (step >= STEPS_K) break;
+            for (int set = 0; set < SETS; set++) fragments[set] = in_registers[FIRST + set][i];
+            multiply_step(sums, fragments, column + step * STEP_K);
+        }
+#pragma unroll 4
+        for (int i = REGISTER_STEPS; i < STEPS_SLICE; i++) {
+            const int step = i * SLICES + slice();
+            if (step >= STEPS_K) break;
+            for (int set = 0; set < SETS; set++) {
+                fragments[set] = reinterpret_cast<const uint4*>(shared)[place(FIRST + set, i) + lane];
+            }
+            multiply_step(sums, fragments, column + step * STEP_K);
+        }
+    }
+
+    template <int FIRST, int SETS>
+    __device__ __forceinline__ void store(const Sums<SETS>& sums) const {
+        const int lane = threadIdx.x % 32;
+        for (int set = 0; set < SETS; set++) {
+            for (int n = 0; n < BATCH / 8; n++) {
+                for (int i = 0; i < 4; i++) {
+                    const int unit = tile() * 16 + lane / 4 + i / 2 * 8, batch = n * 8 + lane % 4 * 2 + i % 2;
+                    at(FIRST + set, slice(), batch, unit) = sums.at[set][n][i];
+                }
+            }
+        }
+    }
+#else
+    struct alignas(16) Vector {
+        Operand at[VECTOR];
+    };
+
+    Vector in_registers[3][UNIT_TILE][REGISTER_STEPS > 0 ? REGISTER_STEPS : 1];
+
+    __device__ __forceinline__ static int slice() { return threadIdx.x / TILES; }
+    // Unit and sequence i of a thread lie apart by the number of groups, so that neighbouring threads read neighbours.
+    __device__ __forceinline__ static int unit(int i) { return threadIdx.x % TILES % UNIT_GROUPS + i * UNIT_GROUPS; }
+    __device__ __forceinline__ static int batch(int i) {
+        return threadIdx.x % TILES / UNIT_GROUPS + i * (BATCH / BATCH_TILE);
+    }
+
+    __device__ __forceinline__ static Vector vector(const Operand* from) {
+        Vector v;
+        *reinterpret_cast<uint4*>(v.at) = *reinterpret_cast<const uint4*>(from);
+        return v;
+    }
+
+    // Step i of this slice is step i * SLICES + slice() of k. There is no such step where slices do not divide them.
+    __device__ __forceinline__ static bool is_step(int i) {
+        return (i + 1) * SLICES <= STEPS_K || i * SLICES + slice() < STEPS_K;
+    }
+
+    __device__ __forceinline__ void load(
+        const Operand* packed,  // [WEIGHTS] of this block
+        Operand* to)            // in shared memory: [WEIGHTS_SHARED]
+    {
+        shared = to;
+        for (int row = threadIdx.x / 32; row < 3 * UNITS; row += WARPS) {
+            for (int step = threadIdx.x % 32; step < STEPS_SHARED; step += 32) {
+                const Vector last = vector(packed + row * WIDTH + (REGISTER_STEPS * SLICES + step) * VECTOR);
+                *reinterpret_cast<Vector*>(to + row * ROW_SHARED + step * VECTOR) = last;
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < REGISTER_STEPS; i++) {
+            if (slice() >= SLICES || !is_step(i)) break;
+            for (int set = 0; set < 3; set++) {
+                for (int j = 0; j < UNIT_TILE; j++) {
+                    const int step = i * SLICES + slice();
+                    in_registers[set][j][i] = vector(packed + (set * UNITS + unit(j)) * WIDTH + step * VECTOR);
+                }
+            }
+        }
+        __syncthreads();
+    }
+
+    template <int SETS>
+    struct Sums {
+        Sum at[SETS][UNIT_TILE][BATCH_TILE] = {};
+    };
+
+    // sums += rows of the gates FIRST to FIRST + SETS - 1, times the input.
+    template <int FIRST, int SETS>
+    __device__ __forceinline__ void multiply(
+        Sums<SETS>& sums,
+        const Operand* input) const  // [BATCH][PITCH]
+    {
+        if (slice() >= SLICES) return;
+#pragma unroll
+        for (int i = 0; i < REGISTER_STEPS; i++) {
+            if (!is_step(i)) break;
+            const Operand* column = input + (i * SLICES + slice()) * VECTOR;
+            multiply_step(sums, column, [&](int set, int j) { return in_registers[FIRST + set][j][i]; });
+        }
+#pragma unroll 2
+        for (int i = REGISTER_STEPS; i < STEPS_SLICE; i++) {
+            if (!is_step(i)) break;
+            const int step = (i - REGISTER_STEPS) * SLICES + slice();
+            const Operand* row = shared + FIRST * UNITS * ROW_SHARED + step * VECTOR;
+            const Operand* column = input + (i * SLICES + slice()) * VECTOR;
+            multiply_step(
+                sums, column, [&](int set, int j) { return vector(row + (set * UNITS + unit(j)) * ROW_SHARED); });
+        }
+    }
+
+    // sums += weights of a step of k, row(set, j), times its part of the input.
+    template <int SETS, class Row>
+    __device__ __forceinline__ static void multiply_step(
+        Sums<SETS>& sums,
+        const Operand* column,  // in [BATCH][PITCH]
+        Row row)
+    {
+        Vector columns[BATCH_TILE];
+        for (int n = 0; n < BATCH_TILE; n++) columns[n] = vector(column + batch(n) * PITCH);
+        for (int set = 0; set < SETS; set++) {
+            for (int j = 0; j < UNIT_TILE; j++) {
+                const Vector weights = row(set, j);
+                for (int n = 0; n < BATCH_TILE; n++) {
+                    for (int i = 0; i < VECTOR; i++) sums.at[set][j][n] += weights.at[i] * columns[n].at[i];
+                }
+            }
+        }
+    }
+
+    template <int FIRST, int SETS>
+    __device__ __forceinline__ void store(Sums<SETS> sums) const {
+        if (IN_WARP) {
+            for (int set = 0; set < SETS; set++) {
+                for (int j = 0; j < UNIT_TILE; j++) {
+                    for (int n = 0; n < BATCH_TILE; n++) {
+                        Sum& sum = sums.at[set][j][n];
+#pragma unroll
+                        for (int lanes = 16; lanes >= TILES; lanes /= 2) sum += __shfl_xor_sync(~0u, sum, lanes);
+                    }
+                }
+            }
+        }
+        if (IN_WARP ? threadIdx.x % 32 >= TILES : slice() >= SLICES) return;
+        for (int set = 0; set < SETS; set++) {
+            for (int j = 0; j < UNIT_TILE; j++) {
+                for (int n = 0; n < BATCH_TILE; n++) {
+                    at(FIRST + set, IN_WARP ? threadIdx.x / 32 : slice(), batch(n), unit(j)) = sums.at[set][j][n];
+                }
+            }
+        }
+    }
+#endif
+
+    __device__ __forceinline__ Sum& at(int set, int part, int batch, int unit) const {
+        return partial[(set * PARTS + part) * (BATCH * PARTIAL_PITCH) + batch * PARTIAL_PITCH + unit];
+    }
+
+    // The sum over all parts, always in the same order.
+    __device__ __forceinline__ Sum total(int set, int batch, int unit) const {
+        Sum sum = at(set, 0, batch, unit);
+        for (int part = 1; part < PARTS; part++) sum += at(set, part, batch, unit);
+        return sum;
+    }
+
+    // partial = rows of the gates FIRST to FIRST + SETS - 1, times the input.
+    template <int FIRST, int SETS>
+    __device__ __forceinline__ void product(const Operand* input) const {  // [BATCH][PITCH]
+        Sums<SETS> sums;
+        multiply<FIRST, SETS>(sums, input);
+        store<FIRST, SETS>(sums);
+    }
+};
+
+#endif  // PERSISTENT

@@ -1,0 +1,81 @@
+"""What the passes of a layer read: its weights in the precision of the products, and the tape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rgru._cuda.dtypes import number_type, sum_type
+from rgru._cuda.kernel_config import CellSpec, Precision, Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rgru._cuda.device import Device
+    from rgru._cuda.dtypes import Array
+    from rgru._cuda.kernel_config import LaunchShape
+
+
+class LayerWeights:
+    """The weights of a layer in the precision of the products, packed once for each launch shape that needs it.
+
+    Parameters
+    ----------
+    device : Device
+    precision : Precision
+    reset_after : bool
+    cells : list of mapping
+        For each direction the parameters on the device: W (3H, I), U (3H, H) and, with biases, b (3H,) and, for
+        reset-after, b_hh (H,).
+    """
+
+    def __init__(
+        self, device: Device, precision: Precision, reset_after: bool, cells: list[Mapping[str, Array]]
+    ) -> None:
+        xp = device.xp
+        self.device, self.precision, self.reset_after = device, precision, reset_after
+        self.directions, self.hidden = len(cells), cells[0]["U"].shape[1]
+        number, sums = number_type(precision), sum_type(precision)
+        self.w = xp.concatenate([cell["W"] for cell in cells]).astype(number)  # (D*3H, I)
+        self.u = xp.stack([cell["U"] for cell in cells]).astype(number)  # (D, 3H, H)
+        self.b = xp.stack([cell["b"] for cell in cells]).astype(sums) if "b" in cells[0] else None  # (D, 3H)
+        self.b_hh = xp.stack([cell["b_hh"] for cell in cells]).astype(sums) if "b_hh" in cells[0] else None  # (D, H)
+        self._packed: dict[tuple[int, ...], Callable[[], Array]] = {}
+
+    def form(self, count: int, backward: bool) -> LaunchShape | Steps:
+        """Return the configuration of the kernels for `count` sequences."""
+        cell = CellSpec(self.precision, self.reset_after, self.hidden, backward)
+        return self.device.plan(cell, count, self.directions)
+
+    def packed(self, shape: LaunchShape) -> Array:
+        """Return U in the order in which the blocks of a launch shape hold it."""
+        key = (int(shape.cell.backward), shape.blocks, shape.units)
+        if key not in self._packed:
+            count = self.directions * shape.blocks * shape.weights
+            packed = self.device.xp.empty(count, number_type(self.precision))
+            self.device.launch(shape, "pack", -(-count // 256), 256, (self.u, packed, self.directions))
+            self._packed[key] = self.device.made(packed)
+        return self._packed[key]()
+
+
+@dataclass(frozen=True)
+class LayerTape:
+    """What the backward pass of a layer reads.
+
+    Attributes
+    ----------
+    x : array, shape (S, I)
+        Zero in the padding.
+    gates : array, shape (S, D*3H)
+        r, z and h~ after the activations.
+    a_hh : array, shape (S, D*H), or None
+        Reset-after: U_hh h + b_hh.
+    y : array, shape (S, D*H)
+    h0 : array, shape (D, N, H), or None
+    """
+
+    x: Array
+    gates: Array
+    a_hh: Array | None
+    y: Array
+    h0: Array | None

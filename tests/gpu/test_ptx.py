@@ -1,0 +1,107 @@
+"""The kernels in the emulator, from the PTX that NVRTC compiles for a GPU, inline assembly included.
+
+Besides the results, every access to memory must be aligned and within its array, and barriers must order all accesses
+of different threads, in whatever order these run.
+"""
+
+import functools
+import re
+
+import pytest
+
+import cuda_emulator
+from cuda_emulator import nvrtc
+
+if cuda_emulator.missing() or nvrtc.missing():
+    pytest.skip(cuda_emulator.missing() or nvrtc.missing(), allow_module_level=True)
+pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
+
+from kernel_cases import BATCHES, FORMS, Device, Problem, slow, variants
+from rgru._cuda.kernels import source
+
+SOURCE = source()
+CAPABILITIES = {"block_float16": 75, "grid_float32": 75, "packets_float32": 80, "cluster_tf32": 100, "block_tf32": 120}
+"""Compute capabilities; 90 for all other forms."""
+
+
+@functools.cache
+def module(source, macros, capability):
+    return cuda_emulator.compile_ptx(nvrtc.ptx(source, dict(macros), capability))
+
+
+class PtxDevice(Device):
+    """Runs PTX for a capability, of a source that may be changed."""
+
+    def __init__(self, capability=90, source=SOURCE, **options):
+        super().__init__(**options)
+        self._capability, self._source = capability, source
+
+    def module(self, form):
+        return module(self._source, tuple(form.macros.items()), self._capability)
+
+
+@pytest.mark.parametrize(("form", "reset_after"), variants(representatives={"cluster_tf32": False}))
+def test_compiled_kernels_agree_with_the_core(form, reset_after):
+    capability, form = CAPABILITIES.get(form, 90), FORMS[form]
+    for batch in ("zeros_among_lengths", "equal"):
+        problem = Problem(form.precision, reset_after, form.hidden, BATCHES[batch])
+        problem.check(problem.on_device(PtxDevice(capability, choose=form)))
+
+
+# -- faults that these tests notice -----------------------------------------------------------------------------------
+
+
+def changed(correct, wrong):
+    source, places = re.subn(correct, wrong, SOURCE)
+    assert places == 1, "the kernels have changed: adapt the fault"
+    return source
+
+
+BROKEN = {
+    "a block that may not have begun": (
+        r"cluster_arrive\(\);  // no block writes to one that has not begun\n +cluster_wait\(\);",
+        *("", "cluster_float64", cuda_emulator.RaceError),
+    ),
+    "all write to one block": (
+        r"mapa\.u64 %0, %1, %2",
+        *("mapa.u64 %0, %1, 0", "cluster_float64", cuda_emulator.RaceError),
+    ),
+    "a counter that orders nothing": (
+        r"add_release\(arrivals, 1\)",
+        *("*arrivals += 1", "grid_float32", cuda_emulator.RaceError),
+    ),
+    "only one thread has waited": (
+        r"(while \(static_cast<int>\(load_acquire.*\n +}\n +}\n) +__syncthreads\(\);",
+        *(r"\1", "grid_float32", cuda_emulator.RaceError),
+    ),
+    "no barrier in a block": (
+        r"(wait\(\) const {\n.*\n).*;",
+        *(r"\1", "block_float32", cuda_emulator.RaceError),
+    ),
+    "vectors that are not aligned": (
+        r"vector\(column \+ batch\(n\) \* PITCH",
+        *(r"\g<0> + 1", "block_float32", cuda_emulator.EmulatorError),
+    ),
+    "a step further": (
+        r"y\[cells.one\(row\)\] = narrow",
+        *("y[cells.one(row + 1)] = narrow", "one_unit", cuda_emulator.OutOfBoundsError),
+    ),
+}
+
+
+@pytest.mark.parametrize("broken", slow(BROKEN, ["a counter that orders nothing"]))
+def test_faults_are_noticed_in_any_order(broken):
+    correct, wrong, form, error = BROKEN[broken]
+    form = FORMS[form]
+    device = PtxDevice(source=changed(correct, wrong), choose=form)
+    with pytest.raises(error):
+        Problem(form.precision, True, form.hidden, BATCHES["equal"]).on_device(device)
+
+
+@pytest.mark.slow
+def test_faults_of_assembly_are_noticed():
+    form = FORMS["block_tf32"]
+    source = changed(r"(tf32\.tf32\.f32 \{%0, %1, %2, %3\}, \{)%4, %5,", r"\1%5, %4,")
+    problem = Problem(form.precision, True, form.hidden, BATCHES["equal"])
+    with pytest.raises(AssertionError):
+        problem.check(problem.on_device(PtxDevice(source=source, choose=form)))
