@@ -1,4 +1,4 @@
-"""The committed bits: every machine, with every instruction set, on any number of threads, computes these."""
+"""The committed bits, which every machine computes, with every instruction set, on any number of threads."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def bits(path):
 
 @pytest.mark.parametrize("threads", ["1", "3"])
 @pytest.mark.parametrize("isa", rgru.info()["available_isas"])
-def test_every_instruction_set_gives_the_committed_bits(isa, threads, tmp_path):
+def test_every_instruction_set_computes_the_committed_bits(isa, threads, tmp_path):
     found = tmp_path / "bits.npz"
     environment = os.environ | {"RGRU_ISA": isa, "RGRU_NUM_THREADS": threads}
     subprocess.run([sys.executable, GOLDENS / "make_bits.py", found], env=environment, check=True, timeout=300)

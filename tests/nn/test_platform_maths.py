@@ -1,4 +1,4 @@
-"""What would give other bits on another machine is not called on the CPU's way: the platform's mathematics, and BLAS.
+"""No code for the CPU calls functions whose bits depend on the machine: the platform's mathematics, and BLAS.
 
 The Rust side of it is a list in clippy.toml.
 """
@@ -20,11 +20,11 @@ TRANSCENDENTAL = {
 }
 BY_BLAS = {"dot", "vdot", "vecdot", "inner", "outer", "matmul", "tensordot", "einsum", "linalg", "cov", "corrcoef"}
 DRAWN = {"uniform", "normal", "standard_normal", "exponential", "gamma", "beta", "lognormal"}
-"""Of NumPy's generators: by the platform's mathematics, or by a product and a sum that may be rounded as one."""
+"""NumPy's generators that use the platform's mathematics, or a product and a sum that may be fused."""
 
 
 def suspicious(source):
-    """Lines of what may depend on the machine."""
+    """Return the lines whose results may depend on the machine."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute) and node.attr in TRANSCENDENTAL | BY_BLAS | DRAWN:
             yield node.lineno, node.attr
@@ -58,10 +58,10 @@ def test_nothing_of_the_platform_is_called(path):
         "rng.uniform(0, 1)",
     ],
 )
-def test_it_would_be_found(line):
+def test_machine_dependent_lines_are_found(line):
     assert len(list(suspicious(line))) == 1
 
 
 @pytest.mark.parametrize("line", ["math.sqrt(x)", "2**31", "np.cumsum(x)", "f(*a, **options)", "rng.random()"])
-def test_what_is_exact_may_stay(line):
+def test_exact_lines_are_accepted(line):
     assert list(suspicious(line)) == []

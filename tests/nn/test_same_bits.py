@@ -1,7 +1,7 @@
 """The same bits, always: a sequence's output depends on nothing but the sequence, its first state and the parameters.
 
 Every comparison here is of bits. Sizes: "inline" runs on the caller's thread, "pool" is large enough to be spread over
-the thread pool; their numbers are no multiples of a vector, so that the ends of rows take part.
+the thread pool; their sizes are not multiples of a vector, so that the ends of rows are covered.
 """
 
 import numpy as np
@@ -69,7 +69,7 @@ def test_alone_or_in_a_batch(case):
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 17, 64])
-def test_company_and_place_in_the_batch(case, count):
+def test_other_sequences_and_position_in_the_batch(case, count):
     y, h_n = case.gru(case.x, case.h0)
     chosen = np.random.default_rng(count).permutation(len(case.x))[:count]
     other_y, other_h_n = case.gru(case.x[chosen], case.h0[:, chosen])
@@ -127,7 +127,7 @@ def test_longer_padding(case):
 
 
 @pytest.mark.parametrize("size", list(SIZES))
-def test_whole_or_in_two_parts(size, dtype, reset_after):
+def test_in_one_or_two_parts(size, dtype, reset_after):
     case = Case(size, dtype, reset_after, bidirectional=False)
     y, h_n = case.gru(case.x, case.h0)
     middle = case.x.shape[1] // 2
@@ -139,7 +139,7 @@ def test_whole_or_in_two_parts(size, dtype, reset_after):
 
 @pytest.mark.parametrize("count", [1, 2, 5, 70])
 @pytest.mark.parametrize("size", list(SIZES))
-def test_whole_or_step_by_step(size, count, dtype, reset_after):
+def test_in_one_call_or_step_by_step(size, count, dtype, reset_after):
     case = Case(size, dtype, reset_after, bidirectional=False)
     x, h0 = case.x[:count], case.h0[:, :count]
     y, h_n = case.gru(x, h0)
@@ -171,8 +171,8 @@ def test_place_in_memory(dtype, offset):
 
 @pytest.mark.parametrize("num_layers", [2, 3, 4])
 @pytest.mark.parametrize("lengths", [[3000], [2500, 0, 2100, 7], [1100] * 3])
-def test_a_stack_that_takes_some_steps_at_a_time_gives_what_all_at_once_give(num_layers, lengths, dtype, reset_after):
-    """Long enough that inference goes through all layers in several parts; a tape goes layer by layer."""
+def test_a_stack_run_in_parts_has_the_bits_of_a_run_in_one_part(num_layers, lengths, dtype, reset_after):
+    """Long enough that inference runs all layers in several parts; `record` runs layer by layer."""
     gru = rgru.GRU(5, 70, num_layers, reset_after=reset_after, dtype=dtype, seed=3)
     random = np.random.default_rng(5)
     rows = rgru.Ragged.from_list([random.standard_normal((n, 5)).astype(dtype) for n in lengths])

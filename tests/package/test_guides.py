@@ -53,7 +53,7 @@ def test_shell(name, tmp_path):
 
 
 def test_no_block_is_left_out():
-    """Of Python all blocks are examples; other languages are known, and the Rust guide is a doctest of the crate."""
+    """All Python blocks are examples, other languages are known, and the Rust guide is a doctest of the crate."""
     for name, text in TEXTS.items():
         fences = re.findall(r"^[ \t]*```(\S*)", text, re.MULTILINE)
         assert set(fences[::2]) <= {"python", "sh", "rust", "toml"}, name

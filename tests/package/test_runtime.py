@@ -1,4 +1,4 @@
-"""Threads, forks, signals and instruction sets: what a host process can do to us."""
+"""Threads, forks, signals and instruction sets: robustness within a host process."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import pytest
 
 import rgru
 
-# Large enough that the pool really shares it.
+# Large enough that several threads of the pool compute it.
 BATCH = np.random.default_rng(0).standard_normal((130, 40, 20)).astype(np.float32)
 
 
 def python(code: str, **environment: str) -> str:
-    """Run code in a new interpreter; its output."""
+    """Run code in a new interpreter and return its output."""
     clean = {k: v for k, v in os.environ.items() if k not in ("RGRU_NUM_THREADS", "OMP_NUM_THREADS", "RGRU_ISA")}
     done = subprocess.run(
         [sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True, timeout=120, check=False
@@ -47,7 +47,7 @@ def test_threads_respect_affinity() -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "many", "1.5", "99999"])
-def test_bad_thread_variable_is_named(value: str) -> None:
+def test_an_error_names_a_bad_thread_variable(value: str) -> None:
     message = python("import rgru; rgru.info()", RGRU_NUM_THREADS=value)
     assert message == f"ValueError: RGRU_NUM_THREADS: expected a number of threads in 1..=1024, got '{value}'"
 
@@ -81,7 +81,7 @@ def test_a_forked_child_computes_with_a_pool_of_its_own() -> None:
                 pytest.fail("the child hangs")
             time.sleep(0.01)
         assert os.waitstatus_to_exitcode(found[1]) == 0
-        assert np.array_equal(gru(BATCH)[0], expected)  # and the parent's pool still lives
+        assert np.array_equal(gru(BATCH)[0], expected)  # the parent's pool still works
     finally:
         rgru.set_num_threads(None)
 
@@ -116,9 +116,9 @@ def test_ctrl_c_ends_a_long_run(threads: int, batch: int) -> None:
 
 
 def test_other_threads_run_while_it_computes() -> None:
-    """The interpreter is released: a counter in Python goes on during one long call."""
+    """The GIL is released: a counter in Python continues during one long call."""
     gru = rgru.GRU(64, 256, seed=0)
-    x = np.zeros((8, 8000, 64), np.float32)  # some tenths of a second: time for all, on a busy machine too
+    x = np.zeros((8, 8000, 64), np.float32)  # some tenths of a second, enough also on a busy machine
     counted, done = [0], threading.Event()
 
     def count() -> None:

@@ -28,7 +28,7 @@ def rgru_(*arguments, stdin=b"", **options):
 
 
 EPOCHS = r"(epoch \d+/\d+: training loss [^\n]* sequences/s\n)*"
-"""What `fit` tells of a training on stderr."""
+"""The report of `fit` on stderr."""
 
 
 def succeed(*arguments, **options):
