@@ -21,7 +21,7 @@ def allow_tf32(allowed: bool) -> None:
 
     Examples
     --------
-    >>> import rgru._cuda
+    >>> import rgru
     >>> rgru.gpu.allow_tf32(True)
     >>> rgru.gpu.tf32_allowed()
     True
@@ -39,7 +39,7 @@ def tf32_allowed() -> bool:
 
     Examples
     --------
-    >>> import rgru._cuda
+    >>> import rgru
     >>> rgru.gpu.tf32_allowed()
     False
     """
