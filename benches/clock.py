@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 PAUSE = 0.08
 """Seconds between contenders. Worker threads of ONNX Runtime spin for about 30 ms after a call, and on few cores they
-take one from whoever runs within that time."""
+take one from the contender that runs within that time."""
 
 BLOCK = 0.12
 """Seconds that a contender runs without a pause: long beside the clock, the first call and a change of clock rate."""

@@ -277,7 +277,7 @@ LETTERS += ["b", "d:5,1,32", "d:5,-1,64", "d:5"]
 
 
 def roomy(values, dtype):
-    """An array with room around it, so that lengths a little too large, which nobody can see, do no harm."""
+    """An array with room around it, so that lengths a little too large, which no check can see, do no harm."""
     room = np.zeros(256, dtype)
     room[128 : 128 + len(values)] = values
     return room[128:]
@@ -358,7 +358,7 @@ def test_broken_at_random(seed):
 
 
 def tensor(parameters, size=4):
-    """One row of so many numbers, called a tensor."""
+    """One row of numbers, called a tensor."""
     column = fixed(numbers(np.arange(size)), size)
     pairs = [("ARROW:extension:name", "arrow.fixed_shape_tensor"), ("ARROW:extension:metadata", parameters)]
     text = np.int32(len(pairs)).tobytes()

@@ -18,6 +18,7 @@ def allow_tf32(allowed: bool) -> None:
     Parameters
     ----------
     allowed : bool
+        Whether they may.
 
     Examples
     --------
@@ -36,6 +37,7 @@ def tf32_allowed() -> bool:
     Returns
     -------
     bool
+        False unless `allow_tf32` has allowed it.
 
     Examples
     --------
