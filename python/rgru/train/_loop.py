@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rgru import _core
 from rgru.train._batches import Data, batches_by_length
 from rgru.train._history import History
-from rgru.train._loss_accumulator import Tally, finite
+from rgru.train._loss_accumulator import LossAccumulator, finite
 from rgru.train._progress import Progress
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _run_epoch(
 ) -> float:
     """Run a step of Adam for each batch, and return the mean loss over all rows."""
     backend = model.backend
-    tally = Tally(backend, epoch)
+    tally = LossAccumulator(backend, epoch)
     parameters = model.parameters()
     batches = batches_by_length(data.x.lengths, schedule.batch_size, rng)
     for i, indices in enumerate(batches):

@@ -12,7 +12,7 @@ _MAX_PENDING = 512
 """The most numbers left on the device, two for each batch. It bounds the memory, and the delay of an error."""
 
 
-class Tally:
+class LossAccumulator:
     """The losses and norms of an epoch.
 
     Floats are checked at once. Arrays of a device are left there, since reading one waits for all computations before
