@@ -14,7 +14,6 @@ import numpy as np
 
 import rgru
 from gpu.cases import KINDS, Shape
-from gpu.contenders import products
 from gpu.forms import cell_of, compile_all, forced, of_each_kind, planned
 from rgru._cuda.precision import allow_tf32
 
@@ -40,7 +39,7 @@ def parity(chip: Chip, seconds: float) -> float:
     for shape in shapes:
         if gru is None or (gru.hidden_size, gru.reset_after) != (shape.hidden, shape.reset_after):
             gru = rgru.GRU(24, shape.hidden, reset_after=shape.reset_after, seed=0)
-        for name, difference in _differences(gru, shape.kind, shape.batch, shape.time).items():
+        for name, difference in differences(gru, shape.kind, shape.batch, shape.time).items():
             if not difference <= BOUNDS[shape.kind]:
                 cell = "after" if shape.reset_after else "before"
                 sys.exit(f"{shape.label} {cell}: {name} differs from the CPU's by {difference:.1e}")
@@ -48,7 +47,8 @@ def parity(chip: Chip, seconds: float) -> float:
     return worst
 
 
-def _differences(gru: rgru.GRU, kind: str, batch: int, time: int) -> dict[str, float]:
+def differences(gru: rgru.GRU, kind: str, batch: int, time: int) -> dict[str, float]:
+    """Return how far outputs and gradients on the GPU are from the CPU's, relative to the largest magnitude or 1."""
     import cupy
     import ml_dtypes
 
@@ -65,8 +65,11 @@ def _differences(gru: rgru.GRU, kind: str, batch: int, time: int) -> dict[str, f
         return {"y": gru(x)[0], "record's y": y, "dx": grads.x, "gradient of the parameters": grads.flat}
 
     expected = run(x, dy)
-    with products(kind):
+    allow_tf32(kind == "tf32")
+    try:
         got = run(*(cupy.asarray(array).astype(number) for array in (x, dy)))
+    finally:
+        allow_tf32(False)
     differences = {}
     for name, value in expected.items():
         found = cupy.asnumpy(got[name]).astype(np.float32)

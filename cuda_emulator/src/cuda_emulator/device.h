@@ -105,6 +105,11 @@ void __syncthreads() {
     leave();
 }
 
+inline void __trap() {
+    using namespace cuda_emulator;
+    CUDA_EMULATOR_FAIL(MISUSE, "__trap()");
+}
+
 // ---- warp ----
 
 inline void __syncwarp(unsigned mask = 0xFFFFFFFF) { cuda_emulator::wait_warp(cuda_emulator::SYNCWARP, mask); }

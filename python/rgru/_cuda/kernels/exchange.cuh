@@ -14,6 +14,19 @@ struct Team {
     }
 };
 
+// Polls of one wait. With MOST_POLLS, which the first run on a chip defines, a wait that never ends is an error instead of
+// a hang.
+struct Polls {
+#ifdef MOST_POLLS
+    unsigned count = 0;
+    __device__ __forceinline__ void next() {
+        if (++count > MOST_POLLS) __trap();
+    }
+#else
+    __device__ __forceinline__ void next() {}
+#endif
+};
+
 // Packets of 16 bytes carry some words of what a block publishes, and the phase in which it does: a thread that sees
 // the phase has the words too. No barrier is needed, and no fence (the idea is that of the LL protocol in NVIDIA's
 // NCCL).
@@ -104,8 +117,8 @@ struct Exchange {
             cluster_wait();
         } else if constexpr (EXCHANGE_KIND == ExchangeKind::GRID) {
             if (threadIdx.x == 0) {
-                while (static_cast<int>(load_acquire(arrivals) - awaited) < 0) {
-                }
+                Polls polls;
+                while (static_cast<int>(load_acquire(arrivals) - awaited) < 0) polls.next();
             }
             __syncthreads();
         } else if constexpr (!RESET_AFTER) {
@@ -173,7 +186,11 @@ struct Exchange {
                 for (unsigned j = 0; j < AT_ONCE; j++) {
                     const unsigned block = start + j * GROUPS;
                     if (block >= BLOCKS) break;
-                    while (loaded[j].w != phase + 1) loaded[j] = load_packet(from + block * PACKETS_BLOCK);
+                    Polls polls;
+                    while (loaded[j].w != phase + 1) {
+                        polls.next();
+                        loaded[j] = load_packet(from + block * PACKETS_BLOCK);
+                    }
                     const unsigned words[3] = {loaded[j].x, loaded[j].y, loaded[j].z};
 #pragma unroll
                     for (unsigned word = 0; word < PACKET_WORDS; word++) {

@@ -1,0 +1,70 @@
+"""Run rgru on a GPU for the first time, in stages, and bring back what they found.
+
+Needs CuPy, PyTorch, pytest and compute-sanitizer, and the compiled core in ``python/rgru``; no network and no Rust. A
+stage that fails or hangs does not stop the others. Prints a table at the end; logs and results go to ``--out``.
+
+    bash scripts/on_gpu.sh --out results                                                       # 500 s
+    bash scripts/on_gpu.sh --out again --budget 120 --cache results/cupy-cache.tar.xz smoke inference
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from runner import Runner
+from stages import STAGES, Places
+
+MOST_FILES, MOST_BYTES = 8, 16 * 2**20
+"""What comes back from the machine."""
+
+
+def main() -> int:
+    """Run the stages; return 1 if one failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"default, in this order: {', '.join(STAGES)}")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for logs and results")
+    parser.add_argument("--budget", type=float, default=500, metavar="SECONDS", help="of all stages (default: 500)")
+    parser.add_argument("--cache", type=Path, metavar="FILE", help="the cupy-cache.tar.xz of an earlier run")
+    parser.add_argument("--emulated", action="store_true", help="without a GPU: the stages that an emulator can run")
+    options = parser.parse_args()
+    unknown = [name for name in options.stages if name not in STAGES]
+    if unknown:
+        parser.error(f"STAGE: expected some of {', '.join(STAGES)}, got {', '.join(unknown)}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="rgru-on-gpu-") as scratch:
+        places = Places(out=options.out.resolve(), scratch=Path(scratch), emulated=options.emulated)
+        if options.cache:
+            with tarfile.open(options.cache) as archive:
+                archive.extractall(places.cupy_cache, filter="data")
+        os.environ.update(places.environment())
+        runner = Runner(options.out / "log.txt", options.budget, alive=places.alive())
+        for name in options.stages or STAGES:
+            stage = STAGES[name]
+            if options.emulated and not stage.emulated:
+                runner.skip(name, "needs a GPU")
+            else:
+                runner.run(name, stage.command(places), stage.seconds, stage.telling)
+            if not runner.answers:
+                break
+    trim(options.out)
+    print(runner.table())
+    return 1 if runner.failed else 0
+
+
+def trim(folder: Path) -> None:
+    """Keep what may come back: the newest files, none too large, the log always."""
+    files = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: -path.stat().st_mtime)
+    files.sort(key=lambda path: path.name != "log.txt")
+    small = [path for path in files if path.stat().st_size <= MOST_BYTES]
+    for path in {*files} - {*small[:MOST_FILES]}:
+        print(f"left out: {path} ({path.stat().st_size:,} bytes)")
+        path.unlink()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
