@@ -26,7 +26,7 @@ impl Dropout {
         Ok((rate > 0.0).then_some(Self { rate, seed }))
     }
 
-    /// The ChaCha8 key of the masks of a seed. The kernels for GPUs take it as it is.
+    /// Returns the key of the masks of a seed, for `ChaCha8`. The kernels for GPUs use the same key.
     pub fn key(seed: u64) -> [u8; 32] {
         ChaCha8Rng::seed_from_u64(seed).get_seed()
     }
