@@ -147,3 +147,43 @@ def test_csv_writes_the_values_of_few_codes_at_a_time(tmp_path):
     assert peak < 20 * 2**20  # all values are 40 MB
     words = csv.read_csv(tmp_path / "out.csv")["word"].to_pylist()
     assert words == ["a" * 1000, "b" * 1000] * 20_000
+
+
+def codes(values, count, kind):
+    """Return a dictionary array of all values, with codes that just hold them."""
+    return pa.DictionaryArray.from_arrays(pa.array(range(count), kind), pa.array(values))
+
+
+NESTED = {
+    "column": lambda array: array,
+    "list": lambda array: pa.ListArray.from_arrays(pa.array([0, len(array)], pa.int32()), array),
+    "large_list": lambda array: pa.LargeListArray.from_arrays(pa.array([0, len(array)], pa.int64()), array),
+    "fixed_size_list": lambda array: pa.FixedSizeListArray.from_arrays(array, len(array)),
+    "struct": lambda array: pa.StructArray.from_arrays([array], ["a"]),
+}
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+@pytest.mark.parametrize("nested", NESTED)
+@pytest.mark.parametrize(("kind", "count"), [(pa.int8(), 100), (pa.uint8(), 200), (pa.int16(), 20_000)], ids=str)
+def test_batches_together_may_have_more_values_than_the_codes_hold(tmp_path, kind, count, nested, ending):
+    """Each batch by itself is fine; written with its own type of codes, the file could not be read."""
+    batches = [
+        pa.record_batch({"c": NESTED[nested](codes([f"{part}{i}" for i in range(count)], count, kind))})
+        for part in "abc"
+    ]
+    out = written(tmp_path / f"out.{ending}", batches)
+    assert out["c"].to_pylist() == [value for batch in batches for value in batch.column(0).to_pylist()]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_the_first_dictionary_may_be_empty(tmp_path, ending):
+    none = pa.DictionaryArray.from_arrays(pa.array([None, None], pa.int8()), pa.array([], pa.string()))
+    batches = [pa.record_batch({"c": none}), pa.record_batch({"c": codes(["a", "b"], 2, pa.int8())})]
+    assert written(tmp_path / f"out.{ending}", batches)["c"].to_pylist() == [None, None, "a", "b"]
+
+
+@pytest.mark.parametrize("values", [[[1], [2, 3]], [{"a": 1}, {"a": 2}]], ids=["lists", "structs"])
+def test_dictionaries_of_nested_values_become_plain_in_ipc_files(tmp_path, values):
+    batches = [pa.record_batch({"c": codes(part, 2, pa.int8())}) for part in (values, values[::-1])]
+    assert written(tmp_path / "out.arrow", batches)["c"].to_pylist() == [*values, *values[::-1]]

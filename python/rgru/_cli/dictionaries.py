@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 from rgru._data.string_views import without_views
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
 
 
 class Dictionaries:
     """Unification of the dictionaries of several batches: each extends the one before.
 
-    Codes of less than 32 bits become int32, since all batches together may have more values than one.
+    Codes of less than 32 bits become int32, since all batches together may have more values than one. Dictionaries
+    within lists and structs, and those of lists and structs, are replaced by their values.
 
     Parameters
     ----------
@@ -29,18 +32,28 @@ class Dictionaries:
     def __init__(self, schema: pa.Schema) -> None:
         import pyarrow as pa
 
-        self.schema = pa.schema([_with_wide_codes(field) for field in schema], schema.metadata)
-        self._columns = {i: _Values() for i, field in enumerate(schema) if pa.types.is_dictionary(field.type)}
+        self._columns = {i: _Values() for i, field in enumerate(schema) if _is_unified(field.type)}
+        kinds = [
+            wide_codes(field.type) if i in self._columns else _decoded(field.type) for i, field in enumerate(schema)
+        ]
+        self.schema = pa.schema(
+            [field.with_type(kind) for field, kind in zip(schema, kinds, strict=True)], schema.metadata
+        )
 
     def unified(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the batch with its values encoded by the unified dictionaries."""
         import pyarrow as pa
 
         columns = batch.columns
-        for i, values in self._columns.items():
-            kind = self.schema.field(i).type
-            codes = values.codes(columns[i]).cast(kind.index_type)
-            columns[i] = pa.DictionaryArray.from_arrays(codes, values.known, ordered=kind.ordered, safe=False)
+        for i, field in enumerate(self.schema):
+            kind = field.type
+            if i in self._columns:
+                values = self._columns[i]
+                codes = values.codes(columns[i]).cast(kind.index_type)
+                columns[i] = pa.DictionaryArray.from_arrays(codes, values.known, ordered=kind.ordered, safe=False)
+            elif columns[i].type != kind:
+                plain = columns[i].dictionary_decode() if pa.types.is_dictionary(columns[i].type) else columns[i]
+                columns[i] = plain.cast(kind)
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
 
@@ -54,8 +67,12 @@ class _Values:
 
     def codes(self, column: pa.DictionaryArray) -> pa.Array:
         """Add a batch's values to the known ones, and return its codes for these."""
-        if self.known is None:
+        import pyarrow as pa
+
+        if self.known is None and len(column.dictionary):
             self.known = self._last = column.dictionary
+        elif self.known is None:  # Arrow cannot extend an empty dictionary
+            self.known, self._last = pa.nulls(1, column.dictionary.type), column.dictionary
         elif not _same_memory(column.dictionary, self._last):
             self._last, self._places = column.dictionary, self._joined(column.dictionary)
         return column.indices if self._places is None else self._places.take(column.indices)
@@ -83,10 +100,45 @@ def _same_memory(one: pa.Array, other: pa.Array) -> bool:
     return location(one) == location(other)
 
 
-def _with_wide_codes(field: pa.Field) -> pa.Field:
+def wide_codes(kind: pa.DataType) -> pa.DataType:
+    """Return a type whose dictionaries, at any level, have codes of at least 32 bits.
+
+    The dictionaries of all batches together may have more values than narrow codes can hold, though no single one has.
+    """
     import pyarrow as pa
 
-    kind = field.type
-    if not pa.types.is_dictionary(kind) or kind.index_type.bit_width >= 32:
-        return field
-    return field.with_type(pa.dictionary(pa.int32(), kind.value_type, kind.ordered))
+    if pa.types.is_dictionary(kind):
+        index = pa.int32() if kind.index_type.bit_width < 32 else kind.index_type
+        return pa.dictionary(index, kind.value_type, kind.ordered)
+    return _within(kind, wide_codes)
+
+
+def _is_unified(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_dictionary(kind) and not pa.types.is_nested(kind.value_type)
+
+
+def _decoded(kind: pa.DataType) -> pa.DataType:
+    """Return a type with the values of dictionaries, at any level, in place of the codes."""
+    import pyarrow as pa
+
+    return _decoded(kind.value_type) if pa.types.is_dictionary(kind) else _within(kind, _decoded)
+
+
+def _within(kind: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
+    """Return a list or struct with the types of its parts changed; any other type as it is."""
+    import pyarrow as pa
+
+    def changed(field: pa.Field) -> pa.Field:
+        return field.with_type(change(field.type))
+
+    if pa.types.is_struct(kind):
+        return pa.struct([changed(field) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(changed(kind.value_field))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(changed(kind.value_field))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(changed(kind.value_field), kind.list_size)
+    return kind

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rgru._cli.dictionaries import Dictionaries
+from rgru._cli.dictionaries import Dictionaries, wide_codes
 from rgru._cli.errors import explained
 from rgru._cli.files import STANDARD
 from rgru._cli.readers import IPC_ENDINGS
@@ -142,7 +142,7 @@ def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -
         else:
             import pyarrow.parquet as pq
 
-            plain = pa.schema([_without_views(field) for field in schema], schema.metadata)
+            plain = pa.schema([_for_parquet(field) for field in schema], schema.metadata)
             with pa.OSFile(str(draft), "wb") as file, ExitStack() as writer:
 
                 def begin(num_bytes: int) -> Any:
@@ -157,11 +157,12 @@ def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -
                 groups.flush()
 
 
-def _without_views(field: pa.Field) -> pa.Field:
-    """Return a field that pyarrow can write to Parquet: without string views in dictionaries."""
+def _for_parquet(field: pa.Field) -> pa.Field:
+    """Return a field that pyarrow can write to Parquet and read again, whatever dictionaries the batches have."""
     import pyarrow as pa
 
-    return field.with_type(plain_type(field.type)) if pa.types.is_dictionary(field.type) else field
+    kind = plain_type(field.type) if pa.types.is_dictionary(field.type) else field.type
+    return field.with_type(wide_codes(kind))
 
 
 class _RowGroups:
