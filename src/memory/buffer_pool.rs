@@ -203,6 +203,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "leaks on purpose, as a forked process does")]
     fn a_forked_process_starts_with_an_empty_pool() {
         let pool = BufferPool::<f64>::empty();
         pool.with(|buffers| buffers.push(Aligned::zeros(1).unwrap()));
