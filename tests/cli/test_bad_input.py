@@ -211,8 +211,10 @@ def test_rows_are_counted_over_batches(work, tmp_path):
 
 def test_no_list_columns(work, tmp_path):
     pq.write_table(make_table().select(["id", "sign"]), tmp_path / "data.parquet")
+    predict = ["predict", work / "classifier", tmp_path / "data.parquet", "-o", tmp_path / "out.parquet"]
+    fail(r"data\.parquet: expected column 'values' as in training, got id, sign; --sequence", *predict)
     message = r"data\.parquet: expected a list column of numbers, got id: int32, sign: string"
-    fail(message, "predict", work / "classifier", tmp_path / "data.parquet", "-o", tmp_path / "out.parquet")
+    fail(message, *predict, "--sequence", "id")
     fail(message, "fit", tmp_path / "data.parquet", "-o", tmp_path / "model")
 
 

@@ -28,6 +28,16 @@ def test_the_features_of_several_columns_are_concatenated(work, split, tmp_path)
     assert pq.read_table(tmp_path / "split")["prediction"].equals(pq.read_table(tmp_path / "whole")["prediction"])
 
 
+def test_a_model_trained_on_one_column_takes_no_other_by_chance(work, tmp_path):
+    table, out = make_table(), tmp_path / "out.parquet"
+    pq.write_table(pa.table({"pressure": table["values"]}), tmp_path / "new.parquet")
+    predict = ["predict", work / "classifier", tmp_path / "new.parquet", "-o", out]
+    fail("expected column 'values' as in training, got pressure; --sequence can name another column", *predict)
+    assert not out.exists()
+    succeed(*predict, "--sequence", "pressure")
+    assert len(read(out)) == len(table)
+
+
 def test_a_model_trained_on_several_columns_finds_them(work, split, tmp_path):
     model = tmp_path / "model"
     quick = ["--hidden-size", 4, "--max-epochs", 2, "--seed", 0]

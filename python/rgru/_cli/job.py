@@ -328,12 +328,11 @@ class Job:
         if self.sequence:
             return self.sequence
         missing = [name for name in self.trained_on if name not in table.schema.names]
-        if not missing:
-            return self.trained_on
-        if len(self.trained_on) > 1:
+        if missing:
             there = ", ".join(table.schema.names)
-            raise CommandError(f"{table.name}: expected {quoted(missing)} as in training, got {there}")
-        return None
+            other = "" if len(self.trained_on) > 1 else "; --sequence can name another column with the same features"
+            raise CommandError(f"{table.name}: expected {quoted(missing)} as in training, got {there}{other}")
+        return self.trained_on or None
 
     def _kept(self, table: Table, flat: bool) -> pa.Schema:
         """Return the columns to write besides the predictions; with `flat`, without lists."""
