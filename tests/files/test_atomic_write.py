@@ -170,3 +170,11 @@ def test_nothing_is_written_to_a_pipe(tmp_path):
     (tmp_path / "p").write_text("done")
     read.join(timeout=10)
     assert not read.is_alive()
+
+
+def test_a_path_below_a_file_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "model"
+    with pytest.raises(NotADirectoryError) as caught:
+        rgru.GRU(1, 2).save(path)
+    assert caught.value.filename == str(path)

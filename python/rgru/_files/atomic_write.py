@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,7 +76,8 @@ def whole_file(path: str | os.PathLike[str], named: Callable[[Path], object] = s
             raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
         raise
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # below a file there is no draft
+            draft.unlink(missing_ok=True)
     named(target.parent)
 
 
