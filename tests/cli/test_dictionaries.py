@@ -187,3 +187,15 @@ def test_the_first_dictionary_may_be_empty(tmp_path, ending):
 def test_dictionaries_of_nested_values_become_plain_in_ipc_files(tmp_path, values):
     batches = [pa.record_batch({"c": codes(part, 2, pa.int8())}) for part in (values, values[::-1])]
     assert written(tmp_path / "out.arrow", batches)["c"].to_pylist() == [*values, *values[::-1]]
+
+
+def test_texts_of_polars_become_csv(work, tmp_path):
+    """Its files hold string views, also in dictionaries."""
+    polars = pytest.importorskip("polars")
+    table = make_table(4)
+    frame = polars.DataFrame({"values": table["values"].to_pylist(), "text": ["a", "b", None, "a"]})
+    frame = frame.with_columns(polars.col("text").cast(polars.Categorical).alias("kind"))
+    frame.write_ipc(tmp_path / "data.arrow")
+    succeed("predict", work / "classifier", tmp_path / "data.arrow", "-o", tmp_path / "out.csv", "--sequence", "values")
+    out = csv.read_csv(tmp_path / "out.csv")
+    assert out["text"].to_pylist() == out["kind"].to_pylist() == ["a", "b", "", "a"]

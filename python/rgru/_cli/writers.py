@@ -123,12 +123,14 @@ def open_output(path: str, schema: pa.Schema, named: Callable[[Path], object]) -
         if is_csv(path):
             from pyarrow import csv
 
-            plain = pa.schema([_without_dictionary(field) for field in schema])
+            # Without string views, also in dictionaries; then without dictionaries: Arrow has no single cast for both.
+            unviewed = pa.schema([field.with_type(plain_type(field.type)) for field in schema])
+            plain = pa.schema([_without_dictionary(field) for field in unviewed])
             with pa.OSFile(str(draft), "wb") as file, csv.CSVWriter(file, plain) as writer:
 
                 def write(batch: pa.RecordBatch) -> None:
                     for first in range(0, batch.num_rows, _CSV_ROWS):
-                        writer.write_batch(batch.slice(first, _CSV_ROWS).cast(plain))
+                        writer.write_batch(batch.slice(first, _CSV_ROWS).cast(unviewed).cast(plain))
 
                 yield write
         elif Path(path).suffix.lower() in IPC_ENDINGS:
