@@ -130,6 +130,9 @@ def test_bad_targets_for_every_step_are_named(y, error, message):
 
 
 def test_bad_y_is_named_by_score():
+    for kind in (GRUClassifier, GRURegressor):
+        with pytest.raises(ValueError, match=r"^y: expected at least one (label|target) for a score, got none$"):
+            fitted(kind).score([], [])
     with pytest.raises(ValueError, match=r"^y: expected one label per sequence"):
         fitted(GRUClassifier).score(sequences(), [1])
     with pytest.raises(ValueError, match=r"^y: expected targets of shape"):

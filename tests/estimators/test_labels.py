@@ -91,6 +91,95 @@ def test_score_takes_numbers_of_any_type_and_labels_that_were_not_in_fit():
         assert classifier.score(X, y) == 0.5
 
 
+D, AWARE = datetime.date, pd.to_datetime(["2020-01-01", "2021-01-01"] * 3, utc=True)
+DATES = [D(2020, 1, 1), D(2021, 1, 1)] * 3
+DATETIMES = [datetime.datetime(2020, 1, 1), datetime.datetime(2021, 1, 1)] * 3  # noqa: DTZ001
+AS_DATES = [
+    DATES,
+    DATETIMES,
+    np.array(DATES, "M8[D]"),
+    np.array(DATES, "M8[ns]"),
+    pd.Series(DATETIMES),
+    np.array(list(map(pd.Timestamp, DATETIMES)), object),
+]
+PERIODS = pd.Series(pd.PeriodIndex(["2020", "2021"] * 3, freq="Y"))
+DURATIONS = np.array([1, 2] * 3, "m8[s]")
+
+
+@pytest.mark.parametrize("y", AS_DATES, ids=lambda y: str(getattr(y, "dtype", type(y[0]))))
+@pytest.mark.parametrize("other", AS_DATES, ids=lambda y: str(getattr(y, "dtype", type(y[0]))))
+def test_score_compares_dates_of_any_type(y, other):
+    assert fit(y).score(X, other) == 0.5
+
+
+def test_score_compares_durations_of_any_type():
+    for y in (DURATIONS, DURATIONS.astype("m8[ns]"), DURATIONS.tolist(), pd.Series(DURATIONS)):
+        assert fit(DURATIONS).score(X, y) == fit(y).score(X, DURATIONS) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("y", "other"),
+    [
+        (AWARE, DATETIMES),
+        (AWARE, np.array(DATETIMES, "M8[ns]")),
+        (PERIODS, DATETIMES),
+        ([0, 1] * 3, DURATIONS),
+        ([0, 1] * 3, np.array(DATES, "M8[ns]")),
+        (DURATIONS, DATES),
+        (DATES, ["2020-01-01", "2021-01-01"] * 3),
+    ],
+    ids=str,
+)
+def test_score_refuses_labels_that_never_equal_those_of_fit(y, other):
+    for fitted, scored in ((y, other), (other, y)):
+        with pytest.raises(ValueError, match=r"^y: expected labels of the type of those in fit, such as .*, got "):
+            fit(fitted).score(X, scored)
+
+
+def test_score_compares_dates_with_a_time_zone():
+    assert fit(AWARE).score(X, [one.to_pydatetime() for one in AWARE]) == 0.5
+
+
+# -- numbers that are not in an array of one type ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("y", "dtype"),
+    [
+        ([2**53, 2**53 + 1, 1.0], np.int64),
+        ((2**63, np.uint64(2**63 + 1), 1.0), np.uint64),
+        (np.array([2**60 + 1, 2**60, 1.0], object), np.int64),
+        (pd.Series([2, 0, 1], dtype=object), np.int64),
+        (np.array([True, 2, 0], object), np.int64),
+        (np.array([0.0, 1.0, 2.0], object), np.float64),
+        (np.array([0, 1, 2], np.longdouble), np.int64),
+        ([0.0, 1.0, 2.0**70], np.float64),
+        ([2**64, 0, 1], np.float64),
+    ],
+    ids=str,
+)
+def test_numbers_are_exact_and_can_be_saved(y, dtype, tmp_path):
+    classifier = fit([*y, *y] if isinstance(y, (list, tuple)) else np.tile(np.asarray(y), 2))
+    assert classifier.classes_.dtype == dtype
+    assert classifier.classes_.tolist() == sorted(map(int, y))
+    classifier.save(tmp_path / "m")
+    assert rgru.load(tmp_path / "m").classes_.tolist() == classifier.classes_.tolist()
+    assert set(pa.array(rgru.arrow.predict(classifier, rgru.Ragged.from_list(list(X)))).to_pylist()) <= set(map(int, y))
+
+
+def test_booleans_in_an_object_array_can_be_saved(tmp_path):
+    fit(np.array([True, False] * 3, object)).save(tmp_path / "m")
+    assert rgru.load(tmp_path / "m").classes_.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("y", [[2**63, 2**63 + 1, -1], [np.uint64(2**63 + 1), np.int64(-1), 5], [2**64 + 1, 0, 1]])
+def test_numbers_that_no_type_holds_are_refused(y):
+    with pytest.raises(ValueError, match=r"^y: expected integers of 64 bits of one sign, got -?\d+ and \d+$"):
+        fit(y * 2)
+    with pytest.raises(ValueError, match=r"^y: expected integers of 64 bits of one sign, got -?\d+ and \d+$"):
+        fit(np.array(y * 2, object))
+
+
 # -- strings that end in NUL, which NumPy's own strings cannot hold ------------------------------------------------
 
 NUL = ["a\0", "a"] * 3

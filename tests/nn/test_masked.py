@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import rgru
@@ -66,6 +67,29 @@ def test_as_y_of_estimators(nested):
         lambda: every.score(X, as_given(steps)),
     ):
         with pytest.raises(TypeError, match=r"^y.*: expected .*, got a masked array"):
+            pytest.fail(repr(call()))
+
+
+HIDDEN = np.ma.array([1.0, 9e9], mask=[0, 1])
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [HIDDEN, [[1.0], HIDDEN], np.array([None, HIDDEN], object), {"a": HIDDEN}],
+    ids=["array", "in a list", "in an array", "in a struct"],
+)
+def test_in_cells_of_pandas(cell):
+    series = pd.Series([[1.0, 2.0], cell])
+    regressor = rgru.GRURegressor(max_epochs=1, pooling="every").fit(np.zeros((2, 2, 1)), np.eye(2))
+    for call in (
+        lambda: regressor.predict(series),
+        lambda: regressor.predict(pd.DataFrame({"x": series})),
+        lambda: regressor.fit(np.zeros((2, 2, 1)), series),
+        lambda: rgru.Ragged.from_arrow(pd.DataFrame({"x": series})),
+        lambda: rgru.arrow.predict(regressor, series),
+        lambda: rgru.arrow.predict(regressor, series, on_error="null"),
+    ):
+        with pytest.raises(TypeError, match=r"^\w+: expected .*, got a masked array"):
             pytest.fail(repr(call()))
 
 

@@ -10,7 +10,15 @@ import numpy as np
 
 from rgru import _core
 from rgru._data.feature_names import common_names
-from rgru._validation.arrays import as_index, as_real, has_no_steps, is_arrow_column, on_device_of, on_gpu
+from rgru._validation.arrays import (
+    as_index,
+    as_real,
+    has_no_steps,
+    is_arrow_column,
+    on_device_of,
+    on_gpu,
+    refuse_masked_cells,
+)
 from rgru._validation.scalars import as_int, as_precision
 
 if TYPE_CHECKING:
@@ -211,6 +219,7 @@ class Ragged:
     @classmethod
     def _read_arrow(cls, column: Any, dtype: np.dtype[Any] | None, **options: Any) -> tuple[Ragged, Any]:
         """View an Arrow column; also return which sequences failed, with the option ``null_on_error``."""
+        refuse_masked_cells(options["name"], column, "an Arrow column or table")
         name = None if dtype is None else dtype.name
         values, offsets, failed, found = _core.arrow_sequences(column, dtype=name, **options)
         names = None if found is None else tuple(found)

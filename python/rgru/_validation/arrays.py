@@ -163,12 +163,31 @@ def refuse_masked(name: str, value: object, expected: str) -> None:
         raise TypeError(f"{name}: expected {expected}, got a masked array; fill it first with its method filled")
 
 
+def refuse_masked_cells(name: str, column: Any, expected: str) -> None:
+    """Refuse masked arrays in the object columns of a pandas Series or DataFrame; Arrow would take what they mask.
+
+    Raises
+    ------
+    TypeError
+        If there is a masked array.
+    """
+    pandas = sys.modules.get("pandas")
+    if pandas is None or not isinstance(column, (pandas.Series, pandas.DataFrame)):
+        return
+    for _, cells in column.items() if isinstance(column, pandas.DataFrame) else [(None, column)]:
+        if cells.dtype == object:
+            refuse_masked(name, cells.tolist(), expected)
+
+
 def _holds_masked(value: object) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    elif type(value) is np.ndarray and value.dtype == object:
+        value = value.ravel().tolist()
     if "numpy.ma" not in sys.modules or not isinstance(value, (list, tuple)):
         return is_masked(value)
     kinds = set(map(type, value))  # fast for long lists of numbers
-    lists = any(issubclass(kind, (list, tuple)) for kind in kinds)
-    if lists or any(issubclass(kind, np.ndarray) for kind in kinds):
+    if any(issubclass(kind, (list, tuple, dict, np.ndarray)) for kind in kinds):
         return any(map(_holds_masked, value))
     return False
 

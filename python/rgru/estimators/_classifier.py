@@ -8,8 +8,8 @@ import numpy as np
 
 from rgru.estimators._base import SequenceEstimator
 from rgru.estimators._labels import (
+    accuracy,
     check_labels,
-    check_same_kind,
     classes_from_json,
     classes_to_json,
     encode_labels,
@@ -198,9 +198,7 @@ class GRUClassifier(SequenceEstimator):
             The accuracy, from 0 to 1.
         """
         predicted = self.predict(X)
-        labels = check_labels("y", y, len(predicted))
-        check_same_kind("y", labels, self.classes_)
-        return float(np.mean(predicted == labels))
+        return accuracy("y", predicted, check_labels("y", y, len(predicted)), self.classes_)
 
     def __sklearn_tags__(self) -> Any:
         return tags("classifier")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from numbers import Number
 from typing import TYPE_CHECKING, Any
@@ -52,14 +53,16 @@ def encode_labels(name: str, value: Any, count: int) -> tuple[NDArray[Any], NDAr
 def check_labels(name: str, value: Any, count: int) -> NDArray[Any]:
     """Return `value` as an array (N,) of labels, none of them missing.
 
-    Strings that end in NUL, which NumPy's fixed-width type drops, are returned as objects.
+    Strings that end in NUL, which NumPy's fixed-width type drops, are returned as objects. Numbers are returned in a
+    type of at most 64 bits, also if `value` has them as objects.
 
     Raises
     ------
     TypeError
         If it is a masked array, or the labels are of several types.
     ValueError
-        If the shape differs, or a label is missing (None, NaN, NaT and the like) or a number that is not whole.
+        If the shape differs, or a label is missing (None, NaN, NaT and the like) or a number that is not whole, or no
+        type holds all the numbers exactly.
     """
     labels = as_ndarray(name, value, "labels")
     if labels.dtype.kind in "US" and labels.ndim == 1 and labels is not value and labels.tolist() != list(value):
@@ -81,21 +84,55 @@ def check_labels(name: str, value: Any, count: int) -> NDArray[Any]:
     if real.dtype.kind == "f" and not (whole := np.isfinite(real) & (real == np.round(real))).all():
         odd = real[~whole][0]
         raise ValueError(f"{name}: expected class labels, got the number {odd}; GRURegressor learns numbers")
+    if objects and count and all(isinstance(one, (int, float, np.bool_, np.number)) for one in labels):
+        return _exact_numbers(name, labels)
+    if labels.dtype.kind == "f" and (labels.dtype.itemsize > 8 or isinstance(value, (list, tuple))):
+        return _exact_numbers(name, value)  # NumPy converts lists of large integers to floats, which merges them
     return labels
 
 
-def check_same_kind(name: str, labels: NDArray[Any], classes: NDArray[Any]) -> None:
-    """Refuse labels of another type than in `fit`, such as strings for numbers: all predictions would count as wrong.
+def _exact_numbers(name: str, numbers: Any) -> NDArray[Any]:
+    """Convert whole numbers of any types to an array of one type that holds each of them exactly."""
+    whole = list(map(int, numbers))
+    for dtype in (None, np.int64, np.uint64, np.float64):
+        try:
+            array = np.array(list(numbers) if dtype is None else whole, dtype)
+        except OverflowError:
+            continue
+        if array.dtype.kind in "biuf" and array.dtype.itemsize <= 8 and array.tolist() == whole:
+            return array
+    raise ValueError(f"{name}: expected integers of 64 bits of one sign, got {min(whole)} and {max(whole)}")
+
+
+def accuracy(name: str, predicted: NDArray[Any], labels: NDArray[Any], classes: NDArray[Any]) -> float:
+    """Return the share of predicted labels that are equal to `labels`, of `check_labels`; dates compare as dates.
 
     Raises
     ------
     ValueError
-        If one of the two has numbers, strings or bytes and the other does not.
+        If the labels are of another type than in `fit`, such as strings for numbers: all predictions would count as
+        wrong.
     """
-    kinds = {_kind_of(array[0]) for array in (labels, classes) if len(array)}
-    if len(kinds) > 1 and not kinds.isdisjoint(("number", "str", "bytes")):
-        expected, got = classes.tolist()[0], labels.tolist()[0]
-        raise ValueError(f"{name}: expected labels of the type of those in fit, such as {expected!r}, got {got!r}")
+    predicted, labels, classes = map(_in_numpy_time, (predicted, labels, classes))
+    if len(labels) == 0:
+        raise ValueError(f"{name}: expected at least one label for a score, got none")
+    if _kind_of(labels[0]) != _kind_of(classes[0]):
+        expected, got = (repr(one[0] if one.dtype.kind in "mM" else one.tolist()[0]) for one in (classes, labels))
+        raise ValueError(f"{name}: expected labels of the type of those in fit, such as {expected}, got {got}")
+    return float(np.mean(predicted == labels))
+
+
+def _in_numpy_time(labels: NDArray[Any]) -> NDArray[Any]:
+    """Convert objects that are dates without a time zone, or durations, to NumPy's types; return others as they are."""
+    if labels.dtype != object or len(labels) == 0:
+        return labels
+    if all(isinstance(one, date) and getattr(one, "tzinfo", None) is None for one in labels):
+        return np.array([one.to_datetime64() if hasattr(one, "to_datetime64") else np.datetime64(one) for one in labels])
+    if all(isinstance(one, timedelta) for one in labels):
+        return np.array(
+            [one.to_timedelta64() if hasattr(one, "to_timedelta64") else np.timedelta64(one) for one in labels]
+        )
+    return labels
 
 
 def _unique_objects(name: str, labels: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
@@ -122,9 +159,11 @@ def _is_missing(label: Any) -> bool:
 
 
 def _kind_of(label: Any) -> str:
-    """Return the name of a label's type, one for all numbers."""
-    if isinstance(label, (Number, np.bool_)):
+    """Return the name of a label's type, one for all numbers and one for all datetimes with a time zone."""
+    if isinstance(label, (Number, np.bool_)) and not isinstance(label, np.timedelta64):
         return "number"
+    if isinstance(label, datetime) and label.tzinfo is not None:
+        return "datetime with a time zone"
     return next((kind.__name__ for kind in (str, bytes) if isinstance(label, kind)), type(label).__name__)
 
 

@@ -188,6 +188,8 @@ class GRURegressor(SequenceEstimator):
         x = self._input(X)
         predicted = self._predict_one(x)
         rows, _ = check_steps("y", y, x) if self.model_.pooling == "every" else check_rows("y", y, len(x))
+        if len(rows) == 0:
+            raise ValueError("y: expected at least one target for a score, got none")
         if rows.shape != predicted.shape:
             raise ValueError(f"y: expected {predicted.shape[1]} numbers per target as in fit, got {rows.shape[1]}")
         return r_squared(predicted, rows)

@@ -42,7 +42,7 @@ def check_rows(name: str, value: Any, count: int) -> tuple[NDArray[Any], bool]:
     wrong = np.argwhere(~np.isfinite(array))
     if len(wrong):
         raise ValueError(f"{name}: expected finite numbers, got {array[tuple(wrong[0])]} at sequence {wrong[0][0]}")
-    return array.reshape(count, -1), array.ndim == 1
+    return (array[:, None] if array.ndim == 1 else array), array.ndim == 1
 
 
 def check_steps(name: str, value: Any, x: Ragged) -> tuple[NDArray[Any], bool]:
