@@ -140,6 +140,7 @@ def test_signals_end_a_command_that_waits_for_its_reader(work, tmp_path, number)
 
 
 LONG = ["--sequence", "values", "--target", "sign", "--max-epochs", 100000]
+TEN_EPOCHS = [*LONG[:-1], 10]
 
 AFTER_AN_EPOCH = """
 import os, sys
@@ -192,6 +193,26 @@ sys.exit(main(sys.argv[1:]))
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 130
     assert rgru.load(tmp_path / "model").n_iter_ == 2
+
+
+@POSIX
+def test_a_closed_terminal_keeps_the_training(work, tmp_path):
+    with start("fit", work / "data.parquet", "-o", tmp_path / "model", *LONG) as process:
+        assert b"epoch 1/" in process.stderr.readline()
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=60)
+    assert process.returncode == 129
+    assert rgru.load(tmp_path / "model").n_iter_ >= 1
+
+
+@POSIX
+def test_a_report_that_is_not_read_does_not_end_the_training(work, tmp_path):
+    with start("fit", work / "data.parquet", "-o", tmp_path / "model", *TEN_EPOCHS) as process:
+        process.stderr.readline()
+        process.stderr.close()
+        assert process.stdout.read().endswith(f"model: {tmp_path / 'model'}\n".encode())
+        assert process.wait(timeout=60) == 0
+    assert rgru.load(tmp_path / "model").n_iter_ == 10
 
 
 @POSIX

@@ -7,17 +7,17 @@ import io
 import os
 import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import rgru
-from rgru._cli.errors import CommandError, Terminated, is_bad_input, one_line
+from rgru._cli.errors import CommandError, HungUp, Terminated, is_bad_input, one_line
 from rgru._optional_imports import install
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_BAD_INPUT, _INTERRUPTED, _BROKEN_PIPE, _TERMINATED = 2, 130, 141, 143
+_BAD_INPUT, _HUNG_UP, _INTERRUPTED, _BROKEN_PIPE, _TERMINATED = 2, 129, 130, 141, 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0, 1 if some files of a folder could not be predicted, 2 on bad input, 130 on Ctrl-C, 141 if
-        the reader of the output has closed it, 143 on SIGTERM.
+        The exit code: 0, 1 if some files of a folder could not be predicted, 2 on bad input, 129 if the terminal
+        was closed, 130 on Ctrl-C, 141 if the reader of the output has closed it, 143 on SIGTERM.
     """
     previous = {number: signal.signal(number, _end) for number in _SIGNALS if _is_ours(number)}
     escapes = _escape_what_stdout_cannot_hold()
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(_described("interrupted", stop), _INTERRUPTED)
     except Terminated as stop:
         _discard_stdout()
-        return _fail(_described("terminated", stop), _TERMINATED)
+        return _fail(_described("terminated", stop), _HUNG_UP if isinstance(stop, HungUp) else _TERMINATED)
     except ModuleNotFoundError as error:
         return _fail(f"error: this needs {error.name}: {install('cli')}", _BAD_INPUT)
     except Exception as error:
@@ -113,12 +113,14 @@ class _Interrupted(KeyboardInterrupt):
     """
 
 
-_SIGNALS = {signal.SIGINT: _Interrupted, signal.SIGTERM: Terminated}
+_SIGNALS: dict[signal.Signals, type[BaseException]] = {signal.SIGINT: _Interrupted, signal.SIGTERM: Terminated}
+if hasattr(signal, "SIGHUP"):
+    _SIGNALS[signal.SIGHUP] = HungUp
 
 
 def _is_ours(number: signal.Signals) -> bool:
-    """Return whether a signal may be handled here: a shell's background jobs ignore SIGINT, and must do so still."""
-    return number is signal.SIGTERM or signal.getsignal(number) is signal.default_int_handler
+    """Return whether a signal may be handled here: background jobs ignore SIGINT, and nohup SIGHUP, and must still."""
+    return number is signal.SIGTERM or signal.getsignal(number) in {signal.default_int_handler, signal.SIG_DFL}
 
 
 def _end(number: int, frame: object) -> NoReturn:
@@ -148,5 +150,6 @@ def _described(what: str, stop: BaseException) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"rgru: {message}", file=sys.stderr)
+    with suppress(OSError):  # stderr may be a terminal that was closed
+        print(f"rgru: {message}", file=sys.stderr)
     return code

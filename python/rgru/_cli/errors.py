@@ -29,6 +29,10 @@ class Terminated(BaseException):
     """SIGTERM was received."""
 
 
+class HungUp(Terminated):
+    """SIGHUP was received: the terminal was closed."""
+
+
 def is_bad_input(error: Exception) -> bool:
     """Return whether an error is of a type that bad input, a full disk or a missing extra cause in rgru and pyarrow."""
     # By name, since pyarrow may not be loaded; some of its errors derive only from Exception.

@@ -20,6 +20,7 @@ class Progress:
 
     def __init__(self, epochs: int) -> None:
         self._epochs = epochs
+        self._unread = False
         self._bar = _bar(epochs)
 
     def report(self, history: History) -> None:
@@ -33,8 +34,11 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update()
-        elif sys.stderr is not None:
-            print(f"epoch {len(history.train_loss)}/{self._epochs}: {text}", file=sys.stderr, flush=True)
+        elif sys.stderr is not None and not self._unread:
+            try:
+                print(f"epoch {len(history.train_loss)}/{self._epochs}: {text}", file=sys.stderr, flush=True)
+            except OSError:  # the reader of a pipe or the terminal is gone; the training is worth more than its report
+                self._unread = True
 
     def close(self) -> None:
         """Remove the bar."""
