@@ -93,7 +93,7 @@ def test_score_takes_numbers_of_any_type_and_labels_that_were_not_in_fit():
 
 D, AWARE = datetime.date, pd.to_datetime(["2020-01-01", "2021-01-01"] * 3, utc=True)
 DATES = [D(2020, 1, 1), D(2021, 1, 1)] * 3
-DATETIMES = [datetime.datetime(2020, 1, 1), datetime.datetime(2021, 1, 1)] * 3  # noqa: DTZ001
+DATETIMES = [datetime.datetime(2020, 1, 1), datetime.datetime(2021, 1, 1)] * 3
 AS_DATES = [
     DATES,
     DATETIMES,

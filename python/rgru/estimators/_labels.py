@@ -127,7 +127,9 @@ def _in_numpy_time(labels: NDArray[Any]) -> NDArray[Any]:
     if labels.dtype != object or len(labels) == 0:
         return labels
     if all(isinstance(one, date) and getattr(one, "tzinfo", None) is None for one in labels):
-        return np.array([one.to_datetime64() if hasattr(one, "to_datetime64") else np.datetime64(one) for one in labels])
+        return np.array(
+            [one.to_datetime64() if hasattr(one, "to_datetime64") else np.datetime64(one) for one in labels]
+        )
     if all(isinstance(one, timedelta) for one in labels):
         return np.array(
             [one.to_timedelta64() if hasattr(one, "to_timedelta64") else np.timedelta64(one) for one in labels]
