@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from decimal import Decimal
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from estimator_cases import EITHER, QUICK, fitted, padded, sequences
-from rgru import GRUClassifier, GRURegressor
+from rgru import GRUClassifier, GRURegressor, Sessions
 
 
 class OnGpu:
@@ -198,3 +200,71 @@ def test_unknown_parameters_name_the_class_and_the_nearest_parameter(kind):
 def test_classifiers_have_no_outputs_for_every_step():
     with pytest.raises(ValueError, match=r"^pooling: expected one of 'last', 'mean', got 'every'"):
         fitted(GRUClassifier, pooling="every")
+
+
+# -- tables of mixed or nullable columns, and plain lists of decimals ----------------------------------------------
+
+FRAME = pd.DataFrame({"a": [1, 0], "b": [0.5, 1.5]})
+TABLES = {
+    "nullable": FRAME.convert_dtypes(),
+    "Arrow types": FRAME.convert_dtypes(dtype_backend="pyarrow"),
+    "objects": FRAME.astype(object),
+    "Float64": FRAME.astype("Float64"),
+    "Int64 and float": FRAME.astype({"a": "Int64"}),
+    "bool and float": FRAME.astype({"a": bool}),
+    "boolean and float": FRAME.astype({"a": "boolean"}),
+    "decimal and float": FRAME.assign(a=[Decimal(1), Decimal(0)]),
+    "Arrow's decimal and float": pa.table({"a": pa.array([1, 0], pa.decimal128(5, 1)), "b": [0.5, 1.5]}),
+    "decimals in lists": [[Decimal(1), Decimal("0.5")], [Decimal(0), Decimal("1.5")]],
+    "booleans and floats in lists": [[True, 0.5], [False, 1.5]],
+}
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_tables_of_mixed_or_nullable_columns_are_numbers(table):
+    plain, model = FRAME.to_numpy(), GRURegressor(**QUICK).fit(np.zeros((4, 3, 2)), np.arange(4))
+    assert model.predict([table]) == model.predict([plain])
+    assert np.array_equal(Sessions(model).step([0, 1], table), Sessions(model).step([0, 1], plain))
+    fit = GRURegressor(**QUICK).fit(np.zeros((2, 1, 1)), table)
+    assert fit.target_scaler_.mean.tolist() == plain.mean(axis=0).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Float64", "boolean", object, pd.ArrowDtype(pa.int64())], ids=str)
+def test_missing_values_in_tables_are_named(dtype):
+    table = pd.DataFrame({"a": pd.Series([1, None], dtype=dtype), "b": [0.5, 1.5]})
+    model = GRURegressor(**QUICK).fit(np.zeros((4, 3, 2)), np.arange(4))
+    message = r": expected no missing values, got (None|<NA>) at position \(1, 0\)$"
+    with pytest.raises(ValueError, match=rf"^X\[0\]{message}"):
+        model.predict([table])
+    with pytest.raises(ValueError, match=f"^x{message}"):
+        Sessions(model).step([0, 1], table)
+    with pytest.raises(ValueError, match=f"^y{message}"):
+        GRURegressor(**QUICK).fit(np.zeros((2, 1, 1)), table)
+    with pytest.raises(ValueError, match=r"^y: expected no missing values, got None at position 1$"):
+        GRURegressor(**QUICK).fit(np.zeros((2, 1, 1)), [1.0, None])
+
+
+@pytest.mark.parametrize("value", [10**400, Decimal("sNaN")])
+def test_objects_beyond_the_range_of_floats_are_refused(value):
+    with pytest.raises(ValueError, match=r"^y: expected numbers within the range of float64 \("):
+        GRURegressor(**QUICK).fit(np.zeros((2, 1, 1)), [1, value])
+
+
+def test_series_of_arrays_may_start_with_an_empty_list_but_not_with_none():
+    model = GRURegressor(**QUICK).fit(np.zeros((4, 3, 1)), np.arange(4))
+    assert np.array_equal(model.predict(pd.Series([[], np.ones((2, 1))])), model.predict([[], np.ones((2, 1))]))
+    with pytest.raises(TypeError, match=r"^X\[0\]: expected an array of real numbers, got None$"):
+        model.predict(pd.Series([None, np.ones((2, 1))]))
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).max <= np.finfo(np.float64).max, reason="long doubles are doubles here")
+@pytest.mark.parametrize("standardize", [False, True])
+def test_long_doubles_beyond_the_range_of_float64_are_refused_without_warnings(standardize):
+    X = np.ones((4, 2, 1)) * np.longdouble("1e4000")
+    with pytest.raises(ValueError, match=r"^X in float32.*: expected finite numbers"):
+        GRURegressor(**QUICK | {"standardize": standardize}).fit(X, np.arange(4))
+
+
+def test_early_stopping_needs_two_sequences_of_a_class():
+    with pytest.raises(ValueError, match=r"^early_stopping: .* two sequences of a class .*, got one of each$"):
+        GRUClassifier(**QUICK | {"early_stopping": True}).fit(np.zeros((2, 1, 1)), [0, 1])

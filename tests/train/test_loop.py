@@ -109,10 +109,10 @@ def test_split_never_leaves_a_part_empty(labels):
 
 @pytest.mark.parametrize(
     ("count", "labels", "message"),
-    [(1, None, "two sequences to"), (3, np.arange(3), "two sequences of a class to")],
+    [(1, None, "two sequences to .* got 1"), (3, np.arange(3), "two sequences of a class to .* got one of each")],
 )
 def test_split_refuses_too_few_sequences(count, labels, message):
-    with pytest.raises(ValueError, match=rf"^early_stopping: expected at least {message} .* got {count}$"):
+    with pytest.raises(ValueError, match=rf"^early_stopping: expected at least {message}$"):
         split_validation(count, 0.9, np.random.default_rng(0), labels)
 
 

@@ -72,4 +72,5 @@ class Scaler:
 
 
 def _as_core_takes(values: NDArray[Any]) -> NDArray[Any]:
-    return np.ascontiguousarray(values, None if values.dtype == np.float32 else np.float64)
+    with np.errstate(over="ignore"):  # numbers of a wider type become infinite, which the estimators refuse
+        return np.ascontiguousarray(values, None if values.dtype == np.float32 else np.float64)

@@ -63,7 +63,7 @@ def _holds_arrays(value: Any) -> bool:
     """Return whether `value` is a pandas Series of arrays (T, I), which Arrow cannot represent."""
     if not isinstance(getattr(value, "dtype", None), np.dtype) or value.dtype != object:
         return False
-    return any(isinstance(one, np.ndarray) and one.ndim == 2 for one in np.asarray(value)[:1])
+    return any(isinstance(one, np.ndarray) and one.ndim == 2 for one in value)
 
 
 def check_finite(name: str, x: Ragged, first: int = 0, what: str = "feature") -> None:
@@ -115,9 +115,33 @@ def _from_list(name: str, sequences: list[Any] | tuple[Any, ...], width: int | N
 
 
 def as_float(name: str, value: Any, ndim: int | None = None, axes: str = "") -> NDArray[Any]:
-    """Do as `as_real`, but convert integers, booleans and decimals too: data, unlike states, come in every type."""
-    if hasattr(value, "__array__"):  # as_real takes plain lists of integers by itself
-        value = as_ndarray(name, value, "an array of real numbers")
-        decimals = value.dtype == object and value.size and all(isinstance(one, Decimal) for one in value.flat)
-        value = value.astype(np.float64) if value.dtype.kind in "biu" or decimals else value
-    return as_real(name, value, None, ndim, axes)
+    """Do as `as_real`, but convert integers, booleans and decimals too: data, unlike states, come in every type.
+
+    Tables of mixed or nullable columns are object arrays, which are converted if no value is missing.
+    """
+    array = as_ndarray(name, value, "an array of real numbers")
+    if array.dtype == object:
+        array = _from_objects(name, array)
+    elif array.dtype.kind in "biu":
+        array = array.astype(np.float64)
+    return as_real(name, array, None, ndim, axes)
+
+
+def _from_objects(name: str, objects: NDArray[np.object_]) -> NDArray[Any]:
+    """Convert an array of Python or NumPy numbers to float64; return it as it is if it holds anything else."""
+    kinds = set(map(type, objects.flat))
+    if any(_is_missing(kind) for kind in kinds):
+        place = next(place for place, one in np.ndenumerate(objects) if _is_missing(type(one)))
+        where = place[0] if len(place) == 1 else f"({', '.join(map(str, place))})"
+        raise ValueError(f"{name}: expected no missing values, got {objects[place]} at position {where}")
+    numbers = (int, float, Decimal, np.bool_, np.integer, np.floating)
+    if not all(issubclass(kind, numbers) and not issubclass(kind, np.timedelta64) for kind in kinds):
+        return objects
+    try:
+        return objects.astype(np.float64)
+    except (OverflowError, ValueError) as error:
+        raise ValueError(f"{name}: expected numbers within the range of float64 ({error})") from error
+
+
+def _is_missing(kind: type) -> bool:
+    return kind is type(None) or kind.__name__ in ("NAType", "NaTType")  # pandas's, without importing it

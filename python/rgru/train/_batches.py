@@ -106,7 +106,7 @@ def split_validation(
     if not chosen.any():
         largest = max(groups, key=len)
         if len(largest) < 2:
-            needed = "two sequences" if labels is None else "two sequences of a class"
-            raise ValueError(f"early_stopping: expected at least {needed} to hold one out for validation, got {count}")
+            needed, got = ("two sequences", count) if labels is None else ("two sequences of a class", "one of each")
+            raise ValueError(f"early_stopping: expected at least {needed} to hold one out for validation, got {got}")
         chosen[rng.choice(largest)] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
