@@ -76,7 +76,7 @@ impl<L: Lanes> Tile<L> for ResetAfter<'_, L::Elem> {
     #[inline(always)]
     unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
         let s = self.0;
-        // SAFETY: the tile lies within rows x units, and the buffers are as `step` promised.
+        // SAFETY: the tile is within rows x units, and the buffers are as `step` promised.
         unsafe {
             let projected = |r: usize, p: usize, gate: usize| {
                 s.projected.add((row + r) * 3 * s.padded + ((panel + p) * 3 + gate) * L::COUNT)
@@ -119,7 +119,7 @@ impl<L: Lanes> Tile<L> for Gates<'_, L::Elem> {
     #[inline(always)]
     unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
         let s = self.0;
-        // SAFETY: the tile lies within rows x units, and the buffers are as `step` promised.
+        // SAFETY: the tile is within rows x units, and the buffers are as `step` promised.
         unsafe {
             let mut acc: Accumulators<L, R, P, V> = [[[L::broadcast(L::Elem::ZERO); V]; P]; R];
             for r in 0..R {
@@ -159,7 +159,7 @@ impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
     unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
         let s = self.0;
         let unit = |p: usize, v: usize| (panel + p) * s.width + v;
-        // SAFETY: the tile lies within rows x units, and the buffers are as `step` promised.
+        // SAFETY: the tile is within rows x units, and the buffers are as `step` promised.
         unsafe {
             let mut acc: Accumulators<L, R, P, V> = [[[L::broadcast(L::Elem::ZERO); V]; P]; R];
             for r in 0..R {

@@ -119,7 +119,7 @@ impl<T: Float> MatmulArgs<T> {
     ) {
         let first = panel * self.width * L::COUNT;
         let valid = self.columns - first;
-        // SAFETY: the tile lies within the output, and the caller of the kernel promised valid operands. A tile works on
+        // SAFETY: the tile is within the output, and the caller of the kernel promised valid operands. A tile works on
         // a copy if it is wider than the rest of the output, or if its sums are to be added.
         unsafe {
             let (to, from) =

@@ -75,7 +75,7 @@ pub trait Tile<L: Lanes> {
     /// Computes rows `row..row + R` of panels `panel..panel + P`, whose width is V vectors, while `next` is prefetched.
     ///
     /// # Safety
-    /// The instruction set of `L` is present, and the tile lies within the output.
+    /// The instruction set of `L` is present, and the tile is within the output.
     unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next);
 }
 

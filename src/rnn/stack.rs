@@ -92,7 +92,10 @@ pub fn backward<T: Real>(
     ] {
         expect_shape(name, &[expected], &[got])?;
     }
-    let backward = packed.backward.as_deref().ok_or_else(|| Error::value("weights", "packed for training", "not"))?;
+    let backward = packed
+        .backward
+        .as_deref()
+        .ok_or_else(|| Error::value("weights", "weights packed for training", "weights packed for inference only"))?;
     let segments = backward[0].segments();
     let d = (0..dims.num_cells()).map(|_| PooledBuffer::new(sequences.steps() * segments * dims.hidden_size));
     let mut d: Vec<PooledBuffer<T>> = d.collect::<Result<_, Error>>()?;

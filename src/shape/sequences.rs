@@ -63,21 +63,18 @@ impl Sequences {
     /// [`Error::Value`] if `offsets` is empty, does not start at 0, descends, or does not end at `rows`;
     /// [`Error::Memory`].
     pub fn ragged(offsets: &[i64], rows: usize) -> Result<Self, Error> {
-        let refuse = |expected: &str, got: String| Err(Error::value("offsets", expected, got));
+        let fail = |expected: &str, got: String| Err(Error::value("offsets", expected, got));
         let Some((&first, &last)) = offsets.first().zip(offsets.last()) else {
-            return refuse("at least one number", "none".into());
+            return fail("at least one number", "none".into());
         };
         if first != 0 {
-            return refuse("0 first", first.to_string());
+            return fail("0 first", first.to_string());
         }
         if let Some(n) = offsets.windows(2).position(|pair| pair[1] < pair[0]) {
-            return refuse(
-                "ascending values",
-                format!("{} after {} at position {}", offsets[n + 1], offsets[n], n + 1),
-            );
+            return fail("ascending values", format!("{} after {} at position {}", offsets[n + 1], offsets[n], n + 1));
         }
         if usize::try_from(last) != Ok(rows) {
-            return refuse(&format!("{rows} (the number of rows of values) last"), last.to_string());
+            return fail(&format!("{rows} (the number of rows of values) last"), last.to_string());
         }
         let offsets: Vec<usize> = offsets.iter().map(|&offset| offset.unsigned_abs() as usize).collect();
         let lengths = offsets.windows(2).map(|pair| pair[1] - pair[0]).collect();

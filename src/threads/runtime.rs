@@ -114,8 +114,9 @@ fn pool(threads: usize) -> Result<Arc<Pool>, Error> {
         return Ok(Arc::clone(pool));
     }
     let workers = (1..threads).map(|i| Worker::start(format!("rgru-{i}"))).collect::<Result<Vec<_>, _>>();
-    let workers =
-        workers.map_err(|error| Error::value("threads", format!("{threads} threads to start"), error.to_string()))?;
+    let workers = workers.map_err(|error| {
+        Error::value("threads", format!("the system to start {threads} threads"), error.to_string())
+    })?;
     let new = Arc::new(Pool { process, threads, calls: AtomicUsize::new(0), free: Mutex::new(workers) });
     let old = POOL.swap(Some(Arc::clone(&new)));
     if let Some(old) = old.filter(|old| old.process != process) {

@@ -207,12 +207,12 @@ impl ChunkScan<'_> {
                 continue; // null steps have no width
             }
             for step in start..start + len {
-                let came = offsets.get(step + 1) - offsets.get(step);
-                if came == *self.findings.width.get_or_insert(came) {
+                let size = offsets.get(step + 1) - offsets.get(step);
+                if size == *self.findings.width.get_or_insert(size) {
                     continue;
                 }
                 if self.findings.other_width.is_none() {
-                    self.findings.other_width = Some((came, self.first + row));
+                    self.findings.other_width = Some((size, self.first + row));
                     self.findings.same_chunk = !known;
                 }
                 self.bad[row] = true;

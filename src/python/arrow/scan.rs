@@ -75,10 +75,10 @@ pub fn scan<'a>(
     if !options.null_on_error {
         null_rows.reject("sequence", None, options.first)?;
         columns.iter().zip(&findings).try_for_each(|(column, findings)| reject(column, findings, options.first))?;
-        if let Some((row, length, other, came)) = uneven {
+        if let Some((row, length, other, other_length)) = uneven {
             let (one, other) = (columns[0].part.as_deref().unwrap_or(""), columns[other].part.as_deref().unwrap_or(""));
             return Err(ArrowError::Value(format!(
-                "expected the same number of steps in all columns of a row, got {length} in {one} and {came} in {other}, row {} \
+                "expected the same number of steps in all columns of a row, got {length} in {one} and {other_length} in {other}, row {} \
                  (counted from 0)",
                 options.first + row
             )));
