@@ -160,7 +160,8 @@ def test_the_model_is_loaded_once_per_actor(ray, path, tmp_path):
     )
     check_table(collected(ray, dataset), table, GRU, None)
     loads, batches = ((tmp_path / what).read_text().split() for what in ("loads", "batches"))
-    assert len(loads) == len(set(loads)) == 2
+    assert len(loads) == len(set(loads)) in {1, 2}  # an actor that starts late may find no batch left
+    assert {*batches} <= {*loads}
     assert len(batches) >= 20
     assert set(batches) <= set(loads)
 
