@@ -11,7 +11,7 @@ from guides import run_python, sections
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peers
 
-from rgru.convert.torch import from_torch, to_torch  # noqa: E402
+from rgru.convert.torch import from_state_dict, from_torch, to_torch  # noqa: E402
 
 X = np.random.default_rng(0).standard_normal((3, 6, 5))
 
@@ -97,6 +97,23 @@ def test_modules_other_than_plain_grus_are_refused():
     mixed = torch.nn.GRU(5, 7)
     mixed.bias_hh_l0 = torch.nn.Parameter(mixed.bias_hh_l0.double())
     refuse(TypeError, r"bias_hh_l0: expected float32, got float64", mixed)
+
+
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_hooks_are_refused(register):
+    """Outputs would be other ones than the module's."""
+    module = torch.nn.GRU(5, 7)
+    hook = getattr(module, register)(lambda *_: None)
+    with pytest.raises(TypeError, match="module: expected no forward hooks"):
+        from_torch(module)
+    hook.remove()
+    assert from_torch(module).hidden_size == 7
+
+
+def test_a_prefix_of_the_names_is_named():
+    state = {f"encoder.gru.{name}": tensor.numpy() for name, tensor in torch.nn.GRU(5, 7).state_dict().items()}
+    with pytest.raises(ValueError, match=r"state: expected names without the prefix 'encoder\.gru\.'"):
+        from_state_dict(state)
 
 
 @pytest.mark.filterwarnings("ignore")  # PyTorch's own deprecations

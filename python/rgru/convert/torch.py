@@ -37,7 +37,7 @@ def from_torch(module: Any) -> GRU:
     Raises
     ------
     TypeError
-        If `module` is neither, or a subclass with a `forward` of its own.
+        If `module` is neither, a subclass with a `forward` of its own, or has forward hooks.
     ValueError
         If its parameters are not float32 or float64, or are not those of a plain GRU, because the module is
         parametrised, pruned or quantised.
@@ -60,6 +60,8 @@ def from_torch(module: Any) -> GRU:
         raise TypeError(f"module: expected the forward of torch.nn.{plain.__name__}, got that of {name}")
     tensors, state = module.state_dict(), {}
     _check_names(tensors)
+    if module._forward_hooks or module._forward_pre_hooks:
+        raise TypeError("module: expected no forward hooks, which may change inputs and outputs; remove them first")
     for name, tensor in tensors.items():
         if tensor.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"{name}: expected float32 or float64, got {tensor.dtype}; convert it with module.float()")
@@ -104,6 +106,10 @@ def from_state_dict(state: Mapping[str, ArrayLike]) -> GRU:
 
 
 def _check_names(state: Mapping[str, Any]) -> None:
+    prefixes = {str(name).rpartition(".")[0] for name in state}
+    if len(prefixes) == 1 and "" not in prefixes:
+        prefix = f"{prefixes.pop()}."
+        raise ValueError(f"state: expected names without the prefix {prefix!r}, got {str(next(iter(state)))!r}")
     strange = [str(name) for name in state if not _NAME.fullmatch(str(name))]
     if strange or not state:
         raise ValueError(
