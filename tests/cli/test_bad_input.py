@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -216,6 +217,32 @@ def test_no_list_columns(work, tmp_path):
     message = r"data\.parquet: expected a list column of numbers, got id: int32, sign: string"
     fail(message, *predict, "--sequence", "id")
     fail(message, "fit", tmp_path / "data.parquet", "-o", tmp_path / "model")
+
+
+def test_a_misspelt_option_is_answered_with_the_nearest(work, tmp_path):
+    message = r"unrecognized arguments: --hiden-size 3; did you mean --hidden-size\? \(see rgru fit --help\)"
+    fail(message, "fit", work / "data.parquet", "-o", tmp_path / "model", "--hiden-size", 3)
+
+
+@pytest.mark.parametrize("ending", ["onnx", "pt", "keras", "Parquet", "csv"])
+def test_models_are_not_written_under_the_names_of_other_formats(work, tmp_path, ending):
+    message = rf"--output: expected an ending \.safetensors, or none, got .*model\.{ending}"
+    fail(message, "fit", work / "data.parquet", "-o", tmp_path / f"model.{ending}")
+    assert names(tmp_path) == []
+
+
+def test_labels_beyond_64_bits_are_named_with_their_column(tmp_path):
+    table = pa.table({"values": make_table(4)["values"], "y": pa.array([Decimal(10) ** 30] * 4, pa.decimal128(38, 0))})
+    pq.write_table(table, tmp_path / "data.parquet")
+    message = "column 'y': expected labels within 64 bits: .*out of bounds"
+    fail(message, "fit", tmp_path / "data.parquet", "-o", tmp_path / "model", "--task", "classify")
+
+
+@pytest.mark.parametrize("y", [[True, False] * 2, [2**60 + 1, 2**53 + 1, -(2**60), 1]], ids=["booleans", "integers"])
+def test_targets_that_python_takes_are_taken(tmp_path, y):
+    pq.write_table(pa.table({"values": make_table(4)["values"], "y": y}), tmp_path / "data.parquet")
+    options = ["--target", "y", "--task", "regress", "--max-epochs", 1]
+    succeed("fit", tmp_path / "data.parquet", "-o", tmp_path / "model", *options)
 
 
 def test_the_same_column_twice(work, tmp_path):

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from contextlib import ExitStack, suppress
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import rgru
@@ -81,6 +82,15 @@ def _escape_what_stdout_cannot_hold() -> ExitStack:
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, as all of rgru's; argparse would print the usage too."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; refuse arguments that a command does not know, with those that it knows next to them."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown and self._subparsers is None:
+            near = [name for one in unknown for name in get_close_matches(one, self._option_string_actions, 1)]
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         self.exit(_BAD_INPUT, f"rgru: error: {message} (see {self.prog} --help)\n")

@@ -52,6 +52,13 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
+_OTHER_FORMATS = {
+    *(".onnx", ".pt", ".pth", ".keras", ".h5", ".pkl", ".joblib", ".npz", ".npy", ".json"),
+    *(".parquet", ".arrow", ".feather", ".ipc", ".csv", ".png", ".svg", ".pdf"),
+}
+"""Endings that would promise something else."""
+
+
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     for option, path in (("--output", args.output), ("--plot", args.plot)):
@@ -59,6 +66,11 @@ def run(args: argparse.Namespace) -> None:
             raise CommandError(f"{option}: expected a file, got -")
         if path is not None:
             check_output(path, option, inputs=(args.data,))
+    ending = Path(args.output).suffix.lower()
+    if ending in _OTHER_FORMATS:
+        raise CommandError(
+            f"--output: expected an ending .safetensors, the format of models, or none, got {args.output}"
+        )
     if args.plot is not None and Path(args.plot).suffix.lower() not in PICTURES:
         raise CommandError(f"--plot: expected an ending {', '.join(PICTURES[1:])}, or none for PNG, got {args.plot}")
     if args.plot is not None and Path(args.plot).resolve() == Path(args.output).resolve():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from rgru._cli.errors import CommandError
+from rgru._cli.errors import CommandError, explained
 from rgru._data.arrow_columns import is_sequence_type, ragged_from_arrow
 from rgru._data.string_views import without_views
 
@@ -56,12 +56,13 @@ def targets(column: pa.ChunkedArray, name: str, classify: bool, every: bool) -> 
     number = types.is_integer(kind) or types.is_floating(kind)
     if classify:
         if types.is_decimal(kind) and kind.scale == 0:  # DuckDB exports HUGEINT as such
-            column = column.cast("int64")
+            with explained(f"column {name!r}: expected labels within 64 bits"):
+                column = column.cast("int64")
         elif not (number or types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind)):
             raise CommandError(f"column {name!r}: expected labels (integers, booleans, strings), got type {kind}")
         return column.to_numpy()
-    if number:
-        return column.cast("float64").to_numpy()
+    if number or types.is_boolean(kind):
+        return column.to_numpy().astype("float64")  # to the nearest, as the estimators convert y
     if types.is_decimal(kind):  # pyarrow's cast does not always round to the nearest; the core, for lists, does
         lists = [pa.FixedSizeListArray.from_arrays(chunk, 1) for chunk in column.chunks]
         return ragged_from_arrow(pa.chunked_array(lists, pa.list_(kind, 1))).values[:, 0]
