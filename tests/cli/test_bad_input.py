@@ -226,7 +226,7 @@ def test_a_misspelt_option_is_answered_with_the_nearest(work, tmp_path):
 
 @pytest.mark.parametrize("ending", ["onnx", "pt", "keras", "Parquet", "csv"])
 def test_models_are_not_written_under_the_names_of_other_formats(work, tmp_path, ending):
-    message = rf"--output: expected an ending \.safetensors, or none, got .*model\.{ending}"
+    message = rf"--output: expected an ending \.safetensors, the format of models, or none, got .*model\.{ending}"
     fail(message, "fit", work / "data.parquet", "-o", tmp_path / f"model.{ending}")
     assert names(tmp_path) == []
 
