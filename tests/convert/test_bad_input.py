@@ -105,6 +105,8 @@ def test_keras_bidirectional():
     assert keras.from_weights([keras_pair()]).bidirectional
     refused(r"\['merge_mode'\]: expected 'concat', got 'sum'", keras.from_weights, [keras_pair(merge_mode="sum")])
     refused(r"\['merge_mode'\]: expected 'concat', got None", keras.from_weights, [keras_pair(merge_mode=None)])
+    pair = keras_pair(layer={"class_name": "GRU"})
+    refused(r"\['layer'\]\['config'\]: expected a dict, got None", keras.from_weights, [pair])
 
     def refuse(match, class_name="GRU", **config):
         backward = {"class_name": class_name, "config": keras_layer(**config)[1]}

@@ -133,6 +133,8 @@ def _configs(name: str, config: Any) -> dict[str, Any]:
     for part, layer in zip(names, (forward, backward or forward), strict=True):
         kind = layer.get("class_name") if isinstance(layer, Mapping) else type(layer).__name__
         check_setting(f"{part}['class_name']", kind, "GRU", "rgru has no other layers")
+        if not isinstance(layer.get("config"), Mapping):
+            raise ValueError(f"{part}['config']: expected a dict, got {layer.get('config')!r}")
     first = dict(forward["config"])
     # Without a backward layer, Keras reverses the forward one.
     second = first | {"go_backwards": True} if backward is None else dict(backward["config"])
