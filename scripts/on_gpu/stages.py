@@ -31,7 +31,11 @@ class Places:
 
     def environment(self) -> dict[str, str]:
         """Return what the stages find in their environment."""
-        paths = ["python", "benches", "tests/support", "tests/gpu/support", "cuda_emulator/src"]
+        paths = ["benches", "tests/support", "tests/gpu/support", "cuda_emulator/src"]
+        if any(
+            path.suffix != ".pyi" for path in (ROOT / "python/rgru").glob("_core.*")
+        ):  # else an installed rgru is used
+            paths.insert(0, "python")
         return {
             "PYTHONPATH": os.pathsep.join(str(ROOT / path) for path in paths),
             "PYTHONUNBUFFERED": "1",
