@@ -71,7 +71,7 @@ BROKEN = {
         *("*arrivals += 1", "grid_float32", cuda_emulator.RaceError),
     ),
     "only one thread has waited": (
-        r"(while \(static_cast<int>\(load_acquire.*\n +}\n +}\n) +__syncthreads\(\);",
+        r"(while \(static_cast<int>\(load_acquire.*\n +}\n) +__syncthreads\(\);",
         *(r"\1", "grid_float32", cuda_emulator.RaceError),
     ),
     "no barrier in a block": (
@@ -87,6 +87,11 @@ BROKEN = {
         *("y[cells.one(row + 1)] = narrow", "one_unit", cuda_emulator.OutOfBoundsError),
     ),
 }
+
+
+def test_every_fault_has_its_place_in_the_kernels():
+    for correct, wrong, *_ in BROKEN.values():
+        changed(correct, wrong)
 
 
 @pytest.mark.parametrize("broken", slow(BROKEN, ["a counter that orders nothing"]))
