@@ -2,12 +2,14 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use rgru::__internals::cell::functions::Function;
 use rgru::__internals::cell::kernels::CellKernels;
 use rgru::__internals::gemm::matmul::{Start, matmul};
 use rgru::__internals::gemm::pack::{PackedMatrix, WIDTH};
 use rgru::__internals::gemm::weight_grad::{BLOCK, OuterSum};
 use rgru::__internals::simd::Isa;
 use rgru::__internals::threads::team::{Engine, Team};
+use rgru::Activation;
 
 fn main() {
     divan::main();
@@ -53,11 +55,15 @@ const ELEMENTS: usize = 4096;
 #[divan::bench]
 fn sigmoid(bencher: Bencher) {
     let mut x = vec![0.5; ELEMENTS];
-    bencher.counter(ItemsCount::new(ELEMENTS)).bench_local(|| kernels().sigmoid(black_box(&mut x)));
+    bencher
+        .counter(ItemsCount::new(ELEMENTS))
+        .bench_local(|| kernels().activate(&Function::new(Activation::Sigmoid), black_box(&mut x)));
 }
 
 #[divan::bench]
 fn tanh(bencher: Bencher) {
     let mut x = vec![0.5; ELEMENTS];
-    bencher.counter(ItemsCount::new(ELEMENTS)).bench_local(|| kernels().tanh(black_box(&mut x)));
+    bencher
+        .counter(ItemsCount::new(ELEMENTS))
+        .bench_local(|| kernels().activate(&Function::new(Activation::Tanh), black_box(&mut x)));
 }

@@ -15,14 +15,7 @@ use crate::train::init::initial;
 /// ```
 /// use rgru::{Dims, Gru};
 ///
-/// let dims = Dims {
-///     input_size: 3,
-///     hidden_size: 8,
-///     num_layers: 1,
-///     bidirectional: false,
-///     reset_after: false,
-///     bias: true,
-/// };
+/// let dims = Dims::new(3, 8);
 /// let gru = Gru::<f32>::seeded(dims, 0)?;
 /// let mut stream = gru.stream(1)?;
 /// let mut y_t = [0.0; 8];
@@ -39,7 +32,7 @@ impl<T: Real> Gru<T> {
     ///
     /// ```
     /// # use rgru::{Dims, Gru};
-    /// # let dims = Dims { input_size: 3, hidden_size: 8, num_layers: 1, bidirectional: false, reset_after: false, bias: true };
+    /// # let dims = Dims::new(3, 8);
     /// let gru = Gru::<f32>::new(dims, &vec![0.1; dims.num_params()])?;
     /// assert_eq!(gru.dims(), &dims);
     /// # Ok::<(), rgru::Error>(())
@@ -72,7 +65,7 @@ impl<T: Real> Gru<T> {
     ///
     /// ```
     /// # use rgru::{Dims, Gru, Inputs, Options, Outputs, Sequences};
-    /// # let dims = Dims { input_size: 3, hidden_size: 8, num_layers: 1, bidirectional: false, reset_after: false, bias: true };
+    /// # let dims = Dims::new(3, 8);
     /// let gru = Gru::<f32>::seeded(dims, 0)?;
     /// let sequences = Sequences::ragged(&[0, 5, 7], 7)?; // of 5 and 2 steps
     /// let (x, mut y, mut h_n) = ([0.5; 7 * 3], [0.0; 7 * 8], [0.0; 2 * 8]);
@@ -93,7 +86,7 @@ impl<T: Real> Gru<T> {
     ///
     /// ```
     /// # use rgru::{Dims, Events, Gru, Keys, Limits, Times};
-    /// # let dims = Dims { input_size: 3, hidden_size: 8, num_layers: 1, bidirectional: false, reset_after: false, bias: true };
+    /// # let dims = Dims::new(3, 8);
     /// let mut sessions = Gru::<f32>::seeded(dims, 0)?.sessions(Limits::default(), false)?;
     /// let events = Events { keys: Keys::Integers(&[7, 8, 7]), x: &[0.5; 9], times: Times::Once(0.0) };
     /// let mut y = [0.0; 3 * 8];

@@ -18,7 +18,7 @@ impl<T: Real> Gru<T> {
     ///
     /// ```
     /// # use rgru::{Dims, Gru};
-    /// # let dims = Dims { input_size: 3, hidden_size: 8, num_layers: 1, bidirectional: false, reset_after: false, bias: true };
+    /// # let dims = Dims::new(3, 8);
     /// let gru = Gru::<f32>::seeded(dims, 0)?;
     /// let x = ndarray::Array3::zeros((2, 5, 3));
     /// let (y, h_n) = gru.forward(x.view(), None, Some(&[5, 2]))?;

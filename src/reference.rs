@@ -4,11 +4,13 @@
 //! selects it.
 
 use crate::shape::params::{CellParams, CellParamsMut, split_params, split_params_mut};
-use crate::shape::{Dims, Sequences};
+use crate::shape::{Activation, Dims, Sequences};
 use crate::simd::float::Float;
 
 /// The values of one step that the backward pass needs, `[H]` each.
 struct Step<T> {
+    a: [Vec<T>; 3],    // the pre-activations of r, z and the candidate
+    unclipped: Vec<T>, // the new state before it is clipped
     h_prev: Vec<T>,
     r: Vec<T>,
     z: Vec<T>,
@@ -16,8 +18,58 @@ struct Step<T> {
     a_hh: Vec<T>, // U_hh h + b_hh, reset-after
 }
 
-fn sigmoid<T: Float>(a: T) -> T {
-    T::ONE / (T::ONE + (-a).exp())
+/// Returns the value and the derivative of an activation at `a`, which is clipped first.
+fn activate<T: Float>(activation: Activation, clip: Option<f64>, a: T) -> (T, T) {
+    let a = clipped(clip, a);
+    let (zero, one, number) = (T::ZERO, T::ONE, T::from_f64);
+    let magnitude = if a < zero { -a } else { a };
+    let (value, slope) = match activation {
+        Activation::Sigmoid => {
+            let s = one / (one + (-a).exp());
+            (s, s * (one - s))
+        }
+        Activation::HardSigmoid { alpha, beta } => {
+            let line = number(alpha) * a + number(beta);
+            if line <= zero {
+                (zero, zero)
+            } else if line >= one {
+                (one, zero)
+            } else {
+                (line, number(alpha))
+            }
+        }
+        Activation::Tanh => (a.tanh(), one - a.tanh() * a.tanh()),
+        Activation::Relu => {
+            if a > zero {
+                (a, one)
+            } else {
+                (zero, zero)
+            }
+        }
+        Activation::Linear => (a, one),
+        Activation::Softsign => (a / (one + magnitude), one / ((one + magnitude) * (one + magnitude))),
+        Activation::Elu { alpha } => {
+            if a > zero {
+                (a, one)
+            } else {
+                (number(alpha) * (a.exp() - one), number(alpha) * a.exp())
+            }
+        }
+    };
+    let inside = clip.is_none_or(|clip| magnitude < number(clip));
+    (value, if inside { slope } else { zero })
+}
+
+/// Clips a number to [-clip, clip].
+fn clipped<T: Float>(clip: Option<f64>, a: T) -> T {
+    let Some(clip) = clip.map(T::from_f64) else { return a };
+    if a > clip {
+        clip
+    } else if a < -clip {
+        -clip
+    } else {
+        a
+    }
 }
 
 fn dot<T: Float>(a: &[T], b: &[T]) -> T {
@@ -30,21 +82,24 @@ fn step<T: Float>(cell: &CellParams<T>, x: &[T], h: &[T]) -> (Vec<T>, Step<T>) {
     let w = |gate: usize, unit: usize| &cell.w[(gate * hidden + unit) * cell.input..][..cell.input];
     let u = |gate: usize, unit: usize| &cell.u[(gate * hidden + unit) * hidden..][..hidden];
     let b = |gate: usize, unit: usize| cell.b.get(gate * hidden + unit).copied().unwrap_or(T::ZERO);
-    let gate = |gate| -> Vec<T> {
-        (0..hidden).map(|j| sigmoid(dot(w(gate, j), x) + dot(u(gate, j), h) + b(gate, j))).collect()
-    };
-    let (r, z) = (gate(0), gate(1));
+    let options = &cell.options;
+    let all = |activation, a: &[T]| -> Vec<T> { a.iter().map(|&a| activate(activation, options.clip, a).0).collect() };
+    let [a_r, a_z] = [0, 1]
+        .map(|gate| -> Vec<T> { (0..hidden).map(|j| dot(w(gate, j), x) + dot(u(gate, j), h) + b(gate, j)).collect() });
+    let (r, z) = (all(options.gate_activation, &a_r), all(options.gate_activation, &a_z));
     let rh: Vec<T> = r.iter().zip(h).map(|(&r, &h)| r * h).collect();
     let b_hh = |j: usize| cell.b_hh.get(j).copied().unwrap_or(T::ZERO);
     let a_hh: Vec<T> = (0..hidden).map(|j| dot(u(2, j), h) + b_hh(j)).collect();
-    let c: Vec<T> = (0..hidden)
+    let a_h: Vec<T> = (0..hidden)
         .map(|j| {
             let recurrent = if cell.reset_after { r[j] * a_hh[j] } else { dot(u(2, j), &rh) };
-            (dot(w(2, j), x) + b(2, j) + recurrent).tanh()
+            dot(w(2, j), x) + b(2, j) + recurrent
         })
         .collect();
-    let new = (0..hidden).map(|j| (T::ONE - z[j]) * h[j] + z[j] * c[j]).collect();
-    (new, Step { h_prev: h.to_vec(), r, z, c, a_hh })
+    let c = all(options.activation, &a_h);
+    let unclipped: Vec<T> = (0..hidden).map(|j| (T::ONE - z[j]) * h[j] + z[j] * c[j]).collect();
+    let new = unclipped.iter().map(|&h| clipped(options.state_clip, h)).collect();
+    (new, Step { a: [a_r, a_z, a_h], unclipped, h_prev: h.to_vec(), r, z, c, a_hh })
 }
 
 /// The backward pass of [`step`]: adds to the gradients of the cell and of x, and returns that of the previous state.
@@ -57,11 +112,16 @@ fn step_backward<T: Float>(
     dx: &mut [T],
 ) -> Vec<T> {
     let hidden = cell.hidden;
-    let Step { h_prev, r, z, c, a_hh } = step;
-    let one = T::ONE;
+    let Step { a: [a_r, a_z, a_h], unclipped, h_prev, r, z, c, a_hh } = step;
+    let (one, options) = (T::ONE, &cell.options);
+    let gate = |a: T| activate(options.gate_activation, options.clip, a).1;
+    let candidate = |a: T| activate(options.activation, options.clip, a).1;
+    let dh: Vec<T> = (0..hidden)
+        .map(|j| if clipped(options.state_clip, unclipped[j]) == unclipped[j] { dh[j] } else { T::ZERO })
+        .collect();
     let mut dh_prev: Vec<T> = (0..hidden).map(|j| dh[j] * (one - z[j])).collect();
-    let da_z: Vec<T> = (0..hidden).map(|j| dh[j] * (c[j] - h_prev[j]) * z[j] * (one - z[j])).collect();
-    let da_h: Vec<T> = (0..hidden).map(|j| dh[j] * z[j] * (one - c[j] * c[j])).collect();
+    let da_z: Vec<T> = (0..hidden).map(|j| dh[j] * (c[j] - h_prev[j]) * gate(a_z[j])).collect();
+    let da_h: Vec<T> = (0..hidden).map(|j| dh[j] * z[j] * candidate(a_h[j])).collect();
 
     // The candidate's recurrent term: r * (U_hh h + b_hh), or U_hh (r * h).
     let mut dr = vec![T::ZERO; hidden];
@@ -85,7 +145,7 @@ fn step_backward<T: Float>(
             }
         }
     }
-    let da_r: Vec<T> = (0..hidden).map(|j| dr[j] * r[j] * (one - r[j])).collect();
+    let da_r: Vec<T> = (0..hidden).map(|j| dr[j] * gate(a_r[j])).collect();
 
     for (gate, da) in [&da_r, &da_z, &da_h].into_iter().enumerate() {
         for j in 0..hidden {

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use crate::cell::equations;
+use crate::cell::functions::{Custom, Functions, Plain};
 use crate::simd::float::Float;
 use crate::simd::lanes::Lanes;
 
@@ -13,12 +14,13 @@ pub struct BackwardArgs<T> {
     pub(super) rows: usize,
     pub(super) hidden: usize,
     pub(super) padded: usize,
-    pub(super) tape: *const *const T, // [rows][4 * hidden]
-    pub(super) h: *const *const T,    // [rows][hidden]
-    pub(super) dy: *const *const T,   // [rows][hidden], or null
-    pub(super) d: *const *mut T,      // [rows][3 or 4 segments of hidden]
-    pub(super) carry: *mut T,         // [rows, padded]
-    pub(super) drh: *const T,         // [rows, padded], second reset-before kernel only
+    pub(super) tape: *const *const T,       // [rows][4 * hidden]
+    pub(super) h: *const *const T,          // [rows][hidden]
+    pub(super) dy: *const *const T,         // [rows][hidden], or null
+    pub(super) d: *const *mut T,            // [rows][3 or 4 segments of hidden]
+    pub(super) carry: *mut T,               // [rows, padded]
+    pub(super) drh: *const T,               // [rows, padded], second reset-before kernel only
+    pub(super) functions: *const Custom<T>, // null for those of the plain cell
 }
 
 // SAFETY: the parts of a step write to different units, and read only data of other units that was written before the
@@ -54,7 +56,13 @@ impl<T: Float> BackwardArgs<T> {
     /// Computes the gradient of the state after the step and, from it, returns (`da_z`, `da_h`). The direct part of
     /// `dh_prev` is left in `carry`.
     #[inline(always)]
-    unsafe fn update<L: Lanes<Elem = T>>(&self, row: usize, offset: usize, n: usize) -> (L, L) {
+    unsafe fn update<L: Lanes<Elem = T>>(
+        &self,
+        functions: impl Functions<T>,
+        row: usize,
+        offset: usize,
+        n: usize,
+    ) -> (L, L) {
         // SAFETY: rows and offset are within the buffers; loads of unpadded rows are cut at H.
         unsafe {
             let carry = self.carry.add(row * self.padded + offset);
@@ -62,7 +70,7 @@ impl<T: Float> BackwardArgs<T> {
             let dh = if self.dy.is_null() { dh } else { dh + L::load_first((*self.dy.add(row)).add(offset), n) };
             let h = L::load_first((*self.h.add(row)).add(offset), n);
             let (da_z, da_h, direct) =
-                equations::update_backward(self.tape(row, 1, offset), self.tape(row, 2, offset), h, dh);
+                equations::update_backward(functions, self.tape(row, 1, offset), self.tape(row, 2, offset), h, dh);
             direct.store(carry);
             (da_z, da_h)
         }
@@ -77,13 +85,24 @@ impl<T: Float> BackwardArgs<T> {
 pub unsafe fn after<L: Lanes>(args: &BackwardArgs<L::Elem>, panels: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe {
+        match args.functions.as_ref() {
+            None => after_with::<L>(Plain, args, panels),
+            Some(custom) => after_with::<L>(custom, args, panels),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn after_with<L: Lanes>(functions: impl Functions<L::Elem>, args: &BackwardArgs<L::Elem>, panels: Range<usize>) {
+    // SAFETY: the caller's promise.
+    unsafe {
         args.vectors::<L>(
             panels,
             #[inline(always)]
             |row, offset, n| {
-                let (da_z, da_h) = args.update::<L>(row, offset, n);
+                let (da_z, da_h) = args.update::<L>(functions, row, offset, n);
                 let (r, a_hh): (L, L) = (args.tape(row, 0, offset), args.tape(row, 3, offset));
-                let (da_r, da_hh) = equations::reset_after_backward(r, a_hh, da_h);
+                let (da_r, da_hh) = equations::reset_after_backward(functions, r, a_hh, da_h);
                 args.put(row, 0, offset, da_hh);
                 args.put(row, 1, offset, da_r);
                 args.put(row, 2, offset, da_z);
@@ -101,11 +120,26 @@ pub unsafe fn after<L: Lanes>(args: &BackwardArgs<L::Elem>, panels: Range<usize>
 pub unsafe fn before_update<L: Lanes>(args: &BackwardArgs<L::Elem>, panels: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe {
+        match args.functions.as_ref() {
+            None => before_update_with::<L>(Plain, args, panels),
+            Some(custom) => before_update_with::<L>(custom, args, panels),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn before_update_with<L: Lanes>(
+    functions: impl Functions<L::Elem>,
+    args: &BackwardArgs<L::Elem>,
+    panels: Range<usize>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
         args.vectors::<L>(
             panels,
             #[inline(always)]
             |row, offset, n| {
-                let (da_z, da_h) = args.update::<L>(row, offset, n);
+                let (da_z, da_h) = args.update::<L>(functions, row, offset, n);
                 args.put(row, 1, offset, da_z);
                 args.put(row, 2, offset, da_h);
             },
@@ -121,6 +155,21 @@ pub unsafe fn before_update<L: Lanes>(args: &BackwardArgs<L::Elem>, panels: Rang
 pub unsafe fn before_reset<L: Lanes>(args: &BackwardArgs<L::Elem>, panels: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe {
+        match args.functions.as_ref() {
+            None => before_reset_with::<L>(Plain, args, panels),
+            Some(custom) => before_reset_with::<L>(custom, args, panels),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn before_reset_with<L: Lanes>(
+    functions: impl Functions<L::Elem>,
+    args: &BackwardArgs<L::Elem>,
+    panels: Range<usize>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
         args.vectors::<L>(
             panels,
             #[inline(always)]
@@ -128,7 +177,7 @@ pub unsafe fn before_reset<L: Lanes>(args: &BackwardArgs<L::Elem>, panels: Range
                 let at = row * args.padded + offset;
                 let (r, drh): (L, L) = (args.tape(row, 0, offset), L::load(args.drh.add(at)));
                 let h = L::load_first((*args.h.add(row)).add(offset), n);
-                let (da_r, dh_prev) = equations::reset_backward(r, h, drh, L::load(args.carry.add(at)));
+                let (da_r, dh_prev) = equations::reset_backward(functions, r, h, drh, L::load(args.carry.add(at)));
                 args.put(row, 0, offset, da_r);
                 dh_prev.store(args.carry.add(at));
             },

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use crate::cell::equations;
+use crate::cell::functions::{Custom, Functions, Plain};
 use crate::gemm::tile::{Accumulators, Next, PanelOrder, Rows, Sums, Tile, accumulate, cover, cover_mixed};
 use crate::simd::float::Float;
 use crate::simd::lanes::Lanes;
@@ -24,6 +25,7 @@ pub struct StepArgs<T> {
     pub(super) y: *const *mut T,    // [rows][hidden]
     pub(super) tape: *const *mut T, // [rows][r | z | c | q, hidden each], or null
     pub(super) down: bool,          // the order of the panels
+    pub(super) functions: *const Custom<T>, // null for those of the plain cell
 }
 
 // SAFETY: the parts of a step write to different units, and nothing else writes to the memory that the pointers refer
@@ -70,12 +72,12 @@ impl<T> StepArgs<T> {
 }
 
 /// Reset-after: the whole step in one product. A panel is the three gates of one vector of units.
-struct ResetAfter<'a, T>(&'a StepArgs<T>);
+struct ResetAfter<'a, T, F>(&'a StepArgs<T>, F);
 
-impl<L: Lanes> Tile<L> for ResetAfter<'_, L::Elem> {
+impl<L: Lanes, F: Functions<L::Elem>> Tile<L> for ResetAfter<'_, L::Elem, F> {
     #[inline(always)]
     unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
-        let s = self.0;
+        let (s, functions) = (self.0, self.1);
         // SAFETY: the tile is within rows x units, and the buffers are as `step` promised.
         unsafe {
             let projected = |r: usize, p: usize, gate: usize| {
@@ -96,9 +98,13 @@ impl<L: Lanes> Tile<L> for ResetAfter<'_, L::Elem> {
                     let offset = (panel + p) * L::COUNT;
                     let [a_r, a_z, a_hh] = [sums.at(r, p, 0), sums.at(r, p, 1), sums.at(r, p, 2)];
                     let h = L::load(s.h.add((row + r) * s.padded + offset));
-                    let (gate_r, z) = equations::gates(a_r, a_z);
-                    let (c, new) =
-                        equations::update(equations::reset_after(gate_r, L::load(projected(r, p, 2)), a_hh), z, h);
+                    let (gate_r, z) = equations::gates(functions, a_r, a_z);
+                    let (c, new) = equations::update(
+                        functions,
+                        equations::reset_after(gate_r, L::load(projected(r, p, 2)), a_hh),
+                        z,
+                        h,
+                    );
                     s.output(row + r, offset, new);
                     if !s.tape.is_null() {
                         s.record(row + r, 0, offset, gate_r);
@@ -113,12 +119,12 @@ impl<L: Lanes> Tile<L> for ResetAfter<'_, L::Elem> {
 }
 
 /// Reset-before, first product. A panel is r and z of one vector of units.
-struct Gates<'a, T>(&'a StepArgs<T>);
+struct Gates<'a, T, F>(&'a StepArgs<T>, F);
 
-impl<L: Lanes> Tile<L> for Gates<'_, L::Elem> {
+impl<L: Lanes, F: Functions<L::Elem>> Tile<L> for Gates<'_, L::Elem, F> {
     #[inline(always)]
     unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
-        let s = self.0;
+        let (s, functions) = (self.0, self.1);
         // SAFETY: the tile is within rows x units, and the buffers are as `step` promised.
         unsafe {
             let mut acc: Accumulators<L, R, P, V> = [[[L::broadcast(L::Elem::ZERO); V]; P]; R];
@@ -136,7 +142,7 @@ impl<L: Lanes> Tile<L> for Gates<'_, L::Elem> {
                 for p in 0..P {
                     let offset = (panel + p) * L::COUNT;
                     let at = (row + r) * s.padded + offset;
-                    let (gate_r, z) = equations::gates(sums.at(r, p, 0), sums.at(r, p, 1));
+                    let (gate_r, z) = equations::gates(functions, sums.at(r, p, 0), sums.at(r, p, 1));
                     let rh = equations::reset(gate_r, L::load(s.h.add(at)));
                     z.store(s.z.add(at));
                     rh.store(s.rh.add(at));
@@ -152,12 +158,12 @@ impl<L: Lanes> Tile<L> for Gates<'_, L::Elem> {
 }
 
 /// Reset-before, second product: the candidate and the new state. A panel is V vectors of units.
-struct Candidate<'a, T>(&'a StepArgs<T>);
+struct Candidate<'a, T, F>(&'a StepArgs<T>, F);
 
-impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
+impl<L: Lanes, F: Functions<L::Elem>> Tile<L> for Candidate<'_, L::Elem, F> {
     #[inline(always)]
     unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
-        let s = self.0;
+        let (s, functions) = (self.0, self.1);
         let unit = |p: usize, v: usize| (panel + p) * s.width + v;
         // SAFETY: the tile is within rows x units, and the buffers are as `step` promised.
         unsafe {
@@ -177,7 +183,8 @@ impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
                     for v in 0..V {
                         let offset = unit(p, v) * L::COUNT;
                         let at = (row + r) * s.padded + offset;
-                        let (c, new) = equations::update(sums.at(r, p, v), L::load(s.z.add(at)), L::load(s.h.add(at)));
+                        let (c, new) =
+                            equations::update(functions, sums.at(r, p, v), L::load(s.z.add(at)), L::load(s.h.add(at)));
                         s.output(row + r, offset, new);
                         if !s.tape.is_null() {
                             s.record(row + r, 2, offset, c);
@@ -195,8 +202,14 @@ impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
 /// The instruction set of `L` is present, and the arguments are those that `step` passes.
 #[inline(always)]
 pub unsafe fn reset_after<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usize>) {
+    let order = PanelOrder { range: panels, down: args.down };
     // SAFETY: the caller's promise.
-    unsafe { cover::<L, 3>(args.rows, PanelOrder { range: panels, down: args.down }, &ResetAfter(args)) }
+    unsafe {
+        match args.functions.as_ref() {
+            None => cover::<L, 3>(args.rows, order, &ResetAfter(args, Plain)),
+            Some(custom) => cover::<L, 3>(args.rows, order, &ResetAfter(args, custom)),
+        }
+    }
 }
 
 /// Runs the first reset-before kernel on some of the panels.
@@ -205,8 +218,14 @@ pub unsafe fn reset_after<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usiz
 /// As [`reset_after`].
 #[inline(always)]
 pub unsafe fn reset_before_gates<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usize>) {
+    let order = PanelOrder { range: panels, down: args.down };
     // SAFETY: the caller's promise.
-    unsafe { cover::<L, 2>(args.rows, PanelOrder { range: panels, down: args.down }, &Gates(args)) }
+    unsafe {
+        match args.functions.as_ref() {
+            None => cover::<L, 2>(args.rows, order, &Gates(args, Plain)),
+            Some(custom) => cover::<L, 2>(args.rows, order, &Gates(args, custom)),
+        }
+    }
 }
 
 /// Runs the second reset-before kernel on some of the panels.
@@ -215,7 +234,13 @@ pub unsafe fn reset_before_gates<L: Lanes>(args: &StepArgs<L::Elem>, panels: Ran
 /// As [`reset_after`].
 #[inline(always)]
 pub unsafe fn reset_before_candidate<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usize>) {
+    let (vectors, width) = (args.padded / L::COUNT, args.width);
     let order = PanelOrder { range: panels, down: args.down };
     // SAFETY: the caller's promise.
-    unsafe { cover_mixed::<L>(args.rows, args.padded / L::COUNT, args.width, order, &Candidate(args)) }
+    unsafe {
+        match args.functions.as_ref() {
+            None => cover_mixed::<L>(args.rows, vectors, width, order, &Candidate(args, Plain)),
+            Some(custom) => cover_mixed::<L>(args.rows, vectors, width, order, &Candidate(args, custom)),
+        }
+    }
 }

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::cell::activation;
 use crate::cell::backward::{self, BackwardArgs};
 use crate::cell::forward::{self, StepArgs};
+use crate::cell::functions::{self, Function};
 use crate::error::Error;
 use crate::gemm;
 use crate::gemm::kernels::{ProductDispatch, ProductKernels};
@@ -27,8 +27,7 @@ pub struct CellKernels<T: 'static> {
     pub(super) backward_after: unsafe fn(&BackwardArgs<T>, Range<usize>),
     pub(super) backward_before_update: unsafe fn(&BackwardArgs<T>, Range<usize>),
     pub(super) backward_before_reset: unsafe fn(&BackwardArgs<T>, Range<usize>),
-    sigmoid: unsafe fn(&mut [T]),
-    tanh: unsafe fn(&mut [T]),
+    activate: unsafe fn(&Function<T>, &mut [T]),
 }
 
 impl<T: CellDispatch> CellKernels<T> {
@@ -40,16 +39,10 @@ impl<T: CellDispatch> CellKernels<T> {
         T::cell_kernels(isa)
     }
 
-    /// Replaces every element by its logistic sigmoid.
-    pub fn sigmoid(&self, x: &mut [T]) {
+    /// Applies a function to every element.
+    pub fn activate(&self, function: &Function<T>, x: &mut [T]) {
         // SAFETY: only tables for instruction sets of this machine are ever returned.
-        unsafe { (self.sigmoid)(x) }
-    }
-
-    /// Replaces every element by its tanh.
-    pub fn tanh(&self, x: &mut [T]) {
-        // SAFETY: only tables for instruction sets of this machine are ever returned.
-        unsafe { (self.tanh)(x) }
+        unsafe { (self.activate)(function, x) }
     }
 }
 
@@ -85,8 +78,7 @@ macro_rules! table {
                 backward_after: entry_backward_after,
                 backward_before_update: entry_backward_before_update,
                 backward_before_reset: entry_backward_before_reset,
-                sigmoid: entry_sigmoid,
-                tanh: entry_tanh,
+                activate: entry_activate,
             };
 
             entries! {
@@ -97,8 +89,7 @@ macro_rules! table {
                 entry_backward_after(args: &BackwardArgs<$element>, panels: Range<usize>) = backward::after::<L>;
                 entry_backward_before_update(args: &BackwardArgs<$element>, panels: Range<usize>) = backward::before_update::<L>;
                 entry_backward_before_reset(args: &BackwardArgs<$element>, panels: Range<usize>) = backward::before_reset::<L>;
-                entry_sigmoid(x: &mut [$element]) = activation::sigmoid_slice::<L>;
-                entry_tanh(x: &mut [$element]) = activation::tanh_slice::<L>;
+                entry_activate(function: &Function<$element>, x: &mut [$element]) = functions::activate_slice::<L>;
             }
         }
     };

@@ -1,6 +1,6 @@
 //! The GRU cell: its equations, one step forward and backward, its weights.
 
-#[allow(unsafe_code)]
+#[forbid(unsafe_code)]
 pub mod activation;
 #[allow(unsafe_code)]
 pub mod backward;
@@ -8,6 +8,8 @@ pub mod backward;
 pub mod equations;
 #[allow(unsafe_code)]
 pub mod forward;
+#[allow(unsafe_code)]
+pub mod functions;
 #[allow(unsafe_code)]
 pub mod kernels;
 #[allow(unsafe_code)]

@@ -113,6 +113,7 @@ pub fn step<T: Real>(
         y: y.fill(&mut y_list, rows, hidden),
         tape: tape.map_or(std::ptr::null(), |mut tape| tape.fill(&mut tape_list, rows, 4 * hidden)),
         down: state.odd,
+        functions: cell.functions(),
     };
     let mut share_out = |kernel: unsafe fn(&StepArgs<T>, Range<usize>), u: &PackedMatrix<T>, b_hh: &[T]| {
         (args.u, args.width, args.b_hh) = (u.data.as_ptr(), u.width, b_hh.as_ptr());

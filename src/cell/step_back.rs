@@ -107,6 +107,7 @@ pub fn backward_step<'a, T: Real>(
         d: at.as_ptr(),
         carry,
         drh: drh.cast_const(),
+        functions: weights.functions(),
     };
     let mut share_out = |kernel: unsafe fn(&BackwardArgs<T>, Range<usize>), product: Option<_>, u: &PackedMatrix<T>| {
         args.width = u.width;

@@ -1,5 +1,6 @@
 //! The weights of one cell, packed for the kernels of one instruction set.
 
+use crate::cell::functions::Custom;
 use crate::error::Error;
 use crate::gemm::kernels::ProductKernels;
 use crate::gemm::matmul::{Start, matmul};
@@ -27,6 +28,7 @@ pub struct PackedCell<T> {
     w: PackedMatrix<T>, // [I, 3 * padded], columns [vector of units][gate][lane]
     bias: Aligned<T>,   // [3 * padded], likewise
     pub(crate) recurrent: Recurrent<T>,
+    functions: Option<Custom<T>>,
 }
 
 /// The recurrent weights of the forward pass.
@@ -48,11 +50,11 @@ pub enum Recurrent<T> {
 }
 
 impl<T: Float> PackedCell<T> {
-    /// Packs a cell's parameters for registers of `lanes` numbers.
+    /// Packs a cell's parameters for registers of `lanes` numbers. `functions` is `None` for those of the plain cell.
     ///
     /// # Errors
     /// [`Error::Memory`].
-    pub fn new(lanes: usize, cell: &CellParams<T>) -> Result<Self, Error> {
+    pub fn new(lanes: usize, cell: &CellParams<T>, functions: Option<Custom<T>>) -> Result<Self, Error> {
         let (hidden, input) = (cell.hidden, cell.input);
         let padded = hidden.next_multiple_of(lanes);
         // The canonical row of a packed column when `gates` gates are interleaved vector by vector.
@@ -81,12 +83,17 @@ impl<T: Float> PackedCell<T> {
             }
         };
         let w = PackedMatrix::from_columns(lanes, WIDTH, input, GATES * padded, rows_of_w)?;
-        Ok(Self { lanes, hidden, padded, w, bias, recurrent })
+        Ok(Self { lanes, hidden, padded, w, bias, recurrent, functions })
     }
 
     /// Returns whether the cell is reset-after.
     pub fn reset_after(&self) -> bool {
         matches!(self.recurrent, Recurrent::After { .. })
+    }
+
+    /// Returns the functions in the equations, or null for those of the plain cell.
+    pub(crate) fn functions(&self) -> *const Custom<T> {
+        self.functions.as_ref().map_or(std::ptr::null(), std::ptr::from_ref)
     }
 
     /// Returns the length of a row of [`PackedCell::project`]'s output.
@@ -112,6 +119,7 @@ pub struct BackwardCell<T> {
     pub(crate) u: BackwardRecurrent<T>,
     /// W of r, z and the candidate, `[3H, I]`.
     pub w: PackedMatrix<T>,
+    functions: Option<Custom<T>>,
 }
 
 /// The recurrent weights of the backward pass.
@@ -128,11 +136,11 @@ pub(crate) enum BackwardRecurrent<T> {
 }
 
 impl<T: Float> BackwardCell<T> {
-    /// Packs a cell's parameters for registers of `lanes` numbers.
+    /// Packs a cell's parameters for registers of `lanes` numbers. `functions` is `None` for those of the plain cell.
     ///
     /// # Errors
     /// [`Error::Memory`].
-    pub fn new(lanes: usize, cell: &CellParams<T>) -> Result<Self, Error> {
+    pub fn new(lanes: usize, cell: &CellParams<T>, functions: Option<Custom<T>>) -> Result<Self, Error> {
         let hidden = cell.hidden;
         let pack_u = |rows: usize, from: usize| -> Result<_, Error> {
             let mut packed = PackedMatrix::new(lanes, shared_width(hidden.div_ceil(lanes)));
@@ -146,7 +154,12 @@ impl<T: Float> BackwardCell<T> {
         };
         let mut w = PackedMatrix::new(lanes, WIDTH);
         w.pack_rows(3 * hidden, cell.input, |k| &cell.w[k * cell.input..][..cell.input])?;
-        Ok(Self { u, w })
+        Ok(Self { u, w, functions })
+    }
+
+    /// As [`PackedCell::functions`].
+    pub(crate) fn functions(&self) -> *const Custom<T> {
+        self.functions.as_ref().map_or(std::ptr::null(), std::ptr::from_ref)
     }
 
     /// Returns the number of segments of H numbers in a row of gradients of pre-activations.

@@ -1,6 +1,7 @@
 //! A stack's parameters packed for the kernels of one instruction set. They are packed once and shared by all threads.
 
 use crate::cell::Real;
+use crate::cell::functions::Custom;
 use crate::cell::kernels::CellKernels;
 use crate::cell::weights::{BackwardCell, PackedCell};
 use crate::error::Error;
@@ -37,11 +38,13 @@ impl<T: Real> PackedWeights<T> {
         let kernels = CellKernels::of(isa)?;
         let lanes = kernels.products.lanes;
         let canonical = split_params(&dims, params);
-        let backward = training.then(|| canonical.iter().map(|cell| BackwardCell::new(lanes, cell)).collect());
+        let functions = Custom::new(&dims.cell, |function, x| kernels.activate(function, x));
+        let backward =
+            training.then(|| canonical.iter().map(|cell| BackwardCell::new(lanes, cell, functions)).collect());
         Ok(Self {
             dims,
             kernels,
-            cells: canonical.iter().map(|cell| PackedCell::new(lanes, cell)).collect::<Result<_, _>>()?,
+            cells: canonical.iter().map(|cell| PackedCell::new(lanes, cell, functions)).collect::<Result<_, _>>()?,
             backward: backward.transpose()?,
         })
     }

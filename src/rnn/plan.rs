@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     fn dims(input_size: usize, hidden_size: usize) -> Dims {
-        Dims { input_size, hidden_size, num_layers: 1, bidirectional: false, reset_after: false, bias: true }
+        Dims::new(input_size, hidden_size)
     }
 
     fn plan(dims: &Dims, batch: usize, time: usize, threads: usize) -> Plan {

@@ -23,14 +23,7 @@ use crate::threads::team::{Engine, Team};
 /// ```
 /// use rgru::{Dims, Gru};
 ///
-/// let dims = Dims {
-///     input_size: 3,
-///     hidden_size: 8,
-///     num_layers: 1,
-///     bidirectional: false,
-///     reset_after: false,
-///     bias: true,
-/// };
+/// let dims = Dims::new(3, 8);
 /// let mut stream = Gru::<f32>::seeded(dims, 0)?.stream(2)?; // two sequences
 /// let (x, mut y) = ([0.5; 2 * 3], [0.0; 2 * 8]);
 /// stream.step(&x, &mut y)?;
@@ -202,8 +195,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_exceeds_memory_is_an_error() {
-        let dims =
-            Dims { input_size: 1, hidden_size: 2, num_layers: 1, bidirectional: false, reset_after: false, bias: true };
+        let dims = Dims::new(1, 2);
         let packed = Arc::new(PackedWeights::<f64>::new(dims, &vec![0.5; dims.num_params()], false).unwrap());
         for batch in [usize::MAX, 1 << 60] {
             assert!(matches!(Stream::new(Arc::clone(&packed), batch), Err(Error::Memory { .. })));

@@ -44,14 +44,7 @@ const EVENTS_PER_PART: usize = 1024;
 /// ```
 /// use rgru::{Dims, Events, Gru, Keys, Limits, Times};
 ///
-/// let dims = Dims {
-///     input_size: 3,
-///     hidden_size: 8,
-///     num_layers: 1,
-///     bidirectional: false,
-///     reset_after: false,
-///     bias: true,
-/// };
+/// let dims = Dims::new(3, 8);
 /// let limits = Limits { most: Some(1000), timeout: Some(60.0) };
 /// let mut sessions = Gru::<f32>::seeded(dims, 0)?.sessions(limits, false)?;
 /// let mut y = [0.0; 2 * 8];

@@ -1,6 +1,7 @@
 //! The sizes and options of a stack of layers, and its tensors.
 
 use crate::error::Error;
+use crate::shape::cell_options::CellOptions;
 use crate::shape::expect::expect_shape;
 
 /// More layers than any real stack has, so that sizes from a damaged file are rejected before memory is allocated.
@@ -11,18 +12,11 @@ const MAX_LAYERS: usize = 1024;
 /// ```
 /// use rgru::Dims;
 ///
-/// let dims = Dims {
-///     input_size: 3,
-///     hidden_size: 8,
-///     num_layers: 2,
-///     bidirectional: true,
-///     reset_after: false,
-///     bias: true,
-/// };
+/// let dims = Dims { num_layers: 2, bidirectional: true, ..Dims::new(3, 8) };
 /// assert_eq!((dims.directions(), dims.num_cells(), dims.output_size()), (2, 4, 16));
 /// assert_eq!(dims.num_params(), 2 * 24 * (3 + 8 + 1) + 2 * 24 * (16 + 8 + 1));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dims {
     /// Number of input features, I.
     pub input_size: usize,
@@ -36,13 +30,15 @@ pub struct Dims {
     pub reset_after: bool,
     /// Whether the cell has biases.
     pub bias: bool,
+    /// The activations and clips of the cell.
+    pub cell: CellOptions,
 }
 
 /// The name, shape and position of a tensor in the flat array of parameters.
 ///
 /// ```
 /// # use rgru::Dims;
-/// # let dims = Dims { input_size: 3, hidden_size: 8, num_layers: 1, bidirectional: false, reset_after: false, bias: true };
+/// # let dims = Dims::new(3, 8);
 /// let u = &dims.tensors()[1];
 /// assert_eq!((u.name.as_str(), u.shape.as_slice(), u.offset), ("layers.0.fwd.U", &[24, 8][..], 24 * 3));
 /// ```
@@ -57,10 +53,24 @@ pub struct Tensor {
 }
 
 impl Dims {
+    /// Returns the sizes of one layer of plain reset-before cells with biases: the base of all others.
+    pub fn new(input_size: usize, hidden_size: usize) -> Self {
+        Self {
+            input_size,
+            hidden_size,
+            num_layers: 1,
+            bidirectional: false,
+            reset_after: false,
+            bias: true,
+            cell: CellOptions::default(),
+        }
+    }
+
     /// Validates the sizes and returns them.
     ///
     /// # Errors
-    /// [`Error::Value`] if a size is 0, there are more than 1024 layers, or the parameters exceed the address space.
+    /// [`Error::Value`] if a size is 0, there are more than 1024 layers, the parameters exceed the address space, or
+    /// an option of the cell is not valid.
     pub fn check(self) -> Result<Self, Error> {
         for (name, value) in
             [("input_size", self.input_size), ("hidden_size", self.hidden_size), ("num_layers", self.num_layers)]
@@ -81,6 +91,7 @@ impl Dims {
             let got = format!("{} x {} x {}", self.input_size, self.hidden_size, self.num_layers);
             return Err(Error::value("input_size, hidden_size, num_layers", "parameters that fit into memory", got));
         }
+        self.cell.check()?;
         Ok(self)
     }
 

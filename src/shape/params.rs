@@ -3,6 +3,7 @@
 //! Order: by layer, then by direction (forward, reverse), then W `[3H, I]`, U `[3H, H]`, b `[3H]` and, in
 //! reset-after cells, `b_hh` `[H]`. Rows are in the order r, z, candidate.
 
+use crate::shape::cell_options::CellOptions;
 use crate::shape::dims::Dims;
 
 /// The parameters of one cell, borrowed.
@@ -13,6 +14,8 @@ pub struct CellParams<'a, T> {
     pub hidden: usize,
     /// Whether the cell is reset-after.
     pub reset_after: bool,
+    /// Its activations and clips.
+    pub options: CellOptions,
     /// `[3H, I]`.
     pub w: &'a [T],
     /// `[3H, H]`.
@@ -54,6 +57,7 @@ pub fn split_params<'a, T>(dims: &Dims, mut params: &'a [T]) -> Vec<CellParams<'
                 input: dims.layer_input(layer),
                 hidden: dims.hidden_size,
                 reset_after: dims.reset_after,
+                options: dims.cell,
                 w: take(w),
                 u: take(u),
                 b: take(b),

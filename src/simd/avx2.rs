@@ -19,12 +19,14 @@ unsafe fn first_of_4(n: usize) -> __m256i {
 }
 
 x86_lanes!(F32x8: 8 x f32 in __m256, wide false,
+    below |a, b, yes, no| _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b)),
     first |at, n, x| _mm256_maskload_ps(at, first_of_8(n)), _mm256_maskstore_ps(at, first_of_8(n), x),
     _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps,
     _mm256_sub_ps, _mm256_mul_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps,
     bits _mm256_castps_si256, _mm256_castsi256_ps, _mm256_and_si256, _mm256_andnot_si256, _mm256_or_si256,
     _mm256_xor_si256, _mm256_slli_epi32, exponent 127.0 << 23);
 x86_lanes!(F64x4: 4 x f64 in __m256d, wide false,
+    below |a, b, yes, no| _mm256_blendv_pd(no, yes, _mm256_cmp_pd::<_CMP_LT_OQ>(a, b)),
     first |at, n, x| _mm256_maskload_pd(at, first_of_4(n)), _mm256_maskstore_pd(at, first_of_4(n), x),
     _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd,
     _mm256_sub_pd, _mm256_mul_pd, _mm256_div_pd, _mm256_fmadd_pd, _mm256_max_pd, _mm256_min_pd,

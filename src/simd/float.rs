@@ -30,6 +30,8 @@ pub trait Float:
     const ZERO: Self;
     /// 1.
     const ONE: Self;
+    /// Infinity.
+    const INFINITY: Self;
     /// The name of the type in NumPy.
     const NAME: &'static str;
 
@@ -73,6 +75,7 @@ macro_rules! methods {
     ($t:ident) => {
         const ZERO: Self = 0.0;
         const ONE: Self = 1.0;
+        const INFINITY: Self = $t::INFINITY;
 const NAME: &'static str = concat!("float", methods!(@bits $t));
         const LOG2_E: Self = std::$t::consts::LOG2_E;
 

@@ -60,6 +60,9 @@ pub trait Lanes:
     /// Returns the smaller of `self` and `high`; NaN stays NaN.
     fn min(self, high: Self) -> Self;
 
+    /// Returns `yes` in the lanes where `self` is below `bound`, and `no` in the others.
+    fn if_below(self, bound: Self, yes: Self, no: Self) -> Self;
+
     /// Computes 2^self for integers in the range of normal exponents. The result for NaN is unspecified.
     fn pow2(self) -> Self;
 

@@ -14,7 +14,7 @@ use crate::simd::lanes::{Lanes, operators};
 macro_rules! neon_lanes {
     ($name:ident: 2 x $half:literal x $elem:ident in $register:ident, $dup:ident, $ld1:ident, $st1:ident,
      $add:ident, $sub:ident, $mul:ident, $div:ident, $neg:ident, $fma:ident, $abs:ident, $max:ident, $min:ident,
-     bits $to_bits:ident, $from_bits:ident, $select:ident, $shift:ident,
+     bits $to_bits:ident, $from_bits:ident, $select:ident, $less:ident, $shift:ident,
      exponent $bias:literal << $mantissa_bits:literal) => {
         #[doc = concat!("Two registers of ", stringify!($half), " numbers each.")]
         #[derive(Clone, Copy)]
@@ -87,6 +87,14 @@ macro_rules! neon_lanes {
                 Self(unsafe { [$min(a[0], high[0]), $min(a[1], high[1])] })
             }
             #[inline(always)]
+            fn if_below(self, bound: Self, yes: Self, no: Self) -> Self {
+                let (a, bound, yes, no) = (self.0, bound.0, yes.0, no.0);
+                // SAFETY: as above.
+                Self(unsafe {
+                    [$select($less(a[0], bound[0]), yes[0], no[0]), $select($less(a[1], bound[1]), yes[1], no[1])]
+                })
+            }
+            #[inline(always)]
             fn pow2(self) -> Self {
                 // The sum's low bits hold the biased exponent; the shift drops the rest.
                 let sum = (self + self.splat($elem::ROUND + $bias)).0;
@@ -99,7 +107,7 @@ macro_rules! neon_lanes {
 
 neon_lanes!(F32x8: 2 x 4 x f32 in float32x4_t, vdupq_n_f32, vld1q_f32, vst1q_f32,
     vaddq_f32, vsubq_f32, vmulq_f32, vdivq_f32, vnegq_f32, vfmaq_f32, vabsq_f32, vmaxq_f32, vminq_f32,
-    bits vreinterpretq_u32_f32, vreinterpretq_f32_u32, vbslq_f32, vshlq_n_u32, exponent 127.0 << 23);
+    bits vreinterpretq_u32_f32, vreinterpretq_f32_u32, vbslq_f32, vcltq_f32, vshlq_n_u32, exponent 127.0 << 23);
 neon_lanes!(F64x4: 2 x 2 x f64 in float64x2_t, vdupq_n_f64, vld1q_f64, vst1q_f64,
     vaddq_f64, vsubq_f64, vmulq_f64, vdivq_f64, vnegq_f64, vfmaq_f64, vabsq_f64, vmaxq_f64, vminq_f64,
-    bits vreinterpretq_u64_f64, vreinterpretq_f64_u64, vbslq_f64, vshlq_n_u64, exponent 1023.0 << 52);
+    bits vreinterpretq_u64_f64, vreinterpretq_f64_u64, vbslq_f64, vcltq_f64, vshlq_n_u64, exponent 1023.0 << 52);

@@ -59,6 +59,10 @@ macro_rules! array_lanes {
                 Self(std::array::from_fn(|i| if self.0[i] > high.0[i] { high.0[i] } else { self.0[i] }))
             }
             #[inline(always)]
+            fn if_below(self, bound: Self, yes: Self, no: Self) -> Self {
+                Self(std::array::from_fn(|i| if self.0[i] < bound.0[i] { yes.0[i] } else { no.0[i] }))
+            }
+            #[inline(always)]
             fn pow2(self) -> Self {
                 // The sum's low bits hold the biased exponent; the shift drops the rest.
                 let magic = $elem::ROUND + $exponent_bias;

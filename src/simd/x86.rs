@@ -3,6 +3,7 @@
 /// Defines a register type by its numbers, and the intrinsics of the instruction set for them.
 macro_rules! x86_lanes {
     ($name:ident: $count:literal x $elem:ident in $register:ident, wide $wide:literal,
+     below |$a:ident, $b:ident, $yes:ident, $no:ident| $below:expr,
      first |$at:ident, $n:ident, $x:ident| $load_first:expr, $store_first:expr, $set1:ident, $loadu:ident,
      $storeu:ident, $add:ident, $sub:ident, $mul:ident, $div:ident, $fmadd:ident, $max:ident, $min:ident,
      bits $to_bits:ident, $from_bits:ident, $and:ident, $andnot:ident, $or:ident, $xor:ident, $shift:ident,
@@ -83,6 +84,12 @@ macro_rules! x86_lanes {
             fn min(self, high: Self) -> Self {
                 // SAFETY: as above. The instruction returns its second operand when one is NaN.
                 Self(unsafe { $min(high.0, self.0) })
+            }
+            #[inline(always)]
+            fn if_below(self, bound: Self, yes: Self, no: Self) -> Self {
+                let ($a, $b, $yes, $no) = (self.0, bound.0, yes.0, no.0);
+                // SAFETY: as above.
+                Self(unsafe { $below })
             }
             #[inline(always)]
             fn pow2(self) -> Self {

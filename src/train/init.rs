@@ -115,14 +115,7 @@ mod tests {
     #[test]
     fn recurrent_weights_are_orthogonal_by_gate() {
         let hidden = 150; // more than two groups of rows, the last one short
-        let dims = Dims {
-            input_size: 2,
-            hidden_size: hidden,
-            num_layers: 1,
-            bidirectional: false,
-            reset_after: false,
-            bias: true,
-        };
+        let dims = Dims::new(2, hidden);
         let params = initial::<f64>(dims, 3, &|| false).unwrap();
         for gate in params[6 * hidden..][..3 * hidden * hidden].chunks(hidden * hidden) {
             for (i, a) in gate.chunks(hidden).enumerate() {

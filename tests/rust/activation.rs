@@ -3,8 +3,10 @@
 #![allow(clippy::disallowed_methods)] // the platform's functions are exact enough for bounds in ULP
 
 use rgru::__internals::cell::Real;
+use rgru::__internals::cell::functions::Function;
 use rgru::__internals::cell::kernels::CellKernels;
 use rgru::__internals::simd::Isa;
+use rgru::Activation::{Elu, HardSigmoid, Linear, Relu, Sigmoid, Softsign, Tanh};
 
 /// Returns the spacing of f32 numbers at the magnitude of x.
 fn ulp(x: f64) -> f64 {
@@ -34,9 +36,9 @@ fn worst(kernels: &CellKernels<f32>, bits: impl Iterator<Item = u32>) -> [(f64, 
             let mut outputs = inputs.clone();
             let exact: Exact = if function == 0 { sigmoid } else { f64::tanh };
             if function == 0 {
-                kernels.sigmoid(&mut outputs);
+                kernels.activate(&Function::new(Sigmoid), &mut outputs);
             } else {
-                kernels.tanh(&mut outputs);
+                kernels.activate(&Function::new(Tanh), &mut outputs);
             }
             for (&x, &y) in inputs.iter().zip(&outputs) {
                 let expected = exact(f64::from(x));
@@ -82,12 +84,12 @@ fn f32_within_2_ulp_everywhere() {
 #[test]
 fn instruction_sets_agree() {
     let inputs: Vec<f32> = (0..=u32::MAX).step_by(10_007).map(f32::from_bits).collect();
-    let of = |isa, function: fn(&CellKernels<f32>, &mut [f32])| {
+    let of = |isa, activation| {
         let mut values = inputs.clone();
-        function(CellKernels::of(isa).unwrap(), &mut values);
+        CellKernels::of(isa).unwrap().activate(&Function::new(activation), &mut values);
         values
     };
-    for function in [CellKernels::sigmoid, CellKernels::tanh] {
+    for function in [Sigmoid, HardSigmoid { alpha: 0.2, beta: 0.5 }, Tanh, Relu, Linear, Softsign, Elu { alpha: 1.5 }] {
         let best = of(Isa::available()[0], function);
         for isa in Isa::available() {
             for ((x, a), b) in inputs.iter().zip(of(isa, function)).zip(&best) {
@@ -100,19 +102,16 @@ fn instruction_sets_agree() {
 fn special_values<T: Real>() {
     for isa in Isa::available() {
         let kernels = CellKernels::<T>::of(isa).unwrap();
-        let of = |function: fn(&CellKernels<T>, &mut [T]), x: f64| {
+        let of = |activation, x: f64| {
             let mut values = [T::from_f64(x)];
-            function(kernels, &mut values);
+            kernels.activate(&Function::new(activation), &mut values);
             values[0].to_f64()
         };
-        assert!(of(CellKernels::sigmoid, f64::INFINITY) == 1.0 && of(CellKernels::sigmoid, f64::NEG_INFINITY) == 0.0);
-        assert!(of(CellKernels::tanh, f64::INFINITY) == 1.0 && of(CellKernels::tanh, f64::NEG_INFINITY) == -1.0);
-        assert!(of(CellKernels::sigmoid, 0.0) == 0.5 && of(CellKernels::sigmoid, -0.0) == 0.5);
-        assert!(
-            of(CellKernels::tanh, -0.0).is_sign_negative()
-                && of(CellKernels::tanh, 1e-30) == T::from_f64(1e-30).to_f64()
-        );
-        assert!(of(CellKernels::sigmoid, f64::NAN).is_nan() && of(CellKernels::tanh, f64::NAN).is_nan());
+        assert!(of(Sigmoid, f64::INFINITY) == 1.0 && of(Sigmoid, f64::NEG_INFINITY) == 0.0);
+        assert!(of(Tanh, f64::INFINITY) == 1.0 && of(Tanh, f64::NEG_INFINITY) == -1.0);
+        assert!(of(Sigmoid, 0.0) == 0.5 && of(Sigmoid, -0.0) == 0.5);
+        assert!(of(Tanh, -0.0).is_sign_negative() && of(Tanh, 1e-30) == T::from_f64(1e-30).to_f64());
+        assert!(of(Sigmoid, f64::NAN).is_nan() && of(Tanh, f64::NAN).is_nan());
     }
 }
 
@@ -127,13 +126,27 @@ fn special_values_f64() {
 }
 
 #[test]
+fn elu_is_accurate_near_0_and_far_from_it() {
+    for isa in Isa::available() {
+        let inputs: Vec<f64> =
+            (0..3000).map(|i| 10f64.powf(f64::from(i) * 0.01 - 25.0)).flat_map(|x| [-x, x]).collect();
+        let mut values = inputs.clone();
+        CellKernels::<f64>::of(isa).unwrap().activate(&Function::new(Elu { alpha: 1.5 }), &mut values);
+        for (x, y) in inputs.into_iter().zip(values) {
+            let expected = if x > 0.0 { x } else { 1.5 * x.exp_m1() };
+            assert!((y - expected).abs() <= 4.0 * f64::EPSILON * expected.abs(), "elu({x})");
+        }
+    }
+}
+
+#[test]
 fn f64_within_a_few_ulp() {
     for isa in Isa::available() {
         let kernels = CellKernels::<f64>::of(isa).unwrap();
         let inputs: Vec<f64> = (-80_000..80_000).map(|i| f64::from(i) * 5e-4).collect();
         let (mut s, mut t) = (inputs.clone(), inputs.clone());
-        kernels.sigmoid(&mut s);
-        kernels.tanh(&mut t);
+        kernels.activate(&Function::new(Sigmoid), &mut s);
+        kernels.activate(&Function::new(Tanh), &mut t);
         for ((x, s), t) in inputs.into_iter().zip(s).zip(t) {
             assert!((s - sigmoid(x)).abs() <= 4.0 * f64::EPSILON * sigmoid(x), "sigmoid({x})");
             assert!((t - x.tanh()).abs() <= 4.0 * f64::EPSILON * x.tanh().abs(), "tanh({x})");

@@ -18,7 +18,7 @@ fn hash<T: Real>(numbers: &[T]) -> u64 {
 
 /// Returns the hashes of the outputs, states and gradients of a stack.
 fn solved<T: Real>(reset_after: bool, bidirectional: bool) -> Vec<u64> {
-    let dims = Dims { input_size: 5, hidden_size: 19, num_layers: 2, bidirectional, reset_after, bias: true };
+    let dims = Dims { num_layers: 2, bidirectional, reset_after, ..Dims::new(5, 19) };
     let problem = Problem { dims, time: 9, lengths: vec![9, 1, 0, 7], ragged: true, with_h0: true, seed: 1 };
     let arrays = problem.arrays::<T>();
     let hashes = Isa::available().into_iter().map(|isa| {
@@ -32,8 +32,7 @@ fn solved<T: Real>(reset_after: bool, bidirectional: bool) -> Vec<u64> {
 
 /// Returns the hashes of initial values; of probabilities, loss and gradient; and of parameters after steps of Adam.
 fn trained<T: Real>() -> Vec<u64> {
-    let dims =
-        Dims { input_size: 3, hidden_size: 7, num_layers: 1, bidirectional: true, reset_after: false, bias: true };
+    let dims = Dims { bidirectional: true, ..Dims::new(3, 7) };
     let mut params = init::initial::<T>(dims, 5, &|| false).unwrap();
     let initial = hash(&params);
     let logits: Vec<T> = (0..90).map(|i| T::from_f64(f64::from(i * 37 % 101) / 7.0 - 5.0)).collect();

@@ -123,7 +123,7 @@ fn instruction_sets_agree_on_large_cells() {
         (false, 300, vec![5, 2]),
         (true, 130, vec![9]),
     ] {
-        let dims = Dims { input_size: 70, hidden_size, num_layers: 2, bidirectional: false, reset_after, bias: true };
+        let dims = Dims { num_layers: 2, reset_after, ..Dims::new(70, hidden_size) };
         let problem = Problem { dims, time: 9, lengths, ragged: true, with_h0: true, seed: 6 };
         instruction_sets_agree::<f32>(&problem).unwrap();
         instruction_sets_agree::<f64>(&problem).unwrap();
@@ -134,7 +134,7 @@ fn instruction_sets_agree_on_large_cells() {
 #[test]
 fn threads_change_nothing() {
     for (reset_after, bidirectional) in [(false, true), (true, false)] {
-        let dims = Dims { input_size: 20, hidden_size: 50, num_layers: 2, bidirectional, reset_after, bias: true };
+        let dims = Dims { num_layers: 2, bidirectional, reset_after, ..Dims::new(20, 50) };
         let lengths = (0..90).map(|n| (n * 7) % 41).collect();
         let problem = Problem { dims, time: 40, lengths, ragged: true, with_h0: true, seed: 3 };
         assert_eq!(Plan::new(&dims, &problem.sequences(), 8).threads(), 8);
@@ -152,8 +152,7 @@ fn threads_that_share_units_change_nothing() {
     for (reset_after, hidden, lengths) in
         [(false, 400, vec![9, 4, 7]), (true, 350, vec![12]), (false, 130, vec![60; 5])]
     {
-        let dims =
-            Dims { input_size: 20, hidden_size: hidden, num_layers: 2, bidirectional: true, reset_after, bias: true };
+        let dims = Dims { num_layers: 2, bidirectional: true, reset_after, ..Dims::new(20, hidden) };
         let problem = Problem { dims, time: 60, lengths, ragged: true, with_h0: true, seed: 4 };
         assert!(Plan::new(&dims, &problem.sequences(), 8).members > 1);
         let arrays = problem.arrays::<f32>();
@@ -168,7 +167,7 @@ fn threads_that_share_units_change_nothing() {
 #[test]
 fn final_states_need_no_outputs() {
     for (num_layers, bidirectional) in [(1, false), (2, false), (3, false), (2, true)] {
-        let dims = Dims { input_size: 2, hidden_size: 30, num_layers, bidirectional, reset_after: false, bias: true };
+        let dims = Dims { num_layers, bidirectional, ..Dims::new(2, 30) };
         let lengths = (0..70).map(|n| n * 3 % 200).collect();
         let problem = Problem { dims, time: 200, lengths, ragged: true, with_h0: true, seed: 9 };
         problem.solve(&problem.arrays::<f32>(), Isa::available()[0], 2); // checks the final states without y
@@ -179,7 +178,7 @@ fn final_states_need_no_outputs() {
 #[test]
 fn checkpoints_change_nothing() {
     for (reset_after, dropout) in [(false, 0.0), (true, 0.3)] {
-        let dims = Dims { input_size: 5, hidden_size: 9, num_layers: 2, bidirectional: false, reset_after, bias: true };
+        let dims = Dims { num_layers: 2, reset_after, ..Dims::new(5, 9) };
         let lengths = vec![300, 128, 0, 257, 40, 129];
         let problem = Problem { dims, time: 300, lengths, ragged: false, with_h0: true, seed: 8 };
         let (arrays, sequences) = (problem.arrays::<f32>(), problem.sequences());
@@ -207,8 +206,7 @@ fn checkpoints_change_nothing() {
 /// Dropout drops the same numbers with any number of threads, and its gradient is that of the masked function.
 #[test]
 fn dropout_is_reproducible_and_differentiable() {
-    let dims =
-        Dims { input_size: 3, hidden_size: 6, num_layers: 2, bidirectional: true, reset_after: false, bias: true };
+    let dims = Dims { num_layers: 2, bidirectional: true, ..Dims::new(3, 6) };
     let lengths = vec![4, 0, 3];
     let problem = Problem { dims, time: 4, lengths, ragged: false, with_h0: false, seed: 5 };
     let arrays = problem.arrays::<f64>();

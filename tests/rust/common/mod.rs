@@ -9,7 +9,7 @@ use rgru::__internals::cell::Real;
 use rgru::__internals::rnn::packed_weights::PackedWeights;
 use rgru::__internals::rnn::{self, ForwardArrays, InputGrads, OutputGrads};
 use rgru::__internals::simd::Isa;
-use rgru::{Dims, Inputs, Options, Outputs, Sequences};
+use rgru::{Activation, CellOptions, Dims, Inputs, Options, Outputs, Sequences};
 
 /// Returns options for a number of threads.
 pub fn with_threads(threads: usize) -> Options<'static> {
@@ -85,16 +85,41 @@ impl<T: Real> Results<T> {
     }
 }
 
+/// Generates the options of a cell, those of the plain one in every third case.
+fn cells() -> impl Strategy<Value = CellOptions> {
+    let gates = prop_oneof![
+        Just(Activation::Sigmoid),
+        Just(Activation::HardSigmoid { alpha: 0.2, beta: 0.5 }),
+        Just(Activation::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }),
+    ];
+    let candidates = prop_oneof![
+        gates.clone(),
+        Just(Activation::Tanh),
+        Just(Activation::Relu),
+        Just(Activation::Linear),
+        Just(Activation::Softsign),
+        (0.5..2.0).prop_map(|alpha| Activation::Elu { alpha }),
+    ];
+    let clips = (proptest::option::of(0.3..2.0), proptest::option::of(0.1..1.0));
+    let custom = (gates, candidates, clips).prop_map(|(gate_activation, activation, (clip, state_clip))| CellOptions {
+        gate_activation,
+        activation,
+        clip,
+        state_clip,
+    });
+    prop_oneof![1 => Just(CellOptions::default()), 2 => custom]
+}
+
 /// Generates small problems, with sizes from 0 (batch, time, lengths) or 1 up, across the widths of the registers.
 pub fn problems(max_hidden: usize, max_batch: usize, max_time: usize) -> impl Strategy<Value = Problem> {
-    let dims = (1..=max_hidden + 3, 1..=max_hidden, 1..=3usize, any::<[bool; 3]>()).prop_map(
-        |(input_size, hidden_size, num_layers, [bidirectional, reset_after, bias])| Dims {
-            input_size,
-            hidden_size,
+    let dims = (1..=max_hidden + 3, 1..=max_hidden, 1..=3usize, any::<[bool; 3]>(), cells()).prop_map(
+        |(input_size, hidden_size, num_layers, [bidirectional, reset_after, bias], cell)| Dims {
             num_layers,
             bidirectional,
             reset_after,
             bias,
+            cell,
+            ..Dims::new(input_size, hidden_size)
         },
     );
     (dims, 0..=max_batch, 0..=max_time, any::<[bool; 3]>(), any::<u64>()).prop_flat_map(
@@ -113,6 +138,15 @@ pub fn problems(max_hidden: usize, max_batch: usize, max_time: usize) -> impl St
 }
 
 impl Problem {
+    /// Returns whether the gradient jumps where a sum is at the end of a clip or of a straight part of an activation.
+    pub fn has_kinks(&self) -> bool {
+        let CellOptions { gate_activation, activation, clip, state_clip } = self.dims.cell;
+        let kink = |activation| {
+            matches!(activation, Activation::HardSigmoid { .. } | Activation::Relu | Activation::Elu { .. })
+        };
+        kink(gate_activation) || kink(activation) || clip.is_some() || state_clip.is_some()
+    }
+
     pub fn sequences(&self) -> Sequences {
         if self.ragged {
             let mut offsets = vec![0];
