@@ -96,15 +96,15 @@ impl<T: Real> Gru<T> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Value`] if the stack is bidirectional: its outputs need the whole sequence.
+    /// [`Error::Value`] if the stack is bidirectional or runs in reverse: its outputs need the whole sequence.
     pub fn sessions(&self, limits: Limits, half: bool) -> Result<Sessions<T>, Error> {
         Sessions::new(Arc::clone(&self.packed), limits, half)
     }
 
-    /// Starts `batch` sequences that advance one step at a time, from states of zeros. See [`Stream`] for an example.
+    /// Starts `batch` sequences that advance one step at a time, from the initial states of the stack. See [`Stream`] for an example.
     ///
     /// # Errors
-    /// [`Error::Value`] if the stack is bidirectional; [`Error::Memory`] if there is not enough memory.
+    /// [`Error::Value`] if the stack is bidirectional or runs in reverse; [`Error::Memory`] if there is not enough memory.
     pub fn stream(&self, batch: usize) -> Result<Stream<T>, Error> {
         Stream::new(Arc::clone(&self.packed), batch)
     }

@@ -4,7 +4,7 @@
 //! selects it.
 
 use crate::shape::params::{CellParams, CellParamsMut, split_params, split_params_mut};
-use crate::shape::{Activation, Dims, Sequences};
+use crate::shape::{Activation, Dims, Merge, Sequences};
 use crate::simd::float::Float;
 
 /// The values of one step that the backward pass needs, `[H]` each.
@@ -173,36 +173,76 @@ fn position(reverse: bool, length: usize, t: usize) -> usize {
     if reverse { length - 1 - t } else { t }
 }
 
-/// Runs all layers over one sequence. Returns the input of each layer followed by the last output, and the steps of
-/// every cell.
-fn run<T: Float>(dims: &Dims, params: &[T], x: &[T], states: &mut [Vec<T>]) -> (Vec<Vec<T>>, Vec<Vec<Step<T>>>) {
-    let (hidden, width) = (dims.hidden_size, dims.output_size());
-    let length = x.len() / dims.input_size;
-    let (mut values, mut steps) = (vec![x.to_vec()], Vec::new());
-    for (index, cell) in split_params(dims, params).iter().enumerate() {
-        let (layer, direction) = (index / dims.directions(), index % dims.directions());
-        if direction == 0 {
-            values.push(vec![T::ZERO; length * width]);
-        }
-        let mut taken = Vec::new();
-        for t in 0..length {
-            let at = position(direction == 1, length, t);
-            let (h, record) = step(cell, &values[layer][at * cell.input..][..cell.input], &states[index]);
-            values[layer + 1][at * width + direction * hidden..][..hidden].copy_from_slice(&h);
-            states[index] = h;
-            taken.push(record);
-        }
-        steps.push(taken);
-    }
-    (values, steps)
+/// A run of all layers over one sequence.
+struct Run<T> {
+    /// The input of each layer, and the output of the last.
+    inputs: Vec<Vec<T>>,
+    /// The states of all directions of each layer, side by side.
+    states: Vec<Vec<T>>,
+    /// The steps of every cell.
+    steps: Vec<Vec<Step<T>>>,
 }
 
-/// Returns the states of sequence n in an array `[L * D, N, H]`, or zeros.
-fn states_of<T: Float>(dims: &Dims, array: Option<&[T]>, batch: usize, n: usize) -> Vec<Vec<T>> {
+/// Runs all layers over one sequence. `states` has those before the first step, and then those after the last.
+fn run<T: Float>(dims: &Dims, params: &[T], x: &[T], states: &mut [Vec<T>]) -> Run<T> {
+    let (hidden, width) = (dims.hidden_size, dims.states_size());
+    let length = x.len() / dims.input_size;
+    let mut run = Run { inputs: vec![x.to_vec()], states: Vec::new(), steps: Vec::new() };
+    let cells = split_params(dims, params);
+    for layer in 0..dims.num_layers {
+        let mut outputs = vec![T::ZERO; length * width];
+        for direction in 0..dims.directions() {
+            let index = layer * dims.directions() + direction;
+            let cell = &cells[index];
+            let mut taken = Vec::new();
+            for t in 0..length {
+                let at = position(dims.runs_backward(direction), length, t);
+                let (h, record) = step(cell, &run.inputs[layer][at * cell.input..][..cell.input], &states[index]);
+                outputs[at * width + direction * hidden..][..hidden].copy_from_slice(&h);
+                states[index] = h;
+                taken.push(record);
+            }
+            run.steps.push(taken);
+        }
+        let merged = |both: &[T]| -> Vec<T> {
+            let pair = |i| (both[i], both[hidden + i]);
+            match dims.merge {
+                Merge::Concat => both.to_vec(),
+                Merge::Sum => (0..hidden).map(pair).map(|(f, r)| f + r).collect(),
+                Merge::Mean => (0..hidden).map(pair).map(|(f, r)| (f + r) / T::from_f64(2.0)).collect(),
+                Merge::Product => (0..hidden).map(pair).map(|(f, r)| f * r).collect(),
+            }
+        };
+        run.inputs.push(outputs.chunks_exact(width).flat_map(merged).collect());
+        run.states.push(outputs);
+    }
+    run
+}
+
+/// The backward pass of merging the states of both directions of one step.
+fn merge_backward<T: Float>(dims: &Dims, both: &[T], dy: &[T]) -> Vec<T> {
     let hidden = dims.hidden_size;
-    (0..dims.num_cells())
-        .map(|index| array.map_or(vec![T::ZERO; hidden], |a| a[(index * batch + n) * hidden..][..hidden].to_vec()))
-        .collect()
+    let factor = |i: usize| match dims.merge {
+        Merge::Product => both[(i + hidden) % (2 * hidden)],
+        Merge::Mean => T::from_f64(0.5),
+        Merge::Sum | Merge::Concat => T::ONE,
+    };
+    (0..both.len()).map(|i| dy[i % dy.len()] * factor(i)).collect()
+}
+
+/// Returns the states of sequence n in an array `[L * D, N, H]`.
+fn states_of<T: Float>(dims: &Dims, array: &[T], batch: usize, n: usize) -> Vec<Vec<T>> {
+    let hidden = dims.hidden_size;
+    (0..dims.num_cells()).map(|index| array[(index * batch + n) * hidden..][..hidden].to_vec()).collect()
+}
+
+/// Returns the states that sequence n starts from: those given, else the learned ones, else zeros.
+fn initial<T: Float>(dims: &Dims, params: &[T], h0: Option<&[T]>, batch: usize, n: usize) -> Vec<Vec<T>> {
+    match h0 {
+        Some(h0) => states_of(dims, h0, batch, n),
+        None if dims.learned_h0 => split_params(dims, params).iter().map(|cell| cell.h0.to_vec()).collect(),
+        None => vec![vec![T::ZERO; dims.hidden_size]; dims.num_cells()],
+    }
 }
 
 /// Returns the outputs `[rows, D * H]`, zero in the padding, and the final states `[L * D, N, H]`, for x `[rows, I]`.
@@ -217,9 +257,8 @@ pub fn forward<T: Float>(
     let mut y = vec![T::ZERO; sequences.rows() * width];
     let mut h_n = vec![T::ZERO; dims.num_cells() * batch * hidden];
     for (n, x) in sequences.split(x, dims.input_size).into_iter().enumerate() {
-        let mut states = states_of(dims, h0, batch, n);
-        let (mut values, _) = run(dims, params, x, &mut states);
-        let last = values.pop().unwrap_or_default();
+        let mut states = initial(dims, params, h0, batch, n);
+        let last = run(dims, params, x, &mut states).inputs.pop().unwrap_or_default();
         y[sequences.range(n).start * width..][..last.len()].copy_from_slice(&last);
         for (index, state) in states.iter().enumerate() {
             h_n[(index * batch + n) * hidden..][..hidden].copy_from_slice(state);
@@ -245,25 +284,35 @@ pub fn backward<T: Float>(
     let cells = split_params(dims, params);
     for (n, x) in sequences.split(x, dims.input_size).into_iter().enumerate() {
         let length = sequences.length(n);
-        let (values, steps) = run(dims, params, x, &mut states_of(dims, h0, batch, n));
+        let Run { inputs, states, steps } = run(dims, params, x, &mut initial(dims, params, h0, batch, n));
         let mut dvalues = dy[sequences.range(n).start * width..][..length * width].to_vec();
         let mut grads = split_params_mut(dims, &mut dparams);
-        let mut dstates = states_of(dims, Some(dh_n), batch, n);
+        let mut dstates = states_of(dims, dh_n, batch, n);
         for layer in (0..dims.num_layers).rev() {
             let input = dims.layer_input(layer);
             let mut dinput = vec![T::ZERO; length * input];
+            let dboth: Vec<Vec<T>> = states[layer]
+                .chunks_exact(dims.states_size())
+                .zip(dvalues.chunks_exact(width))
+                .map(|(both, dy)| merge_backward(dims, both, dy))
+                .collect();
             for direction in 0..dims.directions() {
                 let index = layer * dims.directions() + direction;
                 for t in (0..length).rev() {
-                    let at = position(direction == 1, length, t);
-                    let dy = &dvalues[at * width + direction * hidden..][..hidden];
+                    let at = position(dims.runs_backward(direction), length, t);
+                    let dy = &dboth[at][direction * hidden..][..hidden];
                     let dh: Vec<T> = dstates[index].iter().zip(dy).map(|(&a, &b)| a + b).collect();
-                    let x = &values[layer][at * input..][..input];
+                    let x = &inputs[layer][at * input..][..input];
                     let dx = &mut dinput[at * input..][..input];
                     dstates[index] = step_backward(&cells[index], x, &steps[index][t], &dh, &mut grads[index], dx);
                 }
             }
             dvalues = dinput;
+        }
+        if h0.is_none() {
+            for (grads, dstate) in grads.iter_mut().zip(&dstates) {
+                grads.h0.iter_mut().zip(dstate).for_each(|(sum, &d)| *sum += d);
+            }
         }
         dx[sequences.range(n).start * dims.input_size..][..dvalues.len()].copy_from_slice(&dvalues);
         for (index, state) in dstates.iter().enumerate() {

@@ -54,13 +54,8 @@ class Weights:
     def __new__(
         cls,
         params: _Real,  # (P,) C: all tensors of `layout`, concatenated
+        sizes: dict[str, Any],  # all of `rgru.nn._settings.Settings._sizes`
         *,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int,
-        bidirectional: bool,
-        reset_after: bool,
-        bias: bool,
         training: bool,  # pack what `Tape.backward` needs too
     ) -> Weights: ...
     @property
@@ -102,6 +97,7 @@ class Stream:
 
     def __new__(cls, weights: Weights, batch_size: int) -> Stream: ...
     def step(self, x: _Real) -> Any: ...  # (N, I) C -> (N, H)
+    def restart(self, n: int) -> None: ...  # sets sequence n to the initial states
     def get_state(self) -> Any: ...  # (L, N, H)
     def set_state(self, h: _Real) -> None: ...  # (L, N, H) C
 
@@ -196,17 +192,12 @@ def arrow_texts(
     valid: NDArray[np.bool_] | None,  # (N,)
 ) -> ArrowColumn: ...
 def layout(
-    *, input_size: int, hidden_size: int, num_layers: int, bidirectional: bool, reset_after: bool, bias: bool
+    sizes: dict[str, Any],
 ) -> list[tuple[str, tuple[int, ...], int]]: ...  # name, shape, offset in the flat array; checks the sizes
 def dropout_key(seed: int) -> bytes: ...  # 32 bytes: the ChaCha8 key of the masks of a seed
 def initial(
+    sizes: dict[str, Any],
     *,
-    input_size: int,
-    hidden_size: int,
-    num_layers: int,
-    bidirectional: bool,
-    reset_after: bool,
-    bias: bool,
     seed: int,
     dtype: str,  # "float32" | "float64"
 ) -> Any: ...  # (P,): glorot uniform W, orthogonal U, zero b; same values on every platform

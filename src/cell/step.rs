@@ -24,7 +24,7 @@ pub struct State<T: Real> {
 }
 
 impl<T: Real> State<T> {
-    /// Returns the states of `rows` rows, all 0.
+    /// Returns the states of `rows` rows, all at the cell's initial state.
     ///
     /// # Errors
     /// [`Error::Memory`].
@@ -32,11 +32,18 @@ impl<T: Real> State<T> {
         let padded = cell.padded;
         let mut parts = PooledBuffer::new(parts_of(cell) * rows * padded)?;
         parts[..rows * padded].fill(T::ZERO);
-        Ok(Self { padded, rows, parts, odd: false })
+        let mut state = Self { padded, rows, parts, odd: false };
+        (0..rows).for_each(|row| state.restart(cell, row));
+        Ok(state)
     }
 
     fn at(&self, row: usize) -> usize {
         (usize::from(self.odd) * self.rows + row) * self.padded
+    }
+
+    /// Sets the state of a row to the cell's initial state.
+    pub fn restart(&mut self, cell: &PackedCell<T>, row: usize) {
+        self.row_mut(row)[..cell.hidden].copy_from_slice(cell.h0());
     }
 
     /// Returns the state of a row, in its first H numbers.

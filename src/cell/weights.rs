@@ -28,6 +28,8 @@ pub struct PackedCell<T> {
     w: PackedMatrix<T>, // [I, 3 * padded], columns [vector of units][gate][lane]
     bias: Aligned<T>,   // [3 * padded], likewise
     pub(crate) recurrent: Recurrent<T>,
+    /// The initial state, `[padded]`.
+    h0: Aligned<T>,
     functions: Option<Custom<T>>,
 }
 
@@ -83,12 +85,19 @@ impl<T: Float> PackedCell<T> {
             }
         };
         let w = PackedMatrix::from_columns(lanes, WIDTH, input, GATES * padded, rows_of_w)?;
-        Ok(Self { lanes, hidden, padded, w, bias, recurrent, functions })
+        let mut h0 = Aligned::zeros(padded)?;
+        h0[..cell.h0.len()].copy_from_slice(cell.h0);
+        Ok(Self { lanes, hidden, padded, w, bias, recurrent, h0, functions })
     }
 
     /// Returns whether the cell is reset-after.
     pub fn reset_after(&self) -> bool {
         matches!(self.recurrent, Recurrent::After { .. })
+    }
+
+    /// Returns the state that a sequence starts from if it is given none, H numbers.
+    pub fn h0(&self) -> &[T] {
+        &self.h0[..self.hidden]
     }
 
     /// Returns the functions in the equations, or null for those of the plain cell.

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use super::arrays::{Either, InOut, Input, PyReal, either, optional_slice, precision, unwritten, zeros};
+use super::dims::PyDims;
 use super::threads::detached;
 use crate::cell::Real;
 use crate::error::Error;
@@ -26,18 +27,8 @@ pub struct PyWeights(pub(super) Either<Shared<f32>, Shared<f64>>);
 #[pymethods]
 impl PyWeights {
     #[new]
-    #[pyo3(signature = (params, *, input_size, hidden_size, num_layers, bidirectional, reset_after, bias, training))]
-    fn new(
-        py: Python<'_>,
-        params: &Bound<'_, PyAny>,
-        input_size: usize,
-        hidden_size: usize,
-        num_layers: usize,
-        bidirectional: bool,
-        reset_after: bool,
-        bias: bool,
-        training: bool,
-    ) -> PyResult<Self> {
+    #[pyo3(signature = (params, sizes, *, training))]
+    fn new(py: Python<'_>, params: &Bound<'_, PyAny>, sizes: PyDims, training: bool) -> PyResult<Self> {
         fn pack<T: PyReal>(
             py: Python<'_>,
             params: &Bound<'_, PyAny>,
@@ -48,10 +39,9 @@ impl PyWeights {
             let params = params.slice()?;
             detached(py, |_| Ok(Arc::new(PackedWeights::new(dims, params, training)?)))
         }
-        let dims = Dims { input_size, hidden_size, num_layers, bidirectional, reset_after, bias }.check()?;
         Ok(Self(match precision("params", params)? {
-            Either::F32(()) => Either::F32(pack(py, params, dims, training)?),
-            Either::F64(()) => Either::F64(pack(py, params, dims, training)?),
+            Either::F32(()) => Either::F32(pack(py, params, sizes.0, training)?),
+            Either::F64(()) => Either::F64(pack(py, params, sizes.0, training)?),
         }))
     }
 
@@ -310,18 +300,9 @@ impl<T: PyReal> Recorded<T> {
 }
 
 #[pyfunction]
-#[pyo3(signature = (*, input_size, hidden_size, num_layers, bidirectional, reset_after, bias))]
-pub fn layout(
-    py: Python<'_>,
-    input_size: usize,
-    hidden_size: usize,
-    num_layers: usize,
-    bidirectional: bool,
-    reset_after: bool,
-    bias: bool,
-) -> PyResult<Vec<(String, Bound<'_, PyTuple>, usize)>> {
-    let dims = Dims { input_size, hidden_size, num_layers, bidirectional, reset_after, bias }.check()?;
-    dims.tensors().into_iter().map(|tensor| Ok((tensor.name, PyTuple::new(py, tensor.shape)?, tensor.offset))).collect()
+pub fn layout(py: Python<'_>, sizes: PyDims) -> PyResult<Vec<(String, Bound<'_, PyTuple>, usize)>> {
+    let tensors = sizes.0.tensors();
+    tensors.into_iter().map(|tensor| Ok((tensor.name, PyTuple::new(py, tensor.shape)?, tensor.offset))).collect()
 }
 
 #[pyfunction]
@@ -330,19 +311,9 @@ pub fn dropout_key(py: Python<'_>, seed: u64) -> Bound<'_, PyBytes> {
 }
 
 #[pyfunction]
-#[pyo3(signature = (*, input_size, hidden_size, num_layers, bidirectional, reset_after, bias, seed, dtype))]
-pub fn initial<'py>(
-    py: Python<'py>,
-    input_size: usize,
-    hidden_size: usize,
-    num_layers: usize,
-    bidirectional: bool,
-    reset_after: bool,
-    bias: bool,
-    seed: u64,
-    dtype: &str,
-) -> PyResult<Bound<'py, PyAny>> {
-    let dims = Dims { input_size, hidden_size, num_layers, bidirectional, reset_after, bias };
+#[pyo3(signature = (sizes, *, seed, dtype))]
+pub fn initial<'py>(py: Python<'py>, sizes: PyDims, seed: u64, dtype: &str) -> PyResult<Bound<'py, PyAny>> {
+    let dims = sizes.0;
     match dtype {
         "float32" => {
             Ok(PyArray1::from_vec(py, detached(py, |stop| init::initial::<f32>(dims, seed, stop))?).into_any())

@@ -5,6 +5,8 @@
 mod arrays;
 mod arrow;
 #[forbid(unsafe_code)]
+mod dims;
+#[forbid(unsafe_code)]
 mod gru;
 #[forbid(unsafe_code)]
 mod keys;

@@ -32,6 +32,10 @@ impl PyStream {
         either!(&self.0, stream => Ok(step(py, stream, x)?.into_any()))
     }
 
+    fn restart(&self, py: Python<'_>, n: usize) -> PyResult<()> {
+        either!(&self.0, stream => with(py, stream, |stream| stream.restart(n)))
+    }
+
     fn get_state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         either!(&self.0, stream => Ok(state(py, stream)?.into_any()))
     }

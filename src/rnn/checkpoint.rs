@@ -11,12 +11,15 @@ use crate::rnn::arguments::{ForwardArrays, InputGrads, Inputs, OutputGrads, Outp
 use crate::rnn::dropout::Dropout;
 use crate::rnn::packed_weights::PackedWeights;
 use crate::rnn::stack::{backward, forward_tape};
+use crate::rnn::states::add_initial_grads;
 use crate::shape::{SPAN, Sequences, expect_shape};
 
 /// The record of [`forward_checkpoints`]: the states `[L, N, H]` before each window of steps.
 pub struct Checkpoints<T> {
     sequences: Sequences,
     dropout: Option<Dropout>,
+    /// Whether the run was given initial states.
+    with_h0: bool,
     windows: Vec<(Range<usize>, Vec<T>)>,
 }
 
@@ -30,8 +33,8 @@ impl<T> Checkpoints<T> {
 /// As [`forward_tape`], but stores only every `every`-th state, rounded up to a multiple of [`SPAN`] steps.
 ///
 /// # Errors
-/// As [`forward_tape`]; [`Error::Value`] if `every` is 0, or if the stack is bidirectional: its reverse direction
-/// starts at the last step, so no window can run before the next.
+/// As [`forward_tape`]; [`Error::Value`] if `every` is 0, or if the stack is bidirectional or runs in reverse: a
+/// reverse direction starts at the last step, so no window can run before the next.
 pub fn forward_checkpoints<T: Real>(
     packed: &PackedWeights<T>,
     inputs: Inputs<T>,
@@ -42,8 +45,8 @@ pub fn forward_checkpoints<T: Real>(
 ) -> Result<Checkpoints<T>, Error> {
     let Inputs { x, sequences, h0 } = inputs;
     let Outputs { y, h_n } = outputs;
-    if packed.dims.bidirectional {
-        return Err(Error::value("checkpoint", "None for a bidirectional GRU", every.to_string()));
+    if packed.dims.bidirectional || packed.dims.reverse {
+        return Err(Error::value("checkpoint", "None for a GRU with a reverse direction", every.to_string()));
     }
     if every == 0 {
         return Err(Error::value("checkpoint", "at least 1 step", "0"));
@@ -53,6 +56,11 @@ pub fn forward_checkpoints<T: Real>(
     if let Some(h0) = h0 {
         expect_shape("h0", &[h_n.len()], &[h0.len()])?;
         state.copy_from_slice(h0);
+    } else {
+        let initial = packed.cells.iter().flat_map(|cell| std::iter::repeat_n(cell.h0(), sequences.count()));
+        for (state, initial) in state.chunks_exact_mut(packed.dims.hidden_size).zip(initial) {
+            state.copy_from_slice(initial);
+        }
     }
     let longest = sequences.order().first().map_or(0, |&n| sequences.length(n));
     let every = every.checked_next_multiple_of(SPAN).unwrap_or(usize::MAX);
@@ -64,7 +72,7 @@ pub fn forward_checkpoints<T: Real>(
         forward_tape(packed, inputs, Outputs { y, h_n }, dropout, options)?;
         windows.push((span, std::mem::replace(&mut state, h_n.to_vec())));
     }
-    Ok(Checkpoints { sequences: sequences.clone(), dropout, windows })
+    Ok(Checkpoints { sequences: sequences.clone(), dropout, with_h0: h0.is_some(), windows })
 }
 
 /// As [`backward`] and with the same bits, for the arrays that were passed to [`forward_checkpoints`].
@@ -117,6 +125,9 @@ pub fn backward_checkpoints<T: Real>(
         for (to, from) in window.split_mut(dx, input).into_iter().zip(own.split(&own_dx, input)) {
             to.copy_from_slice(from);
         }
+    }
+    if !checkpoints.with_h0 {
+        add_initial_grads(packed, sequences.count(), dh0, dparams);
     }
     Ok(())
 }

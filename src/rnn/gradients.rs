@@ -42,7 +42,7 @@ pub fn weight_gradients<T: Real>(
     batch: &BatchContext<T>,
     tape: &Tape<T>,
     x: &[T],
-    outputs: &[Vec<&[T]>],
+    states: &[Vec<&[T]>],
     d: &[PooledBuffer<T>],
     dparams: &mut [T],
     grant: &Grant,
@@ -75,14 +75,14 @@ pub fn weight_gradients<T: Real>(
     }
     tasks.sort_by_key(|task| std::cmp::Reverse(task.out.len()));
     let x = batch.sequences.split(x, dims.input_size);
-    grant.execute(1, tasks, stop, |task, _, check| sum_over_steps(batch, tape, &x, outputs, &d[task.cell], task, check))
+    grant.execute(1, tasks, stop, |task, _, check| sum_over_steps(batch, tape, &x, states, &d[task.cell], task, check))
 }
 
 fn sum_over_steps<T: Real>(
     batch: &BatchContext<T>,
     tape: &Tape<T>,
     x: &[&[T]],
-    outputs: &[Vec<&[T]>],
+    states: &[Vec<&[T]>],
     d: &[T],
     task: Task<T>,
     check: Check,
@@ -92,10 +92,10 @@ fn sum_over_steps<T: Real>(
     let (layer, direction) = (task.cell / dims.directions(), task.cell % dims.directions());
     let input = if layer == 0 {
         x.to_vec()
-    } else if tape.dropout.is_some() {
-        sequences.split_compact(&tape.layers[layer].dropped, dims.output_size())
+    } else if tape.layers[layer].input.is_empty() {
+        states[layer - 1].clone()
     } else {
-        outputs[layer - 1].clone()
+        sequences.split_compact(&tape.layers[layer].input, dims.output_size())
     };
     let width = batch.backward[task.cell].segments() * hidden;
     let rows = task.out.len() / task.width;
@@ -103,9 +103,9 @@ fn sum_over_steps<T: Real>(
         match factor {
             Factor::Input => &input[n][t * task.width..],
             Factor::State => {
-                let before = if direction == 0 { t.checked_sub(1) } else { Some(t + 1) };
+                let before = if dims.runs_backward(direction) { Some(t + 1) } else { t.checked_sub(1) };
                 match before.filter(|&before| before < sequences.length(n)) {
-                    Some(before) => &outputs[layer][n][before * dims.output_size() + direction * hidden..],
+                    Some(before) => &states[layer][n][before * dims.states_size() + direction * hidden..],
                     None => batch.h0.of(task.cell, n),
                 }
             }

@@ -6,10 +6,11 @@ use crate::error::Error;
 use crate::memory::buffer_pool::PooledBuffer;
 use crate::rnn::dropout::Dropout;
 use crate::rnn::layer::{BackwardPass, LayerPass};
+use crate::rnn::merge::{merge, merge_backward};
 use crate::rnn::packed_weights::PackedWeights;
 use crate::rnn::states::States;
 use crate::rnn::tape::Tape;
-use crate::shape::Sequences;
+use crate::shape::{Merge, Sequences};
 use crate::threads::runtime::Check;
 use crate::threads::team::{Engine, Team};
 
@@ -53,8 +54,8 @@ pub(super) struct BackwardJob<'a, T> {
 /// A group's part of a layer's tape.
 pub(super) struct LayerSlices<'a, T> {
     pub cells: Vec<Vec<&'a mut [T]>>,
-    pub output: Vec<&'a mut [T]>,
-    pub dropped: Vec<&'a mut [T]>,
+    pub states: Vec<&'a mut [T]>,
+    pub input: Vec<&'a mut [T]>,
 }
 
 impl<T: Real> BatchContext<'_, T> {
@@ -71,19 +72,32 @@ impl<T: Real> BatchContext<'_, T> {
             lengths: group.lengths,
             hidden: dims.hidden_size,
             input: dims.layer_input(layer),
-            width: dims.output_size(),
-            direction,
+            width: dims.states_size(),
+            column: direction * dims.hidden_size,
+            reverse: dims.runs_backward(direction),
             check: group.check,
         }
     }
 
-    /// Returns each sequence's output of a layer.
-    pub fn output_of<'b>(&self, tape: &'b Tape<T>, layer: usize, y: &'b [T]) -> Vec<&'b [T]> {
-        let width = self.packed.dims.output_size();
-        if layer + 1 == self.packed.dims.num_layers {
+    /// Returns each sequence's states of all directions of a layer.
+    pub fn states_of<'b>(&self, tape: &'b Tape<T>, layer: usize, y: &'b [T]) -> Vec<&'b [T]> {
+        let width = self.packed.dims.states_size();
+        if layer + 1 == self.packed.dims.num_layers && !self.merges() {
             self.sequences.split(y, width)
         } else {
-            self.sequences.split_compact(&tape.layers[layer].output, width)
+            self.sequences.split_compact(&tape.layers[layer].states, width)
+        }
+    }
+
+    /// Returns whether outputs are something else than the states of all directions.
+    fn merges(&self) -> bool {
+        self.packed.dims.merge != Merge::Concat
+    }
+
+    /// Writes each member's outputs for its states of all directions.
+    fn merge(&self, states: &[&mut [T]], outputs: &mut [&mut [T]]) {
+        for (states, output) in states.iter().zip(outputs) {
+            merge(self.packed.dims.merge, self.packed.dims.hidden_size, states, output);
         }
     }
 
@@ -109,26 +123,32 @@ impl<T: Real> BatchContext<'_, T> {
         let mut y = job.y.unwrap_or_default();
         for layer in 0..=last {
             let (done, rest) = layers.split_at_mut(layer);
-            let LayerSlices { cells, output, dropped } = &mut rest[0];
-            let input: Vec<&[T]> = match (done.last(), dropout) {
-                (None, _) => x.clone(),
-                (Some(below), None) => below.output.iter().map(|rows| &**rows).collect(),
-                (Some(below), Some(dropout)) => {
-                    for ((dropped, output), &n) in dropped.iter_mut().zip(&below.output).zip(group.members) {
-                        dropped.copy_from_slice(output);
-                        dropout.apply(layer, self.sequences.origin(n), width, dropped);
+            let LayerSlices { cells, states, input } = &mut rest[0];
+            if let Some(below) = done.last().filter(|_| self.merges() || dropout.is_some()) {
+                self.merge(&below.states, input);
+                if let Some(dropout) = dropout {
+                    for (input, &n) in input.iter_mut().zip(group.members) {
+                        dropout.apply(layer, self.sequences.origin(n), width, input);
                     }
-                    dropped.iter().map(|rows| &**rows).collect()
                 }
+            }
+            let read: Vec<&[T]> = match done.last() {
+                None => x.clone(),
+                Some(_) if self.merges() || dropout.is_some() => input.iter().map(|rows| &**rows).collect(),
+                Some(below) => below.states.iter().map(|rows| &**rows).collect(),
             };
-            let output = if layer == last { &mut y } else { output };
-            self.forward_layer(layer, &group, &input, output, Some(cells), &mut job.h_n)?;
+            let last = layer == last;
+            let to = if last && !self.merges() { &mut y } else { &mut *states };
+            self.forward_layer(layer, &group, &read, to, Some(cells), &mut job.h_n)?;
+            if last && self.merges() {
+                self.merge(states, &mut y);
+            }
         }
         Ok(())
     }
 
     /// Runs all layers over a window of steps before the next window, so that temporary outputs stay small. If the
-    /// stack is bidirectional, the window is the whole sequence, since a reverse direction starts at its end.
+    /// stack has a reverse direction, the window is the whole sequence, since that starts at its end.
     fn infer(
         &self,
         group: &Group,
@@ -140,12 +160,14 @@ impl<T: Real> BatchContext<'_, T> {
         let (input, width, last) = (dims.input_size, dims.output_size(), dims.num_layers - 1);
         let longest = group.lengths.first().copied().unwrap_or(0);
         let temporary = last + usize::from(y.is_none()); // layers whose outputs are not kept
-        let whole = temporary == 0 || dims.bidirectional;
+        let whole = temporary == 0 || dims.bidirectional || dims.reverse;
         let window = if whole { longest } else { (WINDOW_NUMBERS / (group.lengths.len() * width)).max(1) };
         let steps: usize = group.lengths.iter().map(|&length| length.min(window)).sum();
         // The outputs of even and of odd layers.
         let len = |needed: bool| if needed { steps * width } else { 0 };
         let (mut even, mut odd) = (PooledBuffer::new(len(temporary > 0))?, PooledBuffer::new(len(temporary > 1))?);
+        // The states of both directions, before they are merged.
+        let mut states = PooledBuffer::new(if self.merges() { steps * dims.states_size() } else { 0 })?;
         for first in (0..longest).step_by(window.max(1)) {
             let lengths: Vec<usize> = group.lengths.iter().map(|&l| l.saturating_sub(first).min(window)).collect();
             let group = Group { lengths: &lengths, ..*group };
@@ -159,14 +181,34 @@ impl<T: Real> BatchContext<'_, T> {
                     split_steps(before, &lengths, width)
                 };
                 match &mut y {
-                    Some(y) if layer == last => self.forward_layer(layer, &group, &input, y, None, h_n)?,
+                    Some(y) if layer == last => self.infer_layer(layer, &group, &input, y, &mut states, h_n)?,
                     _ => {
                         let mut output = split_steps_mut(current, &lengths, width);
-                        self.forward_layer(layer, &group, &input, &mut output, None, h_n)?;
+                        self.infer_layer(layer, &group, &input, &mut output, &mut states, h_n)?;
                     }
                 }
             }
         }
+        Ok(())
+    }
+
+    /// As [`Self::forward_layer`], with the outputs of the layer instead of the states of all directions. These are
+    /// written to `states` if they are merged.
+    fn infer_layer(
+        &self,
+        layer: usize,
+        group: &Group,
+        input: &[&[T]],
+        output: &mut [&mut [T]],
+        states: &mut [T],
+        h_n: &mut [Vec<&mut [T]>],
+    ) -> Result<(), Error> {
+        if !self.merges() {
+            return self.forward_layer(layer, group, input, output, None, h_n);
+        }
+        let mut states = split_steps_mut(states, group.lengths, self.packed.dims.states_size());
+        self.forward_layer(layer, group, input, &mut states, None, h_n)?;
+        self.merge(&states, output);
         Ok(())
     }
 
@@ -199,7 +241,7 @@ impl<T: Real> BatchContext<'_, T> {
         &self,
         mut job: BackwardJob<T>,
         tape: &Tape<T>,
-        outputs: &[Vec<&[T]>],
+        states: &[Vec<&[T]>],
         dy: Option<&[&[T]]>,
         team: &Team,
         check: Check,
@@ -220,12 +262,12 @@ impl<T: Real> BatchContext<'_, T> {
             };
             let (cells, dh) = (&mut job.d, &mut job.dh);
             if layer == 0 {
-                self.backward_layer(layer, &group, tape, outputs, dy.as_deref(), cells, dh, &mut job.dx)?;
+                self.backward_layer(layer, &group, tape, states, dy.as_deref(), cells, dh, &mut job.dx)?;
                 break;
             }
             below.fill(T::ZERO);
             let mut dx = split_steps_mut(&mut below, &lengths, width);
-            self.backward_layer(layer, &group, tape, outputs, dy.as_deref(), cells, dh, &mut dx)?;
+            self.backward_layer(layer, &group, tape, states, dy.as_deref(), cells, dh, &mut dx)?;
             if let Some(dropout) = tape.dropout {
                 for (dx, &n) in dx.iter_mut().zip(group.members) {
                     dropout.apply(layer, self.sequences.origin(n), width, dx);
@@ -242,14 +284,27 @@ impl<T: Real> BatchContext<'_, T> {
         layer: usize,
         group: &Group,
         tape: &Tape<T>,
-        outputs: &[Vec<&[T]>],
+        states: &[Vec<&[T]>],
         dy: Option<&[&[T]]>,
         d: &mut [Vec<&mut [T]>],
         dh: &mut [Vec<&mut [T]>],
         dx: &mut [&mut [T]],
     ) -> Result<(), Error> {
         let dims = &self.packed.dims;
-        let y: Vec<&[T]> = group.members.iter().map(|&n| outputs[layer][n]).collect();
+        let states: Vec<&[T]> = group.members.iter().map(|&n| states[layer][n]).collect();
+        let merged = dy.filter(|_| self.merges());
+        let len = merged.map_or(0, |_| states.iter().map(|states| states.len()).sum());
+        let mut d_states = PooledBuffer::new(len)?;
+        let dy = match merged {
+            None => dy.map(<[_]>::to_vec),
+            Some(dy) => {
+                let rows = split_steps_mut(&mut d_states, group.lengths, dims.states_size());
+                for ((states, dy), d) in states.iter().zip(dy).zip(rows) {
+                    merge_backward(dims.merge, dims.hidden_size, states, dy, d);
+                }
+                Some(split_steps(&d_states, group.lengths, dims.states_size()))
+            }
+        };
         for direction in 0..dims.directions() {
             let cell = layer * dims.directions() + direction;
             let pass = self.pass(layer, direction, group);
@@ -262,7 +317,7 @@ impl<T: Real> BatchContext<'_, T> {
                 .map(|rows| &recorded[rows.start * 4 * dims.hidden_size..rows.end * 4 * dims.hidden_size])
                 .collect();
             let h0 = |r: usize| self.h0.of(cell, group.members[r]);
-            back.recurrence(&recorded, &y, &h0, dy, &mut d[cell], &mut dh[cell])?;
+            back.recurrence(&recorded, &states, &h0, dy.as_deref(), &mut d[cell], &mut dh[cell])?;
             back.input(&d[cell], dx)?;
         }
         Ok(())

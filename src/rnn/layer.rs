@@ -38,10 +38,12 @@ pub struct LayerPass<'a, T: 'static> {
     pub hidden: usize,
     /// Number of features of the layer's input.
     pub input: usize,
-    /// Number of features of the layer's output, D * H.
+    /// Number of features of the states of all directions, D * H.
     pub width: usize,
-    /// Direction, 0 or 1; 1 runs from the last step to the first.
-    pub direction: usize,
+    /// The first of this direction's features among them.
+    pub column: usize,
+    /// Whether this direction runs from the last step to the first.
+    pub reverse: bool,
     pub check: Check<'a>,
 }
 
@@ -63,12 +65,12 @@ impl<T: Real> LayerPass<'_, T> {
 
     /// Returns the row of the t-th step of sequence r, in this direction.
     fn row(&self, r: usize, t: usize) -> usize {
-        if self.direction == 0 { t } else { self.lengths[r] - 1 - t }
+        if self.reverse { self.lengths[r] - 1 - t } else { t }
     }
 
     /// Returns the position in sequence r's outputs of this direction's t-th state.
     fn output_at(&self, r: usize, t: usize) -> usize {
-        self.row(r, t) * self.width + self.direction * self.hidden
+        self.row(r, t) * self.width + self.column
     }
 
     /// Returns the state of sequence r after its last step, if it has any.

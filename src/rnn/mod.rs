@@ -3,7 +3,8 @@
 //! `layer` runs one direction of one layer, forward and backward, over a group of sequences, and `group` runs the group
 //! through all layers and directions. `plan` decides how a batch is split, `stack` runs it, and `partition` distributes
 //! its arrays to the groups. `gradients` sums the weights' gradients over all steps. `checkpoint` trains in little
-//! memory, `stream` runs step by step, and `dropout` computes the masks between layers.
+//! memory, `stream` runs step by step, and `dropout` computes the masks between layers. `merge` makes
+//! one output of two directions.
 
 mod arguments;
 mod checkpoint;
@@ -11,6 +12,7 @@ mod dropout;
 mod gradients;
 mod group;
 mod layer;
+mod merge;
 pub mod packed_weights;
 mod partition;
 pub mod plan;

@@ -4,40 +4,34 @@ use crate::cell::Real;
 use crate::rnn::group::LayerSlices;
 use crate::rnn::plan::Plan;
 use crate::rnn::tape::LayerTape;
-use crate::shape::Sequences;
+use crate::shape::{Dims, Sequences};
 
 /// A layer's tape, distributed to the groups.
 pub(super) struct LayerParts<'a, T> {
     cells: Vec<std::vec::IntoIter<Vec<&'a mut [T]>>>,
-    output: std::vec::IntoIter<Vec<&'a mut [T]>>,
-    dropped: std::vec::IntoIter<Vec<&'a mut [T]>>,
+    states: std::vec::IntoIter<Vec<&'a mut [T]>>,
+    input: std::vec::IntoIter<Vec<&'a mut [T]>>,
 }
 
 impl<'a, T: Real> LayerParts<'a, T> {
-    pub fn new(
-        partition: &Partition,
-        seqs: &Sequences,
-        tape: &'a mut LayerTape<T>,
-        width: usize,
-        hidden: usize,
-    ) -> Self {
+    pub fn new(partition: &Partition, seqs: &Sequences, tape: &'a mut LayerTape<T>, dims: &Dims) -> Self {
         let rows = |data: &'a mut [T], width: usize| {
             // Arrays that are not recorded become empty parts.
             let width = if data.is_empty() { 0 } else { width };
             partition.distribute(seqs.split_compact_mut(data, width)).into_iter()
         };
         Self {
-            cells: tape.cells.iter_mut().map(|cell| rows(cell, 4 * hidden)).collect(),
-            output: rows(&mut tape.output, width),
-            dropped: rows(&mut tape.dropped, width),
+            cells: tape.cells.iter_mut().map(|cell| rows(cell, 4 * dims.hidden_size)).collect(),
+            states: rows(&mut tape.states, dims.states_size()),
+            input: rows(&mut tape.input, dims.output_size()),
         }
     }
 
     pub fn next(&mut self) -> LayerSlices<'a, T> {
         LayerSlices {
             cells: self.cells.iter_mut().map(|cell| cell.next().unwrap_or_default()).collect(),
-            output: self.output.next().unwrap_or_default(),
-            dropped: self.dropped.next().unwrap_or_default(),
+            states: self.states.next().unwrap_or_default(),
+            input: self.input.next().unwrap_or_default(),
         }
     }
 }

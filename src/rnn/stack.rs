@@ -13,7 +13,7 @@ use crate::rnn::group::{BackwardJob, BatchContext, ForwardJob};
 use crate::rnn::packed_weights::PackedWeights;
 use crate::rnn::partition::{LayerParts, Partition};
 use crate::rnn::plan::Plan;
-use crate::rnn::states::States;
+use crate::rnn::states::{States, add_initial_grads};
 use crate::rnn::tape::Tape;
 use crate::shape::{Dims, Sequences, expect_shape};
 use crate::threads::runtime::Grant;
@@ -79,15 +79,15 @@ pub fn backward<T: Real>(
     let (dims, sequences) = (&packed.dims, &tape.sequences);
     let width = dims.output_size();
     let rows = sequences.rows();
-    let states = dims.num_cells() * sequences.count() * dims.hidden_size;
+    let states_len = dims.num_cells() * sequences.count() * dims.hidden_size;
     for (name, expected, got) in [
         ("x", rows * dims.input_size, x.len()),
         ("y", rows * width, y.len()),
         ("dy", rows * width, dy.map_or(rows * width, <[T]>::len)),
-        ("h0", states, h0.map_or(states, <[T]>::len)),
-        ("dh_n", states, dh_n.map_or(states, <[T]>::len)),
+        ("h0", states_len, h0.map_or(states_len, <[T]>::len)),
+        ("dh_n", states_len, dh_n.map_or(states_len, <[T]>::len)),
         ("dx", rows * dims.input_size, dx.len()),
-        ("dh0", states, dh0.len()),
+        ("dh0", states_len, dh0.len()),
         ("dparams", dims.num_params(), dparams.len()),
     ] {
         expect_shape(name, &[expected], &[got])?;
@@ -105,8 +105,8 @@ pub fn backward<T: Real>(
         Some(dh_n) => dh0.copy_from_slice(dh_n),
         None => dh0.fill(T::ZERO),
     }
-    let batch = BatchContext { packed, sequences, h0: States::new(dims, sequences, h0), backward };
-    let outputs: Vec<Vec<&[T]>> = (0..dims.num_layers).map(|layer| batch.output_of(tape, layer, y)).collect();
+    let batch = BatchContext { packed, sequences, h0: States::new(packed, sequences, h0), backward };
+    let states: Vec<Vec<&[T]>> = (0..dims.num_layers).map(|layer| batch.states_of(tape, layer, y)).collect();
     let partition = Partition::new(&plan, sequences);
     let mut dx = partition.distribute(sequences.split_mut(dx, dims.input_size)).into_iter();
     let mut dh = partition.distribute_cells(dh0.chunks_mut(dims.hidden_size.max(1)).collect(), sequences.count());
@@ -126,10 +126,14 @@ pub fn backward<T: Real>(
         })
         .collect();
     grant.execute(plan.members, jobs, options.stop(), |job, team, check| {
-        batch.backward_group(job, tape, &outputs, dy.as_deref(), team, check)
+        batch.backward_group(job, tape, &states, dy.as_deref(), team, check)
     })?;
     drop(d_cells);
-    weight_gradients(&batch, tape, x, &outputs, &d, dparams, &grant, options.stop())
+    drop(dh);
+    if h0.is_none() {
+        add_initial_grads(packed, sequences.count(), dh0, dparams);
+    }
+    weight_gradients(&batch, tape, x, &states, &d, dparams, &grant, options.stop())
 }
 
 fn run<T: Real>(
@@ -153,15 +157,14 @@ fn run<T: Real>(
         expect_shape(name, &[expected], &[got])?;
     }
     let (plan, grant) = granted(dims, sequences, options.threads()?, Plan::threads)?;
-    let batch = BatchContext { packed, sequences, h0: States::new(dims, sequences, h0), backward: &[] };
+    let batch = BatchContext { packed, sequences, h0: States::new(packed, sequences, h0), backward: &[] };
     let x = sequences.split(x, dims.input_size);
     let partition = Partition::new(&plan, sequences);
     let mut y = y.map(|y| partition.distribute(sequences.split_mut(y, width)).into_iter());
     let mut h_n = partition.distribute_cells(h_n.chunks_mut(hidden).collect(), sequences.count());
     let dropout = tape.as_ref().and_then(|tape| tape.dropout);
-    let mut layers: Option<Vec<LayerParts<T>>> = tape.map(|tape| {
-        tape.layers.iter_mut().map(|layer| LayerParts::new(&partition, sequences, layer, width, hidden)).collect()
-    });
+    let mut layers: Option<Vec<LayerParts<T>>> = tape
+        .map(|tape| tape.layers.iter_mut().map(|layer| LayerParts::new(&partition, sequences, layer, dims)).collect());
     let jobs: Vec<ForwardJob<T>> = plan
         .groups
         .iter()

@@ -59,14 +59,12 @@ struct GroupRows<'a, T> {
 
 impl<T: Real> Stream<T> {
     #[doc(hidden)]
-    /// Starts `batch` sequences from states of zeros.
+    /// Starts `batch` sequences from the initial states of the stack.
     ///
     /// # Errors
-    /// [`Error::Value`] if the stack is bidirectional: its outputs need the whole sequence; [`Error::Memory`].
+    /// [`Error::Value`] if the stack is bidirectional or runs in reverse: its outputs need the whole sequence; [`Error::Memory`].
     pub fn new(packed: Arc<PackedWeights<T>>, batch: usize) -> Result<Self, Error> {
-        if packed.dims.bidirectional {
-            return Err(Error::value("bidirectional", "False, since a step cannot look ahead", "True"));
-        }
+        packed.dims.check_stepwise()?;
         // The largest buffers first and in one piece: if `batch` is absurd, this fails before any memory is touched.
         let projected = Aligned::zeros(batch.saturating_mul(packed.cells[0].projected_len()))?;
         let between = zeros(batch.saturating_mul(packed.dims.hidden_size))?;
@@ -140,6 +138,21 @@ impl<T: Real> Stream<T> {
     fn place(&self, n: usize) -> (usize, usize) {
         let group = self.groups.partition_point(|group| group.members.end <= n);
         (group, n - self.groups[group].members.start)
+    }
+
+    /// Starts sequence `n` anew, from the initial states of the stack. The others are not affected.
+    ///
+    /// # Errors
+    /// [`Error::Value`] if there is no such sequence.
+    pub fn restart(&mut self, n: usize) -> Result<(), Error> {
+        if n >= self.batch {
+            return Err(Error::value("n", format!("a sequence below {}", self.batch), n.to_string()));
+        }
+        let (group, row) = self.place(n);
+        for (cell, state) in self.packed.cells.iter().zip(&mut self.groups[group].states) {
+            state.restart(cell, row);
+        }
+        Ok(())
     }
 
     /// Copies the states to `h`, `[L, N, H]`.

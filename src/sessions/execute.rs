@@ -150,11 +150,11 @@ impl<T: Real> SessionBatch<'_, T> {
         let (hidden, last) = (self.packed.dims.hidden_size, self.packed.dims.num_layers - 1);
         for (layer, state) in space.states.iter_mut().enumerate() {
             for (r, &member) in job.members.iter().enumerate() {
-                let (segment, state) = (&self.segments[member], &mut state.row_mut(r)[..hidden]);
+                let segment = &self.segments[member];
                 if segment.fresh {
-                    state.fill(T::ZERO);
+                    state.restart(&self.packed.cells[layer], r);
                 } else {
-                    self.slab.read(segment.slot, layer, state);
+                    self.slab.read(segment.slot, layer, &mut state.row_mut(r)[..hidden]);
                 }
             }
         }

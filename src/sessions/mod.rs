@@ -96,11 +96,9 @@ impl<T: Real> Sessions<T> {
     /// Returns an empty set of sessions. With `half`, states are rounded to half precision between events.
     ///
     /// # Errors
-    /// [`Error::Value`] if the stack is bidirectional: its outputs need the whole sequence.
+    /// [`Error::Value`] if the stack is bidirectional or runs in reverse: its outputs need the whole sequence.
     pub fn new(packed: Arc<PackedWeights<T>>, limits: Limits, half: bool) -> Result<Self, Error> {
-        if packed.dims.bidirectional {
-            return Err(Error::value("bidirectional", "False, since a step cannot look ahead", "True"));
-        }
+        packed.dims.check_stepwise()?;
         let slab = Slab::new(packed.dims.num_layers, packed.dims.hidden_size, half);
         let registry = KeyKind::Integers(Registry::new(limits));
         Ok(Self { packed, limits, slab, registry, spaces: Workspaces::default() })
@@ -134,7 +132,7 @@ impl<T: Real> Sessions<T> {
     }
 
     /// Runs a batch of M events in order and writes their outputs `y` `[M, H]`. An event whose key has no session
-    /// starts one, from a state of zeros.
+    /// starts one, from the initial state of the stack.
     ///
     /// # Errors
     /// [`Error::Value`] if the size of an array does not fit, or the keys are of another kind than those of the

@@ -10,10 +10,11 @@ const MAX_LAYERS: usize = 1024;
 /// The sizes and options of a stack of GRU layers.
 ///
 /// ```
-/// use rgru::Dims;
+/// use rgru::{Dims, Merge};
 ///
 /// let dims = Dims { num_layers: 2, bidirectional: true, ..Dims::new(3, 8) };
 /// assert_eq!((dims.directions(), dims.num_cells(), dims.output_size()), (2, 4, 16));
+/// assert_eq!(Dims { merge: Merge::Sum, ..dims }.output_size(), 8);
 /// assert_eq!(dims.num_params(), 2 * 24 * (3 + 8 + 1) + 2 * 24 * (16 + 8 + 1));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,6 +33,26 @@ pub struct Dims {
     pub bias: bool,
     /// The activations and clips of the cell.
     pub cell: CellOptions,
+    /// Whether a unidirectional stack runs from the last step to the first, all layers of it.
+    pub reverse: bool,
+    /// How the outputs of both directions become one; for unidirectional stacks always [`Merge::Concat`].
+    pub merge: Merge,
+    /// Whether the initial states are parameters, for runs that are given none. Otherwise they are zeros.
+    pub learned_h0: bool,
+}
+
+/// How the outputs of the two directions of a layer become its output. See [`Dims`] for an example.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Merge {
+    /// Side by side, forward first: 2H features.
+    #[default]
+    Concat,
+    /// Their sum, H features.
+    Sum,
+    /// Their mean, H features.
+    Mean,
+    /// Their product, H features.
+    Product,
 }
 
 /// The name, shape and position of a tensor in the flat array of parameters.
@@ -44,7 +65,7 @@ pub struct Dims {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tensor {
-    /// The name, `layers.{k}.{fwd|rev}.{W|U|b|b_hh}`.
+    /// The name, `layers.{k}.{fwd|rev}.{W|U|b|b_hh|h0}`.
     pub name: String,
     /// Rows and, for matrices, columns.
     pub shape: Vec<usize>,
@@ -63,6 +84,9 @@ impl Dims {
             reset_after: false,
             bias: true,
             cell: CellOptions::default(),
+            reverse: false,
+            merge: Merge::Concat,
+            learned_h0: false,
         }
     }
 
@@ -91,6 +115,13 @@ impl Dims {
             let got = format!("{} x {} x {}", self.input_size, self.hidden_size, self.num_layers);
             return Err(Error::value("input_size, hidden_size, num_layers", "parameters that fit into memory", got));
         }
+        if self.bidirectional && self.reverse {
+            return Err(Error::value("reverse", "False for a bidirectional stack, which has both directions", "True"));
+        }
+        if !self.bidirectional && self.merge != Merge::Concat {
+            let got = format!("{:?}", self.merge).to_lowercase();
+            return Err(Error::value("merge", "concat for a stack with one direction", got));
+        }
         self.cell.check()?;
         Ok(self)
     }
@@ -105,12 +136,22 @@ impl Dims {
         self.num_layers * self.directions()
     }
 
-    /// Returns the number of output features, D * H.
-    pub fn output_size(&self) -> usize {
+    /// Returns whether a direction runs from the last step to the first.
+    pub(crate) fn runs_backward(&self, direction: usize) -> bool {
+        self.reverse || direction == 1
+    }
+
+    /// Returns the number of features of the states of all directions, D * H.
+    pub(crate) fn states_size(&self) -> usize {
         self.directions() * self.hidden_size
     }
 
-    /// Returns the number of input features of a layer: I for layer 0, D * H for the others.
+    /// Returns the number of output features: D * H, or H if two directions are merged to their sum, mean or product.
+    pub fn output_size(&self) -> usize {
+        if self.merge == Merge::Concat { self.states_size() } else { self.hidden_size }
+    }
+
+    /// Returns the number of input features of a layer: I for layer 0, the number of output features for the others.
     pub fn layer_input(&self, layer: usize) -> usize {
         if layer == 0 { self.input_size } else { self.output_size() }
     }
@@ -125,16 +166,20 @@ impl Dims {
                 tensors.push(("b_hh", vec![self.hidden_size]));
             }
         }
+        if self.learned_h0 {
+            tensors.push(("h0", vec![self.hidden_size]));
+        }
         tensors
     }
 
     /// Returns all tensors in the order of the flat array: by layer, then direction, then W `[3H, input]`, U `[3H, H]`,
-    /// b `[3H]` and, in reset-after cells, `b_hh` `[H]`. Rows are in the order reset gate, update gate, candidate.
+    /// b `[3H]`, in reset-after cells `b_hh` `[H]`, and with learned initial states h0 `[H]`. Rows are in the order reset gate, update gate, candidate.
     pub fn tensors(&self) -> Vec<Tensor> {
         let mut offset = 0;
         let mut tensors = Vec::new();
         for layer in 0..self.num_layers {
-            for direction in &["fwd", "rev"][..self.directions()] {
+            for direction in 0..self.directions() {
+                let direction = if self.runs_backward(direction) { "rev" } else { "fwd" };
                 for (name, shape) in self.cell_tensors(layer) {
                     let len: usize = shape.iter().product();
                     tensors.push(Tensor { name: format!("layers.{layer}.{direction}.{name}"), shape, offset });
@@ -152,6 +197,19 @@ impl Dims {
 
     pub(crate) fn cell_len(&self, layer: usize) -> usize {
         self.cell_tensors(layer).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
+
+    /// Checks that the stack can run step by step.
+    ///
+    /// # Errors
+    /// [`Error::Value`] if it cannot.
+    pub(crate) fn check_stepwise(&self) -> Result<(), Error> {
+        for (name, backward) in [("bidirectional", self.bidirectional), ("reverse", self.reverse)] {
+            if backward {
+                return Err(Error::value(name, "False, since a step cannot look ahead", "True"));
+            }
+        }
+        Ok(())
     }
 
     /// Checks that an array of parameters of length `len` has [`Dims::num_params`] numbers.

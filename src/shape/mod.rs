@@ -7,6 +7,6 @@ pub mod params;
 mod sequences;
 
 pub use cell_options::{Activation, CellOptions};
-pub use dims::{Dims, Tensor};
+pub use dims::{Dims, Merge, Tensor};
 pub use expect::{expect_last, expect_shape, tuple};
 pub use sequences::{SPAN, Sequences};

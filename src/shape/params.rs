@@ -1,7 +1,7 @@
 //! The canonical parameters: one flat array, split into the tensors of the cells.
 //!
 //! Order: by layer, then by direction (forward, reverse), then W `[3H, I]`, U `[3H, H]`, b `[3H]` and, in
-//! reset-after cells, `b_hh` `[H]`. Rows are in the order r, z, candidate.
+//! reset-after cells, `b_hh` `[H]`, with learned initial states h0 `[H]`. Rows are in the order r, z, candidate.
 
 use crate::shape::cell_options::CellOptions;
 use crate::shape::dims::Dims;
@@ -24,6 +24,8 @@ pub struct CellParams<'a, T> {
     pub b: &'a [T],
     /// `[H]`, or empty.
     pub b_hh: &'a [T],
+    /// The initial state, `[H]`, or empty for zeros.
+    pub h0: &'a [T],
 }
 
 /// The parameters of one cell or their gradients, borrowed for writing.
@@ -36,6 +38,8 @@ pub struct CellParamsMut<'a, T> {
     pub b: &'a mut [T],
     /// `[H]`, or empty.
     pub b_hh: &'a mut [T],
+    /// `[H]`, or empty.
+    pub h0: &'a mut [T],
 }
 
 /// Splits a flat array into cells, by layer, forward before reverse.
@@ -52,7 +56,7 @@ pub fn split_params<'a, T>(dims: &Dims, mut params: &'a [T]) -> Vec<CellParams<'
     (0..dims.num_cells())
         .map(|index| {
             let layer = index / dims.directions();
-            let [w, u, b, b_hh] = lengths(dims, layer);
+            let [w, u, b, b_hh, h0] = lengths(dims, layer);
             CellParams {
                 input: dims.layer_input(layer),
                 hidden: dims.hidden_size,
@@ -62,6 +66,7 @@ pub fn split_params<'a, T>(dims: &Dims, mut params: &'a [T]) -> Vec<CellParams<'
                 u: take(u),
                 b: take(b),
                 b_hh: take(b_hh),
+                h0: take(h0),
             }
         })
         .collect()
@@ -80,17 +85,18 @@ pub fn split_params_mut<'a, T>(dims: &Dims, mut params: &'a mut [T]) -> Vec<Cell
     };
     (0..dims.num_cells())
         .map(|index| {
-            let [w, u, b, b_hh] = lengths(dims, index / dims.directions());
-            CellParamsMut { w: take(w), u: take(u), b: take(b), b_hh: take(b_hh) }
+            let [w, u, b, b_hh, h0] = lengths(dims, index / dims.directions());
+            CellParamsMut { w: take(w), u: take(u), b: take(b), b_hh: take(b_hh), h0: take(h0) }
         })
         .collect()
 }
 
-/// Returns the lengths of W, U, b and `b_hh`.
-fn lengths(dims: &Dims, layer: usize) -> [usize; 4] {
-    let mut lengths = [0; 4];
-    for (len, (_, shape)) in lengths.iter_mut().zip(dims.cell_tensors(layer)) {
-        *len = shape.iter().product();
+/// Returns the lengths of W, U, b, `b_hh` and h0.
+fn lengths(dims: &Dims, layer: usize) -> [usize; 5] {
+    let mut lengths = [0; 5];
+    for (name, shape) in dims.cell_tensors(layer) {
+        let place = ["W", "U", "b", "b_hh", "h0"].iter().position(|&known| known == name);
+        lengths[place.expect("a tensor of a cell")] = shape.iter().product();
     }
     lengths
 }

@@ -1,7 +1,7 @@
 //! Initial parameters: the same numbers on every platform for a seed.
 //!
 //! W: uniform by Glorot & Bengio (2010), eq. 16, for each gate. U: for each gate a random orthogonal matrix (Saxe et
-//! al. 2014), by Gram-Schmidt on standard normal draws. Biases: 0. Only exactly rounded operations and the `libm` crate
+//! al. 2014), by Gram-Schmidt on standard normal draws. Biases and initial states: 0. Only exactly rounded operations and the `libm` crate
 //! are used.
 
 use rand_chacha::ChaCha8Rng;

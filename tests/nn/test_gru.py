@@ -248,8 +248,8 @@ def test_change_while_weights_are_packed_is_not_lost(monkeypatch):
     x = normal(1, 5, 3)
     real = rgru.nn._gru._core.Weights
 
-    def overtaken(flat, **sizes):
-        packed = real(flat, **sizes)
+    def overtaken(flat, sizes, **options):
+        packed = real(flat, sizes, **options)
         if gru.params.flat.any():
             gru.params.update({name: np.zeros_like(array) for name, array in gru.params.items()})  # by another thread
         return packed

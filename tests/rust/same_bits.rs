@@ -11,7 +11,7 @@ use rgru::__internals::rnn::packed_weights::PackedWeights;
 use rgru::__internals::rnn::plan::Plan;
 use rgru::__internals::rnn::{self, Dropout, ForwardArrays, OutputGrads};
 use rgru::__internals::simd::Isa;
-use rgru::{Dims, Sequences, Stream};
+use rgru::{Dims, Merge, Sequences, Stream};
 
 /// Returns sequence n's rows of an array.
 fn rows<'a, T>(sequences: &Sequences, array: &'a [T], width: usize, n: usize) -> &'a [T] {
@@ -88,7 +88,7 @@ proptest! {
 
     #[test]
     fn a_stream_has_the_bits_of_the_whole(problem in problems(40, 9, 6)) {
-        let dims = Dims { bidirectional: false, ..problem.dims };
+        let dims = Dims { bidirectional: false, reverse: false, merge: Merge::Concat, ..problem.dims };
         let problem = Problem { dims, ragged: false, lengths: vec![problem.time as i64; problem.lengths.len()], ..problem };
         let arrays = problem.arrays::<f32>();
         let (batch, time) = (problem.lengths.len(), problem.time);
@@ -111,6 +111,15 @@ proptest! {
         let mut h = vec![0.0; whole.h_n.len()];
         stream.states(&mut h).unwrap();
         prop_assert_eq!(h, whole.h_n);
+        // One sequence starts anew; the others go on.
+        if batch > 0 && arrays.h0.is_none() && time > 0 {
+            stream.restart(batch - 1).unwrap();
+            let x: Vec<f32> = arrays.x.chunks(time * dims.input_size).flat_map(|x| x[..dims.input_size].to_vec()).collect();
+            let mut y = vec![0.0; batch * dims.hidden_size];
+            stream.step_with(&x, &mut y, with_threads(1)).unwrap();
+            let first = &whole.y[(batch - 1) * time * dims.hidden_size..][..dims.hidden_size];
+            prop_assert_eq!(&y[(batch - 1) * dims.hidden_size..], first);
+        }
     }
 }
 
@@ -177,10 +186,10 @@ fn final_states_need_no_outputs() {
 /// Sequences end within, at the end of, and before windows of 128 steps.
 #[test]
 fn checkpoints_change_nothing() {
-    for (reset_after, dropout) in [(false, 0.0), (true, 0.3)] {
-        let dims = Dims { num_layers: 2, reset_after, ..Dims::new(5, 9) };
+    for (reset_after, dropout, with_h0) in [(false, 0.0, true), (true, 0.3, false)] {
+        let dims = Dims { num_layers: 2, reset_after, learned_h0: true, ..Dims::new(5, 9) };
         let lengths = vec![300, 128, 0, 257, 40, 129];
-        let problem = Problem { dims, time: 300, lengths, ragged: false, with_h0: true, seed: 8 };
+        let problem = Problem { dims, time: 300, lengths, ragged: false, with_h0, seed: 8 };
         let (arrays, sequences) = (problem.arrays::<f32>(), problem.sequences());
         let packed = PackedWeights::new(dims, &arrays.params, true).unwrap();
         let (inputs, dropout) = (arrays.inputs(&sequences), Dropout::new(dropout, 3).unwrap());
@@ -206,7 +215,13 @@ fn checkpoints_change_nothing() {
 /// Dropout drops the same numbers with any number of threads, and its gradient is that of the masked function.
 #[test]
 fn dropout_is_reproducible_and_differentiable() {
-    let dims = Dims { num_layers: 2, bidirectional: true, ..Dims::new(3, 6) };
+    for merge in [Merge::Concat, Merge::Product] {
+        let dims = Dims { num_layers: 2, bidirectional: true, merge, ..Dims::new(3, 6) };
+        check_dropout(dims);
+    }
+}
+
+fn check_dropout(dims: Dims) {
     let lengths = vec![4, 0, 3];
     let problem = Problem { dims, time: 4, lengths, ragged: false, with_h0: false, seed: 5 };
     let arrays = problem.arrays::<f64>();

@@ -38,8 +38,8 @@ class Weights:
     device : Device
     params : array of float32 or float64, shape (P,)
         On the device; all tensors of `_core.layout`, concatenated. Not copied.
-    input_size, hidden_size, num_layers, bidirectional, reset_after, bias
-        As in `rgru.GRU`.
+    sizes : mapping
+        The settings of the GRU, as `_core.layout` takes them.
 
     Attributes
     ----------
@@ -56,28 +56,15 @@ class Weights:
         self,
         device: Device,
         params: Array,
-        *,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int,
-        bidirectional: bool,
-        reset_after: bool,
-        bias: bool,
+        sizes: Mapping[str, Any],
     ) -> None:
         self._marks: dict[tuple[int, int], Any] = {}  # the last call on each stream, if there are several
         self._makers = {device.line()}  # the streams that own memory of this object
         self.device, self._params = device, device.made(params)
-        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.directions = 1 + bidirectional
-        self.reset_after = reset_after
-        self._layout = _core.layout(
-            input_size=input_size,
-            hidden_size=hidden_size,
-            num_layers=num_layers,
-            bidirectional=bidirectional,
-            reset_after=reset_after,
-            bias=bias,
-        )
+        self.input_size, self.hidden_size = sizes["input_size"], sizes["hidden_size"]
+        self.num_layers, self.directions = sizes["num_layers"], 1 + sizes["bidirectional"]
+        self.reset_after = sizes["reset_after"]
+        self._layout = _core.layout(dict(sizes))
         self._layers: dict[Precision, Callable[[], list[LayerWeights]]] = {}
         self._equal: dict[tuple[int, int], Callable[[], Sequences]] = {}  # by the number of sequences and of steps
         self._held: list[Any] = []  # memory of captured graphs that use these weights

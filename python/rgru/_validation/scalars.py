@@ -66,6 +66,39 @@ def as_probability(name: str, value: object) -> float:
     return number
 
 
+def as_clip(name: str, value: object) -> float | None:
+    """Convert `value` to a float above 0, or None.
+
+    Raises
+    ------
+    TypeError
+        If `value` is neither a real number nor None.
+    ValueError
+        If it is not finite, or not above 0.
+    """
+    if value is None:
+        return None
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name}: expected a number or None, got {value!r}")
+    number = float(value)
+    if not math.isfinite(number) or number <= 0:
+        raise ValueError(f"{name}: expected a finite number above 0 or None, got {number}")
+    return number
+
+
+def as_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
+    """Return `value` if it is one of the choices.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value
+
+
 def as_precision(name: str, value: Any) -> np.dtype[Any]:
     """Convert `value`, anything that NumPy accepts as a dtype, to the native float32 or float64.
 

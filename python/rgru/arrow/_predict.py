@@ -12,6 +12,7 @@ from rgru._validation.arrays import is_arrow_column
 from rgru._validation.scalars import check_on_error
 from rgru.arrow._kinds import as_kind
 from rgru.nn._gru import GRU
+from rgru.nn._last import last_features
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,7 +184,7 @@ def _states(gru: GRU, column: Any, kinds: Sequence[Kind], on_error: OnError, nam
         results["every"] = arrow_numbers(every[0].values, places=every[0].offsets, valid=valid)
     if "last" in kinds:
         h_n = gru.final_states(x) if every is None else every[1]
-        last = np.concatenate(list(h_n[-2 if gru.bidirectional else -1 :]), axis=1)
+        last = last_features(gru, h_n, np)
         results["last"] = arrow_numbers(last, places=None, valid=valid)
     return [results[kind] for kind in kinds]
 

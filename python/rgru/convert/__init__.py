@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru._validation.arrays import as_real
-from rgru.nn._gate_order import DIRECTIONS
 from rgru.nn._gru import GRU
 
 if TYPE_CHECKING:
@@ -25,7 +24,9 @@ if TYPE_CHECKING:
     from rgru.nn._gate_order import CellArrays
 
 
-def gru_of(name: str, layers: Sequence[Sequence[CellArrays]], *, reset_after: bool, dropout: float = 0.0) -> GRU:
+def gru_of(
+    name: str, layers: Sequence[Sequence[CellArrays]], *, reset_after: bool, dropout: float = 0.0, **options: Any
+) -> GRU:
     """Make a GRU of converted cells; cells without biases get zeros if other cells have biases.
 
     Parameters
@@ -34,7 +35,7 @@ def gru_of(name: str, layers: Sequence[Sequence[CellArrays]], *, reset_after: bo
         The name of `layers` in errors.
     layers : sequence of sequences of CellArrays
         At least one layer, each with one or two directions.
-    reset_after, dropout
+    reset_after, dropout, **options
         As in `rgru.GRU`.
 
     Raises
@@ -45,8 +46,9 @@ def gru_of(name: str, layers: Sequence[Sequence[CellArrays]], *, reset_after: bo
     first = layers[0][0]
     directions, inputs, hidden = len(layers[0]), first["W"].shape[1], first["U"].shape[1]
     dtype = first["W"].dtype
+    outputs = hidden * (directions if options.get("merge", "concat") == "concat" else 1)
     for k, cells in enumerate(layers):
-        expected = (directions, hidden, directions * hidden if k else inputs, dtype)
+        expected = (directions, hidden, outputs if k else inputs, dtype)
         for cell in cells:
             got = (len(cells), cell["U"].shape[1], cell["W"].shape[1], cell["W"].dtype)
             if got != expected:
@@ -65,11 +67,13 @@ def gru_of(name: str, layers: Sequence[Sequence[CellArrays]], *, reset_after: bo
         "bias": bias,
         "dropout": dropout,
         "dtype": dtype.name,
+        **options,
     }
+    names = ("rev",) if options.get("reverse") else ("fwd", "rev")
     params = {
         f"layers.{k}.{direction}.{tensor}": array
         for k, cells in enumerate(layers)
-        for direction, cell in zip(DIRECTIONS, cells, strict=False)
+        for direction, cell in zip(names, cells, strict=False)
         for tensor, array in (zeros | cell).items()
     }
     return GRU._from_saved(config, params)

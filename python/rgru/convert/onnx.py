@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru._validation.scalars import as_int
+from rgru._validation.activations import as_activation
+from rgru._validation.scalars import as_choice, as_clip, as_int
 from rgru.convert import as_parts, as_weights, check_setting, check_shape, gru_of
 from rgru.nn._gate_order import biases_out, cell_in, cells_of, gates_out
 
@@ -16,8 +17,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from rgru._validation.activations import Activation
     from rgru.nn._gate_order import CellArrays
     from rgru.nn._gru import GRU
+
+_ACTIVATIONS = {
+    "Sigmoid": "sigmoid",
+    "HardSigmoid": "hard_sigmoid",
+    "Tanh": "tanh",
+    "Relu": "relu",
+    "Affine": "linear",
+    "Softsign": "softsign",
+    "Elu": "elu",
+}
+_PARAMETERS = {"HardSigmoid": (0.2, 0.5), "Affine": (1.0, 0.0), "Elu": (1.0, None)}
+"""The default alpha and beta of the activations that have them."""
 
 _DEFAULTS: dict[str, Any] = {
     "activation_alpha": [],
@@ -51,9 +65,10 @@ def from_arrays(nodes: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike | None, Ma
     Raises
     ------
     ValueError
-        If the sizes of layers do not match, or a node has a feature that rgru lacks: ``activations`` other than Sigmoid
-        and Tanh (or ``activation_alpha``, ``activation_beta``), ``clip``, ``direction="reverse"``, or an attribute that
-        the operator GRU does not have.
+        If the sizes of layers do not match, or a node has a feature that rgru lacks: another activation of the gates
+        than Sigmoid and HardSigmoid with ``beta=0.5``, another of the candidate than these, Tanh, Relu, Softsign, Elu
+        and Affine with ``alpha=1, beta=0``, different ones in the two directions or in layers, or an attribute that the
+        operator GRU does not have.
 
     Notes
     -----
@@ -68,16 +83,19 @@ def from_arrays(nodes: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike | None, Ma
     >>> from_arrays([(W, R, None, {"hidden_size": 4, "linear_before_reset": 1})])
     GRU(3, 4, reset_after=True, bias=False)
     """
-    layers, afters = [], []
+    layers, afters, options = [], [], []
     for k, (W, R, B, attributes) in enumerate(as_parts("nodes", nodes, "(W, R, B, attributes)")):
         settings = _settings(f"nodes[{k}].attributes", attributes)
         after = as_int(f"nodes[{k}].attributes['linear_before_reset']", settings["linear_before_reset"], 0, 1)
         afters.append(after)
+        options.append(_options(f"nodes[{k}].attributes", settings))
+        for option, value in options[-1].items():
+            check_setting(f"nodes[{k}].attributes: {option}", value, options[0][option], "all layers of a GRU share it")
         check_setting(
             f"nodes[{k}].attributes['linear_before_reset']", after, afters[0], "all layers of a GRU have the same cell"
         )
         layers.append(_cells(f"nodes[{k}]", W, R, B, settings))
-    return gru_of("nodes", layers, reset_after=bool(afters[0]))
+    return gru_of("nodes", layers, reset_after=bool(afters[0]), **options[0])
 
 
 def to_arrays(gru: GRU) -> list[tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, dict[str, Any]]]:
@@ -87,6 +105,12 @@ def to_arrays(gru: GRU) -> list[tuple[NDArray[Any], NDArray[Any], NDArray[Any] |
     ----------
     gru : GRU
         The GRU.
+
+    Raises
+    ------
+    ValueError
+        If the GRU has an option that the operator lacks: ``state_clip``, ``merge`` or ``learned_h0``. For learned
+        initial states, pass them as the node's input ``initial_h``.
 
     Returns
     -------
@@ -101,11 +125,17 @@ def to_arrays(gru: GRU) -> list[tuple[NDArray[Any], NDArray[Any], NDArray[Any] |
     >>> W.shape, R.shape, B.shape, attributes
     ((1, 12, 3), (1, 12, 4), (1, 24), {'hidden_size': 4, 'direction': 'forward', 'linear_before_reset': 0})
     """
-    attributes = {
+    gru.check_only("the operator GRU", "gate_activation", "activation", "clip", "reverse")
+    _check_beta("gru.gate_activation", gru.gate_activation)
+    attributes: dict[str, Any] = {
         "hidden_size": gru.hidden_size,
-        "direction": "bidirectional" if gru.bidirectional else "forward",
+        "direction": "bidirectional" if gru.bidirectional else "reverse" if gru.reverse else "forward",
         "linear_before_reset": int(gru.reset_after),
     }
+    if (gru.gate_activation, gru.activation) != ("sigmoid", "tanh"):
+        attributes |= _activations(gru)
+    if gru.clip is not None:
+        attributes["clip"] = gru.clip
     nodes = []
     for cells in cells_of(gru, gru.params):
         W, R = (np.stack([gates_out(cell[name], "zrh") for cell in cells]) for name in ("W", "U"))
@@ -124,16 +154,62 @@ def _settings(name: str, attributes: Any) -> dict[str, Any]:
         raise ValueError(f"{name}: expected those of the operator GRU ({names}), got {', '.join(unknown)}")
     settings = _DEFAULTS | {key: _plain(value) for key, value in attributes.items()}
     direction = settings["direction"]
-    if direction not in ("forward", "bidirectional"):
-        hint = ": convert it as 'forward', and reverse x and y in time" if direction == "reverse" else ""
-        raise ValueError(f"{name}['direction']: expected 'forward' or 'bidirectional', got {direction!r}{hint}")
+    as_choice(f"{name}['direction']", direction, ("forward", "reverse", "bidirectional"))
     as_int(f"{name}['layout']", settings["layout"], 0, 1)
-    activations = ["Sigmoid", "Tanh"] * (1 + (direction == "bidirectional"))
-    check_setting(f"{name}['activations']", settings["activations"] or activations, activations, "rgru has no other")
-    for key in ("activation_alpha", "activation_beta"):
-        check_setting(f"{name}['{key}']", settings[key], [], "Sigmoid and Tanh have none")
-    check_setting(f"{name}['clip']", settings["clip"], None, "rgru does not clip")
     return settings
+
+
+def _options(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the GRU that attributes stand for."""
+    directions = 1 + (settings["direction"] == "bidirectional")
+    names = settings["activations"] or ["Sigmoid", "Tanh"] * directions
+    if not isinstance(names, list) or len(names) != 2 * directions:
+        raise ValueError(f"{name}['activations']: expected {2 * directions} names, got {names!r}")
+    # Values are consumed by the functions that have parameters, in their order.
+    left = {key: list(settings[f"activation_{key}"]) for key in ("alpha", "beta")}
+    found: list[Activation] = []
+    for one in names:
+        if one not in _ACTIVATIONS:
+            raise ValueError(f"{name}['activations']: expected one of {', '.join(_ACTIVATIONS)}, got {one!r}")
+        values = [
+            float(left[key].pop(0) if left[key] else usual)
+            for key, usual in zip(("alpha", "beta"), _PARAMETERS.get(one, ()), strict=False)
+            if usual is not None
+        ]
+        if one == "Affine":
+            check_setting(f"{name}['activations']: alpha and beta of Affine", values, [1.0, 0.0], "rgru has no other")
+            values = []
+        found.append((_ACTIVATIONS[one], *values) if values else _ACTIVATIONS[one])
+    for key, rest in left.items():
+        check_setting(f"{name}['activation_{key}']: values without a function that has them", rest, [], "ambiguous")
+    check_setting(f"{name}['activations'] of the reverse direction", found[2:], found[2:] and found[:2], "must be equal")
+    gate = as_activation(f"{name}['activations']", found[0], gate=True)
+    _check_beta(f"{name}['activations']", gate)
+    return {
+        "gate_activation": gate,
+        "activation": as_activation(f"{name}['activations']", found[1], gate=False),
+        "clip": as_clip(f"{name}['clip']", settings["clip"]),
+        "reverse": settings["direction"] == "reverse",
+    }
+
+
+def _check_beta(name: str, gate: Activation) -> None:
+    """Refuse a hard sigmoid for which 1 - f(a) is not f(-a): z multiplies the old state in ONNX, the new one here."""
+    if isinstance(gate, tuple):
+        check_setting(f"{name}: beta of the gates' hard sigmoid", gate[2], 0.5, "only this one is symmetric")
+
+
+def _activations(gru: GRU) -> dict[str, Any]:
+    """Return the attributes for the activations of a GRU."""
+    functions = {name: function for function, name in _ACTIVATIONS.items()}
+    attributes: dict[str, Any] = {"activations": [], "activation_alpha": [], "activation_beta": []}
+    for value in (gru.gate_activation, gru.activation) * (1 + gru.bidirectional):
+        name, *parameters = (value,) if isinstance(value, str) else value
+        attributes["activations"].append(functions[str(name)])
+        parameters = [1.0, 0.0] if name == "linear" else parameters
+        for key, parameter in zip(("activation_alpha", "activation_beta"), parameters, strict=False):
+            attributes[key].append(parameter)
+    return {key: value for key, value in attributes.items() if value}
 
 
 def _plain(value: Any) -> Any:

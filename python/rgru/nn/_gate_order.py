@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     CellArrays: TypeAlias = dict[str, NDArray[Any]]
     """W (3H, I), U (3H, H) and, with biases, b (3H,) and b_hh (H,): rgru's parameters of a layer in one direction."""
 
-DIRECTIONS = ("fwd", "rev")
+
+
+def directions(settings: Settings) -> tuple[str, ...]:
+    """Return the names of a GRU's directions."""
+    return ("rev",) if settings.reverse else ("fwd", "rev")[: 1 + settings.bidirectional]
 
 
 def gates_in(rows: NDArray[Any], order: str) -> NDArray[Any]:
@@ -89,8 +93,7 @@ def biases_out(cell: CellArrays, order: str) -> tuple[NDArray[Any], NDArray[Any]
 def cells_of(settings: Settings, params: Params) -> list[list[CellArrays]]:
     """Return the parameters of a GRU by layer, and within a layer by direction."""
     names = ["W", "U"] + ["b"] * settings.bias + ["b_hh"] * (settings.bias and settings.reset_after)
-    directions = DIRECTIONS[: 1 + settings.bidirectional]
     return [
-        [{name: params[f"layers.{k}.{direction}.{name}"] for name in names} for direction in directions]
+        [{name: params[f"layers.{k}.{direction}.{name}"] for name in names} for direction in directions(settings)]
         for k in range(settings.num_layers)
     ]

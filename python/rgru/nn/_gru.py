@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+    from rgru._validation.activations import Activation
     from rgru.nn._params import Layout
 
 
@@ -51,6 +52,25 @@ class GRU(Settings):
     dropout : float, default 0.0
         The fraction of each layer's outputs that is dropped before the next layer, in `record` only; plain calls and
         streams drop nothing. At least 0 and below 1, and 0 with a single layer.
+    gate_activation : str or tuple, default "sigmoid"
+        Activation of both gates: ``"sigmoid"``, or ``("hard_sigmoid", alpha, beta)``, which is
+        min(max(alpha a + beta, 0), 1). Keras 2 has 0.2 and 0.5, Keras 3 has 1/6 and 0.5.
+    activation : str or tuple, default "tanh"
+        Activation of the candidate: ``"tanh"``, ``"relu"``, ``"linear"``, ``"softsign"``, ``"sigmoid"``,
+        ``("elu", alpha)``, where ``"elu"`` has alpha 1, or ``("hard_sigmoid", alpha, beta)``.
+    clip : float, optional
+        Bound of the inputs of all activations, which are clipped to [-clip, clip], as in ONNX.
+    state_clip : float, optional
+        Bound of the states, each of which is clipped to [-state_clip, state_clip], as in LFADS.
+    reverse : bool, default False
+        Whether all layers run from each sequence's last step to its first. Outputs stay at their steps: ``y[:, 0]`` is
+        the last state. D is 1.
+    merge : {"concat", "sum", "mean", "product"}, default "concat"
+        How the outputs of both directions of a layer become its output. All but ``"concat"`` have H features in place
+        of 2H.
+    learned_h0 : bool, default False
+        Whether the initial states are parameters, ``layers.{k}.{fwd|rev}.h0``, initially zero. Runs without an `h0`,
+        streams and sessions begin with them.
     dtype : dtype_like, default "float32"
         Type of parameters, inputs and outputs: float32 or float64.
     seed : int, optional
@@ -83,6 +103,13 @@ class GRU(Settings):
         reset_after: bool = False,
         bias: bool = True,
         dropout: float = 0.0,
+        gate_activation: Activation = "sigmoid",
+        activation: Activation = "tanh",
+        clip: float | None = None,
+        state_clip: float | None = None,
+        reverse: bool = False,
+        merge: str = "concat",
+        learned_h0: bool = False,
         dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
@@ -94,16 +121,23 @@ class GRU(Settings):
             reset_after=reset_after,
             bias=bias,
             dropout=dropout,
+            gate_activation=gate_activation,
+            activation=activation,
+            clip=clip,
+            state_clip=state_clip,
+            reverse=reverse,
+            merge=merge,
+            learned_h0=learned_h0,
             dtype=dtype,
         )
         self._begin(int.from_bytes(os.urandom(8), "little") if seed is None else as_int("seed", seed, 0, 2**64 - 1))
-        self._flat = _core.initial(**self._sizes, seed=self._seed, dtype=self._dtype.name)
+        self._flat = _core.initial(self._sizes, seed=self._seed, dtype=self._dtype.name)
 
     def _begin(self, seed: int) -> None:
         """Set everything but the parameters, after the settings."""
         self._seed = seed
         self._masks = 0  # how many times `record` has drawn dropout masks
-        self._layout: Layout = {name: (tuple(shape), start) for name, shape, start in _core.layout(**self._sizes)}
+        self._layout: Layout = {name: (tuple(shape), start) for name, shape, start in _core.layout(self._sizes)}
         self._lock = Lock()
         self._version = 0  # of the parameters
         self._packed: _core.Weights | None = None
@@ -148,7 +182,7 @@ class GRU(Settings):
 
             version, device = self._version, open_device(index)
             with device.current([]):
-                weights = Weights(device, device.array(self._flat), **self._sizes)
+                weights = Weights(device, device.array(self._flat), self._sizes)
             with self._lock:
                 if self._version == version:
                     self._on_gpus[index] = weights
@@ -159,7 +193,7 @@ class GRU(Settings):
         if packed is not None and (packed.training or not training):
             return packed
         version = self._version
-        packed = _core.Weights(self._flat, **self._sizes, training=training)
+        packed = _core.Weights(self._flat, self._sizes, training=training)
         with self._lock:
             if self._version == version:  # else the parameters have changed meanwhile, and this copy is outdated
                 self._packed = packed
@@ -185,7 +219,7 @@ class GRU(Settings):
         x : array_like, shape (N, T, I), or Ragged with I features
             Inputs of the GRU's dtype, or of one that converts to it without changing a value.
         h0 : array_like, shape (L*D, N, H), optional
-            States before the first step, layer by layer, forward before reverse; zero by default.
+            States before the first step, layer by layer, forward before reverse; by default zero, or the learned ones.
         lengths : array_like of int, shape (N,), optional
             Number of valid steps of each sequence, from 0 to T; T by default. Steps of `x` past it are never read. A
             Ragged has its own lengths and takes none.
@@ -193,7 +227,8 @@ class GRU(Settings):
         Returns
         -------
         y : numpy.ndarray, shape (N, T, D*H), or Ragged over the offsets of `x`
-            States of the last layer, forward then reverse in each row; 0 past a sequence's length.
+            States of the last layer, forward then reverse in each row, or merged to H features; 0 past a sequence's
+            length.
         h_n : numpy.ndarray, shape (L*D, N, H)
             States after each sequence's last valid step (after its first, in the reverse direction).
 
@@ -218,7 +253,7 @@ class GRU(Settings):
         x : array_like, shape (N, T, I), or Ragged with I features
             Inputs, as in a plain call.
         h0 : array_like, shape (L*D, N, H), optional
-            States before the first step; zero by default.
+            States before the first step; by default zero, or the learned ones.
         lengths : array_like of int, shape (N,), optional
             Number of valid steps of each sequence, as in a plain call.
 
@@ -267,13 +302,13 @@ class GRU(Settings):
             Inputs, as in a plain call. The tape refers to `x` itself if it needed no conversion: do not change it
             before `Tape.backward`.
         h0 : array_like, shape (L*D, N, H), optional
-            States before the first step; zero by default.
+            States before the first step; by default zero, or the learned ones.
         lengths : array_like of int, shape (N,), optional
             Number of valid steps of each sequence, as in a plain call.
         checkpoint : int, optional
             Keep only every `checkpoint`-th state (rounded up to a multiple of 128) instead of all gates, and recompute
             the rest in the backward pass: less memory for about a third more time, and the same bits. The square root
-            of the number of steps needs the least memory. Not for a bidirectional GRU, nor on a GPU.
+            of the number of steps needs the least memory. Not for a GRU with a reverse direction, nor on a GPU.
 
         Returns
         -------
@@ -296,8 +331,9 @@ class GRU(Settings):
         values, h0, lengths, offsets = self._inputs(x, h0, lengths)
         if checkpoint is not None:
             checkpoint = as_int("checkpoint", checkpoint, 1)
-            if self.bidirectional:
-                raise ValueError(f"checkpoint: expected None for a GRU with bidirectional=True, got {checkpoint}")
+            for name, backward in (("bidirectional", self.bidirectional), ("reverse", self.reverse)):
+                if backward:
+                    raise ValueError(f"checkpoint: expected None for a GRU with {name}=True, got {checkpoint}")
         weights = self._weights_for(values, training=True)
         y, h_n, tape = weights.forward_tape(values, h0, lengths, offsets, self._dropout, self._mask_seed(), checkpoint)
         wrapped: Tape[Any] = Tape(tape, self._layout, y.dtype, offsets, _as_real_for(values))
@@ -311,7 +347,7 @@ class GRU(Settings):
         batch_size : int, default 1
             N, the number of sequences that run in parallel.
         h0 : array_like, shape (L, N, H), optional
-            States before the first step; zero by default.
+            States before the first step; by default zero, or the learned ones.
 
         Returns
         -------
@@ -321,7 +357,7 @@ class GRU(Settings):
         Raises
         ------
         ValueError
-            If this GRU is bidirectional: the reverse direction starts from the last step.
+            If this GRU has a reverse direction, which starts from the last step.
 
         Examples
         --------
@@ -331,8 +367,9 @@ class GRU(Settings):
         >>> stream.step(np.zeros((2, 3), np.float32)).shape
         (2, 8)
         """
-        if self.bidirectional:
-            raise ValueError("stream: expected a GRU with bidirectional=False, got bidirectional=True")
+        for name, backward in (("bidirectional", self.bidirectional), ("reverse", self.reverse)):
+            if backward:
+                raise ValueError(f"stream: expected a GRU with {name}=False, got {name}=True")
         stream = Stream(self._weights(), as_int("batch_size", batch_size, 1), self._dtype)
         if h0 is not None:
             stream._set_state("h0", h0)

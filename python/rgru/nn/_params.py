@@ -34,13 +34,14 @@ def _read_only(view: NDArray[Any]) -> NDArray[Any]:
 
 
 class Params(Mapping[str, "NDArray[Any]"]):
-    """The parameters of a GRU by name: ``layers.{k}.{fwd|rev}.{W|U|b|b_hh}``.
+    """The parameters of a GRU by name: ``layers.{k}.{fwd|rev}.{W|U|b|b_hh|h0}``.
 
     Reading an item returns a read-only view that follows later changes. Assigning validates an array and copies its
     values: ``gru.params["layers.0.fwd.b"] = b``.
 
     ``W`` is (3H, I), ``U`` (3H, H) and ``b`` (3H,), with the rows of the gates in the order r, z, h~; ``b_hh`` (H,) is
     the candidate's recurrent bias, which only a reset-after GRU has. A GRU without bias has neither ``b`` nor ``b_hh``.
+    ``h0`` (H,) is the initial state of a GRU with ``learned_h0=True``. A GRU with ``reverse=True`` has only ``rev``.
 
     Parameters
     ----------
@@ -162,7 +163,8 @@ class _Rows:
     def _find(self, cell: Cell) -> str:
         name = f"{cell._prefix}.{self._tensor}"
         if name not in cell._params:
-            why = "only a reset-after GRU with bias has it" if self._tensor == "b_hh" else "this GRU has no bias"
+            missing = {"b_hh": "only a reset-after GRU with bias has it", "h0": "only a GRU with learned_h0=True has it"}
+            why = missing.get(self._tensor, "this GRU has no bias")
             raise AttributeError(f"{cell._prefix} has no {self._name}: {why}")
         return name
 
@@ -176,7 +178,7 @@ class Cell:
     """The parameters of one layer in one direction, by the names in the equations.
 
     Reading an attribute returns a read-only view, assigning to it copies values. Whole tensors: ``W`` (3H, I),
-    ``U`` (3H, H), ``b`` (3H,), ``b_hh`` (H,). By gate: ``W_xr W_xz W_xh`` (H, I), ``U_hr U_hz U_hh`` (H, H),
+    ``U`` (3H, H), ``b`` (3H,), ``b_hh`` (H,), ``h0`` (H,). By gate: ``W_xr W_xz W_xh`` (H, I), ``U_hr U_hz U_hh`` (H, H),
     ``b_r b_z b_h`` (H,). ::
 
         r_t  = sigma(W_xr x_t + U_hr h_{t-1} + b_r)
@@ -206,7 +208,7 @@ class Cell:
     W, W_xr, W_xz, W_xh = _Rows("W"), _Rows("W", 0), _Rows("W", 1), _Rows("W", 2)
     U, U_hr, U_hz, U_hh = _Rows("U"), _Rows("U", 0), _Rows("U", 1), _Rows("U", 2)
     b, b_r, b_z, b_h = _Rows("b"), _Rows("b", 0), _Rows("b", 1), _Rows("b", 2)
-    b_hh = _Rows("b_hh")
+    b_hh, h0 = _Rows("b_hh"), _Rows("h0")
 
     def __init__(self, params: Params, prefix: str) -> None:
         self._params, self._prefix = params, prefix
@@ -216,7 +218,7 @@ class Cell:
 
 
 class Layer:
-    """One layer of a GRU: its cells in the directions ``fwd`` and, in a bidirectional GRU, ``rev``.
+    """One layer of a GRU: its cells in the directions ``fwd`` and ``rev``, one of them or both.
 
     Parameters
     ----------
@@ -241,14 +243,17 @@ class Layer:
     @property
     def fwd(self) -> Cell:
         """The cell that runs from the first step to the last."""
-        return Cell(self._params, f"{self._prefix}.fwd")
+        return self._cell("fwd", "this GRU has reverse=True")
 
     @property
     def rev(self) -> Cell:
         """The cell that runs from each sequence's last step to its first."""
-        if f"{self._prefix}.rev.W" not in self._params:
-            raise AttributeError(f"{self._prefix} has no rev: this GRU is not bidirectional")
-        return Cell(self._params, f"{self._prefix}.rev")
+        return self._cell("rev", "this GRU is not bidirectional")
+
+    def _cell(self, direction: str, why: str) -> Cell:
+        if f"{self._prefix}.{direction}.W" not in self._params:
+            raise AttributeError(f"{self._prefix} has no {direction}: {why}")
+        return Cell(self._params, f"{self._prefix}.{direction}")
 
     def __repr__(self) -> str:
         return f"Layer({self._prefix})"

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rgru._validation.scalars import as_bool, as_int, as_precision, as_probability
+from rgru._validation.activations import as_activation
+from rgru._validation.scalars import as_bool, as_choice, as_clip, as_int, as_precision, as_probability
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from rgru._validation.activations import Activation
+
+MERGES = ("concat", "sum", "mean", "product")
+
+_OPTIONS: dict[str, object] = {
+    "gate_activation": "sigmoid",
+    "activation": "tanh",
+    "clip": None,
+    "state_clip": None,
+    "reverse": False,
+    "merge": "concat",
+    "learned_h0": False,
+}
+"""Options that files and `repr` leave out where they have these values."""
 
 
 class Settings:
@@ -24,6 +40,13 @@ class Settings:
         bias: object,
         dropout: object,
         dtype: object,
+        gate_activation: object = "sigmoid",
+        activation: object = "tanh",
+        clip: object = None,
+        state_clip: object = None,
+        reverse: object = False,
+        merge: object = "concat",
+        learned_h0: object = False,
     ) -> None:
         self._sizes: dict[str, Any] = {  # as the core takes them
             "input_size": as_int("input_size", input_size, 1),
@@ -32,11 +55,22 @@ class Settings:
             "bidirectional": as_bool("bidirectional", bidirectional),
             "reset_after": as_bool("reset_after", reset_after),
             "bias": as_bool("bias", bias),
+            "gate_activation": as_activation("gate_activation", gate_activation, gate=True),
+            "activation": as_activation("activation", activation, gate=False),
+            "clip": as_clip("clip", clip),
+            "state_clip": as_clip("state_clip", state_clip),
+            "reverse": as_bool("reverse", reverse),
+            "merge": as_choice("merge", merge, MERGES),
+            "learned_h0": as_bool("learned_h0", learned_h0),
         }
         self._dropout = as_probability("dropout", dropout)
         self._dtype = as_precision("dtype", dtype)
         if self._dropout and self.num_layers == 1:
             raise ValueError(f"dropout: expected 0 with num_layers=1 (it acts between layers), got {self._dropout}")
+        if self.bidirectional and self.reverse:
+            raise ValueError("reverse: expected False with bidirectional=True, which has both directions, got True")
+        if not self.bidirectional and self.merge != "concat":
+            raise ValueError(f"merge: expected 'concat' with bidirectional=False, got {self.merge!r}")
 
     @property
     def input_size(self) -> int:
@@ -69,6 +103,46 @@ class Settings:
         return bool(self._sizes["bias"])
 
     @property
+    def gate_activation(self) -> Activation:
+        """The activation of both gates: its name, or a tuple of its name and parameters."""
+        return self._sizes["gate_activation"]  # type: ignore[no-any-return]
+
+    @property
+    def activation(self) -> Activation:
+        """The activation of the candidate: its name, or a tuple of its name and parameters."""
+        return self._sizes["activation"]  # type: ignore[no-any-return]
+
+    @property
+    def clip(self) -> float | None:
+        """The bound of the inputs of all activations, if they are clipped."""
+        return self._sizes["clip"]  # type: ignore[no-any-return]
+
+    @property
+    def state_clip(self) -> float | None:
+        """The bound of the states, if they are clipped."""
+        return self._sizes["state_clip"]  # type: ignore[no-any-return]
+
+    @property
+    def reverse(self) -> bool:
+        """Whether the layers run from the last step to the first."""
+        return bool(self._sizes["reverse"])
+
+    @property
+    def merge(self) -> str:
+        """How the outputs of both directions become one."""
+        return str(self._sizes["merge"])
+
+    @property
+    def learned_h0(self) -> bool:
+        """Whether the initial states are parameters."""
+        return bool(self._sizes["learned_h0"])
+
+    @property
+    def output_size(self) -> int:
+        """The features of one output: D*H, or H if two directions are merged to their sum, mean or product."""
+        return self.hidden_size * (2 if self.bidirectional and self.merge == "concat" else 1)
+
+    @property
     def dropout(self) -> float:
         """The fraction of outputs dropped between layers by `rgru.GRU.record`."""
         return self._dropout
@@ -78,14 +152,36 @@ class Settings:
         """The type of parameters, inputs and outputs: float32 or float64."""
         return self._dtype
 
+    def check_only(self, form: str, *carried: str) -> None:
+        """Refuse options that another form of the GRU cannot carry.
+
+        Parameters
+        ----------
+        form : str
+            What cannot carry them, for the error.
+        *carried : str
+            The options that it can.
+
+        Raises
+        ------
+        ValueError
+            If another option has not its usual value.
+        """
+        for name, usual in _OPTIONS.items():
+            if name not in carried and self._sizes[name] != usual:
+                raise ValueError(f"gru: expected {name}={usual!r}, since {form} has no other, got {self._sizes[name]!r}")
+
     @property
     def _config(self) -> dict[str, Any]:
         """All settings, as JSON values."""
-        return {**self._sizes, "dropout": self._dropout, "dtype": self._dtype.name}
+        sizes = {name: value for name, value in self._sizes.items() if value != _OPTIONS.get(name, ...)}
+        sizes = {name: list(value) if isinstance(value, tuple) else value for name, value in sizes.items()}
+        return {**sizes, "dropout": self._dropout, "dtype": self._dtype.name}
 
     def __repr__(self) -> str:
         usual: dict[str, object] = {"num_layers": 1, "bidirectional": False, "reset_after": False, "bias": True}
         usual |= {"dropout": 0.0, "dtype": "float32"}
         words = [str(self.input_size), str(self.hidden_size)]
-        words += [f"{name}={self._config[name]!r}" for name in usual if self._config[name] != usual[name]]
+        shown = {**self._sizes, "dropout": self._dropout, "dtype": self._dtype.name}
+        words += [f"{name}={shown[name]!r}" for name, value in (usual | _OPTIONS).items() if shown[name] != value]
         return f"{type(self).__name__}({', '.join(words)})"

@@ -96,8 +96,13 @@ class Stream:
             raise ValueError(f"{name}: expected shape {expected} (L, N, H), got {states.shape}")
         self._core.set_state(states)
 
-    def reset(self) -> None:
-        """Set all states to zero.
+    def reset(self, rows: ArrayLike | None = None) -> None:
+        """Start sequences anew, from the GRU's initial states: zero, or the learned ones.
+
+        Parameters
+        ----------
+        rows : array_like of bool, shape (N,), optional
+            Which sequences; all by default.
 
         Examples
         --------
@@ -108,7 +113,17 @@ class Stream:
         >>> float(abs(stream.h).max())
         0.0
         """
-        self._core.set_state(np.zeros_like(self._core.get_state()))
+        for n in np.flatnonzero(self._rows(rows)):
+            self._core.restart(int(n))
+
+    def _rows(self, rows: ArrayLike | None) -> NDArray[np.bool_]:
+        if rows is None:
+            return np.ones(self._batch_size, np.bool_)
+        mask = np.asarray(rows)
+        if mask.dtype != np.bool_ or mask.shape != (self._batch_size,):
+            expected = f"booleans of shape ({self._batch_size},) (N,)"
+            raise ValueError(f"rows: expected {expected}, got {mask.dtype} of shape {mask.shape}")
+        return mask
 
     def __repr__(self) -> str:
         return f"Stream(batch_size={self._batch_size})"

@@ -38,7 +38,7 @@ class DeviceParameters:
     def weights(self) -> PackedWeights:
         """Return the GRU's packed weights, which serve training."""
         if self._packed is None:
-            self._packed = self._backend.Weights(self.arrays[0], **self._sizes, training=True)
+            self._packed = self._backend.Weights(self.arrays[0], self._sizes, training=True)
         return self._packed
 
     def changed(self) -> None:

@@ -13,6 +13,7 @@ from rgru._backends import CPU
 from rgru._data.ragged import Ragged
 from rgru._validation.arrays import own
 from rgru._validation.scalars import as_int, as_probability
+from rgru.nn._last import last_features, last_features_backward
 from rgru.train._device_parameters import DeviceParameters
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class Model:
         O, at least 1.
     pooling : {"last", "mean", "every"}
         The head's input: the state after the last step of each sequence, the mean over its steps, or every step's
-        state. The directions of a bidirectional GRU are concatenated to K = D * H features. For a sequence without
-        steps they are 0, so that the output is the head's bias.
+        state. The directions of a bidirectional GRU are merged as its outputs are, by default to K = D * H features.
+        For a sequence without steps the mean is 0, and the last state is the initial one.
     dropout : float, default 0.0
         The share of features, from 0 to below 1, that are hidden from the head in each training step.
     seed : int, default 0
@@ -69,7 +70,7 @@ class Model:
         self.pooling = pooling
         self.dropout = as_probability("dropout", dropout)
         self._rng = np.random.default_rng(seed)
-        features = gru.hidden_size * (2 if gru.bidirectional else 1)
+        features = gru.output_size
         # Not zeros: through a zero head no gradient reaches the GRU in the first step, and Adam scales the tiny
         # gradients of the next step up to full size.
         # Only exactly rounded operations, so that a seed gives the same numbers everywhere: no power, and not
@@ -160,7 +161,8 @@ class Model:
 
         def run(values: Any, offsets: NDArray[np.int64]) -> Any:
             if self.pooling == "last":
-                features = self._last(backend, weights.final_states(values, None, None, offsets))
+                h_n = weights.final_states(values, None, None, offsets)
+                features = last_features(self.gru, h_n, backend.xp)
             else:
                 features = self._pool(backend, *weights.forward(values, None, None, offsets), offsets)
             rows = backend.linear(features, head_weight, head_bias)
@@ -215,7 +217,7 @@ class Model:
             d_features, d_weight, d_bias = backend.linear_backward(features, head_weight, d_outputs)
             if mask is not None:
                 d_features *= mask
-            _, _, d_flat = tape.backward(*self._unpool(backend, d_features, x))
+            _, _, d_flat = tape.backward(*self._unpool(backend, d_features, h_n, x))
             return value, [d_flat, d_weight, d_bias]
 
     def _on_device(self, *, training: bool) -> tuple[PackedWeights, Any, Any]:
@@ -253,13 +255,9 @@ class Model:
             return y
         if self.pooling == "mean":
             return backend.mean_over_time(y, offsets)
-        return self._last(backend, h_n)
+        return last_features(self.gru, h_n, backend.xp)
 
-    def _last(self, backend: Backend, h_n: Any) -> Any:
-        """Return the features (N, K) from h_n: the last layer's directions, which are the last D."""
-        return backend.xp.concatenate(list(h_n[-2:] if self.gru.bidirectional else h_n[-1:]), axis=1)
-
-    def _unpool(self, backend: Backend, d_features: Any, x: Ragged) -> tuple[Any, Any]:
+    def _unpool(self, backend: Backend, d_features: Any, h_n: Any, x: Ragged) -> tuple[Any, Any]:
         """Convert the gradient by the features to gradients by y (S, K) and by h_n (L*D, N, H)."""
         count = len(x)
         if self.pooling == "every":
@@ -268,10 +266,7 @@ class Model:
             lengths = x.lengths
             shares = d_features / backend.array(np.maximum(lengths, 1).astype(d_features.dtype)[:, None])
             return shares[backend.array(np.repeat(np.arange(count), lengths))], None
-        directions = 2 if self.gru.bidirectional else 1
-        d_h_n = backend.xp.zeros((self.gru.num_layers * directions, count, self.gru.hidden_size), d_features.dtype)
-        d_h_n[-directions:] = d_features.reshape(count, directions, -1).transpose(1, 0, 2)
-        return None, d_h_n
+        return None, last_features_backward(self.gru, h_n, d_features, backend.xp)
 
     def _dropout_mask(self, backend: Backend, features: Any) -> Any:
         """Draw a mask, or return None without dropout.

@@ -9,7 +9,7 @@ use rgru::__internals::cell::Real;
 use rgru::__internals::rnn::packed_weights::PackedWeights;
 use rgru::__internals::rnn::{self, ForwardArrays, InputGrads, OutputGrads};
 use rgru::__internals::simd::Isa;
-use rgru::{Activation, CellOptions, Dims, Inputs, Options, Outputs, Sequences};
+use rgru::{Activation, CellOptions, Dims, Inputs, Merge, Options, Outputs, Sequences};
 
 /// Returns options for a number of threads.
 pub fn with_threads(threads: usize) -> Options<'static> {
@@ -110,18 +110,38 @@ fn cells() -> impl Strategy<Value = CellOptions> {
     prop_oneof![1 => Just(CellOptions::default()), 2 => custom]
 }
 
+/// Generates whether a unidirectional stack runs in reverse, and how a bidirectional one merges its outputs.
+fn directions() -> impl Strategy<Value = (bool, Merge)> {
+    let merge = prop_oneof![3 => Just(Merge::Concat), 1 => Just(Merge::Sum), 1 => Just(Merge::Mean),
+        1 => Just(Merge::Product)];
+    (any::<bool>(), merge)
+}
+
 /// Generates small problems, with sizes from 0 (batch, time, lengths) or 1 up, across the widths of the registers.
 pub fn problems(max_hidden: usize, max_batch: usize, max_time: usize) -> impl Strategy<Value = Problem> {
-    let dims = (1..=max_hidden + 3, 1..=max_hidden, 1..=3usize, any::<[bool; 3]>(), cells()).prop_map(
-        |(input_size, hidden_size, num_layers, [bidirectional, reset_after, bias], cell)| Dims {
-            num_layers,
-            bidirectional,
-            reset_after,
-            bias,
-            cell,
-            ..Dims::new(input_size, hidden_size)
-        },
-    );
+    let dims =
+        (1..=max_hidden + 3, 1..=max_hidden, 1..=3usize, any::<[bool; 3]>(), cells(), directions(), any::<bool>())
+            .prop_map(
+                |(
+                    input_size,
+                    hidden_size,
+                    num_layers,
+                    [bidirectional, reset_after, bias],
+                    cell,
+                    (reverse, merge),
+                    learned_h0,
+                )| Dims {
+                    num_layers,
+                    bidirectional,
+                    reset_after,
+                    bias,
+                    cell,
+                    reverse: reverse && !bidirectional,
+                    merge: if bidirectional { merge } else { Merge::Concat },
+                    learned_h0,
+                    ..Dims::new(input_size, hidden_size)
+                },
+            );
     (dims, 0..=max_batch, 0..=max_time, any::<[bool; 3]>(), any::<u64>()).prop_flat_map(
         |(dims, batch, time, [ragged, with_h0, full], seed)| {
             let shortest = if full { time } else { 0 };

@@ -14,7 +14,7 @@ from rgru._cuda.device import open_device
 from rgru._cuda.stack import Weights
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterable, Mapping
     from contextlib import AbstractContextManager
 
     import numpy as np
@@ -82,9 +82,9 @@ class CudaBackend(Operations):
         weights: Weights = gru._gpu_weights(self._device.index)
         return weights
 
-    def Weights(self, params: Array, *, training: bool, **sizes: Any) -> Weights:  # noqa: N802
+    def Weights(self, params: Array, sizes: Mapping[str, Any], *, training: bool) -> Weights:  # noqa: N802
         """Return the packed weights of a GRU, usable for training too, whatever `training` is."""
-        return Weights(self._device, params, **sizes)
+        return Weights(self._device, params, sizes)
 
     def pinned_empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Return an array in pinned memory of the host, which the GPU copies from and to asynchronously."""

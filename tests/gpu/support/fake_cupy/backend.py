@@ -94,8 +94,8 @@ class _Module:
 class _Weights:
     captured = False
 
-    def __init__(self, device, params, **options):
-        self._device, self._core = device, _core.Weights(params.data, **options)
+    def __init__(self, device, params, sizes, **options):
+        self._device, self._core = device, _core.Weights(params.data, sizes, **options)
         self.training = self._core.training
 
     def forward(self, x, h0, lengths, offsets):
@@ -156,11 +156,11 @@ class FakeBackend(Operations):
 
     def weights_of(self, gru, *, training):
         if id(self) not in gru._on_gpus:
-            gru._on_gpus[id(self)] = self.Weights(self.array(gru._flat), **gru._sizes, training=True)
+            gru._on_gpus[id(self)] = self.Weights(self.array(gru._flat), gru._sizes, training=True)
         return gru._on_gpus[id(self)]
 
-    def Weights(self, params, **options):  # noqa: N802
-        return _Weights(self, params, **options)
+    def Weights(self, params, sizes, **options):  # noqa: N802
+        return _Weights(self, params, sizes, **options)
 
     @contextmanager
     def here(self):

@@ -1,0 +1,76 @@
+//! The sizes and options of a stack, from a dict.
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::error::Error;
+use crate::shape::{Activation, CellOptions, Dims, Merge};
+
+/// The sizes and options of a stack, checked.
+pub struct PyDims(pub Dims);
+
+impl<'py> FromPyObject<'_, 'py> for PyDims {
+    type Error = PyErr;
+
+    fn extract(sizes: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let sizes = sizes.cast::<PyDict>().map_err(|_| PyTypeError::new_err("sizes: expected a dict"))?;
+        let dims = Dims {
+            num_layers: item(&sizes, "num_layers")?,
+            bidirectional: item(&sizes, "bidirectional")?,
+            reset_after: item(&sizes, "reset_after")?,
+            bias: item(&sizes, "bias")?,
+            cell: CellOptions {
+                gate_activation: activation("gate_activation", &item::<Bound<'_, PyAny>>(&sizes, "gate_activation")?)?,
+                activation: activation("activation", &item::<Bound<'_, PyAny>>(&sizes, "activation")?)?,
+                clip: item(&sizes, "clip")?,
+                state_clip: item(&sizes, "state_clip")?,
+            },
+            reverse: item(&sizes, "reverse")?,
+            merge: merge(&item::<String>(&sizes, "merge")?)?,
+            learned_h0: item(&sizes, "learned_h0")?,
+            ..Dims::new(item(&sizes, "input_size")?, item(&sizes, "hidden_size")?)
+        };
+        Ok(Self(dims.check()?))
+    }
+}
+
+fn item<'py, T: for<'a> FromPyObject<'a, 'py, Error: Into<PyErr>>>(
+    sizes: &Bound<'py, PyDict>,
+    name: &str,
+) -> PyResult<T> {
+    let value = sizes.get_item(name)?.ok_or_else(|| PyValueError::new_err(format!("sizes: expected {name}")))?;
+    value.extract().map_err(Into::into)
+}
+
+/// Converts the name of an activation, or its name and parameters.
+fn activation(option: &str, value: &Bound<'_, PyAny>) -> PyResult<Activation> {
+    let (name, parameters): (String, Vec<f64>) = match value.extract::<String>() {
+        Ok(name) => (name, Vec::new()),
+        Err(_) => {
+            let parts: Vec<Bound<'_, PyAny>> = value.extract()?;
+            let name = parts.first().ok_or_else(|| PyValueError::new_err(format!("{option}: expected a name")))?;
+            (name.extract()?, parts[1..].iter().map(PyAnyMethods::extract).collect::<PyResult<_>>()?)
+        }
+    };
+    Ok(match (name.as_str(), parameters.as_slice()) {
+        ("sigmoid", []) => Activation::Sigmoid,
+        ("hard_sigmoid", &[alpha, beta]) => Activation::HardSigmoid { alpha, beta },
+        ("tanh", []) => Activation::Tanh,
+        ("relu", []) => Activation::Relu,
+        ("linear", []) => Activation::Linear,
+        ("softsign", []) => Activation::Softsign,
+        ("elu", &[alpha]) => Activation::Elu { alpha },
+        _ => return Err(Error::value(option, "a known activation", value.repr()?.to_string()).into()),
+    })
+}
+
+fn merge(name: &str) -> PyResult<Merge> {
+    Ok(match name {
+        "concat" => Merge::Concat,
+        "sum" => Merge::Sum,
+        "mean" => Merge::Mean,
+        "product" => Merge::Product,
+        _ => return Err(Error::value("merge", "concat, sum, mean or product", name).into()),
+    })
+}
