@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::cell::equations;
-use crate::cell::functions::{Custom, Functions, Plain};
+use crate::cell::functions::{Custom, Functions};
 use crate::simd::float::Float;
 use crate::simd::lanes::Lanes;
 
@@ -82,20 +82,10 @@ impl<T: Float> BackwardArgs<T> {
 /// # Safety
 /// The instruction set of `L` is present, and the arguments are those that `backward_step` passes.
 #[inline(always)]
-pub unsafe fn after<L: Lanes>(args: &BackwardArgs<L::Elem>, panels: Range<usize>) {
+pub unsafe fn after<L: Lanes, F: Functions<L::Elem>>(args: &BackwardArgs<L::Elem>, panels: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe {
-        match args.functions.as_ref() {
-            None => after_with::<L>(Plain, args, panels),
-            Some(custom) => after_with::<L>(custom, args, panels),
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn after_with<L: Lanes>(functions: impl Functions<L::Elem>, args: &BackwardArgs<L::Elem>, panels: Range<usize>) {
-    // SAFETY: the caller's promise.
-    unsafe {
+        let functions = F::of(args.functions);
         args.vectors::<L>(
             panels,
             #[inline(always)]
@@ -117,24 +107,10 @@ unsafe fn after_with<L: Lanes>(functions: impl Functions<L::Elem>, args: &Backwa
 /// # Safety
 /// As [`after`].
 #[inline(always)]
-pub unsafe fn before_update<L: Lanes>(args: &BackwardArgs<L::Elem>, panels: Range<usize>) {
+pub unsafe fn before_update<L: Lanes, F: Functions<L::Elem>>(args: &BackwardArgs<L::Elem>, panels: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe {
-        match args.functions.as_ref() {
-            None => before_update_with::<L>(Plain, args, panels),
-            Some(custom) => before_update_with::<L>(custom, args, panels),
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn before_update_with<L: Lanes>(
-    functions: impl Functions<L::Elem>,
-    args: &BackwardArgs<L::Elem>,
-    panels: Range<usize>,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
+        let functions = F::of(args.functions);
         args.vectors::<L>(
             panels,
             #[inline(always)]
@@ -152,24 +128,10 @@ unsafe fn before_update_with<L: Lanes>(
 /// # Safety
 /// As [`after`].
 #[inline(always)]
-pub unsafe fn before_reset<L: Lanes>(args: &BackwardArgs<L::Elem>, panels: Range<usize>) {
+pub unsafe fn before_reset<L: Lanes, F: Functions<L::Elem>>(args: &BackwardArgs<L::Elem>, panels: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe {
-        match args.functions.as_ref() {
-            None => before_reset_with::<L>(Plain, args, panels),
-            Some(custom) => before_reset_with::<L>(custom, args, panels),
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn before_reset_with<L: Lanes>(
-    functions: impl Functions<L::Elem>,
-    args: &BackwardArgs<L::Elem>,
-    panels: Range<usize>,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
+        let functions = F::of(args.functions);
         args.vectors::<L>(
             panels,
             #[inline(always)]

@@ -1,11 +1,14 @@
-//! The kernels of one step of the recurrence: the recurrent product, followed by the equations of the cell while the
-//! sums are still in registers.
+//! The kernels of one step of the recurrence: the recurrent product tile by tile, each followed by the equations of the
+//! cell for its sums.
+//!
+//! Each tile contains the equations of the plain cell. Those of all other cells are functions that tiles of all sizes call,
+//! so that there is one copy of them.
 
 use std::ops::Range;
 
-use crate::cell::equations;
-use crate::cell::functions::{Custom, Functions, Plain};
-use crate::gemm::tile::{Accumulators, Next, PanelOrder, Rows, Sums, Tile, accumulate, cover, cover_mixed};
+use crate::cell::finish::{self, FinishedTile};
+use crate::cell::functions::{Custom, Plain};
+use crate::gemm::tile::{Accumulators, Next, PanelOrder, Rows, Tile, accumulate, cover, cover_mixed, store};
 use crate::simd::float::Float;
 use crate::simd::lanes::Lanes;
 
@@ -26,6 +29,7 @@ pub struct StepArgs<T> {
     pub(super) tape: *const *mut T, // [rows][r | z | c | q, hidden each], or null
     pub(super) down: bool,          // the order of the panels
     pub(super) functions: *const Custom<T>, // null for those of the plain cell
+    pub(super) finish: unsafe fn(&Self, &FinishedTile<T>),
 }
 
 // SAFETY: the parts of a step write to different units, and nothing else writes to the memory that the pointers refer
@@ -33,6 +37,26 @@ pub struct StepArgs<T> {
 unsafe impl<T: Send + Sync> Sync for StepArgs<T> {}
 
 impl<T> StepArgs<T> {
+    /// Computes the equations for the sums of a tile: those of the plain cell in place, all others by a call.
+    #[inline(always)]
+    unsafe fn finish<L: Lanes<Elem = T>, const R: usize, const P: usize, const V: usize>(
+        &self,
+        acc: Accumulators<L, R, P, V>,
+        row: usize,
+        panel: usize,
+        plain: impl FnOnce(&Self, &FinishedTile<T>),
+    ) {
+        let rows = R.min(self.rows - row);
+        let sums = store(acc);
+        let tile = FinishedTile { sums: sums.as_ptr().cast(), row, rows, panel, panels: P, vectors: V };
+        if self.functions.is_null() {
+            plain(self, &tile);
+        } else {
+            // SAFETY: the sums are those of this tile.
+            unsafe { (self.finish)(self, &tile) }
+        }
+    }
+
     /// Adds the product of R rows of a `[rows, padded]` buffer with P panels of U, `width` vectors each.
     #[inline(always)]
     unsafe fn product<L: Lanes<Elem = T>, const R: usize, const P: usize, const V: usize>(
@@ -53,145 +77,96 @@ impl<T> StepArgs<T> {
         }
     }
 
-    /// Writes one vector of a tape row's segment, cut at H.
+    /// Returns the address of one vector of the projections: a gate of a vector of units.
     #[inline(always)]
-    unsafe fn record<L: Lanes<Elem = T>>(&self, row: usize, segment: usize, offset: usize, value: L) {
-        // SAFETY: a tape row holds 4 segments of H numbers, and the store is cut at the segment's end.
-        unsafe { value.store_first((*self.tape.add(row)).add(segment * self.hidden + offset), self.hidden - offset) }
-    }
-
-    /// Writes one vector of the new state: whole to the running state, and cut at H to y.
-    #[inline(always)]
-    unsafe fn output<L: Lanes<Elem = T>>(&self, row: usize, offset: usize, h: L) {
-        // SAFETY: the running state is padded to whole vectors; the store to y is cut at H.
-        unsafe {
-            h.store(self.next.add(row * self.padded + offset));
-            h.store_first((*self.y.add(row)).add(offset), self.hidden - offset);
-        }
+    pub(super) fn projected<L: Lanes<Elem = T>>(&self, row: usize, vector: usize, gate: usize) -> *const T {
+        self.projected.wrapping_add(row * 3 * self.padded + (vector * 3 + gate) * L::COUNT)
     }
 }
 
 /// Reset-after: the whole step in one product. A panel is the three gates of one vector of units.
-struct ResetAfter<'a, T, F>(&'a StepArgs<T>, F);
+struct ResetAfter<'a, T>(&'a StepArgs<T>);
 
-impl<L: Lanes, F: Functions<L::Elem>> Tile<L> for ResetAfter<'_, L::Elem, F> {
+impl<L: Lanes> Tile<L> for ResetAfter<'_, L::Elem> {
     #[inline(always)]
     unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
-        let (s, functions) = (self.0, self.1);
+        let s = self.0;
         // SAFETY: the tile is within rows x units, and the buffers are as `step` promised.
         unsafe {
-            let projected = |r: usize, p: usize, gate: usize| {
-                s.projected.add((row + r) * 3 * s.padded + ((panel + p) * 3 + gate) * L::COUNT)
-            };
             let mut acc: Accumulators<L, R, P, V> = [[[L::broadcast(L::Elem::ZERO); V]; P]; R];
             for r in 0..R {
                 for p in 0..P {
-                    acc[r][p][0] = L::load(projected(r, p, 0));
-                    acc[r][p][1] = L::load(projected(r, p, 1));
+                    acc[r][p][0] = L::load(s.projected::<L>(row + r, panel + p, 0));
+                    acc[r][p][1] = L::load(s.projected::<L>(row + r, panel + p, 1));
                     acc[r][p][2] = L::load(s.b_hh.add((panel + p) * L::COUNT));
                 }
             }
             s.product::<L, R, P, V>(&mut acc, s.h, row, 3, panel, next);
-            let sums = Sums::from(acc);
-            for r in 0..R.min(s.rows - row) {
-                for p in 0..P {
-                    let offset = (panel + p) * L::COUNT;
-                    let [a_r, a_z, a_hh] = [sums.at(r, p, 0), sums.at(r, p, 1), sums.at(r, p, 2)];
-                    let h = L::load(s.h.add((row + r) * s.padded + offset));
-                    let (gate_r, z) = equations::gates(functions, a_r, a_z);
-                    let (c, new) = equations::update(
-                        functions,
-                        equations::reset_after(gate_r, L::load(projected(r, p, 2)), a_hh),
-                        z,
-                        h,
-                    );
-                    s.output(row + r, offset, new);
-                    if !s.tape.is_null() {
-                        s.record(row + r, 0, offset, gate_r);
-                        s.record(row + r, 1, offset, z);
-                        s.record(row + r, 2, offset, c);
-                        s.record(row + r, 3, offset, a_hh);
-                    }
-                }
-            }
+            s.finish(
+                acc,
+                row,
+                panel,
+                #[inline(always)]
+                |s, tile| finish::reset_after::<L, Plain>(s, tile),
+            );
         }
     }
 }
 
 /// Reset-before, first product. A panel is r and z of one vector of units.
-struct Gates<'a, T, F>(&'a StepArgs<T>, F);
+struct Gates<'a, T>(&'a StepArgs<T>);
 
-impl<L: Lanes, F: Functions<L::Elem>> Tile<L> for Gates<'_, L::Elem, F> {
+impl<L: Lanes> Tile<L> for Gates<'_, L::Elem> {
     #[inline(always)]
     unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
-        let (s, functions) = (self.0, self.1);
+        let s = self.0;
         // SAFETY: the tile is within rows x units, and the buffers are as `step` promised.
         unsafe {
             let mut acc: Accumulators<L, R, P, V> = [[[L::broadcast(L::Elem::ZERO); V]; P]; R];
             for r in 0..R {
                 for p in 0..P {
                     for v in 0..V {
-                        let column = ((panel + p) * 3 + v) * L::COUNT;
-                        acc[r][p][v] = L::load(s.projected.add((row + r) * 3 * s.padded + column));
+                        acc[r][p][v] = L::load(s.projected::<L>(row + r, panel + p, v));
                     }
                 }
             }
             s.product::<L, R, P, V>(&mut acc, s.h, row, 2, panel, next);
-            let sums = Sums::from(acc);
-            for r in 0..R.min(s.rows - row) {
-                for p in 0..P {
-                    let offset = (panel + p) * L::COUNT;
-                    let at = (row + r) * s.padded + offset;
-                    let (gate_r, z) = equations::gates(functions, sums.at(r, p, 0), sums.at(r, p, 1));
-                    let rh = equations::reset(gate_r, L::load(s.h.add(at)));
-                    z.store(s.z.add(at));
-                    rh.store(s.rh.add(at));
-                    if !s.tape.is_null() {
-                        s.record(row + r, 0, offset, gate_r);
-                        s.record(row + r, 1, offset, z);
-                        s.record(row + r, 3, offset, rh);
-                    }
-                }
-            }
+            s.finish(
+                acc,
+                row,
+                panel,
+                #[inline(always)]
+                |s, tile| finish::reset_before_gates::<L, Plain>(s, tile),
+            );
         }
     }
 }
 
 /// Reset-before, second product: the candidate and the new state. A panel is V vectors of units.
-struct Candidate<'a, T, F>(&'a StepArgs<T>, F);
+struct Candidate<'a, T>(&'a StepArgs<T>);
 
-impl<L: Lanes, F: Functions<L::Elem>> Tile<L> for Candidate<'_, L::Elem, F> {
+impl<L: Lanes> Tile<L> for Candidate<'_, L::Elem> {
     #[inline(always)]
     unsafe fn run<const R: usize, const P: usize, const V: usize>(&self, row: usize, panel: usize, next: Next) {
-        let (s, functions) = (self.0, self.1);
-        let unit = |p: usize, v: usize| (panel + p) * s.width + v;
+        let s = self.0;
         // SAFETY: the tile is within rows x units, and the buffers are as `step` promised.
         unsafe {
             let mut acc: Accumulators<L, R, P, V> = [[[L::broadcast(L::Elem::ZERO); V]; P]; R];
             for r in 0..R {
                 for p in 0..P {
                     for v in 0..V {
-                        let column = (unit(p, v) * 3 + 2) * L::COUNT;
-                        acc[r][p][v] = L::load(s.projected.add((row + r) * 3 * s.padded + column));
+                        acc[r][p][v] = L::load(s.projected::<L>(row + r, (panel + p) * s.width + v, 2));
                     }
                 }
             }
             s.product::<L, R, P, V>(&mut acc, s.rh, row, s.width, panel, next);
-            let sums = Sums::from(acc);
-            for r in 0..R.min(s.rows - row) {
-                for p in 0..P {
-                    for v in 0..V {
-                        let offset = unit(p, v) * L::COUNT;
-                        let at = (row + r) * s.padded + offset;
-                        let (c, new) =
-                            equations::update(functions, sums.at(r, p, v), L::load(s.z.add(at)), L::load(s.h.add(at)));
-                        s.output(row + r, offset, new);
-                        if !s.tape.is_null() {
-                            s.record(row + r, 2, offset, c);
-                        }
-                    }
-                }
-            }
+            s.finish(
+                acc,
+                row,
+                panel,
+                #[inline(always)]
+                |s, tile| finish::reset_before_candidate::<L, Plain>(s, tile),
+            );
         }
     }
 }
@@ -202,14 +177,8 @@ impl<L: Lanes, F: Functions<L::Elem>> Tile<L> for Candidate<'_, L::Elem, F> {
 /// The instruction set of `L` is present, and the arguments are those that `step` passes.
 #[inline(always)]
 pub unsafe fn reset_after<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usize>) {
-    let order = PanelOrder { range: panels, down: args.down };
     // SAFETY: the caller's promise.
-    unsafe {
-        match args.functions.as_ref() {
-            None => cover::<L, 3>(args.rows, order, &ResetAfter(args, Plain)),
-            Some(custom) => cover::<L, 3>(args.rows, order, &ResetAfter(args, custom)),
-        }
-    }
+    unsafe { cover::<L, 3>(args.rows, PanelOrder { range: panels, down: args.down }, &ResetAfter(args)) }
 }
 
 /// Runs the first reset-before kernel on some of the panels.
@@ -218,14 +187,8 @@ pub unsafe fn reset_after<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usiz
 /// As [`reset_after`].
 #[inline(always)]
 pub unsafe fn reset_before_gates<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usize>) {
-    let order = PanelOrder { range: panels, down: args.down };
     // SAFETY: the caller's promise.
-    unsafe {
-        match args.functions.as_ref() {
-            None => cover::<L, 2>(args.rows, order, &Gates(args, Plain)),
-            Some(custom) => cover::<L, 2>(args.rows, order, &Gates(args, custom)),
-        }
-    }
+    unsafe { cover::<L, 2>(args.rows, PanelOrder { range: panels, down: args.down }, &Gates(args)) }
 }
 
 /// Runs the second reset-before kernel on some of the panels.
@@ -234,13 +197,7 @@ pub unsafe fn reset_before_gates<L: Lanes>(args: &StepArgs<L::Elem>, panels: Ran
 /// As [`reset_after`].
 #[inline(always)]
 pub unsafe fn reset_before_candidate<L: Lanes>(args: &StepArgs<L::Elem>, panels: Range<usize>) {
-    let (vectors, width) = (args.padded / L::COUNT, args.width);
     let order = PanelOrder { range: panels, down: args.down };
     // SAFETY: the caller's promise.
-    unsafe {
-        match args.functions.as_ref() {
-            None => cover_mixed::<L>(args.rows, vectors, width, order, &Candidate(args, Plain)),
-            Some(custom) => cover_mixed::<L>(args.rows, vectors, width, order, &Candidate(args, custom)),
-        }
-    }
+    unsafe { cover_mixed::<L>(args.rows, args.padded / L::COUNT, args.width, order, &Candidate(args)) }
 }

@@ -8,6 +8,11 @@ use crate::simd::lanes::Lanes;
 /// The functions in the equations of a cell. The backward functions take the value of the function, not its argument,
 /// and multiply the gradient `d` of that value by the derivative.
 pub trait Functions<T: Float>: Copy {
+    /// Returns the functions of a cell, whose table is null for the plain one.
+    ///
+    /// # Safety
+    /// The table is that of a cell with such functions.
+    unsafe fn of(table: *const Custom<T>) -> Self;
     /// A gate from its pre-activation.
     fn gate<L: Lanes<Elem = T>>(self, a: L) -> L;
     /// The candidate from its pre-activation.
@@ -27,6 +32,10 @@ pub trait Functions<T: Float>: Copy {
 pub struct Plain;
 
 impl<T: Float> Functions<T> for Plain {
+    #[inline(always)]
+    unsafe fn of(_table: *const Custom<T>) -> Self {
+        Self
+    }
     #[inline(always)]
     fn gate<L: Lanes<Elem = T>>(self, a: L) -> L {
         sigmoid(a)
@@ -126,6 +135,11 @@ impl<T: Float> Custom<T> {
 }
 
 impl<T: Float> Functions<T> for &Custom<T> {
+    #[inline(always)]
+    unsafe fn of(table: *const Custom<T>) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { &*table }
+    }
     #[inline(always)]
     fn gate<L: Lanes<Elem = T>>(self, a: L) -> L {
         self.gate.value(self.clipped(a))

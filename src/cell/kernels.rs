@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use crate::cell::backward::{self, BackwardArgs};
+use crate::cell::finish::{self, FinishedTile};
 use crate::cell::forward::{self, StepArgs};
-use crate::cell::functions::{self, Function};
+use crate::cell::functions::{self, Custom, Function, Plain};
 use crate::error::Error;
 use crate::gemm;
 use crate::gemm::kernels::{ProductDispatch, ProductKernels};
@@ -24,10 +25,24 @@ pub struct CellKernels<T: 'static> {
     pub(super) reset_after: unsafe fn(&StepArgs<T>, Range<usize>),
     pub(super) reset_before_gates: unsafe fn(&StepArgs<T>, Range<usize>),
     pub(super) reset_before_candidate: unsafe fn(&StepArgs<T>, Range<usize>),
-    pub(super) backward_after: unsafe fn(&BackwardArgs<T>, Range<usize>),
-    pub(super) backward_before_update: unsafe fn(&BackwardArgs<T>, Range<usize>),
-    pub(super) backward_before_reset: unsafe fn(&BackwardArgs<T>, Range<usize>),
+    pub(super) custom: CustomEquations<T>,
+    backward_plain: BackwardEquations<T>,
+    backward_custom: BackwardEquations<T>,
     activate: unsafe fn(&Function<T>, &mut [T]),
+}
+
+/// The equations of cells that are not plain, for a finished tile of each of the three products.
+pub(super) struct CustomEquations<T> {
+    pub reset_after: unsafe fn(&StepArgs<T>, &FinishedTile<T>),
+    pub reset_before_gates: unsafe fn(&StepArgs<T>, &FinishedTile<T>),
+    pub reset_before_candidate: unsafe fn(&StepArgs<T>, &FinishedTile<T>),
+}
+
+/// The equations of the backward pass of a kind of cell.
+pub(super) struct BackwardEquations<T> {
+    pub after: unsafe fn(&BackwardArgs<T>, Range<usize>),
+    pub before_update: unsafe fn(&BackwardArgs<T>, Range<usize>),
+    pub before_reset: unsafe fn(&BackwardArgs<T>, Range<usize>),
 }
 
 impl<T: CellDispatch> CellKernels<T> {
@@ -37,6 +52,12 @@ impl<T: CellDispatch> CellKernels<T> {
     /// [`Error::Value`] if this machine does not have it.
     pub fn of(isa: Isa) -> Result<&'static Self, Error> {
         T::cell_kernels(isa)
+    }
+
+    /// Returns the backward equations for functions, which are null for those of the plain cell.
+    #[inline]
+    pub(super) fn backward(&self, functions: *const Custom<T>) -> &BackwardEquations<T> {
+        if functions.is_null() { &self.backward_plain } else { &self.backward_custom }
     }
 
     /// Applies a function to every element.
@@ -75,9 +96,21 @@ macro_rules! table {
                 reset_after: entry_reset_after,
                 reset_before_gates: entry_reset_before_gates,
                 reset_before_candidate: entry_reset_before_candidate,
-                backward_after: entry_backward_after,
-                backward_before_update: entry_backward_before_update,
-                backward_before_reset: entry_backward_before_reset,
+                custom: CustomEquations {
+                    reset_after: entry_custom_after,
+                    reset_before_gates: entry_custom_gates,
+                    reset_before_candidate: entry_custom_candidate,
+                },
+                backward_plain: BackwardEquations {
+                    after: entry_plain_backward_after,
+                    before_update: entry_plain_backward_update,
+                    before_reset: entry_plain_backward_reset,
+                },
+                backward_custom: BackwardEquations {
+                    after: entry_custom_backward_after,
+                    before_update: entry_custom_backward_update,
+                    before_reset: entry_custom_backward_reset,
+                },
                 activate: entry_activate,
             };
 
@@ -86,9 +119,15 @@ macro_rules! table {
                 entry_reset_after(args: &StepArgs<$element>, panels: Range<usize>) = forward::reset_after::<L>;
                 entry_reset_before_gates(args: &StepArgs<$element>, panels: Range<usize>) = forward::reset_before_gates::<L>;
                 entry_reset_before_candidate(args: &StepArgs<$element>, panels: Range<usize>) = forward::reset_before_candidate::<L>;
-                entry_backward_after(args: &BackwardArgs<$element>, panels: Range<usize>) = backward::after::<L>;
-                entry_backward_before_update(args: &BackwardArgs<$element>, panels: Range<usize>) = backward::before_update::<L>;
-                entry_backward_before_reset(args: &BackwardArgs<$element>, panels: Range<usize>) = backward::before_reset::<L>;
+                entry_plain_backward_after(args: &BackwardArgs<$element>, panels: Range<usize>) = backward::after::<L, Plain>;
+                entry_plain_backward_update(args: &BackwardArgs<$element>, panels: Range<usize>) = backward::before_update::<L, Plain>;
+                entry_plain_backward_reset(args: &BackwardArgs<$element>, panels: Range<usize>) = backward::before_reset::<L, Plain>;
+                entry_custom_after(args: &StepArgs<$element>, tile: &FinishedTile<$element>) = finish::reset_after::<L, &Custom<_>>;
+                entry_custom_gates(args: &StepArgs<$element>, tile: &FinishedTile<$element>) = finish::reset_before_gates::<L, &Custom<_>>;
+                entry_custom_candidate(args: &StepArgs<$element>, tile: &FinishedTile<$element>) = finish::reset_before_candidate::<L, &Custom<_>>;
+                entry_custom_backward_after(args: &BackwardArgs<$element>, panels: Range<usize>) = backward::after::<L, &Custom<_>>;
+                entry_custom_backward_update(args: &BackwardArgs<$element>, panels: Range<usize>) = backward::before_update::<L, &Custom<_>>;
+                entry_custom_backward_reset(args: &BackwardArgs<$element>, panels: Range<usize>) = backward::before_reset::<L, &Custom<_>>;
                 entry_activate(function: &Function<$element>, x: &mut [$element]) = functions::activate_slice::<L>;
             }
         }

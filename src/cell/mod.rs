@@ -7,6 +7,8 @@ pub mod backward;
 #[forbid(unsafe_code)]
 pub mod equations;
 #[allow(unsafe_code)]
+pub mod finish;
+#[allow(unsafe_code)]
 pub mod forward;
 #[allow(unsafe_code)]
 pub mod functions;

@@ -102,6 +102,7 @@ pub fn step<T: Real>(
     assert!(state.parts.len() >= parts_of(cell) * state.rows * padded, "state of another cell");
     assert!(projected.len() >= rows * 3 * padded, "projection too short");
     assert_eq!(cell.lanes, engine.kernels.products.lanes, "cell packed for another instruction set");
+    let (kernels, custom) = (engine.kernels, &engine.kernels.custom);
     let start = state.parts.as_mut_ptr();
     let part = |part: usize| start.wrapping_add(part * state.rows * padded); // the last two exist in reset-before only
     let (mut y_list, mut tape_list) = (RowPointers::default(), RowPointers::default());
@@ -121,9 +122,10 @@ pub fn step<T: Real>(
         tape: tape.map_or(std::ptr::null(), |mut tape| tape.fill(&mut tape_list, rows, 4 * hidden)),
         down: state.odd,
         functions: cell.functions(),
+        finish: custom.reset_after,
     };
-    let mut share_out = |kernel: unsafe fn(&StepArgs<T>, Range<usize>), u: &PackedMatrix<T>, b_hh: &[T]| {
-        (args.u, args.width, args.b_hh) = (u.data.as_ptr(), u.width, b_hh.as_ptr());
+    let mut share_out = |kernel: unsafe fn(&StepArgs<T>, Range<usize>), finish, u: &PackedMatrix<T>, b_hh: &[T]| {
+        (args.u, args.width, args.b_hh, args.finish) = (u.data.as_ptr(), u.width, b_hh.as_ptr(), finish);
         let args = &args;
         engine.team.run(|i, n| {
             // SAFETY: the kernels exist only for instruction sets of this machine; all buffers have `rows` rows of the
@@ -132,10 +134,10 @@ pub fn step<T: Real>(
         });
     };
     match &cell.recurrent {
-        Recurrent::After { u, b_hh } => share_out(engine.kernels.reset_after, u, b_hh),
+        Recurrent::After { u, b_hh } => share_out(kernels.reset_after, custom.reset_after, u, b_hh),
         Recurrent::Before { gates, candidate } => {
-            share_out(engine.kernels.reset_before_gates, gates, &[]);
-            share_out(engine.kernels.reset_before_candidate, candidate, &[]);
+            share_out(kernels.reset_before_gates, custom.reset_before_gates, gates, &[]);
+            share_out(kernels.reset_before_candidate, custom.reset_before_candidate, candidate, &[]);
         }
     }
     state.odd = !state.odd;

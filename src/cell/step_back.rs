@@ -74,6 +74,7 @@ pub fn backward_step<'a, T: Real>(
     state: &mut BackwardState<T>,
 ) {
     let kernels = engine.kernels;
+    let equations = kernels.backward(weights.functions());
     let lanes = kernels.products.lanes;
     let padded = hidden.next_multiple_of(lanes);
     let segments = weights.segments();
@@ -130,15 +131,15 @@ pub fn backward_step<'a, T: Real>(
     match &weights.u {
         BackwardRecurrent::After(u) => {
             assert!(u.lanes == lanes && u.depth == 3 * hidden && u.columns == hidden, "weights of another cell");
-            share_out(kernels.backward_after, into(carry, after, u), u);
+            share_out(equations.after, into(carry, after, u), u);
         }
         BackwardRecurrent::Before { gates, candidate: u } => {
             for (u, depth) in [(gates, 2 * hidden), (u, hidden)] {
                 assert!(u.lanes == lanes && u.depth == depth && u.columns == hidden, "weights of another cell");
             }
             assert!(state.drh.len() >= rows * padded, "drh too short");
-            share_out(kernels.backward_before_update, into(carry, after, gates), gates);
-            share_out(kernels.backward_before_reset, into(drh, candidate, u), u);
+            share_out(equations.before_update, into(carry, after, gates), gates);
+            share_out(equations.before_reset, into(drh, candidate, u), u);
         }
     }
 }

@@ -42,32 +42,22 @@ impl<P, const N: usize> Pointers<P, N> {
 /// Accumulators of R rows x P panels x V vectors.
 pub type Accumulators<L, const R: usize, const P: usize, const V: usize> = [[[L; V]; P]; R];
 
-/// The sums of a tile in memory, to be used vector by vector. Loops over registers would have to be unrolled, which
-/// would make the code of all tiles many times as long.
-pub struct Sums<L, const R: usize, const P: usize, const V: usize>(Accumulators<L, R, P, V>);
-
-impl<L: Lanes, const R: usize, const P: usize, const V: usize> Sums<L, R, P, V> {
-    /// Stores the registers.
-    #[inline(always)]
-    pub fn from(acc: Accumulators<L, R, P, V>) -> Self {
-        let mut sums = Self(acc);
-        for r in 0..R {
-            for p in 0..P {
-                for v in 0..V {
-                    // SAFETY: one register of the array.
-                    unsafe { acc[r][p][v].store((&raw mut sums.0[r][p][v]).cast()) }
-                }
+/// Stores the registers of a tile: an array in memory, which can be used vector by vector. Loops over registers would have
+/// to be unrolled, which would make the code of all tiles many times as long.
+#[inline(always)]
+pub fn store<L: Lanes, const R: usize, const P: usize, const V: usize>(
+    acc: Accumulators<L, R, P, V>,
+) -> Accumulators<L, R, P, V> {
+    let mut sums = acc;
+    for r in 0..R {
+        for p in 0..P {
+            for v in 0..V {
+                // SAFETY: one register of the array.
+                unsafe { acc[r][p][v].store((&raw mut sums[r][p][v]).cast()) }
             }
         }
-        sums
     }
-
-    /// Returns one vector of sums.
-    #[inline(always)]
-    pub fn at(&self, r: usize, p: usize, v: usize) -> L {
-        // SAFETY: one register of the array; a value exists, so the instruction set is present.
-        unsafe { L::load((&raw const self.0[r][p][v]).cast()) }
-    }
+    sums
 }
 
 /// A computation on tiles of an output whose columns are cut into panels of `V` vectors.

@@ -51,9 +51,12 @@ fn step<'py, T: PyReal>(
     x: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
     let x = Input::<T>::new("x", x)?;
-    let (batch, dims) = with(py, stream, |stream| Ok((stream.batch(), *stream.packed().dims())))?;
-    expect_shape("x", &[batch, dims.input_size], x.shape())?;
-    let (y, mut out) = zeros(py, &[batch, dims.hidden_size])?;
+    let [batch, input, hidden] = with(py, stream, |stream| {
+        let dims = stream.packed().dims();
+        Ok([stream.batch(), dims.input_size, dims.hidden_size])
+    })?;
+    expect_shape("x", &[batch, input], x.shape())?;
+    let (y, mut out) = zeros(py, &[batch, hidden])?;
     let (x, out) = (x.slice()?, out.slice()?);
     let threads = num_threads()?;
     detached(py, |stop| locked(stream)?.step_with(x, out, Options { threads: Some(threads), stop: Some(stop) }))?;

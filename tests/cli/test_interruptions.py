@@ -197,7 +197,10 @@ sys.exit(main(sys.argv[1:]))
 
 @POSIX
 def test_a_closed_terminal_keeps_the_training(work, tmp_path):
-    with start("fit", work / "data.parquet", "-o", tmp_path / "model", *LONG) as process:
+    def heed():
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # even where the tests run under nohup
+
+    with start("fit", work / "data.parquet", "-o", tmp_path / "model", *LONG, preexec_fn=heed) as process:
         assert b"epoch 1/" in process.stderr.readline()
         process.send_signal(signal.SIGHUP)
         process.communicate(timeout=60)

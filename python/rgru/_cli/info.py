@@ -8,6 +8,7 @@ import rgru
 from rgru._cli.errors import explained
 from rgru._data.column_names import quoted
 from rgru._files.model_file import read
+from rgru.nn._settings import OPTIONS
 
 if TYPE_CHECKING:
     import argparse
@@ -77,6 +78,7 @@ def _cell(gru: dict[str, Any]) -> str:
             "reset-after GRU" if gru["reset_after"] else "reset-before GRU",
             f"{gru['input_size']} features",
             f"{layers} of {gru['hidden_size']} units" + (" in each direction" if gru["bidirectional"] else ""),
+            *(f"{name}={gru[name]!r}" for name in OPTIONS if name in gru),
             gru["dtype"],
         ]
     )

@@ -106,16 +106,16 @@ def to_arrays(gru: GRU) -> list[tuple[NDArray[Any], NDArray[Any], NDArray[Any] |
     gru : GRU
         The GRU.
 
+    Returns
+    -------
+    list of (W, R, B, attributes)
+        Nodes as in `from_arrays`, for ``onnx.helper.make_node("GRU", inputs, outputs, **attributes)``.
+
     Raises
     ------
     ValueError
         If the GRU has an option that the operator lacks: ``state_clip``, ``merge`` or ``learned_h0``. For learned
         initial states, pass them as the node's input ``initial_h``.
-
-    Returns
-    -------
-    list of (W, R, B, attributes)
-        Nodes as in `from_arrays`, for ``onnx.helper.make_node("GRU", inputs, outputs, **attributes)``.
 
     Examples
     --------
@@ -182,7 +182,9 @@ def _options(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         found.append((_ACTIVATIONS[one], *values) if values else _ACTIVATIONS[one])
     for key, rest in left.items():
         check_setting(f"{name}['activation_{key}']: values without a function that has them", rest, [], "ambiguous")
-    check_setting(f"{name}['activations'] of the reverse direction", found[2:], found[2:] and found[:2], "must be equal")
+    check_setting(
+        f"{name}['activations'] of the reverse direction", found[2:], found[2:] and found[:2], "must be equal"
+    )
     gate = as_activation(f"{name}['activations']", found[0], gate=True)
     _check_beta(f"{name}['activations']", gate)
     return {

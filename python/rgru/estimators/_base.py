@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -17,6 +18,7 @@ from rgru.estimators._scaling import Scaler
 from rgru.estimators._sequences import as_ragged, check_finite
 from rgru.estimators._sklearn import not_fitted_error
 from rgru.nn._gru import GRU
+from rgru.nn._settings import OPTIONS
 from rgru.train._batches import Data, split_validation
 from rgru.train._history import History
 from rgru.train._loop import train
@@ -24,7 +26,7 @@ from rgru.train._model import Model
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Generator, Iterable, Mapping
+    from collections.abc import Callable, Generator, Iterable
 
     from numpy.typing import NDArray
     from typing_extensions import Self
@@ -103,6 +105,16 @@ class SequenceEstimator(Parameters):
         """Convert the model's outputs to predictions."""
         return outputs
 
+    def _gru_options(self) -> dict[str, Any]:
+        """Return `gru_options`, after a check of their names; `GRU` validates their values."""
+        options = {} if self.gru_options is None else self.gru_options
+        if not isinstance(options, Mapping):
+            raise TypeError(f"gru_options: expected a dict or None, got {options!r}")
+        for name in options:
+            if name not in OPTIONS:
+                raise ValueError(f"gru_options: expected names among {', '.join(OPTIONS)}, got {name!r}")
+        return dict(options)
+
     # -- training --------------------------------------------------------------------------------------------------
 
     def _train(
@@ -130,6 +142,7 @@ class SequenceEstimator(Parameters):
                 dropout=0.0 if self.num_layers == 1 else self.dropout,
                 dtype=self.dtype,
                 seed=int(rng.integers(2**63)),
+                **self._gru_options(),
             ),
             output_size,
             pooling=self.pooling,
@@ -217,6 +230,8 @@ class SequenceEstimator(Parameters):
         params = {name: value.item() if isinstance(value, np.generic) else value for name, value in params.items()}
         if not isinstance(params["random_state"], int):
             params["random_state"] = None
+        if params["gru_options"] is None:
+            del params["gru_options"]
         history = asdict(self.history_)
         del params["device"], history["sequences_per_second"]  # they describe the machine, not the model
         return {

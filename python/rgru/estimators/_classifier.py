@@ -47,6 +47,9 @@ class GRUClassifier(SequenceEstimator):
         Which of the two GRU cells to use; see `rgru.GRU`.
     dropout : float, default 0.0
         The share of features that are hidden in training, between the layers and before the head; from 0 to below 1.
+    gru_options : dict, optional
+        Further options of `rgru.GRU` by name: its activations, clips, direction, merge and learned initial states, such
+        as ``{"activation": "relu", "learned_h0": True}``.
     pooling : {"last", "mean"}, default "last"
         The head's input: the state after a sequence's last step (in the reverse direction, after its first), or the
         mean over its steps.

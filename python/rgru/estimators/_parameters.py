@@ -15,7 +15,7 @@ from rgru.estimators._sklearn import mime_bundle
 from rgru.train._schedule import Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import DTypeLike
     from typing_extensions import Self
@@ -57,6 +57,7 @@ class Parameters:
         bidirectional: bool = False,
         reset_after: bool = False,
         dropout: float = 0.0,
+        gru_options: Mapping[str, Any] | None = None,
         pooling: Pooling = "last",
         learning_rate: float = 5e-3,
         batch_size: int = 32,
@@ -76,6 +77,7 @@ class Parameters:
         self.bidirectional = bidirectional
         self.reset_after = reset_after
         self.dropout = dropout
+        self.gru_options = gru_options
         self.pooling = pooling
         self.learning_rate = learning_rate
         self.batch_size = batch_size

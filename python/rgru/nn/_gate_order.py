@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     """W (3H, I), U (3H, H) and, with biases, b (3H,) and b_hh (H,): rgru's parameters of a layer in one direction."""
 
 
-
 def directions(settings: Settings) -> tuple[str, ...]:
     """Return the names of a GRU's directions."""
     return ("rev",) if settings.reverse else ("fwd", "rev")[: 1 + settings.bidirectional]

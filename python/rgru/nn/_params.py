@@ -163,7 +163,10 @@ class _Rows:
     def _find(self, cell: Cell) -> str:
         name = f"{cell._prefix}.{self._tensor}"
         if name not in cell._params:
-            missing = {"b_hh": "only a reset-after GRU with bias has it", "h0": "only a GRU with learned_h0=True has it"}
+            missing = {
+                "b_hh": "only a reset-after GRU with bias has it",
+                "h0": "only a GRU with learned_h0=True has it",
+            }
             why = missing.get(self._tensor, "this GRU has no bias")
             raise AttributeError(f"{cell._prefix} has no {self._name}: {why}")
         return name
@@ -178,8 +181,8 @@ class Cell:
     """The parameters of one layer in one direction, by the names in the equations.
 
     Reading an attribute returns a read-only view, assigning to it copies values. Whole tensors: ``W`` (3H, I),
-    ``U`` (3H, H), ``b`` (3H,), ``b_hh`` (H,), ``h0`` (H,). By gate: ``W_xr W_xz W_xh`` (H, I), ``U_hr U_hz U_hh`` (H, H),
-    ``b_r b_z b_h`` (H,). ::
+    ``U`` (3H, H), ``b`` (3H,), ``b_hh`` (H,), ``h0`` (H,). By gate: ``W_xr W_xz W_xh`` (H, I),
+    ``U_hr U_hz U_hh`` (H, H), ``b_r b_z b_h`` (H,). ::
 
         r_t  = sigma(W_xr x_t + U_hr h_{t-1} + b_r)
         z_t  = sigma(W_xz x_t + U_hz h_{t-1} + b_z)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MERGES = ("concat", "sum", "mean", "product")
 
-_OPTIONS: dict[str, object] = {
+OPTIONS: dict[str, object] = {
     "gate_activation": "sigmoid",
     "activation": "tanh",
     "clip": None,
@@ -167,14 +167,16 @@ class Settings:
         ValueError
             If another option has not its usual value.
         """
-        for name, usual in _OPTIONS.items():
+        for name, usual in OPTIONS.items():
             if name not in carried and self._sizes[name] != usual:
-                raise ValueError(f"gru: expected {name}={usual!r}, since {form} has no other, got {self._sizes[name]!r}")
+                raise ValueError(
+                    f"gru: expected {name}={usual!r}, since {form} has no other, got {self._sizes[name]!r}"
+                )
 
     @property
     def _config(self) -> dict[str, Any]:
         """All settings, as JSON values."""
-        sizes = {name: value for name, value in self._sizes.items() if value != _OPTIONS.get(name, ...)}
+        sizes = {name: value for name, value in self._sizes.items() if value != OPTIONS.get(name, ...)}
         sizes = {name: list(value) if isinstance(value, tuple) else value for name, value in sizes.items()}
         return {**sizes, "dropout": self._dropout, "dtype": self._dtype.name}
 
@@ -183,5 +185,5 @@ class Settings:
         usual |= {"dropout": 0.0, "dtype": "float32"}
         words = [str(self.input_size), str(self.hidden_size)]
         shown = {**self._sizes, "dropout": self._dropout, "dtype": self._dtype.name}
-        words += [f"{name}={shown[name]!r}" for name, value in (usual | _OPTIONS).items() if shown[name] != value]
+        words += [f"{name}={shown[name]!r}" for name, value in (usual | OPTIONS).items() if shown[name] != value]
         return f"{type(self).__name__}({', '.join(words)})"

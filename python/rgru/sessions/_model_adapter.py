@@ -22,8 +22,9 @@ class ModelAdapter:
     """A snapshot of a GRU, whose outputs are its states."""
 
     def __init__(self, gru: GRU) -> None:
-        if gru.bidirectional:
-            raise ValueError("model: expected a GRU with bidirectional=False (a step cannot look ahead), got True")
+        for name, backward in (("bidirectional", gru.bidirectional), ("reverse", gru.reverse)):
+            if backward:
+                raise ValueError(f"model: expected a GRU with {name}=False (a step cannot look ahead), got True")
         self.dtype = gru.dtype
         self.config = {name: value for name, value in gru._config.items() if name != "dropout"}
         self.weights = gru._weights()

@@ -1,0 +1,134 @@
+//! The equations of a step for the sums of a finished tile: gates, candidate and new state, and their record.
+
+use crate::cell::equations;
+use crate::cell::forward::StepArgs;
+use crate::cell::functions::Functions;
+use crate::simd::float::Float;
+use crate::simd::lanes::Lanes;
+
+/// A tile whose sums are complete: R rows x P panels x V vectors.
+pub struct FinishedTile<T> {
+    pub(super) sums: *const T, // [R][P][V] registers
+    pub(super) row: usize,
+    pub(super) rows: usize, // fewer than R at the end of a chunk
+    pub(super) panel: usize,
+    pub(super) panels: usize,  // P
+    pub(super) vectors: usize, // V
+}
+
+impl<T> FinishedTile<T> {
+    /// Returns one vector of sums.
+    #[inline(always)]
+    unsafe fn sum<L: Lanes<Elem = T>>(&self, r: usize, p: usize, v: usize) -> L {
+        // SAFETY: the caller's promise that the tile has this vector.
+        unsafe { L::load(self.sums.add(((r * self.panels + p) * self.vectors + v) * L::COUNT)) }
+    }
+}
+
+impl<T: Float> StepArgs<T> {
+    /// Writes one vector of a tape row's segment, cut at H.
+    #[inline(always)]
+    unsafe fn record<L: Lanes<Elem = T>>(&self, row: usize, segment: usize, offset: usize, value: L) {
+        // SAFETY: a tape row holds 4 segments of H numbers, and the store is cut at the segment's end.
+        unsafe { value.store_first((*self.tape.add(row)).add(segment * self.hidden + offset), self.hidden - offset) }
+    }
+
+    /// Writes one vector of the new state: whole to the running state, and cut at H to y.
+    #[inline(always)]
+    unsafe fn output<L: Lanes<Elem = T>>(&self, row: usize, offset: usize, h: L) {
+        // SAFETY: the running state is padded to whole vectors; the store to y is cut at H.
+        unsafe {
+            h.store(self.next.add(row * self.padded + offset));
+            h.store_first((*self.y.add(row)).add(offset), self.hidden - offset);
+        }
+    }
+}
+
+/// Reset-after: the whole step.
+///
+/// # Safety
+/// The instruction set of `L` is present; the arguments are those that `step` passes, and the tile is one of theirs.
+#[inline(always)]
+pub unsafe fn reset_after<L: Lanes, F: Functions<L::Elem>>(s: &StepArgs<L::Elem>, tile: &FinishedTile<L::Elem>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let functions = F::of(s.functions);
+        for r in 0..tile.rows {
+            let row = tile.row + r;
+            for p in 0..tile.panels {
+                let vector = tile.panel + p;
+                let offset = vector * L::COUNT;
+                let [a_r, a_z, a_hh]: [L; 3] = [tile.sum(r, p, 0), tile.sum(r, p, 1), tile.sum(r, p, 2)];
+                let h = L::load(s.h.add(row * s.padded + offset));
+                let (gate_r, z) = equations::gates(functions, a_r, a_z);
+                let a_x = L::load(s.projected::<L>(row, vector, 2));
+                let (c, new) = equations::update(functions, equations::reset_after(gate_r, a_x, a_hh), z, h);
+                s.output(row, offset, new);
+                if !s.tape.is_null() {
+                    s.record(row, 0, offset, gate_r);
+                    s.record(row, 1, offset, z);
+                    s.record(row, 2, offset, c);
+                    s.record(row, 3, offset, a_hh);
+                }
+            }
+        }
+    }
+}
+
+/// Reset-before: the gates, and r * h for the second product.
+///
+/// # Safety
+/// As [`reset_after`].
+#[inline(always)]
+pub unsafe fn reset_before_gates<L: Lanes, F: Functions<L::Elem>>(s: &StepArgs<L::Elem>, tile: &FinishedTile<L::Elem>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let functions = F::of(s.functions);
+        for r in 0..tile.rows {
+            let row = tile.row + r;
+            for p in 0..tile.panels {
+                let offset = (tile.panel + p) * L::COUNT;
+                let at = row * s.padded + offset;
+                let (gate_r, z): (L, L) = equations::gates(functions, tile.sum(r, p, 0), tile.sum(r, p, 1));
+                let rh = equations::reset(gate_r, L::load(s.h.add(at)));
+                z.store(s.z.add(at));
+                rh.store(s.rh.add(at));
+                if !s.tape.is_null() {
+                    s.record(row, 0, offset, gate_r);
+                    s.record(row, 1, offset, z);
+                    s.record(row, 3, offset, rh);
+                }
+            }
+        }
+    }
+}
+
+/// Reset-before: the candidate and the new state.
+///
+/// # Safety
+/// As [`reset_after`].
+#[inline(always)]
+pub unsafe fn reset_before_candidate<L: Lanes, F: Functions<L::Elem>>(
+    s: &StepArgs<L::Elem>,
+    tile: &FinishedTile<L::Elem>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let functions = F::of(s.functions);
+        for r in 0..tile.rows {
+            let row = tile.row + r;
+            for p in 0..tile.panels {
+                for v in 0..tile.vectors {
+                    let offset = ((tile.panel + p) * s.width + v) * L::COUNT;
+                    let at = row * s.padded + offset;
+                    let (z, h) = (L::load(s.z.add(at)), L::load(s.h.add(at)));
+                    let (c, new) = equations::update(functions, tile.sum(r, p, v), z, h);
+                    s.output(row, offset, new);
+                    if !s.tape.is_null() {
+                        s.record(row, 2, offset, c);
+                    }
+                }
+            }
+        }
+    }
+}
