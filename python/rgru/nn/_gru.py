@@ -13,8 +13,9 @@ import numpy as np
 from rgru import _core
 from rgru._data.ragged import Ragged
 from rgru._validation.arrays import as_index, as_real, on_gpu, own
-from rgru._validation.scalars import as_int
+from rgru._validation.scalars import as_choice, as_int
 from rgru.nn._params import Layer, Params
+from rgru.nn._pieces import MASKED, Pieces, PiecesWeights
 from rgru.nn._settings import Settings
 from rgru.nn._stream import Stream
 from rgru.nn._tape import Tape
@@ -202,13 +203,35 @@ class GRU(Settings):
     # -- running ---------------------------------------------------------------------------------------------------
 
     @overload
-    def __call__(self, x: Ragged, h0: ArrayLike | None = None) -> tuple[Ragged, NDArray[Any]]: ...
+    def __call__(
+        self,
+        x: Ragged,
+        h0: ArrayLike | None = None,
+        *,
+        resets: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        masked: str = "zero",
+    ) -> tuple[Ragged, NDArray[Any]]: ...
     @overload
     def __call__(
-        self, x: ArrayLike, h0: ArrayLike | None = None, *, lengths: ArrayLike | None = None
+        self,
+        x: ArrayLike,
+        h0: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        masked: str = "zero",
     ) -> tuple[NDArray[Any], NDArray[Any]]: ...
     def __call__(
-        self, x: ArrayLike | Ragged, h0: ArrayLike | None = None, *, lengths: ArrayLike | None = None
+        self,
+        x: ArrayLike | Ragged,
+        h0: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        masked: str = "zero",
     ) -> tuple[NDArray[Any] | Ragged, NDArray[Any]]:
         """Run over a batch of sequences.
 
@@ -223,6 +246,12 @@ class GRU(Settings):
         lengths : array_like of int, shape (N,), optional
             Number of valid steps of each sequence, from 0 to T; T by default. Steps of `x` past it are never read. A
             Ragged has its own lengths and takes none.
+        resets : array_like of bool, shape (N, T), or (S,) with a Ragged, optional
+            Steps before which a sequence starts anew, from zero or the learned initial states. No gradient passes.
+        mask : array_like of bool, shape (N, T), or (S,) with a Ragged, optional
+            False for steps that are passed over: they are not read, and the states stay as they are.
+        masked : {"zero", "repeat"}, default "zero"
+            The outputs at masked steps: zero, or those of the step before (in the reverse direction, after it).
 
         Returns
         -------
@@ -240,11 +269,20 @@ class GRU(Settings):
         returns arrays of their type. On a GPU outputs are repeatable, but their last bits may depend on the batch.
         """
         values, h0, lengths, offsets = self._inputs(x, h0, lengths)
-        y, h_n = self._weights_for(values).forward(values, h0, lengths, offsets)
+        weights = self._with_pieces(
+            self._weights_for(values), values, lengths=lengths, offsets=offsets, resets=resets, mask=mask, masked=masked
+        )
+        y, h_n = weights.forward(values, h0, lengths, offsets)
         return (y if offsets is None else Ragged._over(y, offsets)), h_n
 
     def final_states(
-        self, x: ArrayLike | Ragged, h0: ArrayLike | None = None, *, lengths: ArrayLike | None = None
+        self,
+        x: ArrayLike | Ragged,
+        h0: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
     ) -> NDArray[Any]:
         """Run over a batch of sequences and return only ``h_n`` of a plain call, without allocating ``y``.
 
@@ -256,6 +294,8 @@ class GRU(Settings):
             States before the first step; by default zero, or the learned ones.
         lengths : array_like of int, shape (N,), optional
             Number of valid steps of each sequence, as in a plain call.
+        resets, mask : array_like of bool, optional
+            As in a plain call.
 
         Returns
         -------
@@ -270,12 +310,22 @@ class GRU(Settings):
         (1, 2, 8)
         """
         values, h0, lengths, offsets = self._inputs(x, h0, lengths)
-        states: NDArray[Any] = self._weights_for(values).final_states(values, h0, lengths, offsets)
+        weights = self._with_pieces(
+            self._weights_for(values), values, lengths=lengths, offsets=offsets, resets=resets, mask=mask
+        )
+        states: NDArray[Any] = weights.final_states(values, h0, lengths, offsets)
         return states
 
     @overload
     def record(
-        self, x: Ragged, h0: ArrayLike | None = None, *, checkpoint: int | None = None
+        self,
+        x: Ragged,
+        h0: ArrayLike | None = None,
+        *,
+        resets: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        masked: str = "zero",
+        checkpoint: int | None = None,
     ) -> tuple[Ragged, NDArray[Any], Tape[Ragged]]: ...
     @overload
     def record(
@@ -284,6 +334,9 @@ class GRU(Settings):
         h0: ArrayLike | None = None,
         *,
         lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        masked: str = "zero",
         checkpoint: int | None = None,
     ) -> tuple[NDArray[Any], NDArray[Any], Tape[NDArray[Any]]]: ...
     def record(
@@ -292,6 +345,9 @@ class GRU(Settings):
         h0: ArrayLike | None = None,
         *,
         lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        masked: str = "zero",
         checkpoint: int | None = None,
     ) -> tuple[NDArray[Any] | Ragged, NDArray[Any], Tape[Any]]:
         """Run over a batch of sequences, with dropout between layers, keeping what the backward pass needs.
@@ -305,6 +361,8 @@ class GRU(Settings):
             States before the first step; by default zero, or the learned ones.
         lengths : array_like of int, shape (N,), optional
             Number of valid steps of each sequence, as in a plain call.
+        resets, mask, masked
+            As in a plain call. On a GPU outputs cannot repeat others in `record`.
         checkpoint : int, optional
             Keep only every `checkpoint`-th state (rounded up to a multiple of 128) instead of all gates, and recompute
             the rest in the backward pass: less memory for about a third more time, and the same bits. The square root
@@ -334,7 +392,12 @@ class GRU(Settings):
             for name, backward in (("bidirectional", self.bidirectional), ("reverse", self.reverse)):
                 if backward:
                     raise ValueError(f"checkpoint: expected None for a GRU with {name}=True, got {checkpoint}")
+        if masked == "repeat" and type(values) is not np.ndarray:
+            raise ValueError("masked: expected 'zero' in `record` on a GPU, got 'repeat'")
         weights = self._weights_for(values, training=True)
+        weights = self._with_pieces(
+            weights, values, lengths=lengths, offsets=offsets, resets=resets, mask=mask, masked=masked
+        )
         y, h_n, tape = weights.forward_tape(values, h0, lengths, offsets, self._dropout, self._mask_seed(), checkpoint)
         wrapped: Tape[Any] = Tape(tape, self._layout, y.dtype, offsets, _as_real_for(values))
         return (y if offsets is None else Ragged._over(y, offsets)), h_n, wrapped
@@ -394,6 +457,32 @@ class GRU(Settings):
         if lengths is not None:
             raise ValueError(f"lengths: expected None with a Ragged x, whose offsets give them, got {lengths!r}")
         return real("x", values, dtype), h0, None, x.offsets
+
+    def _with_pieces(
+        self,
+        weights: Any,
+        values: Any,
+        *,
+        lengths: Any,
+        offsets: NDArray[np.int64] | None,
+        resets: ArrayLike | None,
+        mask: ArrayLike | None,
+        masked: str = "zero",
+    ) -> Any:
+        """Return the weights for runs over the pieces of a batch, or as they are without resets and mask."""
+        as_choice("masked", masked, MASKED)
+        if resets is None and mask is None:
+            return weights
+        if masked == "repeat" and self.merge != "concat":
+            raise ValueError(f"masked: expected 'zero' for a GRU with merge={self.merge!r}, got 'repeat'")
+        if values.shape[-1] != self.input_size:
+            raise ValueError(f"x: expected {self.input_size} features (input_size), got {values.shape[-1]}")
+        host = lengths.get() if lengths is not None and type(lengths) is not np.ndarray else lengths
+        if host is not None and (host.shape != values.shape[:1] or (host > values.shape[1]).any() or (host < 0).any()):
+            expected = f"({len(values)},) integers from 0 to {values.shape[1]}"
+            raise ValueError(f"lengths: expected {expected}, got {host}")
+        pieces = Pieces(values.shape[:-1], host, offsets, resets, mask)
+        return PiecesWeights(weights, pieces, self, self.params, repeat=masked == "repeat")
 
     def _mask_seed(self) -> int:
         """Return the next seed for dropout masks: SplitMix64 (Steele et al. 2014), started at the GRU's seed."""

@@ -1,0 +1,357 @@
+"""Runs in which sequences start anew within a row, or pass over steps: as runs over the pieces between resets.
+
+A reset ends one piece and begins the next, and a masked step belongs to no piece. The pieces are sequences of a ragged
+batch, so they run in parallel, and every one has the bits that it has by itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru._validation.arrays import on_gpu
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rgru.nn._params import Params
+    from rgru.nn._settings import Settings
+
+MASKED = ("zero", "repeat")
+
+
+class Pieces:
+    """The pieces of the sequences of a batch, and the steps that they consist of.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        The batch's steps: (N, T), or (S,) with `offsets`.
+    lengths : numpy.ndarray of int64, shape (N,), or None
+        Of padded sequences.
+    offsets : numpy.ndarray of int64, shape (N + 1,), or None
+        Of a ragged batch.
+    resets, mask : object
+        Booleans of the batch's shape, or None.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        lengths: NDArray[np.int64] | None,
+        offsets: NDArray[np.int64] | None,
+        resets: object,
+        mask: object,
+    ) -> None:
+        if offsets is None:
+            count, time = shape
+            ends = np.arange(1, count + 1) * time
+            inside = np.ones(shape, np.bool_)
+            if lengths is not None:
+                inside = np.arange(time) < lengths[:, None]
+            inside, sequence = inside.reshape(-1), np.repeat(np.arange(count), time)
+        else:
+            count, ends = len(offsets) - 1, offsets[1:]
+            inside, sequence = np.ones(shape, np.bool_), np.repeat(np.arange(count), np.diff(offsets))
+        kept, restarts = inside, np.zeros(len(inside), np.bool_)
+        if mask is not None:
+            kept = inside & _booleans("mask", mask, shape).reshape(-1)
+        if resets is not None:
+            restarts = inside & _booleans("resets", resets, shape).reshape(-1)
+        self._inside, self._kept = inside, kept
+        passed = np.concatenate([[0], np.cumsum(restarts)])  # resets before each step, and in all
+        self._piece = sequence + passed[1:]  # of each step
+        self._last = np.arange(count) + passed[ends]  # piece of each sequence
+        self._first = np.concatenate([[0], self._last[:-1] + 1]) if count else self._last
+        self._count = count + int(passed[-1])
+        sizes = np.bincount(self._piece[kept], minlength=self._count)
+        self.offsets = np.concatenate([[0], np.cumsum(sizes)])
+        self._rows = None if kept.all() else np.flatnonzero(kept)
+        self.sequences, self.shape = count, shape
+
+    # -- forward ---------------------------------------------------------------------------------------------------
+
+    def inputs(self, x: Any) -> Any:
+        """Return the steps of all pieces (R, I) of a batch's inputs."""
+        rows = x.reshape(-1, x.shape[-1])
+        return rows if self._rows is None else rows[_like(x, self._rows)]
+
+    def initial(self, h0: Any, learned: NDArray[Any] | None) -> Any:
+        """Return the initial states of all pieces (L*D, P, H); None if all are those of the GRU.
+
+        Parameters
+        ----------
+        h0 : array, shape (L*D, N, H), or None
+            Of the sequences' first pieces.
+        learned : numpy.ndarray, shape (L*D, H), or None
+            Of the other pieces; zero by default.
+        """
+        if h0 is None:
+            return None
+        xp = _module(h0)
+        states = xp.zeros((h0.shape[0], self._count, h0.shape[2]), h0.dtype)
+        if learned is not None:
+            states[:] = xp.asarray(learned.astype(h0.dtype))[:, None]
+        states[:, _like(h0, self._first)] = h0
+        return states
+
+    def outputs(self, y: Any, fill: Any = None) -> Any:
+        """Return the outputs of the batch for those of the pieces (R, K); at other steps 0, or `fill` (M, K)."""
+        if self._rows is None:
+            return y.reshape(*self.shape, y.shape[-1])
+        whole = _module(y).zeros((len(self._kept), y.shape[-1]), y.dtype)
+        whole[_like(y, self._rows)] = y
+        if fill is not None:
+            whole[_like(y, self._passed_over())] = fill
+        return whole.reshape(*self.shape, y.shape[-1])
+
+    def repeated(self, y: Any, initial: list[Any]) -> Any:
+        """Return the outputs at the masked steps, (M, K): those of the step before, or after in a reverse direction.
+
+        Parameters
+        ----------
+        y : array, shape (R, D*H)
+            The outputs of the pieces.
+        initial : list of (reverse, states)
+            For each direction whether it is the reverse one, and the pieces' initial states (P, H) in the last layer.
+        """
+        xp, parts, hidden = _module(y), [], y.shape[1] // len(initial)
+        for direction, (reverse, states) in enumerate(initial):
+            source, exists = self._sources(reverse)
+            own = y[:, direction * hidden : (direction + 1) * hidden]
+            start = states[_like(y, self._piece[self._passed_over()])]
+            taken = own[_like(y, np.where(exists, source, 0))] if len(own) else start
+            parts.append(xp.where(_like(y, exists)[:, None], taken, start))
+        return xp.concatenate(parts, axis=1)
+
+    def finals(self, h_n: Any) -> Any:
+        """Return the final states of the sequences (L*D, N, H) for those of the pieces."""
+        return _module(h_n).ascontiguousarray(h_n[:, _like(h_n, self._last)])
+
+    # -- backward --------------------------------------------------------------------------------------------------
+
+    def d_outputs(self, dy: Any) -> Any:
+        """Return the gradient by the pieces' outputs (R, K)."""
+        return self.inputs(dy)
+
+    def d_finals(self, dh_n: Any) -> Any:
+        """Return the gradient by the pieces' final states (L*D, P, H)."""
+        states = _module(dh_n).zeros((dh_n.shape[0], self._count, dh_n.shape[2]), dh_n.dtype)
+        states[:, _like(dh_n, self._last)] = dh_n
+        return states
+
+    def d_inputs(self, dx: Any) -> Any:
+        """Return the gradient by the batch's inputs for that by the pieces' steps (R, I)."""
+        return self.outputs(dx)
+
+    def d_initial(self, dh0: Any) -> tuple[Any, Any]:
+        """Return the gradients by the sequences' initial states (L*D, N, H), and by all later ones, (L*D, H)."""
+        first = np.zeros(self._count, np.bool_)
+        first[self._first] = True
+        later = dh0[:, _like(dh0, np.flatnonzero(~first))].sum(axis=1)
+        return _module(dh0).ascontiguousarray(dh0[:, _like(dh0, self._first)]), later
+
+    def d_repeated(self, dy: NDArray[Any], directions: list[bool]) -> tuple[NDArray[Any], list[NDArray[Any]]]:
+        """Return the gradients by the pieces' outputs (R, D*H) and by their initial states, D of (P, H).
+
+        Parameters
+        ----------
+        dy : numpy.ndarray
+            The gradient by the outputs, of which those at masked steps repeat others.
+        directions : list of bool
+            For each direction whether it is the reverse one.
+        """
+        rows = dy.reshape(-1, dy.shape[-1])
+        whole, starts = self.inputs(dy).copy(), []
+        hidden = dy.shape[-1] // len(directions)
+        for direction, reverse in enumerate(directions):
+            columns = slice(direction * hidden, (direction + 1) * hidden)
+            source, exists = self._sources(reverse)
+            masked = rows[self._passed_over(), columns]
+            np.add.at(whole[:, columns], source[exists], masked[exists])
+            start = np.zeros((self._count, hidden), dy.dtype)
+            np.add.at(start, self._piece[self._passed_over()][~exists], masked[~exists])
+            starts.append(start)
+        return whole, starts
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    def _passed_over(self) -> NDArray[np.int64]:
+        """Return the M masked steps."""
+        return np.flatnonzero(self._inside & ~self._kept)
+
+    def _sources(self, reverse: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the step of the pieces that each masked step repeats, and whether there is one."""
+        steps = self._passed_over()
+        piece = self._piece[steps]
+        source = np.cumsum(self._kept)[steps] - (0 if reverse else 1)
+        exists = source < self.offsets[piece + 1] if reverse else source >= self.offsets[piece]
+        return source, exists
+
+
+class PiecesWeights:
+    """The packed weights of a GRU, with runs over pieces in the place of runs over whole sequences.
+
+    It has the interface of `rgru._backends.base.PackedWeights`, for one batch.
+
+    Parameters
+    ----------
+    weights : object
+        The packed weights.
+    pieces : Pieces
+        The pieces of the batch.
+    settings : Settings
+    params : Params
+    repeat : bool
+        Whether outputs at masked steps repeat those of their neighbours, instead of being zero.
+    """
+
+    def __init__(self, weights: Any, pieces: Pieces, settings: Settings, params: Params, *, repeat: bool) -> None:
+        self._weights, self._pieces, self._settings, self._params = weights, pieces, settings, params
+        self._repeat = repeat
+
+    def forward(self, x: Any, h0: Any, lengths: Any, offsets: Any) -> tuple[Any, Any]:
+        """Return y and h_n of the batch."""
+        states = self._initial(h0)
+        y, h_n = self._weights.forward(self._pieces.inputs(x), states, None, self._pieces.offsets)
+        return self._outputs(y, states), self._pieces.finals(h_n)
+
+    def final_states(self, x: Any, h0: Any, lengths: Any, offsets: Any) -> Any:
+        """Return h_n of the batch."""
+        pieces = self._pieces
+        return pieces.finals(self._weights.final_states(pieces.inputs(x), self._initial(h0), None, pieces.offsets))
+
+    def forward_tape(  # noqa: PLR0917 - as the core has it
+        self, x: Any, h0: Any, lengths: Any, offsets: Any, dropout: float, seed: int, checkpoint: int | None
+    ) -> tuple[Any, Any, PiecesTape]:
+        """Return y, h_n and the tape of the batch."""
+        states = self._initial(h0)
+        y, h_n, tape = self._weights.forward_tape(
+            self._pieces.inputs(x), states, None, self._pieces.offsets, dropout, seed, checkpoint
+        )
+        own = PiecesTape(tape, self._pieces, self._settings, self._params, given=h0 is not None, repeat=self._repeat)
+        return self._outputs(y, states), self._pieces.finals(h_n), own
+
+    def _initial(self, h0: Any) -> Any:
+        if h0 is not None:
+            settings = self._settings
+            cells = settings.num_layers * (1 + settings.bidirectional)
+            check_shape("h0", h0, (cells, self._pieces.sequences, settings.hidden_size))
+        return self._pieces.initial(h0, learned_states(self._params))
+
+    def _outputs(self, y: Any, states: Any) -> Any:
+        return self._pieces.outputs(y, self._fill(y, states) if self._repeat else None)
+
+    def _fill(self, y: Any, states: Any) -> Any:
+        """Return the outputs at masked steps; `states` are the initial ones of the pieces, if any were given."""
+        directions = directions_of(self._settings)
+        if states is None:
+            learned = learned_states(self._params)
+            shape = (len(directions), 1, self._settings.hidden_size)
+            own = np.zeros(shape, y.dtype) if learned is None else learned[-len(directions) :, None].astype(y.dtype)
+            count = len(self._pieces.offsets) - 1
+            states = _module(y).asarray(np.broadcast_to(own, (shape[0], count, shape[2])))
+        last = states[len(states) - len(directions) :]
+        return self._pieces.repeated(y, list(zip(directions, last, strict=True)))
+
+
+class PiecesTape:
+    """The tape of a run over pieces, with the gradients of the batch.
+
+    Parameters
+    ----------
+    core : object
+        The tape of the run over the pieces.
+    pieces : Pieces
+    settings : Settings
+    params : Params
+        Their places in the flat array are those of the gradients.
+    given : bool
+        Whether the sequences were given initial states.
+    repeat : bool
+        Whether outputs at masked steps repeat others.
+    """
+
+    def __init__(
+        self, core: Any, pieces: Pieces, settings: Settings, params: Params, *, given: bool, repeat: bool
+    ) -> None:
+        self._core, self._pieces, self._settings, self._params = core, pieces, settings, params
+        self._given, self._repeat = given, repeat
+
+    def backward(self, dy: Any, dh_n: Any) -> tuple[Any, Any, Any]:
+        """Return dx, dh0 (L*D, N, H) and dparams (P,)."""
+        pieces, settings = self._pieces, self._settings
+        d_pieces: Any = None
+        starts: list[Any] = []
+        if dy is not None:
+            check_shape("dy", dy, (*pieces.shape, settings.output_size))
+            if self._repeat:
+                d_pieces, starts = pieces.d_repeated(dy, directions_of(settings))
+            else:
+                d_pieces = pieces.d_outputs(dy)
+        if dh_n is not None:
+            cells = settings.num_layers * (1 + settings.bidirectional)
+            check_shape("dh_n", dh_n, (cells, pieces.sequences, settings.hidden_size))
+        dx, dh0, flat = self._core.backward(d_pieces, None if dh_n is None else pieces.d_finals(dh_n))
+        for direction, start in enumerate(starts):
+            dh0[len(dh0) - len(starts) + direction] += start
+        first, later = pieces.d_initial(dh0)
+        if settings.learned_h0:
+            self._add_learned(flat, first, later, starts)
+        return pieces.d_inputs(dx), first, flat
+
+    def _add_learned(self, flat: Any, first: Any, later: Any, starts: list[Any]) -> None:
+        """Add to the gradients of the learned initial states what the core has not: it knows of no masked steps."""
+        names = [name for name in self._params if name.endswith(".h0")]
+        for cell, name in enumerate(names):
+            shape, start = self._params._layout[name]
+            place = flat[start : start + shape[0]]
+            if self._given:
+                place += later[cell]
+            else:
+                place[:] = first[cell].sum(axis=0) + later[cell]
+
+
+def directions_of(settings: Settings) -> list[bool]:
+    """Return for each direction whether it is the reverse one."""
+    return [settings.reverse] if not settings.bidirectional else [False, True]
+
+
+def learned_states(params: Params) -> NDArray[Any] | None:
+    """Return the learned initial states of all cells (L*D, H), or None if there are none."""
+    states = [params[name] for name in params if name.endswith(".h0")]
+    return np.stack(states) if states else None
+
+
+def check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:
+    """Refuse an array of another shape."""
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+
+
+def _booleans(name: str, value: object, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    if on_gpu(value):
+        from rgru._cuda import arrays
+
+        value = arrays.as_cupy(name, value).get()
+    array = np.asarray(value)
+    axes = "(N, T)" if len(shape) == 2 else "(S,)"
+    if array.dtype != np.bool_:
+        raise TypeError(f"{name}: expected booleans of shape {axes}, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {axes} = {shape}, got {array.shape}")
+    return array
+
+
+def _module(array: Any) -> Any:
+    if type(array) is np.ndarray:
+        return np
+    from rgru._cuda.availability import find_cupy
+
+    return find_cupy(array.device.id)
+
+
+def _like(array: Any, indices: NDArray[Any]) -> Any:
+    """Return indices on the device of an array."""
+    return indices if type(array) is np.ndarray else _module(array).asarray(indices)
