@@ -90,6 +90,10 @@ class Tape:
         dy: _Real | None,  # as y, C
         dh_n: _Real | None,  # (L*D, N, H) C
     ) -> tuple[Any, Any, Any]: ...  # dx as x, dh0 (L*D, N, H), dparams (P,) in the order of `layout`
+    def layers(
+        self,
+    ) -> list[tuple[list[Any], Any | None]]: ...  # by layer: of each direction r, z, candidate, product (R, 4H),
+    # and the states (R, D*H), None if they are y; R steps, padding not included; not with checkpoint
 
 @final
 class Stream:

@@ -250,9 +250,33 @@ impl PyTape {
     ) -> PyResult<Bound<'py, PyTuple>> {
         either!(&self.0, recorded => recorded.backward(py, dy, dh_n))
     }
+
+    fn layers<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+        either!(&self.0, recorded => recorded.layers(py))
+    }
 }
 
 impl<T: PyReal> Recorded<T> {
+    /// Returns for each layer copies of the records of its cells, and of its states if they are not y.
+    fn layers<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+        let Record::Tape(tape) = &self.record else {
+            return Err(PyValueError::new_err("checkpoint: expected None for the values of every step"));
+        };
+        let hidden = self.packed.dims().hidden_size;
+        let copy = |rows: &[T], width: usize| -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+            let (array, mut out) = unwritten(py, &[rows.len() / width, width])?;
+            out.slice()?.copy_from_slice(rows);
+            Ok(array)
+        };
+        let width = self.packed.dims().directions() * hidden;
+        (0..self.packed.dims().num_layers)
+            .map(|layer| {
+                let cells: Vec<_> = tape.gates(layer).map(|rows| copy(rows, 4 * hidden)).collect::<PyResult<_>>()?;
+                (cells, tape.states(layer).map(|rows| copy(rows, width)).transpose()?).into_pyobject(py)
+            })
+            .collect()
+    }
+
     fn backward<'py>(
         &self,
         py: Python<'py>,

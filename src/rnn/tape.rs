@@ -42,6 +42,17 @@ impl<T: Real> Tape<T> {
         Ok(Self { sequences, dropout, layers })
     }
 
+    /// Returns the record of each cell of a layer, `[steps, 4H]`: r, z, candidate, and the product of the candidate.
+    pub fn gates(&self, layer: usize) -> impl Iterator<Item = &[T]> {
+        self.layers[layer].cells.iter().map(|cell| &**cell)
+    }
+
+    /// Returns the states of all directions of a layer, `[steps, D * H]`; `None` if they are the output of the run.
+    pub fn states(&self, layer: usize) -> Option<&[T]> {
+        let states = &self.layers[layer].states;
+        (layer + 1 < self.layers.len() || !states.is_empty()).then_some(states)
+    }
+
     /// Returns the sequences of the batch.
     pub fn sequences(&self) -> &Sequences {
         &self.sequences

@@ -12,7 +12,7 @@ from rgru._validation.arrays import is_arrow_column
 from rgru._validation.scalars import check_on_error
 from rgru.arrow._kinds import as_kind
 from rgru.nn._gru import GRU
-from rgru.nn._last import last_features
+from rgru.nn._merge import last_features
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

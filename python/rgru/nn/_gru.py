@@ -6,19 +6,20 @@ import math
 import os
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from rgru import _core
 from rgru._data.ragged import Ragged
 from rgru._validation.arrays import as_index, as_real, on_gpu, own
-from rgru._validation.scalars import as_choice, as_int
+from rgru._validation.scalars import as_bool, as_choice, as_int
 from rgru.nn._params import Layer, Params
 from rgru.nn._pieces import MASKED, Pieces, PiecesWeights
 from rgru.nn._settings import Settings
 from rgru.nn._stream import Stream
 from rgru.nn._tape import Tape
+from rgru.nn._trace import Trace, layer_traces
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -210,7 +211,29 @@ class GRU(Settings):
         *,
         resets: ArrayLike | None = None,
         mask: ArrayLike | None = None,
+        all_layers: Literal[True],
+    ) -> tuple[tuple[Ragged, ...], NDArray[Any]]: ...
+    @overload
+    def __call__(
+        self,
+        x: ArrayLike,
+        h0: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        all_layers: Literal[True],
+    ) -> tuple[tuple[NDArray[Any], ...], NDArray[Any]]: ...
+    @overload
+    def __call__(
+        self,
+        x: Ragged,
+        h0: ArrayLike | None = None,
+        *,
+        resets: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
         masked: str = "zero",
+        all_layers: Literal[False] = False,
     ) -> tuple[Ragged, NDArray[Any]]: ...
     @overload
     def __call__(
@@ -222,6 +245,7 @@ class GRU(Settings):
         resets: ArrayLike | None = None,
         mask: ArrayLike | None = None,
         masked: str = "zero",
+        all_layers: Literal[False] = False,
     ) -> tuple[NDArray[Any], NDArray[Any]]: ...
     def __call__(
         self,
@@ -232,7 +256,8 @@ class GRU(Settings):
         resets: ArrayLike | None = None,
         mask: ArrayLike | None = None,
         masked: str = "zero",
-    ) -> tuple[NDArray[Any] | Ragged, NDArray[Any]]:
+        all_layers: bool = False,
+    ) -> tuple[Any, NDArray[Any]]:
         """Run over a batch of sequences.
 
         The output of a sequence has the same bits in any batch, padded, ragged or streamed, on any number of threads.
@@ -252,6 +277,8 @@ class GRU(Settings):
             False for steps that are passed over: they are not read, and the states stay as they are.
         masked : {"zero", "repeat"}, default "zero"
             The outputs at masked steps: zero, or those of the step before (in the reverse direction, after it).
+        all_layers : bool, default False
+            Whether to return the outputs of all layers, as a tuple, in the place of `y`. Not on a GPU.
 
         Returns
         -------
@@ -268,6 +295,11 @@ class GRU(Settings):
         being checked. A float32 GRU multiplies float16 and bfloat16 arrays in their own type, sums in float32, and
         returns arrays of their type. On a GPU outputs are repeatable, but their last bits may depend on the batch.
         """
+        if as_bool("all_layers", all_layers):
+            if masked != "zero":
+                raise ValueError(f"masked: expected 'zero' with all_layers=True, got {masked!r}")
+            trace = self.trace(x, h0, lengths=lengths, resets=resets, mask=mask)
+            return tuple(layer.y for layer in trace.layers), trace.h_n
         values, h0, lengths, offsets = self._inputs(x, h0, lengths)
         weights = self._with_pieces(
             self._weights_for(values), values, lengths=lengths, offsets=offsets, resets=resets, mask=mask, masked=masked
@@ -361,8 +393,10 @@ class GRU(Settings):
             States before the first step; by default zero, or the learned ones.
         lengths : array_like of int, shape (N,), optional
             Number of valid steps of each sequence, as in a plain call.
-        resets, mask, masked
-            As in a plain call. On a GPU outputs cannot repeat others in `record`.
+        resets, mask : array_like of bool, optional
+            As in a plain call.
+        masked : {"zero", "repeat"}, default "zero"
+            As in a plain call; only "zero" on a GPU.
         checkpoint : int, optional
             Keep only every `checkpoint`-th state (rounded up to a multiple of 128) instead of all gates, and recompute
             the rest in the backward pass: less memory for about a third more time, and the same bits. The square root
@@ -401,6 +435,54 @@ class GRU(Settings):
         y, h_n, tape = weights.forward_tape(values, h0, lengths, offsets, self._dropout, self._mask_seed(), checkpoint)
         wrapped: Tape[Any] = Tape(tape, self._layout, y.dtype, offsets, _as_real_for(values))
         return (y if offsets is None else Ragged._over(y, offsets)), h_n, wrapped
+
+    def trace(
+        self,
+        x: ArrayLike | Ragged,
+        h0: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+    ) -> Trace:
+        """Run over a batch of sequences, and return the gates, candidate and state of every step, layer and unit.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, T, I), or Ragged with I features
+            Inputs, as in a plain call, on the host.
+        h0 : array_like, shape (L*D, N, H), optional
+            States before the first step, as in a plain call.
+        lengths : array_like of int, shape (N,), optional
+            Number of valid steps of each sequence, as in a plain call.
+        resets, mask : array_like of bool, optional
+            As in a plain call.
+
+        Returns
+        -------
+        rgru.nn.Trace
+            The values of the steps, with the bits of a plain call: ``trace.layers[0].fwd.z``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import rgru
+        >>> trace = rgru.GRU(3, 8, num_layers=2).trace(np.zeros((2, 5, 3), np.float32))
+        >>> trace.layers[1].fwd.candidate.shape
+        (2, 5, 8)
+        """
+        values, h0, lengths, offsets = self._inputs(x, h0, lengths)
+        if type(values) is not np.ndarray:
+            raise ValueError("x: expected an array on the host, got one on a GPU")
+        pieces = self._pieces(values, lengths, offsets, resets, mask)
+        weights = PiecesWeights(self._weights(training=True), pieces, self, self.params, repeat=False)
+        y, h_n, tape = weights.forward_tape(values, h0, None, None, 0.0, 0, None)
+
+        def in_form(rows: NDArray[Any]) -> NDArray[Any] | Ragged:
+            whole: NDArray[Any] = pieces.outputs(np.ascontiguousarray(rows))
+            return whole if offsets is None else Ragged._over(whole, offsets)
+
+        return Trace(layer_traces(self, tape.layers(), pieces.inputs(y), in_form, np), h_n)
 
     def stream(self, batch_size: int = 1, h0: ArrayLike | None = None) -> Stream:
         """Start sequences whose steps arrive one at a time.
@@ -475,14 +557,24 @@ class GRU(Settings):
             return weights
         if masked == "repeat" and self.merge != "concat":
             raise ValueError(f"masked: expected 'zero' for a GRU with merge={self.merge!r}, got 'repeat'")
+        pieces = self._pieces(values, lengths, offsets, resets, mask)
+        return PiecesWeights(weights, pieces, self, self.params, repeat=masked == "repeat")
+
+    def _pieces(
+        self,
+        values: Any,
+        lengths: Any,
+        offsets: NDArray[np.int64] | None,
+        resets: ArrayLike | None,
+        mask: ArrayLike | None,
+    ) -> Pieces:
         if values.shape[-1] != self.input_size:
             raise ValueError(f"x: expected {self.input_size} features (input_size), got {values.shape[-1]}")
         host = lengths.get() if lengths is not None and type(lengths) is not np.ndarray else lengths
         if host is not None and (host.shape != values.shape[:1] or (host > values.shape[1]).any() or (host < 0).any()):
             expected = f"({len(values)},) integers from 0 to {values.shape[1]}"
             raise ValueError(f"lengths: expected {expected}, got {host}")
-        pieces = Pieces(values.shape[:-1], host, offsets, resets, mask)
-        return PiecesWeights(weights, pieces, self, self.params, repeat=masked == "repeat")
+        return Pieces(values.shape[:-1], host, offsets, resets, mask)
 
     def _mask_seed(self) -> int:
         """Return the next seed for dropout masks: SplitMix64 (Steele et al. 2014), started at the GRU's seed."""

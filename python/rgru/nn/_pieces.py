@@ -301,6 +301,10 @@ class PiecesTape:
             self._add_learned(flat, first, later, starts)
         return pieces.d_inputs(dx), first, flat
 
+    def layers(self) -> list[tuple[list[Any], Any | None]]:
+        """Return the records of the pieces, by layer."""
+        return self._core.layers()  # type: ignore[no-any-return]
+
     def _add_learned(self, flat: Any, first: Any, later: Any, starts: list[Any]) -> None:
         """Add to the gradients of the learned initial states what the core has not: it knows of no masked steps."""
         names = [name for name in self._params if name.endswith(".h0")]

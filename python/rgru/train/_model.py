@@ -13,7 +13,7 @@ from rgru._backends import CPU
 from rgru._data.ragged import Ragged
 from rgru._validation.arrays import own
 from rgru._validation.scalars import as_int, as_probability
-from rgru.nn._last import last_features, last_features_backward
+from rgru.nn._merge import last_features, last_features_backward
 from rgru.train._device_parameters import DeviceParameters
 
 if TYPE_CHECKING:

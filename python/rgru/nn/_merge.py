@@ -1,22 +1,32 @@
-"""The features of each sequence's last states in the last layer, with the directions merged as the outputs are."""
+"""The features of two directions as one: of outputs, and of last states."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rgru.nn._settings import Settings
 
 
-def last_features(settings: Settings, h_n: Any, xp: Any) -> Any:
-    """Return the features (N, K) of the final states (L*D, N, H); `xp` is the module of their arrays."""
+def merge(settings: Settings, parts: Sequence[Any], xp: Any) -> Any:
+    """Merge arrays (..., H), one for each direction, to (..., K); `xp` is the module of the arrays.
+
+    The results have the bits of the core's.
+    """
     if settings.merge == "concat":
-        return xp.concatenate(list(h_n[-2:] if settings.bidirectional else h_n[-1:]), axis=1)
-    forward, reverse = h_n[-2], h_n[-1]
+        return xp.concatenate(list(parts), axis=-1)
+    forward, reverse = parts
     if settings.merge == "product":
         return forward * reverse
     total = forward + reverse
     return total * total.dtype.type(0.5) if settings.merge == "mean" else total
+
+
+def last_features(settings: Settings, h_n: Any, xp: Any) -> Any:
+    """Return the features (N, K) of the last layer's final states, for those of all layers (L*D, N, H)."""
+    return merge(settings, list(h_n[-2:] if settings.bidirectional else h_n[-1:]), xp)
 
 
 def last_features_backward(settings: Settings, h_n: Any, d_features: Any, xp: Any) -> Any:
