@@ -58,6 +58,12 @@ class Weights:
         *,
         training: bool,  # pack what `Tape.backward` needs too
     ) -> Weights: ...
+    @staticmethod
+    def with_ids(
+        params: _Real,  # as above
+        sizes: dict[str, Any],  # input_size counts the features of an embedding in the place of the id
+        embeddings: _Real,  # (V, E) C
+    ) -> Weights: ...  # for inference: x has an id in the place of the first E features
     @property
     def training(self) -> bool: ...
     def forward(
@@ -198,6 +204,9 @@ def arrow_texts(
 def layout(
     sizes: dict[str, Any],
 ) -> list[tuple[str, tuple[int, ...], int]]: ...  # name, shape, offset in the flat array; checks the sizes
+def initial_embeddings(
+    count: int, *, seed: int, dtype: str
+) -> Any: ...  # (count,): uniform with mean 0 and deviation 1
 def dropout_key(seed: int) -> bytes: ...  # 32 bytes: the ChaCha8 key of the masks of a seed
 def initial(
     sizes: dict[str, Any],

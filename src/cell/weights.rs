@@ -8,12 +8,19 @@ use crate::gemm::pack::{PackedMatrix, WIDTH};
 use crate::memory::aligned::Aligned;
 use crate::shape::params::CellParams;
 use crate::simd::float::Float;
-use crate::threads::team::Engine;
+use crate::threads::team::{Engine, Team};
 
 /// Returns the vectors in a panel of a matrix of `vectors` vectors whose panels threads may share. If there are few
 /// vectors, panels of two make the threads' parts more equal.
 fn shared_width(vectors: usize) -> usize {
     if vectors < 12 && !vectors.is_multiple_of(6) { 2 } else { 3 }
+}
+
+/// Returns the canonical row of a packed column, if it has one, when `gates` gates are interleaved vector by vector.
+fn packed_row(column: usize, gates: usize, lanes: usize, hidden: usize) -> Option<usize> {
+    let (vector, gate, lane) = (column / (gates * lanes), column / lanes % gates, column % lanes);
+    let unit = vector * lanes + lane;
+    (unit < hidden).then_some(gate * hidden + unit)
 }
 
 /// The number of gates of a cell: r, z and the candidate.
@@ -27,6 +34,8 @@ pub struct PackedCell<T> {
     pub(crate) padded: usize,
     w: PackedMatrix<T>, // [I, 3 * padded], columns [vector of units][gate][lane]
     bias: Aligned<T>,   // [3 * padded], likewise
+    /// If the first feature is an id: b + W e of every id's embedding e, `[V, 3 * padded]`.
+    table: Option<Aligned<T>>,
     pub(crate) recurrent: Recurrent<T>,
     /// The initial state, `[padded]`.
     h0: Aligned<T>,
@@ -59,12 +68,7 @@ impl<T: Float> PackedCell<T> {
     pub fn new(lanes: usize, cell: &CellParams<T>, functions: Option<Custom<T>>) -> Result<Self, Error> {
         let (hidden, input) = (cell.hidden, cell.input);
         let padded = hidden.next_multiple_of(lanes);
-        // The canonical row of a packed column when `gates` gates are interleaved vector by vector.
-        let row = |column: usize, gates: usize| {
-            let (vector, gate, lane) = (column / (gates * lanes), column / lanes % gates, column % lanes);
-            let unit = vector * lanes + lane;
-            (unit < hidden).then_some(gate * hidden + unit)
-        };
+        let row = |column, gates| packed_row(column, gates, lanes, hidden);
         let rows_of_w = |c| row(c, GATES).map(|r| &cell.w[r * input..][..input]);
         let mut bias = Aligned::zeros(GATES * padded)?;
         for (column, value) in bias.iter_mut().enumerate() {
@@ -87,7 +91,38 @@ impl<T: Float> PackedCell<T> {
         let w = PackedMatrix::from_columns(lanes, WIDTH, input, GATES * padded, rows_of_w)?;
         let mut h0 = Aligned::zeros(padded)?;
         h0[..cell.h0.len()].copy_from_slice(cell.h0);
-        Ok(Self { lanes, hidden, padded, w, bias, recurrent, h0, functions })
+        Ok(Self { lanes, hidden, padded, w, bias, table: None, recurrent, h0, functions })
+    }
+
+    /// Makes the first feature of inputs an id, in the place of the first `size` features: those of the id's embedding
+    /// in `embeddings`, `[V, size]`. The results have the same bits.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn embed(
+        &mut self,
+        kernels: &'static ProductKernels<T>,
+        cell: &CellParams<T>,
+        embeddings: &[T],
+        size: usize,
+    ) -> Result<(), Error> {
+        let (input, lanes, hidden, columns) = (cell.input, self.lanes, self.hidden, GATES * self.padded);
+        let row_of_w = |c| packed_row(c, GATES, lanes, hidden).map(|r| &cell.w[r * input..][..input]);
+        let embedded = PackedMatrix::from_columns(lanes, WIDTH, size, columns, row_of_w)?;
+        let count = embeddings.len() / size;
+        let mut table = Aligned::zeros(count.saturating_mul(columns))?;
+        let engine = Engine { kernels, team: &Team::alone() };
+        let start = Start::Bias(&self.bias);
+        matmul(engine, count, |id| &embeddings[id * size..], &embedded, start, &mut table, columns);
+        let rest = |c| row_of_w(c).map(|w| &w[size..]);
+        self.w = PackedMatrix::from_columns(lanes, WIDTH, input - size, columns, rest)?;
+        self.table = Some(table);
+        Ok(())
+    }
+
+    /// Returns the number of ids, if the first feature is one.
+    pub fn vocabulary(&self) -> Option<usize> {
+        self.table.as_ref().map(|table| table.len() / self.projected_len())
     }
 
     /// Returns whether the cell is reset-after.
@@ -110,7 +145,8 @@ impl<T: Float> PackedCell<T> {
         GATES * self.padded
     }
 
-    /// Computes `out[r] = b + W x(r)` for r in 0..rows, in the order that [`crate::cell::step::step`] reads.
+    /// Computes `out[r] = b + W x(r)` for r in 0..rows, in the order that [`crate::cell::step::step`] reads. An id that
+    /// has no embedding makes it NaN.
     pub fn project<'a>(
         &self,
         engine: Engine<ProductKernels<T>>,
@@ -118,8 +154,27 @@ impl<T: Float> PackedCell<T> {
         x: impl Fn(usize) -> &'a [T],
         out: &mut [T],
     ) {
-        matmul(engine, rows, x, &self.w, Start::Bias(&self.bias), out, self.projected_len());
+        let len = self.projected_len();
+        let Some(table) = &self.table else {
+            return matmul(engine, rows, x, &self.w, Start::Bias(&self.bias), out, len);
+        };
+        for (r, out) in out.chunks_exact_mut(len).take(rows).enumerate() {
+            match as_id(x(r)[0], table.len() / len) {
+                Some(id) => out.copy_from_slice(&table[id * len..][..len]),
+                None => out.fill(T::NAN),
+            }
+        }
+        if self.w.depth > 0 {
+            matmul(engine, rows, |r| &x(r)[1..], &self.w, Start::Continue, out, len);
+        }
     }
+}
+
+/// Converts a feature to an id below `count`; `None` if it is none.
+pub fn as_id<T: Float>(feature: T, count: usize) -> Option<usize> {
+    let number = feature.to_f64();
+    let id = number as usize; // saturates; 0 for NaN
+    (id as f64 == number && id < count).then_some(id)
 }
 
 /// The weights that the backward pass multiplies gradients of pre-activations with.

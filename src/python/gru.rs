@@ -45,6 +45,30 @@ impl PyWeights {
         }))
     }
 
+    #[staticmethod]
+    fn with_ids(
+        py: Python<'_>,
+        params: &Bound<'_, PyAny>,
+        sizes: PyDims,
+        embeddings: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        fn pack<T: PyReal>(
+            py: Python<'_>,
+            params: &Bound<'_, PyAny>,
+            dims: Dims,
+            embeddings: &Bound<'_, PyAny>,
+        ) -> PyResult<Shared<T>> {
+            let (params, embeddings) = (Input::<T>::new("params", params)?, Input::<T>::new("embeddings", embeddings)?);
+            let [_, size] = embeddings.dimensions("embeddings")?;
+            let (params, embeddings) = (params.slice()?, embeddings.slice()?);
+            detached(py, |_| Ok(Arc::new(PackedWeights::with_ids(dims, params, embeddings, size)?)))
+        }
+        Ok(Self(match precision("params", params)? {
+            Either::F32(()) => Either::F32(pack(py, params, sizes.0, embeddings)?),
+            Either::F64(()) => Either::F64(pack(py, params, sizes.0, embeddings)?),
+        }))
+    }
+
     #[getter]
     fn training(&self) -> bool {
         either!(&self.0, packed => packed.training())
@@ -327,6 +351,16 @@ impl<T: PyReal> Recorded<T> {
 pub fn layout(py: Python<'_>, sizes: PyDims) -> PyResult<Vec<(String, Bound<'_, PyTuple>, usize)>> {
     let tensors = sizes.0.tensors();
     tensors.into_iter().map(|tensor| Ok((tensor.name, PyTuple::new(py, tensor.shape)?, tensor.offset))).collect()
+}
+
+#[pyfunction]
+#[pyo3(signature = (count, *, seed, dtype))]
+pub fn initial_embeddings<'py>(py: Python<'py>, count: usize, seed: u64, dtype: &str) -> PyResult<Bound<'py, PyAny>> {
+    match dtype {
+        "float32" => Ok(PyArray1::from_vec(py, init::initial_embeddings::<f32>(count, seed)?).into_any()),
+        "float64" => Ok(PyArray1::from_vec(py, init::initial_embeddings::<f64>(count, seed)?).into_any()),
+        _ => Err(PyValueError::new_err(format!("dtype: expected 'float32' or 'float64', got '{dtype}'"))),
+    }
 }
 
 #[pyfunction]

@@ -39,7 +39,7 @@ mod core {
     #[pymodule_export]
     use super::arrow::{Exported, arrow_numbers, arrow_sequences, arrow_texts, is_arrow_sequences};
     #[pymodule_export]
-    use super::gru::{PyTape, PyWeights, dropout_key, initial, layout};
+    use super::gru::{PyTape, PyWeights, dropout_key, initial, initial_embeddings, layout};
     #[pymodule_export]
     use super::keys::{fixed_width_keys, object_keys};
     #[pymodule_export]

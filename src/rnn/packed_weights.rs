@@ -3,7 +3,7 @@
 use crate::cell::Real;
 use crate::cell::functions::Custom;
 use crate::cell::kernels::CellKernels;
-use crate::cell::weights::{BackwardCell, PackedCell};
+use crate::cell::weights::{BackwardCell, PackedCell, as_id};
 use crate::error::Error;
 
 use crate::shape::Dims;
@@ -47,6 +47,46 @@ impl<T: Real> PackedWeights<T> {
             cells: canonical.iter().map(|cell| PackedCell::new(lanes, cell, functions)).collect::<Result<_, _>>()?,
             backward: backward.transpose()?,
         })
+    }
+
+    /// As [`PackedWeights::new`] for inference, with an id as the first feature of inputs, in the place of the first
+    /// `size` features: those of the id's embedding in `embeddings`, `[V, size]`. Results have the same bits.
+    ///
+    /// # Errors
+    /// As [`PackedWeights::new`]; [`Error::Value`] if the sizes of the embeddings do not fit.
+    pub fn with_ids(dims: Dims, params: &[T], embeddings: &[T], size: usize) -> Result<Self, Error> {
+        let mut packed = Self::new(dims, params, false)?;
+        if size == 0 || size > dims.input_size || !embeddings.len().is_multiple_of(size) {
+            let got = format!("{} numbers for embeddings of {size}", embeddings.len());
+            return Err(Error::value("embeddings", format!("rows of at most {}", dims.input_size), got));
+        }
+        let canonical = split_params(&dims, params);
+        for (packed_cell, cell) in packed.cells.iter_mut().zip(&canonical).take(dims.directions()) {
+            packed_cell.embed(packed.kernels.products, cell, embeddings, size)?;
+        }
+        packed.dims.input_size = dims.input_size - size + 1;
+        Ok(packed)
+    }
+
+    /// Checks that the first feature of each row of x is an id, if the stack reads ids. `rows` are in `place`, a
+    /// sequence or an event, for errors.
+    ///
+    /// # Errors
+    /// [`Error::Value`] if one is not.
+    pub(crate) fn check_ids<'a>(&self, place: &str, rows: impl IntoIterator<Item = &'a [T]>) -> Result<(), Error>
+    where
+        T: 'a,
+    {
+        let Some(count) = self.cells[0].vocabulary() else { return Ok(()) };
+        for (n, rows) in rows.into_iter().enumerate() {
+            for (t, row) in rows.chunks_exact(self.dims.input_size).enumerate() {
+                if as_id(row[0], count).is_none() {
+                    let got = format!("{} in {place} {n}, step {t} (counted from 0)", row[0]);
+                    return Err(Error::value("x", format!("ids from 0 to {} in feature 0", count - 1), got));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Returns the sizes and options of the stack.

@@ -32,6 +32,8 @@ pub trait Float:
     const ONE: Self;
     /// Infinity.
     const INFINITY: Self;
+    /// Not a number.
+    const NAN: Self;
     /// The name of the type in NumPy.
     const NAME: &'static str;
 
@@ -76,6 +78,7 @@ macro_rules! methods {
         const ZERO: Self = 0.0;
         const ONE: Self = 1.0;
         const INFINITY: Self = $t::INFINITY;
+        const NAN: Self = $t::NAN;
 const NAME: &'static str = concat!("float", methods!(@bits $t));
         const LOG2_E: Self = std::$t::consts::LOG2_E;
 

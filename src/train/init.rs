@@ -52,6 +52,15 @@ pub fn initial<T: Real>(dims: Dims, seed: u64, stop: Stop) -> Result<Vec<T>, Err
     Ok(params)
 }
 
+/// Returns `count` initial numbers of embeddings: uniform, with mean 0 and deviation 1.
+pub fn initial_embeddings<T: Real>(count: usize, seed: u64) -> Result<Vec<T>, Error> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(u64::MAX); // those of the other tensors count from 0
+    let mut numbers = zeros(count)?;
+    numbers.fill_with(|| T::from_f64(3f64.sqrt() * (2.0 * uniform(&mut random) - 1.0)));
+    Ok(numbers)
+}
+
 /// Returns a uniform number in (0, 1), an odd multiple of 2^-53.
 fn uniform(random: &mut ChaCha8Rng) -> f64 {
     ((random.next_u64() >> 12) as f64 + 0.5) / (1u64 << 52) as f64

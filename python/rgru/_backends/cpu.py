@@ -38,7 +38,8 @@ class _Cpu:
         return nullcontext()
 
     def weights_of(self, gru: GRU, *, training: bool) -> PackedWeights:
-        return gru._weights(training)
+        weights: PackedWeights = gru._weights(training)
+        return weights
 
     def array(self, host: NDArray[Any]) -> Any:
         return host

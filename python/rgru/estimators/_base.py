@@ -150,7 +150,7 @@ class SequenceEstimator(Parameters):
             seed=int(rng.integers(2**63)),
         )
         model.backend = backend
-        scaler = Scaler.of(x.values) if self.standardize else None
+        scaler = Scaler.of(x.values, ids=model.gru.vocabulary is not None) if self.standardize else None
         scaled = _scaled(x, scaler, model.gru.dtype)
         _check_scaled("X", scaled, x, scaler)
         data, validation = Data(scaled, targets), None
@@ -249,7 +249,9 @@ class SequenceEstimator(Parameters):
         parameters = config["parameters"]
         # The first files lack early_stopping; a positive validation_fraction implied it.
         estimator = cls(**{"early_stopping": parameters.get("validation_fraction", 0) > 0, **parameters})
-        gru = GRU._from_saved(config["gru"], {k: v for k, v in tensors.items() if k.startswith("layers.")})
+        gru = GRU._from_saved(
+            config["gru"], {k: v for k, v in tensors.items() if k.startswith("layers.") or k == "embedding"}
+        )
         if config["output_size"] != len(tensors["head.bias"]):  # before allocating what the file claims
             raise ValueError(f"output_size: expected {len(tensors['head.bias'])}, got {config['output_size']}")
         model = Model(gru, config["output_size"], pooling=config["pooling"])

@@ -27,9 +27,15 @@ class Scaler:
         self.mean, self.scale = mean, scale
 
     @classmethod
-    def of(cls, values: NDArray[Any]) -> Scaler:
-        """Compute the means and deviations of `values` (M, F), of any magnitude, M at least 1."""
-        return cls(*_core.measure(_as_core_takes(values)))
+    def of(cls, values: NDArray[Any], *, ids: bool = False) -> Scaler:
+        """Compute the means and deviations of `values` (M, F), of any magnitude, M at least 1.
+
+        With `ids`, the first column stays as it is.
+        """
+        mean, scale = _core.measure(_as_core_takes(values))
+        if ids:
+            mean[0], scale[0] = 0.0, 1.0
+        return cls(mean, scale)
 
     def apply(self, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Convert `values` (M, F) to standard units, in a new array of `dtype`, without a check for overflow."""

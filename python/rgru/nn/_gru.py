@@ -14,6 +14,7 @@ from rgru import _core
 from rgru._data.ragged import Ragged
 from rgru._validation.arrays import as_index, as_real, on_gpu, own
 from rgru._validation.scalars import as_bool, as_choice, as_int
+from rgru.nn._embedding import as_features, split, training_weights, with_embedding
 from rgru.nn._params import Layer, Params
 from rgru.nn._pieces import MASKED, Pieces, PiecesWeights
 from rgru.nn._settings import Settings
@@ -73,6 +74,13 @@ class GRU(Settings):
     learned_h0 : bool, default False
         Whether the initial states are parameters, ``layers.{k}.{fwd|rev}.h0``, initially zero. Runs without an `h0`,
         streams and sessions begin with them.
+    vocabulary : int, optional
+        V, the number of ids if the first feature of `x` is an id from 0 to V - 1, as a number of the GRU's dtype. An
+        array of integers (N, T) is read as the ids of a GRU with ``input_size=1``. At most 2**24.
+    embedding_size : int, optional
+        E, the features of an id: the rows of the parameter ``embedding`` (V, E), which W is multiplied with in the
+        place of the id. Inference looks up the products in a table of 3H numbers for each id, with the same bits.
+        Initially uniform with mean 0 and deviation 1.
     dtype : dtype_like, default "float32"
         Type of parameters, inputs and outputs: float32 or float64.
     seed : int, optional
@@ -112,6 +120,8 @@ class GRU(Settings):
         reverse: bool = False,
         merge: str = "concat",
         learned_h0: bool = False,
+        vocabulary: int | None = None,
+        embedding_size: int | None = None,
         dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
@@ -130,19 +140,26 @@ class GRU(Settings):
             reverse=reverse,
             merge=merge,
             learned_h0=learned_h0,
+            vocabulary=vocabulary,
+            embedding_size=embedding_size,
             dtype=dtype,
         )
         self._begin(int.from_bytes(os.urandom(8), "little") if seed is None else as_int("seed", seed, 0, 2**64 - 1))
-        self._flat = _core.initial(self._sizes, seed=self._seed, dtype=self._dtype.name)
+        self._flat = _core.initial(self._core_sizes, seed=self._seed, dtype=self._dtype.name)
+        if self.vocabulary is not None:
+            count = self._embedding_numbers
+            embedding = _core.initial_embeddings(count, seed=self._seed, dtype=self._dtype.name)
+            self._flat = np.concatenate([self._flat, embedding])
 
     def _begin(self, seed: int) -> None:
         """Set everything but the parameters, after the settings."""
         self._seed = seed
         self._masks = 0  # how many times `record` has drawn dropout masks
-        self._layout: Layout = {name: (tuple(shape), start) for name, shape, start in _core.layout(self._sizes)}
+        layout = {name: (tuple(shape), start) for name, shape, start in _core.layout(self._core_sizes)}
+        self._layout: Layout = with_embedding(layout, self)
         self._lock = Lock()
         self._version = 0  # of the parameters
-        self._packed: _core.Weights | None = None
+        self._packed: dict[bool, Any] = {}  # packed weights for inference, and for training too
         self._on_gpus: dict[int, Any] = {}  # packed weights by the index of the GPU
         self._captured: list[Any] = []  # old weights that captured graphs still read
 
@@ -168,7 +185,7 @@ class GRU(Settings):
         """Discard the packed weights; to be called after every change of `_flat`."""
         with self._lock:
             self._version += 1
-            self._packed = None
+            self._packed = {}
             self._captured += [weights for weights in self._on_gpus.values() if weights.captured]
             self._on_gpus = {}
 
@@ -184,21 +201,29 @@ class GRU(Settings):
 
             version, device = self._version, open_device(index)
             with device.current([]):
-                weights = Weights(device, device.array(self._flat), self._sizes)
+                make = lambda flat, sizes, training: Weights(device, flat, sizes)  # noqa: E731 - serves both
+                weights = training_weights(make, device.array(self._flat), self)
             with self._lock:
                 if self._version == version:
                     self._on_gpus[index] = weights
         return weights
 
-    def _weights(self, training: bool = False) -> _core.Weights:
-        packed = self._packed
-        if packed is not None and (packed.training or not training):
+    def _weights(self, training: bool = False) -> Any:
+        # Weights for training serve inference too, but with ids those for inference are a table, and faster.
+        packed = self._packed.get(training) or (self._packed.get(True) if self.vocabulary is None else None)
+        if packed is not None:
             return packed
         version = self._version
-        packed = _core.Weights(self._flat, self._sizes, training=training)
+        if training:
+            packed = training_weights(_core.Weights, self._flat, self)
+        elif self.vocabulary is None:
+            packed = _core.Weights(self._flat, self._core_sizes, training=False)
+        else:
+            cells, embedding = split(self._flat, self)
+            packed = _core.Weights.with_ids(cells, self._core_sizes, embedding)
         with self._lock:
             if self._version == version:  # else the parameters have changed meanwhile, and this copy is outdated
-                self._packed = packed
+                self._packed[training] = packed
         return packed
 
     # -- running ---------------------------------------------------------------------------------------------------
@@ -515,7 +540,7 @@ class GRU(Settings):
         for name, backward in (("bidirectional", self.bidirectional), ("reverse", self.reverse)):
             if backward:
                 raise ValueError(f"stream: expected a GRU with {name}=False, got {name}=True")
-        stream = Stream(self._weights(), as_int("batch_size", batch_size, 1), self._dtype)
+        stream = Stream(self._weights(), as_int("batch_size", batch_size, 1), self)
         if h0 is not None:
             stream._set_state("h0", h0)
         return stream
@@ -524,7 +549,7 @@ class GRU(Settings):
         self, x: ArrayLike | Ragged, h0: ArrayLike | None, lengths: ArrayLike | None
     ) -> tuple[Any, Any, Any, NDArray[np.int64] | None]:
         """Return x, h0, lengths and offsets, converted for the core or the GPU; their sizes are not checked yet."""
-        values: Any = x.values if isinstance(x, Ragged) else x
+        values: Any = x.values if isinstance(x, Ragged) else as_features(self, x, 3)
         real, dtype = as_real, self._dtype
         if on_gpu(values):
             from rgru._cuda import arrays
@@ -665,7 +690,7 @@ class GRU(Settings):
         self.__dict__.update(state)
         self._flat = own(self._flat)
         self._lock = Lock()
-        self._packed = None
+        self._packed = {}
         self._on_gpus = {}
         self._captured = []
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru._validation.arrays import on_gpu
+from rgru.nn._modules import module_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +90,7 @@ class Pieces:
         """
         if h0 is None:
             return None
-        xp = _module(h0)
+        xp = module_of(h0)
         states = xp.zeros((h0.shape[0], self._count, h0.shape[2]), h0.dtype)
         if learned is not None:
             states[:] = xp.asarray(learned.astype(h0.dtype))[:, None]
@@ -100,7 +101,7 @@ class Pieces:
         """Return the outputs of the batch for those of the pieces (R, K); at other steps 0, or `fill` (M, K)."""
         if self._rows is None:
             return y.reshape(*self.shape, y.shape[-1])
-        whole = _module(y).zeros((len(self._kept), y.shape[-1]), y.dtype)
+        whole = module_of(y).zeros((len(self._kept), y.shape[-1]), y.dtype)
         whole[_like(y, self._rows)] = y
         if fill is not None:
             whole[_like(y, self._passed_over())] = fill
@@ -116,7 +117,7 @@ class Pieces:
         initial : list of (reverse, states)
             For each direction whether it is the reverse one, and the pieces' initial states (P, H) in the last layer.
         """
-        xp, parts, hidden = _module(y), [], y.shape[1] // len(initial)
+        xp, parts, hidden = module_of(y), [], y.shape[1] // len(initial)
         for direction, (reverse, states) in enumerate(initial):
             source, exists = self._sources(reverse)
             own = y[:, direction * hidden : (direction + 1) * hidden]
@@ -127,7 +128,7 @@ class Pieces:
 
     def finals(self, h_n: Any) -> Any:
         """Return the final states of the sequences (L*D, N, H) for those of the pieces."""
-        return _module(h_n).ascontiguousarray(h_n[:, _like(h_n, self._last)])
+        return module_of(h_n).ascontiguousarray(h_n[:, _like(h_n, self._last)])
 
     # -- backward --------------------------------------------------------------------------------------------------
 
@@ -137,7 +138,7 @@ class Pieces:
 
     def d_finals(self, dh_n: Any) -> Any:
         """Return the gradient by the pieces' final states (L*D, P, H)."""
-        states = _module(dh_n).zeros((dh_n.shape[0], self._count, dh_n.shape[2]), dh_n.dtype)
+        states = module_of(dh_n).zeros((dh_n.shape[0], self._count, dh_n.shape[2]), dh_n.dtype)
         states[:, _like(dh_n, self._last)] = dh_n
         return states
 
@@ -150,7 +151,7 @@ class Pieces:
         first = np.zeros(self._count, np.bool_)
         first[self._first] = True
         later = dh0[:, _like(dh0, np.flatnonzero(~first))].sum(axis=1)
-        return _module(dh0).ascontiguousarray(dh0[:, _like(dh0, self._first)]), later
+        return module_of(dh0).ascontiguousarray(dh0[:, _like(dh0, self._first)]), later
 
     def d_repeated(self, dy: NDArray[Any], directions: list[bool]) -> tuple[NDArray[Any], list[NDArray[Any]]]:
         """Return the gradients by the pieces' outputs (R, D*H) and by their initial states, D of (P, H).
@@ -251,7 +252,7 @@ class PiecesWeights:
             shape = (len(directions), 1, self._settings.hidden_size)
             own = np.zeros(shape, y.dtype) if learned is None else learned[-len(directions) :, None].astype(y.dtype)
             count = len(self._pieces.offsets) - 1
-            states = _module(y).asarray(np.broadcast_to(own, (shape[0], count, shape[2])))
+            states = module_of(y).asarray(np.broadcast_to(own, (shape[0], count, shape[2])))
         last = states[len(states) - len(directions) :]
         return self._pieces.repeated(y, list(zip(directions, last, strict=True)))
 
@@ -348,14 +349,6 @@ def _booleans(name: str, value: object, shape: tuple[int, ...]) -> NDArray[np.bo
     return array
 
 
-def _module(array: Any) -> Any:
-    if type(array) is np.ndarray:
-        return np
-    from rgru._cuda.availability import find_cupy
-
-    return find_cupy(array.device.id)
-
-
 def _like(array: Any, indices: NDArray[Any]) -> Any:
     """Return indices on the device of an array."""
-    return indices if type(array) is np.ndarray else _module(array).asarray(indices)
+    return indices if type(array) is np.ndarray else module_of(array).asarray(indices)

@@ -22,6 +22,8 @@ OPTIONS: dict[str, object] = {
     "reverse": False,
     "merge": "concat",
     "learned_h0": False,
+    "vocabulary": None,
+    "embedding_size": None,
 }
 """Options that files and `repr` leave out where they have these values."""
 
@@ -47,6 +49,8 @@ class Settings:
         reverse: object = False,
         merge: object = "concat",
         learned_h0: object = False,
+        vocabulary: object = None,
+        embedding_size: object = None,
     ) -> None:
         self._sizes: dict[str, Any] = {  # as the core takes them
             "input_size": as_int("input_size", input_size, 1),
@@ -62,6 +66,8 @@ class Settings:
             "reverse": as_bool("reverse", reverse),
             "merge": as_choice("merge", merge, MERGES),
             "learned_h0": as_bool("learned_h0", learned_h0),
+            "vocabulary": None if vocabulary is None else as_int("vocabulary", vocabulary, 1, 2**24),
+            "embedding_size": None if embedding_size is None else as_int("embedding_size", embedding_size, 1),
         }
         self._dropout = as_probability("dropout", dropout)
         self._dtype = as_precision("dtype", dtype)
@@ -71,6 +77,9 @@ class Settings:
             raise ValueError("reverse: expected False with bidirectional=True, which has both directions, got True")
         if not self.bidirectional and self.merge != "concat":
             raise ValueError(f"merge: expected 'concat' with bidirectional=False, got {self.merge!r}")
+        if (self.vocabulary is None) != (self.embedding_size is None):
+            got = f"vocabulary={self.vocabulary}, embedding_size={self.embedding_size}"
+            raise ValueError(f"vocabulary, embedding_size: expected both or neither, got {got}")
 
     @property
     def input_size(self) -> int:
@@ -136,6 +145,27 @@ class Settings:
     def learned_h0(self) -> bool:
         """Whether the initial states are parameters."""
         return bool(self._sizes["learned_h0"])
+
+    @property
+    def vocabulary(self) -> int | None:
+        """V, the number of ids, if the first feature is an id."""
+        return self._sizes["vocabulary"]  # type: ignore[no-any-return]
+
+    @property
+    def embedding_size(self) -> int | None:
+        """E, the features of the embedding of an id."""
+        return self._sizes["embedding_size"]  # type: ignore[no-any-return]
+
+    @property
+    def _core_sizes(self) -> dict[str, Any]:
+        """The sizes as the core takes them: with the features of an embedding in the place of the id."""
+        features = self.input_size - 1 + (self.embedding_size or 1)
+        return {**self._sizes, "input_size": features}
+
+    @property
+    def _embedding_numbers(self) -> int:
+        """The number of parameters of the embedding."""
+        return (self.vocabulary or 0) * (self.embedding_size or 0)
 
     @property
     def output_size(self) -> int:

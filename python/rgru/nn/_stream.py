@@ -8,9 +8,12 @@ import numpy as np
 
 from rgru import _core
 from rgru._validation.arrays import as_real
+from rgru.nn._embedding import as_features
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from rgru.nn._settings import Settings
 
 
 class Stream:
@@ -28,8 +31,8 @@ class Stream:
         The packed parameters of a GRU.
     batch_size : int
         N, the number of sequences.
-    dtype : numpy.dtype
-        The GRU's type.
+    settings : Settings
+        Those of the GRU.
 
     Examples
     --------
@@ -40,12 +43,12 @@ class Stream:
     (2, 8)
     """
 
-    __slots__ = ("_batch_size", "_core", "_dtype", "_step")
+    __slots__ = ("_batch_size", "_core", "_dtype", "_settings", "_step")
 
-    def __init__(self, weights: _core.Weights, batch_size: int, dtype: np.dtype[Any]) -> None:
+    def __init__(self, weights: _core.Weights, batch_size: int, settings: Settings) -> None:
         self._core = _core.Stream(weights, batch_size)
         self._step = self._core.step
-        self._batch_size, self._dtype = batch_size, dtype
+        self._batch_size, self._dtype, self._settings = batch_size, settings.dtype, settings
 
     def step(self, x: ArrayLike) -> NDArray[Any]:
         """Process one step of every sequence; after an error the states stay as they were.
@@ -53,7 +56,7 @@ class Stream:
         Parameters
         ----------
         x : array_like, shape (N, I)
-            The inputs of the step.
+            The inputs of the step; for a GRU that reads nothing but ids also integers (N,).
 
         Returns
         -------
@@ -73,6 +76,7 @@ class Stream:
             flags = x.flags
             if flags.c_contiguous and flags.aligned:
                 return self._step(x)  # type: ignore[no-any-return]
+        x = as_features(self._settings, x, 2)
         return self._step(as_real("x", x, self._dtype, 2, "(N, I)"))  # type: ignore[no-any-return]
 
     @property

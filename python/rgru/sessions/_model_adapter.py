@@ -10,6 +10,7 @@ import numpy as np
 from rgru import _core
 from rgru._data.feature_names import column_names
 from rgru._validation.arrays import as_real
+from rgru.nn._embedding import as_features
 from rgru.nn._gru import GRU
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class ModelAdapter:
         for name, backward in (("bidirectional", gru.bidirectional), ("reverse", gru.reverse)):
             if backward:
                 raise ValueError(f"model: expected a GRU with {name}=False (a step cannot look ahead), got True")
-        self.dtype = gru.dtype
+        self.dtype, self._settings = gru.dtype, gru
         self.config = {name: value for name, value in gru._config.items() if name != "dropout"}
         self.weights = gru._weights()
         self.fingerprint = hashlib.sha256(gru._flat).hexdigest()
@@ -46,7 +47,7 @@ class ModelAdapter:
         ValueError
             If a number is not finite, with ``on_error="raise"``.
         """
-        values = as_real("x", x, self.dtype, 2, "(M, I)")
+        values = as_real("x", as_features(self._settings, x, 2), self.dtype, 2, "(M, I)")
         return values, _finite("x", values, on_error)
 
     def finish(self, y: NDArray[Any]) -> NDArray[Any]:

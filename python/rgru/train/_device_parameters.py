@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from rgru.nn._embedding import training_weights
 
+if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rgru._backends.base import Backend, PackedWeights
+    from rgru.nn._settings import Settings
 
 
 class DeviceParameters:
@@ -21,8 +22,8 @@ class DeviceParameters:
         The device, which must be the current one.
     hosts : list of ndarray
         The model's own: the GRU's flat parameters (P,), the head's weight (O, K) and bias (O,).
-    sizes : mapping
-        The GRU's sizes and switches, as the core takes them.
+    settings : Settings
+        Those of the GRU.
 
     Attributes
     ----------
@@ -30,15 +31,15 @@ class DeviceParameters:
         The parameters on the device, in the order of `hosts`.
     """
 
-    def __init__(self, backend: Backend, hosts: list[NDArray[Any]], sizes: Mapping[str, Any]) -> None:
-        self._backend, self._hosts, self._sizes = backend, hosts, sizes
+    def __init__(self, backend: Backend, hosts: list[NDArray[Any]], settings: Settings) -> None:
+        self._backend, self._hosts, self._settings = backend, hosts, settings
         self.arrays = [backend.array(array) for array in hosts]
         self._packed: PackedWeights | None = None
 
     def weights(self) -> PackedWeights:
         """Return the GRU's packed weights, which serve training."""
         if self._packed is None:
-            self._packed = self._backend.Weights(self.arrays[0], self._sizes, training=True)
+            self._packed = training_weights(self._backend.Weights, self.arrays[0], self._settings)
         return self._packed
 
     def changed(self) -> None:

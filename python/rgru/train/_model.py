@@ -110,7 +110,7 @@ class Model:
         these arrays. The device is the current one in the block. Not thread-safe.
         """
         with self.backend.here():
-            self._resident = resident = DeviceParameters(self.backend, self.host_parameters(), self.gru._sizes)
+            self._resident = resident = DeviceParameters(self.backend, self.host_parameters(), self.gru)
             try:
                 yield
             finally:

@@ -1,0 +1,181 @@
+"""Ids as the first feature of inputs: the rows of an embedding in their place, and the gradients of these rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru._validation.arrays import on_gpu
+from rgru.nn._modules import module_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from rgru.nn._settings import Settings
+
+
+def training_weights(make: Callable[..., Any], flat: Any, settings: Settings) -> Any:
+    """Return packed weights that serve training.
+
+    Parameters
+    ----------
+    make : callable
+        Makes packed weights of the parameters of the cells and their sizes, ``make(flat, sizes, training=True)``.
+    flat : array, shape (P,)
+        All parameters of the GRU, on the device of `make`.
+    settings : Settings
+    """
+    if settings.vocabulary is None:
+        return make(flat, settings._core_sizes, training=True)
+    cells = len(flat) - settings._embedding_numbers
+    embedding = flat[cells:].reshape(settings.vocabulary, -1).copy()
+    return EmbeddedWeights(make(flat[:cells], settings._core_sizes, training=True), embedding)
+
+
+class EmbeddedWeights:
+    """Packed weights for inputs whose first feature is an id; with the interface of `_backends.base.PackedWeights`.
+
+    Parameters
+    ----------
+    weights : object
+        The packed weights of the cells, for inputs with the features of an embedding in the place of the id.
+    embedding : array, shape (V, E)
+        On the device of `weights`.
+    """
+
+    training = True
+
+    def __init__(self, weights: Any, embedding: Any) -> None:
+        self._weights, self._embedding = weights, embedding
+
+    def forward(self, x: Any, h0: Any, lengths: Any, offsets: Any) -> tuple[Any, Any]:
+        """Return y and h_n."""
+        embedded, _ = self._embedded(x, lengths)
+        return self._weights.forward(embedded, h0, lengths, offsets)  # type: ignore[no-any-return]
+
+    def final_states(self, x: Any, h0: Any, lengths: Any, offsets: Any) -> Any:
+        """Return h_n."""
+        embedded, _ = self._embedded(x, lengths)
+        return self._weights.final_states(embedded, h0, lengths, offsets)
+
+    def forward_tape(  # noqa: PLR0917 - as the core has it
+        self, x: Any, h0: Any, lengths: Any, offsets: Any, dropout: float, seed: int, checkpoint: int | None
+    ) -> tuple[Any, Any, EmbeddedTape]:
+        """Return y, h_n and the tape."""
+        embedded, ids = self._embedded(x, lengths)
+        y, h_n, tape = self._weights.forward_tape(embedded, h0, lengths, offsets, dropout, seed, checkpoint)
+        return y, h_n, EmbeddedTape(tape, ids, self._embedding.shape)
+
+    @property
+    def captured(self) -> bool:
+        """Whether a captured graph uses the weights."""
+        return bool(self._weights.captured)
+
+    def _embedded(self, x: Any, lengths: Any) -> tuple[Any, Any]:
+        """Return the inputs of the cells, and the ids of their rows: V in the padding, for no id."""
+        xp, count = module_of(x), len(self._embedding)
+        numbers = x[..., 0]
+        ids = xp.where((numbers >= 0) & (numbers < count), numbers, 0).astype(np.int64)
+        wrong = ids != numbers
+        padding = xp.zeros(ids.shape, np.bool_)
+        if lengths is not None:
+            padding = xp.arange(x.shape[1]) >= xp.asarray(lengths)[:, None]
+        if xp is np:
+            _refuse(numbers, wrong & ~padding, count)
+        rows = self._embedding[ids]
+        rows = xp.where((wrong & ~padding)[..., None], xp.nan, rows).astype(x.dtype)  # on a GPU nothing is refused
+        return xp.concatenate([rows, x[..., 1:]], axis=-1), xp.where(wrong, count, ids).reshape(-1)
+
+
+class EmbeddedTape:
+    """The tape of a run over embedded ids, with the gradient of the embedding.
+
+    Parameters
+    ----------
+    core : object
+        The tape of the cells.
+    ids : array of int64, shape (R,)
+        Of each row of the inputs; V for none.
+    shape : tuple of int
+        Of the embedding: (V, E).
+    """
+
+    def __init__(self, core: Any, ids: Any, shape: tuple[int, int]) -> None:
+        self._core, self._ids, self._shape = core, ids, shape
+
+    def backward(self, dy: Any, dh_n: Any) -> tuple[Any, Any, Any]:
+        """Return dx, 0 for the ids, dh0 and dparams (P,)."""
+        d_embedded, dh0, flat = self._core.backward(dy, dh_n)
+        xp, (count, size) = module_of(flat), self._shape
+        rows = d_embedded[..., :size].reshape(-1, size)
+        d_embedding = xp.zeros((count + 1, size), flat.dtype)
+        if xp is np:
+            _add_by_id(d_embedding, self._ids, rows)
+        else:
+            xp.add.at(d_embedding, self._ids, rows.astype(flat.dtype))
+        dx = xp.concatenate([xp.zeros((*d_embedded.shape[:-1], 1), d_embedded.dtype), d_embedded[..., size:]], axis=-1)
+        return dx, dh0, xp.concatenate([flat, d_embedding[:count].reshape(-1)])
+
+    def layers(self) -> Any:
+        """Return the records of the cells, by layer."""
+        return self._core.layers()
+
+
+def _add_by_id(total: NDArray[Any], ids: NDArray[np.int64], rows: NDArray[Any]) -> None:
+    """Add each row to the row of its id in `total`, those of one id in their order."""
+    order = np.argsort(ids, kind="stable")
+    if not len(order):
+        return
+    found = ids[order]
+    starts = np.flatnonzero(np.concatenate([[True], found[1:] != found[:-1]]))
+    total[found[starts]] += np.add.reduceat(rows[order], starts, axis=0)
+
+
+def _refuse(numbers: NDArray[Any], wrong: NDArray[np.bool_], count: int) -> None:
+    """Refuse the first number that is no id, as the core does."""
+    if wrong.any():
+        place = np.unravel_index(int(wrong.argmax()), wrong.shape)
+        where = ", ".join(f"{name} {int(i)}" for name, i in zip(("sequence", "step"), place, strict=False))
+        where = where if wrong.ndim == 2 else f"step {int(place[0])} of all"
+        got = f"{numbers[place]:g} in {where} (counted from 0)"
+        raise ValueError(f"x: expected ids from 0 to {count - 1} in feature 0, got {got}")
+
+
+def as_features(settings: Settings, x: Any, ndim: int) -> Any:
+    """Return integers as the feature of a GRU that reads nothing but ids; anything else as it is.
+
+    Parameters
+    ----------
+    settings : Settings
+    x : object
+        The ids, of `ndim` - 1 dimensions, or of one more, of size 1, for the feature.
+    ndim : int
+        The dimensions of inputs.
+    """
+    if settings.vocabulary is None or settings.input_size != 1 or on_gpu(x):
+        return x
+    array = np.asarray(x)
+    if array.dtype.kind not in "iu" or array.ndim not in (ndim - 1, ndim):
+        return x
+    # Padding may hold anything. What is read is checked later, and must be no id if it was none.
+    kept = np.clip(array, -1, settings.vocabulary).astype(settings.dtype)
+    return kept[..., None] if array.ndim < ndim else kept
+
+
+def split(flat: NDArray[Any], settings: Settings) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the parameters of the cells and the embedding (V, E), as views."""
+    cells = len(flat) - settings._embedding_numbers
+    return flat[:cells], flat[cells:].reshape(settings.vocabulary or 0, -1)
+
+
+def with_embedding(
+    layout: Mapping[str, tuple[tuple[int, ...], int]], settings: Settings
+) -> dict[str, tuple[tuple[int, ...], int]]:
+    """Return the layout of all parameters for that of the cells'."""
+    if settings.vocabulary is None:
+        return dict(layout)
+    end = sum(int(np.prod(shape)) for shape, _ in layout.values())
+    return {**layout, "embedding": ((settings.vocabulary, settings.embedding_size or 0), end)}
