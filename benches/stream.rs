@@ -7,7 +7,7 @@ fn main() {
     divan::main();
 }
 
-#[divan::bench(args = [(16, 64), (64, 64), (256, 256), (64, 1024)])]
+#[divan::bench(args = [(4, 4), (8, 8), (16, 64), (64, 64), (256, 256), (64, 1024)])]
 fn step(bencher: Bencher, (input_size, hidden_size): (usize, usize)) {
     let dims = Dims { reset_after: true, ..Dims::new(input_size, hidden_size) };
     let mut stream = Gru::<f32>::seeded(dims, 0).unwrap().stream(1).unwrap();

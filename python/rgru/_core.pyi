@@ -83,7 +83,7 @@ class Weights:
         lengths: _Index | None,
         offsets: _Index | None,
         dropout: float,  # between layers, [0, 1)
-        seed: int,  # of the dropout masks, 64 bits unsigned
+        seed: int | None,  # of the masks of dropout and zoneout, 64 bits unsigned; None for no masks
         checkpoint: int | None,  # keep only every `checkpoint`-th state; unidirectional stacks
     ) -> tuple[Any, Any, Tape]: ...  # y is read-only without checkpoint: the tape needs it
 

@@ -26,6 +26,12 @@ impl<T> FinishedTile<T> {
 }
 
 impl<T: Float> StepArgs<T> {
+    /// Returns the address of zoneout's factors, or null.
+    #[inline(always)]
+    fn kept(&self, at: usize) -> *const T {
+        if self.kept.is_null() { self.kept } else { self.kept.wrapping_add(at) }
+    }
+
     /// Writes one vector of a tape row's segment, cut at H.
     #[inline(always)]
     unsafe fn record<L: Lanes<Elem = T>>(&self, row: usize, segment: usize, offset: usize, value: L) {
@@ -61,6 +67,7 @@ pub unsafe fn reset_after<L: Lanes, F: Functions<L::Elem>>(s: &StepArgs<L::Elem>
                 let [a_r, a_z, a_hh]: [L; 3] = [tile.sum(r, p, 0), tile.sum(r, p, 1), tile.sum(r, p, 2)];
                 let h = L::load(s.h.add(row * s.padded + offset));
                 let (gate_r, z) = equations::gates(functions, a_r, a_z);
+                let z = functions.kept(z, s.kept(row * s.padded + offset));
                 let a_x = L::load(s.projected::<L>(row, vector, 2));
                 let (c, new) = equations::update(functions, equations::reset_after(gate_r, a_x, a_hh), z, h);
                 s.output(row, offset, new);
@@ -90,6 +97,7 @@ pub unsafe fn reset_before_gates<L: Lanes, F: Functions<L::Elem>>(s: &StepArgs<L
                 let offset = (tile.panel + p) * L::COUNT;
                 let at = row * s.padded + offset;
                 let (gate_r, z): (L, L) = equations::gates(functions, tile.sum(r, p, 0), tile.sum(r, p, 1));
+                let z = functions.kept(z, s.kept(at));
                 let rh = equations::reset(gate_r, L::load(s.h.add(at)));
                 z.store(s.z.add(at));
                 rh.store(s.rh.add(at));

@@ -29,6 +29,7 @@ pub struct StepArgs<T> {
     pub(super) tape: *const *mut T, // [rows][r | z | c | q, hidden each], or null
     pub(super) down: bool,          // the order of the panels
     pub(super) functions: *const Custom<T>, // null for those of the plain cell
+    pub(super) kept: *const T,      // [rows, padded], zoneout's factors of z, or null
     pub(super) finish: unsafe fn(&Self, &FinishedTile<T>),
 }
 

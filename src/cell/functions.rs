@@ -15,6 +15,12 @@ pub trait Functions<T: Float>: Copy {
     unsafe fn of(table: *const Custom<T>) -> Self;
     /// A gate from its pre-activation.
     fn gate<L: Lanes<Elem = T>>(self, a: L) -> L;
+    /// The update gate, multiplied by what zoneout leaves of it: the factors at `kept`, or if that is null the share of
+    /// steps that are not zoned out.
+    ///
+    /// # Safety
+    /// `kept` is null or has a vector of numbers.
+    unsafe fn kept<L: Lanes<Elem = T>>(self, z: L, kept: *const T) -> L;
     /// The candidate from its pre-activation.
     fn candidate<L: Lanes<Elem = T>>(self, a: L) -> L;
     /// The new state, clipped.
@@ -39,6 +45,10 @@ impl<T: Float> Functions<T> for Plain {
     #[inline(always)]
     fn gate<L: Lanes<Elem = T>>(self, a: L) -> L {
         sigmoid(a)
+    }
+    #[inline(always)]
+    unsafe fn kept<L: Lanes<Elem = T>>(self, z: L, _kept: *const T) -> L {
+        z
     }
     #[inline(always)]
     fn candidate<L: Lanes<Elem = T>>(self, a: L) -> L {
@@ -80,6 +90,8 @@ pub struct Custom<T> {
     /// Infinite for none; likewise below.
     clip: T,
     state_clip: T,
+    /// The share of steps that zoneout does not touch.
+    kept: T,
 }
 
 /// An activation with its parameters. Where its value is `low` or less, or `high` or more, the derivative is 0: there
@@ -124,6 +136,7 @@ impl<T: Float> Custom<T> {
             gate: clipped(options.gate_activation),
             candidate: clipped(options.activation),
             clip,
+            kept: T::from_f64(1.0 - options.zoneout),
             state_clip: options.state_clip.map_or(T::INFINITY, T::from_f64),
         })
     }
@@ -143,6 +156,11 @@ impl<T: Float> Functions<T> for &Custom<T> {
     #[inline(always)]
     fn gate<L: Lanes<Elem = T>>(self, a: L) -> L {
         self.gate.value(self.clipped(a))
+    }
+    #[inline(always)]
+    unsafe fn kept<L: Lanes<Elem = T>>(self, z: L, kept: *const T) -> L {
+        // SAFETY: the caller's promise.
+        z * if kept.is_null() { z.splat(self.kept) } else { unsafe { L::load(kept) } }
     }
     #[inline(always)]
     fn candidate<L: Lanes<Elem = T>>(self, a: L) -> L {

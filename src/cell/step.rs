@@ -84,7 +84,8 @@ impl<T> OutputRows<'_, '_, T> {
 /// Advances the first `rows` rows by one step: updates their states and writes `y` (H numbers a row) and, if it is
 /// given, the tape (4H numbers a row: r, z, candidate, and r * h in reset-before or `U_hh h + b_hh` in reset-after).
 ///
-/// `projected` has b + W x of these rows, in the layout of [`PackedCell::project`].
+/// `projected` has b + W x of these rows, in the layout of [`PackedCell::project`], and `kept` `[rows, padded]` the
+/// factors of z by which zoneout keeps states in training: 0 or 1.
 ///
 /// # Panics
 /// If an operand is too short.
@@ -94,6 +95,7 @@ pub fn step<T: Real>(
     rows: usize,
     projected: &[T],
     state: &mut State<T>,
+    kept: Option<&[T]>,
     mut y: OutputRows<T>,
     tape: Option<OutputRows<T>>,
 ) {
@@ -122,6 +124,7 @@ pub fn step<T: Real>(
         tape: tape.map_or(std::ptr::null(), |mut tape| tape.fill(&mut tape_list, rows, 4 * hidden)),
         down: state.odd,
         functions: cell.functions(),
+        kept: kept.map_or(std::ptr::null(), |kept| kept[..rows * padded].as_ptr()),
         finish: custom.reset_after,
     };
     let mut share_out = |kernel: unsafe fn(&StepArgs<T>, Range<usize>), finish, u: &PackedMatrix<T>, b_hh: &[T]| {

@@ -24,6 +24,7 @@ impl<'py> FromPyObject<'_, 'py> for PyDims {
                 gate_activation: activation("gate_activation", &item::<Bound<'_, PyAny>>(&sizes, "gate_activation")?)?,
                 activation: activation("activation", &item::<Bound<'_, PyAny>>(&sizes, "activation")?)?,
                 clip: item(&sizes, "clip")?,
+                zoneout: item(&sizes, "zoneout")?,
                 state_clip: item(&sizes, "state_clip")?,
             },
             reverse: item(&sizes, "reverse")?,

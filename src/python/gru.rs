@@ -14,7 +14,7 @@ use crate::cell::Real;
 use crate::error::Error;
 use crate::options::Options;
 use crate::rnn::packed_weights::PackedWeights;
-use crate::rnn::{self, Checkpoints, Dropout, ForwardArrays, InputGrads, Inputs, OutputGrads, Outputs, Tape};
+use crate::rnn::{self, Checkpoints, Dropout, ForwardArrays, InputGrads, Inputs, Masks, OutputGrads, Outputs, Tape};
 use crate::shape::{Dims, Sequences, expect_last, expect_shape};
 use crate::threads::runtime::num_threads;
 use crate::train::init;
@@ -112,15 +112,15 @@ impl PyWeights {
         lengths: Option<&Bound<'py, PyAny>>,
         offsets: Option<&Bound<'py, PyAny>>,
         dropout: f64,
-        seed: u64,
+        seed: Option<u64>,
         checkpoint: Option<usize>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         either!(&self.0, packed => {
             let call = Call::new(packed, x, h0, lengths, offsets)?;
-            let dropout = Dropout::new(dropout, seed)?;
+            let masks = seed.map_or_else(|| Ok(Masks::default()), |seed| Masks::new(packed.dims(), dropout, seed))?;
             let (y, h_n, record) = call.run(py, |inputs, outputs, options| match checkpoint {
-                None => rnn::forward_tape(packed, inputs, outputs, dropout, options).map(Record::Tape),
-                Some(every) => rnn::forward_checkpoints(packed, inputs, outputs, dropout, every, options)
+                None => rnn::forward_tape(packed, inputs, outputs, masks, options).map(Record::Tape),
+                Some(every) => rnn::forward_checkpoints(packed, inputs, outputs, masks, every, options)
                     .map(Record::Checkpoints),
             })?;
             let whole = checkpoint.is_none();

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::memory::aligned::zeros;
 use crate::options::Options;
 use crate::rnn::arguments::{ForwardArrays, InputGrads, Inputs, OutputGrads, Outputs};
-use crate::rnn::dropout::Dropout;
+use crate::rnn::dropout::Masks;
 use crate::rnn::packed_weights::PackedWeights;
 use crate::rnn::stack::{backward, forward_tape};
 use crate::rnn::states::add_initial_grads;
@@ -17,7 +17,7 @@ use crate::shape::{SPAN, Sequences, expect_shape};
 /// The record of [`forward_checkpoints`]: the states `[L, N, H]` before each window of steps.
 pub struct Checkpoints<T> {
     sequences: Sequences,
-    dropout: Option<Dropout>,
+    masks: Masks,
     /// Whether the run was given initial states.
     with_h0: bool,
     windows: Vec<(Range<usize>, Vec<T>)>,
@@ -39,7 +39,7 @@ pub fn forward_checkpoints<T: Real>(
     packed: &PackedWeights<T>,
     inputs: Inputs<T>,
     outputs: Outputs<T>,
-    dropout: Option<Dropout>,
+    masks: Masks,
     every: usize,
     options: Options,
 ) -> Result<Checkpoints<T>, Error> {
@@ -69,10 +69,10 @@ pub fn forward_checkpoints<T: Real>(
         let span = first..longest.min(first.saturating_add(every));
         let part = sequences.window(span.clone())?;
         let inputs = Inputs { x, sequences: &part, h0: Some(&state) };
-        forward_tape(packed, inputs, Outputs { y, h_n }, dropout, options)?;
+        forward_tape(packed, inputs, Outputs { y, h_n }, masks, options)?;
         windows.push((span, std::mem::replace(&mut state, h_n.to_vec())));
     }
-    Ok(Checkpoints { sequences: sequences.clone(), dropout, with_h0: h0.is_some(), windows })
+    Ok(Checkpoints { sequences: sequences.clone(), masks, with_h0: h0.is_some(), windows })
 }
 
 /// As [`backward`] and with the same bits, for the arrays that were passed to [`forward_checkpoints`].
@@ -118,7 +118,7 @@ pub fn backward_checkpoints<T: Real>(
         let (mut h_n, dh_n) = (zeros(state.len())?, dh0.to_vec());
         let inputs = Inputs { x: &x, sequences: &own, h0: Some(state) };
         let outputs = Outputs { y: &mut y, h_n: &mut h_n };
-        let tape = forward_tape(packed, inputs, outputs, checkpoints.dropout, options)?;
+        let tape = forward_tape(packed, inputs, outputs, checkpoints.masks, options)?;
         let arrays = ForwardArrays { x: &x, h0: Some(state), y: &y };
         let output_grads = OutputGrads { dy: dy.as_deref(), dh_n: Some(&dh_n) };
         backward(packed, &tape, arrays, output_grads, InputGrads { dx: &mut own_dx, dh0, dparams }, options)?;

@@ -1,9 +1,11 @@
-//! Dropout between layers. The mask of a row depends on the seed, the layer and the row, not on the thread.
+//! The masks of training: dropout between layers, and zoneout of states. The mask of a row depends on the seed, the layer
+//! or cell, and the row, not on the thread.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::error::Error;
+use crate::shape::Dims;
 use crate::simd::float::Float;
 
 /// Zeroes each output of a layer with probability `rate` and scales the others by 1 / (1 - rate) (Srivastava et al.
@@ -42,5 +44,43 @@ impl Dropout {
         for value in values {
             *value = if f64::from(random.next_u32()) < threshold { T::ZERO } else { *value * scale };
         }
+    }
+}
+
+/// The masks of a run in training; by default none, as in inference.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Masks {
+    /// Dropout between layers.
+    pub dropout: Option<Dropout>,
+    /// Zoneout of the states of all cells.
+    pub zoneout: Option<Zoneout>,
+}
+
+impl Masks {
+    /// Returns the masks of a seed: those of dropout with a rate, and those of the stack's zoneout.
+    ///
+    /// # Errors
+    /// [`Error::Value`] if the rate is not in [0, 1).
+    pub fn new(dims: &Dims, dropout: f64, seed: u64) -> Result<Self, Error> {
+        let rate = dims.cell.zoneout;
+        Ok(Self { dropout: Dropout::new(dropout, seed)?, zoneout: (rate > 0.0).then_some(Zoneout { rate, seed }) })
+    }
+}
+
+/// Keeps each state in a step with probability `rate` (Krueger et al. 2017).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Zoneout {
+    rate: f64,
+    seed: u64,
+}
+
+impl Zoneout {
+    /// Writes the factors of z of one row of a cell: 0 for a state that is kept, else 1. Rows are compact.
+    pub fn factors<T: Float>(&self, cell: usize, row: usize, factors: &mut [T]) {
+        let mut random = ChaCha8Rng::from_seed(Dropout::key(self.seed));
+        random.set_stream((1 << 32) + cell as u64); // dropout has the first ones
+        random.set_word_pos((row * factors.len()) as u128);
+        let threshold = self.rate * (f64::from(u32::MAX) + 1.0);
+        factors.fill_with(|| if f64::from(random.next_u32()) < threshold { T::ZERO } else { T::ONE });
     }
 }

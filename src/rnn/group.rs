@@ -4,7 +4,7 @@ use crate::cell::Real;
 use crate::cell::weights::BackwardCell;
 use crate::error::Error;
 use crate::memory::buffer_pool::PooledBuffer;
-use crate::rnn::dropout::Dropout;
+use crate::rnn::dropout::{Masks, Zoneout};
 use crate::rnn::layer::{BackwardPass, LayerPass};
 use crate::rnn::merge::{merge, merge_backward};
 use crate::rnn::packed_weights::PackedWeights;
@@ -58,6 +58,12 @@ pub(super) struct LayerSlices<'a, T> {
     pub input: Vec<&'a mut [T]>,
 }
 
+/// What a run in training records of a layer, and the zoneout of its states.
+struct Recording<'a, 'b, T> {
+    cells: &'a mut Vec<Vec<&'b mut [T]>>,
+    zoneout: Option<Zoneout>,
+}
+
 impl<T: Real> BatchContext<'_, T> {
     /// Returns the number of steps of each member of a group.
     fn lengths(&self, members: &[usize]) -> Vec<usize> {
@@ -105,11 +111,11 @@ impl<T: Real> BatchContext<'_, T> {
         &self,
         mut job: ForwardJob<T>,
         x: &[&[T]],
-        dropout: Option<Dropout>,
+        masks: Masks,
         team: &Team,
         check: Check,
     ) -> Result<(), Error> {
-        let dims = &self.packed.dims;
+        let (dims, dropout) = (&self.packed.dims, masks.dropout);
         let (width, last) = (dims.output_size(), dims.num_layers - 1);
         let lengths = self.lengths(job.members);
         let group = Group { members: job.members, lengths: &lengths, team, check };
@@ -139,7 +145,8 @@ impl<T: Real> BatchContext<'_, T> {
             };
             let last = layer == last;
             let to = if last && !self.merges() { &mut y } else { &mut *states };
-            self.forward_layer(layer, &group, &read, to, Some(cells), &mut job.h_n)?;
+            let record = Some(Recording { cells, zoneout: masks.zoneout });
+            self.forward_layer(layer, &group, &read, to, record, &mut job.h_n)?;
             if last && self.merges() {
                 self.merge(states, &mut y);
             }
@@ -213,21 +220,28 @@ impl<T: Real> BatchContext<'_, T> {
     }
 
     /// Runs all directions of one layer from the states in `h_n`, which are replaced by the final ones. `h_n` has all
-    /// cells, `tape` those of this layer.
+    /// cells.
     fn forward_layer(
         &self,
         layer: usize,
         group: &Group,
         input: &[&[T]],
         output: &mut [&mut [T]],
-        mut tape: Option<&mut Vec<Vec<&mut [T]>>>,
+        mut record: Option<Recording<T>>,
         h_n: &mut [Vec<&mut [T]>],
     ) -> Result<(), Error> {
         for direction in 0..self.packed.dims.directions() {
             let cell = layer * self.packed.dims.directions() + direction;
             let pass = self.pass(layer, direction, group);
-            let tape = tape.as_mut().map(|tape| tape[direction].as_mut_slice());
-            pass.forward(input, |r| h_n[cell][r], output, tape)?;
+            let zoneout = record.as_ref().and_then(|record| record.zoneout);
+            let kept = zoneout.map(|zoneout| {
+                move |r: usize, row: usize, kept: &mut [T]| {
+                    zoneout.factors(cell, self.sequences.origin(group.members[r]) + row, kept);
+                }
+            });
+            let kept: Option<&dyn Fn(usize, usize, &mut [T])> = kept.as_ref().map(|kept| kept as _);
+            let tape = record.as_mut().map(|record| record.cells[direction].as_mut_slice());
+            pass.forward(input, |r| h_n[cell][r], kept, output, tape)?;
             for (r, h_n) in h_n[cell].iter_mut().enumerate() {
                 if let Some(state) = pass.final_state(r, output[r]) {
                     h_n.copy_from_slice(state);
@@ -268,7 +282,7 @@ impl<T: Real> BatchContext<'_, T> {
             below.fill(T::ZERO);
             let mut dx = split_steps_mut(&mut below, &lengths, width);
             self.backward_layer(layer, &group, tape, states, dy.as_deref(), cells, dh, &mut dx)?;
-            if let Some(dropout) = tape.dropout {
+            if let Some(dropout) = tape.masks.dropout {
                 for (dx, &n) in dx.iter_mut().zip(group.members) {
                     dropout.apply(layer, self.sequences.origin(n), width, dx);
                 }

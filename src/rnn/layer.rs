@@ -10,6 +10,7 @@ use crate::cell::step_back::{BackwardState, Gradients, StepRecord, backward_step
 use crate::cell::weights::{BackwardCell, PackedCell};
 use crate::error::Error;
 use crate::gemm::matmul::{Start, matmul};
+use crate::memory::aligned::zeros;
 use crate::memory::buffer_pool::PooledBuffer;
 use crate::threads::runtime::Check;
 use crate::threads::team::Engine;
@@ -78,11 +79,13 @@ impl<T: Real> LayerPass<'_, T> {
         self.lengths[r].checked_sub(1).map(|last| &y[self.output_at(r, last)..][..self.hidden])
     }
 
-    /// Runs over all steps. `x` and `y` hold each sequence's rows, `tape` its 4H numbers per step.
+    /// Runs over all steps. `x` and `y` hold each sequence's rows, `tape` its 4H numbers per step. `kept` writes the
+    /// factors of z of a sequence's row, in training with zoneout.
     pub fn forward<'a>(
         &self,
         x: &[&'a [T]],
         h0: impl Fn(usize) -> &'a [T],
+        kept: Option<&dyn Fn(usize, usize, &mut [T])>,
         y: &mut [&mut [T]],
         mut tape: Option<&mut [&mut [T]]>,
     ) -> Result<(), Error> {
@@ -99,6 +102,8 @@ impl<T: Real> LayerPass<'_, T> {
         let mut projected = PooledBuffer::<T>::new(rows_ahead * projected_len)?;
         let mut ahead = Vec::with_capacity(rows_ahead);
         let (mut at_y, mut at_tape) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        let padded = hidden.next_multiple_of(self.cell.lanes);
+        let mut factors = zeros(if kept.is_some() { rows * padded } else { 0 })?;
         let mut t = 0;
         while t < self.steps() {
             (self.check)()?;
@@ -122,7 +127,14 @@ impl<T: Real> LayerPass<'_, T> {
                 at_tape.extend((0..rows).map(|r| self.row(r, t) * 4 * hidden));
                 let tape = tape.as_deref_mut().map(|rows| OutputRows { rows, at: &at_tape });
                 let y = OutputRows { rows: y, at: &at_y };
-                step(self.engine, self.cell, rows, &projected[done * projected_len..], &mut state, y, tape);
+                let factors = kept.map(|kept| {
+                    for (r, factors) in factors.chunks_exact_mut(padded).take(rows).enumerate() {
+                        kept(r, self.row(r, t), &mut factors[..hidden]);
+                    }
+                    &factors[..]
+                });
+                let projected = &projected[done * projected_len..];
+                step(self.engine, self.cell, rows, projected, &mut state, factors, y, tape);
                 done += rows;
             }
             t = last;

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::memory::buffer_pool::PooledBuffer;
 use crate::options::Options;
 use crate::rnn::arguments::{ForwardArrays, InputGrads, Inputs, OutputGrads, Outputs};
-use crate::rnn::dropout::Dropout;
+use crate::rnn::dropout::Masks;
 use crate::rnn::gradients::weight_gradients;
 use crate::rnn::group::{BackwardJob, BatchContext, ForwardJob};
 use crate::rnn::packed_weights::PackedWeights;
@@ -53,10 +53,10 @@ pub fn forward_tape<T: Real>(
     packed: &PackedWeights<T>,
     inputs: Inputs<T>,
     outputs: Outputs<T>,
-    dropout: Option<Dropout>,
+    masks: Masks,
     options: Options,
 ) -> Result<Tape<T>, Error> {
-    let mut tape = Tape::new(&packed.dims, inputs.sequences.clone(), dropout)?;
+    let mut tape = Tape::new(&packed.dims, inputs.sequences.clone(), masks)?;
     run(packed, inputs, Some(outputs.y), outputs.h_n, Some(&mut tape), options)?;
     Ok(tape)
 }
@@ -163,7 +163,7 @@ fn run<T: Real>(
     let partition = Partition::new(&plan, sequences);
     let mut y = y.map(|y| partition.distribute(sequences.split_mut(y, width)).into_iter());
     let mut h_n = partition.distribute_cells(h_n.chunks_mut(hidden).collect(), sequences.count());
-    let dropout = tape.as_ref().and_then(|tape| tape.dropout);
+    let masks = tape.as_ref().map_or_else(Masks::default, |tape| tape.masks);
     let mut layers: Option<Vec<LayerParts<T>>> = tape
         .map(|tape| tape.layers.iter_mut().map(|layer| LayerParts::new(&partition, sequences, layer, dims)).collect());
     let jobs: Vec<ForwardJob<T>> = plan
@@ -177,7 +177,7 @@ fn run<T: Real>(
         })
         .collect();
     grant.execute(plan.members, jobs, options.stop(), |job, team, check| {
-        batch.forward_group(job, &x, dropout, team, check)
+        batch.forward_group(job, &x, masks, team, check)
     })
 }
 

@@ -197,7 +197,7 @@ impl<T: Real> StreamGroup<T> {
             cell.project(engine.products(), rows, |r| &from[r * input..], projected);
             let to = if layer + 1 == dims.num_layers { &mut *y } else { &mut *between };
             let mut to: Vec<&mut [T]> = to.chunks_mut(dims.hidden_size).collect();
-            step(engine, cell, rows, projected, state, OutputRows { rows: &mut to, at: &at }, None);
+            step(engine, cell, rows, projected, state, None, OutputRows { rows: &mut to, at: &at }, None);
         }
     }
 }

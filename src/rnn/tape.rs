@@ -3,14 +3,14 @@
 use crate::cell::Real;
 use crate::error::Error;
 use crate::memory::buffer_pool::PooledBuffer;
-use crate::rnn::dropout::Dropout;
+use crate::rnn::dropout::Masks;
 use crate::shape::{Dims, Merge, Sequences};
 
 /// The record of [`crate::rnn::forward_tape`]: 4H numbers for every step and cell, and the states of all layers but
 /// the last. Rows are compact: padding takes no memory.
 pub struct Tape<T: Real> {
     pub(super) sequences: Sequences,
-    pub(super) dropout: Option<Dropout>,
+    pub(super) masks: Masks,
     pub(super) layers: Vec<LayerTape<T>>,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct LayerTape<T: Real> {
 }
 
 impl<T: Real> Tape<T> {
-    pub(super) fn new(dims: &Dims, sequences: Sequences, dropout: Option<Dropout>) -> Result<Self, Error> {
+    pub(super) fn new(dims: &Dims, sequences: Sequences, masks: Masks) -> Result<Self, Error> {
         let steps = sequences.steps();
         let merged = dims.merge != Merge::Concat;
         let len = |needed: bool, width: usize| if needed { steps * width } else { 0 };
@@ -35,11 +35,14 @@ impl<T: Real> Tape<T> {
                 Ok(LayerTape {
                     cells: cells.collect::<Result<_, Error>>()?,
                     states: PooledBuffer::new(len(merged || layer + 1 < dims.num_layers, dims.states_size()))?,
-                    input: PooledBuffer::new(len(layer > 0 && (merged || dropout.is_some()), dims.output_size()))?,
+                    input: PooledBuffer::new(len(
+                        layer > 0 && (merged || masks.dropout.is_some()),
+                        dims.output_size(),
+                    ))?,
                 })
             })
             .collect::<Result<_, Error>>()?;
-        Ok(Self { sequences, dropout, layers })
+        Ok(Self { sequences, masks, layers })
     }
 
     /// Returns the record of each cell of a layer, `[steps, 4H]`: r, z, candidate, and the product of the candidate.

@@ -198,10 +198,10 @@ impl<T: Real> SessionBatch<'_, T> {
                 cell.project(engine.products(), rows, |r| &between[r * dims.hidden_size..], &mut space.projected);
             }
             if layer + 1 == dims.num_layers {
-                step(engine, cell, rows, &space.projected, state, OutputRows { rows: y, at: &at }, None);
+                step(engine, cell, rows, &space.projected, state, None, OutputRows { rows: y, at: &at }, None);
             } else {
                 let mut to: Vec<&mut [T]> = space.between.chunks_mut(dims.hidden_size).collect();
-                step(engine, cell, rows, &space.projected, state, OutputRows { rows: &mut to, at: &at }, None);
+                step(engine, cell, rows, &space.projected, state, None, OutputRows { rows: &mut to, at: &at }, None);
             }
         }
     }

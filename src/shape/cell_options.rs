@@ -50,13 +50,22 @@ pub struct CellOptions {
     pub activation: Activation,
     /// The inputs of all activations are clipped to [-clip, clip], as in ONNX.
     pub clip: Option<f64>,
+    /// The rate of zoneout (Krueger et al. 2017), 0 for none. In training each unit keeps its state in a step with this
+    /// probability; otherwise every new state is mixed from the old one, with this weight, and the computed one.
+    pub zoneout: f64,
     /// Each new state is clipped to [-`state_clip`, `state_clip`], as in LFADS (Pandarinath et al. 2018).
     pub state_clip: Option<f64>,
 }
 
 impl Default for CellOptions {
     fn default() -> Self {
-        Self { gate_activation: Activation::Sigmoid, activation: Activation::Tanh, clip: None, state_clip: None }
+        Self {
+            gate_activation: Activation::Sigmoid,
+            activation: Activation::Tanh,
+            clip: None,
+            zoneout: 0.0,
+            state_clip: None,
+        }
     }
 }
 
@@ -82,7 +91,7 @@ impl CellOptions {
     ///
     /// # Errors
     /// [`Error::Value`] if the gates' activation leaves [0, 1], a parameter of an activation is not finite, a slope is
-    /// not above 0, or a clip is not finite and above 0.
+    /// not above 0, a clip is not finite and above 0, or the rate of zoneout is not in [0, 1).
     pub(crate) fn check(&self) -> Result<(), Error> {
         if !matches!(self.gate_activation, Activation::Sigmoid | Activation::HardSigmoid { .. }) {
             let got = format!("{:?}", self.gate_activation).to_lowercase();
@@ -90,6 +99,9 @@ impl CellOptions {
         }
         self.gate_activation.check("gate_activation")?;
         self.activation.check("activation")?;
+        if !(0.0..1.0).contains(&self.zoneout) {
+            return Err(Error::value("zoneout", "a rate in [0, 1)", self.zoneout.to_string()));
+        }
         for (name, clip) in [("clip", self.clip), ("state_clip", self.state_clip)] {
             if let Some(clip) = clip
                 && !(clip.is_finite() && clip > 0.0)

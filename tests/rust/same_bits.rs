@@ -9,9 +9,9 @@ use proptest::prelude::*;
 use rgru::__internals::cell::Real;
 use rgru::__internals::rnn::packed_weights::PackedWeights;
 use rgru::__internals::rnn::plan::Plan;
-use rgru::__internals::rnn::{self, Dropout, ForwardArrays, OutputGrads};
+use rgru::__internals::rnn::{self, ForwardArrays, Masks, OutputGrads};
 use rgru::__internals::simd::Isa;
-use rgru::{Dims, Merge, Sequences, Stream};
+use rgru::{CellOptions, Dims, Merge, Sequences, Stream};
 
 /// Returns sequence n's rows of an array.
 fn rows<'a, T>(sequences: &Sequences, array: &'a [T], width: usize, n: usize) -> &'a [T] {
@@ -123,6 +123,40 @@ proptest! {
     }
 }
 
+/// Ids look their products up in a table, whose rows begin the chains of multiply-adds of the other features.
+#[test]
+fn ids_have_the_bits_of_their_embeddings() {
+    const IDS: usize = 7;
+    for (reset_after, size, others) in [(false, 20, 0), (true, 3, 2), (false, 1, 33)] {
+        let dims = Dims { num_layers: 2, bidirectional: true, reset_after, ..Dims::new(size + others, 21) };
+        let problem = Problem { dims, time: 9, lengths: vec![9, 0, 4], ragged: true, with_h0: true, seed: 12 };
+        let (mut arrays, sequences) = (problem.arrays::<f32>(), problem.sequences());
+        let embeddings: Vec<f32> = (0..IDS * size).map(|i| (i as f32 * 0.7).sin()).collect();
+        let mut features = Vec::new();
+        for (row, x) in arrays.x.chunks_exact_mut(size + others).enumerate() {
+            let id = row * 5 % IDS;
+            x[..size].copy_from_slice(&embeddings[id * size..][..size]);
+            features.push(id as f32);
+            features.extend(&x[size..]);
+        }
+        let expected = problem.solve(&arrays, Isa::active().unwrap(), 1);
+        let packed = PackedWeights::with_ids(dims, &arrays.params, &embeddings, size).unwrap();
+        let run = |x: &[f32], results: &mut Results<f32>| {
+            let inputs = rgru::Inputs { x, sequences: &sequences, h0: arrays.h0.as_deref() };
+            rnn::forward(&packed, inputs, results.outputs(), with_threads(2))
+        };
+        let mut results = Results::zeros_of(&dims, &sequences, &arrays);
+        run(&features, &mut results).unwrap();
+        assert!(results.y == expected.y && results.h_n == expected.h_n, "{size} and {others} features");
+        for wrong in [-1.0, 0.5, IDS as f32, f32::NAN] {
+            features[0] = wrong;
+            let error = run(&features, &mut results).unwrap_err();
+            let start = format!("x: expected ids from 0 to 6 in feature 0, got '{wrong} in sequence 0, step 0");
+            assert!(error.to_string().starts_with(&start), "{error}");
+        }
+    }
+}
+
 /// With these sizes, every kernel runs its largest tiles, several chunks of rows and many panels.
 #[test]
 fn instruction_sets_agree_on_large_cells() {
@@ -187,22 +221,23 @@ fn final_states_need_no_outputs() {
 #[test]
 fn checkpoints_change_nothing() {
     for (reset_after, dropout, with_h0) in [(false, 0.0, true), (true, 0.3, false)] {
-        let dims = Dims { num_layers: 2, reset_after, learned_h0: true, ..Dims::new(5, 9) };
+        let cell = CellOptions { zoneout: dropout / 2.0, ..CellOptions::default() };
+        let dims = Dims { num_layers: 2, reset_after, cell, learned_h0: true, ..Dims::new(5, 9) };
         let lengths = vec![300, 128, 0, 257, 40, 129];
         let problem = Problem { dims, time: 300, lengths, ragged: false, with_h0, seed: 8 };
         let (arrays, sequences) = (problem.arrays::<f32>(), problem.sequences());
         let packed = PackedWeights::new(dims, &arrays.params, true).unwrap();
-        let (inputs, dropout) = (arrays.inputs(&sequences), Dropout::new(dropout, 3).unwrap());
+        let (inputs, masks) = (arrays.inputs(&sequences), Masks::new(&dims, dropout, 3).unwrap());
         let mut whole = Results::zeros_of(&dims, &sequences, &arrays);
         let options = with_threads(1);
-        let tape = rnn::forward_tape(&packed, inputs, whole.outputs(), dropout, options).unwrap();
+        let tape = rnn::forward_tape(&packed, inputs, whole.outputs(), masks, options).unwrap();
         let y = whole.y.clone();
         let forward = ForwardArrays { x: &arrays.x, h0: inputs.h0, y: &y };
         rnn::backward(&packed, &tape, forward, arrays.output_grads(), whole.input_grads(), options).unwrap();
         let options = with_threads(2);
         for every in [1, 200, 1000] {
             let mut parts = Results::zeros_of(&dims, &sequences, &arrays);
-            let stored = rnn::forward_checkpoints(&packed, inputs, parts.outputs(), dropout, every, options).unwrap();
+            let stored = rnn::forward_checkpoints(&packed, inputs, parts.outputs(), masks, every, options).unwrap();
             let (x, output_grads) = (&arrays.x, arrays.output_grads());
             rnn::backward_checkpoints(&packed, &stored, x, output_grads, parts.input_grads(), options).unwrap();
             for ((name, got), (_, expected)) in parts.named().iter().zip(whole.named()) {
@@ -212,16 +247,57 @@ fn checkpoints_change_nothing() {
     }
 }
 
-/// Dropout drops the same numbers with any number of threads, and its gradient is that of the masked function.
+/// Dropout and zoneout have the same masks with any number of threads, and their gradient is that of the masked
+/// function.
 #[test]
-fn dropout_is_reproducible_and_differentiable() {
-    for merge in [Merge::Concat, Merge::Product] {
-        let dims = Dims { num_layers: 2, bidirectional: true, merge, ..Dims::new(3, 6) };
-        check_dropout(dims);
+fn masks_are_reproducible_and_differentiable() {
+    for (merge, reset_after, dropout, zoneout) in [
+        (Merge::Concat, false, 0.4, 0.0),
+        (Merge::Product, true, 0.4, 0.0),
+        (Merge::Sum, false, 0.0, 0.3),
+        (Merge::Concat, true, 0.2, 0.5),
+    ] {
+        let cell = CellOptions { zoneout, ..CellOptions::default() };
+        check_masks(Dims { num_layers: 2, bidirectional: true, merge, reset_after, cell, ..Dims::new(3, 6) }, dropout);
     }
 }
 
-fn check_dropout(dims: Dims) {
+/// In training a state is kept or computed; in inference it is mixed of both.
+#[test]
+fn zoneout_keeps_states_in_training_and_mixes_them_in_inference() {
+    for reset_after in [false, true] {
+        let cell = CellOptions { zoneout: 0.25, ..CellOptions::default() };
+        let dims = Dims { reset_after, cell, ..Dims::new(3, 40) };
+        let problem = Problem { dims, time: 1, lengths: vec![1; 50], ragged: false, with_h0: true, seed: 5 };
+        let (arrays, sequences) = (problem.arrays::<f64>(), problem.sequences());
+        let run = |dims: Dims, masks: Option<Masks>| {
+            let packed = PackedWeights::new(dims, &arrays.params, true).unwrap();
+            let mut results = Results::zeros_of(&dims, &sequences, &arrays);
+            let (inputs, options) = (arrays.inputs(&sequences), with_threads(1));
+            match masks {
+                Some(masks) => {
+                    rnn::forward_tape(&packed, inputs, results.outputs(), masks, options).unwrap();
+                }
+                None => rnn::forward(&packed, inputs, results.outputs(), options).unwrap(),
+            }
+            results.y
+        };
+        let plain = run(Dims { cell: CellOptions::default(), ..dims }, None);
+        let (mixed, trained) = (run(dims, None), run(dims, Some(Masks::new(&dims, 0.0, 1).unwrap())));
+        let h0 = arrays.h0.as_ref().unwrap();
+        let mut kept = 0;
+        for (i, &h) in trained.iter().enumerate() {
+            assert!(h == h0[i] || h == plain[i], "{h} is neither {} nor {}", h0[i], plain[i]);
+            kept += usize::from(h == h0[i]);
+            let expected = 0.25 * h0[i] + 0.75 * plain[i];
+            assert!((mixed[i] - expected).abs() <= 1e-14, "{}, expected {expected}", mixed[i]);
+        }
+        let share = kept as f64 / trained.len() as f64;
+        assert!((share - 0.25).abs() < 0.04, "{share}"); // more than four deviations
+    }
+}
+
+fn check_masks(dims: Dims, dropout: f64) {
     let lengths = vec![4, 0, 3];
     let problem = Problem { dims, time: 4, lengths, ragged: false, with_h0: false, seed: 5 };
     let arrays = problem.arrays::<f64>();
@@ -230,8 +306,8 @@ fn check_dropout(dims: Dims) {
     let run = |params: &[f64], threads: usize| {
         let packed = PackedWeights::new(dims, params, true).unwrap();
         let mut results = Results::zeros_of(&dims, &sequences, &arrays);
-        let dropout = Dropout::new(0.4, 11).unwrap();
-        let tape = rnn::forward_tape(&packed, inputs, results.outputs(), dropout, with_threads(threads)).unwrap();
+        let masks = Masks::new(&dims, dropout, 11).unwrap();
+        let tape = rnn::forward_tape(&packed, inputs, results.outputs(), masks, with_threads(threads)).unwrap();
         (packed, tape, results)
     };
     let (packed, tape, mut results) = run(&arrays.params, 1);

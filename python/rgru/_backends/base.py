@@ -43,7 +43,7 @@ class PackedWeights(Protocol):
         """Return h_n alone, which may take less memory and time."""
 
     def forward_tape(  # noqa: PLR0917 - as the core has it
-        self, x: Any, h0: Any, lengths: Any, offsets: Any, dropout: float, seed: int, checkpoint: int | None
+        self, x: Any, h0: Any, lengths: Any, offsets: Any, dropout: float, seed: int | None, checkpoint: int | None
     ) -> tuple[Any, Any, BackwardTape]:
         """Return y, h_n and the tape for the backward pass."""
 

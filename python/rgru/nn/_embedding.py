@@ -62,7 +62,7 @@ class EmbeddedWeights:
         return self._weights.final_states(embedded, h0, lengths, offsets)
 
     def forward_tape(  # noqa: PLR0917 - as the core has it
-        self, x: Any, h0: Any, lengths: Any, offsets: Any, dropout: float, seed: int, checkpoint: int | None
+        self, x: Any, h0: Any, lengths: Any, offsets: Any, dropout: float, seed: int | None, checkpoint: int | None
     ) -> tuple[Any, Any, EmbeddedTape]:
         """Return y, h_n and the tape."""
         embedded, ids = self._embedded(x, lengths)

@@ -63,6 +63,10 @@ class GRU(Settings):
         ``("elu", alpha)``, where ``"elu"`` has alpha 1, or ``("hard_sigmoid", alpha, beta)``.
     clip : float, optional
         Bound of the inputs of all activations, which are clipped to [-clip, clip], as in ONNX.
+    zoneout : float, default 0.0
+        The rate of zoneout (Krueger et al. 2017), at least 0 and below 1. In `record` each unit keeps its state in a
+        step with this probability. In all other runs each new state is mixed from the old one, with this weight, and
+        the computed one, as in haste.
     state_clip : float, optional
         Bound of the states, each of which is clipped to [-state_clip, state_clip], as in LFADS.
     reverse : bool, default False
@@ -116,6 +120,7 @@ class GRU(Settings):
         gate_activation: Activation = "sigmoid",
         activation: Activation = "tanh",
         clip: float | None = None,
+        zoneout: float = 0.0,
         state_clip: float | None = None,
         reverse: bool = False,
         merge: str = "concat",
@@ -136,6 +141,7 @@ class GRU(Settings):
             gate_activation=gate_activation,
             activation=activation,
             clip=clip,
+            zoneout=zoneout,
             state_clip=state_clip,
             reverse=reverse,
             merge=merge,
@@ -407,7 +413,7 @@ class GRU(Settings):
         masked: str = "zero",
         checkpoint: int | None = None,
     ) -> tuple[NDArray[Any] | Ragged, NDArray[Any], Tape[Any]]:
-        """Run over a batch of sequences, with dropout between layers, keeping what the backward pass needs.
+        """Run over a batch of sequences, with dropout and zoneout, keeping what the backward pass needs.
 
         Parameters
         ----------
@@ -501,7 +507,7 @@ class GRU(Settings):
             raise ValueError("x: expected an array on the host, got one on a GPU")
         pieces = self._pieces(values, lengths, offsets, resets, mask)
         weights = PiecesWeights(self._weights(training=True), pieces, self, self.params, repeat=False)
-        y, h_n, tape = weights.forward_tape(values, h0, None, None, 0.0, 0, None)
+        y, h_n, tape = weights.forward_tape(values, h0, None, None, 0.0, None, None)
 
         def in_form(rows: NDArray[Any]) -> NDArray[Any] | Ragged:
             whole: NDArray[Any] = pieces.outputs(np.ascontiguousarray(rows))
@@ -603,7 +609,7 @@ class GRU(Settings):
 
     def _mask_seed(self) -> int:
         """Return the next seed for dropout masks: SplitMix64 (Steele et al. 2014), started at the GRU's seed."""
-        if not self._dropout:
+        if not (self._dropout or self.zoneout):
             return 0
         with self._lock:
             self._masks += 1

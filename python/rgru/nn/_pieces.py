@@ -224,7 +224,7 @@ class PiecesWeights:
         return pieces.finals(self._weights.final_states(pieces.inputs(x), self._initial(h0), None, pieces.offsets))
 
     def forward_tape(  # noqa: PLR0917 - as the core has it
-        self, x: Any, h0: Any, lengths: Any, offsets: Any, dropout: float, seed: int, checkpoint: int | None
+        self, x: Any, h0: Any, lengths: Any, offsets: Any, dropout: float, seed: int | None, checkpoint: int | None
     ) -> tuple[Any, Any, PiecesTape]:
         """Return y, h_n and the tape of the batch."""
         states = self._initial(h0)

@@ -18,6 +18,7 @@ OPTIONS: dict[str, object] = {
     "gate_activation": "sigmoid",
     "activation": "tanh",
     "clip": None,
+    "zoneout": 0.0,
     "state_clip": None,
     "reverse": False,
     "merge": "concat",
@@ -45,6 +46,7 @@ class Settings:
         gate_activation: object = "sigmoid",
         activation: object = "tanh",
         clip: object = None,
+        zoneout: object = 0.0,
         state_clip: object = None,
         reverse: object = False,
         merge: object = "concat",
@@ -62,6 +64,7 @@ class Settings:
             "gate_activation": as_activation("gate_activation", gate_activation, gate=True),
             "activation": as_activation("activation", activation, gate=False),
             "clip": as_clip("clip", clip),
+            "zoneout": as_probability("zoneout", zoneout),
             "state_clip": as_clip("state_clip", state_clip),
             "reverse": as_bool("reverse", reverse),
             "merge": as_choice("merge", merge, MERGES),
@@ -125,6 +128,11 @@ class Settings:
     def clip(self) -> float | None:
         """The bound of the inputs of all activations, if they are clipped."""
         return self._sizes["clip"]  # type: ignore[no-any-return]
+
+    @property
+    def zoneout(self) -> float:
+        """The rate of zoneout."""
+        return float(self._sizes["zoneout"])
 
     @property
     def state_clip(self) -> float | None:

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rgru::__internals::cell::Real;
 use rgru::__internals::rnn::packed_weights::PackedWeights;
-use rgru::__internals::rnn::{self, ForwardArrays, InputGrads, OutputGrads};
+use rgru::__internals::rnn::{self, ForwardArrays, InputGrads, Masks, OutputGrads};
 use rgru::__internals::simd::Isa;
 use rgru::{Activation, CellOptions, Dims, Inputs, Merge, Options, Outputs, Sequences};
 
@@ -106,6 +106,7 @@ fn cells() -> impl Strategy<Value = CellOptions> {
         activation,
         clip,
         state_clip,
+        zoneout: 0.0,
     });
     prop_oneof![1 => Just(CellOptions::default()), 2 => custom]
 }
@@ -160,7 +161,7 @@ pub fn problems(max_hidden: usize, max_batch: usize, max_time: usize) -> impl St
 impl Problem {
     /// Returns whether the gradient jumps where a sum is at the end of a clip or of a straight part of an activation.
     pub fn has_kinks(&self) -> bool {
-        let CellOptions { gate_activation, activation, clip, state_clip } = self.dims.cell;
+        let CellOptions { gate_activation, activation, clip, state_clip, .. } = self.dims.cell;
         let kink = |activation| {
             matches!(activation, Activation::HardSigmoid { .. } | Activation::Relu | Activation::Elu { .. })
         };
@@ -210,7 +211,7 @@ impl Problem {
         let mut results = Results::zeros_of(&dims, &sequences, arrays);
         let options = with_threads(threads);
         let inputs = arrays.inputs(&sequences);
-        let tape = rnn::forward_tape(&packed, inputs, results.outputs(), None, options).unwrap();
+        let tape = rnn::forward_tape(&packed, inputs, results.outputs(), Masks::default(), options).unwrap();
         let mut plain = Results::zeros_of(&dims, &sequences, arrays);
         rnn::forward(&packed, inputs, plain.outputs(), options).unwrap();
         assert!(plain.y == results.y && plain.h_n == results.h_n, "results differ without a tape");

@@ -1,0 +1,128 @@
+"""Options of the cell: their validation, files, and zoneout through the public calls."""
+
+import numpy as np
+import pytest
+
+import rgru
+
+OPTIONS = {
+    "gate_activation": ("hard_sigmoid", 0.2, 0.5),
+    "activation": ("elu", 1.5),
+    "clip": 3.0,
+    "zoneout": 0.25,
+    "state_clip": 0.5,
+    "learned_h0": True,
+}
+
+
+def test_options_survive_files_copies_and_repr(tmp_path):
+    gru = rgru.GRU(3, 4, **OPTIONS, seed=0)
+    gru.save(tmp_path / "gru")
+    again = rgru.load(tmp_path / "gru")
+    x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
+    np.testing.assert_array_equal(again(x)[0], gru(x)[0])
+    for name, value in OPTIONS.items():
+        assert getattr(again, name) == value
+        assert f"{name}={value!r}" in repr(again)
+    assert eval(repr(gru), {"GRU": rgru.GRU}).num_params == gru.num_params
+
+
+def test_files_of_plain_grus_do_not_know_the_options(tmp_path):
+    rgru.GRU(3, 4, seed=0).save(tmp_path / "gru")
+    content = (tmp_path / "gru").read_bytes()
+    assert not [name for name in OPTIONS if f'"{name}"'.encode() in content]
+
+
+def test_an_elu_has_alpha_1_by_default():
+    assert rgru.GRU(3, 4, activation="elu").activation == ("elu", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"activation": "gelu"}, "activation: expected one of 'sigmoid', 'hard_sigmoid', 'tanh', .*, got 'gelu'"),
+        ({"gate_activation": "relu"}, r"gate_activation: expected one of 'sigmoid', 'hard_sigmoid', whose .*\[0, 1\]"),
+        ({"gate_activation": "hard_sigmoid"}, r"gate_activation: expected \('hard_sigmoid', alpha, beta\): .*Keras 2"),
+        ({"activation": ("tanh", 1.0)}, r"activation: expected 'tanh', got \('tanh', 1.0\)"),
+        ({"activation": ("elu", 0.0)}, "activation: expected a finite number above 0 as alpha, got 0.0"),
+        ({"activation": ("hard_sigmoid", 0.2, np.inf)}, "activation: expected a finite number as beta, got inf"),
+        ({"clip": 0}, "clip: expected a finite number above 0 or None, got 0.0"),
+        ({"state_clip": np.nan}, "state_clip: expected a finite number above 0 or None, got nan"),
+        ({"zoneout": 1.0}, "zoneout: expected a number from 0 to below 1, got 1.0"),
+        ({"merge": "sum"}, "merge: expected 'concat' with bidirectional=False, got 'sum'"),
+        ({"merge": "add", "bidirectional": True}, "merge: expected one of 'concat', .*, got 'add'"),
+        ({"reverse": True, "bidirectional": True}, "reverse: expected False with bidirectional=True"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(options, message):
+    with pytest.raises(ValueError, match=message):
+        rgru.GRU(3, 4, **options)
+
+
+def test_options_of_other_types_are_refused():
+    for options, message in (
+        ({"activation": None}, "activation: expected a name"),
+        ({"clip": "3"}, "clip: expected a number or None, got '3'"),
+        ({"reverse": 1}, "reverse: expected True or False, got 1"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            rgru.GRU(3, 4, **options)
+
+
+def test_steps_cannot_run_in_reverse():
+    gru = rgru.GRU(3, 4, reverse=True)
+    with pytest.raises(ValueError, match="stream: expected a GRU with reverse=False, got reverse=True"):
+        gru.stream()
+    with pytest.raises(ValueError, match="model: expected a GRU with reverse=False"):
+        rgru.Sessions(gru)
+    with pytest.raises(ValueError, match="checkpoint: expected None for a GRU with reverse=True, got 128"):
+        gru.record(np.zeros((1, 2, 3), np.float32), checkpoint=128)
+
+
+def test_states_beyond_1_are_kept_by_streams_and_sessions():
+    gru = rgru.GRU(3, 4, activation="relu", num_layers=2, learned_h0=True, seed=0)
+    for name in ("layers.0.fwd.W", "layers.1.fwd.W"):
+        gru.params[name] = 4 * gru.params[name]
+    gru.params["layers.0.fwd.h0"] = np.full(4, 3.0, np.float32)
+    x = np.random.default_rng(0).standard_normal((5, 6, 3)).astype(np.float32)
+    y, h_n = gru(x)
+    assert y.max() > 2
+    stream, sessions = gru.stream(5), rgru.Sessions(gru)
+    np.testing.assert_array_equal(stream.h[0], np.full((5, 4), 3.0))
+    for t in range(6):
+        np.testing.assert_array_equal(stream.step(x[:, t]), y[:, t])
+        np.testing.assert_array_equal(sessions.step(np.arange(5), x[:, t]), y[:, t])
+    np.testing.assert_array_equal(stream.h, h_n)
+    stream.reset()
+    np.testing.assert_array_equal(stream.step(x[:, 0]), y[:, 0])
+
+
+def test_zoneout_draws_masks_in_training_alone():
+    gru = rgru.GRU(3, 4, zoneout=0.5, seed=0)
+    x = np.random.default_rng(0).standard_normal((2, 9, 3)).astype(np.float32)
+    y, _ = gru(x)
+    np.testing.assert_array_equal(gru(x)[0], y)
+    np.testing.assert_array_equal(gru.trace(x).layers[0].y, y)
+    first, second = (gru.record(x)[0] for _ in range(2))
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, y)
+    again = rgru.GRU(3, 4, zoneout=0.5, seed=0)
+    np.testing.assert_array_equal(again.record(x)[0], first)  # the same seed draws the same masks
+
+
+def test_estimators_take_options(tmp_path):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 7, 2)), rng.integers(0, 2, 60)
+    for options in (
+        {"bidirectional": True, "gru_options": {"merge": "product", "learned_h0": True}},
+        {"gru_options": OPTIONS},
+    ):
+        model = rgru.GRUClassifier(hidden_size=4, max_epochs=2, random_state=0, **options).fit(X, y)
+        model.save(tmp_path / "model")
+        again = rgru.load(tmp_path / "model")
+        np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+        assert model.model_.gru.params["layers.0.fwd.h0"].any()  # learned
+    with pytest.raises(ValueError, match="gru_options: expected names among gate_activation, .*, got 'bias'"):
+        rgru.GRUClassifier(gru_options={"bias": False}).fit(X, y)
+    with pytest.raises(TypeError, match="gru_options: expected a dict or None, got 'relu'"):
+        rgru.GRUClassifier(gru_options="relu").fit(X, y)
