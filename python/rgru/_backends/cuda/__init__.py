@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import DTypeLike, NDArray
 
-    from rgru._backends.base import Run
+    from rgru._backends.base import PackedWeights, Run
     from rgru._cuda.device import Device
     from rgru._cuda.dtypes import Array
     from rgru._data.ragged import Ragged
@@ -77,9 +77,9 @@ class CudaBackend(Operations):
         """Compute piece after piece, with copies that overlap with computation; see `pipelined`."""
         return pipelined(self, run, pieces)
 
-    def weights_of(self, gru: GRU, *, training: bool) -> Weights:
+    def weights_of(self, gru: GRU, *, training: bool) -> PackedWeights:
         """Return the packed weights that a GRU keeps for this GPU."""
-        weights: Weights = gru._gpu_weights(self._device.index)
+        weights: PackedWeights = gru._gpu_weights(self._device.index)
         return weights
 
     def Weights(self, params: Array, sizes: Mapping[str, Any], *, training: bool) -> Weights:  # noqa: N802
