@@ -159,6 +159,7 @@ NESTED = {
     "list": lambda array: pa.ListArray.from_arrays(pa.array([0, len(array)], pa.int32()), array),
     "large_list": lambda array: pa.LargeListArray.from_arrays(pa.array([0, len(array)], pa.int64()), array),
     "fixed_size_list": lambda array: pa.FixedSizeListArray.from_arrays(array, len(array)),
+    "map": lambda array: pa.MapArray.from_arrays([0, len(array)], pa.array(range(len(array))), array),
     "struct": lambda array: pa.StructArray.from_arrays([array], ["a"]),
 }
 

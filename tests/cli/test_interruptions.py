@@ -209,6 +209,33 @@ def test_a_closed_terminal_keeps_the_training(work, tmp_path):
 
 
 @POSIX
+def test_a_terminal_with_a_bar_may_be_closed(work, tmp_path):
+    pytest.importorskip("tqdm")
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))  # without a size tqdm prints nothing
+
+    def control():
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+    ends = {"stdin": slave, "stdout": slave, "stderr": slave, "preexec_fn": control}
+    with start("fit", work / "data.parquet", "-o", tmp_path / "model", *LONG, **ends) as process:
+        os.close(slave)
+        shown = b""
+        while b"epoch" not in shown or b"loss" not in shown:
+            shown += os.read(master, 1000)
+        os.close(master)  # the kernel sends SIGHUP
+        assert process.wait(timeout=60) == 129
+    assert rgru.load(tmp_path / "model").n_iter_ >= 1
+
+
+@POSIX
 def test_a_report_that_is_not_read_does_not_end_the_training(work, tmp_path):
     with start("fit", work / "data.parquet", "-o", tmp_path / "model", *TEN_EPOCHS) as process:
         process.stderr.readline()

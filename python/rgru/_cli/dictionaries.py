@@ -127,7 +127,7 @@ def _decoded(kind: pa.DataType) -> pa.DataType:
 
 
 def _within(kind: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
-    """Return a list or struct with the types of its parts changed; any other type as it is."""
+    """Return a list, map or struct with the types of its parts changed; any other type as it is."""
     import pyarrow as pa
 
     def changed(field: pa.Field) -> pa.Field:
@@ -135,10 +135,12 @@ def _within(kind: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> 
 
     if pa.types.is_struct(kind):
         return pa.struct([changed(field) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(changed(kind.key_field), changed(kind.item_field), kind.keys_sorted)
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(changed(kind.value_field), kind.list_size)
     if pa.types.is_list(kind):
         return pa.list_(changed(kind.value_field))
     if pa.types.is_large_list(kind):
         return pa.large_list(changed(kind.value_field))
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(changed(kind.value_field), kind.list_size)
-    return kind
+    return kind  # also views of lists, which Arrow cannot convert

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,21 +83,28 @@ def run(args: argparse.Namespace) -> None:
     try:
         training.fit()
         _write(training, args)
+        _report(training, args)
     except (KeyboardInterrupt, Terminated) as stop:
         # Further signals are ignored from here on; the draft of an interrupted output has been removed.
         if not training.fitted:
             raise
         _write(training, args)
-        sys.stdout.flush()  # main does not flush after an interruption
+        with suppress(OSError):  # the terminal may be closed
+            _report(training, args)
+            sys.stdout.flush()  # main does not flush after an interruption
         epochs = f"{training.estimator.n_iter_} of {training.estimator.max_epochs} epochs"
         raise type(stop)(f"the model after {epochs} is in {args.output}") from stop
 
 
 def _write(training: Training, args: argparse.Namespace) -> None:
-    """Write the model and the training curve, and print a summary."""
+    """Write the model and the training curve."""
     training.save(args.output)
     if args.plot is not None:
         save_plot(training.estimator, args.plot)
+
+
+def _report(training: Training, args: argparse.Namespace) -> None:
+    """Print a summary of the training and the names of the files."""
     print(summary(training.estimator))
     print(f"model: {args.output}")
     if args.plot is not None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rgru.train._history import History
 
 
@@ -20,8 +23,9 @@ class Progress:
 
     def __init__(self, epochs: int) -> None:
         self._epochs = epochs
-        self._unread = False
-        self._bar = _bar(epochs)
+        self._unread, self._bar = False, None
+        with self._while_read():
+            self._bar = _bar(epochs)
 
     def report(self, history: History) -> None:
         """Report the last epoch of `history`."""
@@ -31,19 +35,28 @@ class Progress:
             figures["score"] = f"{history.validation_score[-1]:.4f}"
         text = ", ".join(f"{name} {value}" for name, value in figures.items())
         text += f", {history.sequences_per_second[-1]:,.0f} sequences/s"
-        if self._bar is not None:
-            self._bar.set_postfix_str(text, refresh=False)
-            self._bar.update()
-        elif sys.stderr is not None and not self._unread:
-            try:
+        if self._unread or sys.stderr is None:
+            return
+        with self._while_read():
+            if self._bar is None:
                 print(f"epoch {len(history.train_loss)}/{self._epochs}: {text}", file=sys.stderr, flush=True)
-            except OSError:  # the reader of a pipe or the terminal is gone; the training is worth more than its report
-                self._unread = True
+            else:
+                self._bar.set_postfix_str(text, refresh=False)
+                self._bar.update()
 
     def close(self) -> None:
         """Remove the bar."""
         if self._bar is not None:
-            self._bar.close()
+            with self._while_read():
+                self._bar.close()
+
+    @contextmanager
+    def _while_read(self) -> Iterator[None]:
+        """Note in a block if the reader of a pipe or the terminal is gone: the training is worth more than a report."""
+        try:
+            yield
+        except OSError:
+            self._unread = True
 
 
 def _bar(epochs: int) -> Any:
