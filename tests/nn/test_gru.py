@@ -246,7 +246,7 @@ def test_calls_on_several_threads_agree():
 def test_change_while_weights_are_packed_is_not_lost(monkeypatch):
     gru = rgru.GRU(3, 4, seed=0)
     x = normal(1, 5, 3)
-    real = rgru.nn._gru._core.Weights
+    real = rgru.nn._held_parameters._core.Weights
 
     def overtaken(flat, sizes, **options):
         packed = real(flat, sizes, **options)
@@ -254,7 +254,7 @@ def test_change_while_weights_are_packed_is_not_lost(monkeypatch):
             gru.params.update({name: np.zeros_like(array) for name, array in gru.params.items()})  # by another thread
         return packed
 
-    monkeypatch.setattr(rgru.nn._gru._core, "Weights", overtaken)
+    monkeypatch.setattr(rgru.nn._held_parameters._core, "Weights", overtaken)
     assert gru(x)[0].any()
     assert not gru(x)[0].any()
 
