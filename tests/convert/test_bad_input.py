@@ -184,7 +184,7 @@ def onnx_node(directions=1, **attributes):
     return zeros(directions, 3 * H, I), zeros(directions, 3 * H, H), zeros(directions, 6 * H), attributes
 
 
-HARD = {"activations": ["HardSigmoid", "Tanh"]}
+HARD, AFFINE = ({"activations": names} for names in (["HardSigmoid", "Tanh"], ["Sigmoid", "Affine"]))
 
 
 @pytest.mark.parametrize(
