@@ -342,6 +342,20 @@ def test_several_layers_survive_a_round_trip(reset_after, bidirectional, bias):
         assert np.array_equal(again.params.flat, gru.params.flat)
 
 
+def test_slopes_that_onnx_rounds_are_those_of_keras():
+    """The attributes of a file have the type float32; so has the cell, whose function is the same."""
+    for version, slope in ((2, 0.2), (3, 1 / 6)):
+        for dtype in ("float32", "float64"):
+            rounded = "hard_sigmoid", float(np.float32(slope)), 0.5
+            gru = rgru.GRU(I, H, gate_activation=rounded, dtype=dtype)
+            if dtype == "float64":
+                with pytest.raises(ValueError, match=r"^gru\.gate_activation: parameters of hard_sigmoid"):
+                    keras.to_weights(gru, version=version)
+            else:
+                [(_, config)] = keras.to_weights(gru, version=version)
+                assert config["recurrent_activation"] == "hard_sigmoid"
+
+
 KERAS_2 = {"gate_activation": ("hard_sigmoid", 0.2, 0.5), "bidirectional": True}
 
 

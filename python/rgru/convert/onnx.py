@@ -30,8 +30,8 @@ _ACTIVATIONS = {
     "Softsign": "softsign",
     "Elu": "elu",
 }
-_PARAMETERS = {"HardSigmoid": (0.2, 0.5), "Affine": (1.0, 0.0), "Elu": (1.0, None)}
-"""The default alpha and beta of the activations that have them."""
+_PARAMETERS = {"HardSigmoid": (0.2, 0.5), "Affine": (0.0, 0.0), "Elu": (1.0, None)}
+"""The default alpha and beta of the activations that have them; those of Affine are ONNX Runtime's."""
 
 _DEFAULTS: dict[str, Any] = {
     "activation_alpha": [],
