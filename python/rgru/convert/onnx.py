@@ -67,8 +67,8 @@ def from_arrays(nodes: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike | None, Ma
     ValueError
         If the sizes of layers do not match, or a node has a feature that rgru lacks: another activation of the gates
         than Sigmoid and HardSigmoid with ``beta=0.5``, another of the candidate than these, Tanh, Relu, Softsign, Elu
-        and Affine with ``alpha=1, beta=0``, different ones in the two directions or in layers, or an attribute that the
-        operator GRU does not have.
+        and Affine with a given ``alpha=1`` and ``beta=0``, different ones in the two directions or in layers, or an
+        attribute that the operator GRU does not have.
 
     Notes
     -----
