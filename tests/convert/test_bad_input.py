@@ -77,10 +77,10 @@ def keras_pair(**config):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"activation": "relu"}, r"\['activation'\]: expected 'tanh', got 'relu'"),
-        ({"activation": {"class_name": "LeakyReLU"}}, r"\['activation'\]: expected 'tanh', got {'class_name'"),
-        ({"recurrent_activation": "hard_sigmoid"}, r"\['recurrent_activation'\]: expected 'sigmoid'"),
-        ({"go_backwards": True}, r"\['go_backwards'\]: expected False, got True: .*reverse x and y in time"),
+        ({"activation": "gelu"}, r"\['activation'\]: expected one of 'tanh', .*got 'gelu'"),
+        ({"activation": {"class_name": "LeakyReLU"}}, r"\['activation'\]: expected one of .*got {'class_name'"),
+        ({"recurrent_activation": "tanh"}, r"\['recurrent_activation'\]: expected one of 'sigmoid', .*got 'tanh'"),
+        ({"recurrent_activation": None}, r"\['recurrent_activation'\]: expected one of 'sigmoid', .*got 'linear'"),
         ({"units": 5}, r"weights\[0\]: expected shape \(I, 3H\) = \(3, 15\), got \(3, 12\)"),
     ],
 )
@@ -103,8 +103,9 @@ def test_keras_settings_of_other_types():
 
 def test_keras_bidirectional():
     assert keras.from_weights([keras_pair()]).bidirectional
-    refused(r"\['merge_mode'\]: expected 'concat', got 'sum'", keras.from_weights, [keras_pair(merge_mode="sum")])
-    refused(r"\['merge_mode'\]: expected 'concat', got None", keras.from_weights, [keras_pair(merge_mode=None)])
+    for merge_mode in (None, "mean"):
+        match = rf"\['merge_mode'\]: expected one of 'concat', 'sum', 'ave', 'mul', got {merge_mode!r}"
+        refused(match, keras.from_weights, [keras_pair(merge_mode=merge_mode)])
     pair = keras_pair(layer={"class_name": "GRU"})
     refused(r"\['layer'\]\['config'\]: expected a dict, got None", keras.from_weights, [pair])
 
@@ -115,8 +116,48 @@ def test_keras_bidirectional():
     refuse(r"\['class_name'\]: expected 'GRU', got 'LSTM'", class_name="LSTM")
     refuse(r"\['go_backwards'\]: expected True, got False")
     refuse(r"\['reset_after'\]: expected True, got False", reset_after=False, go_backwards=True)
+    backward = {"class_name": "GRU", "config": keras_layer(go_backwards=True, activation="relu")[1]}
+    message = r"config: activation of the backward layer: expected 'tanh', got 'relu'"
+    refused(message, keras.from_weights, [keras_pair(backward_layer=backward)])
     weights, config = keras_pair()
     refused(r"weights: expected 6 arrays, got 3", keras.from_weights, [(weights[:3], config)])
+
+
+@pytest.mark.parametrize("key", ["activation", "recurrent_activation"])
+def test_keras_hard_sigmoid_needs_a_version(key):
+    """Its slope differs between the versions, and nothing in the settings or weights shows it."""
+    layer = keras_layer(**{key: "hard_sigmoid"})
+    refused(rf"^version: expected 2 or 3 for .*\['{key}'\].*got None", keras.from_weights, [layer])
+    for version in (1, 4):
+        with pytest.raises(ValueError, match=f"^version: expected an integer from 2 to 3, got {version}"):
+            keras.from_weights([layer], version=version)
+        with pytest.raises(ValueError, match=f"^version: expected an integer from 2 to 3, got {version}"):
+            keras.to_weights(rgru.GRU(I, H), version=version)
+
+
+def test_keras_layers_that_differ():
+    def pair(**config):
+        second = [zeros(H, 3 * H), zeros(H, 3 * H), zeros(2, 3 * H)], {"units": H, "reset_after": True, **config}
+        return [keras_layer(), second]
+
+    for config, option in (
+        ({"activation": "relu"}, "activation: expected 'tanh', got 'relu'"),
+        ({"recurrent_activation": "hard_sigmoid"}, r"gate_activation: expected 'sigmoid', got \('hard_sigmoid', 0.2"),
+        ({"go_backwards": True}, "reverse: expected False, got True"),
+    ):
+        with pytest.raises(ValueError, match=rf"^layers\[1\]\.config: {option}"):
+            keras.from_weights(pair(**config), version=2)
+    merged = keras_pair(merge_mode="sum")
+    other = [zeros(H, 3 * H), zeros(H, 3 * H), zeros(2, 3 * H)] * 2, keras_pair(merge_mode="mul")[1]
+    refused(r"^layers\[1\]\.config: merge: expected 'sum', got 'product'", keras.from_weights, [merged, other])
+
+
+def test_keras_stacks_of_go_backwards():
+    """Keras returns the outputs of such a layer in reverse, and a layer above would read them from there."""
+    backwards = [keras_layer(go_backwards=True), keras_layer(go_backwards=True)]
+    refused(r"\['go_backwards'\]: expected False, got True.*reversed outputs", keras.from_weights, backwards)
+    gru = rgru.GRU(I, H, 2, reverse=True)
+    refused(r"^gru\.reverse: expected False, got True.*reversed outputs", keras.to_weights, gru)
 
 
 def test_keras_weights():
@@ -143,18 +184,30 @@ def onnx_node(directions=1, **attributes):
     return zeros(directions, 3 * H, I), zeros(directions, 3 * H, H), zeros(directions, 6 * H), attributes
 
 
+HARD, AFFINE = ({"activations": names} for names in (["HardSigmoid", "Tanh"], ["Sigmoid", "Affine"]))
+
+
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"direction": "reverse"}, r"\['direction'\]: expected .*got 'reverse': convert it as 'forward'"),
-        ({"direction": b"reverse"}, r"\['direction'\]: expected .*got 'reverse'"),
-        ({"direction": "up"}, r"\['direction'\]: expected .*got 'up'"),
-        ({"activations": [b"Sigmoid", b"Relu"]}, r"\['activations'\]: expected \['Sigmoid', 'Tanh'\].*'Relu'"),
-        ({"activations": ["Tanh", "Sigmoid"]}, r"\['activations'\]: expected \['Sigmoid', 'Tanh'\]"),
-        ({"activations": ["Sigmoid", "Tanh"] * 2}, r"\['activations'\]: expected \['Sigmoid', 'Tanh'\]"),
-        ({"activation_alpha": [0.5]}, r"\['activation_alpha'\]: expected \[\], got \[0.5\]"),
-        ({"activation_beta": np.ones(1)}, r"\['activation_beta'\]: expected \[\], got \["),
-        ({"clip": 5.0}, r"\['clip'\]: expected None, got 5.0"),
+        ({"direction": "up"}, r"\['direction'\]: expected one of 'forward', 'reverse', .*got 'up'"),
+        ({"activations": [b"Sigmoid", b"ScaledTanh"]}, r"\['activations'\]: expected one of .*got 'ScaledTanh'"),
+        ({"activations": ["Tanh", "Sigmoid"]}, r"\['activations'\]: expected one of 'sigmoid', .*got 'tanh'"),
+        ({"activations": ["Sigmoid", "Tanh"] * 2}, r"\['activations'\]: expected 2 names, got \['Sigmoid', 'Tanh', "),
+        ({"activations": "Relu"}, r"\['activations'\]: expected 2 names, got 'Relu'"),
+        ({"activation_alpha": [0.5]}, r"\['activation_alpha'\]: .*expected \[\], got \[0.5\]"),
+        ({"activation_beta": np.ones(1)}, r"\['activation_beta'\]: .*expected \[\], got \["),
+        (HARD | {"activation_alpha": [0.2, 0.3]}, r"\['activation_alpha'\]: .*expected \[\], got \[0.3\]"),
+        (HARD | {"activation_beta": [0.25]}, r"beta of the gates' hard sigmoid: expected 0.5, got 0.25"),
+        (
+            HARD | {"activation_alpha": [-0.2]},
+            r"\['activations'\]: expected a finite number above 0 as alpha, got -0.2",
+        ),
+        (
+            {"activations": ["Sigmoid", "Affine"], "activation_alpha": [2.0]},
+            r"Affine: expected \[1.0, 0.0\], got \[2.0",
+        ),
+        ({"clip": -5.0}, r"\['clip'\]: expected a finite number above 0 or None, got -5.0"),
         ({"layout": 2}, r"\['layout'\]: expected an integer from 0 to 1, got 2"),
         ({"linear_before_reset": 2}, r"\['linear_before_reset'\]: expected an integer from 0 to 1, got 2"),
         ({"hidden_size": 5}, r"W: expected shape \(D, 3H, I\) = \(1, 15, 3\), got \(1, 12, 3\)"),
@@ -164,6 +217,22 @@ def onnx_node(directions=1, **attributes):
 )
 def test_onnx_attributes(attributes, message):
     refused(r"^nodes\[0\]\..*" + message, onnx.from_arrays, [onnx_node(**attributes)])
+
+
+def test_onnx_directions_and_layers_that_differ():
+    names = ["Sigmoid", "Tanh", "Sigmoid", "Relu"]
+    both = onnx_node(2, direction="bidirectional", activations=names)
+    refused(r"\['activations'\] of the reverse direction: expected .*'tanh'.*got .*'relu'", onnx.from_arrays, [both])
+    slopes = {"activations": ["HardSigmoid", "Tanh"] * 2, "activation_alpha": [0.2, 0.3]}
+    both = onnx_node(2, direction="bidirectional", **slopes)
+    refused(r"of the reverse direction: expected .*0\.2.*got .*0\.3", onnx.from_arrays, [both])
+    above = zeros(1, 3 * H, H), zeros(1, 3 * H, H), None
+    for attributes, option in (
+        ({"clip": 3.0}, "clip: expected None, got 3.0"),
+        ({"direction": "reverse"}, "reverse: expected False, got True"),
+        ({"activations": ["Sigmoid", "Softsign"]}, "activation: expected 'tanh', got 'softsign'"),
+    ):
+        refused(rf"^nodes\[1\]\.attributes: {option}", onnx.from_arrays, [onnx_node(), (*above, attributes)])
 
 
 def test_onnx_attributes_that_are_the_defaults():
@@ -188,6 +257,56 @@ def test_onnx_arrays():
     refused(r"W: expected float32 or float64, got float16", onnx.from_arrays, [(*half, {})], TypeError)
     refused(r"attributes: expected a dict", onnx.from_arrays, [(W, R, B, 0)], TypeError)
     refused(r"nodes\[0\]: expected \(W, R, B, attributes\)", onnx.from_arrays, [(W, R, B)], TypeError)
+
+
+# -- options of rgru that others lack ----------------------------------------------------------------------------------
+
+
+HARD_SIGMOID = ("hard_sigmoid", 0.25, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "lacking"),
+    [
+        ({"state_clip": 2.0}, {"torch.nn.GRU", "the operator GRU", "Keras"}),
+        ({"learned_h0": True}, {"torch.nn.GRU", "the operator GRU", "Keras"}),
+        ({"clip": 2.0}, {"torch.nn.GRU", "Keras"}),
+        ({"reverse": True}, {"torch.nn.GRU"}),
+        ({"activation": "relu"}, {"torch.nn.GRU"}),
+        ({"gate_activation": ("hard_sigmoid", 0.2, 0.5)}, {"torch.nn.GRU"}),
+        ({"bidirectional": True, "merge": "mean"}, {"torch.nn.GRU", "the operator GRU"}),
+        ({"vocabulary": 9, "embedding_size": 5}, {"torch.nn.GRU", "the operator GRU", "Keras"}),
+    ],
+)
+def test_options_that_the_other_side_lacks(options, lacking):
+    """An export without the option would compute other outputs."""
+    gru = rgru.GRU(I, H, reset_after=True, **options)
+    name, value = next((name, value) for name, value in options.items() if name != "bidirectional")
+    for form, export in (
+        ("torch.nn.GRU", to_state_dict),
+        ("the operator GRU", onnx.to_arrays),
+        ("Keras", lambda gru: keras.to_weights(gru, version=2)),
+    ):
+        if form in lacking:
+            expected = re.escape(f"since {form} has no other, got {value!r}")
+            refused(f"^gru: expected {name}=.*{expected}", export, gru)
+        else:
+            assert export(gru)
+
+
+def test_parameters_of_activations_that_the_other_side_lacks():
+    for version, known in ((2, "0.2"), (3, "0.16666")):
+        for option in ("gate_activation", "activation"):
+            gru = rgru.GRU(I, H, **{option: HARD_SIGMOID})
+            message = rf"^gru\.{option}: parameters of hard_sigmoid: expected \[{known}.*got \[0.25, 0.5\]"
+            with pytest.raises(ValueError, match=message):
+                keras.to_weights(gru, version=version)
+    message = r"^gru\.activation: parameters of elu: expected \[1.0\], got \[0.5\]"
+    refused(message, keras.to_weights, rgru.GRU(I, H, activation=("elu", 0.5)))
+    skewed = rgru.GRU(I, H, gate_activation=("hard_sigmoid", 0.2, 0.25))
+    message = r"^gru\.gate_activation: beta of the gates' hard sigmoid: expected 0.5, got 0.25"
+    refused(message, onnx.to_arrays, skewed)
+    refused(r"^gru\.gate_activation: parameters of hard_sigmoid: .*got \[0.2, 0.25\]", keras.to_weights, skewed)
 
 
 # -- several layers ----------------------------------------------------------------------------------------------------
@@ -219,5 +338,49 @@ def test_several_layers_survive_a_round_trip(reset_after, bidirectional, bias):
     random = np.random.default_rng(0)
     gru.params.update({name: random.normal(size=array.shape) for name, array in gru.params.items()})
     for again in (onnx.from_arrays(onnx.to_arrays(gru)), keras.from_weights(keras.to_weights(gru))):
+        assert repr(again) == repr(gru)
+        assert np.array_equal(again.params.flat, gru.params.flat)
+
+
+def test_slopes_that_onnx_rounds_are_those_of_keras():
+    """The attributes of a file have the type float32; so has the cell, whose function is the same."""
+    for version, slope in ((2, 0.2), (3, 1 / 6)):
+        for dtype in ("float32", "float64"):
+            rounded = "hard_sigmoid", float(np.float32(slope)), 0.5
+            gru = rgru.GRU(I, H, gate_activation=rounded, dtype=dtype)
+            if dtype == "float64":
+                with pytest.raises(ValueError, match=r"^gru\.gate_activation: parameters of hard_sigmoid"):
+                    keras.to_weights(gru, version=version)
+            else:
+                [(_, config)] = keras.to_weights(gru, version=version)
+                assert config["recurrent_activation"] == "hard_sigmoid"
+
+
+KERAS_2 = {"gate_activation": ("hard_sigmoid", 0.2, 0.5), "bidirectional": True}
+
+
+@pytest.mark.parametrize(
+    ("options", "ways"),
+    [
+        (KERAS_2 | {"num_layers": 2, "activation": "softsign"}, "onnx keras2"),
+        ({"gate_activation": ("hard_sigmoid", 1 / 6, 0.5), "activation": "linear", "reverse": True}, "onnx keras3"),
+        ({"activation": ("hard_sigmoid", 0.2, 0.5), "bidirectional": True}, "onnx keras2"),
+        ({"gate_activation": HARD_SIGMOID, "activation": ("elu", 0.5), "num_layers": 2, "reverse": True}, "onnx"),
+        ({"activation": ("hard_sigmoid", 0.3, 0.4), "clip": 1.5, "bidirectional": True}, "onnx"),
+        ({"activation": "relu", "clip": 0.75}, "onnx"),
+        ({"activation": "elu", "bidirectional": True, "merge": "sum", "num_layers": 2}, "keras2 keras3"),
+        ({"activation": "sigmoid", "bidirectional": True, "merge": "mean", "num_layers": 2}, "keras3"),
+        (KERAS_2 | {"merge": "product"}, "keras2"),
+    ],
+)
+@pytest.mark.parametrize("reset_after", [False, True])
+def test_options_survive_a_round_trip(options, ways, reset_after):
+    gru = rgru.GRU(I, H, reset_after=reset_after, seed=0, **options)
+    for way in ways.split():
+        if way == "onnx":
+            again = onnx.from_arrays(onnx.to_arrays(gru))
+        else:
+            version = int(way[-1])
+            again = keras.from_weights(keras.to_weights(gru, version=version), version=version)
         assert repr(again) == repr(gru)
         assert np.array_equal(again.params.flat, gru.params.flat)

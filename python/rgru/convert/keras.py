@@ -136,8 +136,8 @@ def to_weights(gru: GRU, *, version: int = 3) -> list[tuple[list[NDArray[Any]], 
         check_setting("gru.reverse", gru.reverse, False, why)
     config: dict[str, Any] = {
         "units": gru.hidden_size,
-        "activation": _activation_out("gru.activation", gru.activation, version),
-        "recurrent_activation": _activation_out("gru.gate_activation", gru.gate_activation, version),
+        "activation": _activation_out(gru, "activation", version),
+        "recurrent_activation": _activation_out(gru, "gate_activation", version),
         "use_bias": gru.bias,
         "reset_after": gru.reset_after,
         "return_sequences": True,
@@ -231,12 +231,15 @@ def _activation_in(name: str, value: Any, version: int | None, *, gate: bool) ->
     return kind, _SLOPES[version], 0.5
 
 
-def _activation_out(name: str, value: Activation, version: int) -> str:
+def _activation_out(gru: GRU, option: str, version: int) -> str:
+    value: Activation = getattr(gru, option)
     if isinstance(value, str):
         return value
     kind, *parameters = value
     known = {"elu": [1.0], "hard_sigmoid": [_SLOPES[version], 0.5]}[str(kind)]
-    check_setting(f"{name}: parameters of {kind}", parameters, known, f"Keras {version} has no other")
+    # As the cell has them: a float32 one has the slope 0.2 of Keras from ONNX too, where it is rounded.
+    if any(gru.dtype.type(one) != gru.dtype.type(other) for one, other in zip(parameters, known, strict=True)):
+        check_setting(f"gru.{option}: parameters of {kind}", parameters, known, f"Keras {version} has no other")
     return str(kind)
 
 

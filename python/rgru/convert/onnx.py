@@ -30,8 +30,8 @@ _ACTIVATIONS = {
     "Softsign": "softsign",
     "Elu": "elu",
 }
-_PARAMETERS = {"HardSigmoid": (0.2, 0.5), "Affine": (1.0, 0.0), "Elu": (1.0, None)}
-"""The default alpha and beta of the activations that have them."""
+_PARAMETERS = {"HardSigmoid": (0.2, 0.5), "Affine": (0.0, 0.0), "Elu": (1.0, None)}
+"""The default alpha and beta of the activations that have them; those of Affine are ONNX Runtime's."""
 
 _DEFAULTS: dict[str, Any] = {
     "activation_alpha": [],
@@ -67,8 +67,8 @@ def from_arrays(nodes: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike | None, Ma
     ValueError
         If the sizes of layers do not match, or a node has a feature that rgru lacks: another activation of the gates
         than Sigmoid and HardSigmoid with ``beta=0.5``, another of the candidate than these, Tanh, Relu, Softsign, Elu
-        and Affine with ``alpha=1, beta=0``, different ones in the two directions or in layers, or an attribute that the
-        operator GRU does not have.
+        and Affine with a given ``alpha=1`` and ``beta=0``, different ones in the two directions or in layers, or an
+        attribute that the operator GRU does not have.
 
     Notes
     -----
