@@ -4,7 +4,20 @@ import warnings
 
 import pytest
 
-pytest.register_assert_rewrite("gpu_runs", "kernel_cases")
+pytest.register_assert_rewrite("fake_host", "gpu_runs", "kernel_cases")
+
+
+@pytest.fixture
+def host(monkeypatch):
+    """A fake CuPy, where one block computes a team."""
+    import fake_cupy
+    from fake_host import Host
+    from rgru._cuda.kernel_config import Exchange
+
+    host = Host(monkeypatch)
+    host.form(Exchange.BLOCK)
+    yield host
+    fake_cupy.finish(host.machine)
 
 
 @pytest.fixture(scope="session")

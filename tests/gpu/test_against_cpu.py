@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import rgru
+from custom_cells import CELLS, SMOOTH
 from gpu_runs import (
     BOUNDS,
     FORMS,
@@ -33,14 +34,14 @@ from rgru._cuda.stack import Weights
 pytestmark = gpu
 
 KINDS = [*PRECISIONS]
-CELLS = [False, True]
+RESET_AFTER = [False, True]
 
 
 # -- against the CPU core ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("reset_after", CELLS)
+@pytest.mark.parametrize("reset_after", RESET_AFTER)
 @pytest.mark.parametrize(
     ("batch", "time", "inputs", "hidden"),
     [(1, 1, 1, 1), (3, 7, 5, 13), (1, 40, 16, 64), (17, 9, 33, 100), (40, 6, 8, 130)],
@@ -51,7 +52,7 @@ def test_the_cpu_core(cupy, *, kind, reset_after, batch, time, inputs, hidden):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("reset_after", CELLS)
+@pytest.mark.parametrize("reset_after", RESET_AFTER)
 @pytest.mark.parametrize("where", ["host", "device", "int8 on the device", "uint64 on the device"])
 def test_stacks_in_two_directions_of_sequences_with_lengths(cupy, kind, reset_after, where):
     """The padding of x and dy is NaN, which must not reach any result."""
@@ -186,6 +187,27 @@ def test_long_sequences(cupy):
         compare(cupy, gru, Batch(gru, kind, batch, time))
 
 
+# -- options ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("place", "options"), [*enumerate(CELLS)])
+@pytest.mark.parametrize("reset_after", RESET_AFTER)
+def test_custom_cells(cupy, monkeypatch, place, options, reset_after):
+    """Each in two of the forms; those with corners in float64, where no sum lies on the other side of one."""
+    force(monkeypatch, FORMS[(place + reset_after) % len(FORMS)])
+    for kind in KINDS if options in SMOOTH else ["float64"]:
+        gru = random_gru(kind, 12, 60, 2, reset_after=reset_after, **CELLS[options])
+        batch = Batch(gru, kind, 13, 6, lengths=[6, 0, 3, 6, 1, 5, 6, 2, 6, 4, 6, 3, 1], states=not gru.learned_h0)
+        compare(cupy, gru, batch)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("merge", ["sum", "mean", "product"])
+def test_merged_directions(cupy, kind, merge):
+    gru = random_gru(kind, 6, 40, 3, bidirectional=True, merge=merge, learned_h0=True)
+    compare(cupy, gru, Batch(gru, kind, 7, 11, lengths=[0, 11, 3, 1, 11, 6, 2], states=False))
+
+
 # -- forms -----------------------------------------------------------------------------------------------------------
 
 CHOSEN = [
@@ -207,7 +229,7 @@ CHOSEN = [
 
 
 @pytest.mark.parametrize(("kind", "count", "hidden"), CHOSEN)
-@pytest.mark.parametrize("reset_after", CELLS)
+@pytest.mark.parametrize("reset_after", RESET_AFTER)
 def test_forms_that_the_plan_chooses(cupy, *, kind, count, hidden, reset_after, record_property):
     for backward in (False, True):
         form = planned(kind, hidden, count, reset_after=reset_after, backward=backward)
@@ -245,7 +267,7 @@ def test_the_largest_clusters_that_the_driver_finds_room_for(cupy, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("reset_after", CELLS)
+@pytest.mark.parametrize("reset_after", RESET_AFTER)
 @pytest.mark.parametrize(("form", "hidden"), [("BLOCK", 60), *((form, H) for form in FORMS[1:4] for H in (60, 250))])
 def test_forms_that_the_plan_offers(cupy, monkeypatch, *, kind, reset_after, form, hidden):
     """A launch shape of each kind, whatever its estimated cost, with padding and two directions."""
@@ -255,7 +277,7 @@ def test_forms_that_the_plan_offers(cupy, monkeypatch, *, kind, reset_after, for
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("reset_after", CELLS)
+@pytest.mark.parametrize("reset_after", RESET_AFTER)
 @pytest.mark.parametrize("time", [5, 100])
 def test_step_by_step(cupy, monkeypatch, kind, reset_after, time):
     """A hundred steps use a graph, which both directions launch concurrently."""
@@ -266,7 +288,7 @@ def test_step_by_step(cupy, monkeypatch, kind, reset_after, time):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
-@pytest.mark.parametrize("reset_after", CELLS)
+@pytest.mark.parametrize("reset_after", RESET_AFTER)
 def test_the_same_bits_every_time(cupy, monkeypatch, form, kind, reset_after):
     force(monkeypatch, form)
     gru = random_gru(kind, 100, 60, bidirectional=True, reset_after=reset_after)

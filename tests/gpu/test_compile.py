@@ -7,6 +7,7 @@
 import functools
 import itertools
 import re
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from cuda_emulator import nvrtc
 from cuda_emulator.nvrtc import machine_code
 from kernel_cases import slow
+from rgru._cuda.cell_options import CellOptions
 from rgru._cuda.kernel_config import CellSpec, Chip, Common, Exchange, LaunchShape, Precision, Steps
 from rgru._cuda.kernels import source
 from rgru._cuda.plan import plan
@@ -133,6 +135,23 @@ def test_each_kind_of_variant_fits_the_chip(chip, precision, *, reset_after, bac
         pytest.skip("not on this chip: see test_plan.py")
     found = {name(form): wrong(form, chip) for form in chosen(chip, precision, reset_after, backward)}
     assert len(found) >= 2, "at least two exchanges"
+    assert not {form: what for form, what in found.items() if what}
+
+
+CUSTOM = {
+    "hard": CellOptions(("hard_sigmoid", 0.2, 0.5), "relu", clip=1.5, state_clip=0.7),
+    "elu": CellOptions("sigmoid", ("elu", 0.7), clip=2.0, state_clip=0.4, reverse=True),
+}
+
+
+@pytest.mark.parametrize("options", slow(CUSTOM, ["elu"]))
+@pytest.mark.parametrize("precision", slow(Precision, [Precision.FLOAT32]), ids=lambda one: one.name.lower())
+@pytest.mark.parametrize("backward", slow([False, True], [True]), ids=["forward", "backward"])
+@pytest.mark.parametrize("reset_after", slow([False, True], [False]), ids=["reset_before", "reset_after"])
+def test_custom_cells_fit_where_the_plain_one_does(precision, options, *, reset_after, backward):
+    forms = chosen(CHIPS[90], precision, reset_after, backward)
+    forms = [replace(form, cell=replace(form.cell, options=CUSTOM[options])) for form in forms]
+    found = {name(form): wrong(form, CHIPS[90]) for form in forms}
     assert not {form: what for form, what in found.items() if what}
 
 

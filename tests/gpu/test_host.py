@@ -20,12 +20,13 @@ if cuda_emulator.missing():
 import fake_cupy
 import rgru
 from fake_cupy import Gpu, Hazard, Machine, bindings
+from fake_host import FEATURES, TOLERANCE, H, close, gru_of
 from kernel_cases import slow
 from layer_cases import normal, with_biases
 from rgru._cuda import device as devices
 from rgru._cuda import plan as plans
 from rgru._cuda.device import Device
-from rgru._cuda.kernel_config import CellSpec, Chip, Exchange, Precision, Steps
+from rgru._cuda.kernel_config import CellSpec, Chip, Exchange, Precision
 from rgru._cuda.sequences import Sequences
 from rgru._cuda.stack import Weights
 
@@ -44,58 +45,6 @@ def variants(*exchanges):
             for reset_after in (False, True)
         ],
     )
-
-
-FEATURES, H = 3, 5
-TOLERANCE = {"float32": 2e-6, "float64": 1e-13, "float16": 4e-3, "bfloat16": 4e-2}
-
-
-class Host:
-    """The fake CuPy of one test."""
-
-    def __init__(self, monkeypatch):
-        self.monkeypatch = monkeypatch
-        self.put(Machine())
-
-    def put(self, machine):
-        self.machine = machine
-        self.library = fake_cupy.install(self.monkeypatch, machine)
-        self.cupy = sys.modules["cupy"]
-
-    def form(self, exchange):
-        """Force an exchange, or single steps (None), with graphs of two."""
-
-        def plan(device, cell, count, directions):
-            if exchange is None:
-                return Steps(cell)
-            shapes = plans.launch_shapes(device.chip, cell, count, directions)
-            return min((one for one in shapes if one.exchange is exchange), key=lambda one: (one.batch, one.threads))
-
-        self.monkeypatch.setattr(Device, "plan", plan)
-        self.monkeypatch.setattr(Device, "steps_per_graph", 2)
-
-
-@pytest.fixture
-def host(monkeypatch):
-    host = Host(monkeypatch)
-    host.form(Exchange.BLOCK)
-    yield host
-    fake_cupy.finish(host.machine)
-
-
-def close(found, expected, dtype="float32"):
-    if isinstance(found, rgru.Ragged):
-        assert found.offsets.tolist() == expected.offsets.tolist()
-        found, expected = found.values, expected.values
-    assert type(found) is fake_cupy.ndarray
-    assert found.dtype.name == dtype
-    np.testing.assert_allclose(
-        found.get().astype("float64"), expected.astype("float64"), rtol=0, atol=TOLERANCE[dtype] * 5
-    )
-
-
-def gru_of(**options):
-    return with_biases(rgru.GRU(FEATURES, H, seed=1, **options))
 
 
 # -- the fake ------------------------------------------------------------------------------------------------------

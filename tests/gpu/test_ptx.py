@@ -16,7 +16,8 @@ if cuda_emulator.missing() or nvrtc.missing():
     pytest.skip(cuda_emulator.missing() or nvrtc.missing(), allow_module_level=True)
 pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
 
-from kernel_cases import BATCHES, FORMS, Device, Problem, slow, variants
+from custom_cells import CELLS
+from kernel_cases import BATCHES, FORMS, Batch, Device, Problem, slow, variants
 from rgru._cuda.kernels import source
 
 SOURCE = source()
@@ -45,6 +46,25 @@ def test_compiled_kernels_agree_with_the_core(form, reset_after):
     capability, form = CAPABILITIES.get(form, 90), FORMS[form]
     for batch in ("zeros_among_lengths", "equal"):
         problem = Problem(form.precision, reset_after, form.hidden, BATCHES[batch])
+        problem.check(problem.on_device(PtxDevice(capability, choose=form)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("steps_float64", "hard_sigmoid, relu, clip"),
+        ("block_float32", "elu, clip"),
+        ("packets_float64", "elu, state clip"),
+        ("grid_float32", "both clips"),
+        ("cluster_bfloat16", "softsign"),
+        ("block_float16", "smooth elu"),
+    ],
+)
+def test_compiled_custom_cells_agree_with_the_core(form, options):
+    capability, form, options = CAPABILITIES.get(form, 90), FORMS[form], CELLS[options]
+    for reset_after in (False, True):
+        problem = Problem(form.precision, reset_after, form.hidden, Batch((4,) * 19), **options)
         problem.check(problem.on_device(PtxDevice(capability, choose=form)))
 
 

@@ -37,7 +37,7 @@ def ptx(source, macros, capability):
 
 def _compile(source, macros, options):
     options = [*options, "-ftz=true", "--device-as-default-execution-space"]
-    options += [f"-D{key}={int(value)}" for key, value in macros.items()]
+    options += [f"-D{key}={value if isinstance(value, float) else int(value)}" for key, value in macros.items()]
     _, program = library.nvrtcCreateProgram(source.encode(), b"kernels", 0, [], [])
     (error,) = library.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
     log = _text(library.nvrtcGetProgramLogSize, library.nvrtcGetProgramLog, program)

@@ -17,7 +17,7 @@ import numpy as np
 from rgru._cuda.availability import find_cupy
 from rgru._cuda.cublas import Products, Workspaces, workspace_bytes
 from rgru._cuda.driver import clusters_at_once
-from rgru._cuda.kernel_config import Chip, Exchange, LaunchShape, cluster_sizes
+from rgru._cuda.kernel_config import Chip, Exchange, LaunchShape, cluster_sizes, defines
 from rgru._cuda.kernels import source
 from rgru._cuda.plan import plan
 
@@ -327,7 +327,7 @@ class Device:
 
     def _kernel(self, form: LaunchShape | Steps | Common, name: str, persistent: bool) -> Any:
         cooperative = persistent and isinstance(form, LaunchShape) and form.exchange.through_memory
-        macros = tuple(f"-D{macro}={int(value)}" for macro, value in form.macros.items())
+        macros = defines(form.macros)
         key = (macros, cooperative, name)
         kernel = self._kernels.get(key)
         if kernel is None:

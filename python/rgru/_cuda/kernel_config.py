@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from rgru._cuda.cell_options import PLAIN, CellOptions
+
+Macros = dict[str, int | float]
+
 
 class Precision(IntEnum):
     """What is stored and multiplied. Sums are float32, or float64 in float64. The kernels use the same numbers."""
@@ -31,7 +35,7 @@ class Precision(IntEnum):
         return Precision.TF32 <= self <= Precision.BFLOAT16
 
     @property
-    def macros(self) -> dict[str, int]:
+    def macros(self) -> Macros:
         """The macros of the kernels for this precision."""
         return {"PRECISION": self, "MATRIX_UNITS": int(self.matrix_units)}
 
@@ -116,12 +120,15 @@ class CellSpec:
     hidden : int
         H.
     backward : bool
+    options : CellOptions, optional
+        By default those of the plain cell.
     """
 
     precision: Precision
     reset_after: bool
     hidden: int
     backward: bool
+    options: CellOptions = PLAIN
 
     @property
     def exchanges(self) -> int:
@@ -129,9 +136,10 @@ class CellSpec:
         return 1 if self.reset_after else 2
 
     @property
-    def macros(self) -> dict[str, int]:
+    def macros(self) -> Macros:
         """The macros of the kernels for this cell."""
         macros = self.precision.macros | {"RESET_AFTER": int(self.reset_after), "H": self.hidden}
+        macros |= self.options.macros(self.precision.sum_bytes)
         return macros | ({"BACKWARD": 1} if self.backward else {})
 
 
@@ -142,7 +150,7 @@ class Common:
     precision: Precision
 
     @property
-    def macros(self) -> dict[str, int]:
+    def macros(self) -> Macros:
         """The macros of these kernels."""
         return self.precision.macros | {"COMMON": 1}
 
@@ -154,7 +162,7 @@ class Steps:
     cell: CellSpec
 
     @property
-    def macros(self) -> dict[str, int]:
+    def macros(self) -> Macros:
         """The macros of these kernels."""
         return self.cell.macros | {"STEPS": 1}
 
@@ -254,7 +262,7 @@ class LaunchShape:
         return up(operands, 16) + 3 * self.parts * self.batch * (self.units + 4) * precision.sum_bytes
 
     @property
-    def macros(self) -> dict[str, int]:
+    def macros(self) -> Macros:
         """The macros of the kernels for this launch shape."""
         macros = self.cell.macros | {
             "EXCHANGE": self.exchange,
@@ -269,6 +277,27 @@ class LaunchShape:
             "SHARED_BYTES": self.shared_bytes,
         }
         return macros | ({"CLUSTER_BLOCKS": self.blocks} if self.exchange is Exchange.CLUSTER else {})
+
+
+def defines(macros: Macros) -> tuple[str, ...]:
+    """Return the compiler's options for macros.
+
+    Parameters
+    ----------
+    macros : dict
+
+    Returns
+    -------
+    tuple of str
+        Numbers with a fraction are exact.
+
+    Examples
+    --------
+    >>> from rgru._cuda.kernel_config import defines
+    >>> defines({"H": 3, "CLIP": 0.1})
+    ('-DH=3', '-DCLIP=0.1')
+    """
+    return tuple(f"-D{name}={value if isinstance(value, float) else int(value)}" for name, value in macros.items())
 
 
 def parts_of(tiles: int, slices: int, threads: int) -> int:

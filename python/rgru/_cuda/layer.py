@@ -38,6 +38,7 @@ def forward(
         The padding has no effect without `keep`, and must be zero with it.
     sequences : Sequences
     h0 : array, shape (D, N, H), optional
+        By default the learned initial states, or zero.
     keep : bool
         Whether to keep a tape.
     y : array, shape (S, D*H), optional
@@ -53,6 +54,9 @@ def forward(
     xp, number, sums = device.xp, number_type(precision), sum_type(precision)
     directions, hidden, count, rows = weights.directions, weights.hidden, sequences.count, sequences.rows
     form = weights.form(count, backward=False)  # first: it raises an error for what the chip does not support
+    learned = weights.learned(count) if h0 is None else None
+    if learned is not None:
+        h0 = learned
     if y is None:
         y = (xp.empty if sequences.whole else xp.zeros)((rows, directions * hidden), number)
     h_n = xp.empty((directions, count, hidden), number)
@@ -71,7 +75,7 @@ def forward(
             *(sequences.order, y, h_n, gates, a_hh, published, arrivals, count, directions),
         )
         device.launch(form, "recurrence_forward", form.teams * form.blocks, form.threads, arguments)
-    return y, h_n, LayerTape(x, gates, a_hh, y, h0) if keep else None
+    return y, h_n, LayerTape(x, gates, a_hh, y, h0, learned is not None) if keep else None
 
 
 def backward(
@@ -120,6 +124,8 @@ def backward(
         device.launch(form, "recurrence_backward", form.teams * form.blocks, form.threads, arguments)
     for direction, into in enumerate(gradients):
         _gradients(weights, direction, tape.x, da=da, da_own=da_own, previous=previous, into=into)
+        if "h0" in into:
+            into["h0"][...] = dh0[direction].sum(axis=0, dtype=sum_type(precision)) if tape.learned else 0
     dx = xp.empty(tape.x.shape, number)
     device.multiply(da, weights.w, dx, precision)
     return dx, dh0

@@ -9,9 +9,11 @@ import numpy as np
 
 from rgru import _core
 from rgru._cuda import layer as layers
+from rgru._cuda.cell_options import CellOptions
 from rgru._cuda.dtypes import precision_of, sum_type
 from rgru._cuda.kernel_config import Common, Precision
 from rgru._cuda.layer_weights import LayerWeights
+from rgru._cuda.merge import merged, merged_backward
 from rgru._cuda.precision import tf32_allowed
 from rgru._cuda.sequences import Sequences
 
@@ -28,6 +30,10 @@ Made = TypeVar("Made")
 
 _CACHED_SHAPES = 8
 """How many shapes of batches are cached: in practice few alternate, as a data set's last batch with the others."""
+
+_SETTINGS = {"input_size", "hidden_size", "num_layers", "bidirectional", "reset_after", "bias", "merge", "learned_h0"}
+_SETTINGS |= CellOptions.__dataclass_fields__.keys()
+"""All others are refused: whoever adds one to the core is to think of GPUs."""
 
 
 class Weights:
@@ -47,6 +53,11 @@ class Weights:
         Always True: what the backward pass reads is packed at its first use.
     unchecked_bytes : int
         Up to this size projections are allocated without asking how much memory is free.
+
+    Raises
+    ------
+    ValueError
+        For a setting that is not known here.
     """
 
     training = True
@@ -59,11 +70,15 @@ class Weights:
         sizes: Mapping[str, Any],
     ) -> None:
         self._marks: dict[tuple[int, int], Any] = {}  # the last call on each stream, if there are several
+        for name in sorted(set(sizes) - _SETTINGS):
+            raise ValueError(f"{name}: expected no such setting on a GPU, got {sizes[name]!r}")
         self._makers = {device.line()}  # the streams that own memory of this object
         self.device, self._params = device, device.made(params)
         self.input_size, self.hidden_size = sizes["input_size"], sizes["hidden_size"]
         self.num_layers, self.directions = sizes["num_layers"], 1 + sizes["bidirectional"]
-        self.reset_after = sizes["reset_after"]
+        self.reset_after, self._options = sizes["reset_after"], CellOptions.of(sizes)
+        self._merge = sizes["merge"]
+        self.output_size = self.hidden_size * (self.directions if self._merge == "concat" else 1)
         self._layout = _core.layout(dict(sizes))
         self._layers: dict[Precision, Callable[[], list[LayerWeights]]] = {}
         self._equal: dict[tuple[int, int], Callable[[], Sequences]] = {}  # by the number of sequences and of steps
@@ -79,6 +94,7 @@ class Weights:
         x : array, shape (N, T, I), or (S, I) with offsets
             Its dtype decides the precision.
         h0 : array of x's dtype, shape (L*D, N, H), optional
+            By default the learned initial states, or zero.
         lengths : array of integers, shape (N,), optional
             On the host or the device; for a padded x. On the device they are not validated, but clipped to 0..T.
         offsets : ndarray of int64, shape (N + 1,), optional
@@ -86,7 +102,8 @@ class Weights:
 
         Returns
         -------
-        y : array of x's dtype, shape (N, T, D*H) or (S, D*H)
+        y : array of x's dtype, shape (N, T, K) or (S, K)
+            K is D*H, or H if two directions are merged.
         h_n : array of x's dtype, shape (L*D, N, H)
 
         Raises
@@ -174,6 +191,8 @@ class Weights:
                 assert tape is not None
                 tapes.append(tape)
                 states.append(h_n)
+                if self._merge != "concat":
+                    rows = merged(one, self._merge, rows)
             h_n = self.device.xp.concatenate(states)
             return (
                 rows.reshape(shape),
@@ -219,7 +238,7 @@ class Weights:
         states = (self.num_layers * self.directions, count, self.hidden_size)
         if h0 is not None and h0.shape != states:
             raise ValueError(f"h0: expected shape {states}, got {h0.shape}")
-        return count, (*x.shape[:-1], self.directions * self.hidden_size)
+        return count, (*x.shape[:-1], self.output_size)
 
     def _sequences(self, x: Array, lengths: Array | None, offsets: NDArray[np.int64] | None) -> Sequences:
         if offsets is not None:
@@ -241,7 +260,7 @@ class Weights:
 
     def _at_once(self, weights: LayerWeights, count: int, rows: int) -> int:
         """Return for how many sequences there is memory for the projections, and the states between layers."""
-        numbers = self.directions * self.hidden_size * (3 + (self.num_layers > 1))
+        numbers = self.directions * self.hidden_size * (3 + (self.num_layers > 1 or self._merge != "concat"))
         needed = rows * numbers * sum_type(weights.precision).itemsize
         room = self.unchecked_bytes
         if needed > room:
@@ -255,7 +274,7 @@ class Weights:
             precision = Precision.TF32
         if precision not in self._layers:
             tensors = named(self._layout, self._params())
-            made = [LayerWeights(self.device, precision, self.reset_after, cells) for cells in tensors]
+            made = [LayerWeights(self.device, precision, self.reset_after, cells, self._options) for cells in tensors]
             self._layers[precision] = self._made(made)
         return self._layers[precision]()
 
@@ -274,8 +293,12 @@ class Weights:
         for k, one in enumerate(weights):
             states = slice(k * self.directions, (k + 1) * self.directions)
             given = None if h0 is None else self.device.xp.ascontiguousarray(h0[states])
-            into = y.reshape(sequences.rows, self.directions * self.hidden_size) if k + 1 == self.num_layers else None
-            rows, h_n[states], _ = layers.forward(one, rows, sequences, h0=given, keep=False, y=into)
+            into = y.reshape(sequences.rows, self.output_size) if k + 1 == self.num_layers else None
+            if self._merge == "concat":
+                rows, h_n[states], _ = layers.forward(one, rows, sequences, h0=given, keep=False, y=into)
+            else:
+                both, h_n[states], _ = layers.forward(one, rows, sequences, h0=given, keep=False)
+                rows = merged(one, self._merge, both, into)
 
     def _dropped(self, weights: LayerWeights, values: Array, k: int, rate: float, seed: int) -> Array:
         """Apply the dropout mask of layer k to `values`: its input, or the gradient of it."""
@@ -327,7 +350,7 @@ class Tape:
         weights, sequences = self._weights, self._sequences
         device, directions = weights.device, weights.directions
         states = (weights.num_layers * directions, sequences.count, weights.hidden_size)
-        outputs = (*self._shape[:-1], directions * weights.hidden_size)
+        outputs = (*self._shape[:-1], weights.output_size)
         if dy is not None and dy.shape != outputs:
             raise ValueError(f"dy: expected shape {outputs}, got {dy.shape}")
         if dh_n is not None and dh_n.shape != states:
@@ -339,6 +362,8 @@ class Tape:
             dh0 = []
             for k in reversed(range(weights.num_layers)):
                 given = None if dh_n is None else dh_n[k * directions : (k + 1) * directions]
+                if gradient is not None and weights._merge != "concat":
+                    gradient = merged_backward(self._layers[k], weights._merge, self._tapes[k].y, gradient)
                 gradient, before = layers.backward(
                     self._layers[k], self._tapes[k], sequences, dy=gradient, dh_n=given, gradients=tensors[k]
                 )

@@ -99,7 +99,7 @@ class Batch:
             return random.standard_normal(shape).astype(self.number).astype(gru.dtype)
 
         self.x = rounded(batch, time, gru.input_size)
-        self.dy = rounded(batch, time, directions * gru.hidden_size)
+        self.dy = rounded(batch, time, gru.output_size)
         self.h0, self.dh_n = (rounded(*states_shape), rounded(*states_shape)) if states else (None, None)
         self.lengths = None if lengths is None else np.asarray(lengths)
         if lengths is not None:

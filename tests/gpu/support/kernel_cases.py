@@ -9,6 +9,7 @@ import rgru
 from fake_cupy.emulated_device import EmulatedDevice, operand
 from layer_cases import normal, with_biases
 from rgru._cuda import layer
+from rgru._cuda.cell_options import CellOptions
 from rgru._cuda.dtypes import number_type
 from rgru._cuda.kernel_config import Exchange, LaunchShape, Precision, Steps
 from rgru._cuda.sequences import Sequences
@@ -141,9 +142,9 @@ def rounded(array, precision):
 
 
 class Problem:
-    """A layer and its inputs in some precision, for the device and for the core."""
+    """A layer and its inputs in some precision, for the device and for the core; `options` are the GRU's other ones."""
 
-    def __init__(self, precision, reset_after, hidden, batch, seed=0):
+    def __init__(self, precision, reset_after, hidden, batch, seed=0, **options):
         self.precision, self.reset_after, self.batch = precision, reset_after, batch
         count, directions = len(batch.lengths), batch.directions
         steps = max(batch.lengths, default=batch.steps) if batch.layout == "equal" else batch.steps
@@ -156,18 +157,19 @@ class Problem:
             bias=batch.bias,
             dtype="float64",
             seed=seed,
+            **options,
         )
         weights = {name: array.copy() for name, array in gru.params.items()}
         if batch.bias:
             with_biases(gru, seed)
-        # Initial weights, but biases that are not zero.
+        # Initial weights, but biases and initial states that are not zero.
         for name, array in weights.items():
-            value = gru.params[name] if name.rpartition(".")[2].startswith("b") else array
+            value = array if name.endswith((".W", ".U")) else gru.params[name]
             gru.params[name] = rounded(value, precision).astype(np.float64)
         self.gru = gru
         self.cells = [
             {name.rpartition(".")[2]: gru.params[name] for name in gru.params if f".{direction}." in name}
-            for direction in ("fwd", "rev")[:directions]
+            for direction in (("rev",) if gru.reverse else ("fwd", "rev")[:directions])
         ]
         self.x = rounded(normal(rows, batch.size, seed=seed), precision)
         self.h0 = rounded(normal(directions, count, hidden, seed=seed + 1), precision) if batch.h0 else None
@@ -187,7 +189,9 @@ class Problem:
 
     def on_device(self, device, change=lambda sequences: sequences):
         """Compute all results, by name. The padding must not be read."""
-        weights = layer.LayerWeights(device, self.precision, self.reset_after, self.cells)
+        weights = layer.LayerWeights(
+            device, self.precision, self.reset_after, self.cells, CellOptions.of(self.gru._sizes)
+        )
         sequences = change(self.sequences(device))
         padding = self.padding[:, None]
         x = np.where(padding, 0, self.x).astype(self.x.dtype)
@@ -223,7 +227,7 @@ class Problem:
         expected = {"y": y, "h_n": h_n, "dx": dx, "dh0": gradients.h0}
         for name, array in gradients.params.items():
             _, _, direction, short = name.split(".")
-            expected[f"{int(direction == 'rev')}.{short}"] = array
+            expected[f"{int(direction == 'rev' and self.gru.bidirectional)}.{short}"] = array
         return expected
 
     def errors(self, found):

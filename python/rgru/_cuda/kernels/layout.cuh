@@ -9,6 +9,9 @@ struct Sequence {
     long long first;  // row of its first step in arrays [S]
 
     __device__ __forceinline__ long long row(int t, int direction) const {
+#ifdef REVERSE
+        direction = 1;
+#endif
         return first + (direction ? length - 1 - t : t);
     }
 };

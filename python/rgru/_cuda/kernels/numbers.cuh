@@ -1,4 +1,4 @@
-// -- numbers: the types of a precision, conversions, activations ------------------------------------------------------
+// -- numbers: the types of a precision, conversions, sigmoid and tanh ------------------------------------------------------
 
 template <Precision PRECISION_>
 struct Types {

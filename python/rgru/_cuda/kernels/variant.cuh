@@ -3,10 +3,17 @@
 //
 //   PRECISION    what is stored and multiplied: a value of `Precision`
 //   MATRIX_UNITS 1 if matrix units compute the products, 0 if multiply-adds of single threads do
-//   COMMON       defined for the kernels that do not depend on the layer (sort.cuh, dropout.cuh); none of the following
+//   COMMON       defined for the kernels that do not depend on the layer (sort.cuh, dropout.cuh, merge.cuh); none of the following
 //   RESET_AFTER  which of the two cells: 1 or 0
 //   H            hidden units
 //   BACKWARD     defined for the backward pass
+//   REVERSE      defined for a layer whose only direction runs from the last step to the first
+//   CUSTOM_CELL  defined for a cell with other functions than the plain one's, or clips; only then these:
+//   GATE_KIND, CANDIDATE_KIND      the function: a value of `Activation`
+//   GATE_ALPHA, GATE_BETA, ...     its parameters
+//   GATE_LOW, GATE_HIGH, ...       between which values it is not constant
+//   GATE_BOUNDS, CANDIDATE_BOUNDS  which of the two it has: 1, 2, or both, 3
+//   STATE_CLIP   the bound of states, where they are clipped
 //   STEPS        defined for the kernels of single steps (stepwise.cuh); none of the following
 //   EXCHANGE     how the blocks of a team send each other h: a value of `ExchangeKind`
 //   CLUSTER_BLOCKS  blocks of a cluster; defined for ExchangeKind::CLUSTER only

@@ -25,7 +25,7 @@ class CompileException(Exception):  # noqa: N818
 
 
 class RawModule:
-    """As `cupy.RawModule`; the only options are macros."""
+    """As `cupy.RawModule`; the only options are macros that are numbers."""
 
     def __init__(self, *, code, options=(), backend="nvrtc", enable_cooperative_groups=False):
         if not isinstance(options, tuple):
@@ -33,7 +33,7 @@ class RawModule:
         assert backend == "nvrtc"
         self.macros = {}
         for option in options:
-            found = re.fullmatch(r"-D(\w+)=(\w+)", option)
+            found = re.fullmatch(r"-D(\w+)=([\w.+-]+)", option)
             if found is None:
                 raise CompileException(f"nvrtc: error: invalid value: {option}")
             self.macros[found[1]] = found[2]

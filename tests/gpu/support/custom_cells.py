@@ -1,0 +1,16 @@
+"""Cells with other functions than the plain one's, clips and another direction: options of a GRU."""
+
+CELLS = {
+    "hard_sigmoid, relu, clip": {"gate_activation": ("hard_sigmoid", 0.2, 0.5), "activation": "relu", "clip": 1.5},
+    "elu, state clip": {"activation": ("elu", 0.7), "state_clip": 0.4},
+    "hard candidate": {"gate_activation": ("hard_sigmoid", 1 / 6, 0.4), "activation": ("hard_sigmoid", 0.8, 0.2)},
+    "both clips": {"clip": 0.9, "state_clip": 0.3, "learned_h0": True},
+    "elu, clip": {"activation": ("elu", 1.3), "clip": 0.8, "reverse": True, "learned_h0": True},
+    "linear": {"activation": "linear", "state_clip": 1.0},
+    "sigmoid": {"activation": "sigmoid", "clip": 2.0},
+    "reverse": {"reverse": True, "learned_h0": True},
+    "softsign": {"activation": "softsign", "learned_h0": True},
+    "smooth elu": {"activation": "elu", "reverse": True},
+}
+SMOOTH = ("reverse", "softsign", "smooth elu")
+"""Without corners, where the derivative jumps: a rounded sum may lie on the other side of one."""

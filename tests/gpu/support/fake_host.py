@@ -1,0 +1,56 @@
+"""GRUs on a fake CuPy: forced configurations, and the comparison with the CPU."""
+
+import sys
+
+import numpy as np
+
+import fake_cupy
+import rgru
+from fake_cupy import Machine
+from layer_cases import with_biases
+from rgru._cuda import plan as plans
+from rgru._cuda.device import Device
+from rgru._cuda.kernel_config import Steps
+
+FEATURES, H = 3, 5
+TOLERANCE = {"float32": 2e-6, "float64": 1e-13, "float16": 4e-3, "bfloat16": 4e-2}
+
+
+class Host:
+    """The fake CuPy of one test."""
+
+    def __init__(self, monkeypatch):
+        self.monkeypatch = monkeypatch
+        self.put(Machine())
+
+    def put(self, machine):
+        self.machine = machine
+        self.library = fake_cupy.install(self.monkeypatch, machine)
+        self.cupy = sys.modules["cupy"]
+
+    def form(self, exchange):
+        """Force an exchange, or single steps (None), with graphs of two."""
+
+        def plan(device, cell, count, directions):
+            if exchange is None:
+                return Steps(cell)
+            shapes = plans.launch_shapes(device.chip, cell, count, directions)
+            return min((one for one in shapes if one.exchange is exchange), key=lambda one: (one.batch, one.threads))
+
+        self.monkeypatch.setattr(Device, "plan", plan)
+        self.monkeypatch.setattr(Device, "steps_per_graph", 2)
+
+
+def close(found, expected, dtype="float32"):
+    if isinstance(found, rgru.Ragged):
+        assert found.offsets.tolist() == expected.offsets.tolist()
+        found, expected = found.values, expected.values
+    assert type(found) is fake_cupy.ndarray
+    assert found.dtype.name == dtype
+    np.testing.assert_allclose(
+        found.get().astype("float64"), expected.astype("float64"), rtol=0, atol=TOLERANCE[dtype] * 5
+    )
+
+
+def gru_of(**options):
+    return with_biases(rgru.GRU(FEATURES, H, seed=1, **options))

@@ -1,0 +1,146 @@
+"""Options of the GRU on a fake GPU: each has the effect that it has on the CPU."""
+
+import numpy as np
+import pytest
+
+import cuda_emulator
+
+if cuda_emulator.missing():
+    pytest.skip(cuda_emulator.missing(), allow_module_level=True)
+
+import rgru
+from fake_host import FEATURES, H, close, gru_of
+from kernel_cases import slow
+from layer_cases import normal
+from rgru._cuda.device import Device, open_device
+from rgru._cuda.kernel_config import Exchange
+from rgru._cuda.stack import Weights
+from rgru.nn._settings import OPTIONS
+
+OTHER = {
+    "gate_activation": ("hard_sigmoid", 0.2, 0.5),
+    "activation": "softsign",
+    "clip": 0.5,
+    "state_clip": 0.2,
+    "reverse": True,
+    "merge": "mean",
+    "learned_h0": True,
+}
+MERGES = ("sum", "mean", "product")
+LENGTHS = np.array([2, 5, 0])
+
+
+def agree(host, gru, x, h0=None, dtype="float32", **options):
+    """Compare all results with the CPU's; `lengths` and the like are passed on."""
+
+    def put(array):
+        values = getattr(array, "values", array)
+        values = None if array is None else host.cupy.asarray(values.astype(gru.dtype)).astype(dtype)
+        return rgru.Ragged(values, array.offsets) if isinstance(array, rgru.Ragged) else values
+
+    y, h_n, tape = gru.record(put(x), put(h0), **options)
+    expected, states, host_tape = gru.record(x, h0, **options)
+    close(y, expected, dtype)
+    close(h_n, states, dtype)
+    close(gru.final_states(put(x), put(h0), **options), states, dtype)
+    called = gru(put(x), put(h0), **options)
+    close(called[0], expected, dtype)
+    close(called[1], states, dtype)
+    found, wanted = tape.backward(put(expected), put(states)), host_tape.backward(expected, states)
+    close(found.x, wanted.x, dtype)
+    close(found.h0, wanted.h0, dtype)
+    close(found.flat.astype(dtype), wanted.flat, dtype)
+
+
+@pytest.mark.parametrize("name", slow(OPTIONS, ["reverse", "merge", "learned_h0", "state_clip"]))
+def test_every_option_has_its_effect(host, name):
+    assert OTHER[name] != OPTIONS[name]
+    options = {name: OTHER[name], "bidirectional": name == "merge"}
+    agree(host, gru_of(num_layers=2, **options), normal(3, 5, FEATURES))
+
+
+def test_an_unknown_setting_is_refused_by_name(host):
+    with pytest.raises(ValueError, match=r"^peephole: expected no such setting on a GPU, got True$"):
+        Weights(open_device(0), host.cupy.zeros(4), {**gru_of()._sizes, "peephole": True})
+
+
+@pytest.mark.parametrize("merge", MERGES)
+@pytest.mark.parametrize("learned", [False, True], ids=["zero", "learned"])
+def test_merged_directions_of_padded_and_ragged_batches(host, merge, learned):
+    """Dropout has the masks of the CPU for the merged outputs, where all rows belong to sequences."""
+    gru = gru_of(num_layers=3, bidirectional=True, merge=merge, learned_h0=learned, reset_after=True)
+    x = normal(3, 5, FEATURES)
+    agree(host, gru, x, lengths=LENGTHS)
+    agree(host, gru, rgru.Ragged.from_padded(x, LENGTHS))
+    ours, theirs = (gru_of(num_layers=2, bidirectional=True, merge=merge, dropout=0.4) for _ in range(2))
+    y, _, tape = ours.record(host.cupy.asarray(x))
+    expected, _, host_tape = theirs.record(x)
+    close(y, expected)
+    close(tape.backward(y).flat, host_tape.backward(expected).flat)
+
+
+@pytest.mark.parametrize("exchange", slow([Exchange.BLOCK, None], [Exchange.BLOCK]), ids=["BLOCK", "STEPS"])
+def test_reverse_stacks_with_learned_states(host, exchange):
+    host.form(exchange)
+    gru, x = gru_of(num_layers=2, reverse=True, learned_h0=True), normal(3, 5, FEATURES)
+    agree(host, gru, x, lengths=LENGTHS)
+    agree(host, gru, x, normal(2, 3, H, seed=1))
+    agree(host, gru, rgru.Ragged.from_padded(x, LENGTHS))
+
+
+def test_given_states_leave_the_learned_ones_without_gradient(host):
+    gru, put = gru_of(learned_h0=True), host.cupy.asarray
+    for h0 in (None, put(normal(1, 3, H))):
+        y, _, tape = gru.record(put(normal(3, 5, FEATURES)), h0)
+        assert tape.backward(y).params["layers.0.fwd.h0"].get().any() == (h0 is None)
+
+
+@pytest.mark.parametrize("merge", slow(MERGES, ["product"]))
+@pytest.mark.parametrize("dtype", slow(["float64", "float16", "bfloat16"], ["bfloat16"]))
+def test_types(host, dtype, merge):
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
+    full = "float64" if dtype == "float64" else "float32"
+    gru = gru_of(num_layers=2, bidirectional=True, reset_after=True, merge=merge, learned_h0=True, dtype=full)
+    agree(host, gru, normal(3, 5, FEATURES, dtype=dtype if dtype != "bfloat16" else full).astype(full), dtype=dtype)
+
+
+@pytest.mark.parametrize("options", [{"merge": "product", "bidirectional": True}, {"reverse": True}], ids=str)
+def test_resets_and_masks(host, options):
+    gru, x = gru_of(num_layers=2, learned_h0=True, **options), normal(2, 6, FEATURES)
+    resets, mask = np.zeros((2, 6), bool), np.ones((2, 6), bool)
+    resets[0, [0, 3]] = mask[1, [2, 5]] = True, False
+    agree(host, gru, x, resets=resets, mask=mask)
+
+
+@pytest.mark.parametrize("options", [{"merge": "sum", "bidirectional": True}, {"reverse": True}], ids=str)
+def test_a_batch_in_parts(host, monkeypatch, options):
+    """The memory is too small for the whole batch."""
+    monkeypatch.setattr(Weights, "unchecked_bytes", 4096)
+    monkeypatch.setattr(Device, "free_bytes", lambda self: 0)
+    gru, x, lengths = gru_of(num_layers=2, learned_h0=True, **options), normal(20, 5, FEATURES), np.arange(20) % 6
+    for one in (None, lengths):
+        for found, expected in zip(gru(host.cupy.asarray(x), lengths=one), gru(x, lengths=one), strict=True):
+            close(found, expected)
+
+
+@pytest.mark.parametrize("options", [{"merge": "mean", "bidirectional": True}, {"reverse": True}], ids=str)
+def test_a_call_in_a_graph(host, options):
+    gru, cupy = gru_of(num_layers=2, learned_h0=True, **options), host.cupy
+    x, dy = normal(2, 5, FEATURES), normal(2, 5, H)
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        there, gradient = cupy.asarray(x), cupy.asarray(dy)
+        gru.record(there)[2].backward(gradient)
+        stream.begin_capture()
+        y, h_n, tape = gru.record(there)
+        back = tape.backward(gradient)
+        graph = stream.end_capture()
+        for seed in range(3):
+            x = normal(2, 5, FEATURES, seed=seed)
+            there.set(x)
+            graph.launch()
+            expected, states, host_tape = gru.record(x)
+            wanted = host_tape.backward(dy)
+            for found, one in ((y, expected), (h_n, states), (back.flat, wanted.flat), (back.x, wanted.x)):
+                close(found, one)
+        stream.synchronize()
