@@ -2,7 +2,7 @@
 
 Both cells, inference and training (a recording and its backward pass). All contenders of a size take turns in one
 process, and the smallest time of each counts. Merged directions are compared with concatenated ones, everything else
-with the plain cell; so is a Python loop that calls it for each piece between resets. Prints a table for each cell.
+with the plain cell; so is a Python loop that calls it for each piece between resets. Prints a table.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ def main() -> None:
     options = parser.parse_args()
     rgru.set_num_threads(options.threads)
     print(f"{cpu_name()}, {rgru.info()['num_threads']} threads, {rgru.info()['isa']}")
-    for reset_after in (False, True):
-        columns = {}
-        for size in SIZES:
-            case = Case(reset_after, *size)
-            for passes in ("inference", "training"):
-                columns[f"{case.label.rsplit(' ', 1)[0]}, {passes}"] = ratios(case, passes, options.rounds)
-        print(f"\n{'reset-after' if reset_after else 'reset-before'}\n\n{table(columns)}", flush=True)
+    columns = {}
+    for size in SIZES:
+        for passes in ("inference", "training"):
+            label = f"{Case(False, *size).label.removesuffix(' before')}, {passes}"
+            columns[label] = [ratios(Case(after, *size), passes, options.rounds) for after in (False, True)]
+            print(f"measured: {label}", flush=True)
+    print(f"\n{table(columns)}")
 
 
 def ratios(case: Case, passes: str, rounds: int) -> dict[str, float]:
@@ -130,10 +130,11 @@ def fastest(runs: Mapping[str, Run], rounds: int) -> dict[str, float]:
     return found
 
 
-def table(columns: Mapping[str, Mapping[str, float]]) -> str:
-    """Return the ratios in Markdown."""
-    rows = [["", *columns], ["---"] * (1 + len(columns))]
-    rows += [[name, *(f"{column[name]:.2f}" for column in columns.values())] for name in next(iter(columns.values()))]
+def table(columns: Mapping[str, list[dict[str, float]]]) -> str:
+    """Return the ratios of both cells in Markdown."""
+    rows = [["reset-before / reset-after", *columns], ["---"] * (1 + len(columns))]
+    for name in next(iter(columns.values()))[0]:
+        rows.append([name, *(" / ".join(f"{cell[name]:.2f}" for cell in cells) for cells in columns.values())])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
