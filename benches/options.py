@@ -2,7 +2,8 @@
 
 Both cells, inference and training (a recording and its backward pass). All contenders of a size take turns in one
 process, and the smallest time of each counts. Merged directions are compared with concatenated ones, everything else
-with the plain cell; so is a Python loop that calls it for each piece between resets. Prints a table.
+with the plain cell; so are a Python loop that calls it for each piece between resets, and a cell that reads ids, with
+an embedding of I features. Prints a table.
 """
 
 from __future__ import annotations
@@ -39,12 +40,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "candidate linear": {"activation": "linear"},
     "clip": {"clip": 3.0},
     "state_clip": {"state_clip": 0.5},
+    "zoneout": {"zoneout": 0.1},
     "reverse": {"reverse": True},
     "learned_h0": {"learned_h0": True},
 }
 MERGES = "sum", "mean", "product"
 RESETS, HOLES = 0.02, 0.1  # of all steps
 LOOP = "a loop over pieces"
+IDS = "ids of an embedding"
+VOCABULARY = 1000
 TURN = 0.03  # seconds
 
 
@@ -83,6 +87,9 @@ def contenders(case: Case, passes: str) -> dict[str, Run]:
         return rgru.GRU(case.inputs, case.hidden, reset_after=case.reset_after, seed=0, **settings)
 
     plain, wide = made(), np.concatenate([dy, dy], axis=2)
+    embedding = {"vocabulary": VOCABULARY, "embedding_size": case.inputs}
+    words = rgru.GRU(1, case.hidden, reset_after=case.reset_after, seed=0, **embedding)
+    ids = rng.integers(0, VOCABULARY, (*steps, 1)).astype(np.float32)
     loop = partial(over_pieces, run, plain, x, dy, resets)
     if not np.array_equal(np.concatenate(loop(), axis=1)[0], plain(x, resets=resets)[0].reshape(-1, case.hidden)):
         sys.exit(f"{case.label}: {LOOP} differs from resets")
@@ -93,6 +100,7 @@ def contenders(case: Case, passes: str) -> dict[str, Run]:
         **{f"merge {merge}": partial(run, made(bidirectional=True, merge=merge), x, dy) for merge in MERGES},
         f"resets, {RESETS:.0%} of the steps": partial(run, plain, x, dy, resets=resets),
         LOOP: loop,
+        IDS: partial(run, words, ids, dy),
         f"mask, {HOLES:.0%} holes": partial(run, plain, x, dy, mask=mask),
     }
 
