@@ -17,6 +17,7 @@ import cases
 import clock
 import compare
 import contenders
+import options
 import pipeline
 import pipeline_jobs
 import report
@@ -174,3 +175,19 @@ def test_scaling_out_is_held_against_a_single_process(monkeypatch, tmp_path):
     written[0] = expected.slice(21)
     with pytest.raises(SystemExit, match=r"^Ray with 1 workers: other rows or bits"):
         scale.measure("Ray", tmp_path, expected, 1)
+
+
+def test_options_are_compared_with_the_plain_cell(monkeypatch, capsys):
+    """A row for each option; a loop over pieces that gives something else than resets ends the benchmark."""
+    monkeypatch.setattr(options, "SIZES", [(2, 40, 3, 4)])
+    monkeypatch.setattr(options, "TURN", 0.0)
+    monkeypatch.setattr(sys, "argv", ["options.py", "--rounds", "1"])
+    options.main()
+    rows = [line[2:].split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    names = [*options.OPTIONS, "merge sum", "merge mean", "merge product", "resets, 2% of the steps"]
+    names += [options.LOOP, options.IDS, "mask, 10% holes"]
+    assert [row[0] for row in rows] == ["reset-before / reset-after", "---", *names]
+    assert all(len(row) == 3 for row in rows)  # one size: inference and training
+    monkeypatch.setattr(options, "over_pieces", lambda run, gru, x, dy, resets: list(run(gru, x, dy)[:, None]))
+    with pytest.raises(SystemExit, match=r"^B=2 T=40 I=3 H=4 after: a loop over pieces differs from resets"):
+        options.contenders(cases.Case(True, 2, 40, 3, 4), "training")
