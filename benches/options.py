@@ -87,7 +87,7 @@ def contenders(case: Case, passes: str) -> dict[str, Run]:
         return rgru.GRU(case.inputs, case.hidden, reset_after=case.reset_after, seed=0, **settings)
 
     plain, wide = made(), np.concatenate([dy, dy], axis=2)
-    embedding = {"vocabulary": VOCABULARY, "embedding_size": case.inputs}
+    embedding: dict[str, Any] = {"vocabulary": VOCABULARY, "embedding_size": case.inputs}
     words = rgru.GRU(1, case.hidden, reset_after=case.reset_after, seed=0, **embedding)
     ids = rng.integers(0, VOCABULARY, (*steps, 1)).astype(np.float32)
     loop = partial(over_pieces, run, plain, x, dy, resets)

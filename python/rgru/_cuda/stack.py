@@ -32,7 +32,7 @@ _CACHED_SHAPES = 8
 """How many shapes of batches are cached: in practice few alternate, as a data set's last batch with the others."""
 
 _SETTINGS = {"input_size", "hidden_size", "num_layers", "bidirectional", "reset_after", "bias", "merge", "learned_h0"}
-_SETTINGS |= CellOptions.__dataclass_fields__.keys()
+_SETTINGS |= {"zoneout", *CellOptions.__dataclass_fields__}
 """All others are refused: whoever adds one to the core is to think of GPUs."""
 
 
@@ -72,6 +72,8 @@ class Weights:
         self._marks: dict[tuple[int, int], Any] = {}  # the last call on each stream, if there are several
         for name in sorted(set(sizes) - _SETTINGS):
             raise ValueError(f"{name}: expected no such setting on a GPU, got {sizes[name]!r}")
+        if sizes["zoneout"]:
+            raise ValueError(f"zoneout: expected 0 on a GPU, got {sizes['zoneout']}")
         self._makers = {device.line()}  # the streams that own memory of this object
         self.device, self._params = device, device.made(params)
         self.input_size, self.hidden_size = sizes["input_size"], sizes["hidden_size"]
@@ -144,7 +146,7 @@ class Weights:
         lengths: Array | None,
         offsets: NDArray[np.int64] | None,
         dropout: float,
-        seed: int,
+        seed: int | None,
         checkpoint: int | None,
     ) -> tuple[Array, Array, Tape]:
         """Run the stack on a batch and record a tape for the backward pass.
@@ -155,8 +157,8 @@ class Weights:
             As in `forward`. If all rows belong to sequences, the tape refers to x itself.
         dropout : float
             The probability that an output of a layer is dropped before the next layer.
-        seed : int
-            Seed of the masks, which equal those of the CPU if all rows belong to sequences.
+        seed : int or None
+            Seed of the masks, which equal those of the CPU if all rows belong to sequences; None without dropout.
         checkpoint : None
             Not supported on a GPU.
 
@@ -186,7 +188,7 @@ class Weights:
             states = []
             for k, one in enumerate(weights):
                 given = None if h0 is None else h0[k * self.directions : (k + 1) * self.directions]
-                read = self._dropped(one, rows, k, dropout, seed) if k and dropout else rows
+                read = self._dropped(one, rows, k, dropout, seed or 0) if k and dropout else rows
                 rows, h_n, tape = layers.forward(one, read, sequences, h0=given, keep=True)
                 assert tape is not None
                 tapes.append(tape)
@@ -197,7 +199,7 @@ class Weights:
             return (
                 rows.reshape(shape),
                 h_n,
-                Tape(self, weights, tapes, sequences, shape=x.shape, dropout=(dropout, seed)),
+                Tape(self, weights, tapes, sequences, shape=x.shape, dropout=(dropout, seed or 0)),
             )
 
     def __del__(self) -> None:

@@ -166,9 +166,10 @@ class Settings:
 
     @property
     def _core_sizes(self) -> dict[str, Any]:
-        """The sizes as the core takes them: with the features of an embedding in the place of the id."""
-        features = self.input_size - 1 + (self.embedding_size or 1)
-        return {**self._sizes, "input_size": features}
+        """The settings as the core takes them: with the features of an embedding in the place of the id."""
+        sizes = {**self._sizes, "input_size": self.input_size - 1 + (self.embedding_size or 1)}
+        del sizes["vocabulary"], sizes["embedding_size"]
+        return sizes
 
     @property
     def _embedding_numbers(self) -> int:
