@@ -1,29 +1,10 @@
 //! The equations of a step for the sums of a finished tile: gates, candidate and new state, and their record.
 
 use crate::cell::equations;
-use crate::cell::forward::StepArgs;
 use crate::cell::functions::Functions;
+use crate::cell::step_args::{FinishedTile, StepArgs};
 use crate::simd::float::Float;
 use crate::simd::lanes::Lanes;
-
-/// A tile whose sums are complete: R rows x P panels x V vectors.
-pub struct FinishedTile<T> {
-    pub(super) sums: *const T, // [R][P][V] registers
-    pub(super) row: usize,
-    pub(super) rows: usize, // fewer than R at the end of a chunk
-    pub(super) panel: usize,
-    pub(super) panels: usize,  // P
-    pub(super) vectors: usize, // V
-}
-
-impl<T> FinishedTile<T> {
-    /// Returns one vector of sums.
-    #[inline(always)]
-    unsafe fn sum<L: Lanes<Elem = T>>(&self, r: usize, p: usize, v: usize) -> L {
-        // SAFETY: the caller's promise that the tile has this vector.
-        unsafe { L::load(self.sums.add(((r * self.panels + p) * self.vectors + v) * L::COUNT)) }
-    }
-}
 
 impl<T: Float> StepArgs<T> {
     /// Returns the address of zoneout's factors, or null.

@@ -6,36 +6,12 @@
 
 use std::ops::Range;
 
-use crate::cell::finish::{self, FinishedTile};
-use crate::cell::functions::{Custom, Plain};
+use crate::cell::finish;
+use crate::cell::functions::Plain;
+use crate::cell::step_args::{FinishedTile, StepArgs};
 use crate::gemm::tile::{Accumulators, Next, PanelOrder, Rows, Tile, accumulate, cover, cover_mixed, store};
 use crate::simd::float::Float;
 use crate::simd::lanes::Lanes;
-
-/// The arguments of the step kernels.
-pub struct StepArgs<T> {
-    pub(super) rows: usize,
-    pub(super) hidden: usize,
-    pub(super) padded: usize,
-    pub(super) projected: *const T, // [rows, 3 * padded]: b + W x, columns [unit block][gate][lane]
-    pub(super) h: *const T,         // [rows, padded]
-    pub(super) next: *mut T,        // [rows, padded]
-    pub(super) z: *mut T,           // [rows, padded], reset-before
-    pub(super) rh: *mut T,          // [rows, padded], reset-before
-    pub(super) u: *const T,         // packed for this kernel
-    pub(super) width: usize,        // of the panels of u
-    pub(super) b_hh: *const T,      // [padded], reset-after
-    pub(super) y: *const *mut T,    // [rows][hidden]
-    pub(super) tape: *const *mut T, // [rows][r | z | c | q, hidden each], or null
-    pub(super) down: bool,          // the order of the panels
-    pub(super) functions: *const Custom<T>, // null for those of the plain cell
-    pub(super) kept: *const T,      // [rows, padded], zoneout's factors of z, or null
-    pub(super) finish: unsafe fn(&Self, &FinishedTile<T>),
-}
-
-// SAFETY: the parts of a step write to different units, and nothing else writes to the memory that the pointers refer
-// to while it runs.
-unsafe impl<T: Send + Sync> Sync for StepArgs<T> {}
 
 impl<T> StepArgs<T> {
     /// Computes the equations for the sums of a tile: those of the plain cell in place, all others by a call.
@@ -76,12 +52,6 @@ impl<T> StepArgs<T> {
             let b = std::array::from_fn(|p| start(panel + p));
             accumulate(acc, &a, &b, self.hidden, next.prefetch::<L, V>(start(next.panel), self.hidden));
         }
-    }
-
-    /// Returns the address of one vector of the projections: a gate of a vector of units.
-    #[inline(always)]
-    pub(super) fn projected<L: Lanes<Elem = T>>(&self, row: usize, vector: usize, gate: usize) -> *const T {
-        self.projected.wrapping_add(row * 3 * self.padded + (vector * 3 + gate) * L::COUNT)
     }
 }
 

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use crate::cell::backward::{self, BackwardArgs};
-use crate::cell::finish::{self, FinishedTile};
-use crate::cell::forward::{self, StepArgs};
+use crate::cell::finish;
+use crate::cell::forward;
 use crate::cell::functions::{self, Custom, Function, Plain};
+use crate::cell::step_args::{FinishedTile, StepArgs};
 use crate::error::Error;
 use crate::gemm;
 use crate::gemm::kernels::{ProductDispatch, ProductKernels};

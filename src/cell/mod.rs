@@ -17,6 +17,8 @@ pub mod kernels;
 #[allow(unsafe_code)]
 pub mod step;
 #[allow(unsafe_code)]
+pub mod step_args;
+#[allow(unsafe_code)]
 pub mod step_back;
 #[forbid(unsafe_code)]
 pub mod weights;

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::cell::forward::StepArgs;
 use crate::cell::kernels::{CellKernels, Real};
+use crate::cell::step_args::StepArgs;
 use crate::cell::weights::{PackedCell, Recurrent};
 use crate::error::Error;
 use crate::gemm::pack::PackedMatrix;

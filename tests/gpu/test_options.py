@@ -61,7 +61,7 @@ def test_every_option_has_its_effect(host, name):
 
 def test_an_unknown_setting_is_refused_by_name(host):
     with pytest.raises(ValueError, match=r"^peephole: expected no such setting on a GPU, got True$"):
-        Weights(open_device(0), host.cupy.zeros(4), {**gru_of()._sizes, "peephole": True})
+        Weights(open_device(0), host.cupy.zeros(4), {**gru_of()._core_sizes, "peephole": True})
 
 
 @pytest.mark.parametrize("merge", MERGES)

@@ -156,7 +156,7 @@ class FakeBackend(Operations):
 
     def weights_of(self, gru, *, training):
         if id(self) not in gru._on_gpus:
-            gru._on_gpus[id(self)] = self.Weights(self.array(gru._flat), gru._sizes, training=True)
+            gru._on_gpus[id(self)] = self.Weights(self.array(gru._flat), gru._core_sizes, training=True)
         return gru._on_gpus[id(self)]
 
     def Weights(self, params, sizes, **options):  # noqa: N802
