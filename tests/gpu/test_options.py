@@ -52,7 +52,30 @@ def agree(host, gru, x, h0=None, dtype="float32", **options):
     close(found.flat.astype(dtype), wanted.flat, dtype)
 
 
-@pytest.mark.parametrize("name", slow(OPTIONS, ["reverse", "merge", "learned_h0", "state_clip"]))
+def test_all_options_are_covered_here():
+    assert set(OPTIONS) - set(OTHER) == {"zoneout", "vocabulary", "embedding_size"}  # tested below
+
+
+def test_zoneout_is_refused(host):
+    with pytest.raises(ValueError, match=r"^zoneout: expected 0 on a GPU, got 0.5$"):
+        gru_of(zoneout=0.5)(host.cupy.asarray(normal(2, 5, FEATURES)))
+
+
+@pytest.mark.parametrize("features", [1, 3])
+def test_ids(host, features):
+    gru = rgru.GRU(features, H, 2, vocabulary=7, embedding_size=5, seed=0)
+    x = normal(3, 5, features)
+    x[..., 0] = np.random.default_rng(0).integers(0, 7, (3, 5))
+    agree(host, gru, x)
+    agree(host, gru, x, lengths=LENGTHS)
+    x[1, 2, 0] = 7  # nothing is refused on a GPU
+    y = gru(host.cupy.asarray(x))[0].get()
+    assert np.isnan(y[1, 2:]).all()
+    assert np.isfinite(y[1, :2]).all()
+    assert np.isfinite(y[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("name", slow(OTHER, ["reverse", "merge", "learned_h0", "state_clip"]))
 def test_every_option_has_its_effect(host, name):
     assert OTHER[name] != OPTIONS[name]
     options = {name: OTHER[name], "bidirectional": name == "merge"}

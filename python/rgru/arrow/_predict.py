@@ -45,9 +45,9 @@ def predict(
         numbers or structs of numbers; or a table or struct of such columns, whose features are concatenated. It is
         used in place if it holds contiguous numbers of the model's dtype, else converted once.
     output : {"last", "every", "label", "probability", "value"}, optional
-        For a GRU, "last" (the default): the last layer's states after each sequence's last step, with the directions
-        concatenated; or "every": those of all steps. For a classifier, "label" (the default) or "probability". For a
-        regressor, "value".
+        For a GRU, "last" (the default): the last layer's outputs of each sequence's last step (the reverse
+        direction's of its first); or "every": those of all steps. For a classifier, "label" (the default) or
+        "probability". For a regressor, "value".
     on_error : {"raise", "null"}, default "raise"
         The treatment of rows that are null or have nulls, NaN or infinities, steps of other widths, or lengths that
         differ between columns: raise an error that names the first, or return null for them, which the result's
@@ -56,9 +56,10 @@ def predict(
     Returns
     -------
     rgru.arrow.ArrowColumn
-        N rows, for ``pyarrow.array``, ``polars.Series`` and the like. For a GRU, fixed_size_list (D*H numbers), within
-        a list for every step; for a classifier, labels or fixed_size_list (C probabilities, in the order of
-        ``classes_``); for a regressor, doubles or fixed_size_list (K doubles), within a list for pooling "every".
+        N rows, for ``pyarrow.array``, ``polars.Series`` and the like. For a GRU, fixed_size_list (the features of an
+        output), within a list for every step; for a classifier, labels or fixed_size_list (C probabilities, in the
+        order of ``classes_``); for a regressor, doubles or fixed_size_list (K doubles), within a list for pooling
+        "every".
 
     Raises
     ------

@@ -85,8 +85,8 @@ class EmbeddedWeights:
             padding = xp.arange(x.shape[1]) >= xp.asarray(lengths)[:, None]
         if xp is np:
             _refuse(numbers, wrong & ~padding, count)
-        rows = self._embedding[ids]
-        rows = xp.where((wrong & ~padding)[..., None], xp.nan, rows).astype(x.dtype)  # on a GPU nothing is refused
+        # On a GPU nothing is refused, and what is no id becomes NaN.
+        rows = xp.where((wrong & ~padding)[..., None], float("nan"), self._embedding[ids]).astype(x.dtype)
         return xp.concatenate([rows, x[..., 1:]], axis=-1), xp.where(wrong, count, ids).reshape(-1)
 
 
@@ -110,12 +110,10 @@ class EmbeddedTape:
         """Return dx, 0 for the ids, dh0 and dparams (P,)."""
         d_embedded, dh0, flat = self._core.backward(dy, dh_n)
         xp, (count, size) = module_of(flat), self._shape
-        rows = d_embedded[..., :size].reshape(-1, size)
-        d_embedding = xp.zeros((count + 1, size), flat.dtype)
-        if xp is np:
-            _add_by_id(d_embedding, self._ids, rows)
-        else:
-            xp.add.at(d_embedding, self._ids, rows.astype(flat.dtype))
+        rows = d_embedded[..., :size].reshape(-1, size).astype(flat.dtype)
+        # On the host also for a GPU, which would add in any order.
+        host, ids = (rows, self._ids) if xp is np else (rows.get(), self._ids.get())
+        d_embedding = xp.asarray(_sums_by_id(ids, host, count + 1))
         dx = xp.concatenate([xp.zeros((*d_embedded.shape[:-1], 1), d_embedded.dtype), d_embedded[..., size:]], axis=-1)
         return dx, dh0, xp.concatenate([flat, d_embedding[:count].reshape(-1)])
 
@@ -124,14 +122,15 @@ class EmbeddedTape:
         return self._core.layers()
 
 
-def _add_by_id(total: NDArray[Any], ids: NDArray[np.int64], rows: NDArray[Any]) -> None:
-    """Add each row to the row of its id in `total`, those of one id in their order."""
+def _sums_by_id(ids: NDArray[np.int64], rows: NDArray[Any], count: int) -> NDArray[Any]:
+    """Return the sums of the rows of each id (count, E), those of one id in their order."""
+    sums = np.zeros((count, rows.shape[1]), rows.dtype)
     order = np.argsort(ids, kind="stable")
-    if not len(order):
-        return
-    found = ids[order]
-    starts = np.flatnonzero(np.concatenate([[True], found[1:] != found[:-1]]))
-    total[found[starts]] += np.add.reduceat(rows[order], starts, axis=0)
+    if len(order):
+        found = ids[order]
+        starts = np.flatnonzero(np.concatenate([[True], found[1:] != found[:-1]]))
+        sums[found[starts]] = np.add.reduceat(rows[order], starts, axis=0)
+    return sums
 
 
 def _refuse(numbers: NDArray[Any], wrong: NDArray[np.bool_], count: int) -> None:
@@ -160,9 +159,8 @@ def as_features(settings: Settings, x: Any, ndim: int) -> Any:
     array = np.asarray(x)
     if array.dtype.kind not in "iu" or array.ndim not in (ndim - 1, ndim):
         return x
-    # Padding may hold anything. What is read is checked later, and must be no id if it was none.
-    kept = np.clip(array, -1, settings.vocabulary).astype(settings.dtype)
-    return kept[..., None] if array.ndim < ndim else kept
+    numbers = array.astype(settings.dtype)  # exact for all ids; what is read is checked later
+    return numbers[..., None] if array.ndim < ndim else numbers
 
 
 def split(flat: NDArray[Any], settings: Settings) -> tuple[NDArray[Any], NDArray[Any]]:
