@@ -34,9 +34,9 @@ pub struct CellKernels<T: 'static> {
 
 /// The equations of cells that are not plain, for a finished tile of each of the three products.
 pub(super) struct CustomEquations<T> {
-    pub reset_after: unsafe fn(&StepArgs<T>, &FinishedTile<T>),
-    pub reset_before_gates: unsafe fn(&StepArgs<T>, &FinishedTile<T>),
-    pub reset_before_candidate: unsafe fn(&StepArgs<T>, &FinishedTile<T>),
+    pub after: unsafe fn(&StepArgs<T>, &FinishedTile<T>),
+    pub before_gates: unsafe fn(&StepArgs<T>, &FinishedTile<T>),
+    pub before_candidate: unsafe fn(&StepArgs<T>, &FinishedTile<T>),
 }
 
 /// The equations of the backward pass of a kind of cell.
@@ -98,9 +98,9 @@ macro_rules! table {
                 reset_before_gates: entry_reset_before_gates,
                 reset_before_candidate: entry_reset_before_candidate,
                 custom: CustomEquations {
-                    reset_after: entry_custom_after,
-                    reset_before_gates: entry_custom_gates,
-                    reset_before_candidate: entry_custom_candidate,
+                    after: entry_custom_after,
+                    before_gates: entry_custom_gates,
+                    before_candidate: entry_custom_candidate,
                 },
                 backward_plain: BackwardEquations {
                     after: entry_plain_backward_after,

@@ -125,7 +125,7 @@ pub fn step<T: Real>(
         down: state.odd,
         functions: cell.functions(),
         kept: kept.map_or(std::ptr::null(), |kept| kept[..rows * padded].as_ptr()),
-        finish: custom.reset_after,
+        finish: custom.after,
     };
     let mut share_out = |kernel: unsafe fn(&StepArgs<T>, Range<usize>), finish, u: &PackedMatrix<T>, b_hh: &[T]| {
         (args.u, args.width, args.b_hh, args.finish) = (u.data.as_ptr(), u.width, b_hh.as_ptr(), finish);
@@ -137,10 +137,10 @@ pub fn step<T: Real>(
         });
     };
     match &cell.recurrent {
-        Recurrent::After { u, b_hh } => share_out(kernels.reset_after, custom.reset_after, u, b_hh),
+        Recurrent::After { u, b_hh } => share_out(kernels.reset_after, custom.after, u, b_hh),
         Recurrent::Before { gates, candidate } => {
-            share_out(kernels.reset_before_gates, custom.reset_before_gates, gates, &[]);
-            share_out(kernels.reset_before_candidate, custom.reset_before_candidate, candidate, &[]);
+            share_out(kernels.reset_before_gates, custom.before_gates, gates, &[]);
+            share_out(kernels.reset_before_candidate, custom.before_candidate, candidate, &[]);
         }
     }
     state.odd = !state.odd;

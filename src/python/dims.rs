@@ -46,13 +46,12 @@ fn item<'py, T: for<'a> FromPyObject<'a, 'py, Error: Into<PyErr>>>(
 
 /// Converts the name of an activation, or its name and parameters.
 fn activation(option: &str, value: &Bound<'_, PyAny>) -> PyResult<Activation> {
-    let (name, parameters): (String, Vec<f64>) = match value.extract::<String>() {
-        Ok(name) => (name, Vec::new()),
-        Err(_) => {
-            let parts: Vec<Bound<'_, PyAny>> = value.extract()?;
-            let name = parts.first().ok_or_else(|| PyValueError::new_err(format!("{option}: expected a name")))?;
-            (name.extract()?, parts[1..].iter().map(PyAnyMethods::extract).collect::<PyResult<_>>()?)
-        }
+    let (name, parameters): (String, Vec<f64>) = if let Ok(name) = value.extract::<String>() {
+        (name, Vec::new())
+    } else {
+        let parts: Vec<Bound<'_, PyAny>> = value.extract()?;
+        let name = parts.first().ok_or_else(|| PyValueError::new_err(format!("{option}: expected a name")))?;
+        (name.extract()?, parts[1..].iter().map(PyAnyMethods::extract).collect::<PyResult<_>>()?)
     };
     Ok(match (name.as_str(), parameters.as_slice()) {
         ("sigmoid", []) => Activation::Sigmoid,

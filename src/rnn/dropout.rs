@@ -63,7 +63,10 @@ impl Masks {
     /// [`Error::Value`] if the rate is not in [0, 1).
     pub fn new(dims: &Dims, dropout: f64, seed: u64) -> Result<Self, Error> {
         let rate = dims.cell.zoneout;
-        Ok(Self { dropout: Dropout::new(dropout, seed)?, zoneout: (rate > 0.0).then_some(Zoneout { rate, seed }) })
+        Ok(Self {
+            dropout: Dropout::new(dropout, seed)?,
+            zoneout: (rate > 0.0).then(|| Zoneout { rate, key: Dropout::key(seed) }),
+        })
     }
 }
 
@@ -71,13 +74,13 @@ impl Masks {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Zoneout {
     rate: f64,
-    seed: u64,
+    key: [u8; 32],
 }
 
 impl Zoneout {
     /// Writes the factors of z of one row of a cell: 0 for a state that is kept, else 1. Rows are compact.
     pub fn factors<T: Float>(&self, cell: usize, row: usize, factors: &mut [T]) {
-        let mut random = ChaCha8Rng::from_seed(Dropout::key(self.seed));
+        let mut random = ChaCha8Rng::from_seed(self.key);
         random.set_stream((1 << 32) + cell as u64); // dropout has the first ones
         random.set_word_pos((row * factors.len()) as u128);
         let threshold = self.rate * (f64::from(u32::MAX) + 1.0);

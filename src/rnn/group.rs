@@ -5,7 +5,7 @@ use crate::cell::weights::BackwardCell;
 use crate::error::Error;
 use crate::memory::buffer_pool::PooledBuffer;
 use crate::rnn::dropout::{Masks, Zoneout};
-use crate::rnn::layer::{BackwardPass, LayerPass};
+use crate::rnn::layer::{BackwardPass, Kept, LayerPass};
 use crate::rnn::merge::{merge, merge_backward};
 use crate::rnn::packed_weights::PackedWeights;
 use crate::rnn::states::States;
@@ -239,7 +239,7 @@ impl<T: Real> BatchContext<'_, T> {
                     zoneout.factors(cell, self.sequences.origin(group.members[r]) + row, kept);
                 }
             });
-            let kept: Option<&dyn Fn(usize, usize, &mut [T])> = kept.as_ref().map(|kept| kept as _);
+            let kept: Option<Kept<T>> = kept.as_ref().map(|kept| kept as _);
             let tape = record.as_mut().map(|record| record.cells[direction].as_mut_slice());
             pass.forward(input, |r| h_n[cell][r], kept, output, tape)?;
             for (r, h_n) in h_n[cell].iter_mut().enumerate() {

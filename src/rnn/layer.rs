@@ -30,6 +30,9 @@ const WORK_BETWEEN_CHECKS: usize = 1 << 22;
 /// Rows of input gradients between two checks for interruption.
 const ROWS_BETWEEN_CHECKS: usize = 1024;
 
+/// Writes the factors of z of a row of a sequence, in training with zoneout.
+pub type Kept<'a, T> = &'a dyn Fn(usize, usize, &mut [T]);
+
 /// One direction of a layer, over the steps of a group of sequences.
 pub struct LayerPass<'a, T: 'static> {
     pub engine: Engine<'a, CellKernels<T>>,
@@ -79,13 +82,12 @@ impl<T: Real> LayerPass<'_, T> {
         self.lengths[r].checked_sub(1).map(|last| &y[self.output_at(r, last)..][..self.hidden])
     }
 
-    /// Runs over all steps. `x` and `y` hold each sequence's rows, `tape` its 4H numbers per step. `kept` writes the
-    /// factors of z of a sequence's row, in training with zoneout.
+    /// Runs over all steps. `x` and `y` hold each sequence's rows, `tape` its 4H numbers per step.
     pub fn forward<'a>(
         &self,
         x: &[&'a [T]],
         h0: impl Fn(usize) -> &'a [T],
-        kept: Option<&dyn Fn(usize, usize, &mut [T])>,
+        kept: Option<Kept<T>>,
         y: &mut [&mut [T]],
         mut tape: Option<&mut [&mut [T]]>,
     ) -> Result<(), Error> {

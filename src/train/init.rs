@@ -53,6 +53,9 @@ pub fn initial<T: Real>(dims: Dims, seed: u64, stop: Stop) -> Result<Vec<T>, Err
 }
 
 /// Returns `count` initial numbers of embeddings: uniform, with mean 0 and deviation 1.
+///
+/// # Errors
+/// [`Error::Memory`].
 pub fn initial_embeddings<T: Real>(count: usize, seed: u64) -> Result<Vec<T>, Error> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(u64::MAX); // those of the other tensors count from 0
