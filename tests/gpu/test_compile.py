@@ -144,10 +144,17 @@ CUSTOM = {
 }
 
 
-@pytest.mark.parametrize("options", slow(CUSTOM, ["elu"]))
-@pytest.mark.parametrize("precision", slow(Precision, [Precision.FLOAT32]), ids=lambda one: one.name.lower())
-@pytest.mark.parametrize("backward", slow([False, True], [True]), ids=["forward", "backward"])
-@pytest.mark.parametrize("reset_after", slow([False, True], [False]), ids=["reset_before", "reset_after"])
+@pytest.mark.parametrize("options", CUSTOM)
+def test_custom_cells_compile(options):
+    for backward in (False, True):
+        assert not wrong(Steps(CellSpec(Precision.FLOAT16, True, 64, backward, CUSTOM[options])), CHIPS[90])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", CUSTOM)
+@pytest.mark.parametrize("precision", Precision, ids=lambda one: one.name.lower())
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+@pytest.mark.parametrize("reset_after", [False, True], ids=["reset_before", "reset_after"])
 def test_custom_cells_fit_where_the_plain_one_does(precision, options, *, reset_after, backward):
     forms = chosen(CHIPS[90], precision, reset_after, backward)
     forms = [replace(form, cell=replace(form.cell, options=CUSTOM[options])) for form in forms]

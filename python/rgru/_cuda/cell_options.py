@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class CellOptions:
     @classmethod
     def of(cls, sizes: Mapping[str, Any]) -> CellOptions:
         """Return the options among the settings of a GRU."""
-        return cls(**{name: sizes[name] for name in cls.__dataclass_fields__})
+        found = cls(**{name: sizes[name] for name in cls.__dataclass_fields__})
+        return PLAIN if found == PLAIN else found
 
     def macros(self, sum_bytes: int) -> dict[str, int | float]:
         """Return the macros of the kernels for these options, where they are not the usual ones.
@@ -65,19 +67,24 @@ class CellOptions:
         sum_bytes : int
             Bytes of a sum, the type that the functions compute in.
         """
-        macros: dict[str, int | float] = {"REVERSE": 1} if self.reverse else {}
-        if (self.gate_activation, self.activation, self.clip, self.state_clip) == ("sigmoid", "tanh", None, None):
-            return macros
-        macros["CUSTOM_CELL"] = 1
-        for name, activation in (("GATE", self.gate_activation), ("CANDIDATE", self.activation)):
-            function = _function(activation, self.clip, _LARGEST[sum_bytes])
-            macros |= {f"{name}_{key}": value for key, value in function.items()}
-        if self.state_clip is not None and self.state_clip <= _LARGEST[sum_bytes]:
-            macros["STATE_CLIP"] = self.state_clip
-        return macros
+        return {} if self is PLAIN else _macros(self, sum_bytes).copy()
 
 
 PLAIN = CellOptions()
+
+
+@cache  # every launch asks
+def _macros(options: CellOptions, sum_bytes: int) -> dict[str, int | float]:
+    macros: dict[str, int | float] = {"REVERSE": 1} if options.reverse else {}
+    if replace(options, reverse=False) == PLAIN:
+        return macros
+    macros["CUSTOM_CELL"] = 1
+    for name, activation in (("GATE", options.gate_activation), ("CANDIDATE", options.activation)):
+        function = _function(activation, options.clip, _LARGEST[sum_bytes])
+        macros |= {f"{name}_{key}": value for key, value in function.items()}
+    if options.state_clip is not None and options.state_clip <= _LARGEST[sum_bytes]:
+        macros["STATE_CLIP"] = options.state_clip
+    return macros
 
 
 def _function(activation: str | tuple[str | float, ...], clip: float | None, largest: float) -> dict[str, int | float]:
