@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::options::Options;
 use crate::rnn::packed_weights::PackedWeights;
 use crate::rnn::{self, Checkpoints, Dropout, ForwardArrays, InputGrads, Inputs, Masks, OutputGrads, Outputs, Tape};
-use crate::shape::{Dims, Sequences, expect_last, expect_shape};
+use crate::shape::{Dims, Merge, Sequences, expect_last, expect_shape};
 use crate::threads::runtime::num_threads;
 use crate::train::init;
 
@@ -286,17 +286,20 @@ impl<T: PyReal> Recorded<T> {
         let Record::Tape(tape) = &self.record else {
             return Err(PyValueError::new_err("checkpoint: expected None for the values of every step"));
         };
-        let hidden = self.packed.dims().hidden_size;
+        let dims = self.packed.dims();
+        let hidden = dims.hidden_size;
         let copy = |rows: &[T], width: usize| -> PyResult<Bound<'py, PyArrayDyn<T>>> {
             let (array, mut out) = unwritten(py, &[rows.len() / width, width])?;
             out.slice()?.copy_from_slice(rows);
             Ok(array)
         };
-        let width = self.packed.dims().directions() * hidden;
-        (0..self.packed.dims().num_layers)
+        let width = dims.directions() * hidden;
+        (0..dims.num_layers)
             .map(|layer| {
                 let cells: Vec<_> = tape.gates(layer).map(|rows| copy(rows, 4 * hidden)).collect::<PyResult<_>>()?;
-                (cells, tape.states(layer).map(|rows| copy(rows, width)).transpose()?).into_pyobject(py)
+                let is_output = layer + 1 == dims.num_layers && dims.merge == Merge::Concat;
+                let states = (!is_output).then(|| copy(tape.states(layer), width)).transpose()?;
+                (cells, states).into_pyobject(py)
             })
             .collect()
     }

@@ -50,10 +50,10 @@ impl<T: Real> Tape<T> {
         self.layers[layer].cells.iter().map(|cell| &**cell)
     }
 
-    /// Returns the states of all directions of a layer, `[steps, D * H]`; `None` if they are the output of the run.
-    pub fn states(&self, layer: usize) -> Option<&[T]> {
-        let states = &self.layers[layer].states;
-        (layer + 1 < self.layers.len() || !states.is_empty()).then_some(states)
+    /// Returns the states of all directions of a layer, `[steps, D * H]`. For a last layer whose directions are not
+    /// merged they are the output of the run, and empty here.
+    pub fn states(&self, layer: usize) -> &[T] {
+        &self.layers[layer].states
     }
 
     /// Returns the sequences of the batch.

@@ -288,7 +288,7 @@ def test_options_that_the_other_side_lacks(options, lacking):
         ("Keras", lambda gru: keras.to_weights(gru, version=2)),
     ):
         if form in lacking:
-            expected = re.escape(f"since {form} has no other, got {value!r}")
+            expected = re.escape(f"since {form} has no such option, got {value!r}")
             refused(f"^gru: expected {name}=.*{expected}", export, gru)
         else:
             assert export(gru)

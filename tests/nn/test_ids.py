@@ -152,3 +152,65 @@ def test_bad_input_is_named():
         gru(np.full((1, 2), 50))
     with pytest.raises(TypeError, match="x: expected"):
         rgru.GRU(3, 4)(np.zeros((1, 2, 3), np.int64))
+
+
+def test_positions_in_errors_are_those_of_the_batch():
+    gru = made(dtype="float32")
+    ids = np.array([[V, 0, V], [0, 0, 0]])
+    mask = np.array([[False, True, True], [True, True, True]])
+    for run in (gru, gru.record, gru.trace):
+        with pytest.raises(ValueError, match=r"got 11 in sequence 0, step 2 \(counted"):
+            run(ids, mask=mask)
+        with pytest.raises(ValueError, match=r"got 11 in sequence 0, step 2 \(counted"):
+            run(ids[::-1][[1, 0]], resets=np.eye(2, 3, 1, dtype=bool), mask=mask)
+        with pytest.raises(ValueError, match=r"got 99 in sequence 1, step 1 \(counted"):
+            run(rgru.Ragged(np.array([[1], [1], [1], [99]], np.float32), [0, 2, 4]))
+    model = rgru.GRUClassifier(hidden_size=4, max_epochs=1, gru_options={"vocabulary": V, "embedding_size": E})
+    x = np.zeros((30, 4, 1), np.float32)
+    x[20, 1] = 50
+    with pytest.raises(ValueError, match=r"X: expected ids from 0 to 10 in feature 0, got 50 in sequence 20, step 1"):
+        model.fit(x, [0, 1] * 15)
+    model.fit(np.zeros_like(x), [0, 1] * 15)
+    with pytest.raises(ValueError, match=r"X: expected ids .* got 50 in sequence 20, step 1"):
+        model.predict(x)
+
+
+def test_recordings_check_sizes_as_calls_do():
+    gru = made(dtype="float32")
+    with pytest.raises(ValueError, match=r"lengths: expected shape \(2,\), got \(3,\)"):
+        gru.record(np.zeros((2, 3), int), lengths=[1, 2, 3])
+    for features in (0, 3):
+        with pytest.raises(ValueError, match=rf"x: expected 2 features \(input_size\), got {features}"):
+            made(2).record(np.zeros((1, 2, features)))
+
+
+def test_what_is_no_id_is_null_where_errors_are():
+    import pyarrow as pa
+
+    gru = made(dtype="float32")
+    sessions = rgru.Sessions(gru)
+    y = sessions.step([1, 2], [0, 50], on_error="null")
+    np.testing.assert_array_equal(np.isnan(np.ma.filled(y, np.nan)).any(axis=1), [False, True])
+    column = pa.array([[1, 2], [3, 50], [4]], pa.list_(pa.int64()))
+    result = rgru.arrow.predict(gru, column, on_error="null")
+    assert pa.array(result).is_null().to_pylist() == [False, True, False]
+    with pytest.raises(
+        ValueError, match=r"column: expected ids from 0 to 10 in feature 0, got 50 in sequence 1, step 1"
+    ):
+        rgru.arrow.predict(gru, column)
+    options = {"vocabulary": V, "embedding_size": E}
+    model = rgru.GRUClassifier(hidden_size=4, max_epochs=1, gru_options=options)
+    model.fit(np.zeros((10, 4, 1), np.float32), [0, 1] * 5)
+    assert pa.array(rgru.arrow.predict(model, column, on_error="null")).is_null().to_pylist() == [False, True, False]
+
+
+def test_masked_arrays_are_refused():
+    gru, masked = made(dtype="float32"), np.ma.array([[0, 1, 2]], mask=[[0, 1, 0]])
+    for run in (
+        gru,
+        gru.record,
+        lambda x: gru.stream(3).step(x[0]),
+        lambda x: rgru.Sessions(gru).step([1, 2, 3], x[0]),
+    ):
+        with pytest.raises(TypeError, match="x: expected .* got a masked array"):
+            run(masked)

@@ -44,12 +44,12 @@ def test_an_elu_has_alpha_1_by_default():
         ({"gate_activation": "relu"}, r"gate_activation: expected one of 'sigmoid', 'hard_sigmoid', whose .*\[0, 1\]"),
         ({"gate_activation": "hard_sigmoid"}, r"gate_activation: expected \('hard_sigmoid', alpha, beta\): .*Keras 2"),
         ({"activation": ("tanh", 1.0)}, r"activation: expected 'tanh', got \('tanh', 1.0\)"),
-        ({"activation": ("elu", 0.0)}, "activation: expected a finite number above 0 as alpha, got 0.0"),
-        ({"activation": ("hard_sigmoid", 0.2, np.inf)}, "activation: expected a finite number as beta, got inf"),
-        ({"clip": 0}, "clip: expected a finite number above 0 or None, got 0.0"),
-        ({"state_clip": np.nan}, "state_clip: expected a finite number above 0 or None, got nan"),
+        ({"activation": ("elu", 0.0)}, "activation: expected a float32 above 0 as alpha, got 0.0"),
+        ({"activation": ("hard_sigmoid", 0.2, np.inf)}, "activation: expected a finite float32 as beta, got inf"),
+        ({"clip": 0}, "clip: expected a float32 above 0 or None, got 0"),
+        ({"state_clip": np.nan}, "state_clip: expected a float32 above 0 or None, got nan"),
         ({"zoneout": 1.0}, "zoneout: expected a number from 0 to below 1, got 1.0"),
-        ({"merge": "sum"}, "merge: expected 'concat' with bidirectional=False, got 'sum'"),
+        ({"merge": "sum"}, "merge: expected 'concat' without bidirectional=True, got 'sum'"),
         ({"merge": "add", "bidirectional": True}, "merge: expected one of 'concat', .*, got 'add'"),
         ({"reverse": True, "bidirectional": True}, "reverse: expected False with bidirectional=True"),
     ],
@@ -126,3 +126,48 @@ def test_estimators_take_options(tmp_path):
         rgru.GRUClassifier(gru_options={"bias": False}).fit(X, y)
     with pytest.raises(TypeError, match="gru_options: expected a dict or None, got 'relu'"):
         rgru.GRUClassifier(gru_options="relu").fit(X, y)
+
+
+def test_estimators_take_options_of_any_type_of_number(tmp_path):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((20, 3, 2)), rng.integers(0, 2, 20)
+    options = {"clip": np.float32(2), "learned_h0": np.bool_(True), "activation": (np.str_("elu"), np.float32(0.5))}
+    model = rgru.GRUClassifier(hidden_size=3, max_epochs=1, gru_options=options).fit(X, y)
+    model.save(tmp_path / "model")
+    again = rgru.load(tmp_path / "model")
+    assert again.gru_options == {"clip": 2.0, "learned_h0": True, "activation": ("elu", 0.5)}
+    assert repr(again.model_.gru) == repr(model.model_.gru)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"activation": ()},
+        {"activation": ("elu", 10**400)},
+        {"activation": (np.array([1, 2]),)},
+        {"activation": [[]]},
+        {"activation": ("elu", 1e300)},  # not within float32
+        {"gate_activation": ("hard_sigmoid", 1e-60, 0.5)},
+        {"clip": 10**400},
+        {"clip": 1e-60},
+        {"zoneout": 10**400},
+    ],
+    ids=str,
+)
+def test_values_beyond_their_range_are_refused_by_name(options):
+    [name] = options
+    with pytest.raises(ValueError, match=f"^{name}: expected "):
+        rgru.GRU(3, 4, **options)
+
+
+def test_half_precision_is_for_states_within_its_range():
+    gru = rgru.GRU(1, 2, activation="linear", seed=0)
+    with pytest.raises(
+        ValueError, match="state_dtype: expected another than float16 for a GRU with activation='linear'"
+    ):
+        rgru.Sessions(gru, state_dtype="float16")
+    rgru.Sessions(rgru.GRU(1, 2, activation="linear", state_clip=100.0), state_dtype="float16")
+    learned = rgru.GRU(1, 2, learned_h0=True)
+    learned.params["layers.0.fwd.h0"] = np.full(2, 1e5, np.float32)
+    with pytest.raises(ValueError, match="state_dtype: expected another than float16 for a learned h0 beyond 65504"):
+        rgru.Sessions(learned, state_dtype="float16")

@@ -38,16 +38,25 @@ def batch(dtype="float64"):
 def test_resets_have_the_bits_of_a_loop_over_pieces(dtype, options):
     gru, (x, resets, _) = made(dtype, **options), batch(dtype)
     h0 = np.random.default_rng(3).standard_normal((gru.num_layers * (1 + gru.bidirectional), N, H)).astype(dtype)
+    reverse = np.array([gru.reverse or (gru.bidirectional and cell % 2 == 1) for cell in range(len(h0))])
+    initial = [gru.params[name] for name in gru.params if name.endswith("h0")] or [np.zeros(H)] * len(h0)
     for given in (None, h0):
         y, h_n = gru(x, given, resets=resets)
         np.testing.assert_array_equal(gru.final_states(x, given, resets=resets), h_n)
         for n in range(N):
-            cuts = [0, *np.flatnonzero(resets[n]), T]
-            for k, (first, last) in enumerate(pairwise(cuts)):
-                start = None if given is None or k else given[:, n : n + 1]
+            pieces = list(pairwise([0, *np.flatnonzero(resets[n]), T]))
+            states = []
+            for k, (first, last) in enumerate(pieces):
+                start = np.array(initial, dtype)[:, None]
+                if given is not None:  # each direction begins at its own end
+                    begins = np.where(reverse, k == len(pieces) - 1, k == 0)
+                    start[begins] = given[begins, n : n + 1]
                 own, state = gru(x[n : n + 1, first:last], start)
                 np.testing.assert_array_equal(own[0], y[n, first:last])
-            np.testing.assert_array_equal(state[:, 0], h_n[:, n])
+                states.append(state[:, 0])
+            # A direction that ends at the first step does not pass the reset before it.
+            expected = np.where(reverse[:, None], states[int(resets[n, 0])], states[-1])
+            np.testing.assert_array_equal(h_n[:, n], expected)
 
 
 @pytest.mark.parametrize("options", STACKS)
@@ -187,3 +196,26 @@ def test_bad_input_is_named():
         made(bidirectional=True, merge="sum")(x, mask=mask, masked="repeat")
     with pytest.raises(ValueError, match=r"rows: expected booleans of shape \(4,\) \(N,\), got bool of shape \(3,\)"):
         gru.stream(N).reset(np.ones(3, bool))
+
+
+def test_masked_and_ragged_booleans_are_refused():
+    gru, (x, resets, mask) = made(), batch()
+    for arguments in ({"resets": np.ma.array(resets)}, {"mask": np.ma.array(mask)}):
+        with pytest.raises(TypeError, match="expected booleans of shape .* got a masked array"):
+            gru(x, **arguments)
+    with pytest.raises(TypeError, match="rows: expected booleans of shape .* got a masked array"):
+        gru.stream(N).reset(np.ma.array([True] * N))
+    with pytest.raises(TypeError, match=r"resets: expected booleans of shape \(N, T\), got list"):
+        gru(x, resets=[[True], [False, True]])
+
+
+def test_a_reverse_direction_begins_and_ends_at_its_own_ends():
+    gru, (x, _, _) = made(bidirectional=True), batch()
+    resets, h0 = np.zeros((N, T), bool), np.ones((2, N, H))
+    resets[:, 2] = True
+    y, h_n = gru(x, h0, resets=resets)
+    np.testing.assert_array_equal(h_n[0], y[:, -1, :H])
+    np.testing.assert_array_equal(h_n[1], y[:, 0, H:])
+    plain, _ = gru(x, h0)
+    np.testing.assert_array_equal(y[:, 2:, H:], plain[:, 2:, H:])  # from the end down to the reset
+    np.testing.assert_array_equal(y[:, :2, :H], plain[:, :2, :H])

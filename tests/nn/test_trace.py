@@ -83,3 +83,18 @@ def test_bad_input_is_named():
         gru(X, mask=np.ones((3, 6), bool), masked="repeat", all_layers=True)
     with pytest.raises(TypeError, match=r"all_layers: expected True or False, got 1"):
         gru(X, all_layers=1)
+
+
+@pytest.mark.parametrize("merge", ["concat", "sum", "product"])
+def test_batches_without_steps(merge):
+    gru = rgru.GRU(4, 5, 2, bidirectional=True, merge=merge, dtype="float64")
+    for shape, lengths in (((2, 0, 4), None), ((0, 3, 4), None), ((2, 3, 4), [0, 0])):
+        trace = gru.trace(np.zeros(shape), lengths=lengths)
+        assert trace.layers[-1].y.shape == gru(np.zeros(shape), lengths=lengths)[0].shape
+        assert trace.layers[0].rev.z.shape == (*shape[:2], 5)
+
+
+def test_a_trace_tells_what_it_holds():
+    trace = rgru.GRU(4, 5, dtype="float64").trace(X)
+    cell = "CellTrace(r, z, candidate, h of shape (3, 6, 5))"
+    assert repr(trace) == f"Trace(layers=(LayerTrace(fwd={cell}, rev=None),))"

@@ -103,7 +103,12 @@ def without_infinite(x: Ragged, failed: NDArray[np.bool_]) -> tuple[Ragged, NDAr
     """Empty the sequences that contain a non-finite number, and mark them as failed, too."""
     if all_finite(x.values):
         return x, failed
-    wrong = np.flatnonzero(~np.isfinite(x.values).all(axis=1))
+    return without_steps(x, failed, ~np.isfinite(x.values).all(axis=1))
+
+
+def without_steps(x: Ragged, failed: NDArray[np.bool_], steps: NDArray[np.bool_]) -> tuple[Ragged, NDArray[np.bool_]]:
+    """Empty the sequences that contain one of some steps (S,), and mark them as failed, too."""
+    wrong = np.flatnonzero(steps)
     failed = failed.copy()
     failed[np.searchsorted(x.offsets, wrong, side="right") - 1] = True
     lengths = np.where(failed, 0, x.lengths)

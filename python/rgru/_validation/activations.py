@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TypeAlias
+
+import numpy as np
 
 Activation: TypeAlias = "str | tuple[str | float, ...]"
 """The name of an activation, or a tuple of its name and its parameters."""
@@ -20,8 +21,8 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
 _GATES = ("sigmoid", "hard_sigmoid")
 
 
-def as_activation(name: str, value: object, *, gate: bool) -> Activation:
-    """Convert `value` to a name, or to a tuple of a name and its parameters as floats.
+def as_activation(name: str, value: object, *, gate: bool, dtype: str = "float64") -> Activation:
+    """Convert `value` to a name, or to a tuple of a name and its parameters as floats, in the range of `dtype`.
 
     Raises
     ------
@@ -32,7 +33,8 @@ def as_activation(name: str, value: object, *, gate: bool) -> Activation:
     """
     if not isinstance(value, (str, tuple, list)):
         raise TypeError(f"{name}: expected a name, or a tuple of a name and parameters, got {value!r}")
-    kind, *parameters = (value,) if isinstance(value, str) else value
+    kind, *parameters = (value,) if isinstance(value, str) else (value or ("",))
+    kind = str(kind) if isinstance(kind, str) else ""
     known = _GATES if gate else tuple(_PARAMETERS)
     if kind not in known:
         why = ", whose values are in [0, 1]" if gate and kind in _PARAMETERS else ""
@@ -40,6 +42,7 @@ def as_activation(name: str, value: object, *, gate: bool) -> Activation:
     if kind == "elu" and not parameters:
         parameters = [1.0]
     wanted = _PARAMETERS[kind]
+    smallest, largest = float(np.finfo(dtype).tiny), float(np.finfo(dtype).max)
     if len(parameters) != len(wanted):
         form = f"({kind!r}, {', '.join(wanted)})" if wanted else repr(kind)
         if kind == "hard_sigmoid":
@@ -47,8 +50,8 @@ def as_activation(name: str, value: object, *, gate: bool) -> Activation:
             form += "0.5) that of Keras 3 and PyTorch"
         raise ValueError(f"{name}: expected {form}, got {value!r}")
     for parameter, number in zip(wanted, parameters, strict=True):
-        real = isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
-        if not real or (parameter == "alpha" and number <= 0):
-            expected = "a finite number above 0" if parameter == "alpha" else "a finite number"
+        real = isinstance(number, (int, float, np.integer, np.floating)) and not isinstance(number, bool)
+        if not real or not abs(number) <= largest or (parameter == "alpha" and not number >= smallest):
+            expected = f"a {dtype} above 0" if parameter == "alpha" else f"a finite {dtype}"
             raise ValueError(f"{name}: expected {expected} as {parameter}, got {number!r}")
     return (kind, *map(float, parameters)) if parameters else kind

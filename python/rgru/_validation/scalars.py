@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from typing import Any
 
@@ -60,30 +59,29 @@ def as_probability(name: str, value: object) -> float:
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name}: expected a number, got {value!r}")
-    number = float(value)
-    if math.isnan(number) or not 0.0 <= number < 1.0:
-        raise ValueError(f"{name}: expected a number from 0 to below 1, got {number}")
-    return number
+    if not 0 <= value < 1:
+        raise ValueError(f"{name}: expected a number from 0 to below 1, got {value}")
+    return float(value)
 
 
-def as_clip(name: str, value: object) -> float | None:
-    """Convert `value` to a float above 0, or None.
+def as_clip(name: str, value: object, dtype: str = "float64") -> float | None:
+    """Convert `value` to a float above 0 in the range of `dtype`, or None.
 
     Raises
     ------
     TypeError
         If `value` is neither a real number nor None.
     ValueError
-        If it is not finite, or not above 0.
+        If it is outside the range, or not above 0.
     """
     if value is None:
         return None
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name}: expected a number or None, got {value!r}")
-    number = float(value)
-    if not math.isfinite(number) or number <= 0:
-        raise ValueError(f"{name}: expected a finite number above 0 or None, got {number}")
-    return number
+    limits = np.finfo(dtype)
+    if not float(limits.tiny) <= value <= float(limits.max):
+        raise ValueError(f"{name}: expected a {dtype} above 0 or None, got {value}")
+    return float(value)
 
 
 def as_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
@@ -96,7 +94,7 @@ def as_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
     """
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
-    return value
+    return str(value)
 
 
 def as_precision(name: str, value: Any) -> np.dtype[Any]:

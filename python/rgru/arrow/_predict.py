@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru._core import ArrowColumn, arrow_numbers, arrow_texts
-from rgru._data.arrow_columns import ragged_and_failures, ragged_from_arrow, without_infinite
+from rgru._data.arrow_columns import ragged_and_failures, ragged_from_arrow, without_infinite, without_steps
 from rgru._validation.arrays import is_arrow_column
 from rgru._validation.scalars import check_on_error
 from rgru.arrow._kinds import as_kind
 from rgru.nn._gru import GRU
+from rgru.nn._ids import are_ids, check_ids
 from rgru.nn._merge import last_features
 
 if TYPE_CHECKING:
@@ -178,7 +179,9 @@ def _states(gru: GRU, column: Any, kinds: Sequence[Kind], on_error: OnError, nam
     x, failed = _read(column, gru.input_size, on_error, name, gru.dtype)
     if on_error == "raise":
         check_finite(name, x)
-    valid = _valid(failed)
+        if gru.vocabulary is not None:
+            check_ids(name, x.values, gru.vocabulary, offsets=x.offsets)
+    x, valid = _without_unknown(gru, x, failed)
     every = gru(x) if "every" in kinds else None
     results: dict[str, ArrowColumn] = {}
     if every is not None:
@@ -224,6 +227,15 @@ def estimator_input(
     x, failed = _read(column, estimator.n_features_in_, on_error, name)
     estimator._check_features(name, x.feature_names)
     x, failed = without_infinite(estimator._scaled(x), failed)
+    return _without_unknown(estimator.model_.gru, x, failed)
+
+
+def _without_unknown(gru: GRU, x: Ragged, failed: NDArray[np.bool_]) -> tuple[Ragged, NDArray[np.bool_] | None]:
+    """Empty the sequences that contain a number that is no id, for a GRU that reads ids; return which are valid."""
+    if gru.vocabulary is not None:
+        wrong = ~are_ids(x.values, gru.vocabulary)
+        if wrong.any():
+            x, failed = without_steps(x, failed, wrong)
     return x, _valid(failed)
 
 

@@ -18,6 +18,7 @@ from rgru.estimators._scaling import Scaler
 from rgru.estimators._sequences import as_ragged, check_finite
 from rgru.estimators._sklearn import not_fitted_error
 from rgru.nn._gru import GRU
+from rgru.nn._ids import check_ids
 from rgru.nn._settings import OPTIONS
 from rgru.train._batches import Data, split_validation
 from rgru.train._history import History
@@ -73,6 +74,8 @@ class SequenceEstimator(Parameters):
         check_finite(name, x, first)
         scaled = self._scaled(x)
         _check_scaled(name, scaled, x, self.scaler_, first)
+        if self.model_.gru.vocabulary is not None:
+            check_ids(name, scaled.values, self.model_.gru.vocabulary, offsets=scaled.offsets, first=first)
         return scaled
 
     def _check_features(self, name: str, names: Names | None) -> None:
@@ -153,6 +156,8 @@ class SequenceEstimator(Parameters):
         scaler = Scaler.of(x.values, ids=model.gru.vocabulary is not None) if self.standardize else None
         scaled = _scaled(x, scaler, model.gru.dtype)
         _check_scaled("X", scaled, x, scaler)
+        if model.gru.vocabulary is not None:
+            check_ids("X", scaled.values, model.gru.vocabulary, offsets=scaled.offsets)
         data, validation = Data(scaled, targets), None
         if isinstance(targets, Ragged) and not x.lengths.all():
             data = data.take(np.flatnonzero(x.lengths))  # empty sequences have no targets to train or validate on
@@ -232,6 +237,8 @@ class SequenceEstimator(Parameters):
             params["random_state"] = None
         if params["gru_options"] is None:
             del params["gru_options"]
+        else:  # as the GRU has them, whatever types were given
+            params["gru_options"] = {name: getattr(self.model_.gru, name) for name in params["gru_options"]}
         history = asdict(self.history_)
         del params["device"], history["sequences_per_second"]  # they describe the machine, not the model
         return {
@@ -248,6 +255,10 @@ class SequenceEstimator(Parameters):
         """Restore an estimator from its `_config` and `_tensors`; raise KeyError, TypeError or ValueError."""
         parameters = config["parameters"]
         # The first files lack early_stopping; a positive validation_fraction implied it.
+        if "gru_options" in parameters:  # JSON has no tuples
+            options = parameters["gru_options"].items()
+            own = {name: tuple(value) if isinstance(value, list) else value for name, value in options}
+            parameters = {**parameters, "gru_options": own}
         estimator = cls(**{"early_stopping": parameters.get("validation_fraction", 0) > 0, **parameters})
         gru = GRU._from_saved(
             config["gru"], {k: v for k, v in tensors.items() if k.startswith("layers.") or k == "embedding"}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru._validation.arrays import on_gpu
+from rgru.nn._ids import check_ids
 from rgru.nn._modules import module_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def training_weights(make: Callable[..., Any], flat: Any, settings: Settings) ->
         return make(flat, settings._core_sizes, training=True)
     cells = len(flat) - settings._embedding_numbers
     embedding = flat[cells:].reshape(settings.vocabulary, -1).copy()
-    return EmbeddedWeights(make(flat[:cells], settings._core_sizes, training=True), embedding)
+    return EmbeddedWeights(make(flat[:cells], settings._core_sizes, training=True), embedding, settings.input_size)
 
 
 class EmbeddedWeights:
@@ -44,28 +44,30 @@ class EmbeddedWeights:
         The packed weights of the cells, for inputs with the features of an embedding in the place of the id.
     embedding : array, shape (V, E)
         On the device of `weights`.
+    features : int
+        I, those of inputs.
     """
 
     training = True
 
-    def __init__(self, weights: Any, embedding: Any) -> None:
-        self._weights, self._embedding = weights, embedding
+    def __init__(self, weights: Any, embedding: Any, features: int) -> None:
+        self._weights, self._embedding, self._features = weights, embedding, features
 
     def forward(self, x: Any, h0: Any, lengths: Any, offsets: Any) -> tuple[Any, Any]:
         """Return y and h_n."""
-        embedded, _ = self._embedded(x, lengths)
+        embedded, _ = self._embedded(x, lengths, offsets)
         return self._weights.forward(embedded, h0, lengths, offsets)  # type: ignore[no-any-return]
 
     def final_states(self, x: Any, h0: Any, lengths: Any, offsets: Any) -> Any:
         """Return h_n."""
-        embedded, _ = self._embedded(x, lengths)
+        embedded, _ = self._embedded(x, lengths, offsets)
         return self._weights.final_states(embedded, h0, lengths, offsets)
 
     def forward_tape(  # noqa: PLR0917 - as the core has it
         self, x: Any, h0: Any, lengths: Any, offsets: Any, dropout: float, seed: int | None, checkpoint: int | None
     ) -> tuple[Any, Any, EmbeddedTape]:
         """Return y, h_n and the tape."""
-        embedded, ids = self._embedded(x, lengths)
+        embedded, ids = self._embedded(x, lengths, offsets)
         y, h_n, tape = self._weights.forward_tape(embedded, h0, lengths, offsets, dropout, seed, checkpoint)
         return y, h_n, EmbeddedTape(tape, ids, self._embedding.shape)
 
@@ -74,19 +76,21 @@ class EmbeddedWeights:
         """Whether a captured graph uses the weights."""
         return bool(self._weights.captured)
 
-    def _embedded(self, x: Any, lengths: Any) -> tuple[Any, Any]:
+    def _embedded(self, x: Any, lengths: Any, offsets: NDArray[np.int64] | None) -> tuple[Any, Any]:
         """Return the inputs of the cells, and the ids of their rows: V in the padding, for no id."""
         xp, count = module_of(x), len(self._embedding)
+        if x.shape[-1] != self._features:
+            raise ValueError(f"x: expected {self._features} features (input_size), got {x.shape[-1]}")
+        inside = xp.ones(x.shape[:-1], np.bool_)
+        if lengths is not None and lengths.shape == x.shape[:1]:  # the core refuses others
+            inside = xp.arange(x.shape[1]) < xp.asarray(lengths)[:, None]
+        if xp is np:
+            check_ids("x", x, count, offsets=offsets, inside=inside)
         numbers = x[..., 0]
         ids = xp.where((numbers >= 0) & (numbers < count), numbers, 0).astype(np.int64)
         wrong = ids != numbers
-        padding = xp.zeros(ids.shape, np.bool_)
-        if lengths is not None:
-            padding = xp.arange(x.shape[1]) >= xp.asarray(lengths)[:, None]
-        if xp is np:
-            _refuse(numbers, wrong & ~padding, count)
         # On a GPU nothing is refused, and what is no id becomes NaN.
-        rows = xp.where((wrong & ~padding)[..., None], float("nan"), self._embedding[ids]).astype(x.dtype)
+        rows = xp.where((wrong & inside)[..., None], float("nan"), self._embedding[ids]).astype(x.dtype)
         return xp.concatenate([rows, x[..., 1:]], axis=-1), xp.where(wrong, count, ids).reshape(-1)
 
 
@@ -131,36 +135,6 @@ def _sums_by_id(ids: NDArray[np.int64], rows: NDArray[Any], count: int) -> NDArr
         starts = np.flatnonzero(np.concatenate([[True], found[1:] != found[:-1]]))
         sums[found[starts]] = np.add.reduceat(rows[order], starts, axis=0)
     return sums
-
-
-def _refuse(numbers: NDArray[Any], wrong: NDArray[np.bool_], count: int) -> None:
-    """Refuse the first number that is no id, as the core does."""
-    if wrong.any():
-        place = np.unravel_index(int(wrong.argmax()), wrong.shape)
-        where = ", ".join(f"{name} {int(i)}" for name, i in zip(("sequence", "step"), place, strict=False))
-        where = where if wrong.ndim == 2 else f"step {int(place[0])} of all"
-        got = f"{numbers[place]:g} in {where} (counted from 0)"
-        raise ValueError(f"x: expected ids from 0 to {count - 1} in feature 0, got {got}")
-
-
-def as_features(settings: Settings, x: Any, ndim: int) -> Any:
-    """Return integers as the feature of a GRU that reads nothing but ids; anything else as it is.
-
-    Parameters
-    ----------
-    settings : Settings
-    x : object
-        The ids, of `ndim` - 1 dimensions, or of one more, of size 1, for the feature.
-    ndim : int
-        The dimensions of inputs.
-    """
-    if settings.vocabulary is None or settings.input_size != 1 or on_gpu(x):
-        return x
-    array = np.asarray(x)
-    if array.dtype.kind not in "iu" or array.ndim not in (ndim - 1, ndim):
-        return x
-    numbers = array.astype(settings.dtype)  # exact for all ids; what is read is checked later
-    return numbers[..., None] if array.ndim < ndim else numbers
 
 
 def split(flat: NDArray[Any], settings: Settings) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -12,9 +12,9 @@ from rgru import _core
 from rgru._data.ragged import Ragged
 from rgru._validation.arrays import as_index, as_real, on_gpu
 from rgru._validation.scalars import as_bool, as_choice, as_int
-from rgru.nn._embedding import as_features
 from rgru.nn._held_parameters import HeldParameters
-from rgru.nn._pieces import MASKED, Pieces, PiecesWeights
+from rgru.nn._ids import as_features, check_ids
+from rgru.nn._pieces import MASKED, Pieces, PiecesWeights, directions_of
 from rgru.nn._stream import Stream
 from rgru.nn._tape import Tape
 from rgru.nn._trace import Trace, layer_traces
@@ -524,7 +524,10 @@ class GRU(HeldParameters):
         if host is not None and (host.shape != values.shape[:1] or (host > values.shape[1]).any() or (host < 0).any()):
             expected = f"({len(values)},) integers from 0 to {values.shape[1]}"
             raise ValueError(f"lengths: expected {expected}, got {host}")
-        return Pieces(values.shape[:-1], host, offsets, resets, mask)
+        pieces = Pieces(values.shape[:-1], host, offsets, resets=resets, mask=mask, directions=directions_of(self))
+        if self.vocabulary is not None and type(values) is np.ndarray:  # here with their places in the batch
+            check_ids("x", values, self.vocabulary, offsets=offsets, inside=pieces.kept)
+        return pieces
 
     # -- files, conversion -------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru._validation.arrays import on_gpu
+from rgru._validation.arrays import as_ndarray, on_gpu
 from rgru.nn._modules import module_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class Pieces:
         Of a ragged batch.
     resets, mask : object
         Booleans of the batch's shape, or None.
+    directions : list of bool
+        For each direction of the GRU whether it is the reverse one.
     """
 
     def __init__(
@@ -42,9 +44,12 @@ class Pieces:
         shape: tuple[int, ...],
         lengths: NDArray[np.int64] | None,
         offsets: NDArray[np.int64] | None,
+        *,
         resets: object,
         mask: object,
+        directions: list[bool],
     ) -> None:
+        self._directions = directions
         if offsets is None:
             count, time = shape
             ends = np.arange(1, count + 1) * time
@@ -60,11 +65,15 @@ class Pieces:
             kept = inside & _booleans("mask", mask, shape).reshape(-1)
         if resets is not None:
             restarts = inside & _booleans("resets", resets, shape).reshape(-1)
-        self._inside, self._kept = inside, kept
+        self._inside, self.kept = inside, kept
         passed = np.concatenate([[0], np.cumsum(restarts)])  # resets before each step, and in all
         self._piece = sequence + passed[1:]  # of each step
-        self._last = np.arange(count) + passed[ends]  # piece of each sequence
-        self._first = np.concatenate([[0], self._last[:-1] + 1]) if count else self._last
+        starts = ends - (time if offsets is None else np.diff(offsets))
+        last = np.arange(count) + passed[ends]  # piece of each sequence
+        first = np.concatenate([[0], last[:-1] + 1]) if count else last
+        # The pieces that a direction begins and ends with. One that ends at the first step does not pass its reset.
+        within = self._piece[np.minimum(starts, max(len(inside) - 1, 0))] if len(inside) else first
+        self._ends = {False: (first, last), True: (last, np.where(starts < ends, within, first))}
         self._count = count + int(passed[-1])
         sizes = np.bincount(self._piece[kept], minlength=self._count)
         self.offsets = np.concatenate([[0], np.cumsum(sizes)])
@@ -84,7 +93,7 @@ class Pieces:
         Parameters
         ----------
         h0 : array, shape (L*D, N, H), or None
-            Of the sequences' first pieces.
+            Of the pieces that the sequences begin with, in the reverse direction their last ones.
         learned : numpy.ndarray, shape (L*D, H), or None
             Of the other pieces; zero by default.
         """
@@ -94,14 +103,15 @@ class Pieces:
         states = xp.zeros((h0.shape[0], self._count, h0.shape[2]), h0.dtype)
         if learned is not None:
             states[:] = xp.asarray(learned.astype(h0.dtype))[:, None]
-        states[:, _like(h0, self._first)] = h0
+        for cell in range(len(h0)):
+            states[cell, _like(h0, self._begin(cell))] = h0[cell]
         return states
 
     def outputs(self, y: Any, fill: Any = None) -> Any:
         """Return the outputs of the batch for those of the pieces (R, K); at other steps 0, or `fill` (M, K)."""
         if self._rows is None:
             return y.reshape(*self.shape, y.shape[-1])
-        whole = module_of(y).zeros((len(self._kept), y.shape[-1]), y.dtype)
+        whole = module_of(y).zeros((len(self.kept), y.shape[-1]), y.dtype)
         whole[_like(y, self._rows)] = y
         if fill is not None:
             whole[_like(y, self._passed_over())] = fill
@@ -128,7 +138,7 @@ class Pieces:
 
     def finals(self, h_n: Any) -> Any:
         """Return the final states of the sequences (L*D, N, H) for those of the pieces."""
-        return module_of(h_n).ascontiguousarray(h_n[:, _like(h_n, self._last)])
+        return module_of(h_n).stack([h_n[cell, _like(h_n, self._end(cell))] for cell in range(len(h_n))])
 
     # -- backward --------------------------------------------------------------------------------------------------
 
@@ -139,7 +149,8 @@ class Pieces:
     def d_finals(self, dh_n: Any) -> Any:
         """Return the gradient by the pieces' final states (L*D, P, H)."""
         states = module_of(dh_n).zeros((dh_n.shape[0], self._count, dh_n.shape[2]), dh_n.dtype)
-        states[:, _like(dh_n, self._last)] = dh_n
+        for cell in range(len(dh_n)):
+            states[cell, _like(dh_n, self._end(cell))] = dh_n[cell]
         return states
 
     def d_inputs(self, dx: Any) -> Any:
@@ -148,10 +159,14 @@ class Pieces:
 
     def d_initial(self, dh0: Any) -> tuple[Any, Any]:
         """Return the gradients by the sequences' initial states (L*D, N, H), and by all later ones, (L*D, H)."""
-        first = np.zeros(self._count, np.bool_)
-        first[self._first] = True
-        later = dh0[:, _like(dh0, np.flatnonzero(~first))].sum(axis=1)
-        return module_of(dh0).ascontiguousarray(dh0[:, _like(dh0, self._first)]), later
+        own, later = [], []
+        for cell in range(len(dh0)):
+            others = np.ones(self._count, np.bool_)
+            others[self._begin(cell)] = False
+            own.append(dh0[cell, _like(dh0, self._begin(cell))])
+            later.append(dh0[cell, _like(dh0, np.flatnonzero(others))].sum(axis=0))
+        xp = module_of(dh0)
+        return xp.stack(own), xp.stack(later)
 
     def d_repeated(self, dy: NDArray[Any], directions: list[bool]) -> tuple[NDArray[Any], list[NDArray[Any]]]:
         """Return the gradients by the pieces' outputs (R, D*H) and by their initial states, D of (P, H).
@@ -176,17 +191,27 @@ class Pieces:
             starts.append(start)
         return whole, starts
 
+    def _begin(self, cell: int) -> NDArray[np.int64]:
+        """Return the piece of each sequence that a cell begins with."""
+        first: NDArray[np.int64] = self._ends[self._directions[cell % len(self._directions)]][0]
+        return first
+
+    def _end(self, cell: int) -> NDArray[np.int64]:
+        """Return the piece of each sequence that a cell ends with."""
+        last: NDArray[np.int64] = self._ends[self._directions[cell % len(self._directions)]][1]
+        return last
+
     # -- steps -----------------------------------------------------------------------------------------------------
 
     def _passed_over(self) -> NDArray[np.int64]:
         """Return the M masked steps."""
-        return np.flatnonzero(self._inside & ~self._kept)
+        return np.flatnonzero(self._inside & ~self.kept)
 
     def _sources(self, reverse: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return the step of the pieces that each masked step repeats, and whether there is one."""
         steps = self._passed_over()
         piece = self._piece[steps]
-        source = np.cumsum(self._kept)[steps] - (0 if reverse else 1)
+        source = np.cumsum(self.kept)[steps] - (0 if reverse else 1)
         exists = source < self.offsets[piece + 1] if reverse else source >= self.offsets[piece]
         return source, exists
 
@@ -340,8 +365,8 @@ def _booleans(name: str, value: object, shape: tuple[int, ...]) -> NDArray[np.bo
         from rgru._cuda import arrays
 
         value = arrays.as_cupy(name, value).get()
-    array = np.asarray(value)
     axes = "(N, T)" if len(shape) == 2 else "(S,)"
+    array = as_ndarray(name, value, f"booleans of shape {axes}")
     if array.dtype != np.bool_:
         raise TypeError(f"{name}: expected booleans of shape {axes}, got {array.dtype}")
     if array.shape != shape:

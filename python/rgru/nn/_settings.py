@@ -54,6 +54,8 @@ class Settings:
         vocabulary: object = None,
         embedding_size: object = None,
     ) -> None:
+        self._dtype = as_precision("dtype", dtype)
+        real = self._dtype.name
         self._sizes: dict[str, Any] = {  # as the core takes them
             "input_size": as_int("input_size", input_size, 1),
             "hidden_size": as_int("hidden_size", hidden_size, 1),
@@ -61,11 +63,11 @@ class Settings:
             "bidirectional": as_bool("bidirectional", bidirectional),
             "reset_after": as_bool("reset_after", reset_after),
             "bias": as_bool("bias", bias),
-            "gate_activation": as_activation("gate_activation", gate_activation, gate=True),
-            "activation": as_activation("activation", activation, gate=False),
-            "clip": as_clip("clip", clip),
+            "gate_activation": as_activation("gate_activation", gate_activation, gate=True, dtype=real),
+            "activation": as_activation("activation", activation, gate=False, dtype=real),
+            "clip": as_clip("clip", clip, real),
             "zoneout": as_probability("zoneout", zoneout),
-            "state_clip": as_clip("state_clip", state_clip),
+            "state_clip": as_clip("state_clip", state_clip, real),
             "reverse": as_bool("reverse", reverse),
             "merge": as_choice("merge", merge, MERGES),
             "learned_h0": as_bool("learned_h0", learned_h0),
@@ -73,13 +75,12 @@ class Settings:
             "embedding_size": None if embedding_size is None else as_int("embedding_size", embedding_size, 1),
         }
         self._dropout = as_probability("dropout", dropout)
-        self._dtype = as_precision("dtype", dtype)
         if self._dropout and self.num_layers == 1:
             raise ValueError(f"dropout: expected 0 with num_layers=1 (it acts between layers), got {self._dropout}")
         if self.bidirectional and self.reverse:
             raise ValueError("reverse: expected False with bidirectional=True, which has both directions, got True")
         if not self.bidirectional and self.merge != "concat":
-            raise ValueError(f"merge: expected 'concat' with bidirectional=False, got {self.merge!r}")
+            raise ValueError(f"merge: expected 'concat' without bidirectional=True, got {self.merge!r}")
         if (self.vocabulary is None) != (self.embedding_size is None):
             got = f"vocabulary={self.vocabulary}, embedding_size={self.embedding_size}"
             raise ValueError(f"vocabulary, embedding_size: expected both or neither, got {got}")

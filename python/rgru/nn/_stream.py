@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru import _core
-from rgru._validation.arrays import as_real
-from rgru.nn._embedding import as_features
+from rgru._validation.arrays import as_ndarray, as_real
+from rgru.nn._ids import as_features
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -123,7 +123,7 @@ class Stream:
     def _rows(self, rows: ArrayLike | None) -> NDArray[np.bool_]:
         if rows is None:
             return np.ones(self._batch_size, np.bool_)
-        mask = np.asarray(rows)
+        mask = as_ndarray("rows", rows, f"booleans of shape ({self._batch_size},)")
         if mask.dtype != np.bool_ or mask.shape != (self._batch_size,):
             expected = f"booleans of shape ({self._batch_size},) (N,)"
             raise ValueError(f"rows: expected {expected}, got {mask.dtype} of shape {mask.shape}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rgru._data.ragged import Ragged
 from rgru.nn._merge import merge
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rgru._data.ragged import Ragged
     from rgru.nn._settings import Settings
 
     Values: TypeAlias = NDArray[Any] | Ragged
@@ -42,6 +42,10 @@ class CellTrace:
     candidate: Values
     h: Values
 
+    def __repr__(self) -> str:
+        shape = self.r.values.shape if isinstance(self.r, Ragged) else self.r.shape
+        return f"CellTrace(r, z, candidate, h of shape {shape})"
+
 
 @dataclass(frozen=True, repr=False)
 class LayerTrace:
@@ -67,6 +71,9 @@ class LayerTrace:
     fwd: CellTrace | None
     rev: CellTrace | None
 
+    def __repr__(self) -> str:
+        return f"LayerTrace(fwd={self.fwd!r}, rev={self.rev!r})"
+
 
 @dataclass(frozen=True, repr=False)
 class Trace:
@@ -90,6 +97,9 @@ class Trace:
 
     layers: tuple[LayerTrace, ...]
     h_n: NDArray[Any]
+
+    def __repr__(self) -> str:
+        return f"Trace(layers={self.layers!r})"
 
 
 def layer_traces(

@@ -10,8 +10,8 @@ import numpy as np
 from rgru import _core
 from rgru._data.feature_names import column_names
 from rgru._validation.arrays import as_real
-from rgru.nn._embedding import as_features
 from rgru.nn._gru import GRU
+from rgru.nn._ids import are_ids, as_features
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,7 +48,34 @@ class ModelAdapter:
             If a number is not finite, with ``on_error="raise"``.
         """
         values = as_real("x", as_features(self._settings, x, 2), self.dtype, 2, "(M, I)")
-        return values, _finite("x", values, on_error)
+        return values, self._valid("x", values, on_error)
+
+    def _valid(self, name: str, values: NDArray[Any], on_error: str) -> NDArray[np.bool_] | None:
+        """Return which events have finite numbers and, in the place of ids, ids; None if all do."""
+        valid, count = _finite(name, values, on_error), self._settings.vocabulary
+        if count is None or on_error != "null" or values.shape[1] != self._settings.input_size:
+            return valid  # the core refuses what is no id
+        known = are_ids(values, count)
+        return valid if known.all() else known if valid is None else known & valid
+
+    def check_half(self) -> None:
+        """Refuse a GRU whose states may be beyond the range of float16.
+
+        Raises
+        ------
+        ValueError
+            If its candidate is not bounded, and its states are not clipped.
+        """
+        activation, clip = self._settings.activation, self._settings.state_clip
+        kind = activation if isinstance(activation, str) else activation[0]
+        largest = float(np.finfo(np.float16).max)
+        if kind in {"relu", "linear", "elu"} and (clip is None or clip > largest):
+            raise ValueError(
+                f"state_dtype: expected another than float16 for a GRU with activation={activation!r}, whose states "
+                f"may be beyond {largest:g}, or one with a state_clip"
+            )
+        if any(np.abs(h0).max() > largest for name, h0 in self._settings.params.items() if name.endswith(".h0")):
+            raise ValueError(f"state_dtype: expected another than float16 for a learned h0 beyond {largest:g}")
 
     def finish(self, y: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs for the states (M, H) of the last layer."""
@@ -87,7 +114,7 @@ class EstimatorAdapter(ModelAdapter):
         _finite("x", values, on_error)
         values = scaled_values(values, scaler, self.dtype)
         name = f"x in {self.dtype}" + ("" if scaler is None else ", standardised")
-        return values, _finite(name, values, on_error)
+        return values, self._valid(name, values, on_error)
 
     def finish(self, y: NDArray[Any]) -> NDArray[Any]:
         """Return the predictions for the states (M, H) of the last layer."""

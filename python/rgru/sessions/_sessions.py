@@ -73,6 +73,8 @@ class Sessions:
         self._timeout = as_timeout("timeout", timeout)
         self._state_dtype = _as_state_dtype(state_dtype, self._model.dtype)
         half = self._state_dtype == np.float16
+        if half:
+            self._model.check_half()
         self._core = _core.Sessions(self._model.weights, self._max_sessions, self._timeout, half)
         self._kind: Kind | None = None  # of the keys, after the first ones
         self._timing: Literal["clock", "given"] | None = None  # after the first times
