@@ -201,13 +201,13 @@ HARD, AFFINE = ({"activations": names} for names in (["HardSigmoid", "Tanh"], ["
         (HARD | {"activation_beta": [0.25]}, r"beta of the gates' hard sigmoid: expected 0.5, got 0.25"),
         (
             HARD | {"activation_alpha": [-0.2]},
-            r"\['activations'\]: expected a finite number above 0 as alpha, got -0.2",
+            r"\['activations'\]: expected a float64 above 0 as alpha, got -0.2",
         ),
         (
             {"activations": ["Sigmoid", "Affine"], "activation_alpha": [2.0]},
             r"Affine: expected \[1.0, 0.0\], got \[2.0",
         ),
-        ({"clip": -5.0}, r"\['clip'\]: expected a finite number above 0 or None, got -5.0"),
+        ({"clip": -5.0}, r"\['clip'\]: expected a float64 above 0 or None, got -5.0"),
         ({"layout": 2}, r"\['layout'\]: expected an integer from 0 to 1, got 2"),
         ({"linear_before_reset": 2}, r"\['linear_before_reset'\]: expected an integer from 0 to 1, got 2"),
         ({"hidden_size": 5}, r"W: expected shape \(D, 3H, I\) = \(1, 15, 3\), got \(1, 12, 3\)"),

@@ -212,5 +212,5 @@ def test_masked_arrays_are_refused():
         lambda x: gru.stream(3).step(x[0]),
         lambda x: rgru.Sessions(gru).step([1, 2, 3], x[0]),
     ):
-        with pytest.raises(TypeError, match="x: expected .* got a masked array"):
+        with pytest.raises(TypeError, match=r"x: expected .* got a masked array"):
             run(masked)

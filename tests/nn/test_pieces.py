@@ -201,9 +201,9 @@ def test_bad_input_is_named():
 def test_masked_and_ragged_booleans_are_refused():
     gru, (x, resets, mask) = made(), batch()
     for arguments in ({"resets": np.ma.array(resets)}, {"mask": np.ma.array(mask)}):
-        with pytest.raises(TypeError, match="expected booleans of shape .* got a masked array"):
+        with pytest.raises(TypeError, match=r"expected booleans of shape .* got a masked array"):
             gru(x, **arguments)
-    with pytest.raises(TypeError, match="rows: expected booleans of shape .* got a masked array"):
+    with pytest.raises(TypeError, match=r"rows: expected booleans of shape .* got a masked array"):
         gru.stream(N).reset(np.ma.array([True] * N))
     with pytest.raises(TypeError, match=r"resets: expected booleans of shape \(N, T\), got list"):
         gru(x, resets=[[True], [False, True]])

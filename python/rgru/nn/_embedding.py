@@ -81,7 +81,7 @@ class EmbeddedWeights:
         xp, count = module_of(x), len(self._embedding)
         if x.shape[-1] != self._features:
             raise ValueError(f"x: expected {self._features} features (input_size), got {x.shape[-1]}")
-        inside = xp.ones(x.shape[:-1], np.bool_)
+        inside = ~xp.zeros(x.shape[:-1], np.bool_)
         if lengths is not None and lengths.shape == x.shape[:1]:  # the core refuses others
             inside = xp.arange(x.shape[1]) < xp.asarray(lengths)[:, None]
         if xp is np:

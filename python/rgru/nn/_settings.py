@@ -210,7 +210,7 @@ class Settings:
         for name, usual in OPTIONS.items():
             if name not in carried and self._sizes[name] != usual:
                 raise ValueError(
-                    f"gru: expected {name}={usual!r}, since {form} has no other, got {self._sizes[name]!r}"
+                    f"gru: expected {name}={usual!r}, since {form} has no such option, got {self._sizes[name]!r}"
                 )
 
     @property
