@@ -31,6 +31,7 @@ __all__ = [
     "fixed_width_keys",
     "get_num_threads",
     "initial",
+    "initial_embeddings",
     "is_arrow_sequences",
     "isa",
     "layout",
