@@ -41,6 +41,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "clip": {"clip": 3.0},
     "state_clip": {"state_clip": 0.5},
     "zoneout": {"zoneout": 0.1},
+    "recurrent_dropout": {"recurrent_dropout": 0.1},
     "reverse": {"reverse": True},
     "learned_h0": {"learned_h0": True},
 }

@@ -12,6 +12,7 @@ struct Step<T> {
     a: [Vec<T>; 3],    // the pre-activations of r, z and the candidate
     unclipped: Vec<T>, // the new state before it is clipped
     h_prev: Vec<T>,
+    read: Vec<T>, // the state before the step as the recurrent products read it
     r: Vec<T>,
     z: Vec<T>,
     c: Vec<T>,
@@ -76,20 +77,23 @@ fn dot<T: Float>(a: &[T], b: &[T]) -> T {
     a.iter().zip(b).fold(T::ZERO, |sum, (&a, &b)| sum + a * b)
 }
 
-/// Computes one step of one cell: the new state, and the values for the backward pass.
-fn step<T: Float>(cell: &CellParams<T>, x: &[T], h: &[T]) -> (Vec<T>, Step<T>) {
+/// Computes one step of one cell: the new state, and the values for the backward pass. The recurrent products read the
+/// states times the `mask`.
+fn step<T: Float>(cell: &CellParams<T>, x: &[T], h: &[T], mask: &[T]) -> (Vec<T>, Step<T>) {
     let hidden = cell.hidden;
     let w = |gate: usize, unit: usize| &cell.w[(gate * hidden + unit) * cell.input..][..cell.input];
     let u = |gate: usize, unit: usize| &cell.u[(gate * hidden + unit) * hidden..][..hidden];
     let b = |gate: usize, unit: usize| cell.b.get(gate * hidden + unit).copied().unwrap_or(T::ZERO);
     let options = &cell.options;
+    let read: Vec<T> = h.iter().zip(mask).map(|(&h, &mask)| h * mask).collect();
     let all = |activation, a: &[T]| -> Vec<T> { a.iter().map(|&a| activate(activation, options.clip, a).0).collect() };
-    let [a_r, a_z] = [0, 1]
-        .map(|gate| -> Vec<T> { (0..hidden).map(|j| dot(w(gate, j), x) + dot(u(gate, j), h) + b(gate, j)).collect() });
+    let [a_r, a_z] = [0, 1].map(|gate| -> Vec<T> {
+        (0..hidden).map(|j| dot(w(gate, j), x) + dot(u(gate, j), &read) + b(gate, j)).collect()
+    });
     let (r, z) = (all(options.gate_activation, &a_r), all(options.gate_activation, &a_z));
-    let rh: Vec<T> = r.iter().zip(h).map(|(&r, &h)| r * h).collect();
+    let rh: Vec<T> = r.iter().zip(&read).map(|(&r, &h)| r * h).collect();
     let b_hh = |j: usize| cell.b_hh.get(j).copied().unwrap_or(T::ZERO);
-    let a_hh: Vec<T> = (0..hidden).map(|j| dot(u(2, j), h) + b_hh(j)).collect();
+    let a_hh: Vec<T> = (0..hidden).map(|j| dot(u(2, j), &read) + b_hh(j)).collect();
     let a_h: Vec<T> = (0..hidden)
         .map(|j| {
             let recurrent = if cell.reset_after { r[j] * a_hh[j] } else { dot(u(2, j), &rh) };
@@ -99,7 +103,7 @@ fn step<T: Float>(cell: &CellParams<T>, x: &[T], h: &[T]) -> (Vec<T>, Step<T>) {
     let c = all(options.activation, &a_h);
     let unclipped: Vec<T> = (0..hidden).map(|j| (T::ONE - z[j]) * h[j] + z[j] * c[j]).collect();
     let new = unclipped.iter().map(|&h| clipped(options.state_clip, h)).collect();
-    (new, Step { a: [a_r, a_z, a_h], unclipped, h_prev: h.to_vec(), r, z, c, a_hh })
+    (new, Step { a: [a_r, a_z, a_h], unclipped, h_prev: h.to_vec(), read, r, z, c, a_hh })
 }
 
 /// The backward pass of [`step`]: adds to the gradients of the cell and of x, and returns that of the previous state.
@@ -107,35 +111,35 @@ fn step_backward<T: Float>(
     cell: &CellParams<T>,
     x: &[T],
     step: &Step<T>,
+    mask: &[T],
     dh: &[T],
     grads: &mut CellParamsMut<T>,
     dx: &mut [T],
 ) -> Vec<T> {
     let hidden = cell.hidden;
-    let Step { a: [a_r, a_z, a_h], unclipped, h_prev, r, z, c, a_hh } = step;
+    let Step { a: [a_r, a_z, a_h], unclipped, h_prev, read, r, z, c, a_hh } = step;
     let (one, options) = (T::ONE, &cell.options);
     let gate = |a: T| activate(options.gate_activation, options.clip, a).1;
     let candidate = |a: T| activate(options.activation, options.clip, a).1;
     let dh: Vec<T> = (0..hidden)
         .map(|j| if clipped(options.state_clip, unclipped[j]) == unclipped[j] { dh[j] } else { T::ZERO })
         .collect();
-    let mut dh_prev: Vec<T> = (0..hidden).map(|j| dh[j] * (one - z[j])).collect();
     let da_z: Vec<T> = (0..hidden).map(|j| dh[j] * (c[j] - h_prev[j]) * gate(a_z[j])).collect();
     let da_h: Vec<T> = (0..hidden).map(|j| dh[j] * z[j] * candidate(a_h[j])).collect();
 
     // The candidate's recurrent term: r * (U_hh h + b_hh), or U_hh (r * h).
-    let mut dr = vec![T::ZERO; hidden];
+    let (mut dr, mut d_read) = (vec![T::ZERO; hidden], vec![T::ZERO; hidden]);
     for j in 0..hidden {
         let da_hh = if cell.reset_after { da_h[j] * r[j] } else { da_h[j] };
         for i in 0..hidden {
             let at = (2 * hidden + j) * hidden + i;
             if cell.reset_after {
-                grads.u[at] += da_hh * h_prev[i];
-                dh_prev[i] += da_hh * cell.u[at];
+                grads.u[at] += da_hh * read[i];
+                d_read[i] += da_hh * cell.u[at];
             } else {
-                grads.u[at] += da_hh * r[i] * h_prev[i];
-                dh_prev[i] += da_hh * cell.u[at] * r[i];
-                dr[i] += da_hh * cell.u[at] * h_prev[i];
+                grads.u[at] += da_hh * r[i] * read[i];
+                d_read[i] += da_hh * cell.u[at] * r[i];
+                dr[i] += da_hh * cell.u[at] * read[i];
             }
         }
         if cell.reset_after {
@@ -156,8 +160,8 @@ fn step_backward<T: Float>(
             }
             if gate < 2 {
                 for i in 0..hidden {
-                    grads.u[row * hidden + i] += da[j] * h_prev[i];
-                    dh_prev[i] += da[j] * cell.u[row * hidden + i];
+                    grads.u[row * hidden + i] += da[j] * read[i];
+                    d_read[i] += da[j] * cell.u[row * hidden + i];
                 }
             }
             if let Some(db) = grads.b.get_mut(row) {
@@ -165,7 +169,7 @@ fn step_backward<T: Float>(
             }
         }
     }
-    dh_prev
+    (0..hidden).map(|i| dh[i] * (one - z[i]) + d_read[i] * mask[i]).collect()
 }
 
 /// Returns the position in the sequence of the t-th step of a direction.
@@ -183,8 +187,9 @@ struct Run<T> {
     steps: Vec<Vec<Step<T>>>,
 }
 
-/// Runs all layers over one sequence. `states` has those before the first step, and then those after the last.
-fn run<T: Float>(dims: &Dims, params: &[T], x: &[T], states: &mut [Vec<T>]) -> Run<T> {
+/// Runs all layers over one sequence, with the masks of its states in the recurrent products of each cell. `states` has
+/// those before the first step, and then those after the last.
+fn run<T: Float>(dims: &Dims, params: &[T], x: &[T], masks: &[Vec<T>], states: &mut [Vec<T>]) -> Run<T> {
     let (hidden, width) = (dims.hidden_size, dims.states_size());
     let length = x.len() / dims.input_size;
     let mut run = Run { inputs: vec![x.to_vec()], states: Vec::new(), steps: Vec::new() };
@@ -197,7 +202,8 @@ fn run<T: Float>(dims: &Dims, params: &[T], x: &[T], states: &mut [Vec<T>]) -> R
             let mut taken = Vec::new();
             for t in 0..length {
                 let at = position(dims.runs_backward(direction), length, t);
-                let (h, record) = step(cell, &run.inputs[layer][at * cell.input..][..cell.input], &states[index]);
+                let x = &run.inputs[layer][at * cell.input..][..cell.input];
+                let (h, record) = step(cell, x, &states[index], &masks[index]);
                 outputs[at * width + direction * hidden..][..hidden].copy_from_slice(&h);
                 states[index] = h;
                 taken.push(record);
@@ -245,20 +251,28 @@ fn initial<T: Float>(dims: &Dims, params: &[T], h0: Option<&[T]>, batch: usize, 
     }
 }
 
+/// Returns the masks of sequence n in all cells, from `[L * D, N, H]`; without masks, ones.
+fn masks_of<T: Float>(dims: &Dims, masks: Option<&[T]>, batch: usize, n: usize) -> Vec<Vec<T>> {
+    masks.map_or_else(|| vec![vec![T::ONE; dims.hidden_size]; dims.num_cells()], |all| states_of(dims, all, batch, n))
+}
+
 /// Returns the outputs `[rows, D * H]`, zero in the padding, and the final states `[L * D, N, H]`, for x `[rows, I]`.
+/// `masks` `[L * D, N, H]` has the factors of the states in the recurrent products.
 pub fn forward<T: Float>(
     dims: &Dims,
     params: &[T],
     x: &[T],
     sequences: &Sequences,
     h0: Option<&[T]>,
+    masks: Option<&[T]>,
 ) -> (Vec<T>, Vec<T>) {
     let (batch, hidden, width) = (sequences.count(), dims.hidden_size, dims.output_size());
     let mut y = vec![T::ZERO; sequences.rows() * width];
     let mut h_n = vec![T::ZERO; dims.num_cells() * batch * hidden];
     for (n, x) in sequences.split(x, dims.input_size).into_iter().enumerate() {
         let mut states = initial(dims, params, h0, batch, n);
-        let last = run(dims, params, x, &mut states).inputs.pop().unwrap_or_default();
+        let masks = masks_of(dims, masks, batch, n);
+        let last = run(dims, params, x, &masks, &mut states).inputs.pop().unwrap_or_default();
         y[sequences.range(n).start * width..][..last.len()].copy_from_slice(&last);
         for (index, state) in states.iter().enumerate() {
             h_n[(index * batch + n) * hidden..][..hidden].copy_from_slice(state);
@@ -274,6 +288,7 @@ pub fn backward<T: Float>(
     x: &[T],
     sequences: &Sequences,
     h0: Option<&[T]>,
+    masks: Option<&[T]>,
     dy: &[T],
     dh_n: &[T],
 ) -> (Vec<T>, Vec<T>, Vec<T>) {
@@ -284,7 +299,8 @@ pub fn backward<T: Float>(
     let cells = split_params(dims, params);
     for (n, x) in sequences.split(x, dims.input_size).into_iter().enumerate() {
         let length = sequences.length(n);
-        let Run { inputs, states, steps } = run(dims, params, x, &mut initial(dims, params, h0, batch, n));
+        let masks = masks_of(dims, masks, batch, n);
+        let Run { inputs, states, steps } = run(dims, params, x, &masks, &mut initial(dims, params, h0, batch, n));
         let mut dvalues = dy[sequences.range(n).start * width..][..length * width].to_vec();
         let mut grads = split_params_mut(dims, &mut dparams);
         let mut dstates = states_of(dims, dh_n, batch, n);
@@ -304,7 +320,8 @@ pub fn backward<T: Float>(
                     let dh: Vec<T> = dstates[index].iter().zip(dy).map(|(&a, &b)| a + b).collect();
                     let x = &inputs[layer][at * input..][..input];
                     let dx = &mut dinput[at * input..][..input];
-                    dstates[index] = step_backward(&cells[index], x, &steps[index][t], &dh, &mut grads[index], dx);
+                    let (cell, mask, grads) = (&cells[index], &masks[index], &mut grads[index]);
+                    dstates[index] = step_backward(cell, x, &steps[index][t], mask, &dh, grads, dx);
                 }
             }
             dvalues = dinput;

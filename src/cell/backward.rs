@@ -20,6 +20,8 @@ pub struct BackwardArgs<T> {
     pub(super) d: *const *mut T,            // [rows][3 or 4 segments of hidden]
     pub(super) carry: *mut T,               // [rows, padded]
     pub(super) drh: *const T,               // [rows, padded], second reset-before kernel only
+    pub(super) mask: *const T,              // [rows, padded], the factors of the states in the products, or null
+    pub(super) through: *const T,           // [rows, padded], the part of carry that the mask applies to
     pub(super) functions: *const Custom<T>, // null for those of the plain cell
 }
 
@@ -66,7 +68,11 @@ impl<T: Float> BackwardArgs<T> {
         // SAFETY: rows and offset are within the buffers; loads of unpadded rows are cut at H.
         unsafe {
             let carry = self.carry.add(row * self.padded + offset);
-            let dh = L::load(carry);
+            let mut dh = L::load(carry);
+            if !self.mask.is_null() {
+                let at = row * self.padded + offset;
+                dh = L::load(self.through.add(at)).mul_add(L::load(self.mask.add(at)), dh);
+            }
             let dh = if self.dy.is_null() { dh } else { dh + L::load_first((*self.dy.add(row)).add(offset), n) };
             let h = L::load_first((*self.h.add(row)).add(offset), n);
             let (da_z, da_h, direct) =
@@ -137,7 +143,10 @@ pub unsafe fn before_reset<L: Lanes, F: Functions<L::Elem>>(args: &BackwardArgs<
             #[inline(always)]
             |row, offset, n| {
                 let at = row * args.padded + offset;
-                let (r, drh): (L, L) = (args.tape(row, 0, offset), L::load(args.drh.add(at)));
+                let (r, mut drh): (L, L) = (args.tape(row, 0, offset), L::load(args.drh.add(at)));
+                if !args.mask.is_null() {
+                    drh = drh * L::load(args.mask.add(at));
+                }
                 let h = L::load_first((*args.h.add(row)).add(offset), n);
                 let (da_r, dh_prev) = equations::reset_backward(functions, r, h, drh, L::load(args.carry.add(at)));
                 args.put(row, 0, offset, da_r);

@@ -79,7 +79,7 @@ pub unsafe fn reset_before_gates<L: Lanes, F: Functions<L::Elem>>(s: &StepArgs<L
                 let at = row * s.padded + offset;
                 let (gate_r, z): (L, L) = equations::gates(functions, tile.sum(r, p, 0), tile.sum(r, p, 1));
                 let z = functions.kept(z, s.kept(at));
-                let rh = equations::reset(gate_r, L::load(s.h.add(at)));
+                let rh = equations::reset(gate_r, L::load(s.read.add(at)));
                 z.store(s.z.add(at));
                 rh.store(s.rh.add(at));
                 if !s.tape.is_null() {

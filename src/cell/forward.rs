@@ -72,7 +72,7 @@ impl<L: Lanes> Tile<L> for ResetAfter<'_, L::Elem> {
                     acc[r][p][2] = L::load(s.b_hh.add((panel + p) * L::COUNT));
                 }
             }
-            s.product::<L, R, P, V>(&mut acc, s.h, row, 3, panel, next);
+            s.product::<L, R, P, V>(&mut acc, s.read, row, 3, panel, next);
             s.finish(
                 acc,
                 row,
@@ -101,7 +101,7 @@ impl<L: Lanes> Tile<L> for Gates<'_, L::Elem> {
                     }
                 }
             }
-            s.product::<L, R, P, V>(&mut acc, s.h, row, 2, panel, next);
+            s.product::<L, R, P, V>(&mut acc, s.read, row, 2, panel, next);
             s.finish(
                 acc,
                 row,

@@ -81,11 +81,20 @@ impl<T> OutputRows<'_, '_, T> {
     }
 }
 
+/// The masks of a step in training; by default none.
+#[derive(Default)]
+pub struct StepMasks<'a, T> {
+    /// The factors of z by which zoneout keeps states, 0 or 1, `[rows, padded]`.
+    pub kept: Option<&'a [T]>,
+    /// The factors of the states in the recurrent products, `[rows, padded]`, and where their products with the states
+    /// are written, likewise.
+    pub recurrent: Option<(&'a [T], &'a mut [T])>,
+}
+
 /// Advances the first `rows` rows by one step: updates their states and writes `y` (H numbers a row) and, if it is
 /// given, the tape (4H numbers a row: r, z, candidate, and r * h in reset-before or `U_hh h + b_hh` in reset-after).
 ///
-/// `projected` has b + W x of these rows, in the layout of [`PackedCell::project`], and `kept` `[rows, padded]` the
-/// factors of z by which zoneout keeps states in training: 0 or 1.
+/// `projected` has b + W x of these rows, in the layout of [`PackedCell::project`].
 ///
 /// # Panics
 /// If an operand is too short.
@@ -95,7 +104,7 @@ pub fn step<T: Real>(
     rows: usize,
     projected: &[T],
     state: &mut State<T>,
-    kept: Option<&[T]>,
+    masks: StepMasks<T>,
     mut y: OutputRows<T>,
     tape: Option<OutputRows<T>>,
 ) {
@@ -107,13 +116,22 @@ pub fn step<T: Real>(
     let (kernels, custom) = (engine.kernels, &engine.kernels.custom);
     let start = state.parts.as_mut_ptr();
     let part = |part: usize| start.wrapping_add(part * state.rows * padded); // the last two exist in reset-before only
+    let h = part(usize::from(state.odd)).cast_const();
+    let read = masks.recurrent.map_or(h, |(mask, read)| {
+        let states = &state.parts[usize::from(state.odd) * state.rows * padded..];
+        for ((read, &h), &mask) in read[..rows * padded].iter_mut().zip(states).zip(&mask[..rows * padded]) {
+            *read = h * mask;
+        }
+        read.as_ptr()
+    });
     let (mut y_list, mut tape_list) = (RowPointers::default(), RowPointers::default());
     let mut args = StepArgs {
         rows,
         hidden,
         padded,
         projected: projected.as_ptr(),
-        h: part(usize::from(state.odd)),
+        h,
+        read,
         next: part(usize::from(!state.odd)),
         z: part(2),
         rh: part(3),
@@ -124,7 +142,7 @@ pub fn step<T: Real>(
         tape: tape.map_or(std::ptr::null(), |mut tape| tape.fill(&mut tape_list, rows, 4 * hidden)),
         down: state.odd,
         functions: cell.functions(),
-        kept: kept.map_or(std::ptr::null(), |kept| kept[..rows * padded].as_ptr()),
+        kept: masks.kept.map_or(std::ptr::null(), |kept| kept[..rows * padded].as_ptr()),
         finish: custom.after,
     };
     let mut share_out = |kernel: unsafe fn(&StepArgs<T>, Range<usize>), finish, u: &PackedMatrix<T>, b_hh: &[T]| {

@@ -10,6 +10,7 @@ pub struct StepArgs<T> {
     pub(super) padded: usize,
     pub(super) projected: *const T, // [rows, 3 * padded]: b + W x, columns [unit block][gate][lane]
     pub(super) h: *const T,         // [rows, padded]
+    pub(super) read: *const T,      // [rows, padded], the states as the products read them: h, or dropped out
     pub(super) next: *mut T,        // [rows, padded]
     pub(super) z: *mut T,           // [rows, padded], reset-before
     pub(super) rh: *mut T,          // [rows, padded], reset-before

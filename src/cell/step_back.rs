@@ -37,21 +37,42 @@ pub struct BackwardState<T: Real> {
     pub carry: PooledBuffer<T>,
     /// The gradient of r * h, `[rows, padded]`; reset-before only.
     drh: PooledBuffer<T>,
+    /// With a mask, the gradient of the states as the recurrent products read them, `[rows, padded]`.
+    through: PooledBuffer<T>,
 }
 
 impl<T: Real> BackwardState<T> {
-    /// Returns buffers for `rows` rows, all 0.
+    /// Returns buffers for `rows` rows, all 0. With recurrent dropout they are `masked`.
     ///
     /// # Errors
     /// [`Error::Memory`].
-    pub fn new(weights: &BackwardCell<T>, rows: usize, padded: usize) -> Result<Self, Error> {
+    pub fn new(weights: &BackwardCell<T>, rows: usize, padded: usize, masked: bool) -> Result<Self, Error> {
         let between = match weights.u {
             BackwardRecurrent::After(_) => 0,
             BackwardRecurrent::Before { .. } => rows * padded,
         };
         let mut carry = PooledBuffer::new(rows * padded)?;
         carry.fill(T::ZERO);
-        Ok(Self { carry, drh: PooledBuffer::new(between)? })
+        let through = PooledBuffer::new(if masked { rows * padded } else { 0 })?;
+        Ok(Self { carry, drh: PooledBuffer::new(between)?, through })
+    }
+
+    /// Adds the product of the first step's gradients, rows `d`, to `carry`, which becomes the gradient of the initial
+    /// state. `mask` is that of the steps.
+    pub fn finish<'a>(
+        &mut self,
+        weights: &BackwardCell<T>,
+        engine: Engine<CellKernels<T>>,
+        rows: usize,
+        d: impl Fn(usize) -> &'a [T],
+        mask: Option<&[T]>,
+    ) {
+        let Some(mask) = mask else { return weights.last_product(engine.products(), rows, d, &mut self.carry) };
+        self.through.fill(T::ZERO);
+        weights.last_product(engine.products(), rows, d, &mut self.through);
+        for ((carry, &through), &mask) in self.carry.iter_mut().zip(&*self.through).zip(mask) {
+            *carry = through.mul_add(mask, *carry); // as in the kernels
+        }
     }
 }
 
@@ -59,7 +80,7 @@ impl<T: Real> BackwardState<T> {
 ///
 /// Before the call, `state.carry` is the result of the next step in time, or the gradient of the last state. The step's
 /// gradients of the pre-activations are written to `d`: (`da_hh`, `da_r`, `da_z`, `da_h`) in reset-after, (`da_r`,
-/// `da_z`, `da_h`) in reset-before.
+/// `da_z`, `da_h`) in reset-before. `mask` `[rows, padded]` has the factors of the states in the recurrent products.
 ///
 /// # Panics
 /// If an operand is too short.
@@ -70,6 +91,7 @@ pub fn backward_step<'a, T: Real>(
     rows: usize,
     recorded: &StepRecord<T>,
     dy: Option<&dyn Fn(usize) -> &'a [T]>,
+    mask: Option<&[T]>,
     d: &mut Gradients<T>,
     state: &mut BackwardState<T>,
 ) {
@@ -80,8 +102,11 @@ pub fn backward_step<'a, T: Real>(
     let segments = weights.segments();
     assert!(rows <= MAX_ROWS_PER_STEP && state.carry.len() >= rows * padded, "carry too short");
     assert!(d.at.len() >= rows && d.after.len() <= rows && d.rows.len() >= rows, "rows missing");
+    assert!(mask.is_none() || state.through.len() >= rows * padded, "through too short");
     state.drh.fill(T::ZERO);
-    let (carry, drh) = (state.carry.as_mut_ptr(), state.drh.as_mut_ptr());
+    state.through.fill(T::ZERO);
+    let (carry, drh, through) = (state.carry.as_mut_ptr(), state.drh.as_mut_ptr(), state.through.as_mut_ptr());
+    let to = if mask.is_some() { through } else { carry };
     let (mut tape, mut h, mut dy_list) = (RowPointers::default(), RowPointers::default(), RowPointers::default());
     let (mut starts, mut at) = (RowPointers::default(), RowPointers::default());
     let (mut after, mut candidate) = (RowPointers::default(), RowPointers::default());
@@ -108,6 +133,8 @@ pub fn backward_step<'a, T: Real>(
         d: at.as_ptr(),
         carry,
         drh: drh.cast_const(),
+        mask: mask.map_or(std::ptr::null(), |mask| mask[..rows * padded].as_ptr()),
+        through: through.cast_const(),
         functions: weights.functions(),
     };
     let mut share_out = |kernel: unsafe fn(&BackwardArgs<T>, Range<usize>), product: Option<_>, u: &PackedMatrix<T>| {
@@ -131,14 +158,14 @@ pub fn backward_step<'a, T: Real>(
     match &weights.u {
         BackwardRecurrent::After(u) => {
             assert!(u.lanes == lanes && u.depth == 3 * hidden && u.columns == hidden, "weights of another cell");
-            share_out(equations.after, into(carry, after, u), u);
+            share_out(equations.after, into(to, after, u), u);
         }
         BackwardRecurrent::Before { gates, candidate: u } => {
             for (u, depth) in [(gates, 2 * hidden), (u, hidden)] {
                 assert!(u.lanes == lanes && u.depth == depth && u.columns == hidden, "weights of another cell");
             }
             assert!(state.drh.len() >= rows * padded, "drh too short");
-            share_out(equations.before_update, into(carry, after, gates), gates);
+            share_out(equations.before_update, into(to, after, gates), gates);
             share_out(equations.before_reset, into(drh, candidate, u), u);
         }
     }

@@ -29,6 +29,7 @@ impl<'py> FromPyObject<'_, 'py> for PyDims {
             },
             reverse: item(&sizes, "reverse")?,
             merge: merge(&item::<String>(&sizes, "merge")?)?,
+            recurrent_dropout: item(&sizes, "recurrent_dropout")?,
             learned_h0: item(&sizes, "learned_h0")?,
             ..Dims::new(item(&sizes, "input_size")?, item(&sizes, "hidden_size")?)
         };

@@ -14,7 +14,7 @@ use crate::cell::Real;
 use crate::error::Error;
 use crate::options::Options;
 use crate::rnn::packed_weights::PackedWeights;
-use crate::rnn::{self, Checkpoints, Dropout, ForwardArrays, InputGrads, Inputs, Masks, OutputGrads, Outputs, Tape};
+use crate::rnn::{self, Checkpoints, ForwardArrays, InputGrads, Inputs, Masks, OutputGrads, Outputs, Tape};
 use crate::shape::{Dims, Merge, Sequences, expect_last, expect_shape};
 use crate::threads::runtime::num_threads;
 use crate::train::init;
@@ -368,7 +368,7 @@ pub fn initial_embeddings<'py>(py: Python<'py>, count: usize, seed: u64, dtype: 
 
 #[pyfunction]
 pub fn dropout_key(py: Python<'_>, seed: u64) -> Bound<'_, PyBytes> {
-    PyBytes::new(py, &Dropout::key(seed))
+    PyBytes::new(py, &Masks::key(seed))
 }
 
 #[pyfunction]

@@ -5,6 +5,7 @@
 use crate::cell::Real;
 use crate::error::Error;
 use crate::gemm::weight_grad::{BLOCK, OuterSum, add_rows};
+use crate::memory::aligned::zeros;
 use crate::memory::buffer_pool::PooledBuffer;
 use crate::rnn::group::BatchContext;
 use crate::rnn::tape::Tape;
@@ -19,7 +20,7 @@ const TASK_ROWS: usize = 48;
 enum Factor {
     /// The layer's input (for W).
     Input,
-    /// The state before the step (for U).
+    /// The state before the step, as the recurrent products read it (for U).
     State,
     /// Its product with the reset gate (for the candidate's U in reset-before).
     ResetState,
@@ -115,6 +116,13 @@ fn sum_over_steps<T: Real>(
             }
         }
     };
+    // The masks of the states, if there are any, and the masked states of a block.
+    let dropout = tape.masks.recurrent.filter(|_| matches!(task.factor, Some(Factor::State)));
+    let mut masks = zeros(if dropout.is_some() { sequences.count() * hidden } else { 0 })?;
+    let mut masked = zeros(if dropout.is_some() { BLOCK * hidden } else { 0 })?;
+    if let Some(dropout) = dropout {
+        masks.chunks_exact_mut(hidden).enumerate().for_each(|(n, mask)| dropout.mask(task.cell, n, mask));
+    }
     let kernels = batch.packed.kernels.products;
     let mut sum = OuterSum::new(kernels);
     for block in sequences.blocks(BLOCK) {
@@ -123,7 +131,14 @@ fn sum_over_steps<T: Real>(
             let (n, t) = block[k];
             &d[(sequences.compact_range(n).start + t) * width + task.column..][..rows]
         };
+        for (k, masked) in masked.chunks_exact_mut(hidden).take(block.len()).enumerate() {
+            let states = row_of(Factor::State, block[k]).iter().zip(&masks[block[k].0 * hidden..]);
+            masked.iter_mut().zip(states).for_each(|(masked, (&h, &mask))| *masked = h * mask);
+        }
         match task.factor {
+            Some(_) if dropout.is_some() => {
+                sum.add(block.len(), d, |k| &masked[k * hidden..], task.width, task.out)?;
+            }
             Some(factor) => sum.add(block.len(), d, |k| row_of(factor, block[k]), task.width, task.out)?,
             None => add_rows(kernels, block.len(), d, task.out),
         }

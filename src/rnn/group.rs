@@ -3,8 +3,9 @@
 use crate::cell::Real;
 use crate::cell::weights::BackwardCell;
 use crate::error::Error;
+use crate::memory::aligned::zeros;
 use crate::memory::buffer_pool::PooledBuffer;
-use crate::rnn::dropout::{Masks, Zoneout};
+use crate::rnn::dropout::{Masks, RecurrentDropout};
 use crate::rnn::layer::{BackwardPass, Kept, LayerPass};
 use crate::rnn::merge::{merge, merge_backward};
 use crate::rnn::packed_weights::PackedWeights;
@@ -58,10 +59,10 @@ pub(super) struct LayerSlices<'a, T> {
     pub input: Vec<&'a mut [T]>,
 }
 
-/// What a run in training records of a layer, and the zoneout of its states.
+/// What a run in training records of a layer, and its masks.
 struct Recording<'a, 'b, T> {
     cells: &'a mut Vec<Vec<&'b mut [T]>>,
-    zoneout: Option<Zoneout>,
+    masks: Masks,
 }
 
 impl<T: Real> BatchContext<'_, T> {
@@ -70,19 +71,36 @@ impl<T: Real> BatchContext<'_, T> {
         members.iter().map(|&n| self.sequences.length(n)).collect()
     }
 
-    fn pass<'b>(&'b self, layer: usize, direction: usize, group: &Group<'b>) -> LayerPass<'b, T> {
+    /// Returns the pass over one direction of a layer. In training it has the mask of recurrent dropout.
+    fn pass<'b>(
+        &'b self,
+        layer: usize,
+        direction: usize,
+        group: &Group<'b>,
+        dropout: Option<RecurrentDropout>,
+    ) -> Result<LayerPass<'b, T>, Error> {
         let dims = &self.packed.dims;
-        LayerPass {
+        let index = layer * dims.directions() + direction;
+        let cell = &self.packed.cells[index];
+        let mask = dropout.map(|dropout| {
+            let mut mask = zeros(group.members.len() * cell.padded)?;
+            for (mask, &n) in mask.chunks_exact_mut(cell.padded).zip(group.members) {
+                dropout.mask(index, n, &mut mask[..dims.hidden_size]);
+            }
+            Ok(mask)
+        });
+        Ok(LayerPass {
             engine: Engine { kernels: self.packed.kernels, team: group.team },
-            cell: &self.packed.cells[layer * dims.directions() + direction],
+            cell,
             lengths: group.lengths,
             hidden: dims.hidden_size,
             input: dims.layer_input(layer),
             width: dims.states_size(),
             column: direction * dims.hidden_size,
             reverse: dims.runs_backward(direction),
+            mask: mask.transpose()?,
             check: group.check,
-        }
+        })
     }
 
     /// Returns each sequence's states of all directions of a layer.
@@ -145,7 +163,7 @@ impl<T: Real> BatchContext<'_, T> {
             };
             let last = layer == last;
             let to = if last && !self.merges() { &mut y } else { &mut *states };
-            let record = Some(Recording { cells, zoneout: masks.zoneout });
+            let record = Some(Recording { cells, masks });
             self.forward_layer(layer, &group, &read, to, record, &mut job.h_n)?;
             if last && self.merges() {
                 self.merge(states, &mut y);
@@ -232,9 +250,9 @@ impl<T: Real> BatchContext<'_, T> {
     ) -> Result<(), Error> {
         for direction in 0..self.packed.dims.directions() {
             let cell = layer * self.packed.dims.directions() + direction;
-            let pass = self.pass(layer, direction, group);
-            let zoneout = record.as_ref().and_then(|record| record.zoneout);
-            let kept = zoneout.map(|zoneout| {
+            let masks = record.as_ref().map_or_else(Masks::default, |record| record.masks);
+            let pass = self.pass(layer, direction, group, masks.recurrent)?;
+            let kept = masks.zoneout.map(|zoneout| {
                 move |r: usize, row: usize, kept: &mut [T]| {
                     zoneout.factors(cell, self.sequences.origin(group.members[r]) + row, kept);
                 }
@@ -321,7 +339,7 @@ impl<T: Real> BatchContext<'_, T> {
         };
         for direction in 0..dims.directions() {
             let cell = layer * dims.directions() + direction;
-            let pass = self.pass(layer, direction, group);
+            let pass = self.pass(layer, direction, group, tape.masks.recurrent)?;
             let back = BackwardPass { pass: &pass, weights: &self.backward[cell] };
             let recorded = &tape.layers[layer].cells[direction];
             let recorded: Vec<&[T]> = group

@@ -5,7 +5,7 @@
 
 use crate::cell::Real;
 use crate::cell::kernels::CellKernels;
-use crate::cell::step::{OutputRows, State, step};
+use crate::cell::step::{OutputRows, State, StepMasks, step};
 use crate::cell::step_back::{BackwardState, Gradients, StepRecord, backward_step};
 use crate::cell::weights::{BackwardCell, PackedCell};
 use crate::error::Error;
@@ -48,6 +48,8 @@ pub struct LayerPass<'a, T: 'static> {
     pub column: usize,
     /// Whether this direction runs from the last step to the first.
     pub reverse: bool,
+    /// The factors of the states in the recurrent products, `[sequences, padded]`, if they are dropped out.
+    pub mask: Option<Vec<T>>,
     pub check: Check<'a>,
 }
 
@@ -106,6 +108,7 @@ impl<T: Real> LayerPass<'_, T> {
         let (mut at_y, mut at_tape) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         let padded = hidden.next_multiple_of(self.cell.lanes);
         let mut factors = zeros(if kept.is_some() { rows * padded } else { 0 })?;
+        let mut read = zeros(if self.mask.is_some() { rows * padded } else { 0 })?;
         let mut t = 0;
         while t < self.steps() {
             (self.check)()?;
@@ -129,14 +132,15 @@ impl<T: Real> LayerPass<'_, T> {
                 at_tape.extend((0..rows).map(|r| self.row(r, t) * 4 * hidden));
                 let tape = tape.as_deref_mut().map(|rows| OutputRows { rows, at: &at_tape });
                 let y = OutputRows { rows: y, at: &at_y };
-                let factors = kept.map(|kept| {
+                let kept = kept.map(|kept| {
                     for (r, factors) in factors.chunks_exact_mut(padded).take(rows).enumerate() {
                         kept(r, self.row(r, t), &mut factors[..hidden]);
                     }
                     &factors[..]
                 });
+                let masks = StepMasks { kept, recurrent: self.mask.as_deref().map(|mask| (mask, &mut read[..])) };
                 let projected = &projected[done * projected_len..];
-                step(self.engine, self.cell, rows, projected, &mut state, factors, y, tape);
+                step(self.engine, self.cell, rows, projected, &mut state, masks, y, tape);
                 done += rows;
             }
             t = last;
@@ -159,11 +163,11 @@ impl<T: Real> BackwardPass<'_, '_, T> {
         dh: &mut [&mut [T]],
     ) -> Result<(), Error> {
         let pass = self.pass;
-        let (engine, hidden) = (pass.engine, pass.hidden);
+        let (engine, hidden, mask) = (pass.engine, pass.hidden, pass.mask.as_deref());
         let padded = hidden.next_multiple_of(engine.kernels.products.lanes);
         let width = self.weights.segments() * hidden;
         let rows = pass.active(0);
-        let mut state = BackwardState::new(self.weights, rows, padded)?;
+        let mut state = BackwardState::new(self.weights, rows, padded, pass.mask.is_some())?;
         for (r, dh) in dh[..rows].iter().enumerate() {
             state.carry[r * padded..][..hidden].copy_from_slice(dh);
         }
@@ -184,9 +188,9 @@ impl<T: Real> BackwardPass<'_, '_, T> {
             let dy_row = |r: usize| dy.map_or(&[][..], |dy| &dy[r][pass.output_at(r, t)..]);
             let dy_row: Option<&dyn Fn(usize) -> &'a [T]> = if dy.is_some() { Some(&dy_row) } else { None };
             let mut d = Gradients { rows: d, at: &at, after: &after };
-            backward_step(engine, self.weights, hidden, rows, &recorded, dy_row, &mut d, &mut state);
+            backward_step(engine, self.weights, hidden, rows, &recorded, dy_row, mask, &mut d, &mut state);
         }
-        self.weights.last_product(engine.products(), rows, |r| &d[r][at[r]..], &mut state.carry);
+        state.finish(self.weights, engine, rows, |r| &d[r][at[r]..], mask);
         for (r, dh) in dh[..rows].iter_mut().enumerate() {
             dh.copy_from_slice(&state.carry[r * padded..][..hidden]);
         }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cell::Real;
-use crate::cell::step::{OutputRows, State, step};
+use crate::cell::step::{OutputRows, State, StepMasks, step};
 use crate::error::Error;
 use crate::gemm::tile::MAX_ROWS_PER_STEP;
 use crate::memory::aligned::{Aligned, zeros};
@@ -197,7 +197,16 @@ impl<T: Real> StreamGroup<T> {
             cell.project(engine.products(), rows, |r| &from[r * input..], projected);
             let to = if layer + 1 == dims.num_layers { &mut *y } else { &mut *between };
             let mut to: Vec<&mut [T]> = to.chunks_mut(dims.hidden_size).collect();
-            step(engine, cell, rows, projected, state, None, OutputRows { rows: &mut to, at: &at }, None);
+            step(
+                engine,
+                cell,
+                rows,
+                projected,
+                state,
+                StepMasks::default(),
+                OutputRows { rows: &mut to, at: &at },
+                None,
+            );
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use super::segments::{Segment, Segments};
 use super::slab::Slab;
 use crate::cell::Real;
-use crate::cell::step::{OutputRows, State, step};
+use crate::cell::step::{OutputRows, State, StepMasks, step};
 use crate::error::Error;
 use crate::gemm::tile::MAX_ROWS_PER_STEP;
 use crate::memory::aligned::{Aligned, zeros};
@@ -198,10 +198,28 @@ impl<T: Real> SessionBatch<'_, T> {
                 cell.project(engine.products(), rows, |r| &between[r * dims.hidden_size..], &mut space.projected);
             }
             if layer + 1 == dims.num_layers {
-                step(engine, cell, rows, &space.projected, state, None, OutputRows { rows: y, at: &at }, None);
+                step(
+                    engine,
+                    cell,
+                    rows,
+                    &space.projected,
+                    state,
+                    StepMasks::default(),
+                    OutputRows { rows: y, at: &at },
+                    None,
+                );
             } else {
                 let mut to: Vec<&mut [T]> = space.between.chunks_mut(dims.hidden_size).collect();
-                step(engine, cell, rows, &space.projected, state, None, OutputRows { rows: &mut to, at: &at }, None);
+                step(
+                    engine,
+                    cell,
+                    rows,
+                    &space.projected,
+                    state,
+                    StepMasks::default(),
+                    OutputRows { rows: &mut to, at: &at },
+                    None,
+                );
             }
         }
     }

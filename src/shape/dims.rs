@@ -35,6 +35,9 @@ pub struct Dims {
     pub cell: CellOptions,
     /// Whether a unidirectional stack runs from the last step to the first, all layers of it.
     pub reverse: bool,
+    /// The rate at which training drops units of the states in the recurrent products, 0 for none. A sequence has one
+    /// mask for all its steps (Gal and Ghahramani 2016).
+    pub recurrent_dropout: f64,
     /// How the outputs of both directions become one; for unidirectional stacks always [`Merge::Concat`].
     pub merge: Merge,
     /// Whether the initial states are parameters, for runs that are given none. Otherwise they are zeros.
@@ -86,6 +89,7 @@ impl Dims {
             cell: CellOptions::default(),
             reverse: false,
             merge: Merge::Concat,
+            recurrent_dropout: 0.0,
             learned_h0: false,
         }
     }
@@ -114,6 +118,9 @@ impl Dims {
         if total.is_none_or(|total| total > isize::MAX as usize) {
             let got = format!("{} x {} x {}", self.input_size, self.hidden_size, self.num_layers);
             return Err(Error::value("input_size, hidden_size, num_layers", "parameters that fit into memory", got));
+        }
+        if !(0.0..1.0).contains(&self.recurrent_dropout) {
+            return Err(Error::value("recurrent_dropout", "a rate in [0, 1)", self.recurrent_dropout.to_string()));
         }
         if self.bidirectional && self.reverse {
             return Err(Error::value("reverse", "False for a bidirectional stack, which has both directions", "True"));

@@ -53,12 +53,19 @@ def agree(host, gru, x, h0=None, dtype="float32", **options):
 
 
 def test_all_options_are_covered_here():
-    assert set(OPTIONS) - set(OTHER) == {"zoneout", "vocabulary", "embedding_size"}  # tested below
+    assert set(OPTIONS) - set(OTHER) == {"zoneout", "recurrent_dropout", "vocabulary", "embedding_size"}  # tested below
 
 
 def test_zoneout_is_refused(host):
     with pytest.raises(ValueError, match=r"^zoneout: expected 0 on a GPU, got 0.5$"):
         gru_of(zoneout=0.5)(host.cupy.asarray(normal(2, 5, FEATURES)))
+
+
+def test_recurrent_dropout_is_refused_in_training(host):
+    gru, x = gru_of(recurrent_dropout=0.5), normal(2, 5, FEATURES)
+    np.testing.assert_allclose(gru(host.cupy.asarray(x))[0].get(), gru(x)[0], rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match=r"^recurrent_dropout: expected 0 in `record` on a GPU, got 0.5$"):
+        gru.record(host.cupy.asarray(x))
 
 
 @pytest.mark.parametrize("features", [1, 3])

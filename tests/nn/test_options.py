@@ -10,6 +10,7 @@ OPTIONS = {
     "activation": ("elu", 1.5),
     "clip": 3.0,
     "zoneout": 0.25,
+    "recurrent_dropout": 0.4,
     "state_clip": 0.5,
     "learned_h0": True,
 }
@@ -49,6 +50,7 @@ def test_an_elu_has_alpha_1_by_default():
         ({"clip": 0}, "clip: expected a float32 above 0 or None, got 0"),
         ({"state_clip": np.nan}, "state_clip: expected a float32 above 0 or None, got nan"),
         ({"zoneout": 1.0}, "zoneout: expected a number from 0 to below 1, got 1.0"),
+        ({"recurrent_dropout": -0.5}, "recurrent_dropout: expected a number from 0 to below 1, got -0.5"),
         ({"merge": "sum"}, "merge: expected 'concat' without bidirectional=True, got 'sum'"),
         ({"merge": "add", "bidirectional": True}, "merge: expected one of 'concat', .*, got 'add'"),
         ({"reverse": True, "bidirectional": True}, "reverse: expected False with bidirectional=True"),
@@ -108,6 +110,31 @@ def test_zoneout_draws_masks_in_training_alone():
     assert not np.array_equal(first, y)
     again = rgru.GRU(3, 4, zoneout=0.5, seed=0)
     np.testing.assert_array_equal(again.record(x)[0], first)  # the same seed draws the same masks
+
+
+@pytest.mark.parametrize("reset_after", [False, True])
+def test_recurrent_dropout_has_one_mask_for_each_sequence(reset_after):
+    """Dropped units are missing from the products alone, where the others are scaled by 1 / (1 - 0.75)."""
+    gru = rgru.GRU(1, 40, reset_after=reset_after, recurrent_dropout=0.75, dtype="float64", seed=0)
+    u = np.zeros((120, 40))
+    u[80:] = np.eye(40)  # r and z are 1/2, and the candidate reads its own unit
+    gru.params.update({"layers.0.fwd.W": np.zeros((120, 1)), "layers.0.fwd.U": u})
+    x, h0 = np.zeros((50, 4, 1)), np.ones((1, 50, 40))
+    y, _, _ = gru.record(x, h0)
+
+    def run(mask):
+        states, h = [], h0[0]
+        for _ in range(4):
+            h = h / 2 + np.tanh(mask * h / 2) / 2
+            states.append(h)
+        return np.stack(states, 1)
+
+    dropped = np.abs(y - run(0.0)).max(1) < 1e-12
+    np.testing.assert_allclose(y, run(np.where(dropped, 0.0, 4.0)), rtol=0, atol=1e-12)
+    assert abs(dropped.mean() - 0.75) < 0.03  # three deviations
+    assert len(np.unique(dropped, axis=0)) == 50
+    np.testing.assert_allclose(gru(x, h0)[0], run(1.0), rtol=0, atol=1e-12)  # nothing is dropped
+    assert not np.array_equal(gru.record(x, h0)[0], y)
 
 
 def test_estimators_take_options(tmp_path):

@@ -19,7 +19,7 @@ fn hash<T: Real>(numbers: &[T]) -> u64 {
 /// Returns the hashes of the outputs, states and gradients of a stack.
 fn solved<T: Real>(reset_after: bool, bidirectional: bool) -> Vec<u64> {
     let dims = Dims { num_layers: 2, bidirectional, reset_after, ..Dims::new(5, 19) };
-    let problem = Problem { dims, time: 9, lengths: vec![9, 1, 0, 7], ragged: true, with_h0: true, seed: 1 };
+    let problem = Problem::new(dims, vec![9, 1, 0, 7], 1);
     let arrays = problem.arrays::<T>();
     let hashes = Isa::available().into_iter().map(|isa| {
         let results = problem.solve(&arrays, isa, 2);

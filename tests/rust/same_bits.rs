@@ -40,6 +40,8 @@ fn equal<T: Real>(a: &common::Results<T>, b: &common::Results<T>) -> bool {
 }
 
 fn alone_as_in_the_batch<T: Real>(problem: &Problem) -> Result<(), TestCaseError> {
+    let dims = Dims { recurrent_dropout: 0.0, ..problem.dims };
+    let problem = &Problem { dims, ..problem.clone() }; // whose masks differ
     let arrays = problem.arrays::<T>();
     let isa = Isa::available()[0];
     let whole = problem.solve(&arrays, isa, 2);
@@ -88,8 +90,15 @@ proptest! {
 
     #[test]
     fn a_stream_has_the_bits_of_the_whole(problem in problems(40, 9, 6)) {
-        let dims = Dims { bidirectional: false, reverse: false, merge: Merge::Concat, ..problem.dims };
-        let problem = Problem { dims, ragged: false, lengths: vec![problem.time as i64; problem.lengths.len()], ..problem };
+        let dims = Dims {
+            bidirectional: false,
+            reverse: false,
+            merge: Merge::Concat,
+            recurrent_dropout: 0.0,
+            ..problem.dims
+        };
+        let lengths = vec![problem.time as i64; problem.lengths.len()];
+        let problem = Problem { dims, ragged: false, lengths, ..problem };
         let arrays = problem.arrays::<f32>();
         let (batch, time) = (problem.lengths.len(), problem.time);
         let whole = problem.solve(&arrays, Isa::available()[0], 1);
@@ -129,7 +138,7 @@ fn ids_have_the_bits_of_their_embeddings() {
     const IDS: usize = 7;
     for (reset_after, size, others) in [(false, 20, 0), (true, 3, 2), (false, 1, 33)] {
         let dims = Dims { num_layers: 2, bidirectional: true, reset_after, ..Dims::new(size + others, 21) };
-        let problem = Problem { dims, time: 9, lengths: vec![9, 0, 4], ragged: true, with_h0: true, seed: 12 };
+        let problem = Problem::new(dims, vec![9, 0, 4], 12);
         let (mut arrays, sequences) = (problem.arrays::<f32>(), problem.sequences());
         let embeddings: Vec<f32> = (0..IDS * size).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
         let mut features = Vec::new();
@@ -167,7 +176,7 @@ fn instruction_sets_agree_on_large_cells() {
         (true, 130, vec![9]),
     ] {
         let dims = Dims { num_layers: 2, reset_after, ..Dims::new(70, hidden_size) };
-        let problem = Problem { dims, time: 9, lengths, ragged: true, with_h0: true, seed: 6 };
+        let problem = Problem::new(dims, lengths, 6);
         instruction_sets_agree::<f32>(&problem).unwrap();
         instruction_sets_agree::<f64>(&problem).unwrap();
     }
@@ -179,7 +188,7 @@ fn threads_change_nothing() {
     for (reset_after, bidirectional) in [(false, true), (true, false)] {
         let dims = Dims { num_layers: 2, bidirectional, reset_after, ..Dims::new(20, 50) };
         let lengths = (0..90).map(|n| (n * 7) % 41).collect();
-        let problem = Problem { dims, time: 40, lengths, ragged: true, with_h0: true, seed: 3 };
+        let problem = Problem::new(dims, lengths, 3);
         assert_eq!(Plan::new(&dims, &problem.sequences(), 8).threads(), 8);
         let arrays = problem.arrays::<f32>();
         let one = problem.solve(&arrays, Isa::available()[0], 1);
@@ -196,7 +205,7 @@ fn threads_that_share_units_change_nothing() {
         [(false, 400, vec![9, 4, 7]), (true, 350, vec![12]), (false, 130, vec![60; 5])]
     {
         let dims = Dims { num_layers: 2, bidirectional: true, reset_after, ..Dims::new(20, hidden) };
-        let problem = Problem { dims, time: 60, lengths, ragged: true, with_h0: true, seed: 4 };
+        let problem = Problem::new(dims, lengths, 4);
         assert!(Plan::new(&dims, &problem.sequences(), 8).members > 1);
         let arrays = problem.arrays::<f32>();
         let one = problem.solve(&arrays, Isa::available()[0], 1);
@@ -212,7 +221,7 @@ fn final_states_need_no_outputs() {
     for (num_layers, bidirectional) in [(1, false), (2, false), (3, false), (2, true)] {
         let dims = Dims { num_layers, bidirectional, ..Dims::new(2, 30) };
         let lengths = (0..70).map(|n| n * 3 % 200).collect();
-        let problem = Problem { dims, time: 200, lengths, ragged: true, with_h0: true, seed: 9 };
+        let problem = Problem::new(dims, lengths, 9);
         problem.solve(&problem.arrays::<f32>(), Isa::available()[0], 2); // checks the final states without y
     }
 }
@@ -222,9 +231,10 @@ fn final_states_need_no_outputs() {
 fn checkpoints_change_nothing() {
     for (reset_after, dropout, with_h0) in [(false, 0.0, true), (true, 0.3, false)] {
         let cell = CellOptions { zoneout: dropout / 2.0, ..CellOptions::default() };
-        let dims = Dims { num_layers: 2, reset_after, cell, learned_h0: true, ..Dims::new(5, 9) };
+        let masks = Dims { cell, recurrent_dropout: dropout / 3.0, ..Dims::new(5, 9) };
+        let dims = Dims { num_layers: 2, reset_after, learned_h0: true, ..masks };
         let lengths = vec![300, 128, 0, 257, 40, 129];
-        let problem = Problem { dims, time: 300, lengths, ragged: false, with_h0, seed: 8 };
+        let problem = Problem { ragged: false, with_h0, ..Problem::new(dims, lengths, 8) };
         let (arrays, sequences) = (problem.arrays::<f32>(), problem.sequences());
         let packed = PackedWeights::new(dims, &arrays.params, true).unwrap();
         let (inputs, masks) = (arrays.inputs(&sequences), Masks::new(&dims, dropout, 3).unwrap());
@@ -247,18 +257,21 @@ fn checkpoints_change_nothing() {
     }
 }
 
-/// Dropout and zoneout have the same masks with any number of threads, and their gradient is that of the masked
+/// All kinds of dropout and zoneout have the same masks with any number of threads, and their gradient is that of the masked
 /// function.
 #[test]
 fn masks_are_reproducible_and_differentiable() {
-    for (merge, reset_after, dropout, zoneout) in [
-        (Merge::Concat, false, 0.4, 0.0),
-        (Merge::Product, true, 0.4, 0.0),
-        (Merge::Sum, false, 0.0, 0.3),
-        (Merge::Concat, true, 0.2, 0.5),
+    for (merge, reset_after, dropout, recurrent_dropout, zoneout) in [
+        (Merge::Concat, false, 0.4, 0.0, 0.0),
+        (Merge::Product, true, 0.4, 0.0, 0.0),
+        (Merge::Sum, false, 0.0, 0.0, 0.3),
+        (Merge::Mean, false, 0.0, 0.4, 0.0),
+        (Merge::Concat, true, 0.2, 0.3, 0.5),
     ] {
         let cell = CellOptions { zoneout, ..CellOptions::default() };
-        check_masks(Dims { num_layers: 2, bidirectional: true, merge, reset_after, cell, ..Dims::new(3, 6) }, dropout);
+        let directions = Dims { bidirectional: true, merge, recurrent_dropout, ..Dims::new(3, 6) };
+        let dims = Dims { num_layers: 2, reset_after, cell, ..directions };
+        check_masks(dims, dropout);
     }
 }
 
@@ -268,7 +281,7 @@ fn zoneout_keeps_states_in_training_and_mixes_them_in_inference() {
     for reset_after in [false, true] {
         let cell = CellOptions { zoneout: 0.25, ..CellOptions::default() };
         let dims = Dims { reset_after, cell, ..Dims::new(3, 40) };
-        let problem = Problem { dims, time: 1, lengths: vec![1; 50], ragged: false, with_h0: true, seed: 5 };
+        let problem = Problem { ragged: false, ..Problem::new(dims, vec![1; 50], 5) };
         let (arrays, sequences) = (problem.arrays::<f64>(), problem.sequences());
         let run = |dims: Dims, masks: Option<Masks>| {
             let packed = PackedWeights::new(dims, &arrays.params, true).unwrap();
@@ -299,7 +312,7 @@ fn zoneout_keeps_states_in_training_and_mixes_them_in_inference() {
 
 fn check_masks(dims: Dims, dropout: f64) {
     let lengths = vec![4, 0, 3];
-    let problem = Problem { dims, time: 4, lengths, ragged: false, with_h0: false, seed: 5 };
+    let problem = Problem { ragged: false, with_h0: false, ..Problem::new(dims, lengths, 5) };
     let arrays = problem.arrays::<f64>();
     let sequences = problem.sequences();
     let inputs = arrays.inputs(&sequences);

@@ -32,7 +32,7 @@ _CACHED_SHAPES = 8
 """How many shapes of batches are cached: in practice few alternate, as a data set's last batch with the others."""
 
 _SETTINGS = {"input_size", "hidden_size", "num_layers", "bidirectional", "reset_after", "bias", "merge", "learned_h0"}
-_SETTINGS |= {"zoneout", *CellOptions.__dataclass_fields__}
+_SETTINGS |= {"zoneout", "recurrent_dropout", *CellOptions.__dataclass_fields__}
 """All others are refused: whoever adds one to the core is to think of GPUs."""
 
 
@@ -74,6 +74,7 @@ class Weights:
             raise ValueError(f"{name}: expected no such setting on a GPU, got {sizes[name]!r}")
         if sizes["zoneout"]:
             raise ValueError(f"zoneout: expected 0 on a GPU, got {sizes['zoneout']}")
+        self._recurrent_dropout = sizes["recurrent_dropout"]
         self._makers = {device.line()}  # the streams that own memory of this object
         self.device, self._params = device, device.made(params)
         self.input_size, self.hidden_size = sizes["input_size"], sizes["hidden_size"]
@@ -175,6 +176,8 @@ class Weights:
         """
         if checkpoint is not None:
             raise ValueError(f"checkpoint: expected None on a GPU, got {checkpoint}")
+        if self._recurrent_dropout and seed is not None:
+            raise ValueError(f"recurrent_dropout: expected 0 in `record` on a GPU, got {self._recurrent_dropout}")
         with self._at_work():
             _, shape = self._check(x, h0, lengths, offsets)
             sequences = self._sequences(x, lengths, offsets)

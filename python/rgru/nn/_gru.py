@@ -61,6 +61,9 @@ class GRU(HeldParameters):
         The rate of zoneout (Krueger et al. 2017), at least 0 and below 1. In `record` each unit keeps its state in a
         step with this probability. In all other runs each new state is mixed from the old one, with this weight, and
         the computed one, as in haste.
+    recurrent_dropout : float, default 0.0
+        The fraction of units that are dropped from the states in the recurrent products, in `record` only. A sequence
+        has one mask for all its steps (Gal and Ghahramani 2016), as in Keras 2. At least 0 and below 1.
     state_clip : float, optional
         Bound of the states, each of which is clipped to [-state_clip, state_clip], as in LFADS.
     reverse : bool, default False
@@ -115,6 +118,7 @@ class GRU(HeldParameters):
         activation: Activation = "tanh",
         clip: float | None = None,
         zoneout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         state_clip: float | None = None,
         reverse: bool = False,
         merge: str = "concat",
@@ -136,6 +140,7 @@ class GRU(HeldParameters):
             activation=activation,
             clip=clip,
             zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
             state_clip=state_clip,
             reverse=reverse,
             merge=merge,
@@ -332,7 +337,7 @@ class GRU(HeldParameters):
         masked: str = "zero",
         checkpoint: int | None = None,
     ) -> tuple[NDArray[Any] | Ragged, NDArray[Any], Tape[Any]]:
-        """Run over a batch of sequences, with dropout and zoneout, keeping what the backward pass needs.
+        """Run over a batch of sequences, with dropout of both kinds and zoneout, keeping what the backward pass needs.
 
         Parameters
         ----------

@@ -106,7 +106,7 @@ class HeldParameters(Settings):
 
     def _mask_seed(self) -> int:
         """Return the next seed for dropout masks: SplitMix64 (Steele et al. 2014), started at the GRU's seed."""
-        if not (self._dropout or self.zoneout):
+        if not (self._dropout or self.recurrent_dropout or self.zoneout):
             return 0
         with self._lock:
             self._masks += 1

@@ -19,6 +19,7 @@ OPTIONS: dict[str, object] = {
     "activation": "tanh",
     "clip": None,
     "zoneout": 0.0,
+    "recurrent_dropout": 0.0,
     "state_clip": None,
     "reverse": False,
     "merge": "concat",
@@ -47,6 +48,7 @@ class Settings:
         activation: object = "tanh",
         clip: object = None,
         zoneout: object = 0.0,
+        recurrent_dropout: object = 0.0,
         state_clip: object = None,
         reverse: object = False,
         merge: object = "concat",
@@ -67,6 +69,7 @@ class Settings:
             "activation": as_activation("activation", activation, gate=False, dtype=real),
             "clip": as_clip("clip", clip, real),
             "zoneout": as_probability("zoneout", zoneout),
+            "recurrent_dropout": as_probability("recurrent_dropout", recurrent_dropout),
             "state_clip": as_clip("state_clip", state_clip, real),
             "reverse": as_bool("reverse", reverse),
             "merge": as_choice("merge", merge, MERGES),
@@ -134,6 +137,11 @@ class Settings:
     def zoneout(self) -> float:
         """The rate of zoneout."""
         return float(self._sizes["zoneout"])
+
+    @property
+    def recurrent_dropout(self) -> float:
+        """The fraction of units dropped in the recurrent products by `rgru.GRU.record`."""
+        return float(self._sizes["recurrent_dropout"])
 
     @property
     def state_clip(self) -> float | None:

@@ -121,7 +121,7 @@ fn directions() -> impl Strategy<Value = (bool, Merge)> {
 /// Generates small problems, with sizes from 0 (batch, time, lengths) or 1 up, across the widths of the registers.
 pub fn problems(max_hidden: usize, max_batch: usize, max_time: usize) -> impl Strategy<Value = Problem> {
     let dims =
-        (1..=max_hidden + 3, 1..=max_hidden, 1..=3usize, any::<[bool; 3]>(), cells(), directions(), any::<bool>())
+        (1..=max_hidden + 3, 1..=max_hidden, 1..=3usize, any::<[bool; 3]>(), cells(), directions(), any::<[bool; 2]>())
             .prop_map(
                 |(
                     input_size,
@@ -130,7 +130,7 @@ pub fn problems(max_hidden: usize, max_batch: usize, max_time: usize) -> impl St
                     [bidirectional, reset_after, bias],
                     cell,
                     (reverse, merge),
-                    learned_h0,
+                    [learned_h0, dropped],
                 )| Dims {
                     num_layers,
                     bidirectional,
@@ -140,6 +140,7 @@ pub fn problems(max_hidden: usize, max_batch: usize, max_time: usize) -> impl St
                     reverse: reverse && !bidirectional,
                     merge: if bidirectional { merge } else { Merge::Concat },
                     learned_h0,
+                    recurrent_dropout: if dropped { 0.4 } else { 0.0 },
                     ..Dims::new(input_size, hidden_size)
                 },
             );
@@ -159,6 +160,12 @@ pub fn problems(max_hidden: usize, max_batch: usize, max_time: usize) -> impl St
 }
 
 impl Problem {
+    /// Returns a problem with ragged sequences and initial states.
+    pub fn new(dims: Dims, lengths: Vec<i64>, seed: u64) -> Self {
+        let time = lengths.iter().copied().max().unwrap_or(0) as usize;
+        Self { dims, time, lengths, ragged: true, with_h0: true, seed }
+    }
+
     /// Returns whether the gradient jumps where a sum is at the end of a clip or of a straight part of an activation.
     pub fn has_kinks(&self) -> bool {
         let CellOptions { gate_activation, activation, clip, state_clip, .. } = self.dims.cell;
@@ -166,6 +173,11 @@ impl Problem {
             matches!(activation, Activation::HardSigmoid { .. } | Activation::Relu | Activation::Elu { .. })
         };
         kink(gate_activation) || kink(activation) || clip.is_some() || state_clip.is_some()
+    }
+
+    /// Returns whether differences are inexact near some sums: at kinks, or where the gradient has one.
+    pub fn has_bends(&self) -> bool {
+        self.has_kinks() || self.dims.cell.activation == Activation::Softsign
     }
 
     pub fn sequences(&self) -> Sequences {
@@ -204,6 +216,25 @@ impl Problem {
         Arrays { params, x, h0, dy, dh_n: draw(states, 1.0) }
     }
 
+    /// Returns the masks of recurrent dropout.
+    pub fn masks(&self) -> Masks {
+        if self.dims.recurrent_dropout == 0.0 {
+            return Masks::default();
+        }
+        Masks::new(&self.dims, 0.0, self.seed).unwrap()
+    }
+
+    /// Returns the factors of the states in the recurrent products, `[L * D, N, H]`, for the reference.
+    pub fn factors<T: Real>(&self) -> Option<Vec<T>> {
+        let (hidden, batch) = (self.dims.hidden_size, self.lengths.len());
+        let mut factors = vec![T::ZERO; self.dims.num_cells() * batch * hidden];
+        let dropout = self.masks().recurrent?;
+        for (i, mask) in factors.chunks_exact_mut(hidden).enumerate() {
+            dropout.mask(i / batch, i % batch, mask);
+        }
+        Some(factors)
+    }
+
     /// Solves the problem by the fast path. Also checks that inference without a tape gives the same results.
     pub fn solve<T: Real>(&self, arrays: &Arrays<T>, isa: Isa, threads: usize) -> Results<T> {
         let (dims, sequences) = (self.dims, self.sequences());
@@ -211,13 +242,15 @@ impl Problem {
         let mut results = Results::zeros_of(&dims, &sequences, arrays);
         let options = with_threads(threads);
         let inputs = arrays.inputs(&sequences);
-        let tape = rnn::forward_tape(&packed, inputs, results.outputs(), Masks::default(), options).unwrap();
-        let mut plain = Results::zeros_of(&dims, &sequences, arrays);
-        rnn::forward(&packed, inputs, plain.outputs(), options).unwrap();
-        assert!(plain.y == results.y && plain.h_n == results.h_n, "results differ without a tape");
-        plain.h_n.fill(T::ZERO);
-        rnn::final_states(&packed, inputs, &mut plain.h_n, options).unwrap();
-        assert!(plain.h_n == results.h_n, "final states differ without y");
+        let tape = rnn::forward_tape(&packed, inputs, results.outputs(), self.masks(), options).unwrap();
+        if self.dims.recurrent_dropout == 0.0 {
+            let mut plain = Results::zeros_of(&dims, &sequences, arrays);
+            rnn::forward(&packed, inputs, plain.outputs(), options).unwrap();
+            assert!(plain.y == results.y && plain.h_n == results.h_n, "results differ without a tape");
+            plain.h_n.fill(T::ZERO);
+            rnn::final_states(&packed, inputs, &mut plain.h_n, options).unwrap();
+            assert!(plain.h_n == results.h_n, "final states differ without y");
+        }
         let forward = ForwardArrays { x: &arrays.x, h0: inputs.h0, y: &results.y };
         let grads = InputGrads { dx: &mut results.dx, dh0: &mut results.dh0, dparams: &mut results.dparams };
         rnn::backward(&packed, &tape, forward, arrays.output_grads(), grads, options).unwrap();
@@ -227,10 +260,11 @@ impl Problem {
     /// Solves the problem by the plain loops.
     pub fn reference<T: Real>(&self, arrays: &Arrays<T>) -> Results<T> {
         let (dims, sequences) = (&self.dims, self.sequences());
-        let (params, x, h0) = (&arrays.params, &arrays.x, arrays.h0.as_deref());
-        let (y, h_n) = rgru::__internals::reference::forward(dims, params, x, &sequences, h0);
+        let (params, x, h0, masks) = (&arrays.params, &arrays.x, arrays.h0.as_deref(), self.factors());
+        let (masks, dy, dh_n) = (masks.as_deref(), &arrays.dy, &arrays.dh_n);
+        let (y, h_n) = rgru::__internals::reference::forward(dims, params, x, &sequences, h0, masks);
         let (dx, dh0, dparams) =
-            rgru::__internals::reference::backward(dims, params, x, &sequences, h0, &arrays.dy, &arrays.dh_n);
+            rgru::__internals::reference::backward(dims, params, x, &sequences, h0, masks, dy, dh_n);
         Results { y, h_n, dx, dh0, dparams }
     }
 }
