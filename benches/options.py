@@ -45,6 +45,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "reverse": {"reverse": True},
     "learned_h0": {"learned_h0": True},
 }
+NORMS: dict[str, dict[str, Any]] = {
+    "layer_norm separate": {"layer_norm": "separate"},
+    "layer_norm sum": {"layer_norm": "sum"},
+}
+"""For reset-after cells alone."""
+
 MERGES = "sum", "mean", "product"
 RESETS, HOLES = 0.02, 0.1  # of all steps
 LOOP = "a loop over pieces"
@@ -98,6 +104,7 @@ def contenders(case: Case, passes: str) -> dict[str, Run]:
         "plain": partial(run, plain, x, dy),
         "concat": partial(run, made(bidirectional=True), x, wide),
         **{name: partial(run, made(**settings), x, dy) for name, settings in OPTIONS.items()},
+        **{name: partial(run, made(**settings), x, dy) for name, settings in NORMS.items() if case.reset_after},
         **{f"merge {merge}": partial(run, made(bidirectional=True, merge=merge), x, dy) for merge in MERGES},
         f"resets, {RESETS:.0%} of the steps": partial(run, plain, x, dy, resets=resets),
         LOOP: loop,
@@ -139,11 +146,16 @@ def fastest(runs: Mapping[str, Run], rounds: int) -> dict[str, float]:
     return found
 
 
+def figure(ratio: float | None) -> str:
+    """Return a ratio as it is printed; a cell may lack an option."""
+    return "none" if ratio is None else f"{ratio:.2f}"
+
+
 def table(columns: Mapping[str, list[dict[str, float]]]) -> str:
     """Return the ratios of both cells in Markdown."""
     rows = [["reset-before / reset-after", *columns], ["---"] * (1 + len(columns))]
-    for name in next(iter(columns.values()))[0]:
-        rows.append([name, *(" / ".join(f"{cell[name]:.2f}" for cell in cells) for cells in columns.values())])
+    for name in next(iter(columns.values()))[1]:
+        rows.append([name, *(" / ".join(figure(cell.get(name)) for cell in cells) for cells in columns.values())])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

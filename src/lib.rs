@@ -49,7 +49,7 @@ pub use gru::Gru;
 pub use options::Options;
 pub use rnn::{Inputs, Outputs, Stream};
 pub use sessions::{Events, Keys, Limits, Sessions, Times};
-pub use shape::{Activation, CellOptions, Dims, Merge, Sequences, Tensor};
+pub use shape::{Activation, CellOptions, Dims, LayerNorm, Merge, NormForm, Sequences, Tensor};
 pub use threads::runtime::{num_threads, set_num_threads};
 
 /// Internals for this crate's tests and benches. Not part of the API: anything here may change at any time.

@@ -4,7 +4,7 @@
 //! selects it.
 
 use crate::shape::params::{CellParams, CellParamsMut, split_params, split_params_mut};
-use crate::shape::{Activation, Dims, Merge, Sequences};
+use crate::shape::{Activation, Dims, LayerNorm, Merge, NormForm, Sequences};
 use crate::simd::float::Float;
 
 /// The values of one step that the backward pass needs, `[H]` each.
@@ -16,7 +16,8 @@ struct Step<T> {
     r: Vec<T>,
     z: Vec<T>,
     c: Vec<T>,
-    a_hh: Vec<T>, // U_hh h + b_hh, reset-after
+    a_hh: Vec<T>,            // U_hh h + b_hh, reset-after
+    norms: Vec<(Vec<T>, T)>, // normalised sums and their factors: of U h and W x, or of both together
 }
 
 /// Returns the value and the derivative of an activation at `a`, which is clipped first.
@@ -77,33 +78,76 @@ fn dot<T: Float>(a: &[T], b: &[T]) -> T {
     a.iter().zip(b).fold(T::ZERO, |sum, (&a, &b)| sum + a * b)
 }
 
+/// Layer normalisation: (x - mean) / sqrt(variance + epsilon), and the reciprocal of this root.
+fn normalised<T: Float>(norm: LayerNorm, x: &[T]) -> (Vec<T>, T) {
+    let count = T::from_f64(x.len() as f64);
+    let mean = x.iter().copied().sum::<T>() / count;
+    let variance = x.iter().map(|&x| (x - mean) * (x - mean)).sum::<T>() / count;
+    let factor = T::ONE / (variance + T::from_f64(norm.epsilon)).sqrt();
+    (x.iter().map(|&x| (x - mean) * factor).collect(), factor)
+}
+
+/// The backward pass of [`normalised`], by all its partial derivatives.
+fn normalised_backward<T: Float>((y, factor): &(Vec<T>, T), d: &[T]) -> Vec<T> {
+    let count = T::from_f64(y.len() as f64);
+    let derivative = |i: usize, j: usize| {
+        let same = if i == j { T::ONE } else { T::ZERO };
+        *factor * (same - (T::ONE + y[i] * y[j]) / count)
+    };
+    (0..y.len()).map(|j| (0..y.len()).map(|i| d[i] * derivative(i, j)).sum()).collect()
+}
+
+/// Multiplies element by element.
+fn times<T: Float>(a: &[T], b: &[T]) -> Vec<T> {
+    a.iter().zip(b).map(|(&a, &b)| a * b).collect()
+}
+
+fn add_to<T: Float>(sums: &mut [T], terms: &[T]) {
+    sums.iter_mut().zip(terms).for_each(|(sum, &term)| *sum += term);
+}
+
 /// Computes one step of one cell: the new state, and the values for the backward pass. The recurrent products read the
 /// states times the `mask`.
 fn step<T: Float>(cell: &CellParams<T>, x: &[T], h: &[T], mask: &[T]) -> (Vec<T>, Step<T>) {
-    let hidden = cell.hidden;
-    let w = |gate: usize, unit: usize| &cell.w[(gate * hidden + unit) * cell.input..][..cell.input];
-    let u = |gate: usize, unit: usize| &cell.u[(gate * hidden + unit) * hidden..][..hidden];
-    let b = |gate: usize, unit: usize| cell.b.get(gate * hidden + unit).copied().unwrap_or(T::ZERO);
-    let options = &cell.options;
-    let read: Vec<T> = h.iter().zip(mask).map(|(&h, &mask)| h * mask).collect();
+    let (hidden, options) = (cell.hidden, &cell.options);
+    let read = times(h, mask);
+    let u = |row: usize| &cell.u[row * hidden..][..hidden];
+    // The parts of the pre-activations that the reset gate does not multiply in reset-after cells, and those that it
+    // does, `[3H]` each.
+    let mut input: Vec<T> = (0..3 * hidden).map(|row| dot(&cell.w[row * cell.input..][..cell.input], x)).collect();
+    let mut recurrent: Vec<T> = (0..3 * hidden).map(|row| dot(u(row), &read)).collect();
+    let mut norms = Vec::new();
+    match options.layer_norm {
+        None => add_to(&mut input, cell.b),
+        Some(norm) if norm.form == NormForm::Separate => {
+            norms = vec![normalised(norm, &recurrent), normalised(norm, &input)];
+            (recurrent, input) = (times(&norms[0].0, cell.g_hh), times(&norms[1].0, cell.g));
+            add_to(&mut input, cell.b);
+        }
+        Some(norm) => {
+            add_to(&mut recurrent, &input);
+            norms = vec![normalised(norm, &recurrent)];
+            (recurrent, input) = (times(&norms[0].0, cell.g), vec![T::ZERO; 3 * hidden]);
+            add_to(&mut recurrent, cell.b);
+        }
+    }
+    add_to(&mut recurrent[2 * hidden..], cell.b_hh);
     let all = |activation, a: &[T]| -> Vec<T> { a.iter().map(|&a| activate(activation, options.clip, a).0).collect() };
-    let [a_r, a_z] = [0, 1].map(|gate| -> Vec<T> {
-        (0..hidden).map(|j| dot(w(gate, j), x) + dot(u(gate, j), &read) + b(gate, j)).collect()
-    });
+    let [a_r, a_z] = [0, 1]
+        .map(|gate| -> Vec<T> { (0..hidden).map(|j| gate * hidden + j).map(|i| input[i] + recurrent[i]).collect() });
     let (r, z) = (all(options.gate_activation, &a_r), all(options.gate_activation, &a_z));
-    let rh: Vec<T> = r.iter().zip(&read).map(|(&r, &h)| r * h).collect();
-    let b_hh = |j: usize| cell.b_hh.get(j).copied().unwrap_or(T::ZERO);
-    let a_hh: Vec<T> = (0..hidden).map(|j| dot(u(2, j), &read) + b_hh(j)).collect();
+    let rh = times(&r, &read);
+    let a_hh = recurrent[2 * hidden..].to_vec();
     let a_h: Vec<T> = (0..hidden)
         .map(|j| {
-            let recurrent = if cell.reset_after { r[j] * a_hh[j] } else { dot(u(2, j), &rh) };
-            dot(w(2, j), x) + b(2, j) + recurrent
+            let recurrent = if cell.reset_after { r[j] * a_hh[j] } else { dot(u(2 * hidden + j), &rh) };
+            input[2 * hidden + j] + recurrent
         })
         .collect();
     let c = all(options.activation, &a_h);
     let unclipped: Vec<T> = (0..hidden).map(|j| (T::ONE - z[j]) * h[j] + z[j] * c[j]).collect();
     let new = unclipped.iter().map(|&h| clipped(options.state_clip, h)).collect();
-    (new, Step { a: [a_r, a_z, a_h], unclipped, h_prev: h.to_vec(), read, r, z, c, a_hh })
+    (new, Step { a: [a_r, a_z, a_h], unclipped, h_prev: h.to_vec(), read, r, z, c, a_hh, norms })
 }
 
 /// The backward pass of [`step`]: adds to the gradients of the cell and of x, and returns that of the previous state.
@@ -117,7 +161,7 @@ fn step_backward<T: Float>(
     dx: &mut [T],
 ) -> Vec<T> {
     let hidden = cell.hidden;
-    let Step { a: [a_r, a_z, a_h], unclipped, h_prev, read, r, z, c, a_hh } = step;
+    let Step { a: [a_r, a_z, a_h], unclipped, h_prev, read, r, z, c, a_hh, norms } = step;
     let (one, options) = (T::ONE, &cell.options);
     let gate = |a: T| activate(options.gate_activation, options.clip, a).1;
     let candidate = |a: T| activate(options.activation, options.clip, a).1;
@@ -128,45 +172,50 @@ fn step_backward<T: Float>(
     let da_h: Vec<T> = (0..hidden).map(|j| dh[j] * z[j] * candidate(a_h[j])).collect();
 
     // The candidate's recurrent term: r * (U_hh h + b_hh), or U_hh (r * h).
-    let (mut dr, mut d_read) = (vec![T::ZERO; hidden], vec![T::ZERO; hidden]);
+    let (mut dr, mut d_read, mut da_hh) = (vec![T::ZERO; hidden], vec![T::ZERO; hidden], vec![T::ZERO; hidden]);
     for j in 0..hidden {
-        let da_hh = if cell.reset_after { da_h[j] * r[j] } else { da_h[j] };
+        if cell.reset_after {
+            da_hh[j] = da_h[j] * r[j];
+            dr[j] = da_h[j] * a_hh[j];
+            continue;
+        }
         for i in 0..hidden {
             let at = (2 * hidden + j) * hidden + i;
-            if cell.reset_after {
-                grads.u[at] += da_hh * read[i];
-                d_read[i] += da_hh * cell.u[at];
-            } else {
-                grads.u[at] += da_hh * r[i] * read[i];
-                d_read[i] += da_hh * cell.u[at] * r[i];
-                dr[i] += da_hh * cell.u[at] * read[i];
-            }
-        }
-        if cell.reset_after {
-            dr[j] = da_h[j] * a_hh[j];
-            if let Some(db_hh) = grads.b_hh.get_mut(j) {
-                *db_hh += da_hh;
-            }
+            grads.u[at] += da_h[j] * r[i] * read[i];
+            d_read[i] += da_h[j] * cell.u[at] * r[i];
+            dr[i] += da_h[j] * cell.u[at] * read[i];
         }
     }
     let da_r: Vec<T> = (0..hidden).map(|j| dr[j] * gate(a_r[j])).collect();
 
-    for (gate, da) in [&da_r, &da_z, &da_h].into_iter().enumerate() {
-        for j in 0..hidden {
-            let row = gate * hidden + j;
-            for i in 0..cell.input {
-                grads.w[row * cell.input + i] += da[j] * x[i];
-                dx[i] += da[j] * cell.w[row * cell.input + i];
-            }
-            if gate < 2 {
-                for i in 0..hidden {
-                    grads.u[row * hidden + i] += da[j] * read[i];
-                    d_read[i] += da[j] * cell.u[row * hidden + i];
-                }
-            }
-            if let Some(db) = grads.b.get_mut(row) {
-                *db += da[j];
-            }
+    // The gradients of W x and of U h.
+    let mut d_input = [&da_r[..], &da_z, &da_h].concat();
+    let mut d_recurrent = [&da_r[..], &da_z, &da_hh].concat();
+    add_to(grads.b_hh, &d_recurrent[2 * hidden..]);
+    match norms.as_slice() {
+        [of_recurrent, of_input] => {
+            add_to(grads.b, &d_input);
+            add_to(grads.g, &times(&d_input, &of_input.0));
+            add_to(grads.g_hh, &times(&d_recurrent, &of_recurrent.0));
+            d_input = normalised_backward(of_input, &times(&d_input, cell.g));
+            d_recurrent = normalised_backward(of_recurrent, &times(&d_recurrent, cell.g_hh));
+        }
+        [of_sum] => {
+            add_to(grads.b, &d_recurrent);
+            add_to(grads.g, &times(&d_recurrent, &of_sum.0));
+            d_recurrent = normalised_backward(of_sum, &times(&d_recurrent, cell.g));
+            d_input.clone_from(&d_recurrent);
+        }
+        _ => add_to(grads.b, &d_input),
+    }
+    for row in 0..3 * hidden {
+        for i in 0..cell.input {
+            grads.w[row * cell.input + i] += d_input[row] * x[i];
+            dx[i] += d_input[row] * cell.w[row * cell.input + i];
+        }
+        for i in 0..hidden {
+            grads.u[row * hidden + i] += d_recurrent[row] * read[i];
+            d_read[i] += d_recurrent[row] * cell.u[row * hidden + i];
         }
     }
     (0..hidden).map(|i| dh[i] * (one - z[i]) + d_read[i] * mask[i]).collect()

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::cell::equations;
 use crate::cell::functions::{Custom, Functions};
+use crate::cell::norm::Norm;
 use crate::simd::float::Float;
 use crate::simd::lanes::Lanes;
 
@@ -14,14 +15,15 @@ pub struct BackwardArgs<T> {
     pub(super) rows: usize,
     pub(super) hidden: usize,
     pub(super) padded: usize,
-    pub(super) tape: *const *const T,       // [rows][4 * hidden]
+    pub(super) tape: *const *const T,       // [rows][record]
     pub(super) h: *const *const T,          // [rows][hidden]
     pub(super) dy: *const *const T,         // [rows][hidden], or null
-    pub(super) d: *const *mut T,            // [rows][3 or 4 segments of hidden]
+    pub(super) d: *const *mut T,            // [rows][segments of hidden]
     pub(super) carry: *mut T,               // [rows, padded]
     pub(super) drh: *const T,               // [rows, padded], second reset-before kernel only
     pub(super) mask: *const T,              // [rows, padded], the factors of the states in the products, or null
     pub(super) through: *const T,           // [rows, padded], the part of carry that the mask applies to
+    pub(super) norm: *const Norm<T>,        // null without layer normalisation
     pub(super) functions: *const Custom<T>, // null for those of the plain cell
 }
 
@@ -43,14 +45,14 @@ impl<T: Float> BackwardArgs<T> {
 
     /// Reads one vector of a segment of a tape row.
     #[inline(always)]
-    unsafe fn tape<L: Lanes<Elem = T>>(&self, row: usize, segment: usize, offset: usize) -> L {
+    pub(super) unsafe fn tape<L: Lanes<Elem = T>>(&self, row: usize, segment: usize, offset: usize) -> L {
         // SAFETY: a tape row holds 4 segments of H numbers; the load is cut at the segment's end.
         unsafe { L::load_first((*self.tape.add(row)).add(segment * self.hidden + offset), self.hidden - offset) }
     }
 
     /// Writes one vector of a segment of a row of gradients.
     #[inline(always)]
-    unsafe fn put<L: Lanes<Elem = T>>(&self, row: usize, segment: usize, offset: usize, value: L) {
+    pub(super) unsafe fn put<L: Lanes<Elem = T>>(&self, row: usize, segment: usize, offset: usize, value: L) {
         // SAFETY: the row has this segment of H numbers; the store is cut at the segment's end.
         unsafe { value.store_first((*self.d.add(row)).add(segment * self.hidden + offset), self.hidden - offset) }
     }
@@ -58,7 +60,7 @@ impl<T: Float> BackwardArgs<T> {
     /// Computes the gradient of the state after the step and, from it, returns (`da_z`, `da_h`). The direct part of
     /// `dh_prev` is left in `carry`.
     #[inline(always)]
-    unsafe fn update<L: Lanes<Elem = T>>(
+    pub(super) unsafe fn update<L: Lanes<Elem = T>>(
         &self,
         functions: impl Functions<T>,
         row: usize,

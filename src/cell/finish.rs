@@ -9,20 +9,20 @@ use crate::simd::lanes::Lanes;
 impl<T: Float> StepArgs<T> {
     /// Returns the address of zoneout's factors, or null.
     #[inline(always)]
-    fn kept(&self, at: usize) -> *const T {
+    pub(super) fn kept(&self, at: usize) -> *const T {
         if self.kept.is_null() { self.kept } else { self.kept.wrapping_add(at) }
     }
 
     /// Writes one vector of a tape row's segment, cut at H.
     #[inline(always)]
-    unsafe fn record<L: Lanes<Elem = T>>(&self, row: usize, segment: usize, offset: usize, value: L) {
+    pub(super) unsafe fn record<L: Lanes<Elem = T>>(&self, row: usize, segment: usize, offset: usize, value: L) {
         // SAFETY: a tape row holds 4 segments of H numbers, and the store is cut at the segment's end.
         unsafe { value.store_first((*self.tape.add(row)).add(segment * self.hidden + offset), self.hidden - offset) }
     }
 
     /// Writes one vector of the new state: whole to the running state, and cut at H to y.
     #[inline(always)]
-    unsafe fn output<L: Lanes<Elem = T>>(&self, row: usize, offset: usize, h: L) {
+    pub(super) unsafe fn output<L: Lanes<Elem = T>>(&self, row: usize, offset: usize, h: L) {
         // SAFETY: the running state is padded to whole vectors; the store to y is cut at H.
         unsafe {
             h.store(self.next.add(row * self.padded + offset));

@@ -14,6 +14,10 @@ pub mod forward;
 pub mod functions;
 #[allow(unsafe_code)]
 pub mod kernels;
+#[forbid(unsafe_code)]
+pub mod norm;
+#[allow(unsafe_code)]
+pub mod norm_step;
 #[allow(unsafe_code)]
 pub mod step;
 #[allow(unsafe_code)]

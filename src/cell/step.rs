@@ -6,6 +6,7 @@ use crate::cell::kernels::{CellKernels, Real};
 use crate::cell::step_args::StepArgs;
 use crate::cell::weights::{PackedCell, Recurrent};
 use crate::error::Error;
+use crate::gemm::matmul::{Start, matmul};
 use crate::gemm::pack::PackedMatrix;
 use crate::gemm::tile::{MAX_ROWS_PER_STEP, RowPointers};
 use crate::memory::buffer_pool::PooledBuffer;
@@ -16,7 +17,7 @@ pub struct State<T: Real> {
     padded: usize,
     rows: usize,
     /// Parts of `[rows, padded]`: two that alternate as the states before and after a step; in reset-before also z and
-    /// r * h.
+    /// r * h, and with layer normalisation 3 for the recurrent sums and 3 for a copy of the projections.
     parts: PooledBuffer<T>,
     /// Whether an odd number of steps is done. The states are then in the second part, and the next step reads the
     /// weights in descending order.
@@ -60,7 +61,11 @@ impl<T: Real> State<T> {
 
 /// Returns the number of parts of a cell's [`State`].
 fn parts_of<T: Real>(cell: &PackedCell<T>) -> usize {
-    if cell.reset_after() { 2 } else { 4 }
+    match cell.recurrent {
+        Recurrent::After { .. } => 2,
+        Recurrent::Before { .. } => 4,
+        Recurrent::Normalised { .. } => 8,
+    }
 }
 
 /// The rows that a step writes: row i is `rows[i][at[i]..]`.
@@ -92,7 +97,7 @@ pub struct StepMasks<'a, T> {
 }
 
 /// Advances the first `rows` rows by one step: updates their states and writes `y` (H numbers a row) and, if it is
-/// given, the tape (4H numbers a row: r, z, candidate, and r * h in reset-before or `U_hh h + b_hh` in reset-after).
+/// given, the tape (the record of [`crate::shape::Dims`], by row).
 ///
 /// `projected` has b + W x of these rows, in the layout of [`PackedCell::project`].
 ///
@@ -114,16 +119,22 @@ pub fn step<T: Real>(
     assert!(projected.len() >= rows * 3 * padded, "projection too short");
     assert_eq!(cell.lanes, engine.kernels.products.lanes, "cell packed for another instruction set");
     let (kernels, custom) = (engine.kernels, &engine.kernels.custom);
-    let start = state.parts.as_mut_ptr();
-    let part = |part: usize| start.wrapping_add(part * state.rows * padded); // the last two exist in reset-before only
-    let h = part(usize::from(state.odd)).cast_const();
-    let read = masks.recurrent.map_or(h, |(mask, read)| {
-        let states = &state.parts[usize::from(state.odd) * state.rows * padded..];
-        for ((read, &h), &mask) in read[..rows * padded].iter_mut().zip(states).zip(&mask[..rows * padded]) {
+    let states = usize::from(state.odd) * state.rows * padded;
+    let read = masks.recurrent.map(|(mask, read)| {
+        for ((read, &h), &mask) in read[..rows * padded].iter_mut().zip(&state.parts[states..]).zip(mask) {
             *read = h * mask;
         }
-        read.as_ptr()
+        &*read
     });
+    if let Recurrent::Normalised { u, .. } = &cell.recurrent {
+        let (all, sums) = state.parts.split_at_mut(2 * state.rows * padded);
+        let read = read.unwrap_or(&all[states..]);
+        let zeros = Start::Bias(&cell.bias);
+        matmul(engine.products(), rows, |r| &read[r * padded..], u, zeros, sums, 3 * padded);
+    }
+    let start = state.parts.as_mut_ptr();
+    let part = |part: usize| start.wrapping_add(part * state.rows * padded); // the last ones do not exist in all cells
+    let h = part(usize::from(state.odd)).cast_const();
     let (mut y_list, mut tape_list) = (RowPointers::default(), RowPointers::default());
     let mut args = StepArgs {
         rows,
@@ -131,15 +142,18 @@ pub fn step<T: Real>(
         padded,
         projected: projected.as_ptr(),
         h,
-        read,
+        read: read.map_or(h, <[T]>::as_ptr),
         next: part(usize::from(!state.odd)),
         z: part(2),
         rh: part(3),
+        sums: part(2),
+        rows_of_sums: state.rows,
+        norm: std::ptr::null(),
         u: std::ptr::null(),
         width: 0,
         b_hh: std::ptr::null(),
         y: y.fill(&mut y_list, rows, hidden),
-        tape: tape.map_or(std::ptr::null(), |mut tape| tape.fill(&mut tape_list, rows, 4 * hidden)),
+        tape: tape.map_or(std::ptr::null(), |mut tape| tape.fill(&mut tape_list, rows, cell.record_len())),
         down: state.odd,
         functions: cell.functions(),
         kept: masks.kept.map_or(std::ptr::null(), |kept| kept[..rows * padded].as_ptr()),
@@ -159,6 +173,12 @@ pub fn step<T: Real>(
         Recurrent::Before { gates, candidate } => {
             share_out(kernels.reset_before_gates, custom.before_gates, gates, &[]);
             share_out(kernels.reset_before_candidate, custom.before_candidate, candidate, &[]);
+        }
+        Recurrent::Normalised { norm, .. } => {
+            args.norm = norm;
+            let args = &args;
+            // SAFETY: as above; the sums of these rows were just computed.
+            engine.team.run(|i, n| unsafe { (kernels.normalised)(args, share(rows, i, n)) });
         }
     }
     state.odd = !state.odd;

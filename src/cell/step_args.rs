@@ -1,6 +1,7 @@
 //! The arguments of the kernels of one step.
 
 use crate::cell::functions::Custom;
+use crate::cell::norm::Norm;
 use crate::simd::lanes::Lanes;
 
 /// The arguments of the step kernels.
@@ -14,14 +15,17 @@ pub struct StepArgs<T> {
     pub(super) next: *mut T,        // [rows, padded]
     pub(super) z: *mut T,           // [rows, padded], reset-before
     pub(super) rh: *mut T,          // [rows, padded], reset-before
-    pub(super) u: *const T,         // packed for this kernel
-    pub(super) width: usize,        // of the panels of u
-    pub(super) b_hh: *const T,      // [padded], reset-after
-    pub(super) y: *const *mut T,    // [rows][hidden]
-    pub(super) tape: *const *mut T, // [rows][r | z | c | q, hidden each], or null
-    pub(super) down: bool,          // the order of the panels
+    pub(super) sums: *mut T,        // [2][rows_of_sums, 3 * padded], layer normalisation: U h, and a buffer
+    pub(super) rows_of_sums: usize,
+    pub(super) norm: *const Norm<T>,        // null without layer normalisation
+    pub(super) u: *const T,                 // packed for this kernel
+    pub(super) width: usize,                // of the panels of u
+    pub(super) b_hh: *const T,              // [padded], reset-after
+    pub(super) y: *const *mut T,            // [rows][hidden]
+    pub(super) tape: *const *mut T,         // [rows][r | z | c | q, hidden each], or null
+    pub(super) down: bool,                  // the order of the panels
     pub(super) functions: *const Custom<T>, // null for those of the plain cell
-    pub(super) kept: *const T,      // [rows, padded], zoneout's factors of z, or null
+    pub(super) kept: *const T,              // [rows, padded], zoneout's factors of z, or null
     pub(super) finish: unsafe fn(&Self, &FinishedTile<T>),
 }
 

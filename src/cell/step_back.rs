@@ -15,7 +15,7 @@ use crate::threads::team::{Engine, share};
 
 /// The recorded values that a backward step reads, by row.
 pub struct StepRecord<'a, T> {
-    /// The tape, `[4H]`: r, z, candidate, and r * h or `U_hh h + b_hh`.
+    /// The record of the step, [`crate::shape::Dims::record_len`] numbers.
     pub tape: &'a dyn Fn(usize) -> &'a [T],
     /// The state before the step, `[H]`.
     pub h: &'a dyn Fn(usize) -> &'a [T],
@@ -48,7 +48,7 @@ impl<T: Real> BackwardState<T> {
     /// [`Error::Memory`].
     pub fn new(weights: &BackwardCell<T>, rows: usize, padded: usize, masked: bool) -> Result<Self, Error> {
         let between = match weights.u {
-            BackwardRecurrent::After(_) => 0,
+            BackwardRecurrent::After(_) | BackwardRecurrent::Normalised { .. } => 0,
             BackwardRecurrent::Before { .. } => rows * padded,
         };
         let mut carry = PooledBuffer::new(rows * padded)?;
@@ -79,8 +79,7 @@ impl<T: Real> BackwardState<T> {
 /// Runs one backward step of the first `rows` rows.
 ///
 /// Before the call, `state.carry` is the result of the next step in time, or the gradient of the last state. The step's
-/// gradients of the pre-activations are written to `d`: (`da_hh`, `da_r`, `da_z`, `da_h`) in reset-after, (`da_r`,
-/// `da_z`, `da_h`) in reset-before. `mask` `[rows, padded]` has the factors of the states in the recurrent products.
+/// gradients are written to `d`, in the order of [`BackwardCell::segments`]. `mask` `[rows, padded]` has the factors of the states in the recurrent products.
 ///
 /// # Panics
 /// If an operand is too short.
@@ -99,7 +98,7 @@ pub fn backward_step<'a, T: Real>(
     let equations = kernels.backward(weights.functions());
     let lanes = kernels.products.lanes;
     let padded = hidden.next_multiple_of(lanes);
-    let segments = weights.segments();
+    let segments = weights.segments().count;
     assert!(rows <= MAX_ROWS_PER_STEP && state.carry.len() >= rows * padded, "carry too short");
     assert!(d.at.len() >= rows && d.after.len() <= rows && d.rows.len() >= rows, "rows missing");
     assert!(mask.is_none() || state.through.len() >= rows * padded, "through too short");
@@ -109,6 +108,11 @@ pub fn backward_step<'a, T: Real>(
     let to = if mask.is_some() { through } else { carry };
     let (mut tape, mut h, mut dy_list) = (RowPointers::default(), RowPointers::default(), RowPointers::default());
     let (mut starts, mut at) = (RowPointers::default(), RowPointers::default());
+    let norm = match &weights.u {
+        BackwardRecurrent::Normalised { norm, .. } => Some(norm),
+        _ => None,
+    };
+    let record_len = 4 * hidden + norm.map_or(0, |norm| norm.record_len(hidden));
     let (mut after, mut candidate) = (RowPointers::default(), RowPointers::default());
     for at in [&d.at[..rows], d.after] {
         let fits = |(&at, row): (&usize, &&mut [T])| row.len().checked_sub(at).is_some_and(|n| n >= segments * hidden);
@@ -127,7 +131,7 @@ pub fn backward_step<'a, T: Real>(
         rows,
         hidden,
         padded,
-        tape: tape.fill(rows, |row| (recorded.tape)(row)[..4 * hidden].as_ptr()).as_ptr(),
+        tape: tape.fill(rows, |row| (recorded.tape)(row)[..record_len].as_ptr()).as_ptr(),
         h: h.fill(rows, |row| (recorded.h)(row)[..hidden].as_ptr()).as_ptr(),
         dy: dy.map_or(std::ptr::null(), |dy| dy_list.fill(rows, |row| dy(row)[..hidden].as_ptr()).as_ptr()),
         d: at.as_ptr(),
@@ -135,6 +139,7 @@ pub fn backward_step<'a, T: Real>(
         drh: drh.cast_const(),
         mask: mask.map_or(std::ptr::null(), |mask| mask[..rows * padded].as_ptr()),
         through: through.cast_const(),
+        norm: norm.map_or(std::ptr::null(), std::ptr::from_ref),
         functions: weights.functions(),
     };
     let mut share_out = |kernel: unsafe fn(&BackwardArgs<T>, Range<usize>), product: Option<_>, u: &PackedMatrix<T>| {
@@ -167,6 +172,16 @@ pub fn backward_step<'a, T: Real>(
             assert!(state.drh.len() >= rows * padded, "drh too short");
             share_out(equations.before_update, into(to, after, gates), gates);
             share_out(equations.before_reset, into(drh, candidate, u), u);
+        }
+        BackwardRecurrent::Normalised { u, .. } => {
+            assert!(u.lanes == lanes && u.depth == 3 * hidden && u.columns == hidden, "weights of another cell");
+            if let Some(product) = into(to, after, u) {
+                // SAFETY: as above.
+                engine.team.run(|i, n| unsafe { (kernels.products.matmul)(&product, share(u.panels(), i, n)) });
+            }
+            let args = &args;
+            // SAFETY: as above.
+            engine.team.run(|i, n| unsafe { (kernels.normalised_backward)(args, share(rows, i, n)) });
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The weights of one cell, packed for the kernels of one instruction set.
 
 use crate::cell::functions::Custom;
+use crate::cell::norm::Norm;
 use crate::error::Error;
 use crate::gemm::kernels::ProductKernels;
 use crate::gemm::matmul::{Start, matmul};
@@ -14,6 +15,15 @@ use crate::threads::team::{Engine, Team};
 /// vectors, panels of two make the threads' parts more equal.
 fn shared_width(vectors: usize) -> usize {
     if vectors < 12 && !vectors.is_multiple_of(6) { 2 } else { 3 }
+}
+
+/// Returns the canonical row of a column of input projections, if it has one. They are in the order of the recurrent
+/// product: with layer normalisation the canonical one.
+fn input_row<T>(column: usize, lanes: usize, cell: &CellParams<T>) -> Option<usize> {
+    if cell.options.layer_norm.is_some() {
+        return (column < GATES * cell.hidden).then_some(column);
+    }
+    packed_row(column, GATES, lanes, cell.hidden)
 }
 
 /// Returns the canonical row of a packed column, if it has one, when `gates` gates are interleaved vector by vector.
@@ -32,8 +42,8 @@ pub struct PackedCell<T> {
     pub(crate) hidden: usize,
     /// H rounded up to whole vectors.
     pub(crate) padded: usize,
-    w: PackedMatrix<T>, // [I, 3 * padded], columns [vector of units][gate][lane]
-    bias: Aligned<T>,   // [3 * padded], likewise
+    w: PackedMatrix<T>, // [I, 3 * padded], columns [vector of units][gate][lane], or canonical with layer normalisation
+    pub(crate) bias: Aligned<T>, // [3 * padded], likewise; zeros with layer normalisation
     /// If the first feature is an id: b + W e of every id's embedding e, `[V, 3 * padded]`.
     table: Option<Aligned<T>>,
     pub(crate) recurrent: Recurrent<T>,
@@ -58,6 +68,13 @@ pub enum Recurrent<T> {
         /// `[H, H]`.
         candidate: PackedMatrix<T>,
     },
+    /// Reset-after with layer normalisation: the equations wait for all sums.
+    Normalised {
+        /// `[H, 3H]`, columns in the canonical order.
+        u: PackedMatrix<T>,
+        /// The gains and biases.
+        norm: Norm<T>,
+    },
 }
 
 impl<T: Float> PackedCell<T> {
@@ -69,15 +86,22 @@ impl<T: Float> PackedCell<T> {
         let (hidden, input) = (cell.hidden, cell.input);
         let padded = hidden.next_multiple_of(lanes);
         let row = |column, gates| packed_row(column, gates, lanes, hidden);
-        let rows_of_w = |c| row(c, GATES).map(|r| &cell.w[r * input..][..input]);
+        let rows_of_w = |c| input_row(c, lanes, cell).map(|r| &cell.w[r * input..][..input]);
+        let norm = Norm::of(cell)?;
         let mut bias = Aligned::zeros(GATES * padded)?;
         for (column, value) in bias.iter_mut().enumerate() {
-            if let Some(r) = row(column, GATES) {
+            if let Some(r) = row(column, GATES).filter(|_| norm.is_none()) {
                 *value = cell.b.get(r).copied().unwrap_or(T::ZERO);
             }
         }
         let u = |gates| move |c| row(c, gates).map(|r| &cell.u[r * hidden..][..hidden]);
-        let recurrent = if cell.reset_after {
+        let recurrent = if let Some(norm) = norm {
+            let rows_of_u = |c: usize| Some(&cell.u[c * hidden..][..hidden]);
+            Recurrent::Normalised {
+                u: PackedMatrix::from_columns(lanes, WIDTH, hidden, GATES * hidden, rows_of_u)?,
+                norm,
+            }
+        } else if cell.reset_after {
             let mut b_hh = Aligned::zeros(padded)?;
             b_hh[..cell.b_hh.len()].copy_from_slice(cell.b_hh);
             Recurrent::After { u: PackedMatrix::from_columns(lanes, GATES, hidden, GATES * padded, u(GATES))?, b_hh }
@@ -106,8 +130,8 @@ impl<T: Float> PackedCell<T> {
         embeddings: &[T],
         size: usize,
     ) -> Result<(), Error> {
-        let (input, lanes, hidden, columns) = (cell.input, self.lanes, self.hidden, GATES * self.padded);
-        let row_of_w = |c| packed_row(c, GATES, lanes, hidden).map(|r| &cell.w[r * input..][..input]);
+        let (input, lanes, columns) = (cell.input, self.lanes, GATES * self.padded);
+        let row_of_w = |c| input_row(c, lanes, cell).map(|r| &cell.w[r * input..][..input]);
         let embedded = PackedMatrix::from_columns(lanes, WIDTH, size, columns, row_of_w)?;
         let count = embeddings.len() / size;
         let mut table = Aligned::zeros(count.saturating_mul(columns))?;
@@ -127,7 +151,16 @@ impl<T: Float> PackedCell<T> {
 
     /// Returns whether the cell is reset-after.
     pub fn reset_after(&self) -> bool {
-        matches!(self.recurrent, Recurrent::After { .. })
+        !matches!(self.recurrent, Recurrent::Before { .. })
+    }
+
+    /// As [`crate::shape::Dims::record_len`].
+    pub(crate) fn record_len(&self) -> usize {
+        let more = match &self.recurrent {
+            Recurrent::Normalised { norm, .. } => norm.record_len(self.hidden),
+            _ => 0,
+        };
+        4 * self.hidden + more
     }
 
     /// Returns the state that a sequence starts from if it is given none, H numbers.
@@ -145,7 +178,8 @@ impl<T: Float> PackedCell<T> {
         GATES * self.padded
     }
 
-    /// Computes `out[r] = b + W x(r)` for r in 0..rows, in the order that [`crate::cell::step::step`] reads. An id that
+    /// Computes `out[r] = b + W x(r)` for r in 0..rows, in the order that [`crate::cell::step::step`] reads, and without
+    /// b for layer normalisation. An id that
     /// has no embedding makes it NaN.
     pub fn project<'a>(
         &self,
@@ -197,6 +231,34 @@ pub(crate) enum BackwardRecurrent<T> {
         /// `[H, H]`.
         candidate: PackedMatrix<T>,
     },
+    /// Layer normalisation.
+    Normalised {
+        /// Rows of r, z and the candidate, `[3H, H]`.
+        u: PackedMatrix<T>,
+        /// The gains and biases.
+        norm: Norm<T>,
+    },
+}
+
+/// Where the gradients for each parameter begin in a step's row of gradients, in segments of H numbers. For the biases
+/// and the gains they are the gradients of a step themselves, for W and U those of the sums.
+pub struct Segments {
+    /// W.
+    pub w: usize,
+    /// The rows of U of r and z.
+    pub u_gates: usize,
+    /// The rows of U of the candidate.
+    pub u_candidate: usize,
+    /// b.
+    pub b: usize,
+    /// `b_hh`.
+    pub b_hh: usize,
+    /// The gains g.
+    pub g: usize,
+    /// The gains `g_hh`.
+    pub g_hh: usize,
+    /// The number of segments of a row.
+    pub count: usize,
 }
 
 impl<T: Float> BackwardCell<T> {
@@ -211,7 +273,9 @@ impl<T: Float> BackwardCell<T> {
             packed.pack_rows(rows, hidden, |k| &cell.u[(from + k) % (3 * hidden) * hidden..][..hidden])?;
             Ok(packed)
         };
-        let u = if cell.reset_after {
+        let u = if let Some(norm) = Norm::of(cell)? {
+            BackwardRecurrent::Normalised { u: pack_u(3 * hidden, 0)?, norm }
+        } else if cell.reset_after {
             BackwardRecurrent::After(pack_u(3 * hidden, 2 * hidden)?)
         } else {
             BackwardRecurrent::Before { gates: pack_u(2 * hidden, 0)?, candidate: pack_u(hidden, 2 * hidden)? }
@@ -226,14 +290,25 @@ impl<T: Float> BackwardCell<T> {
         self.functions.as_ref().map_or(std::ptr::null(), std::ptr::from_ref)
     }
 
-    /// Returns the number of segments of H numbers in a row of gradients of pre-activations.
-    pub fn segments(&self) -> usize {
-        self.input_segment() + 3
-    }
-
-    /// Returns the first of the three segments that W is multiplied with: r, z and the candidate.
-    pub fn input_segment(&self) -> usize {
-        usize::from(matches!(self.u, BackwardRecurrent::After(_)))
+    /// Returns the places of the gradients in a step's row: (`da_hh`, `da_r`, `da_z`, `da_h`) in reset-after, (`da_r`,
+    /// `da_z`, `da_h`) in reset-before. With layer normalisation they begin with those of the sums U h and W x, or of
+    /// both together.
+    pub fn segments(&self) -> Segments {
+        let none = usize::MAX;
+        match &self.u {
+            BackwardRecurrent::Before { .. } => {
+                Segments { w: 0, u_gates: 0, u_candidate: 2, b: 0, b_hh: none, g: none, g_hh: none, count: 3 }
+            }
+            BackwardRecurrent::After(_) => {
+                Segments { w: 1, u_gates: 1, u_candidate: 0, b: 1, b_hh: 0, g: none, g_hh: none, count: 4 }
+            }
+            BackwardRecurrent::Normalised { norm, .. } if norm.separate() => {
+                Segments { w: 3, u_gates: 0, u_candidate: 2, b: 6, b_hh: 9, g: 10, g_hh: 13, count: 16 }
+            }
+            BackwardRecurrent::Normalised { .. } => {
+                Segments { w: 0, u_gates: 0, u_candidate: 2, b: 3, b_hh: none, g: 6, g_hh: none, count: 9 }
+            }
+        }
     }
 
     /// Adds the product of the first step's gradients, rows `d`, to `carry` `[rows, padded]`, which becomes the
@@ -245,7 +320,9 @@ impl<T: Float> BackwardCell<T> {
         d: impl Fn(usize) -> &'a [T],
         carry: &mut [T],
     ) {
-        let (BackwardRecurrent::After(u) | BackwardRecurrent::Before { gates: u, .. }) = &self.u;
+        let (BackwardRecurrent::After(u)
+        | BackwardRecurrent::Before { gates: u, .. }
+        | BackwardRecurrent::Normalised { u, .. }) = &self.u;
         matmul(engine, rows, d, u, Start::Continue, carry, u.columns.next_multiple_of(u.lanes));
     }
 }

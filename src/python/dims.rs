@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::error::Error;
-use crate::shape::{Activation, CellOptions, Dims, Merge};
+use crate::shape::{Activation, CellOptions, Dims, LayerNorm, Merge, NormForm};
 
 /// The sizes and options of a stack, checked.
 pub struct PyDims(pub Dims);
@@ -26,6 +26,7 @@ impl<'py> FromPyObject<'_, 'py> for PyDims {
                 clip: item(&sizes, "clip")?,
                 zoneout: item(&sizes, "zoneout")?,
                 state_clip: item(&sizes, "state_clip")?,
+                layer_norm: layer_norm(item(&sizes, "layer_norm")?)?,
             },
             reverse: item(&sizes, "reverse")?,
             merge: merge(&item::<String>(&sizes, "merge")?)?,
@@ -64,6 +65,17 @@ fn activation(option: &str, value: &Bound<'_, PyAny>) -> PyResult<Activation> {
         ("elu", &[alpha]) => Activation::Elu { alpha },
         _ => return Err(Error::value(option, "a known activation", value.repr()?.to_string()).into()),
     })
+}
+
+/// Converts the name of a form and its epsilon.
+fn layer_norm(value: Option<(String, f64)>) -> PyResult<Option<LayerNorm>> {
+    let Some((name, epsilon)) = value else { return Ok(None) };
+    let form = match name.as_str() {
+        "separate" => NormForm::Separate,
+        "sum" => NormForm::Sum,
+        _ => return Err(Error::value("layer_norm", "separate or sum", name).into()),
+    };
+    Ok(Some(LayerNorm { form, epsilon }))
 }
 
 fn merge(name: &str) -> PyResult<Merge> {

@@ -296,7 +296,8 @@ impl<T: PyReal> Recorded<T> {
         let width = dims.directions() * hidden;
         (0..dims.num_layers)
             .map(|layer| {
-                let cells: Vec<_> = tape.gates(layer).map(|rows| copy(rows, 4 * hidden)).collect::<PyResult<_>>()?;
+                let cells: Vec<_> =
+                    tape.gates(layer).map(|rows| copy(rows, dims.record_len())).collect::<PyResult<_>>()?;
                 let is_output = layer + 1 == dims.num_layers && dims.merge == Merge::Concat;
                 let states = (!is_output).then(|| copy(tape.states(layer), width)).transpose()?;
                 (cells, states).into_pyobject(py)

@@ -31,7 +31,7 @@ struct Task<'a, T> {
     cell: usize,
     /// Column of `d` that belongs to the first row.
     column: usize,
-    /// `None` for biases, whose gradients are the sums of `d` itself.
+    /// `None` for biases and gains, whose gradients are the sums of `d` itself.
     factor: Option<Factor>,
     /// Number of columns of the result.
     width: usize,
@@ -54,16 +54,17 @@ pub fn weight_gradients<T: Real>(
     let mut tasks = Vec::new();
     for (cell, grads) in split_params_mut(dims, dparams).into_iter().enumerate() {
         let input = dims.layer_input(cell / dims.directions());
-        // In reset-after cells the candidate's recurrent sum has separate gradients, which are the first segment.
-        let from = batch.backward[cell].input_segment();
-        let (candidate, candidate_factor) = if from > 0 { (0, Factor::State) } else { (2, Factor::ResetState) };
+        let from = batch.backward[cell].segments();
+        let candidate = if dims.reset_after { Factor::State } else { Factor::ResetState };
         let (u_gates, u_candidate) = grads.u.split_at_mut(2 * hidden * hidden);
         for (segment, factor, width, out) in [
-            (from, Some(Factor::Input), input, grads.w),
-            (from, Some(Factor::State), hidden, u_gates),
-            (candidate, Some(candidate_factor), hidden, u_candidate),
-            (from, None, 1, grads.b),
-            (candidate, None, 1, grads.b_hh),
+            (from.w, Some(Factor::Input), input, grads.w),
+            (from.u_gates, Some(Factor::State), hidden, u_gates),
+            (from.u_candidate, Some(candidate), hidden, u_candidate),
+            (from.b, None, 1, grads.b),
+            (from.b_hh, None, 1, grads.b_hh),
+            (from.g, None, 1, grads.g),
+            (from.g_hh, None, 1, grads.g_hh),
         ] {
             if out.is_empty() {
                 continue;
@@ -98,7 +99,7 @@ fn sum_over_steps<T: Real>(
     } else {
         sequences.split_compact(&tape.layers[layer].input, dims.output_size())
     };
-    let width = batch.backward[task.cell].segments() * hidden;
+    let width = batch.backward[task.cell].segments().count * hidden;
     let rows = task.out.len() / task.width;
     let row_of = |factor: Factor, (n, t): (usize, usize)| -> &[T] {
         match factor {
@@ -112,7 +113,7 @@ fn sum_over_steps<T: Real>(
             }
             Factor::ResetState => {
                 let step = sequences.compact_range(n).start + t;
-                &tape.layers[layer].cells[direction][(step * 4 + 3) * hidden..]
+                &tape.layers[layer].cells[direction][step * dims.record_len() + 3 * hidden..]
             }
         }
     };

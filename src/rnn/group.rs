@@ -346,7 +346,7 @@ impl<T: Real> BatchContext<'_, T> {
                 .members
                 .iter()
                 .map(|&n| self.sequences.compact_range(n))
-                .map(|rows| &recorded[rows.start * 4 * dims.hidden_size..rows.end * 4 * dims.hidden_size])
+                .map(|rows| &recorded[rows.start * dims.record_len()..rows.end * dims.record_len()])
                 .collect();
             let h0 = |r: usize| self.h0.of(cell, group.members[r]);
             back.recurrence(&recorded, &states, &h0, dy.as_deref(), &mut d[cell], &mut dh[cell])?;

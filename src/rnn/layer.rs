@@ -84,7 +84,7 @@ impl<T: Real> LayerPass<'_, T> {
         self.lengths[r].checked_sub(1).map(|last| &y[self.output_at(r, last)..][..self.hidden])
     }
 
-    /// Runs over all steps. `x` and `y` hold each sequence's rows, `tape` its 4H numbers per step.
+    /// Runs over all steps. `x` and `y` hold each sequence's rows, `tape` its record of each step.
     pub fn forward<'a>(
         &self,
         x: &[&'a [T]],
@@ -93,7 +93,7 @@ impl<T: Real> LayerPass<'_, T> {
         y: &mut [&mut [T]],
         mut tape: Option<&mut [&mut [T]]>,
     ) -> Result<(), Error> {
-        let (rows, hidden) = (self.active(0), self.hidden);
+        let (rows, hidden, record_len) = (self.active(0), self.hidden, self.cell.record_len());
         let mut state = State::new(self.cell, rows)?;
         for r in 0..rows {
             state.row_mut(r)[..hidden].copy_from_slice(h0(r));
@@ -129,7 +129,7 @@ impl<T: Real> LayerPass<'_, T> {
                 at_y.clear();
                 at_y.extend((0..rows).map(|r| self.output_at(r, t)));
                 at_tape.clear();
-                at_tape.extend((0..rows).map(|r| self.row(r, t) * 4 * hidden));
+                at_tape.extend((0..rows).map(|r| self.row(r, t) * record_len));
                 let tape = tape.as_deref_mut().map(|rows| OutputRows { rows, at: &at_tape });
                 let y = OutputRows { rows: y, at: &at_y };
                 let kept = kept.map(|kept| {
@@ -165,7 +165,7 @@ impl<T: Real> BackwardPass<'_, '_, T> {
         let pass = self.pass;
         let (engine, hidden, mask) = (pass.engine, pass.hidden, pass.mask.as_deref());
         let padded = hidden.next_multiple_of(engine.kernels.products.lanes);
-        let width = self.weights.segments() * hidden;
+        let (width, record_len) = (self.weights.segments().count * hidden, pass.cell.record_len());
         let rows = pass.active(0);
         let mut state = BackwardState::new(self.weights, rows, padded, pass.mask.is_some())?;
         for (r, dh) in dh[..rows].iter().enumerate() {
@@ -182,7 +182,7 @@ impl<T: Real> BackwardPass<'_, '_, T> {
             at.clear();
             at.extend((0..rows).map(|r| pass.row(r, t) * width));
             let recorded = StepRecord {
-                tape: &|r| &tape[r][pass.row(r, t) * 4 * hidden..],
+                tape: &|r| &tape[r][pass.row(r, t) * record_len..],
                 h: &|r| t.checked_sub(1).map_or(h0(r), |before| &y[r][pass.output_at(r, before)..]),
             };
             let dy_row = |r: usize| dy.map_or(&[][..], |dy| &dy[r][pass.output_at(r, t)..]);
@@ -201,7 +201,8 @@ impl<T: Real> BackwardPass<'_, '_, T> {
     pub fn input(&self, d: &[&mut [T]], dx: &mut [&mut [T]]) -> Result<(), Error> {
         let pass = self.pass;
         let (engine, hidden, input) = (pass.engine, pass.hidden, pass.input);
-        let (width, first_column) = (self.weights.segments() * hidden, self.weights.input_segment() * hidden);
+        let segments = self.weights.segments();
+        let (width, first_column) = (segments.count * hidden, segments.w * hidden);
         for ((d, dx), &length) in d.iter().zip(dx).zip(pass.lengths) {
             for first in (0..length).step_by(ROWS_BETWEEN_CHECKS) {
                 (pass.check)()?;

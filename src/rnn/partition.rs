@@ -21,7 +21,7 @@ impl<'a, T: Real> LayerParts<'a, T> {
             partition.distribute(seqs.split_compact_mut(data, width)).into_iter()
         };
         Self {
-            cells: tape.cells.iter_mut().map(|cell| rows(cell, 4 * dims.hidden_size)).collect(),
+            cells: tape.cells.iter_mut().map(|cell| rows(cell, dims.record_len())).collect(),
             states: rows(&mut tape.states, dims.states_size()),
             input: rows(&mut tape.input, dims.output_size()),
         }

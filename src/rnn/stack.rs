@@ -96,7 +96,7 @@ pub fn backward<T: Real>(
         .backward
         .as_deref()
         .ok_or_else(|| Error::value("weights", "weights packed for training", "weights packed for inference only"))?;
-    let segments = backward[0].segments();
+    let segments = backward[0].segments().count;
     let d = (0..dims.num_cells()).map(|_| PooledBuffer::new(sequences.steps() * segments * dims.hidden_size));
     let mut d: Vec<PooledBuffer<T>> = d.collect::<Result<_, Error>>()?;
 

@@ -6,7 +6,7 @@ use crate::memory::buffer_pool::PooledBuffer;
 use crate::rnn::dropout::Masks;
 use crate::shape::{Dims, Merge, Sequences};
 
-/// The record of [`crate::rnn::forward_tape`]: 4H numbers for every step and cell, and the states of all layers but
+/// The record of [`crate::rnn::forward_tape`]: at least 4H numbers for every step and cell, and the states of all layers but
 /// the last. Rows are compact: padding takes no memory.
 pub struct Tape<T: Real> {
     pub(super) sequences: Sequences,
@@ -15,7 +15,7 @@ pub struct Tape<T: Real> {
 }
 
 pub(super) struct LayerTape<T: Real> {
-    /// By direction, `[steps, 4H]`: r, z, candidate, and r * h (reset-before) or `U_hh h + b_hh` (reset-after).
+    /// By direction, `[steps, record]`, of [`Dims::record_len`] numbers a step.
     pub cells: Vec<PooledBuffer<T>>,
     /// The states of all directions, `[steps, D * H]`; empty for the last layer if they are its output, which the
     /// caller has.
@@ -31,7 +31,7 @@ impl<T: Real> Tape<T> {
         let len = |needed: bool, width: usize| if needed { steps * width } else { 0 };
         let layers = (0..dims.num_layers)
             .map(|layer| {
-                let cells = (0..dims.directions()).map(|_| PooledBuffer::new(steps * 4 * dims.hidden_size));
+                let cells = (0..dims.directions()).map(|_| PooledBuffer::new(steps * dims.record_len()));
                 Ok(LayerTape {
                     cells: cells.collect::<Result<_, Error>>()?,
                     states: PooledBuffer::new(len(merged || layer + 1 < dims.num_layers, dims.states_size()))?,
@@ -45,7 +45,7 @@ impl<T: Real> Tape<T> {
         Ok(Self { sequences, masks, layers })
     }
 
-    /// Returns the record of each cell of a layer, `[steps, 4H]`: r, z, candidate, and the product of the candidate.
+    /// Returns the record of each cell of a layer, `[steps, record]`, which begins with r, z and the candidate.
     pub fn gates(&self, layer: usize) -> impl Iterator<Item = &[T]> {
         self.layers[layer].cells.iter().map(|cell| &**cell)
     }

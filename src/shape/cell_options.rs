@@ -1,4 +1,4 @@
-//! The options of a cell: its activations and clips.
+//! The options of a cell: its activations, clips and normalisation.
 
 use crate::error::Error;
 
@@ -39,7 +39,54 @@ pub enum Activation {
     },
 }
 
-/// The activations and clips of a cell. By default it is the plain cell: sigmoid, tanh, and no clips.
+/// Layer normalisation (Ba et al. 2016) of the sums of a reset-after cell, over those of all three gates together.
+///
+/// ```
+/// use rgru::{CellOptions, Dims, LayerNorm, NormForm};
+///
+/// // The cell of DreamerV3.
+/// let cell = CellOptions { layer_norm: Some(LayerNorm::new(NormForm::Sum)), ..CellOptions::default() };
+/// let dims = Dims { reset_after: true, cell, ..Dims::new(3, 8) };
+/// assert_eq!(dims.num_params(), 24 * (3 + 8 + 1 + 1)); // with one gain for each sum
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerNorm {
+    /// What is normalised.
+    pub form: NormForm,
+    /// Added to the variance, above 0.
+    pub epsilon: f64,
+}
+
+/// The sums that layer normalisation acts on. See [`LayerNorm`] for an example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormForm {
+    /// W x and U h, each by itself, as in haste.
+    Separate,
+    /// W x + U h, as in `DreamerV3`. The reset gate multiplies all of the candidate's normalised sum.
+    Sum,
+}
+
+impl LayerNorm {
+    /// Returns a form with the epsilon of the program that it comes from: 1e-5 in haste, 1e-3 in `DreamerV3`.
+    pub fn new(form: NormForm) -> Self {
+        let epsilon = match form {
+            NormForm::Separate => 1e-5,
+            NormForm::Sum => 1e-3,
+        };
+        Self { form, epsilon }
+    }
+
+    /// Returns the length of what a step records of it, for H hidden units: the normalised sums, and the factors that
+    /// they were multiplied with.
+    pub(crate) fn record_len(self, hidden: usize) -> usize {
+        match self.form {
+            NormForm::Separate => 2 * (3 * hidden + 1),
+            NormForm::Sum => 3 * hidden + 1,
+        }
+    }
+}
+
+/// The activations, clips and normalisation of a cell. By default it is the plain cell: sigmoid, tanh, and no others.
 ///
 /// See [`Activation`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,6 +102,8 @@ pub struct CellOptions {
     pub zoneout: f64,
     /// Each new state is clipped to [-`state_clip`, `state_clip`], as in LFADS (Pandarinath et al. 2018).
     pub state_clip: Option<f64>,
+    /// Layer normalisation of the sums, only for reset-after cells.
+    pub layer_norm: Option<LayerNorm>,
 }
 
 impl Default for CellOptions {
@@ -65,6 +114,7 @@ impl Default for CellOptions {
             clip: None,
             zoneout: 0.0,
             state_clip: None,
+            layer_norm: None,
         }
     }
 }
@@ -91,7 +141,7 @@ impl CellOptions {
     ///
     /// # Errors
     /// [`Error::Value`] if the gates' activation leaves [0, 1], a parameter of an activation is not finite, a slope is
-    /// not above 0, a clip is not finite and above 0, or the rate of zoneout is not in [0, 1).
+    /// not above 0, a clip or an epsilon is not finite and above 0, or the rate of zoneout is not in [0, 1).
     pub(crate) fn check(&self) -> Result<(), Error> {
         if !matches!(self.gate_activation, Activation::Sigmoid | Activation::HardSigmoid { .. }) {
             let got = format!("{:?}", self.gate_activation).to_lowercase();
@@ -101,6 +151,11 @@ impl CellOptions {
         self.activation.check("activation")?;
         if !(0.0..1.0).contains(&self.zoneout) {
             return Err(Error::value("zoneout", "a rate in [0, 1)", self.zoneout.to_string()));
+        }
+        if let Some(LayerNorm { epsilon, .. }) = self.layer_norm
+            && !(epsilon.is_finite() && epsilon > 0.0)
+        {
+            return Err(Error::value("layer_norm", "a finite epsilon above 0", epsilon.to_string()));
         }
         for (name, clip) in [("clip", self.clip), ("state_clip", self.state_clip)] {
             if let Some(clip) = clip

@@ -1,7 +1,7 @@
 //! The sizes and options of a stack of layers, and its tensors.
 
 use crate::error::Error;
-use crate::shape::cell_options::CellOptions;
+use crate::shape::cell_options::{CellOptions, NormForm};
 use crate::shape::expect::expect_shape;
 
 /// More layers than any real stack has, so that sizes from a damaged file are rejected before memory is allocated.
@@ -68,7 +68,7 @@ pub enum Merge {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tensor {
-    /// The name, `layers.{k}.{fwd|rev}.{W|U|b|b_hh|h0}`.
+    /// The name, `layers.{k}.{fwd|rev}.{W|U|b|b_hh|g|g_hh|h0}`.
     pub name: String,
     /// Rows and, for matrices, columns.
     pub shape: Vec<usize>,
@@ -129,6 +129,9 @@ impl Dims {
             let got = format!("{:?}", self.merge).to_lowercase();
             return Err(Error::value("merge", "concat for a stack with one direction", got));
         }
+        if self.cell.layer_norm.is_some() && !self.reset_after {
+            return Err(Error::value("layer_norm", "None for a reset-before cell", "a form"));
+        }
         self.cell.check()?;
         Ok(self)
     }
@@ -167,11 +170,18 @@ impl Dims {
     pub(crate) fn cell_tensors(&self, layer: usize) -> Vec<(&'static str, Vec<usize>)> {
         let rows = 3 * self.hidden_size;
         let mut tensors = vec![("W", vec![rows, self.layer_input(layer)]), ("U", vec![rows, self.hidden_size])];
+        let norm = self.cell.layer_norm.map(|norm| norm.form);
         if self.bias {
             tensors.push(("b", vec![rows]));
-            if self.reset_after {
+            if self.reset_after && norm != Some(NormForm::Sum) {
                 tensors.push(("b_hh", vec![self.hidden_size]));
             }
+        }
+        if norm.is_some() {
+            tensors.push(("g", vec![rows]));
+        }
+        if norm == Some(NormForm::Separate) {
+            tensors.push(("g_hh", vec![rows]));
         }
         if self.learned_h0 {
             tensors.push(("h0", vec![self.hidden_size]));
@@ -180,7 +190,8 @@ impl Dims {
     }
 
     /// Returns all tensors in the order of the flat array: by layer, then direction, then W `[3H, input]`, U `[3H, H]`,
-    /// b `[3H]`, in reset-after cells `b_hh` `[H]`, and with learned initial states h0 `[H]`. Rows are in the order reset gate, update gate, candidate.
+    /// b `[3H]`, in reset-after cells `b_hh` `[H]`, with layer normalisation the gains g `[3H]` and, if it is separate,
+    /// `g_hh` `[3H]`, and with learned initial states h0 `[H]`. Rows are in the order reset gate, update gate, candidate.
     pub fn tensors(&self) -> Vec<Tensor> {
         let mut offset = 0;
         let mut tensors = Vec::new();
@@ -200,6 +211,12 @@ impl Dims {
     /// Returns the length of the flat array of parameters.
     pub fn num_params(&self) -> usize {
         (0..self.num_layers).map(|layer| self.directions() * self.cell_len(layer)).sum()
+    }
+
+    /// Returns the length of what a step of a cell records for the backward pass: r, z, candidate, and r * h in
+    /// reset-before or `U_hh h + b_hh` in reset-after, followed by what layer normalisation needs.
+    pub(crate) fn record_len(&self) -> usize {
+        4 * self.hidden_size + self.cell.layer_norm.map_or(0, |norm| norm.record_len(self.hidden_size))
     }
 
     pub(crate) fn cell_len(&self, layer: usize) -> usize {

@@ -6,7 +6,7 @@ mod expect;
 pub mod params;
 mod sequences;
 
-pub use cell_options::{Activation, CellOptions};
+pub use cell_options::{Activation, CellOptions, LayerNorm, NormForm};
 pub use dims::{Dims, Merge, Tensor};
 pub use expect::{expect_last, expect_shape, tuple};
 pub use sequences::{SPAN, Sequences};

@@ -1,8 +1,8 @@
 //! Initial parameters: the same numbers on every platform for a seed.
 //!
 //! W: uniform by Glorot & Bengio (2010), eq. 16, for each gate. U: for each gate a random orthogonal matrix (Saxe et
-//! al. 2014), by Gram-Schmidt on standard normal draws. Biases and initial states: 0. Only exactly rounded operations and the `libm` crate
-//! are used.
+//! al. 2014), by Gram-Schmidt on standard normal draws. Gains: 1. Biases and initial states: 0, but for the update gate of `DreamerV3`'s form of layer
+//! normalisation, -1. Only exactly rounded operations and the `libm` crate are used.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -14,8 +14,8 @@ use crate::gemm::kernels::ProductKernels;
 use crate::gemm::matmul::{Start, matmul};
 use crate::gemm::pack::{PackedMatrix, WIDTH};
 use crate::memory::aligned::zeros;
-use crate::shape::Dims;
 use crate::shape::params::split_params_mut;
+use crate::shape::{Dims, NormForm};
 use crate::simd::Isa;
 use crate::threads::runtime::{Grant, Stop, num_threads};
 use crate::threads::team::{Engine, Team};
@@ -34,6 +34,11 @@ pub fn initial<T: Real>(dims: Dims, seed: u64, stop: Stop) -> Result<Vec<T>, Err
     let mut tasks: Vec<(bool, usize, &mut [T])> = Vec::new();
     for (cell, part) in split_params_mut(&dims, &mut params).into_iter().enumerate() {
         let input = dims.layer_input(cell / dims.directions());
+        part.g.fill(T::ONE);
+        part.g_hh.fill(T::ONE);
+        if dims.cell.layer_norm.is_some_and(|norm| norm.form == NormForm::Sum) && dims.bias {
+            part.b[hidden..2 * hidden].fill(-T::ONE);
+        }
         tasks.extend(part.u.chunks_mut(hidden * hidden).map(|u| (true, hidden, u)));
         tasks.extend(part.w.chunks_mut(hidden * input).map(|w| (false, input, w)));
     }

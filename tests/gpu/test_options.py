@@ -53,12 +53,24 @@ def agree(host, gru, x, h0=None, dtype="float32", **options):
 
 
 def test_all_options_are_covered_here():
-    assert set(OPTIONS) - set(OTHER) == {"zoneout", "recurrent_dropout", "vocabulary", "embedding_size"}  # tested below
+    assert set(OPTIONS) - set(OTHER) == {
+        "zoneout",
+        "recurrent_dropout",
+        "layer_norm",
+        "vocabulary",
+        "embedding_size",
+    }  # tested below
 
 
 def test_zoneout_is_refused(host):
     with pytest.raises(ValueError, match=r"^zoneout: expected 0 on a GPU, got 0.5$"):
         gru_of(zoneout=0.5)(host.cupy.asarray(normal(2, 5, FEATURES)))
+
+
+def test_layer_norm_is_refused(host):
+    gru = rgru.GRU(3, 4, layer_norm="sum", reset_after=True)
+    with pytest.raises(ValueError, match=r"^layer_norm: expected None on a GPU, got \('sum', 0.001\)$"):
+        gru(host.cupy.asarray(normal(2, 5, 3)))
 
 
 def test_recurrent_dropout_is_refused_in_training(host):

@@ -51,6 +51,9 @@ def test_an_elu_has_alpha_1_by_default():
         ({"state_clip": np.nan}, "state_clip: expected a float32 above 0 or None, got nan"),
         ({"zoneout": 1.0}, "zoneout: expected a number from 0 to below 1, got 1.0"),
         ({"recurrent_dropout": -0.5}, "recurrent_dropout: expected a number from 0 to below 1, got -0.5"),
+        ({"layer_norm": "sum"}, r"layer_norm: expected None without reset_after=True, got \('sum', 0.001\)"),
+        ({"layer_norm": "both"}, "layer_norm: expected 'separate', 'sum', or a tuple of one and epsilon, got 'both'"),
+        ({"layer_norm": ("sum", 0.0)}, "layer_norm: expected a float32 above 0 as epsilon, got 0.0"),
         ({"merge": "sum"}, "merge: expected 'concat' without bidirectional=True, got 'sum'"),
         ({"merge": "add", "bidirectional": True}, "merge: expected one of 'concat', .*, got 'add'"),
         ({"reverse": True, "bidirectional": True}, "reverse: expected False with bidirectional=True"),
@@ -110,6 +113,50 @@ def test_zoneout_draws_masks_in_training_alone():
     assert not np.array_equal(first, y)
     again = rgru.GRU(3, 4, zoneout=0.5, seed=0)
     np.testing.assert_array_equal(again.record(x)[0], first)  # the same seed draws the same masks
+
+
+@pytest.mark.parametrize(("form", "epsilon"), [("separate", 1e-5), ("sum", 1e-3)])
+def test_layer_norm(tmp_path, form, epsilon):
+    """The equations of haste's LayerNormGRU, whose z is 1 - z here, and of DreamerV3's GRU."""
+    gru = rgru.GRU(3, 5, layer_norm=form, reset_after=True, dtype="float64", seed=0)
+    rng = np.random.default_rng(0)
+    bias = np.zeros(15) if form == "separate" else np.repeat([0.0, -1.0, 0.0], 5)
+    np.testing.assert_array_equal(gru.params["layers.0.fwd.b"], bias)
+    np.testing.assert_array_equal(gru.params["layers.0.fwd.g"], np.ones(15))
+    gru.params.update({name: rng.standard_normal(array.shape) for name, array in gru.params.items()})
+    w, u, b, g = (gru.params[f"layers.0.fwd.{name}"] for name in ("W", "U", "b", "g"))
+
+    def normalised(sums):
+        variance = sums.var(-1, keepdims=True)
+        return (sums - sums.mean(-1, keepdims=True)) / np.sqrt(variance + epsilon)
+
+    def sigmoid(a):
+        return 1 / (1 + np.exp(-a))
+
+    x = rng.standard_normal((4, 6, 3))
+    h, expected = np.zeros((4, 5)), []
+    for t in range(6):
+        if form == "separate":
+            a = np.split(g * normalised(x[:, t] @ w.T) + b, 3, axis=-1)
+            q = np.split(gru.params["layers.0.fwd.g_hh"] * normalised(h @ u.T), 3, axis=-1)
+            r, z = sigmoid(a[0] + q[0]), sigmoid(a[1] + q[1])
+            c = np.tanh(a[2] + r * (q[2] + gru.params["layers.0.fwd.b_hh"]))
+        else:
+            a = np.split(g * normalised(x[:, t] @ w.T + h @ u.T) + b, 3, axis=-1)
+            r, z = sigmoid(a[0]), sigmoid(a[1])
+            c = np.tanh(r * a[2])
+        h = (1 - z) * h + z * c
+        expected.append(h)
+    y, _ = gru(x)
+    np.testing.assert_allclose(y, np.stack(expected, 1), rtol=0, atol=1e-13)
+    stream, sessions = gru.stream(4), rgru.Sessions(gru)
+    for t in range(6):
+        np.testing.assert_array_equal(stream.step(x[:, t]), y[:, t])
+        np.testing.assert_array_equal(sessions.step(np.arange(4), x[:, t]), y[:, t])
+    cell = gru.trace(x).layers[0].fwd
+    np.testing.assert_allclose((1 - cell.z[:, -1]) * y[:, -2] + cell.z[:, -1] * cell.candidate[:, -1], y[:, -1])
+    gru.save(tmp_path / "gru")
+    np.testing.assert_array_equal(rgru.load(tmp_path / "gru")(x)[0], y)
 
 
 @pytest.mark.parametrize("reset_after", [False, True])

@@ -184,7 +184,7 @@ def test_options_are_compared_with_the_plain_cell(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["options.py", "--rounds", "1"])
     options.main()
     rows = [line[2:].split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    names = [*options.OPTIONS, "merge sum", "merge mean", "merge product", "resets, 2% of the steps"]
+    names = [*options.OPTIONS, *options.NORMS, "merge sum", "merge mean", "merge product", "resets, 2% of the steps"]
     names += [options.LOOP, options.IDS, "mask, 10% holes"]
     assert [row[0] for row in rows] == ["reset-before / reset-after", "---", *names]
     assert all(len(row) == 3 for row in rows)  # one size: inference and training

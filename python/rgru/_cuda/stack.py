@@ -32,7 +32,7 @@ _CACHED_SHAPES = 8
 """How many shapes of batches are cached: in practice few alternate, as a data set's last batch with the others."""
 
 _SETTINGS = {"input_size", "hidden_size", "num_layers", "bidirectional", "reset_after", "bias", "merge", "learned_h0"}
-_SETTINGS |= {"zoneout", "recurrent_dropout", *CellOptions.__dataclass_fields__}
+_SETTINGS |= {"zoneout", "recurrent_dropout", "layer_norm", *CellOptions.__dataclass_fields__}
 """All others are refused: whoever adds one to the core is to think of GPUs."""
 
 
@@ -74,6 +74,8 @@ class Weights:
             raise ValueError(f"{name}: expected no such setting on a GPU, got {sizes[name]!r}")
         if sizes["zoneout"]:
             raise ValueError(f"zoneout: expected 0 on a GPU, got {sizes['zoneout']}")
+        if sizes["layer_norm"] is not None:
+            raise ValueError(f"layer_norm: expected None on a GPU, got {sizes['layer_norm']!r}")
         self._recurrent_dropout = sizes["recurrent_dropout"]
         self._makers = {device.line()}  # the streams that own memory of this object
         self.device, self._params = device, device.made(params)

@@ -6,6 +6,8 @@ from typing import TypeAlias
 
 import numpy as np
 
+from rgru._validation.scalars import is_number
+
 Activation: TypeAlias = "str | tuple[str | float, ...]"
 """The name of an activation, or a tuple of its name and its parameters."""
 
@@ -50,8 +52,7 @@ def as_activation(name: str, value: object, *, gate: bool, dtype: str = "float64
             form += "0.5) that of Keras 3 and PyTorch"
         raise ValueError(f"{name}: expected {form}, got {value!r}")
     for parameter, number in zip(wanted, parameters, strict=True):
-        real = isinstance(number, (int, float, np.integer, np.floating)) and not isinstance(number, bool)
-        if not real or not abs(number) <= largest or (parameter == "alpha" and not number >= smallest):
+        if not is_number(number) or not abs(number) <= largest or (parameter == "alpha" and not number >= smallest):
             expected = f"a {dtype} above 0" if parameter == "alpha" else f"a finite {dtype}"
             raise ValueError(f"{name}: expected {expected} as {parameter}, got {number!r}")
     return (kind, *map(float, parameters)) if parameters else kind

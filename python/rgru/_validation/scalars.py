@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -47,6 +47,11 @@ def as_bool(name: str, value: object) -> bool:
     return bool(value)
 
 
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether `value` is a real number; truth values are none."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
 def as_probability(name: str, value: object) -> float:
     """Convert `value` to a float within [0, 1).
 
@@ -57,7 +62,7 @@ def as_probability(name: str, value: object) -> float:
     ValueError
         If it is outside [0, 1) or NaN.
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+    if not is_number(value):
         raise TypeError(f"{name}: expected a number, got {value!r}")
     if not 0 <= value < 1:
         raise ValueError(f"{name}: expected a number from 0 to below 1, got {value}")
@@ -76,7 +81,7 @@ def as_clip(name: str, value: object, dtype: str = "float64") -> float | None:
     """
     if value is None:
         return None
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+    if not is_number(value):
         raise TypeError(f"{name}: expected a number or None, got {value!r}")
     limits = np.finfo(dtype)
     if not float(limits.tiny) <= value <= float(limits.max):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import numpy as np
 
-from rgru._validation.scalars import as_bool, as_int, as_probability
+from rgru._validation.scalars import as_bool, as_int, as_probability, is_number
 from rgru.estimators._sklearn import mime_bundle
 from rgru.train._schedule import Schedule
 
@@ -177,7 +177,7 @@ class Parameters:
 
 
 def _as_positive(name: str, value: object) -> float:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+    if not is_number(value):
         raise TypeError(f"{name}: expected a number, got {value!r}")
     number = float(value)
     if not (number > 0.0 and math.isfinite(number)):

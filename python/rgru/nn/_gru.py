@@ -66,6 +66,10 @@ class GRU(HeldParameters):
         has one mask for all its steps (Gal and Ghahramani 2016), as in Keras 2. At least 0 and below 1.
     state_clip : float, optional
         Bound of the states, each of which is clipped to [-state_clip, state_clip], as in LFADS.
+    layer_norm : {"separate", "sum"} or tuple, optional
+        Layer normalisation (Ba et al. 2016) of the sums of all three gates together, with gains as parameters:
+        ``"separate"`` normalises W x and U h each by itself, as in haste, ``"sum"`` W x + U h, as in DreamerV3. Only
+        with ``reset_after=True``. A tuple of the form and an epsilon replaces the epsilon of these, 1e-5 and 1e-3.
     reverse : bool, default False
         Whether all layers run from each sequence's last step to its first. Outputs stay at their steps: ``y[:, 0]`` is
         the last state. D is 1.
@@ -90,7 +94,8 @@ class GRU(HeldParameters):
 
     Notes
     -----
-    Initial values: W glorot uniform and U orthogonal, each per gate; biases zero.
+    Initial values: W glorot uniform and U orthogonal, each per gate; biases zero, gains one. With
+    ``layer_norm="sum"`` the bias of the update gate is -1, as in DreamerV3.
 
     Examples
     --------
@@ -120,6 +125,7 @@ class GRU(HeldParameters):
         zoneout: float = 0.0,
         recurrent_dropout: float = 0.0,
         state_clip: float | None = None,
+        layer_norm: str | tuple[str, float] | None = None,
         reverse: bool = False,
         merge: str = "concat",
         learned_h0: bool = False,
@@ -142,6 +148,7 @@ class GRU(HeldParameters):
             zoneout=zoneout,
             recurrent_dropout=recurrent_dropout,
             state_clip=state_clip,
+            layer_norm=layer_norm,
             reverse=reverse,
             merge=merge,
             learned_h0=learned_h0,

@@ -34,13 +34,14 @@ def _read_only(view: NDArray[Any]) -> NDArray[Any]:
 
 
 class Params(Mapping[str, "NDArray[Any]"]):
-    """The parameters of a GRU by name: ``layers.{k}.{fwd|rev}.{W|U|b|b_hh|h0}``.
+    """The parameters of a GRU by name: ``layers.{k}.{fwd|rev}.{W|U|b|b_hh|g|g_hh|h0}``.
 
     Reading an item returns a read-only view that follows later changes. Assigning validates an array and copies its
     values: ``gru.params["layers.0.fwd.b"] = b``.
 
     ``W`` is (3H, I), ``U`` (3H, H) and ``b`` (3H,), with the rows of the gates in the order r, z, h~; ``b_hh`` (H,) is
     the candidate's recurrent bias, which only a reset-after GRU has. A GRU without bias has neither ``b`` nor ``b_hh``.
+    ``g`` and ``g_hh`` (3H,) are the gains of layer normalisation, which has ``g_hh`` only in its separate form.
     ``h0`` (H,) is the initial state of a GRU with ``learned_h0=True``. A GRU with ``reverse=True`` has only ``rev``.
 
     Parameters
@@ -165,6 +166,8 @@ class _Rows:
         if name not in cell._params:
             missing = {
                 "b_hh": "only a reset-after GRU with bias has it",
+                "g": "only a GRU with layer_norm has it",
+                "g_hh": "only a GRU with layer_norm='separate' has it",
                 "h0": "only a GRU with learned_h0=True has it",
             }
             why = missing.get(self._tensor, "this GRU has no bias")
@@ -181,8 +184,8 @@ class Cell:
     """The parameters of one layer in one direction, by the names in the equations.
 
     Reading an attribute returns a read-only view, assigning to it copies values. Whole tensors: ``W`` (3H, I),
-    ``U`` (3H, H), ``b`` (3H,), ``b_hh`` (H,), ``h0`` (H,). By gate: ``W_xr W_xz W_xh`` (H, I),
-    ``U_hr U_hz U_hh`` (H, H), ``b_r b_z b_h`` (H,). ::
+    ``U`` (3H, H), ``b`` (3H,), ``b_hh`` (H,), ``g`` and ``g_hh`` (3H,), ``h0`` (H,). By gate: ``W_xr W_xz W_xh``
+    (H, I), ``U_hr U_hz U_hh`` (H, H), ``b_r b_z b_h`` (H,). ::
 
         r_t  = sigma(W_xr x_t + U_hr h_{t-1} + b_r)
         z_t  = sigma(W_xz x_t + U_hz h_{t-1} + b_z)
@@ -212,6 +215,7 @@ class Cell:
     U, U_hr, U_hz, U_hh = _Rows("U"), _Rows("U", 0), _Rows("U", 1), _Rows("U", 2)
     b, b_r, b_z, b_h = _Rows("b"), _Rows("b", 0), _Rows("b", 1), _Rows("b", 2)
     b_hh, h0 = _Rows("b_hh"), _Rows("h0")
+    g, g_hh = _Rows("g"), _Rows("g_hh")
 
     def __init__(self, params: Params, prefix: str) -> None:
         self._params, self._prefix = params, prefix

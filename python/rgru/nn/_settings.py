@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rgru._validation.activations import as_activation
+from rgru._validation.layer_norm import as_layer_norm
 from rgru._validation.scalars import as_bool, as_choice, as_clip, as_int, as_precision, as_probability
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ OPTIONS: dict[str, object] = {
     "zoneout": 0.0,
     "recurrent_dropout": 0.0,
     "state_clip": None,
+    "layer_norm": None,
     "reverse": False,
     "merge": "concat",
     "learned_h0": False,
@@ -50,6 +52,7 @@ class Settings:
         zoneout: object = 0.0,
         recurrent_dropout: object = 0.0,
         state_clip: object = None,
+        layer_norm: object = None,
         reverse: object = False,
         merge: object = "concat",
         learned_h0: object = False,
@@ -71,6 +74,7 @@ class Settings:
             "zoneout": as_probability("zoneout", zoneout),
             "recurrent_dropout": as_probability("recurrent_dropout", recurrent_dropout),
             "state_clip": as_clip("state_clip", state_clip, real),
+            "layer_norm": as_layer_norm("layer_norm", layer_norm, real),
             "reverse": as_bool("reverse", reverse),
             "merge": as_choice("merge", merge, MERGES),
             "learned_h0": as_bool("learned_h0", learned_h0),
@@ -80,6 +84,8 @@ class Settings:
         self._dropout = as_probability("dropout", dropout)
         if self._dropout and self.num_layers == 1:
             raise ValueError(f"dropout: expected 0 with num_layers=1 (it acts between layers), got {self._dropout}")
+        if self.layer_norm is not None and not self.reset_after:
+            raise ValueError(f"layer_norm: expected None without reset_after=True, got {self.layer_norm!r}")
         if self.bidirectional and self.reverse:
             raise ValueError("reverse: expected False with bidirectional=True, which has both directions, got True")
         if not self.bidirectional and self.merge != "concat":
@@ -147,6 +153,11 @@ class Settings:
     def state_clip(self) -> float | None:
         """The bound of the states, if they are clipped."""
         return self._sizes["state_clip"]  # type: ignore[no-any-return]
+
+    @property
+    def layer_norm(self) -> tuple[str, float] | None:
+        """The form of layer normalisation and its epsilon, or None."""
+        return cast("tuple[str, float] | None", self._sizes["layer_norm"])
 
     @property
     def reverse(self) -> bool:

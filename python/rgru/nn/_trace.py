@@ -115,8 +115,8 @@ def layer_traces(
     ----------
     settings : Settings
     records : list of (cells, states)
-        Of each layer, for R steps: of each direction r, z, the candidate and its product (R, 4H), and the states
-        (R, D*H), None for the last layer if they are its outputs.
+        Of each layer, for R steps: of each direction a record (R, 4H or more) that begins with r, z and the candidate,
+        and the states (R, D*H), None for the last layer if they are its outputs.
     y : array, shape (R, K)
         The outputs of the last layer.
     in_form : callable

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru._validation.arrays import as_ndarray
+from rgru._validation.scalars import is_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,7 +97,7 @@ def as_timeout(name: str, value: object) -> float | None:
     """
     if value is None:
         return None
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+    if not is_number(value):
         raise TypeError(f"{name}: expected a number of seconds or None, got {value!r}")
     seconds = float(value)
     if not (math.isfinite(seconds) and seconds > 0):

@@ -9,7 +9,7 @@ use rgru::__internals::cell::Real;
 use rgru::__internals::rnn::packed_weights::PackedWeights;
 use rgru::__internals::rnn::{self, ForwardArrays, InputGrads, Masks, OutputGrads};
 use rgru::__internals::simd::Isa;
-use rgru::{Activation, CellOptions, Dims, Inputs, Merge, Options, Outputs, Sequences};
+use rgru::{Activation, CellOptions, Dims, Inputs, LayerNorm, Merge, NormForm, Options, Outputs, Sequences};
 
 /// Returns options for a number of threads.
 pub fn with_threads(threads: usize) -> Options<'static> {
@@ -107,8 +107,16 @@ fn cells() -> impl Strategy<Value = CellOptions> {
         clip,
         state_clip,
         zoneout: 0.0,
+        layer_norm: None,
     });
     prop_oneof![1 => Just(CellOptions::default()), 2 => custom]
+}
+
+/// Generates the layer normalisation of reset-after cells.
+fn norms() -> impl Strategy<Value = Option<LayerNorm>> {
+    let form = prop_oneof![Just(NormForm::Separate), Just(NormForm::Sum)];
+    // With a smaller epsilon, nearly equal sums would turn rounding errors into large ones.
+    proptest::option::of(form.prop_map(|form| LayerNorm { form, epsilon: 0.05 }))
 }
 
 /// Generates whether a unidirectional stack runs in reverse, and how a bidirectional one merges its outputs.
@@ -120,30 +128,37 @@ fn directions() -> impl Strategy<Value = (bool, Merge)> {
 
 /// Generates small problems, with sizes from 0 (batch, time, lengths) or 1 up, across the widths of the registers.
 pub fn problems(max_hidden: usize, max_batch: usize, max_time: usize) -> impl Strategy<Value = Problem> {
-    let dims =
-        (1..=max_hidden + 3, 1..=max_hidden, 1..=3usize, any::<[bool; 3]>(), cells(), directions(), any::<[bool; 2]>())
-            .prop_map(
-                |(
-                    input_size,
-                    hidden_size,
-                    num_layers,
-                    [bidirectional, reset_after, bias],
-                    cell,
-                    (reverse, merge),
-                    [learned_h0, dropped],
-                )| Dims {
-                    num_layers,
-                    bidirectional,
-                    reset_after,
-                    bias,
-                    cell,
-                    reverse: reverse && !bidirectional,
-                    merge: if bidirectional { merge } else { Merge::Concat },
-                    learned_h0,
-                    recurrent_dropout: if dropped { 0.4 } else { 0.0 },
-                    ..Dims::new(input_size, hidden_size)
-                },
-            );
+    let dims = (
+        1..=max_hidden + 3,
+        1..=max_hidden,
+        1..=3usize,
+        any::<[bool; 3]>(),
+        (cells(), norms()),
+        directions(),
+        any::<[bool; 2]>(),
+    )
+        .prop_map(
+            |(
+                input_size,
+                hidden_size,
+                num_layers,
+                [bidirectional, reset_after, bias],
+                (cell, layer_norm),
+                (reverse, merge),
+                [learned_h0, dropped],
+            )| Dims {
+                num_layers,
+                bidirectional,
+                reset_after,
+                bias,
+                cell: CellOptions { layer_norm: layer_norm.filter(|_| reset_after), ..cell },
+                reverse: reverse && !bidirectional,
+                merge: if bidirectional { merge } else { Merge::Concat },
+                learned_h0,
+                recurrent_dropout: if dropped { 0.4 } else { 0.0 },
+                ..Dims::new(input_size, hidden_size)
+            },
+        );
     (dims, 0..=max_batch, 0..=max_time, any::<[bool; 3]>(), any::<u64>()).prop_flat_map(
         |(dims, batch, time, [ragged, with_h0, full], seed)| {
             let shortest = if full { time } else { 0 };
