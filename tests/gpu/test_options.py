@@ -1,5 +1,7 @@
 """Options of the GRU on a fake GPU: each has the effect that it has on the CPU."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,7 @@ OTHER = {
     "reverse": True,
     "merge": "mean",
     "learned_h0": True,
+    "zoneout": 0.4,
 }
 MERGES = ("sum", "mean", "product")
 LENGTHS = np.array([2, 5, 0])
@@ -38,14 +41,15 @@ def agree(host, gru, x, h0=None, dtype="float32", **options):
         values = None if array is None else host.cupy.asarray(values.astype(gru.dtype)).astype(dtype)
         return rgru.Ragged(values, array.offsets) if isinstance(array, rgru.Ragged) else values
 
+    twin = deepcopy(gru)  # it draws the same masks
     y, h_n, tape = gru.record(put(x), put(h0), **options)
-    expected, states, host_tape = gru.record(x, h0, **options)
+    expected, states, host_tape = twin.record(x, h0, **options)
     close(y, expected, dtype)
     close(h_n, states, dtype)
-    close(gru.final_states(put(x), put(h0), **options), states, dtype)
-    called = gru(put(x), put(h0), **options)
-    close(called[0], expected, dtype)
-    close(called[1], states, dtype)
+    called, wanted = gru(put(x), put(h0), **options), gru(x, h0, **options)
+    close(called[0], wanted[0], dtype)
+    close(called[1], wanted[1], dtype)
+    close(gru.final_states(put(x), put(h0), **options), wanted[1], dtype)
     found, wanted = tape.backward(put(expected), put(states)), host_tape.backward(expected, states)
     close(found.x, wanted.x, dtype)
     close(found.h0, wanted.h0, dtype)
@@ -53,12 +57,35 @@ def agree(host, gru, x, h0=None, dtype="float32", **options):
 
 
 def test_all_options_are_covered_here():
-    assert set(OPTIONS) - set(OTHER) == {"zoneout", "vocabulary", "embedding_size"}  # tested below
+    assert set(OPTIONS) - set(OTHER) == {"vocabulary", "embedding_size"}  # tested below
 
 
-def test_zoneout_is_refused(host):
-    with pytest.raises(ValueError, match=r"^zoneout: expected 0 on a GPU, got 0.5$"):
-        gru_of(zoneout=0.5)(host.cupy.asarray(normal(2, 5, FEATURES)))
+@pytest.mark.parametrize("exchange", slow([Exchange.BLOCK, None], [None]), ids=["BLOCK", "STEPS"])
+@pytest.mark.parametrize("reset_after", slow([False, True], [True]), ids=["reset_before", "reset_after"])
+def test_zoneout_of_padded_and_ragged_batches(host, exchange, reset_after):
+    """The words of a mask are those of the CPU for each cell and step, whatever the padding and its place."""
+    host.form(exchange)
+    gru = gru_of(num_layers=2, bidirectional=True, zoneout=0.4, reset_after=reset_after)
+    x, put = normal(3, 7, FEATURES), host.cupy.asarray
+    lengths = np.array([2, 7, 0])
+    agree(host, gru, x, lengths=lengths)
+    twin = deepcopy(gru)
+    close(gru.record(put(x), lengths=put(lengths))[0], twin.record(x, lengths=lengths)[0])
+    dropping = gru_of(num_layers=3, bidirectional=True, zoneout=0.2, dropout=0.3, reset_after=reset_after)
+    twin, ragged = deepcopy(dropping), rgru.Ragged.from_padded(x, lengths)
+    expected, _, host_tape = twin.record(ragged)
+    y, _, tape = dropping.record(rgru.Ragged(put(ragged.values), ragged.offsets))
+    close(y, expected)
+    close(tape.backward(y).flat, host_tape.backward(expected).flat)
+
+
+def test_zoneout_draws_masks_in_training_alone(host):
+    gru, x = gru_of(zoneout=0.5), host.cupy.asarray(normal(4, 6, FEATURES))
+    first, second = (gru.record(x)[0].get() for _ in range(2))
+    np.testing.assert_array_equal(gru_of(zoneout=0.5).record(x)[0].get(), first)
+    assert (first[:, 0] == 0).mean() == pytest.approx(0.5, abs=0.3)  # the initial states, where they are kept
+    assert ((first == 0) != (second == 0)).any()
+    assert (gru(x)[0].get() != 0).all()
 
 
 @pytest.mark.parametrize("features", [1, 3])
@@ -75,7 +102,7 @@ def test_ids(host, features):
     assert np.isfinite(y[[0, 2]]).all()
 
 
-@pytest.mark.parametrize("name", slow(OTHER, ["reverse", "merge", "learned_h0", "state_clip"]))
+@pytest.mark.parametrize("name", slow(OTHER, ["reverse", "merge", "learned_h0", "state_clip", "zoneout"]))
 def test_every_option_has_its_effect(host, name):
     assert OTHER[name] != OPTIONS[name]
     options = {name: OTHER[name], "bidirectional": name == "merge"}
@@ -124,11 +151,14 @@ def test_types(host, dtype, merge):
     if dtype == "bfloat16":
         pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
     full = "float64" if dtype == "float64" else "float32"
-    gru = gru_of(num_layers=2, bidirectional=True, reset_after=True, merge=merge, learned_h0=True, dtype=full)
+    options = {"reset_after": True, "merge": merge, "learned_h0": True, "zoneout": 0.25}
+    gru = gru_of(num_layers=2, bidirectional=True, **options, dtype=full)
     agree(host, gru, normal(3, 5, FEATURES, dtype=dtype if dtype != "bfloat16" else full).astype(full), dtype=dtype)
 
 
-@pytest.mark.parametrize("options", [{"merge": "product", "bidirectional": True}, {"reverse": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"merge": "product", "bidirectional": True}, {"reverse": True}, {"zoneout": 0.4}], ids=str
+)
 def test_resets_and_masks(host, options):
     gru, x = gru_of(num_layers=2, learned_h0=True, **options), normal(2, 6, FEATURES)
     resets, mask = np.zeros((2, 6), bool), np.ones((2, 6), bool)

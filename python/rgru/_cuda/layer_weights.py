@@ -53,7 +53,8 @@ class LayerWeights:
 
     def form(self, count: int, backward: bool) -> LaunchShape | Steps:
         """Return the configuration of the kernels for `count` sequences."""
-        cell = CellSpec(self.precision, self.reset_after, self.hidden, backward, self._options)
+        options = self._options.backward if backward else self._options
+        cell = CellSpec(self.precision, self.reset_after, self.hidden, backward, options)
         return self.device.plan(cell, count, self.directions)
 
     def learned(self, count: int) -> Array | None:
