@@ -11,6 +11,7 @@ if cuda_emulator.missing():
     pytest.skip(cuda_emulator.missing(), allow_module_level=True)
 
 import rgru
+from fake_cupy import Gpu, Machine
 from fake_host import FEATURES, H, close, gru_of
 from kernel_cases import slow
 from layer_cases import normal
@@ -49,7 +50,8 @@ def agree(host, gru, x, h0=None, dtype="float32", **options):
     called, wanted = gru(put(x), put(h0), **options), gru(x, h0, **options)
     close(called[0], wanted[0], dtype)
     close(called[1], wanted[1], dtype)
-    close(gru.final_states(put(x), put(h0), **options), wanted[1], dtype)
+    final = {name: value for name, value in options.items() if name != "masked"}
+    close(gru.final_states(put(x), put(h0), **final), wanted[1], dtype)
     found, wanted = tape.backward(put(expected), put(states)), host_tape.backward(expected, states)
     close(found.x, wanted.x, dtype)
     close(found.h0, wanted.h0, dtype)
@@ -197,3 +199,96 @@ def test_a_call_in_a_graph(host, options):
             for found, one in ((y, expected), (h_n, states), (back.flat, wanted.flat), (back.x, wanted.x)):
                 close(found, one)
         stream.synchronize()
+
+
+STACKS = [{"bidirectional": True, "reset_after": True}, {"reverse": True}, {"learned_h0": True, "zoneout": 0.4}]
+
+
+@pytest.mark.parametrize("options", slow(STACKS, [STACKS[0], STACKS[2]]), ids=str)
+@pytest.mark.parametrize("dtype", slow(["float32", "float64", "float16", "bfloat16"], ["float32"]))
+def test_masked_steps_that_repeat_others(host, options, dtype):
+    """Also from the states before the first step, and with a gradient for each step."""
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
+    full = "float64" if dtype == "float64" else "float32"
+    gru, x = gru_of(num_layers=2, dtype=full, **options), normal(3, 6, FEATURES).astype(full)
+    mask, resets = np.random.default_rng(0).random((3, 6)) < 0.4, np.zeros((3, 6), bool)
+    mask[2], resets[0, 3] = False, True
+    for h0 in (None, normal(2 * (1 + gru.bidirectional), 3, H).astype(full)):
+        agree(host, gru, x, h0, dtype, mask=mask, resets=resets, masked="repeat")
+    agree(host, gru, rgru.Ragged.from_padded(x, LENGTHS), dtype=dtype, mask=mask.ravel()[:7], masked="repeat")
+
+
+def values_of(trace):
+    """Return all arrays of a trace by name."""
+    found = {"h_n": trace.h_n}
+    for k, layer in enumerate(trace.layers):
+        found[f"{k} y"] = layer.y
+        for name, cell in (("fwd", layer.fwd), ("rev", layer.rev)):
+            if cell is not None:
+                found |= {f"{k} {name} {key}": getattr(cell, key) for key in ("r", "z", "candidate", "h")}
+    return found
+
+
+@pytest.mark.parametrize(
+    "options", slow([*STACKS, {"merge": "mean", "bidirectional": True}], [STACKS[0], STACKS[2]]), ids=str
+)
+@pytest.mark.parametrize("dtype", slow(["float32", "float64", "float16", "bfloat16"], ["float16"]))
+def test_traces_and_all_layers(host, options, dtype):
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
+    full = "float64" if dtype == "float64" else "float32"
+    gru, x = gru_of(num_layers=2, dtype=full, **options), normal(3, 6, FEATURES).astype(full)
+    h0 = normal(2 * (1 + gru.bidirectional), 3, H).astype(full)
+    mask = np.random.default_rng(0).random((3, 6)) < 0.6
+
+    def put(array):
+        return host.cupy.asarray(array).astype(dtype)
+
+    ragged = rgru.Ragged.from_padded(x, LENGTHS)
+    ragged_there = rgru.Ragged(put(ragged.values), ragged.offsets)
+    for there, here, given in (
+        ((put(x), put(h0)), (x, h0), {}),
+        ((put(x),), (x,), {"lengths": LENGTHS, "mask": mask}),
+        ((ragged_there,), (ragged,), {}),
+    ):
+        found, expected = values_of(gru.trace(*there, **given)), values_of(gru.trace(*here, **given))
+        assert found.keys() == expected.keys()
+        for name, array in expected.items():
+            close(found[name], array, dtype)
+        outputs, h_n = gru(*there, **given, all_layers=True)
+        assert len(outputs) == 2
+        for k, one in enumerate(outputs):
+            close(one, expected[f"{k} y"], dtype)
+        close(h_n, expected["h_n"], dtype)
+
+
+def test_a_trace_of_ids(host):
+    gru, x = (
+        rgru.GRU(1, H, vocabulary=7, embedding_size=5, seed=0),
+        np.array([[3, 6, 0], [1, 1, 2]], np.float32)[..., None],
+    )
+    found, expected = values_of(gru.trace(host.cupy.asarray(x))), values_of(gru.trace(x))
+    for name, array in expected.items():
+        close(found[name], array)
+
+
+def test_another_gpu_than_the_current_one(host):
+    """What is computed around the kernels is on the GPU of the inputs, too."""
+    host.put(Machine(Gpu(), Gpu()))
+    host.form(Exchange.BLOCK)
+    mask = np.random.default_rng(0).random((3, 6)) < 0.5
+    gru = rgru.GRU(FEATURES, H, vocabulary=7, embedding_size=5, zoneout=0.4, seed=0)
+    x, twin = normal(3, 6, FEATURES), deepcopy(gru)
+    x[..., 0] = np.arange(6)
+    with host.cupy.cuda.Device(1):
+        there = host.cupy.asarray(x)
+    y, _, tape = gru.record(there, mask=mask, masked="repeat")
+    found = {"y": gru(there, mask=mask)[0], "flat": tape.backward(y).flat, "z": gru.trace(there).layers[0].fwd.z}
+    found["h_n"] = gru.final_states(there, mask=mask)
+    expected, _, host_tape = twin.record(x, mask=mask, masked="repeat")
+    wanted = {"y": gru(x, mask=mask)[0], "flat": host_tape.backward(expected).flat, "z": gru.trace(x).layers[0].fwd.z}
+    wanted["h_n"] = gru.final_states(x, mask=mask)
+    with host.cupy.cuda.Device(1):
+        for name, array in wanted.items():
+            close(found[name], array)

@@ -368,6 +368,12 @@ class Tape:
                     gradient = dropped(self._layers[k], gradient, k, rate, seed)
             return gradient.reshape(self._shape), device.xp.concatenate(dh0[::-1]), flat
 
+    def layers(self) -> list[tuple[list[Array], Array]]:
+        """Return the records of the cells by layer: the gates r, z and h~ (S, 3H) of each, and all states (S, D*H)."""
+        width = 3 * self._weights.hidden_size
+        places = [slice(direction * width, (direction + 1) * width) for direction in range(self._weights.directions)]
+        return [([tape.gates[:, place] for place in places], tape.y) for tape in self._tapes]
+
 
 def named(layout: list[tuple[str, tuple[int, ...], int]], flat: Array) -> list[list[Mapping[str, Array]]]:
     """Return views of a flat array of parameters, by layer, direction and the tensor's name.
