@@ -414,7 +414,7 @@ class GRU(HeldParameters):
         Returns
         -------
         rgru.nn.Trace
-            The values of the steps, with the bits of a plain call: ``trace.layers[0].fwd.z``.
+            The values of the steps, on the CPU with the bits of a plain call: ``trace.layers[0].fwd.z``.
 
         Examples
         --------
