@@ -179,22 +179,27 @@ def test_a_batch_in_parts(host, monkeypatch, options):
             close(found, expected)
 
 
-@pytest.mark.parametrize("options", [{"merge": "mean", "bidirectional": True}, {"reverse": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"merge": "mean", "bidirectional": True}, {"reverse": True}, {"zoneout": 0.4}], ids=str
+)
 def test_a_call_in_a_graph(host, options):
+    """The masks of a graph are those of its capture."""
     gru, cupy = gru_of(num_layers=2, learned_h0=True, **options), host.cupy
     x, dy = normal(2, 5, FEATURES), normal(2, 5, H)
     with cupy.cuda.Stream(non_blocking=True) as stream:
-        there, gradient = cupy.asarray(x), cupy.asarray(dy)
-        gru.record(there)[2].backward(gradient)
+        there, gradient, lengths = cupy.asarray(x), cupy.asarray(dy), np.array([3, 5])
+        short = cupy.asarray(lengths)
+        gru.record(there, lengths=short)[2].backward(gradient)
+        twin = deepcopy(gru)
         stream.begin_capture()
-        y, h_n, tape = gru.record(there)
+        y, h_n, tape = gru.record(there, lengths=short)
         back = tape.backward(gradient)
         graph = stream.end_capture()
         for seed in range(3):
             x = normal(2, 5, FEATURES, seed=seed)
             there.set(x)
             graph.launch()
-            expected, states, host_tape = gru.record(x)
+            expected, states, host_tape = deepcopy(twin).record(x, lengths=lengths)
             wanted = host_tape.backward(dy)
             for found, one in ((y, expected), (h_n, states), (back.flat, wanted.flat), (back.x, wanted.x)):
                 close(found, one)

@@ -85,7 +85,7 @@ class LayerTape:
     x : array, shape (S, I)
         Zero in the padding.
     gates : array, shape (S, D*3H)
-        r, z and h~ after the activations.
+        r, z and h~ after the activations, z times zoneout's factor.
     a_hh : array, shape (S, D*H), or None
         Reset-after: U_hh h + b_hh.
     y : array, shape (S, D*H)
