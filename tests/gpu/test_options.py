@@ -278,6 +278,16 @@ def test_a_trace_of_ids(host):
         close(found[name], array)
 
 
+@pytest.mark.parametrize("shape", [(2, 0, FEATURES), (0, 3, FEATURES), (2, 3, FEATURES)], ids=str)
+def test_batches_without_steps(host, shape):
+    gru, put = gru_of(num_layers=2, bidirectional=True, merge="sum", zoneout=0.4), host.cupy.asarray
+    lengths, x = np.zeros(shape[0], np.int64), np.zeros(shape, np.float32)
+    found, expected = values_of(gru.trace(put(x), lengths=lengths)), values_of(gru.trace(x, lengths=lengths))
+    for name, array in expected.items():
+        close(found[name], array)
+    agree(host, gru, x, lengths=lengths)
+
+
 def test_another_gpu_than_the_current_one(host):
     """What is computed around the kernels is on the GPU of the inputs, too."""
     host.put(Machine(Gpu(), Gpu()))
