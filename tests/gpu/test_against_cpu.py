@@ -208,6 +208,32 @@ def test_merged_directions(cupy, kind, merge):
     compare(cupy, gru, Batch(gru, kind, 7, 11, lengths=[0, 11, 3, 1, 11, 6, 2], states=False))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_traces(cupy, kind):
+    gru = random_gru(kind, 6, 40, 2, bidirectional=True, zoneout=0.3)
+    batch = Batch(gru, kind, 7, 11, lengths=[0, 11, 3, 1, 11, 6, 2])
+    expected = gru.trace(batch.x, batch.h0, lengths=batch.lengths)
+    with precision(kind):
+        got = gru.trace(batch.to(cupy, batch.x), batch.to(cupy, batch.h0), lengths=batch.lengths)
+    close("h_n", got.h_n, expected.h_n, BOUNDS[kind])
+    for ours, theirs in zip(got.layers, expected.layers, strict=True):
+        close("y", ours.y, theirs.y, BOUNDS[kind])
+        for name in ("r", "z", "candidate", "h"):
+            for direction in ("fwd", "rev"):
+                found, wanted = (getattr(getattr(layer, direction), name) for layer in (ours, theirs))
+                close(name, found, wanted, BOUNDS[kind])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_repeated_outputs(cupy, kind):
+    gru = random_gru(kind, 6, 40, 2, bidirectional=True, learned_h0=True)
+    batch = Batch(gru, kind, 7, 11, states=False)
+    options = {"mask": np.random.default_rng(0).random((7, 11)) < 0.5, "masked": "repeat"}
+    expected = run(gru, batch.x, None, batch.dy, None, **options)
+    with precision(kind):
+        agree(run(gru, batch.to(cupy, batch.x), None, batch.to(cupy, batch.dy), None, **options), expected, kind)
+
+
 # -- forms -----------------------------------------------------------------------------------------------------------
 
 CHOSEN = [

@@ -1,4 +1,4 @@
-"""Cells with other functions than the plain one's, clips and another direction: in the emulator, against the core."""
+"""Cells with other functions, clips, another direction or zoneout: in the emulator, against the core."""
 
 import numpy as np
 import pytest
@@ -19,6 +19,9 @@ DEFAULT = {
     ("packets_float64", "elu, state clip", True),
     ("block_float32", "elu, clip", False),
     ("cluster_bfloat16", "softsign", True),
+    ("grid_float32", "zoneout", True),
+    ("packets_bfloat16", "zoneout", False),
+    ("steps_float64", "zoneout, hard gates, clips", False),
 }
 BATCH = Batch((5, 0, 1, 4, 0, 2, 5, 3, 1, 5), "padded", 6)
 LOW = (Precision.TF32, Precision.FLOAT16, Precision.BFLOAT16)
@@ -73,6 +76,7 @@ def test_the_plain_cell_has_no_other_macros():
     names = {"PRECISION", "MATRIX_UNITS", "RESET_AFTER", "H"}
     assert set(CellSpec(Precision.FLOAT32, True, 8, False).macros) == names
     assert set(CellSpec(Precision.FLOAT32, True, 8, False, CellOptions(reverse=True)).macros) == {*names, "REVERSE"}
+    assert set(CellSpec(Precision.FLOAT32, True, 8, False, CellOptions(zoneout=0.5)).macros) == {*names, "ZONEOUT"}
 
 
 def test_the_numbers_of_macros_are_of_the_type_of_sums():

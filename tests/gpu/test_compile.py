@@ -141,6 +141,7 @@ def test_each_kind_of_variant_fits_the_chip(chip, precision, *, reset_after, bac
 CUSTOM = {
     "hard": CellOptions(("hard_sigmoid", 0.2, 0.5), "relu", clip=1.5, state_clip=0.7),
     "elu": CellOptions("sigmoid", ("elu", 0.7), clip=2.0, state_clip=0.4, reverse=True),
+    "zoneout": CellOptions(zoneout=0.3),
 }
 
 

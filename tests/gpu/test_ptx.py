@@ -59,6 +59,9 @@ def test_compiled_kernels_agree_with_the_core(form, reset_after):
         ("grid_float32", "both clips"),
         ("cluster_bfloat16", "softsign"),
         ("block_float16", "smooth elu"),
+        ("grid_float32", "zoneout"),
+        ("cluster_tf32", "zoneout"),
+        ("steps_float64", "zoneout, hard gates, clips"),
     ],
 )
 def test_compiled_custom_cells_agree_with_the_core(form, options):

@@ -1,4 +1,4 @@
-"""The options of a cell as the kernels are compiled for them: its activations, its clips and its direction."""
+"""The options of a cell as the kernels are compiled for them: its activations, clips, direction and zoneout."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class CellOptions:
     gate_activation, activation : str or tuple
     clip, state_clip : float or None
     reverse : bool
+    zoneout : float
 
     Examples
     --------
@@ -52,12 +53,18 @@ class CellOptions:
     clip: float | None = None
     state_clip: float | None = None
     reverse: bool = False
+    zoneout: float = 0.0
 
     @classmethod
     def of(cls, sizes: Mapping[str, Any]) -> CellOptions:
         """Return the options among the settings of a GRU."""
         found = cls(**{name: sizes[name] for name in cls.__dataclass_fields__})
         return PLAIN if found == PLAIN else found
+
+    @property
+    def backward(self) -> CellOptions:
+        """The options of the backward pass, which zoneout does not change: it reads what is left of the update gate."""
+        return replace(self, zoneout=0.0) if self.zoneout else self
 
     def macros(self, sum_bytes: int) -> dict[str, int | float]:
         """Return the macros of the kernels for these options, where they are not the usual ones.
@@ -76,7 +83,9 @@ PLAIN = CellOptions()
 @cache  # every launch asks
 def _macros(options: CellOptions, sum_bytes: int) -> dict[str, int | float]:
     macros: dict[str, int | float] = {"REVERSE": 1} if options.reverse else {}
-    if replace(options, reverse=False) == PLAIN:
+    if options.zoneout:
+        macros["ZONEOUT"] = 1.0 - options.zoneout
+    if replace(options, reverse=False, zoneout=0.0) == PLAIN:
         return macros
     macros["CUSTOM_CELL"] = 1
     for name, activation in (("GATE", options.gate_activation), ("CANDIDATE", options.activation)):

@@ -28,6 +28,7 @@ def forward(
     h0: Array | None,
     keep: bool,
     y: Array | None = None,
+    factors: Array | None = None,
 ) -> tuple[Array, Array, LayerTape | None]:
     """Run a layer forward.
 
@@ -43,6 +44,8 @@ def forward(
         Whether to keep a tape.
     y : array, shape (S, D*H), optional
         Written, except for the padding, which must be zero; by default a new array.
+    factors : array of uint8, shape (S, D*H), optional
+        Of a cell with zoneout in training: `rgru._cuda.masks.zoneout_factors`.
 
     Returns
     -------
@@ -67,12 +70,12 @@ def forward(
         gates = gx if number == sums else xp.empty(gx.shape, number)
         a_hh = xp.empty(y.shape, number) if weights.reset_after else None
     if isinstance(form, Steps):
-        step_through(form, weights, sequences, gx=gx, h0=h0, y=y, h_n=h_n, gates=gates, a_hh=a_hh)
+        step_through(form, weights, sequences, gx=gx, h0=h0, y=y, h_n=h_n, gates=gates, a_hh=a_hh, factors=factors)
     elif count:
         published, arrivals = _exchange_memory(device, form)
         arguments = (
             *(weights.packed(form), gx, weights.b, weights.b_hh, h0, sequences.first, sequences.length),
-            *(sequences.order, y, h_n, gates, a_hh, published, arrivals, count, directions),
+            *(sequences.order, y, h_n, gates, a_hh, published, arrivals, count, directions, factors),
         )
         device.launch(form, "recurrence_forward", form.teams * form.blocks, form.threads, arguments)
     return y, h_n, LayerTape(x, gates, a_hh, y, h0, learned is not None) if keep else None

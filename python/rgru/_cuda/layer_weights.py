@@ -53,7 +53,8 @@ class LayerWeights:
 
     def form(self, count: int, backward: bool) -> LaunchShape | Steps:
         """Return the configuration of the kernels for `count` sequences."""
-        cell = CellSpec(self.precision, self.reset_after, self.hidden, backward, self._options)
+        options = self._options.backward if backward else self._options
+        cell = CellSpec(self.precision, self.reset_after, self.hidden, backward, options)
         return self.device.plan(cell, count, self.directions)
 
     def learned(self, count: int) -> Array | None:
@@ -84,7 +85,7 @@ class LayerTape:
     x : array, shape (S, I)
         Zero in the padding.
     gates : array, shape (S, D*3H)
-        r, z and h~ after the activations.
+        r, z and h~ after the activations, z times zoneout's factor.
     a_hh : array, shape (S, D*H), or None
         Reset-after: U_hh h + b_hh.
     y : array, shape (S, D*H)

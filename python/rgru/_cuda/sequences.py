@@ -104,6 +104,11 @@ class Sequences:
             _running(lengths, int(lengths.max(initial=0))),
         )
 
+    def compact(self, device: Device) -> Array:
+        """Return where the rows of a padded batch lie in one without padding, shape (S,); any row for the padding."""
+        xp, length = device.xp, self.length.astype(np.int64)
+        return ((xp.cumsum(length) - length)[:, None] + xp.arange(self.steps, dtype=np.int64)).reshape(self.rows)
+
     def valid(self, device: Device) -> Any:
         """Return which rows of a padded batch belong to a sequence, shape (S, 1)."""
         xp = device.xp

@@ -11,8 +11,9 @@ from rgru import _core
 from rgru._cuda import layer as layers
 from rgru._cuda.cell_options import CellOptions
 from rgru._cuda.dtypes import precision_of, sum_type
-from rgru._cuda.kernel_config import Common, Precision
+from rgru._cuda.kernel_config import Precision
 from rgru._cuda.layer_weights import LayerWeights
+from rgru._cuda.masks import dropped, zoneout_factors
 from rgru._cuda.merge import merged, merged_backward
 from rgru._cuda.precision import tf32_allowed
 from rgru._cuda.sequences import Sequences
@@ -32,7 +33,7 @@ _CACHED_SHAPES = 8
 """How many shapes of batches are cached: in practice few alternate, as a data set's last batch with the others."""
 
 _SETTINGS = {"input_size", "hidden_size", "num_layers", "bidirectional", "reset_after", "bias", "merge", "learned_h0"}
-_SETTINGS |= {"zoneout", "recurrent_dropout", "layer_norm", *CellOptions.__dataclass_fields__}
+_SETTINGS |= {"recurrent_dropout", "layer_norm", *CellOptions.__dataclass_fields__}
 """All others are refused: whoever adds one to the core is to think of GPUs."""
 
 
@@ -72,8 +73,6 @@ class Weights:
         self._marks: dict[tuple[int, int], Any] = {}  # the last call on each stream, if there are several
         for name in sorted(set(sizes) - _SETTINGS):
             raise ValueError(f"{name}: expected no such setting on a GPU, got {sizes[name]!r}")
-        if sizes["zoneout"]:
-            raise ValueError(f"zoneout: expected 0 on a GPU, got {sizes['zoneout']}")
         if sizes["layer_norm"] is not None:
             raise ValueError(f"layer_norm: expected None on a GPU, got {sizes['layer_norm']!r}")
         self._recurrent_dropout = sizes["recurrent_dropout"]
@@ -161,7 +160,8 @@ class Weights:
         dropout : float
             The probability that an output of a layer is dropped before the next layer.
         seed : int or None
-            Seed of the masks, which equal those of the CPU if all rows belong to sequences; None without dropout.
+            Seed of the masks of dropout and zoneout; None for no masks. Those of zoneout equal the CPU's, those of
+            dropout do if all rows belong to sequences.
         checkpoint : None
             Not supported on a GPU.
 
@@ -193,8 +193,11 @@ class Weights:
             states = []
             for k, one in enumerate(weights):
                 given = None if h0 is None else h0[k * self.directions : (k + 1) * self.directions]
-                read = self._dropped(one, rows, k, dropout, seed or 0) if k and dropout else rows
-                rows, h_n, tape = layers.forward(one, read, sequences, h0=given, keep=True)
+                read = dropped(one, rows, k, dropout, seed or 0) if k and dropout else rows
+                factors = None
+                if seed is not None and self._options.zoneout:
+                    factors = zoneout_factors(one, sequences, k, self._options.zoneout, seed)
+                rows, h_n, tape = layers.forward(one, read, sequences, h0=given, keep=True, factors=factors)
                 assert tape is not None
                 tapes.append(tape)
                 states.append(h_n)
@@ -307,16 +310,6 @@ class Weights:
                 both, h_n[states], _ = layers.forward(one, rows, sequences, h0=given, keep=False)
                 rows = merged(one, self._merge, both, into)
 
-    def _dropped(self, weights: LayerWeights, values: Array, k: int, rate: float, seed: int) -> Array:
-        """Apply the dropout mask of layer k to `values`: its input, or the gradient of it."""
-        dropped = self.device.xp.empty_like(values)
-        if values.size:
-            blocks = -(-values.size // (16 * 256))
-            key = np.frombuffer(_core.dropout_key(seed), "<u8").astype(np.uint64)
-            arguments = (values, dropped, np.int64(values.size), np.float64(rate), *key, k)
-            self.device.launch(Common(weights.precision), "dropout", blocks, 256, arguments)
-        return dropped
-
 
 class Tape:
     """What the backward pass reads of one `Weights.forward_tape`."""
@@ -377,8 +370,14 @@ class Tape:
                 dh0.append(before)
                 rate, seed = self._dropout
                 if k and rate:
-                    gradient = weights._dropped(self._layers[k], gradient, k, rate, seed)
+                    gradient = dropped(self._layers[k], gradient, k, rate, seed)
             return gradient.reshape(self._shape), device.xp.concatenate(dh0[::-1]), flat
+
+    def layers(self) -> list[tuple[list[Array], Array]]:
+        """Return the records of the cells by layer: the gates r, z and h~ (S, 3H) of each, and all states (S, D*H)."""
+        width = 3 * self._weights.hidden_size
+        places = [slice(direction * width, (direction + 1) * width) for direction in range(self._weights.directions)]
+        return [([tape.gates[:, place] for place in places], tape.y) for tape in self._tapes]
 
 
 def named(layout: list[tuple[str, tuple[int, ...], int]], flat: Array) -> list[list[Mapping[str, Array]]]:

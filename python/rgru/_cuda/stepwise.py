@@ -32,6 +32,7 @@ def step_through(
     h_n: Array,
     gates: Array | None,
     a_hh: Array | None,
+    factors: Array | None,
 ) -> None:
     """Run the forward pass of a layer.
 
@@ -47,6 +48,8 @@ def step_through(
         Written.
     gates, a_hh : array, shape (S, D*3H) and (S, D*H), or None
         Written: the tape. `gates` may be `gx`.
+    factors : array of uint8, shape (S, D*H), or None
+        Of zoneout, in training.
     """
     device, precision = weights.device, weights.precision
     xp, count, hidden, directions = device.xp, sequences.count, weights.hidden, weights.directions
@@ -73,7 +76,7 @@ def step_through(
                 device.multiply(states, u[2 * hidden :].T, into[:, 2 * hidden :], precision)
             launch(
                 *(running, "step_forward", products, gx, weights.b, weights.b_hh, *where, h, read),
-                *(y, h_n, gates, a_hh, done, offset, *end),
+                *(y, h_n, gates, a_hh, done, offset, *end, factors),
             )
 
         launch(count, "begin", h0, *where, h, read, h_n, done, *end)

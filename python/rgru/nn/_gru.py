@@ -14,6 +14,7 @@ from rgru._validation.arrays import as_index, as_real, on_gpu
 from rgru._validation.scalars import as_bool, as_choice, as_int
 from rgru.nn._held_parameters import HeldParameters
 from rgru.nn._ids import as_features, check_ids
+from rgru.nn._modules import device_of, module_of
 from rgru.nn._pieces import MASKED, Pieces, PiecesWeights, directions_of
 from rgru.nn._stream import Stream
 from rgru.nn._tape import Tape
@@ -240,7 +241,7 @@ class GRU(HeldParameters):
         masked : {"zero", "repeat"}, default "zero"
             The outputs at masked steps: zero, or those of the step before (in the reverse direction, after it).
         all_layers : bool, default False
-            Whether to return the outputs of all layers, as a tuple, in the place of `y`. Not on a GPU.
+            Whether to return the outputs of all layers, as a tuple, in the place of `y`.
 
         Returns
         -------
@@ -266,7 +267,8 @@ class GRU(HeldParameters):
         weights = self._with_pieces(
             self._weights_for(values), values, lengths=lengths, offsets=offsets, resets=resets, mask=mask, masked=masked
         )
-        y, h_n = weights.forward(values, h0, lengths, offsets)
+        with device_of(values):
+            y, h_n = weights.forward(values, h0, lengths, offsets)
         return (y if offsets is None else Ragged._over(y, offsets)), h_n
 
     def final_states(
@@ -307,7 +309,8 @@ class GRU(HeldParameters):
         weights = self._with_pieces(
             self._weights_for(values), values, lengths=lengths, offsets=offsets, resets=resets, mask=mask
         )
-        states: NDArray[Any] = weights.final_states(values, h0, lengths, offsets)
+        with device_of(values):
+            states: NDArray[Any] = weights.final_states(values, h0, lengths, offsets)
         return states
 
     @overload
@@ -358,7 +361,7 @@ class GRU(HeldParameters):
         resets, mask : array_like of bool, optional
             As in a plain call.
         masked : {"zero", "repeat"}, default "zero"
-            As in a plain call; only "zero" on a GPU.
+            As in a plain call.
         checkpoint : int, optional
             Keep only every `checkpoint`-th state (rounded up to a multiple of 128) instead of all gates, and recompute
             the rest in the backward pass: less memory for about a third more time, and the same bits. The square root
@@ -388,13 +391,13 @@ class GRU(HeldParameters):
             for name, backward in (("bidirectional", self.bidirectional), ("reverse", self.reverse)):
                 if backward:
                     raise ValueError(f"checkpoint: expected None for a GRU with {name}=True, got {checkpoint}")
-        if masked == "repeat" and type(values) is not np.ndarray:
-            raise ValueError("masked: expected 'zero' in `record` on a GPU, got 'repeat'")
         weights = self._weights_for(values, training=True)
         weights = self._with_pieces(
             weights, values, lengths=lengths, offsets=offsets, resets=resets, mask=mask, masked=masked
         )
-        y, h_n, tape = weights.forward_tape(values, h0, lengths, offsets, self._dropout, self._mask_seed(), checkpoint)
+        seed = self._mask_seed()
+        with device_of(values):
+            y, h_n, tape = weights.forward_tape(values, h0, lengths, offsets, self._dropout, seed, checkpoint)
         wrapped: Tape[Any] = Tape(tape, self._layout, y.dtype, offsets, _as_real_for(values))
         return (y if offsets is None else Ragged._over(y, offsets)), h_n, wrapped
 
@@ -412,7 +415,7 @@ class GRU(HeldParameters):
         Parameters
         ----------
         x : array_like, shape (N, T, I), or Ragged with I features
-            Inputs, as in a plain call, on the host.
+            Inputs, as in a plain call.
         h0 : array_like, shape (L*D, N, H), optional
             States before the first step, as in a plain call.
         lengths : array_like of int, shape (N,), optional
@@ -423,7 +426,7 @@ class GRU(HeldParameters):
         Returns
         -------
         rgru.nn.Trace
-            The values of the steps, with the bits of a plain call: ``trace.layers[0].fwd.z``.
+            The values of the steps, on the CPU with the bits of a plain call: ``trace.layers[0].fwd.z``.
 
         Examples
         --------
@@ -434,17 +437,16 @@ class GRU(HeldParameters):
         (2, 5, 8)
         """
         values, h0, lengths, offsets = self._inputs(x, h0, lengths)
-        if type(values) is not np.ndarray:
-            raise ValueError("x: expected an array on the host, got one on a GPU")
-        pieces = self._pieces(values, lengths, offsets, resets, mask)
-        weights = PiecesWeights(self._weights(training=True), pieces, self, self.params, repeat=False)
-        y, h_n, tape = weights.forward_tape(values, h0, None, None, 0.0, None, None)
+        pieces, xp = self._pieces(values, lengths, offsets, resets, mask), module_of(values)
+        weights = PiecesWeights(self._weights_for(values, training=True), pieces, self, self.params, repeat=False)
 
         def in_form(rows: NDArray[Any]) -> NDArray[Any] | Ragged:
-            whole: NDArray[Any] = pieces.outputs(np.ascontiguousarray(rows))
+            whole: NDArray[Any] = pieces.outputs(xp.ascontiguousarray(rows))
             return whole if offsets is None else Ragged._over(whole, offsets)
 
-        return Trace(layer_traces(self, tape.layers(), pieces.inputs(y), in_form, np), h_n)
+        with device_of(values):
+            y, h_n, tape = weights.forward_tape(values, h0, None, None, 0.0, None, None)
+            return Trace(layer_traces(self, tape.layers(), pieces.inputs(y), in_form, xp), h_n)
 
     def stream(self, batch_size: int = 1, h0: ArrayLike | None = None) -> Stream:
         """Start sequences whose steps arrive one at a time.

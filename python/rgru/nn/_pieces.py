@@ -168,28 +168,31 @@ class Pieces:
         xp = module_of(dh0)
         return xp.stack(own), xp.stack(later)
 
-    def d_repeated(self, dy: NDArray[Any], directions: list[bool]) -> tuple[NDArray[Any], list[NDArray[Any]]]:
+    def d_repeated(self, dy: Any, directions: list[bool]) -> tuple[Any, list[Any]]:
         """Return the gradients by the pieces' outputs (R, D*H) and by their initial states, D of (P, H).
 
         Parameters
         ----------
-        dy : numpy.ndarray
+        dy : array
             The gradient by the outputs, of which those at masked steps repeat others.
         directions : list of bool
             For each direction whether it is the reverse one.
         """
-        rows = dy.reshape(-1, dy.shape[-1])
-        whole, starts = self.inputs(dy).copy(), []
+        # On the host also for a GPU, which would add in any order; sums are no less exact than float32.
+        host = dy if type(dy) is np.ndarray else dy.get()
+        host = host.astype(np.result_type(host, np.float32), copy=False)
+        rows = host.reshape(-1, dy.shape[-1])
+        whole, starts = self.inputs(host).copy(), []
         hidden = dy.shape[-1] // len(directions)
         for direction, reverse in enumerate(directions):
             columns = slice(direction * hidden, (direction + 1) * hidden)
             source, exists = self._sources(reverse)
             masked = rows[self._passed_over(), columns]
             np.add.at(whole[:, columns], source[exists], masked[exists])
-            start = np.zeros((self._count, hidden), dy.dtype)
+            start = np.zeros((self._count, hidden), host.dtype)
             np.add.at(start, self._piece[self._passed_over()][~exists], masked[~exists])
-            starts.append(start)
-        return whole, starts
+            starts.append(_like(dy, start.astype(dy.dtype, copy=False)))
+        return _like(dy, whole.astype(dy.dtype, copy=False)), starts
 
     def _begin(self, cell: int) -> NDArray[np.int64]:
         """Return the piece of each sequence that a cell begins with."""
@@ -321,7 +324,8 @@ class PiecesTape:
             check_shape("dh_n", dh_n, (cells, pieces.sequences, settings.hidden_size))
         dx, dh0, flat = self._core.backward(d_pieces, None if dh_n is None else pieces.d_finals(dh_n))
         for direction, start in enumerate(starts):
-            dh0[len(dh0) - len(starts) + direction] += start
+            cell = len(dh0) - len(starts) + direction
+            dh0[cell] = dh0[cell] + start
         first, later = pieces.d_initial(dh0)
         if settings.learned_h0:
             self._add_learned(flat, first, later, starts)
@@ -374,6 +378,6 @@ def _booleans(name: str, value: object, shape: tuple[int, ...]) -> NDArray[np.bo
     return array
 
 
-def _like(array: Any, indices: NDArray[Any]) -> Any:
-    """Return indices on the device of an array."""
-    return indices if type(array) is np.ndarray else module_of(array).asarray(indices)
+def _like(array: Any, host: NDArray[Any]) -> Any:
+    """Return an array of the host on the device of another one."""
+    return host if type(array) is np.ndarray else module_of(array).asarray(host)

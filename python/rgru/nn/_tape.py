@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from rgru._data.ragged import Ragged
+from rgru.nn._modules import device_of
 from rgru.nn._params import named
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ class Tape(Generic[Batch]):
             raise ValueError("dy, dh_n: expected at least one of them, got None for both")
         values = None if dy is None else self._values(dy)
         states = None if dh_n is None else self._as_real("dh_n", dh_n, self._dtype, 3, "(L*D, N, H)")
-        dx, dh0, flat = self._core.backward(values, states)
+        with device_of(states if values is None else values):
+            dx, dh0, flat = self._core.backward(values, states)
         x: Any = dx if self._offsets is None else Ragged._over(dx, self._offsets)
         return Gradients(x, dh0, flat, self._layout)
 

@@ -115,8 +115,8 @@ def layer_traces(
     ----------
     settings : Settings
     records : list of (cells, states)
-        Of each layer, for R steps: of each direction a record (R, 4H or more) that begins with r, z and the candidate,
-        and the states (R, D*H), None for the last layer if they are its outputs.
+        Of each layer, for R steps: of each direction r, z and the candidate, (R, 3H) or more, and the states
+        (R, D*H), None for the last layer if they are its outputs.
     y : array, shape (R, K)
         The outputs of the last layer.
     in_form : callable
@@ -134,5 +134,6 @@ def layer_traces(
             r, z, candidate = (in_form(cell[:, k * hidden : (k + 1) * hidden]) for k in range(3))
             traces.append(CellTrace(r, z, candidate, in_form(part)))
         fwd, rev = (None, traces[0]) if settings.reverse else (*traces, None)[:2]
-        layers.append(LayerTrace(in_form(merge(settings, parts, xp)), fwd, rev))
+        merged = merge(settings, parts, xp).astype(states.dtype, copy=False)  # CuPy may promote bfloat16
+        layers.append(LayerTrace(in_form(merged), fwd, rev))
     return tuple(layers)

@@ -1,4 +1,4 @@
-"""Cells with other functions than the plain one's, clips and another direction: options of a GRU."""
+"""Cells with other functions than the plain one's, clips, another direction and zoneout: options of a GRU."""
 
 CELLS = {
     "hard_sigmoid, relu, clip": {"gate_activation": ("hard_sigmoid", 0.2, 0.5), "activation": "relu", "clip": 1.5},
@@ -11,6 +11,11 @@ CELLS = {
     "reverse": {"reverse": True, "learned_h0": True},
     "softsign": {"activation": "softsign", "learned_h0": True},
     "smooth elu": {"activation": "elu", "reverse": True},
+    "zoneout": {"zoneout": 0.3},
+    "zoneout, hard gates, clips": {
+        **{"zoneout": 0.4, "gate_activation": ("hard_sigmoid", 0.2, 0.5), "clip": 0.9, "state_clip": 0.3},
+        **{"reverse": True, "learned_h0": True},
+    },
 }
-SMOOTH = ("reverse", "softsign", "smooth elu")
+SMOOTH = ("reverse", "softsign", "smooth elu", "zoneout")
 """Without corners, where the derivative jumps: a rounded sum may lie on the other side of one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def run(gru, x, h0, dy, dh_n, **options):
 def compare(cupy, gru, batch, *, lengths=None):
     """Compare a run on the GPU with the same on the CPU; `lengths` are those for the GPU."""
     given = {} if batch.lengths is None else {"lengths": batch.lengths}
-    expected = run(gru, batch.x, batch.h0, batch.dy, batch.dh_n, **given)
+    expected = run(deepcopy(gru), batch.x, batch.h0, batch.dy, batch.dh_n, **given)
     on_device = {} if batch.lengths is None else {"lengths": batch.lengths if lengths is None else lengths}
     with precision(batch.kind):
         arrays = [batch.to(cupy, array) for array in (batch.x, batch.h0, batch.dy, batch.dh_n)]

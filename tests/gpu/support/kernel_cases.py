@@ -1,5 +1,6 @@
 """Launch shapes and batches for tests of the kernels without a GPU, and their comparison with the CPU core."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from rgru._cuda import layer
 from rgru._cuda.cell_options import CellOptions
 from rgru._cuda.dtypes import number_type
 from rgru._cuda.kernel_config import Exchange, LaunchShape, Precision, Steps
+from rgru._cuda.masks import zoneout_factors
 from rgru._cuda.sequences import Sequences
 
 # Half the distance from 1 to the next number: the rounding of what is stored and multiplied.
@@ -195,9 +197,13 @@ class Problem:
         sequences = change(self.sequences(device))
         padding = self.padding[:, None]
         x = np.where(padding, 0, self.x).astype(self.x.dtype)
-        y, h_n, tape = layer.forward(weights, x, sequences, h0=self.h0, keep=True)
+        masks = {}
+        if self.gru.zoneout:
+            seed = deepcopy(self.gru)._mask_seed()  # as the core will draw it
+            masks["factors"] = zoneout_factors(weights, sequences, 0, self.gru.zoneout, seed)
+        y, h_n, tape = layer.forward(weights, x, sequences, h0=self.h0, keep=True, **masks)
         blind = np.where(padding, np.nan, self.x).astype(self.x.dtype)
-        without_tape = layer.forward(weights, blind, sequences, h0=self.h0, keep=False)
+        without_tape = layer.forward(weights, blind, sequences, h0=self.h0, keep=False, **masks)
         assert same(y, without_tape[0])
         assert same(h_n, without_tape[1])
         dy = None if self.dy is None else np.where(padding, np.nan, self.dy).astype(self.dy.dtype)
@@ -215,13 +221,14 @@ class Problem:
                 *((self.dy, self.padding[:, None]), (self.dh_n, False)),
             )
         )
+        gru = deepcopy(self.gru)
         if self.batch.layout == "ragged":
-            y, h_n, tape = self.gru.record(rgru.Ragged(x, self.offsets), h0)
+            y, h_n, tape = gru.record(rgru.Ragged(x, self.offsets), h0)
             gradients = tape.backward(dy, dh_n)
             y, dx = y.values, gradients.x.values
         else:
             lengths = list(self.batch.lengths) if self.batch.layout == "padded" else None
-            y, h_n, tape = self.gru.record(x.reshape(*self.shape, self.batch.size), h0, lengths=lengths)
+            y, h_n, tape = gru.record(x.reshape(*self.shape, self.batch.size), h0, lengths=lengths)
             gradients = tape.backward(None if dy is None else dy.reshape(y.shape), dh_n)
             y, dx = (array.reshape(len(x), array.shape[-1]) for array in (y, gradients.x))
         expected = {"y": y, "h_n": h_n, "dx": dx, "dh0": gradients.h0}

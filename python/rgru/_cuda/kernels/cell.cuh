@@ -14,11 +14,12 @@ __device__ __forceinline__ Sum reset(Sum a_r, Sum h) { return gate_of(a_r) * h; 
 __device__ __forceinline__ Sum blend(Sum z, Sum c, Sum h) { return h + z * (c - h); }
 
 // Gates of a step and, in h, its new state. a_h is W_xh x + b_h, and a_hh the candidate's recurrent part:
-// U_hh h + b_hh reset-after, U_hh (r * h) reset-before.
-__device__ __forceinline__ Gates cell(Sum a_r, Sum a_z, Sum a_h, Sum a_hh, Sum& h) {
+// U_hh h + b_hh reset-after, U_hh (r * h) reset-before. `left` is what zoneout leaves of z: the backward pass reads their
+// product, and where it is 0, the gradient of a_z is 0.
+__device__ __forceinline__ Gates cell(Sum a_r, Sum a_z, Sum a_h, Sum a_hh, Sum left, Sum& h) {
     Gates gates;
     gates.r = gate_of(a_r);
-    gates.z = gate_of(a_z);
+    gates.z = gate_of(a_z) * left;
     gates.c = candidate_of(RESET_AFTER ? a_h + gates.r * a_hh : a_h + a_hh);
     gates.a_hh = a_hh;
     h = clipped_state(blend(gates.z, gates.c, h));

@@ -5,14 +5,15 @@
 // Of step t, where there is one.
 __device__ __forceinline__ void load_projections(
     Projection (&into)[THREAD_STATES],
-    const Sum* gx,  // [S, D, 3, H]: W x
+    const Sum* gx,                 // [S, D, 3, H]: W x
+    const unsigned char* factors,  // [S, D, H] or null
     const Owned (&own)[THREAD_STATES], int t, int direction)
 {
 #pragma unroll
     for (int i = 0; i < THREAD_STATES; i++) {
         into[i] = Projection{0, 0, 0};
         if (own[i].real && t < own[i].sequence.length) {
-            into[i] = load_projection(gx, own[i].cells, own[i].sequence.row(t, direction));
+            into[i] = load_projection(gx, factors, own[i].cells, own[i].sequence.row(t, direction));
         }
     }
 }
@@ -34,7 +35,9 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) recurrence_fo
     Number* tape_hh,         // [S, D, H]: U_hh h + b_hh, reset-after, or null
     void* published,         // what blocks exchange through memory, of all teams; zeroed for PACKETS
     unsigned* arrivals,      // [teams, ARRIVALS_PITCH], zeroed, GRID
-    int count, int directions) {
+    int count, int directions,
+    const unsigned char* factors  // [S, D, H] of zoneout, or null
+) {
     Pass pass(packed, published, arrivals, count, directions);
     const int direction = pass.direction;
     Products& products = pass.products;
@@ -60,14 +63,14 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) recurrence_fo
         // Not without steps: no block would read it, and it might overwrite what another block still reads.
         if (steps > 0) exchange.arrive(0, 0, phase);
         Projection next[THREAD_STATES];  // of the coming step: loaded early, since global memory is slow
-        load_projections(next, gx, own, 0, direction);
+        load_projections(next, gx, factors, own, 0, direction);
 
         for (int t = 0; t < steps; t++, phase++) {
             Projection a[THREAD_STATES];
 #pragma unroll
             for (int i = 0; i < THREAD_STATES; i++) a[i] = next[i];
             exchange.wait();
-            load_projections(next, gx, own, t + 1, direction);
+            load_projections(next, gx, factors, own, t + 1, direction);
             const Operand* input = exchange.read(0, phase);
 #if RESET_AFTER
             products.product<0, 3>(input);
@@ -94,7 +97,7 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) recurrence_fo
                     const Gates gates = cell(
                         a[i].r + biases[i].r + products.total(0, batch, unit),
                         a[i].z + biases[i].z + products.total(1, batch, unit), a[i].h + biases[i].h,
-                        biases[i].hh + products.total(2, batch, unit), h[i]);
+                        biases[i].hh + products.total(2, batch, unit), a[i].left(), h[i]);
                     store_step(y, tape, tape_hh, own[i].cells, own[i].sequence.row(t, direction), gates, h[i]);
                 }
                 if (t + 1 < steps) exchange.publish(0, phase + 1, own[i].unit, own[i].batch, operand(h[i]));

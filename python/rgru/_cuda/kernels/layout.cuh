@@ -63,16 +63,31 @@ __device__ __forceinline__ Biases load_biases(
     return biases;
 }
 
-// The input's part of the pre-activations of a step. It is only loaded here, so that no thread waits for it yet.
+// The input's part of the pre-activations of a step, and zoneout's factor, in the type of memory: both are only loaded
+// here, so that no thread waits for them yet.
 struct Projection {
     Sum r, z, h;
+#ifdef ZONEOUT
+    static constexpr unsigned char NO_MASK = 2;
+    unsigned char factor;  // of z: 0 or 1 in training, else NO_MASK
+
+    // What is left of z.
+    __device__ __forceinline__ Sum left() const { return factor == NO_MASK ? Sum(ZONEOUT) : Sum(factor); }
+#else
+    __device__ __forceinline__ static Sum left() { return 1; }
+#endif
 };
 
 __device__ __forceinline__ Projection load_projection(
-    const Sum* gx,  // [S, D, 3, H]: W x
+    const Sum* gx,                 // [S, D, 3, H]: W x
+    const unsigned char* factors,  // [S, D, H] or null
     const Cells& cells, long long row)
 {
-    return Projection{gx[cells.three(row, 0)], gx[cells.three(row, 1)], gx[cells.three(row, 2)]};
+    Projection a = {gx[cells.three(row, 0)], gx[cells.three(row, 1)], gx[cells.three(row, 2)]};
+#ifdef ZONEOUT
+    a.factor = factors == nullptr ? Projection::NO_MASK : factors[cells.one(row)];
+#endif
+    return a;
 }
 
 // tape may be gx itself: the thread that writes here has read there.

@@ -53,7 +53,7 @@ extern "C" __global__ void step_reset(
     int offset, int count, int directions, int direction) {
     EACH_UNIT
     if (t >= sequence.length) return;
-    const Projection a = load_projection(gx, cells, sequence.row(t, direction));
+    const Projection a = load_projection(gx, nullptr, cells, sequence.row(t, direction));
     const Biases biases = load_biases(b, nullptr, direction, unit);
     read[index] = narrow(reset(a.r + biases.r + products[(at * 3ll + 0) * H + unit], h[index]));
 }
@@ -73,17 +73,19 @@ extern "C" __global__ void step_forward(
     Number* tape,            // [S, D, 3, H]: r, z, h~, or null
     Number* tape_hh,         // [S, D, H]: U_hh h + b_hh, reset-after, or null
     const int* done,         // [1]
-    int offset, int count, int directions, int direction) {
+    int offset, int count, int directions, int direction,
+    const unsigned char* factors  // [S, D, H] of zoneout, or null
+) {
     EACH_UNIT
     if (t < sequence.length) {
         const long long row = sequence.row(t, direction);
-        const Projection a = load_projection(gx, cells, row);
+        const Projection a = load_projection(gx, factors, cells, row);
         const Biases biases = load_biases(b, b_hh, direction, unit);
         const Sum* product = products + at * 3ll * H + unit;
         Sum state = h[index];
         const Gates gates = cell(
             a.r + biases.r + product[0], a.z + biases.z + product[H], a.h + biases.h, biases.hh + product[2 * H],
-            state);
+            a.left(), state);
         store_step(y, tape, tape_hh, cells, row, gates, state);
         h[index] = state;
         read[index] = narrow(state);

@@ -3,7 +3,8 @@
 //
 //   PRECISION    what is stored and multiplied: a value of `Precision`
 //   MATRIX_UNITS 1 if matrix units compute the products, 0 if multiply-adds of single threads do
-//   COMMON       defined for the kernels that do not depend on the layer (sort.cuh, dropout.cuh, merge.cuh); none of the following
+//   COMMON       defined for the kernels that do not depend on the layer (sort.cuh, dropout.cuh, zoneout.cuh,
+//                merge.cuh); none of the following
 //   RESET_AFTER  which of the two cells: 1 or 0
 //   H            hidden units
 //   BACKWARD     defined for the backward pass
@@ -14,6 +15,7 @@
 //   GATE_LOW, GATE_HIGH, ...       between which values it is not constant
 //   GATE_BOUNDS, CANDIDATE_BOUNDS  which of the two it has: 1, 2, or both, 3
 //   STATE_CLIP   the bound of states, where they are clipped
+//   ZONEOUT      defined for the forward pass of a cell with zoneout: the factor of its update gate outside training
 //   STEPS        defined for the kernels of single steps (stepwise.cuh); none of the following
 //   EXCHANGE     how the blocks of a team send each other h: a value of `ExchangeKind`
 //   CLUSTER_BLOCKS  blocks of a cluster; defined for ExchangeKind::CLUSTER only

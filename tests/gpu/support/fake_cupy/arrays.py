@@ -16,6 +16,7 @@ FUNCTIONS = (
     "argsort",
     "clip",
     "concatenate",
+    "cumsum",
     "divide",
     "empty",
     "empty_like",

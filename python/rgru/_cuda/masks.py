@@ -1,0 +1,78 @@
+"""The masks of training on a device, equal to those of the CPU: dropout between layers, and zoneout of states."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rgru import _core
+from rgru._cuda.kernel_config import Common
+
+if TYPE_CHECKING:
+    from rgru._cuda.dtypes import Array
+    from rgru._cuda.layer_weights import LayerWeights
+    from rgru._cuda.sequences import Sequences
+
+_WORDS, _THREADS = 16, 256
+"""Words of a thread, as ``kernels/chacha.cuh`` has it, and threads of a block."""
+
+
+def dropped(weights: LayerWeights, values: Array, layer: int, rate: float, seed: int) -> Array:
+    """Apply the dropout mask of a layer to its input, or to the gradient of it.
+
+    Parameters
+    ----------
+    weights : LayerWeights
+        Of the layer.
+    values : array, shape (S, I)
+    layer : int
+    rate : float
+        The probability that a number is dropped.
+    seed : int
+
+    Returns
+    -------
+    array, shape (S, I)
+    """
+    result = weights.device.xp.empty_like(values)
+    _launch(weights, "dropout", (values, result), layer, size=values.size, rate=rate, seed=seed)
+    return result
+
+
+def zoneout_factors(weights: LayerWeights, sequences: Sequences, layer: int, rate: float, seed: int) -> Array:
+    """Return the factors of the update gates of a layer.
+
+    Parameters
+    ----------
+    weights : LayerWeights
+        Of the layer.
+    sequences : Sequences
+    layer : int
+    rate : float
+        The probability that a unit keeps its state in a step.
+    seed : int
+
+    Returns
+    -------
+    array of uint8, shape (S, D*H)
+        0 for a state that is kept, else 1.
+    """
+    rows, hidden, directions = sequences.rows, weights.hidden, weights.directions
+    factors = weights.device.xp.empty((rows, directions * hidden), np.uint8)
+    for direction in range(directions):
+        place = layer * directions + direction, hidden, directions, direction
+        _launch(weights, "zoneout", (factors,), *place, size=rows * hidden, rate=rate, seed=seed)
+    # The CPU numbers the steps without padding.
+    return factors if sequences.whole else factors[sequences.compact(weights.device)]
+
+
+def _launch(
+    weights: LayerWeights, name: str, arrays: tuple[Array, ...], *numbers: int, size: int, rate: float, seed: int
+) -> None:
+    """Launch a kernel that reads `size` words of the generator."""
+    if size:
+        key = np.frombuffer(_core.dropout_key(seed), "<u8").astype(np.uint64)
+        arguments = (*arrays, np.int64(size), np.float64(rate), *key, *numbers)
+        blocks = -(-size // (_WORDS * _THREADS))
+        weights.device.launch(Common(weights.precision), name, blocks, _THREADS, arguments)
