@@ -7,6 +7,7 @@ use crate::cell::finish;
 use crate::cell::forward;
 use crate::cell::functions::{self, Custom, Function, Plain};
 use crate::cell::norm_step;
+use crate::cell::single::{self, SingleArgs};
 use crate::cell::step_args::{FinishedTile, StepArgs};
 use crate::error::Error;
 use crate::gemm;
@@ -29,6 +30,8 @@ pub struct CellKernels<T: 'static> {
     pub(super) reset_before_candidate: unsafe fn(&StepArgs<T>, Range<usize>),
     pub(super) normalised: unsafe fn(&StepArgs<T>, Range<usize>),
     pub(super) normalised_backward: unsafe fn(&BackwardArgs<T>, Range<usize>),
+    pub(super) single_plain: unsafe fn(&SingleArgs<T>),
+    pub(super) single_custom: unsafe fn(&SingleArgs<T>),
     pub(super) custom: CustomEquations<T>,
     backward_plain: BackwardEquations<T>,
     backward_custom: BackwardEquations<T>,
@@ -102,6 +105,8 @@ macro_rules! table {
                 reset_before_candidate: entry_reset_before_candidate,
                 normalised: entry_normalised,
                 normalised_backward: entry_normalised_backward,
+                single_plain: entry_single_plain,
+                single_custom: entry_single_custom,
                 custom: CustomEquations {
                     after: entry_custom_after,
                     before_gates: entry_custom_gates,
@@ -134,6 +139,8 @@ macro_rules! table {
                 entry_custom_backward_after(args: &BackwardArgs<$element>, panels: Range<usize>) = backward::after::<L, &Custom<_>>;
                 entry_custom_backward_update(args: &BackwardArgs<$element>, panels: Range<usize>) = backward::before_update::<L, &Custom<_>>;
                 entry_custom_backward_reset(args: &BackwardArgs<$element>, panels: Range<usize>) = backward::before_reset::<L, &Custom<_>>;
+                entry_single_plain(args: &SingleArgs<$element>) = single::run::<L, Plain>;
+                entry_single_custom(args: &SingleArgs<$element>) = single::run::<L, &Custom<_>>;
                 entry_normalised(args: &StepArgs<$element>, rows: Range<usize>) = norm_step::forward::<L>;
                 entry_normalised_backward(args: &BackwardArgs<$element>, rows: Range<usize>) = norm_step::backward::<L>;
                 entry_activate(function: &Function<$element>, x: &mut [$element]) = functions::activate_slice::<L>;

@@ -19,6 +19,8 @@ pub mod norm;
 #[allow(unsafe_code)]
 pub mod norm_step;
 #[allow(unsafe_code)]
+pub mod single;
+#[allow(unsafe_code)]
 pub mod step;
 #[allow(unsafe_code)]
 pub mod step_args;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::cell::kernels::{CellKernels, Real};
+use crate::cell::single::SingleArgs;
 use crate::cell::step_args::StepArgs;
 use crate::cell::weights::{PackedCell, Recurrent};
 use crate::error::Error;
@@ -68,12 +69,22 @@ fn parts_of<T: Real>(cell: &PackedCell<T>) -> usize {
     }
 }
 
-/// The rows that a step writes: row i is `rows[i][at[i]..]`.
-pub struct OutputRows<'a, 'b, T> {
-    /// The arrays that contain the rows.
-    pub rows: &'a mut [&'b mut [T]],
-    /// The position of each row in its array.
-    pub at: &'a [usize],
+/// The rows that a step writes.
+pub enum OutputRows<'a, 'b, T> {
+    /// Row i is `rows[i][at[i]..]`.
+    Listed {
+        /// The arrays that contain the rows.
+        rows: &'a mut [&'b mut [T]],
+        /// The position of each row in its array.
+        at: &'a [usize],
+    },
+    /// Row i is `array[i * stride..]`.
+    Apart {
+        /// The array that contains the rows.
+        array: &'a mut [T],
+        /// The numbers from one row to the next.
+        stride: usize,
+    },
 }
 
 impl<T> OutputRows<'_, '_, T> {
@@ -81,8 +92,15 @@ impl<T> OutputRows<'_, '_, T> {
     ///
     /// # Panics
     /// If a row is missing or too short.
-    fn fill(&mut self, list: &mut RowPointers<*mut T>, count: usize, len: usize) -> *const *mut T {
-        list.fill(count, |r| self.rows[r][self.at[r]..][..len].as_mut_ptr()).as_ptr()
+    fn fill(self, list: &mut RowPointers<*mut T>, count: usize, len: usize) -> *const *mut T {
+        match self {
+            Self::Listed { rows, at } => list.fill(count, |r| rows[r][at[r]..][..len].as_mut_ptr()),
+            Self::Apart { array, stride } => {
+                assert!(stride >= len, "rows that overlap");
+                list.fill(count, |r| array[r * stride..][..len].as_mut_ptr())
+            }
+        }
+        .as_ptr()
     }
 }
 
@@ -110,7 +128,7 @@ pub fn step<T: Real>(
     projected: &[T],
     state: &mut State<T>,
     masks: StepMasks<T>,
-    mut y: OutputRows<T>,
+    y: OutputRows<T>,
     tape: Option<OutputRows<T>>,
 ) {
     let (hidden, padded) = (cell.hidden, cell.padded);
@@ -153,7 +171,7 @@ pub fn step<T: Real>(
         width: 0,
         b_hh: std::ptr::null(),
         y: y.fill(&mut y_list, rows, hidden),
-        tape: tape.map_or(std::ptr::null(), |mut tape| tape.fill(&mut tape_list, rows, cell.record_len())),
+        tape: tape.map_or(std::ptr::null(), |tape| tape.fill(&mut tape_list, rows, cell.record_len())),
         down: state.odd,
         functions: cell.functions(),
         kept: masks.kept.map_or(std::ptr::null(), |kept| kept[..rows * padded].as_ptr()),
@@ -182,4 +200,38 @@ pub fn step<T: Real>(
         }
     }
     state.odd = !state.odd;
+}
+
+/// Returns whether [`step_single`] can run a cell: its units fit into one register.
+pub fn is_single<T: Real>(cell: &PackedCell<T>) -> bool {
+    cell.padded == cell.lanes && cell.vocabulary().is_none() && !matches!(cell.recurrent, Recurrent::Normalised { .. })
+}
+
+/// Advances the first row of `state` by one step, from its input `x`, with the bits of [`step`].
+///
+/// # Panics
+/// If the cell [does not fit](is_single), or an operand is too short.
+pub fn step_single<T: Real>(kernels: &CellKernels<T>, cell: &PackedCell<T>, x: &[T], state: &mut State<T>) {
+    assert!(is_single(cell) && cell.lanes == kernels.products.lanes, "cell packed for another kernel");
+    let (u, candidate, b_hh) = match &cell.recurrent {
+        Recurrent::After { u, b_hh } => (u, std::ptr::null(), b_hh.as_ptr()),
+        Recurrent::Before { gates, candidate } => (gates, candidate.data.as_ptr(), std::ptr::null()),
+        Recurrent::Normalised { .. } => unreachable!("checked above"),
+    };
+    let args = SingleArgs {
+        input: cell.w.depth,
+        hidden: cell.hidden,
+        x: x[..cell.w.depth].as_ptr(),
+        h: state.row_mut(0)[..cell.padded].as_mut_ptr(),
+        w: cell.w.data.as_ptr(),
+        bias: cell.bias.as_ptr(),
+        u: u.data.as_ptr(),
+        candidate,
+        b_hh,
+        functions: cell.functions(),
+    };
+    let kernel = if args.functions.is_null() { kernels.single_plain } else { kernels.single_custom };
+    // SAFETY: the kernels exist only for instruction sets of this machine; the rows were sliced to their lengths, and
+    // the weights of a cell of one vector of units have one panel each, in the order noted in `SingleArgs`.
+    unsafe { kernel(&args) }
 }

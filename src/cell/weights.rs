@@ -42,8 +42,8 @@ pub struct PackedCell<T> {
     pub(crate) hidden: usize,
     /// H rounded up to whole vectors.
     pub(crate) padded: usize,
-    w: PackedMatrix<T>, // [I, 3 * padded], columns [vector of units][gate][lane], or canonical with layer normalisation
-    pub(crate) bias: Aligned<T>, // [3 * padded], likewise; zeros with layer normalisation
+    pub(crate) w: PackedMatrix<T>, // [I, 3 * padded], columns [vector of units][gate][lane], or canonical with layer normalisation
+    pub(crate) bias: Aligned<T>,   // [3 * padded], likewise; zeros with layer normalisation
     /// If the first feature is an id: b + W e of every id's embedding e, `[V, 3 * padded]`.
     table: Option<Aligned<T>>,
     pub(crate) recurrent: Recurrent<T>,

@@ -130,8 +130,8 @@ impl<T: Real> LayerPass<'_, T> {
                 at_y.extend((0..rows).map(|r| self.output_at(r, t)));
                 at_tape.clear();
                 at_tape.extend((0..rows).map(|r| self.row(r, t) * record_len));
-                let tape = tape.as_deref_mut().map(|rows| OutputRows { rows, at: &at_tape });
-                let y = OutputRows { rows: y, at: &at_y };
+                let tape = tape.as_deref_mut().map(|rows| OutputRows::Listed { rows, at: &at_tape });
+                let y = OutputRows::Listed { rows: y, at: &at_y };
                 let kept = kept.map(|kept| {
                     for (r, factors) in factors.chunks_exact_mut(padded).take(rows).enumerate() {
                         kept(r, self.row(r, t), &mut factors[..hidden]);

@@ -4,9 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cell::Real;
-use crate::cell::step::{OutputRows, State, StepMasks, step};
+use crate::cell::step::{OutputRows, State, StepMasks, is_single, step, step_single};
 use crate::error::Error;
-use crate::gemm::tile::MAX_ROWS_PER_STEP;
 use crate::memory::aligned::{Aligned, zeros};
 use crate::options::Options;
 use crate::rnn::packed_weights::PackedWeights;
@@ -47,6 +46,8 @@ pub struct Stream<T: Real> {
 struct StreamGroup<T: Real> {
     members: Range<usize>,
     states: Vec<State<T>>,
+    /// Whether it has one sequence, and cells for [`step_single`].
+    single: bool,
 }
 
 /// The rows that a group reads and writes in a step.
@@ -71,7 +72,8 @@ impl<T: Real> Stream<T> {
         let plan = Plan::new(&packed.dims, &Sequences::padded(batch, 1, None)?, num_threads()?);
         let group = |members: &Range<usize>| {
             let states: Result<_, Error> = packed.cells.iter().map(|cell| State::new(cell, members.len())).collect();
-            Ok(StreamGroup { members: members.clone(), states: states? })
+            let single = members.len() == 1 && packed.cells.iter().all(is_single);
+            Ok(StreamGroup { members: members.clone(), states: states?, single })
         };
         let groups = plan.groups.iter().map(group).collect::<Result<_, Error>>()?;
         Ok(Self { packed, batch, plan, groups, projected, between })
@@ -188,25 +190,30 @@ impl<T: Real> Stream<T> {
 impl<T: Real> StreamGroup<T> {
     fn step(&mut self, packed: &PackedWeights<T>, rows: GroupRows<T>, team: &Team) {
         let GroupRows { x, projected, between, y } = rows;
+        if self.single {
+            return self.step_single(packed, x, y);
+        }
         let (dims, rows) = (&packed.dims, self.members.len());
         let engine = Engine { kernels: packed.kernels, team };
-        let at = [0; MAX_ROWS_PER_STEP];
         for (layer, (cell, state)) in packed.cells.iter().zip(&mut self.states).enumerate() {
             let input = dims.layer_input(layer);
             let from = if layer == 0 { x } else { &*between };
             cell.project(engine.products(), rows, |r| &from[r * input..], projected);
-            let to = if layer + 1 == dims.num_layers { &mut *y } else { &mut *between };
-            let mut to: Vec<&mut [T]> = to.chunks_mut(dims.hidden_size).collect();
-            step(
-                engine,
-                cell,
-                rows,
-                projected,
-                state,
-                StepMasks::default(),
-                OutputRows { rows: &mut to, at: &at },
-                None,
-            );
+            let array = if layer + 1 == dims.num_layers { &mut *y } else { &mut *between };
+            let to = OutputRows::Apart { array, stride: dims.hidden_size };
+            step(engine, cell, rows, projected, state, StepMasks::default(), to, None);
+        }
+    }
+
+    fn step_single(&mut self, packed: &PackedWeights<T>, x: &[T], y: &mut [T]) {
+        let hidden = packed.dims.hidden_size;
+        for (layer, cell) in packed.cells.iter().enumerate() {
+            let (below, states) = self.states.split_at_mut(layer);
+            let x = below.last().map_or(x, |below| &below.row(0)[..hidden]);
+            step_single(packed.kernels, cell, x, &mut states[0]);
+        }
+        if let Some(last) = self.states.last() {
+            y.copy_from_slice(&last.row(0)[..hidden]);
         }
     }
 }

@@ -197,30 +197,12 @@ impl<T: Real> SessionBatch<'_, T> {
                 let between = &space.between;
                 cell.project(engine.products(), rows, |r| &between[r * dims.hidden_size..], &mut space.projected);
             }
-            if layer + 1 == dims.num_layers {
-                step(
-                    engine,
-                    cell,
-                    rows,
-                    &space.projected,
-                    state,
-                    StepMasks::default(),
-                    OutputRows { rows: y, at: &at },
-                    None,
-                );
+            let to = if layer + 1 == dims.num_layers {
+                OutputRows::Listed { rows: &mut *y, at: &at }
             } else {
-                let mut to: Vec<&mut [T]> = space.between.chunks_mut(dims.hidden_size).collect();
-                step(
-                    engine,
-                    cell,
-                    rows,
-                    &space.projected,
-                    state,
-                    StepMasks::default(),
-                    OutputRows { rows: &mut to, at: &at },
-                    None,
-                );
-            }
+                OutputRows::Apart { array: &mut space.between, stride: dims.hidden_size }
+            };
+            step(engine, cell, rows, &space.projected, state, StepMasks::default(), to, None);
         }
     }
 }
