@@ -1,4 +1,4 @@
-"""Cells with other functions, clips, another direction or zoneout: in the emulator, against the core."""
+"""Cells with other functions, clips, another direction or masks: in the emulator, against the core."""
 
 import numpy as np
 import pytest
@@ -22,6 +22,10 @@ DEFAULT = {
     ("grid_float32", "zoneout", True),
     ("packets_bfloat16", "zoneout", False),
     ("steps_float64", "zoneout, hard gates, clips", False),
+    ("grid_float32", "recurrent dropout", False),
+    ("cluster_bfloat16", "recurrent dropout", True),
+    ("steps_float64", "recurrent dropout, zoneout, clips", False),
+    ("steps_float64", "recurrent dropout, zoneout, clips", True),
 }
 BATCH = Batch((5, 0, 1, 4, 0, 2, 5, 3, 1, 5), "padded", 6)
 LOW = (Precision.TF32, Precision.FLOAT16, Precision.BFLOAT16)
@@ -77,6 +81,7 @@ def test_the_plain_cell_has_no_other_macros():
     assert set(CellSpec(Precision.FLOAT32, True, 8, False).macros) == names
     assert set(CellSpec(Precision.FLOAT32, True, 8, False, CellOptions(reverse=True)).macros) == {*names, "REVERSE"}
     assert set(CellSpec(Precision.FLOAT32, True, 8, False, CellOptions(zoneout=0.5)).macros) == {*names, "ZONEOUT"}
+    assert set(CellSpec(Precision.FLOAT32, True, 8, False, masked=True).macros) == {*names, "RECURRENT_MASK"}
 
 
 def test_the_numbers_of_macros_are_of_the_type_of_sums():

@@ -29,6 +29,7 @@ OTHER = {
     "merge": "mean",
     "learned_h0": True,
     "zoneout": 0.4,
+    "recurrent_dropout": 0.4,
 }
 MERGES = ("sum", "mean", "product")
 LENGTHS = np.array([2, 5, 0])
@@ -60,7 +61,7 @@ def agree(host, gru, x, h0=None, dtype="float32", **options):
 
 def test_all_options_are_covered_here():
     # The rest is tested below.
-    assert set(OPTIONS) - set(OTHER) == {"recurrent_dropout", "layer_norm", "vocabulary", "embedding_size"}
+    assert set(OPTIONS) - set(OTHER) == {"layer_norm", "vocabulary", "embedding_size"}
 
 
 @pytest.mark.parametrize("exchange", slow([Exchange.BLOCK, None], [None]), ids=["BLOCK", "STEPS"])
@@ -97,11 +98,27 @@ def test_layer_norm_is_refused(host):
         gru(host.cupy.asarray(normal(2, 5, 3)))
 
 
-def test_recurrent_dropout_is_refused_in_training(host):
-    gru, x = gru_of(recurrent_dropout=0.5), normal(2, 5, FEATURES)
-    np.testing.assert_allclose(gru(host.cupy.asarray(x))[0].get(), gru(x)[0], rtol=0, atol=1e-5)
-    with pytest.raises(ValueError, match=r"^recurrent_dropout: expected 0 in `record` on a GPU, got 0.5$"):
-        gru.record(host.cupy.asarray(x))
+@pytest.mark.parametrize("exchange", slow([Exchange.BLOCK, None], [None]), ids=["BLOCK", "STEPS"])
+@pytest.mark.parametrize("reset_after", slow([False, True], [False]), ids=["reset_before", "reset_after"])
+def test_recurrent_dropout_of_padded_and_ragged_batches(host, exchange, reset_after):
+    """A sequence has the mask of its place in the batch, in each cell; long batches go through graphs of steps."""
+    host.form(exchange)
+    gru = gru_of(num_layers=2, bidirectional=True, recurrent_dropout=0.4, zoneout=0.1, reset_after=reset_after)
+    x, put = normal(3, 7, FEATURES), host.cupy.asarray
+    lengths = np.array([2, 7, 0])
+    agree(host, gru, x)
+    agree(host, gru, x, normal(4, 3, H, seed=1), lengths=lengths)
+    agree(host, gru, rgru.Ragged.from_padded(x, lengths))
+    twin = deepcopy(gru)
+    close(gru.record(put(x), lengths=put(lengths))[0], twin.record(x, lengths=lengths)[0])
+
+
+def test_recurrent_dropout_draws_masks_in_training_alone(host):
+    gru, x = gru_of(recurrent_dropout=0.5), host.cupy.asarray(normal(4, 6, FEATURES))
+    first, second = (gru.record(x)[0].get() for _ in range(2))
+    np.testing.assert_array_equal(gru_of(recurrent_dropout=0.5).record(x)[0].get(), first)
+    assert (first != second).any()
+    np.testing.assert_array_equal(gru(x)[0].get(), gru_of()(x)[0].get())
 
 
 @pytest.mark.parametrize("features", [1, 3])
@@ -118,7 +135,9 @@ def test_ids(host, features):
     assert np.isfinite(y[[0, 2]]).all()
 
 
-@pytest.mark.parametrize("name", slow(OTHER, ["reverse", "merge", "learned_h0", "state_clip", "zoneout"]))
+@pytest.mark.parametrize(
+    "name", slow(OTHER, ["reverse", "merge", "learned_h0", "state_clip", "zoneout", "recurrent_dropout"])
+)
 def test_every_option_has_its_effect(host, name):
     assert OTHER[name] != OPTIONS[name]
     options = {name: OTHER[name], "bidirectional": name == "merge"}
@@ -167,13 +186,15 @@ def test_types(host, dtype, merge):
     if dtype == "bfloat16":
         pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
     full = "float64" if dtype == "float64" else "float32"
-    options = {"reset_after": True, "merge": merge, "learned_h0": True, "zoneout": 0.25}
+    options = {"reset_after": True, "merge": merge, "learned_h0": True, "zoneout": 0.25, "recurrent_dropout": 0.2}
     gru = gru_of(num_layers=2, bidirectional=True, **options, dtype=full)
     agree(host, gru, normal(3, 5, FEATURES, dtype=dtype if dtype != "bfloat16" else full).astype(full), dtype=dtype)
 
 
 @pytest.mark.parametrize(
-    "options", [{"merge": "product", "bidirectional": True}, {"reverse": True}, {"zoneout": 0.4}], ids=str
+    "options",
+    [{"merge": "product", "bidirectional": True}, {"reverse": True}, {"zoneout": 0.4}, {"recurrent_dropout": 0.4}],
+    ids=str,
 )
 def test_resets_and_masks(host, options):
     gru, x = gru_of(num_layers=2, learned_h0=True, **options), normal(2, 6, FEATURES)
@@ -194,7 +215,9 @@ def test_a_batch_in_parts(host, monkeypatch, options):
 
 
 @pytest.mark.parametrize(
-    "options", [{"merge": "mean", "bidirectional": True}, {"reverse": True}, {"zoneout": 0.4}], ids=str
+    "options",
+    [{"merge": "mean", "bidirectional": True}, {"reverse": True}, {"zoneout": 0.4, "recurrent_dropout": 0.4}],
+    ids=str,
 )
 def test_a_call_in_a_graph(host, options):
     """The masks of a graph are those of its capture."""

@@ -62,6 +62,9 @@ def test_compiled_kernels_agree_with_the_core(form, reset_after):
         ("grid_float32", "zoneout"),
         ("cluster_tf32", "zoneout"),
         ("steps_float64", "zoneout, hard gates, clips"),
+        ("grid_float32", "recurrent dropout"),
+        ("cluster_tf32", "recurrent dropout"),
+        ("steps_float64", "recurrent dropout, zoneout, clips"),
     ],
 )
 def test_compiled_custom_cells_agree_with_the_core(form, options):

@@ -29,6 +29,7 @@ def forward(
     keep: bool,
     y: Array | None = None,
     factors: Array | None = None,
+    masks: Array | None = None,
 ) -> tuple[Array, Array, LayerTape | None]:
     """Run a layer forward.
 
@@ -46,6 +47,8 @@ def forward(
         Written, except for the padding, which must be zero; by default a new array.
     factors : array of uint8, shape (S, D*H), optional
         Of a cell with zoneout in training: `rgru._cuda.masks.zoneout_factors`.
+    masks : array, shape (D, N, H), optional
+        Of recurrent dropout in training: `rgru._cuda.masks.recurrent_masks`.
 
     Returns
     -------
@@ -56,7 +59,8 @@ def forward(
     device, precision = weights.device, weights.precision
     xp, number, sums = device.xp, number_type(precision), sum_type(precision)
     directions, hidden, count, rows = weights.directions, weights.hidden, sequences.count, sequences.rows
-    form = weights.form(count, backward=False)  # first: it raises an error for what the chip does not support
+    # First: it raises an error for what the chip does not support.
+    form = weights.form(count, backward=False, masked=masks is not None)
     learned = weights.learned(count) if h0 is None else None
     if learned is not None:
         h0 = learned
@@ -70,15 +74,16 @@ def forward(
         gates = gx if number == sums else xp.empty(gx.shape, number)
         a_hh = xp.empty(y.shape, number) if weights.reset_after else None
     if isinstance(form, Steps):
-        step_through(form, weights, sequences, gx=gx, h0=h0, y=y, h_n=h_n, gates=gates, a_hh=a_hh, factors=factors)
+        written = {"y": y, "h_n": h_n, "gates": gates, "a_hh": a_hh}
+        step_through(form, weights, sequences, gx=gx, h0=h0, **written, factors=factors, masks=masks)
     elif count:
         published, arrivals = _exchange_memory(device, form)
         arguments = (
             *(weights.packed(form), gx, weights.b, weights.b_hh, h0, sequences.first, sequences.length),
-            *(sequences.order, y, h_n, gates, a_hh, published, arrivals, count, directions, factors),
+            *(sequences.order, y, h_n, gates, a_hh, published, arrivals, count, directions, factors, masks),
         )
         device.launch(form, "recurrence_forward", form.teams * form.blocks, form.threads, arguments)
-    return y, h_n, LayerTape(x, gates, a_hh, y, h0, learned is not None) if keep else None
+    return y, h_n, LayerTape(x, gates, a_hh, y, h0, masks, learned is not None) if keep else None
 
 
 def backward(
@@ -115,7 +120,7 @@ def backward(
     da_own = allocate((rows, directions * hidden), number)
     previous = allocate((rows, directions * hidden), number)
     dh0 = xp.empty((directions, count, hidden), number)
-    form = weights.form(count, backward=True)
+    form = weights.form(count, backward=True, masked=tape.masks is not None)
     if isinstance(form, Steps):
         step_back(*(form, weights, tape, sequences), dy=dy, dh_n=dh_n, da=da, da_own=da_own, previous=previous, dh0=dh0)
     elif count:
@@ -123,6 +128,7 @@ def backward(
         arguments = (
             *(weights.packed(form), tape.gates, tape.a_hh, tape.y, tape.h0, dy, dh_n, sequences.first),
             *(sequences.length, sequences.order, da, da_own, previous, dh0, published, arrivals, count, directions),
+            tape.masks,
         )
         device.launch(form, "recurrence_backward", form.teams * form.blocks, form.threads, arguments)
     for direction, into in enumerate(gradients):

@@ -51,10 +51,10 @@ class LayerWeights:
         self._h0 = xp.stack([cell["h0"] for cell in cells]).astype(sums) if "h0" in cells[0] else None  # (D, H)
         self._packed: dict[tuple[int, ...], Callable[[], Array]] = {}
 
-    def form(self, count: int, backward: bool) -> LaunchShape | Steps:
-        """Return the configuration of the kernels for `count` sequences."""
+    def form(self, count: int, backward: bool, masked: bool) -> LaunchShape | Steps:
+        """Return the configuration of the kernels for `count` sequences, with recurrent dropout if `masked`."""
         options = self._options.backward if backward else self._options
-        cell = CellSpec(self.precision, self.reset_after, self.hidden, backward, options)
+        cell = CellSpec(self.precision, self.reset_after, self.hidden, backward, options, masked)
         return self.device.plan(cell, count, self.directions)
 
     def learned(self, count: int) -> Array | None:
@@ -90,6 +90,8 @@ class LayerTape:
         Reset-after: U_hh h + b_hh.
     y : array, shape (S, D*H)
     h0 : array, shape (D, N, H), or None
+    masks : array, shape (D, N, H), or None
+        Of recurrent dropout.
     learned : bool
         Whether `h0` are the learned initial states.
     """
@@ -99,4 +101,5 @@ class LayerTape:
     a_hh: Array | None
     y: Array
     h0: Array | None
+    masks: Array | None = None
     learned: bool = False

@@ -13,7 +13,7 @@ from rgru._cuda.cell_options import CellOptions
 from rgru._cuda.dtypes import precision_of, sum_type
 from rgru._cuda.kernel_config import Precision
 from rgru._cuda.layer_weights import LayerWeights
-from rgru._cuda.masks import dropped, zoneout_factors
+from rgru._cuda.masks import dropped, recurrent_masks, zoneout_factors
 from rgru._cuda.merge import merged, merged_backward
 from rgru._cuda.precision import tf32_allowed
 from rgru._cuda.sequences import Sequences
@@ -160,8 +160,8 @@ class Weights:
         dropout : float
             The probability that an output of a layer is dropped before the next layer.
         seed : int or None
-            Seed of the masks of dropout and zoneout; None for no masks. Those of zoneout equal the CPU's, those of
-            dropout do if all rows belong to sequences.
+            Seed of all masks; None for none. They equal the CPU's, those of dropout between layers only if all rows
+            belong to sequences.
         checkpoint : None
             Not supported on a GPU.
 
@@ -178,8 +178,6 @@ class Weights:
         """
         if checkpoint is not None:
             raise ValueError(f"checkpoint: expected None on a GPU, got {checkpoint}")
-        if self._recurrent_dropout and seed is not None:
-            raise ValueError(f"recurrent_dropout: expected 0 in `record` on a GPU, got {self._recurrent_dropout}")
         with self._at_work():
             _, shape = self._check(x, h0, lengths, offsets)
             sequences = self._sequences(x, lengths, offsets)
@@ -194,10 +192,13 @@ class Weights:
             for k, one in enumerate(weights):
                 given = None if h0 is None else h0[k * self.directions : (k + 1) * self.directions]
                 read = dropped(one, rows, k, dropout, seed or 0) if k and dropout else rows
-                factors = None
+                factors = masks = None
                 if seed is not None and self._options.zoneout:
                     factors = zoneout_factors(one, sequences, k, self._options.zoneout, seed)
-                rows, h_n, tape = layers.forward(one, read, sequences, h0=given, keep=True, factors=factors)
+                if seed is not None and self._recurrent_dropout:
+                    masks = recurrent_masks(one, sequences.count, k, self._recurrent_dropout, seed)
+                drawn = {"factors": factors, "masks": masks}
+                rows, h_n, tape = layers.forward(one, read, sequences, h0=given, keep=True, **drawn)
                 assert tape is not None
                 tapes.append(tape)
                 states.append(h_n)

@@ -33,6 +33,7 @@ def step_through(
     gates: Array | None,
     a_hh: Array | None,
     factors: Array | None,
+    masks: Array | None,
 ) -> None:
     """Run the forward pass of a layer.
 
@@ -50,6 +51,8 @@ def step_through(
         Written: the tape. `gates` may be `gx`.
     factors : array of uint8, shape (S, D*H), or None
         Of zoneout, in training.
+    masks : array, shape (D, N, H), or None
+        Of recurrent dropout, in training.
     """
     device, precision = weights.device, weights.precision
     xp, count, hidden, directions = device.xp, sequences.count, weights.hidden, weights.directions
@@ -72,14 +75,14 @@ def step_through(
                 device.multiply(states, u.T, into, precision)
             else:
                 device.multiply(states, u[: 2 * hidden].T, into[:, : 2 * hidden], precision)
-                launch(running, "step_reset", products, gx, weights.b, *where, h, read, done, offset, *end)
+                launch(running, "step_reset", products, gx, weights.b, *where, h, read, done, offset, *end, masks)
                 device.multiply(states, u[2 * hidden :].T, into[:, 2 * hidden :], precision)
             launch(
                 *(running, "step_forward", products, gx, weights.b, weights.b_hh, *where, h, read),
-                *(y, h_n, gates, a_hh, done, offset, *end, factors),
+                *(y, h_n, gates, a_hh, done, offset, *end, factors, masks),
             )
 
-        launch(count, "begin", h0, *where, h, read, h_n, done, *end)
+        launch(count, "begin", h0, *where, h, read, h_n, done, *end, masks)
         _take_steps(form, device, sequences, step, done)
 
     if count:
@@ -125,6 +128,9 @@ def step_back(
         dh = xp.empty((count, hidden), sum_type(precision))
         read = xp.empty((count, 3 * hidden), number_type(precision))  # gradients of the gates
         drh = None if weights.reset_after else xp.empty((count, hidden), sum_type(precision))
+        # What comes back through U, if it is not simply added to dh.
+        returned = None if tape.masks is None else xp.zeros((count, hidden), sum_type(precision))
+        back, add = (dh, True) if returned is None else (returned, False)
         done = xp.empty(1, np.int32)
         end = (total, count, directions, direction)
 
@@ -134,22 +140,22 @@ def step_back(
         def step(offset: int, running: int) -> None:
             launch(
                 *(running, "step_backward", tape.gates, tape.a_hh, tape.y, tape.h0, dy, *where, dh, read),
-                *(da, da_own, previous, done, offset, *end),
+                *(da, da_own, previous, done, offset, *end, returned, tape.masks),
             )
             if drh is None:
-                device.multiply(read[:running], u, dh[:running], precision, add=True)
+                device.multiply(read[:running], u, back[:running], precision, add=add)
             else:
                 device.multiply(read[:running, 2 * hidden :], u[2 * hidden :], drh[:running], precision)
                 launch(
                     *(running, "step_backward_reset", drh, tape.gates, tape.y, tape.h0, *where, dh, read, da),
-                    *(done, offset, *end),
+                    *(done, offset, *end, tape.masks),
                 )
                 of_gates = read[:running, : 2 * hidden]
-                device.multiply(of_gates, u[: 2 * hidden], dh[:running], precision, add=True)
+                device.multiply(of_gates, u[: 2 * hidden], back[:running], precision, add=add)
 
         launch(count, "begin_backward", dh_n, sequences.order, dh, done, count, direction)
         _take_steps(form, device, sequences, step, done, back=True)
-        launch(count, "end_backward", dh, sequences.order, dh0, count, direction)
+        launch(count, "end_backward", dh, sequences.order, dh0, count, directions, direction, returned, tape.masks)
 
     if count:
         device.side_by_side(run, directions)

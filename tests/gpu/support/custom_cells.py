@@ -1,4 +1,4 @@
-"""Cells with other functions than the plain one's, clips, another direction and zoneout: options of a GRU."""
+"""Cells with other functions than the plain one's, clips, another direction and masks: options of a GRU."""
 
 CELLS = {
     "hard_sigmoid, relu, clip": {"gate_activation": ("hard_sigmoid", 0.2, 0.5), "activation": "relu", "clip": 1.5},
@@ -16,6 +16,11 @@ CELLS = {
         **{"zoneout": 0.4, "gate_activation": ("hard_sigmoid", 0.2, 0.5), "clip": 0.9, "state_clip": 0.3},
         **{"reverse": True, "learned_h0": True},
     },
+    "recurrent dropout": {"recurrent_dropout": 0.4},
+    "recurrent dropout, zoneout, clips": {
+        **{"recurrent_dropout": 0.3, "zoneout": 0.2, "clip": 0.9, "state_clip": 0.3},
+        **{"reverse": True, "learned_h0": True},
+    },
 }
-SMOOTH = ("reverse", "softsign", "smooth elu", "zoneout")
+SMOOTH = ("reverse", "softsign", "smooth elu", "zoneout", "recurrent dropout")
 """Without corners, where the derivative jumps: a rounded sum may lie on the other side of one."""

@@ -20,6 +20,7 @@ FILES = (
     "chacha.cuh",
     "dropout.cuh",
     "zoneout.cuh",
+    "recurrent_dropout.cuh",
     "merge.cuh",
     "stepwise.cuh",
     "tiling.cuh",
