@@ -70,8 +70,10 @@ def kernels(form):
     """Return the names of the kernels of a variant."""
     if isinstance(form, LaunchShape):
         return {"pack", "recurrence_backward" if form.cell.backward else "recurrence_forward"}
-    macro = "STEPS" if isinstance(form, Steps) else "COMMON"
-    parts = re.findall(rf"#ifdef {macro}\n(.*?)#endif  // {macro}\n", SOURCE, re.DOTALL)
+    macros = {"STEPS", "COMMON", "LAYER_NORM"} & form.macros.keys()
+    parts = [
+        part for one in macros for part in re.findall(rf"#ifdef {one}\n(.*?)#endif  // {one}\n", SOURCE, re.DOTALL)
+    ]
     return {*re.findall(r"__global__ void (\w+)\(", "".join(parts))}
 
 
@@ -155,6 +157,15 @@ def custom(cell, options):
 def test_custom_cells_compile(options):
     for backward in (False, True):
         assert not wrong(Steps(custom(CellSpec(Precision.FLOAT16, True, 64, backward), options)), CHIPS[90])
+
+
+@pytest.mark.parametrize("chip", slow(CHIPS.values(), [CHIPS[90]]), ids=lambda chip: f"sm_{chip.capability}")
+@pytest.mark.parametrize("precision", slow(Precision, [Precision.FLOAT16]), ids=lambda one: one.name.lower())
+def test_layer_normalisation_fits_the_chip(chip, precision):
+    if chip.capability < 80 and precision in (Precision.TF32, Precision.BFLOAT16):
+        pytest.skip("not on this chip: see test_plan.py")
+    cell = CellSpec(precision, True, 1024, True, CellOptions(layer_norm=("sum", 1e-3)))
+    assert not wrong(plan(chip, cell, 1, 1), chip)
 
 
 @pytest.mark.slow

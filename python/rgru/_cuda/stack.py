@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from rgru._cuda.device import Device
     from rgru._cuda.dtypes import Array
-    from rgru._cuda.layer_weights import LayerTape
+    from rgru._cuda.layer_tape import LayerTape
 
 Made = TypeVar("Made")
 
@@ -33,7 +33,7 @@ _CACHED_SHAPES = 8
 """How many shapes of batches are cached: in practice few alternate, as a data set's last batch with the others."""
 
 _SETTINGS = {"input_size", "hidden_size", "num_layers", "bidirectional", "reset_after", "bias", "merge", "learned_h0"}
-_SETTINGS |= {"recurrent_dropout", "layer_norm", *CellOptions.__dataclass_fields__}
+_SETTINGS |= {"recurrent_dropout", *CellOptions.__dataclass_fields__}
 """All others are refused: whoever adds one to the core is to think of GPUs."""
 
 
@@ -73,8 +73,6 @@ class Weights:
         self._marks: dict[tuple[int, int], Any] = {}  # the last call on each stream, if there are several
         for name in sorted(set(sizes) - _SETTINGS):
             raise ValueError(f"{name}: expected no such setting on a GPU, got {sizes[name]!r}")
-        if sizes["layer_norm"] is not None:
-            raise ValueError(f"layer_norm: expected None on a GPU, got {sizes['layer_norm']!r}")
         self._recurrent_dropout = sizes["recurrent_dropout"]
         self._makers = {device.line()}  # the streams that own memory of this object
         self.device, self._params = device, device.made(params)

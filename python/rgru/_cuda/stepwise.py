@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from rgru._cuda.device import Device
     from rgru._cuda.dtypes import Array
     from rgru._cuda.kernel_config import Steps
-    from rgru._cuda.layer_weights import LayerTape, LayerWeights
+    from rgru._cuda.layer_norm import LayerNorm
+    from rgru._cuda.layer_tape import LayerTape
+    from rgru._cuda.layer_weights import LayerWeights
     from rgru._cuda.sequences import Sequences
 
 _THREADS = 256
@@ -34,6 +36,7 @@ def step_through(
     a_hh: Array | None,
     factors: Array | None,
     masks: Array | None,
+    norm: LayerNorm | None,
 ) -> None:
     """Run the forward pass of a layer.
 
@@ -53,10 +56,17 @@ def step_through(
         Of zoneout, in training.
     masks : array, shape (D, N, H), or None
         Of recurrent dropout, in training.
+    norm : LayerNorm or None
+        Its tape is written. In the form of the sum `gx` is overwritten.
     """
     device, precision = weights.device, weights.precision
     xp, count, hidden, directions = device.xp, sequences.count, weights.hidden, weights.directions
     where = (sequences.first, sequences.length, sequences.order)
+    biases = (weights.b, weights.b_hh)
+    if norm is not None:
+        norm.inputs(form, gx)
+        if not norm.separate:  # it adds them to the sum
+            biases = (None, None)
 
     def run(direction: int) -> None:
         u = weights.u[direction]
@@ -73,12 +83,14 @@ def step_through(
             states, into = read[:running], products[:running]
             if weights.reset_after:
                 device.multiply(states, u.T, into, precision)
+                if norm is not None:
+                    norm.step(form, into, gx, running=running, done=done, offset=offset, direction=direction)
             else:
                 device.multiply(states, u[: 2 * hidden].T, into[:, : 2 * hidden], precision)
                 launch(running, "step_reset", products, gx, weights.b, *where, h, read, done, offset, *end, masks)
                 device.multiply(states, u[2 * hidden :].T, into[:, 2 * hidden :], precision)
             launch(
-                *(running, "step_forward", products, gx, weights.b, weights.b_hh, *where, h, read),
+                *(running, "step_forward", products, gx, *biases, *where, h, read),
                 *(y, h_n, gates, a_hh, done, offset, *end, factors, masks),
             )
 
@@ -101,6 +113,7 @@ def step_back(
     da_own: Array,
     previous: Array,
     dh0: Array,
+    du: Array | None,
 ) -> None:
     """Run the backward pass of a layer.
 
@@ -117,6 +130,8 @@ def step_back(
         describes them.
     dh0 : array, shape (D, N, H)
         Written.
+    du : array, shape (S, D*3H), or None
+        Written, with layer normalisation: the gradients of U h.
     """
     device, precision = weights.device, weights.precision
     xp, count, hidden, directions = device.xp, sequences.count, weights.hidden, weights.directions
@@ -142,6 +157,10 @@ def step_back(
                 *(running, "step_backward", tape.gates, tape.a_hh, tape.y, tape.h0, dy, *where, dh, read),
                 *(da, da_own, previous, done, offset, *end, returned, tape.masks),
             )
+            if tape.norm is not None:
+                assert du is not None
+                place = {"done": done, "offset": offset, "total": total, "direction": direction}
+                tape.norm.step_back(form, read, du, running=running, **place)
             if drh is None:
                 device.multiply(read[:running], u, back[:running], precision, add=add)
             else:

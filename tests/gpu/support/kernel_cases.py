@@ -13,6 +13,7 @@ from rgru._cuda import layer
 from rgru._cuda.cell_options import CellOptions
 from rgru._cuda.dtypes import number_type
 from rgru._cuda.kernel_config import Exchange, LaunchShape, Precision, Steps
+from rgru._cuda.layer_weights import LayerWeights
 from rgru._cuda.masks import recurrent_masks, zoneout_factors
 from rgru._cuda.sequences import Sequences
 
@@ -191,9 +192,7 @@ class Problem:
 
     def on_device(self, device, change=lambda sequences: sequences):
         """Compute all results, by name. The padding must not be read."""
-        weights = layer.LayerWeights(
-            device, self.precision, self.reset_after, self.cells, CellOptions.of(self.gru._sizes)
-        )
+        weights = LayerWeights(device, self.precision, self.reset_after, self.cells, CellOptions.of(self.gru._sizes))
         sequences = change(self.sequences(device))
         padding = self.padding[:, None]
         x = np.where(padding, 0, self.x).astype(self.x.dtype)

@@ -23,6 +23,7 @@ FILES = (
     "recurrent_dropout.cuh",
     "merge.cuh",
     "stepwise.cuh",
+    "layer_norm.cuh",
     "tiling.cuh",
     "pack.cuh",
     "exchange.cuh",

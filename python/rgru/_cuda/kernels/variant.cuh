@@ -16,8 +16,9 @@
 //   GATE_BOUNDS, CANDIDATE_BOUNDS  which of the two it has: 1, 2, or both, 3
 //   STATE_CLIP   the bound of states, where they are clipped
 //   ZONEOUT      defined for the forward pass of a cell with zoneout: the factor of its update gate outside training
+//   LAYER_NORM   defined for a cell with layer normalisation: its epsilon; only with STEPS
 //   RECURRENT_MASK  defined where recurrent dropout masks the states that recurrent products read
-//   STEPS        defined for the kernels of single steps (stepwise.cuh); none of the following
+//   STEPS        defined for the kernels of single steps (stepwise.cuh, layer_norm.cuh); none of the following
 //   EXCHANGE     how the blocks of a team send each other h: a value of `ExchangeKind`
 //   CLUSTER_BLOCKS  blocks of a cluster; defined for ExchangeKind::CLUSTER only
 //   BLOCKS       blocks of a team, which together hold U: block i holds the rows of units i*UNITS to (i+1)*UNITS
