@@ -1,4 +1,6 @@
-"""Cells with other functions, clips, another direction or zoneout: in the emulator, against the core."""
+"""The cells of `custom_cells.py` in the emulator, against the core."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +11,8 @@ if cuda_emulator.missing():
     pytest.skip(cuda_emulator.missing(), allow_module_level=True)
 pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
 
-from custom_cells import CELLS, SMOOTH
-from kernel_cases import FORMS, Batch, Device, Problem
+from custom_cells import CELLS, NORMALISED, SMOOTH
+from kernel_cases import BATCHES, FORMS, Batch, Device, Problem, all_same, slow
 from rgru._cuda.cell_options import PLAIN, Activation, CellOptions
 from rgru._cuda.kernel_config import CellSpec, Precision
 
@@ -22,6 +24,10 @@ DEFAULT = {
     ("grid_float32", "zoneout", True),
     ("packets_bfloat16", "zoneout", False),
     ("steps_float64", "zoneout, hard gates, clips", False),
+    ("grid_float32", "recurrent dropout", False),
+    ("cluster_bfloat16", "recurrent dropout", True),
+    ("steps_float64", "recurrent dropout, zoneout, clips", False),
+    ("steps_float64", "recurrent dropout, zoneout, clips", True),
 }
 BATCH = Batch((5, 0, 1, 4, 0, 2, 5, 3, 1, 5), "padded", 6)
 LOW = (Precision.TF32, Precision.FLOAT16, Precision.BFLOAT16)
@@ -44,6 +50,30 @@ def test_custom_cells_agree_with_the_core(form, options, reset_after):
     batch = Batch(BATCH.lengths, BATCH.layout, BATCH.steps, directions=directions, h0=not options.get("learned_h0"))
     problem = Problem(form.precision, reset_after, form.hidden, batch, seed=3, **options)
     problem.check(problem.on_device(Device(choose=form)))
+
+
+@pytest.mark.parametrize("batch", slow(BATCHES, ["zeros_among_lengths"]))
+@pytest.mark.parametrize("options", slow(NORMALISED, ["separate, masks", "sum"]))
+@pytest.mark.parametrize("form", slow(["steps_float64", "steps_bfloat16"], ["steps_float64"]))
+def test_normalised_cells_agree_with_the_core(form, options, batch):
+    form, options, batch = FORMS[form], NORMALISED[options], BATCHES[batch]
+    if options.get("reverse"):
+        batch = replace(batch, directions=1)
+    if options.get("learned_h0"):
+        batch = replace(batch, h0=False)
+    if form.precision in LOW:
+        if "clip" in options:
+            pytest.skip("it has corners, where the derivative jumps")
+        batch = replace(batch, size=3)  # W x of one small feature would be scaled up, and its rounding with it
+    problem = Problem(form.precision, True, form.hidden, batch, seed=4, **options)
+    problem.check(problem.on_device(Device(choose=form)))
+
+
+def test_the_order_of_the_threads_does_not_matter_to_a_normalised_cell():
+    form = FORMS["steps_float64"]
+    problem = Problem(form.precision, True, form.hidden, Batch((3, 1), "ragged"), layer_norm="separate")
+    first, second = (problem.on_device(Device(choose=form, seed=seed)) for seed in (0, 1000))
+    assert all_same(first, second)
 
 
 def test_given_states_leave_the_learned_ones_without_gradient():
@@ -77,6 +107,7 @@ def test_the_plain_cell_has_no_other_macros():
     assert set(CellSpec(Precision.FLOAT32, True, 8, False).macros) == names
     assert set(CellSpec(Precision.FLOAT32, True, 8, False, CellOptions(reverse=True)).macros) == {*names, "REVERSE"}
     assert set(CellSpec(Precision.FLOAT32, True, 8, False, CellOptions(zoneout=0.5)).macros) == {*names, "ZONEOUT"}
+    assert set(CellSpec(Precision.FLOAT32, True, 8, False, masked=True).macros) == {*names, "RECURRENT_MASK"}
 
 
 def test_the_numbers_of_macros_are_of_the_type_of_sums():

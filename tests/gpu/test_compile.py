@@ -70,8 +70,10 @@ def kernels(form):
     """Return the names of the kernels of a variant."""
     if isinstance(form, LaunchShape):
         return {"pack", "recurrence_backward" if form.cell.backward else "recurrence_forward"}
-    macro = "STEPS" if isinstance(form, Steps) else "COMMON"
-    parts = re.findall(rf"#ifdef {macro}\n(.*?)#endif  // {macro}\n", SOURCE, re.DOTALL)
+    macros = {"STEPS", "COMMON", "LAYER_NORM"} & form.macros.keys()
+    parts = [
+        part for one in macros for part in re.findall(rf"#ifdef {one}\n(.*?)#endif  // {one}\n", SOURCE, re.DOTALL)
+    ]
     return {*re.findall(r"__global__ void (\w+)\(", "".join(parts))}
 
 
@@ -142,13 +144,28 @@ CUSTOM = {
     "hard": CellOptions(("hard_sigmoid", 0.2, 0.5), "relu", clip=1.5, state_clip=0.7),
     "elu": CellOptions("sigmoid", ("elu", 0.7), clip=2.0, state_clip=0.4, reverse=True),
     "zoneout": CellOptions(zoneout=0.3),
+    "masked": CellOptions(),
 }
+
+
+def custom(cell, options):
+    """Return a cell with other options; "masked" is the plain one with recurrent dropout."""
+    return replace(cell, options=CUSTOM[options], masked=options == "masked")
 
 
 @pytest.mark.parametrize("options", CUSTOM)
 def test_custom_cells_compile(options):
     for backward in (False, True):
-        assert not wrong(Steps(CellSpec(Precision.FLOAT16, True, 64, backward, CUSTOM[options])), CHIPS[90])
+        assert not wrong(Steps(custom(CellSpec(Precision.FLOAT16, True, 64, backward), options)), CHIPS[90])
+
+
+@pytest.mark.parametrize("chip", slow(CHIPS.values(), [CHIPS[90]]), ids=lambda chip: f"sm_{chip.capability}")
+@pytest.mark.parametrize("precision", slow(Precision, [Precision.FLOAT16]), ids=lambda one: one.name.lower())
+def test_layer_normalisation_fits_the_chip(chip, precision):
+    if chip.capability < 80 and precision in (Precision.TF32, Precision.BFLOAT16):
+        pytest.skip("not on this chip: see test_plan.py")
+    cell = CellSpec(precision, True, 1024, True, CellOptions(layer_norm=("sum", 1e-3)))
+    assert not wrong(plan(chip, cell, 1, 1), chip)
 
 
 @pytest.mark.slow
@@ -158,7 +175,7 @@ def test_custom_cells_compile(options):
 @pytest.mark.parametrize("reset_after", [False, True], ids=["reset_before", "reset_after"])
 def test_custom_cells_fit_where_the_plain_one_does(precision, options, *, reset_after, backward):
     forms = chosen(CHIPS[90], precision, reset_after, backward)
-    forms = [replace(form, cell=replace(form.cell, options=CUSTOM[options])) for form in forms]
+    forms = [replace(form, cell=custom(form.cell, options)) for form in forms]
     found = {name(form): wrong(form, CHIPS[90]) for form in forms}
     assert not {form: what for form, what in found.items() if what}
 

@@ -110,7 +110,7 @@ OPTIONS = pytest.mark.parametrize(
         {"pooling": "mean", "bidirectional": True, "early_stopping": True},
         {"num_layers": 2, "dropout": 0.3, "reset_after": True, "standardize": False, "max_grad_norm": None},
         {"num_layers": 2, "dropout": 0.3, "bidirectional": True, "max_grad_norm": 0.1},
-        {"num_layers": 2, "gru_options": {"zoneout": 0.2, "learned_h0": True}},
+        {"num_layers": 2, "gru_options": {"zoneout": 0.2, "recurrent_dropout": 0.2, "learned_h0": True}},
     ],
     ids=str,
 )

@@ -21,6 +21,7 @@ from rgru._cuda import layer
 from rgru._cuda import plan as plans
 from rgru._cuda.kernel_config import Chip, Exchange, Precision, Steps
 from rgru._cuda.kernels import source
+from rgru._cuda.layer_weights import LayerWeights
 from rgru._cuda.sequences import Sequences
 
 
@@ -63,7 +64,7 @@ def test_a_sequence_alone_has_the_same_bits(form, reset_after):
     """With a zero input, since its product is computed by the library."""
     form = FORMS[form]
     problem = Problem(form.precision, reset_after, form.hidden, Batch((2, 7, 5, 7, 1), "ragged", dy=False))
-    weights = layer.LayerWeights(Device(choose=form), form.precision, reset_after, problem.cells)
+    weights = LayerWeights(Device(choose=form), form.precision, reset_after, problem.cells)
 
     def states(count, offsets, h0):
         sequences = Sequences.ragged(weights.device, np.array(offsets))

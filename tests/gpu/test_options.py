@@ -29,6 +29,8 @@ OTHER = {
     "merge": "mean",
     "learned_h0": True,
     "zoneout": 0.4,
+    "recurrent_dropout": 0.4,
+    "layer_norm": ("separate", 0.1),
 }
 MERGES = ("sum", "mean", "product")
 LENGTHS = np.array([2, 5, 0])
@@ -60,7 +62,7 @@ def agree(host, gru, x, h0=None, dtype="float32", **options):
 
 def test_all_options_are_covered_here():
     # The rest is tested below.
-    assert set(OPTIONS) - set(OTHER) == {"recurrent_dropout", "layer_norm", "vocabulary", "embedding_size"}
+    assert set(OPTIONS) - set(OTHER) == {"vocabulary", "embedding_size"}
 
 
 @pytest.mark.parametrize("exchange", slow([Exchange.BLOCK, None], [None]), ids=["BLOCK", "STEPS"])
@@ -91,17 +93,45 @@ def test_zoneout_draws_masks_in_training_alone(host):
     assert (gru(x)[0].get() != 0).all()
 
 
-def test_layer_norm_is_refused(host):
-    gru = rgru.GRU(3, 4, layer_norm="sum", reset_after=True)
-    with pytest.raises(ValueError, match=r"^layer_norm: expected None on a GPU, got \('sum', 0.001\)$"):
-        gru(host.cupy.asarray(normal(2, 5, 3)))
+@pytest.mark.parametrize("form", ["separate", "sum"])
+@pytest.mark.parametrize("bias", slow([False, True], [True]), ids=["plain", "bias"])
+def test_layer_norm_of_padded_and_ragged_batches(host, form, bias):
+    """Long batches go through graphs of steps; lengths on the device leave finished sequences among the others."""
+    gru = gru_of(num_layers=2, bidirectional=True, layer_norm=(form, 0.2), reset_after=True, bias=bias)
+    x, put = normal(3, 7, FEATURES), host.cupy.asarray
+    lengths = np.array([2, 7, 0])
+    agree(host, gru, x)
+    agree(host, gru, x, normal(4, 3, H, seed=1), lengths=lengths)
+    agree(host, gru, rgru.Ragged.from_padded(x, lengths))
+    x[0, 2:] = x[2] = np.nan
+    y, _, tape = gru.record(put(x), lengths=put(lengths))
+    expected, _, host_tape = gru.record(x, lengths=lengths)
+    close(y, expected)
+    for _ in range(2):  # a tape may be used again
+        close(tape.backward(y).flat, host_tape.backward(expected).flat)
 
 
-def test_recurrent_dropout_is_refused_in_training(host):
-    gru, x = gru_of(recurrent_dropout=0.5), normal(2, 5, FEATURES)
-    np.testing.assert_allclose(gru(host.cupy.asarray(x))[0].get(), gru(x)[0], rtol=0, atol=1e-5)
-    with pytest.raises(ValueError, match=r"^recurrent_dropout: expected 0 in `record` on a GPU, got 0.5$"):
-        gru.record(host.cupy.asarray(x))
+@pytest.mark.parametrize("exchange", slow([Exchange.BLOCK, None], [None]), ids=["BLOCK", "STEPS"])
+@pytest.mark.parametrize("reset_after", slow([False, True], [False]), ids=["reset_before", "reset_after"])
+def test_recurrent_dropout_of_padded_and_ragged_batches(host, exchange, reset_after):
+    """A sequence has the mask of its place in the batch, in each cell; long batches go through graphs of steps."""
+    host.form(exchange)
+    gru = gru_of(num_layers=2, bidirectional=True, recurrent_dropout=0.4, zoneout=0.1, reset_after=reset_after)
+    x, put = normal(3, 7, FEATURES), host.cupy.asarray
+    lengths = np.array([2, 7, 0])
+    agree(host, gru, x)
+    agree(host, gru, x, normal(4, 3, H, seed=1), lengths=lengths)
+    agree(host, gru, rgru.Ragged.from_padded(x, lengths))
+    twin = deepcopy(gru)
+    close(gru.record(put(x), lengths=put(lengths))[0], twin.record(x, lengths=lengths)[0])
+
+
+def test_recurrent_dropout_draws_masks_in_training_alone(host):
+    gru, x = gru_of(recurrent_dropout=0.5), host.cupy.asarray(normal(4, 6, FEATURES))
+    first, second = (gru.record(x)[0].get() for _ in range(2))
+    np.testing.assert_array_equal(gru_of(recurrent_dropout=0.5).record(x)[0].get(), first)
+    assert (first != second).any()
+    np.testing.assert_array_equal(gru(x)[0].get(), gru_of()(x)[0].get())
 
 
 @pytest.mark.parametrize("features", [1, 3])
@@ -118,10 +148,12 @@ def test_ids(host, features):
     assert np.isfinite(y[[0, 2]]).all()
 
 
-@pytest.mark.parametrize("name", slow(OTHER, ["reverse", "merge", "learned_h0", "state_clip", "zoneout"]))
+@pytest.mark.parametrize(
+    "name", slow(OTHER, ["reverse", "merge", "learned_h0", "state_clip", "zoneout", "recurrent_dropout"])
+)
 def test_every_option_has_its_effect(host, name):
     assert OTHER[name] != OPTIONS[name]
-    options = {name: OTHER[name], "bidirectional": name == "merge"}
+    options = {name: OTHER[name], "bidirectional": name == "merge", "reset_after": name == "layer_norm"}
     agree(host, gru_of(num_layers=2, **options), normal(3, 5, FEATURES))
 
 
@@ -163,17 +195,26 @@ def test_given_states_leave_the_learned_ones_without_gradient(host):
 
 @pytest.mark.parametrize("merge", slow(MERGES, ["product"]))
 @pytest.mark.parametrize("dtype", slow(["float64", "float16", "bfloat16"], ["bfloat16"]))
-def test_types(host, dtype, merge):
+@pytest.mark.parametrize(
+    "norm", slow([None, ("separate", 0.2), ("sum", 0.2)], [None]), ids=["plain", "separate", "sum"]
+)
+def test_types(host, dtype, merge, norm):
     if dtype == "bfloat16":
         pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
     full = "float64" if dtype == "float64" else "float32"
-    options = {"reset_after": True, "merge": merge, "learned_h0": True, "zoneout": 0.25}
+    options = {"reset_after": True, "merge": merge, "learned_h0": True, "zoneout": 0.25, "recurrent_dropout": 0.2}
+    options["layer_norm"] = norm
     gru = gru_of(num_layers=2, bidirectional=True, **options, dtype=full)
     agree(host, gru, normal(3, 5, FEATURES, dtype=dtype if dtype != "bfloat16" else full).astype(full), dtype=dtype)
 
 
 @pytest.mark.parametrize(
-    "options", [{"merge": "product", "bidirectional": True}, {"reverse": True}, {"zoneout": 0.4}], ids=str
+    "options",
+    [
+        *({"merge": "product", "bidirectional": True}, {"reverse": True}, {"zoneout": 0.4}, {"recurrent_dropout": 0.4}),
+        {"layer_norm": "sum", "reset_after": True},
+    ],
+    ids=str,
 )
 def test_resets_and_masks(host, options):
     gru, x = gru_of(num_layers=2, learned_h0=True, **options), normal(2, 6, FEATURES)
@@ -182,7 +223,17 @@ def test_resets_and_masks(host, options):
     agree(host, gru, x, resets=resets, mask=mask)
 
 
-@pytest.mark.parametrize("options", [{"merge": "sum", "bidirectional": True}, {"reverse": True}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    slow(
+        [
+            *({"merge": "sum", "bidirectional": True}, {"reverse": True}),
+            {"layer_norm": "sum", "reset_after": True, "bidirectional": True},
+        ],
+        [{"merge": "sum", "bidirectional": True}, {"reverse": True}],
+    ),
+    ids=str,
+)
 def test_a_batch_in_parts(host, monkeypatch, options):
     """The memory is too small for the whole batch."""
     monkeypatch.setattr(Weights, "unchecked_bytes", 4096)
@@ -194,7 +245,12 @@ def test_a_batch_in_parts(host, monkeypatch, options):
 
 
 @pytest.mark.parametrize(
-    "options", [{"merge": "mean", "bidirectional": True}, {"reverse": True}, {"zoneout": 0.4}], ids=str
+    "options",
+    [
+        *({"merge": "mean", "bidirectional": True}, {"reverse": True}, {"zoneout": 0.4, "recurrent_dropout": 0.4}),
+        {"layer_norm": ("separate", 0.2), "reset_after": True},
+    ],
+    ids=str,
 )
 def test_a_call_in_a_graph(host, options):
     """The masks of a graph are those of its capture."""
@@ -250,7 +306,12 @@ def values_of(trace):
 
 
 @pytest.mark.parametrize(
-    "options", slow([*STACKS, {"merge": "mean", "bidirectional": True}], [STACKS[0], STACKS[2]]), ids=str
+    "options",
+    slow(
+        [*STACKS, {"merge": "mean", "bidirectional": True}, {"layer_norm": "sum", "reset_after": True}],
+        [STACKS[0], STACKS[2]],
+    ),
+    ids=str,
 )
 @pytest.mark.parametrize("dtype", slow(["float32", "float64", "float16", "bfloat16"], ["float16"]))
 def test_traces_and_all_layers(host, options, dtype):
@@ -293,8 +354,9 @@ def test_a_trace_of_ids(host):
 
 
 @pytest.mark.parametrize("shape", [(2, 0, FEATURES), (0, 3, FEATURES), (2, 3, FEATURES)], ids=str)
-def test_batches_without_steps(host, shape):
-    gru, put = gru_of(num_layers=2, bidirectional=True, merge="sum", zoneout=0.4), host.cupy.asarray
+@pytest.mark.parametrize("options", [{"zoneout": 0.4}, {"layer_norm": ("separate", 0.2), "reset_after": True}], ids=str)
+def test_batches_without_steps(host, shape, options):
+    gru, put = gru_of(num_layers=2, bidirectional=True, merge="sum", **options), host.cupy.asarray
     lengths, x = np.zeros(shape[0], np.int64), np.zeros(shape, np.float32)
     found, expected = values_of(gru.trace(put(x), lengths=lengths)), values_of(gru.trace(x, lengths=lengths))
     for name, array in expected.items():

@@ -3,12 +3,14 @@
 import itertools
 import math
 import re
+from dataclasses import replace
 
 import pytest
 
 from kernel_cases import slow
 from rgru._cuda import layer
 from rgru._cuda import plan as plans
+from rgru._cuda.cell_options import CellOptions
 from rgru._cuda.cost_model import cost_of_persistent
 from rgru._cuda.kernel_config import CellSpec, Chip, Exchange, LaunchShape, Precision, Steps
 from rgru._cuda.kernels import source
@@ -120,6 +122,14 @@ def test_no_sequences_need_no_team():
         for directions in (1, 2):
             cell = CellSpec(Precision.FLOAT32, False, 64, False)
             assert plan(chip, cell, 0, directions) == Steps(cell)
+
+
+def test_layer_normalisation_is_computed_step_by_step():
+    """Here the plain cell stays on the chip."""
+    cell = CellSpec(Precision.FLOAT32, True, 64, False)
+    assert isinstance(plan(CHIPS[90], cell, 1, 1), LaunchShape)
+    cell = replace(cell, options=CellOptions(layer_norm=("sum", 1e-3)))
+    assert plan(CHIPS[90], cell, 1, 1) == Steps(cell)
 
 
 def test_the_plan_is_a_pure_function():

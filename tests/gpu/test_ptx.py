@@ -16,7 +16,7 @@ if cuda_emulator.missing() or nvrtc.missing():
     pytest.skip(cuda_emulator.missing() or nvrtc.missing(), allow_module_level=True)
 pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
 
-from custom_cells import CELLS
+from custom_cells import CELLS, NORMALISED
 from kernel_cases import BATCHES, FORMS, Batch, Device, Problem, slow, variants
 from rgru._cuda.kernels import source
 
@@ -62,6 +62,9 @@ def test_compiled_kernels_agree_with_the_core(form, reset_after):
         ("grid_float32", "zoneout"),
         ("cluster_tf32", "zoneout"),
         ("steps_float64", "zoneout, hard gates, clips"),
+        ("grid_float32", "recurrent dropout"),
+        ("cluster_tf32", "recurrent dropout"),
+        ("steps_float64", "recurrent dropout, zoneout, clips"),
     ],
 )
 def test_compiled_custom_cells_agree_with_the_core(form, options):
@@ -69,6 +72,14 @@ def test_compiled_custom_cells_agree_with_the_core(form, options):
     for reset_after in (False, True):
         problem = Problem(form.precision, reset_after, form.hidden, Batch((4,) * 19), **options)
         problem.check(problem.on_device(PtxDevice(capability, choose=form)))
+
+
+@pytest.mark.parametrize("options", slow(["separate, masks", "sum"], ["sum"]))
+@pytest.mark.parametrize("form", slow(["steps_float64", "steps_bfloat16"], ["steps_bfloat16"]))
+def test_compiled_normalised_cells_agree_with_the_core(form, options):
+    form, options = FORMS[form], NORMALISED[options]
+    problem = Problem(form.precision, True, form.hidden, Batch((4, 2, 0), "padded", 5), **options)
+    problem.check(problem.on_device(PtxDevice(choose=form)))
 
 
 # -- faults that these tests notice -----------------------------------------------------------------------------------
@@ -105,6 +116,10 @@ BROKEN = {
         r"vector\(column \+ batch\(n\) \* PITCH",
         *(r"\g<0> + 1", "block_float32", cuda_emulator.EmulatorError),
     ),
+    "sums of a row that overwrite each other": (
+        r"__syncthreads\(\);  // before the next sum overwrites it",
+        *("", "steps_float64", cuda_emulator.RaceError),
+    ),
     "a step further": (
         r"y\[cells.one\(row\)\] = narrow",
         *("y[cells.one(row + 1)] = narrow", "one_unit", cuda_emulator.OutOfBoundsError),
@@ -122,8 +137,9 @@ def test_faults_are_noticed_in_any_order(broken):
     correct, wrong, form, error = BROKEN[broken]
     form = FORMS[form]
     device = PtxDevice(source=changed(correct, wrong), choose=form)
+    options = NORMALISED["sum"] if form.exchange is None else {}
     with pytest.raises(error):
-        Problem(form.precision, True, form.hidden, BATCHES["equal"]).on_device(device)
+        Problem(form.precision, True, form.hidden, BATCHES["equal"], **options).on_device(device)
 
 
 @pytest.mark.slow

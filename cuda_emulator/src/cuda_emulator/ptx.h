@@ -84,6 +84,7 @@ float ftz(float a) { return std::fabs(a) < std::numeric_limits<float>::min() ? s
     T ptx_fma##SUFFIX(T a, T b, T c) { return F(std::fma(F(a), F(b), F(c))); } \
     T ptx_div##SUFFIX(T a, T b) { return F(F(a) / F(b)); }              \
     T ptx_rcp##SUFFIX(T a) { return F(1 / F(a)); }                      \
+    T ptx_sqrt##SUFFIX(T a) { return F(std::sqrt(F(a))); }              \
     T ptx_neg##SUFFIX(T a) { return -F(a); }                            \
     T ptx_abs##SUFFIX(T a) { return std::fabs(F(a)); }
 #define AS_IT_IS(a) (a)

@@ -1,4 +1,4 @@
-"""The options of a cell as the kernels are compiled for them: its activations, clips, direction and zoneout."""
+"""The options of a cell as the kernels are compiled for them: its activations, clips, direction, zoneout, norm."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class CellOptions:
     clip, state_clip : float or None
     reverse : bool
     zoneout : float
+    layer_norm : tuple of (str, float) or None
 
     Examples
     --------
@@ -54,6 +55,7 @@ class CellOptions:
     state_clip: float | None = None
     reverse: bool = False
     zoneout: float = 0.0
+    layer_norm: tuple[str, float] | None = None
 
     @classmethod
     def of(cls, sizes: Mapping[str, Any]) -> CellOptions:
@@ -85,7 +87,9 @@ def _macros(options: CellOptions, sum_bytes: int) -> dict[str, int | float]:
     macros: dict[str, int | float] = {"REVERSE": 1} if options.reverse else {}
     if options.zoneout:
         macros["ZONEOUT"] = 1.0 - options.zoneout
-    if replace(options, reverse=False, zoneout=0.0) == PLAIN:
+    if options.layer_norm is not None:
+        macros["LAYER_NORM"] = options.layer_norm[1]
+    if replace(options, reverse=False, zoneout=0.0, layer_norm=None) == PLAIN:
         return macros
     macros["CUSTOM_CELL"] = 1
     for name, activation in (("GATE", options.gate_activation), ("CANDIDATE", options.activation)):

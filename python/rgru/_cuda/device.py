@@ -306,6 +306,8 @@ class Device:
         blocks: int,
         threads: int,
         arguments: tuple[Array | int | None, ...],
+        *,
+        shared_bytes: int = 0,
     ) -> None:
         """Launch a kernel of `rgru._cuda.kernels` on the current stream.
 
@@ -318,11 +320,13 @@ class Device:
             Blocks of the grid, and threads of a block.
         arguments : tuple
             Python's int is passed as int32, None as a null pointer.
+        shared_bytes : int, default 0
+            The dynamic shared memory of a block. A persistent kernel has that of its launch shape.
         """
         persistent = isinstance(form, LaunchShape) and name.startswith("recurrence")
         kernel = self._kernel(form, name, persistent)
         numbers = tuple(np.int32(value) if isinstance(value, int) else value for value in arguments)
-        shared = form.shared_bytes if isinstance(form, LaunchShape) and persistent else 0
+        shared = form.shared_bytes if isinstance(form, LaunchShape) and persistent else shared_bytes
         kernel((blocks,), (threads,), numbers, shared_mem=shared)
 
     def _kernel(self, form: LaunchShape | Steps | Common, name: str, persistent: bool) -> Any:

@@ -122,6 +122,8 @@ class CellSpec:
     backward : bool
     options : CellOptions, optional
         By default those of the plain cell.
+    masked : bool, default False
+        Whether recurrent dropout masks the states that recurrent products read.
     """
 
     precision: Precision
@@ -129,6 +131,7 @@ class CellSpec:
     hidden: int
     backward: bool
     options: CellOptions = PLAIN
+    masked: bool = False
 
     @property
     def exchanges(self) -> int:
@@ -140,6 +143,7 @@ class CellSpec:
         """The macros of the kernels for this cell."""
         macros = self.precision.macros | {"RESET_AFTER": int(self.reset_after), "H": self.hidden}
         macros |= self.options.macros(self.precision.sum_bytes)
+        macros |= {"RECURRENT_MASK": 1} if self.masked else {}
         return macros | ({"BACKWARD": 1} if self.backward else {})
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from rgru._cuda.dtypes import number_type, sum_type
 from rgru._cuda.kernel_config import Exchange, Steps
-from rgru._cuda.layer_weights import LayerTape, LayerWeights
+from rgru._cuda.layer_norm import LayerNorm
+from rgru._cuda.layer_tape import LayerTape
 from rgru._cuda.stepwise import step_back, step_through
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rgru._cuda.device import Device
     from rgru._cuda.dtypes import Array
     from rgru._cuda.kernel_config import LaunchShape
+    from rgru._cuda.layer_weights import LayerWeights
     from rgru._cuda.sequences import Sequences
 
 
@@ -29,6 +31,7 @@ def forward(
     keep: bool,
     y: Array | None = None,
     factors: Array | None = None,
+    masks: Array | None = None,
 ) -> tuple[Array, Array, LayerTape | None]:
     """Run a layer forward.
 
@@ -46,6 +49,8 @@ def forward(
         Written, except for the padding, which must be zero; by default a new array.
     factors : array of uint8, shape (S, D*H), optional
         Of a cell with zoneout in training: `rgru._cuda.masks.zoneout_factors`.
+    masks : array, shape (D, N, H), optional
+        Of recurrent dropout in training: `rgru._cuda.masks.recurrent_masks`.
 
     Returns
     -------
@@ -56,7 +61,8 @@ def forward(
     device, precision = weights.device, weights.precision
     xp, number, sums = device.xp, number_type(precision), sum_type(precision)
     directions, hidden, count, rows = weights.directions, weights.hidden, sequences.count, sequences.rows
-    form = weights.form(count, backward=False)  # first: it raises an error for what the chip does not support
+    # First: it raises an error for what the chip does not support.
+    form = weights.form(count, backward=False, masked=masks is not None)
     learned = weights.learned(count) if h0 is None else None
     if learned is not None:
         h0 = learned
@@ -69,16 +75,18 @@ def forward(
     if keep:
         gates = gx if number == sums else xp.empty(gx.shape, number)
         a_hh = xp.empty(y.shape, number) if weights.reset_after else None
+    norm = None if weights.g is None else LayerNorm(weights, sequences, keep=keep)
     if isinstance(form, Steps):
-        step_through(form, weights, sequences, gx=gx, h0=h0, y=y, h_n=h_n, gates=gates, a_hh=a_hh, factors=factors)
+        written = {"y": y, "h_n": h_n, "gates": gates, "a_hh": a_hh}
+        step_through(form, weights, sequences, gx=gx, h0=h0, **written, factors=factors, masks=masks, norm=norm)
     elif count:
         published, arrivals = _exchange_memory(device, form)
         arguments = (
             *(weights.packed(form), gx, weights.b, weights.b_hh, h0, sequences.first, sequences.length),
-            *(sequences.order, y, h_n, gates, a_hh, published, arrivals, count, directions, factors),
+            *(sequences.order, y, h_n, gates, a_hh, published, arrivals, count, directions, factors, masks),
         )
         device.launch(form, "recurrence_forward", form.teams * form.blocks, form.threads, arguments)
-    return y, h_n, LayerTape(x, gates, a_hh, y, h0, learned is not None) if keep else None
+    return y, h_n, LayerTape(x, gates, a_hh, y, h0, masks, norm, learned is not None) if keep else None
 
 
 def backward(
@@ -115,50 +123,73 @@ def backward(
     da_own = allocate((rows, directions * hidden), number)
     previous = allocate((rows, directions * hidden), number)
     dh0 = xp.empty((directions, count, hidden), number)
-    form = weights.form(count, backward=True)
+    du = None if tape.norm is None else allocate(da.shape, number)
+    form = weights.form(count, backward=True, masked=tape.masks is not None)
     if isinstance(form, Steps):
-        step_back(*(form, weights, tape, sequences), dy=dy, dh_n=dh_n, da=da, da_own=da_own, previous=previous, dh0=dh0)
+        written = {"da": da, "da_own": da_own, "previous": previous, "dh0": dh0, "du": du}
+        step_back(form, weights, tape, sequences, dy=dy, dh_n=dh_n, **written)
     elif count:
         published, arrivals = _exchange_memory(device, form)
         arguments = (
             *(weights.packed(form), tape.gates, tape.a_hh, tape.y, tape.h0, dy, dh_n, sequences.first),
             *(sequences.length, sequences.order, da, da_own, previous, dh0, published, arrivals, count, directions),
+            tape.masks,
         )
         device.launch(form, "recurrence_backward", form.teams * form.blocks, form.threads, arguments)
     for direction, into in enumerate(gradients):
-        _gradients(weights, direction, tape.x, da=da, da_own=da_own, previous=previous, into=into)
+        if tape.norm is None:
+            _bias_gradients(weights, direction, da, da_own, into)
+        else:
+            tape.norm.gradients(direction, da, da_own, into)
         if "h0" in into:
             into["h0"][...] = dh0[direction].sum(axis=0, dtype=sum_type(precision)) if tape.learned else 0
+    if tape.norm is not None:
+        assert isinstance(form, Steps)
+        da = tape.norm.inputs_back(form, da, du)
+    for direction, into in enumerate(gradients):
+        _weight_gradients(weights, direction, tape.x, da=da, da_own=da_own, du=du, previous=previous, into=into)
     dx = xp.empty(tape.x.shape, number)
     device.multiply(da, weights.w, dx, precision)
     return dx, dh0
 
 
-def _gradients(
+def _bias_gradients(weights: LayerWeights, direction: int, da: Array, da_own: Array, into: Mapping[str, Array]) -> None:
+    """Compute the gradients of the biases of a direction, by sums over all steps."""
+    hidden, sums = weights.hidden, sum_type(weights.precision)
+    if "b" in into:
+        into["b"][...] = da[:, direction * 3 * hidden : (direction + 1) * 3 * hidden].sum(axis=0, dtype=sums)
+    if "b_hh" in into:
+        into["b_hh"][...] = da_own[:, direction * hidden : (direction + 1) * hidden].sum(axis=0, dtype=sums)
+
+
+def _weight_gradients(
     weights: LayerWeights,
     direction: int,
     x: Array,
     *,
     da: Array,
     da_own: Array,
+    du: Array | None,
     previous: Array,
     into: Mapping[str, Array],
 ) -> None:
-    """Compute the gradients of W, U and the biases of a direction, by products over all steps."""
+    """Compute the gradients of W and U of a direction, by products over all steps.
+
+    They are those of W x, `da`, and of U h, `du`, if the two differ in more than the candidate.
+    """
     device, precision, hidden = weights.device, weights.precision, weights.hidden
-    of_all = da[:, direction * 3 * hidden : (direction + 1) * 3 * hidden]
+    gates = slice(direction * 3 * hidden, (direction + 1) * 3 * hidden)
     own = da_own[:, direction * hidden : (direction + 1) * hidden]
-    h_prev = previous[:, direction * hidden : (direction + 1) * hidden]
-    device.multiply(of_all.T, x, into["W"], precision)
-    device.multiply(of_all[:, : 2 * hidden].T, h_prev, into["U"][: 2 * hidden], precision)
+    read = previous[:, direction * hidden : (direction + 1) * hidden]
+    device.multiply(da[:, gates].T, x, into["W"], precision)
+    if du is not None:
+        device.multiply(du[:, gates].T, read, into["U"], precision)
+        return
+    device.multiply(da[:, gates][:, : 2 * hidden].T, read, into["U"][: 2 * hidden], precision)
     if weights.reset_after:
-        device.multiply(own.T, h_prev, into["U"][2 * hidden :], precision)
+        device.multiply(own.T, read, into["U"][2 * hidden :], precision)
     else:
-        device.multiply(of_all[:, 2 * hidden :].T, own, into["U"][2 * hidden :], precision)
-    if "b" in into:
-        into["b"][...] = of_all.sum(axis=0, dtype=sum_type(precision))
-    if "b_hh" in into:
-        into["b_hh"][...] = own.sum(axis=0, dtype=sum_type(precision))
+        device.multiply(da[:, gates][:, 2 * hidden :].T, own, into["U"][2 * hidden :], precision)
 
 
 _ARRIVALS_PITCH = 32

@@ -1,8 +1,7 @@
-"""What the passes of a layer read: its weights in the precision of the products, and the tape."""
+"""The weights of a layer in the precision of the products."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rgru._cuda.cell_options import PLAIN, CellOptions
@@ -27,7 +26,8 @@ class LayerWeights:
     reset_after : bool
     cells : list of mapping
         For each direction the parameters on the device: W (3H, I), U (3H, H) and, with biases, b (3H,) and, for
-        reset-after, b_hh (H,); with learned initial states h0 (H,).
+        reset-after, b_hh (H,); with learned initial states h0 (H,); with layer normalisation g (3H,) and, in the
+        separate form, g_hh (3H,).
     options : CellOptions, optional
         By default those of the plain cell.
     """
@@ -46,15 +46,18 @@ class LayerWeights:
         number, sums = number_type(precision), sum_type(precision)
         self.w = xp.concatenate([cell["W"] for cell in cells]).astype(number)  # (D*3H, I)
         self.u = xp.stack([cell["U"] for cell in cells]).astype(number)  # (D, 3H, H)
-        self.b = xp.stack([cell["b"] for cell in cells]).astype(sums) if "b" in cells[0] else None  # (D, 3H)
-        self.b_hh = xp.stack([cell["b_hh"] for cell in cells]).astype(sums) if "b_hh" in cells[0] else None  # (D, H)
-        self._h0 = xp.stack([cell["h0"] for cell in cells]).astype(sums) if "h0" in cells[0] else None  # (D, H)
+
+        def stacked(name: str) -> Array | None:
+            return xp.stack([cell[name] for cell in cells]).astype(sums) if name in cells[0] else None
+
+        self.b, self.g, self.g_hh = stacked("b"), stacked("g"), stacked("g_hh")  # (D, 3H)
+        self.b_hh, self._h0 = stacked("b_hh"), stacked("h0")  # (D, H)
         self._packed: dict[tuple[int, ...], Callable[[], Array]] = {}
 
-    def form(self, count: int, backward: bool) -> LaunchShape | Steps:
-        """Return the configuration of the kernels for `count` sequences."""
+    def form(self, count: int, backward: bool, masked: bool) -> LaunchShape | Steps:
+        """Return the configuration of the kernels for `count` sequences, with recurrent dropout if `masked`."""
         options = self._options.backward if backward else self._options
-        cell = CellSpec(self.precision, self.reset_after, self.hidden, backward, options)
+        cell = CellSpec(self.precision, self.reset_after, self.hidden, backward, options, masked)
         return self.device.plan(cell, count, self.directions)
 
     def learned(self, count: int) -> Array | None:
@@ -74,29 +77,3 @@ class LayerWeights:
             self.device.launch(shape, "pack", -(-count // 256), 256, (self.u, packed, self.directions))
             self._packed[key] = self.device.made(packed)
         return self._packed[key]()
-
-
-@dataclass(frozen=True)
-class LayerTape:
-    """What the backward pass of a layer reads.
-
-    Attributes
-    ----------
-    x : array, shape (S, I)
-        Zero in the padding.
-    gates : array, shape (S, D*3H)
-        r, z and h~ after the activations, z times zoneout's factor.
-    a_hh : array, shape (S, D*H), or None
-        Reset-after: U_hh h + b_hh.
-    y : array, shape (S, D*H)
-    h0 : array, shape (D, N, H), or None
-    learned : bool
-        Whether `h0` are the learned initial states.
-    """
-
-    x: Array
-    gates: Array
-    a_hh: Array | None
-    y: Array
-    h0: Array | None
-    learned: bool = False

@@ -1,4 +1,4 @@
-"""The masks of training on a device, equal to those of the CPU: dropout between layers, and zoneout of states."""
+"""The masks of training on a device, equal to those of the CPU: dropout between layers and of states, and zoneout."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rgru import _core
+from rgru._cuda.dtypes import sum_type
 from rgru._cuda.kernel_config import Common
 
 if TYPE_CHECKING:
@@ -65,6 +66,32 @@ def zoneout_factors(weights: LayerWeights, sequences: Sequences, layer: int, rat
         _launch(weights, "zoneout", (factors,), *place, size=rows * hidden, rate=rate, seed=seed)
     # The CPU numbers the steps without padding.
     return factors if sequences.whole else factors[sequences.compact(weights.device)]
+
+
+def recurrent_masks(weights: LayerWeights, count: int, layer: int, rate: float, seed: int) -> Array:
+    """Return the masks of the states of a layer where recurrent products read them.
+
+    Parameters
+    ----------
+    weights : LayerWeights
+        Of the layer.
+    count : int
+        N, the sequences.
+    layer : int
+    rate : float
+        The probability that a unit is dropped.
+    seed : int
+
+    Returns
+    -------
+    array of the type of sums, shape (D, N, H)
+        0 for a unit that is dropped, else 1 / (1 - rate).
+    """
+    masks = weights.device.xp.empty((weights.directions, count, weights.hidden), sum_type(weights.precision))
+    for direction, of_cell in enumerate(masks):
+        cell = layer * weights.directions + direction
+        _launch(weights, "recurrent_dropout", (of_cell,), cell, size=of_cell.size, rate=rate, seed=seed)
+    return masks
 
 
 def _launch(

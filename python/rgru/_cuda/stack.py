@@ -13,7 +13,7 @@ from rgru._cuda.cell_options import CellOptions
 from rgru._cuda.dtypes import precision_of, sum_type
 from rgru._cuda.kernel_config import Precision
 from rgru._cuda.layer_weights import LayerWeights
-from rgru._cuda.masks import dropped, zoneout_factors
+from rgru._cuda.masks import dropped, recurrent_masks, zoneout_factors
 from rgru._cuda.merge import merged, merged_backward
 from rgru._cuda.precision import tf32_allowed
 from rgru._cuda.sequences import Sequences
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from rgru._cuda.device import Device
     from rgru._cuda.dtypes import Array
-    from rgru._cuda.layer_weights import LayerTape
+    from rgru._cuda.layer_tape import LayerTape
 
 Made = TypeVar("Made")
 
@@ -33,7 +33,7 @@ _CACHED_SHAPES = 8
 """How many shapes of batches are cached: in practice few alternate, as a data set's last batch with the others."""
 
 _SETTINGS = {"input_size", "hidden_size", "num_layers", "bidirectional", "reset_after", "bias", "merge", "learned_h0"}
-_SETTINGS |= {"recurrent_dropout", "layer_norm", *CellOptions.__dataclass_fields__}
+_SETTINGS |= {"recurrent_dropout", *CellOptions.__dataclass_fields__}
 """All others are refused: whoever adds one to the core is to think of GPUs."""
 
 
@@ -73,8 +73,6 @@ class Weights:
         self._marks: dict[tuple[int, int], Any] = {}  # the last call on each stream, if there are several
         for name in sorted(set(sizes) - _SETTINGS):
             raise ValueError(f"{name}: expected no such setting on a GPU, got {sizes[name]!r}")
-        if sizes["layer_norm"] is not None:
-            raise ValueError(f"layer_norm: expected None on a GPU, got {sizes['layer_norm']!r}")
         self._recurrent_dropout = sizes["recurrent_dropout"]
         self._makers = {device.line()}  # the streams that own memory of this object
         self.device, self._params = device, device.made(params)
@@ -160,8 +158,8 @@ class Weights:
         dropout : float
             The probability that an output of a layer is dropped before the next layer.
         seed : int or None
-            Seed of the masks of dropout and zoneout; None for no masks. Those of zoneout equal the CPU's, those of
-            dropout do if all rows belong to sequences.
+            Seed of all masks; None for none. They equal the CPU's, those of dropout between layers only if all rows
+            belong to sequences.
         checkpoint : None
             Not supported on a GPU.
 
@@ -178,8 +176,6 @@ class Weights:
         """
         if checkpoint is not None:
             raise ValueError(f"checkpoint: expected None on a GPU, got {checkpoint}")
-        if self._recurrent_dropout and seed is not None:
-            raise ValueError(f"recurrent_dropout: expected 0 in `record` on a GPU, got {self._recurrent_dropout}")
         with self._at_work():
             _, shape = self._check(x, h0, lengths, offsets)
             sequences = self._sequences(x, lengths, offsets)
@@ -194,10 +190,13 @@ class Weights:
             for k, one in enumerate(weights):
                 given = None if h0 is None else h0[k * self.directions : (k + 1) * self.directions]
                 read = dropped(one, rows, k, dropout, seed or 0) if k and dropout else rows
-                factors = None
+                factors = masks = None
                 if seed is not None and self._options.zoneout:
                     factors = zoneout_factors(one, sequences, k, self._options.zoneout, seed)
-                rows, h_n, tape = layers.forward(one, read, sequences, h0=given, keep=True, factors=factors)
+                if seed is not None and self._recurrent_dropout:
+                    masks = recurrent_masks(one, sequences.count, k, self._recurrent_dropout, seed)
+                drawn = {"factors": factors, "masks": masks}
+                rows, h_n, tape = layers.forward(one, read, sequences, h0=given, keep=True, **drawn)
                 assert tape is not None
                 tapes.append(tape)
                 states.append(h_n)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from rgru._cuda.device import Device
     from rgru._cuda.dtypes import Array
     from rgru._cuda.kernel_config import Steps
-    from rgru._cuda.layer_weights import LayerTape, LayerWeights
+    from rgru._cuda.layer_norm import LayerNorm
+    from rgru._cuda.layer_tape import LayerTape
+    from rgru._cuda.layer_weights import LayerWeights
     from rgru._cuda.sequences import Sequences
 
 _THREADS = 256
@@ -33,6 +35,8 @@ def step_through(
     gates: Array | None,
     a_hh: Array | None,
     factors: Array | None,
+    masks: Array | None,
+    norm: LayerNorm | None,
 ) -> None:
     """Run the forward pass of a layer.
 
@@ -50,10 +54,19 @@ def step_through(
         Written: the tape. `gates` may be `gx`.
     factors : array of uint8, shape (S, D*H), or None
         Of zoneout, in training.
+    masks : array, shape (D, N, H), or None
+        Of recurrent dropout, in training.
+    norm : LayerNorm or None
+        Its tape is written. In the form of the sum `gx` is overwritten.
     """
     device, precision = weights.device, weights.precision
     xp, count, hidden, directions = device.xp, sequences.count, weights.hidden, weights.directions
     where = (sequences.first, sequences.length, sequences.order)
+    biases = (weights.b, weights.b_hh)
+    if norm is not None:
+        norm.inputs(form, gx)
+        if not norm.separate:  # it adds them to the sum
+            biases = (None, None)
 
     def run(direction: int) -> None:
         u = weights.u[direction]
@@ -70,16 +83,18 @@ def step_through(
             states, into = read[:running], products[:running]
             if weights.reset_after:
                 device.multiply(states, u.T, into, precision)
+                if norm is not None:
+                    norm.step(form, into, gx, running=running, done=done, offset=offset, direction=direction)
             else:
                 device.multiply(states, u[: 2 * hidden].T, into[:, : 2 * hidden], precision)
-                launch(running, "step_reset", products, gx, weights.b, *where, h, read, done, offset, *end)
+                launch(running, "step_reset", products, gx, weights.b, *where, h, read, done, offset, *end, masks)
                 device.multiply(states, u[2 * hidden :].T, into[:, 2 * hidden :], precision)
             launch(
-                *(running, "step_forward", products, gx, weights.b, weights.b_hh, *where, h, read),
-                *(y, h_n, gates, a_hh, done, offset, *end, factors),
+                *(running, "step_forward", products, gx, *biases, *where, h, read),
+                *(y, h_n, gates, a_hh, done, offset, *end, factors, masks),
             )
 
-        launch(count, "begin", h0, *where, h, read, h_n, done, *end)
+        launch(count, "begin", h0, *where, h, read, h_n, done, *end, masks)
         _take_steps(form, device, sequences, step, done)
 
     if count:
@@ -98,6 +113,7 @@ def step_back(
     da_own: Array,
     previous: Array,
     dh0: Array,
+    du: Array | None,
 ) -> None:
     """Run the backward pass of a layer.
 
@@ -114,6 +130,8 @@ def step_back(
         describes them.
     dh0 : array, shape (D, N, H)
         Written.
+    du : array, shape (S, D*3H), or None
+        Written, with layer normalisation: the gradients of U h.
     """
     device, precision = weights.device, weights.precision
     xp, count, hidden, directions = device.xp, sequences.count, weights.hidden, weights.directions
@@ -125,6 +143,9 @@ def step_back(
         dh = xp.empty((count, hidden), sum_type(precision))
         read = xp.empty((count, 3 * hidden), number_type(precision))  # gradients of the gates
         drh = None if weights.reset_after else xp.empty((count, hidden), sum_type(precision))
+        # What comes back through U, if it is not simply added to dh.
+        returned = None if tape.masks is None else xp.zeros((count, hidden), sum_type(precision))
+        back, add = (dh, True) if returned is None else (returned, False)
         done = xp.empty(1, np.int32)
         end = (total, count, directions, direction)
 
@@ -134,22 +155,26 @@ def step_back(
         def step(offset: int, running: int) -> None:
             launch(
                 *(running, "step_backward", tape.gates, tape.a_hh, tape.y, tape.h0, dy, *where, dh, read),
-                *(da, da_own, previous, done, offset, *end),
+                *(da, da_own, previous, done, offset, *end, returned, tape.masks),
             )
+            if tape.norm is not None:
+                assert du is not None
+                place = {"done": done, "offset": offset, "total": total, "direction": direction}
+                tape.norm.step_back(form, read, du, running=running, **place)
             if drh is None:
-                device.multiply(read[:running], u, dh[:running], precision, add=True)
+                device.multiply(read[:running], u, back[:running], precision, add=add)
             else:
                 device.multiply(read[:running, 2 * hidden :], u[2 * hidden :], drh[:running], precision)
                 launch(
                     *(running, "step_backward_reset", drh, tape.gates, tape.y, tape.h0, *where, dh, read, da),
-                    *(done, offset, *end),
+                    *(done, offset, *end, tape.masks),
                 )
                 of_gates = read[:running, : 2 * hidden]
-                device.multiply(of_gates, u[: 2 * hidden], dh[:running], precision, add=True)
+                device.multiply(of_gates, u[: 2 * hidden], back[:running], precision, add=add)
 
         launch(count, "begin_backward", dh_n, sequences.order, dh, done, count, direction)
         _take_steps(form, device, sequences, step, done, back=True)
-        launch(count, "end_backward", dh, sequences.order, dh0, count, direction)
+        launch(count, "end_backward", dh, sequences.order, dh0, count, directions, direction, returned, tape.masks)
 
     if count:
         device.side_by_side(run, directions)

@@ -1,4 +1,4 @@
-"""Cells with other functions than the plain one's, clips, another direction and zoneout: options of a GRU."""
+"""Cells with other functions, clips, another direction, masks and layer normalisation: options of a GRU."""
 
 CELLS = {
     "hard_sigmoid, relu, clip": {"gate_activation": ("hard_sigmoid", 0.2, 0.5), "activation": "relu", "clip": 1.5},
@@ -16,6 +16,19 @@ CELLS = {
         **{"zoneout": 0.4, "gate_activation": ("hard_sigmoid", 0.2, 0.5), "clip": 0.9, "state_clip": 0.3},
         **{"reverse": True, "learned_h0": True},
     },
+    "recurrent dropout": {"recurrent_dropout": 0.4},
+    "recurrent dropout, zoneout, clips": {
+        **{"recurrent_dropout": 0.3, "zoneout": 0.2, "clip": 0.9, "state_clip": 0.3},
+        **{"reverse": True, "learned_h0": True},
+    },
 }
-SMOOTH = ("reverse", "softsign", "smooth elu", "zoneout")
+NORMALISED = {
+    "separate": {"layer_norm": "separate"},
+    "sum": {"layer_norm": "sum"},
+    "separate, masks": {"layer_norm": "separate", "recurrent_dropout": 0.3, "zoneout": 0.2, "reverse": True},
+    "sum, masks, learned states": {"layer_norm": ("sum", 0.1), "recurrent_dropout": 0.3, "learned_h0": True},
+    "separate, clips": {"layer_norm": ("separate", 0.1), "clip": 0.9, "state_clip": 0.3, "activation": "elu"},
+}
+"""Cells with layer normalisation, reset-after."""
+SMOOTH = ("reverse", "softsign", "smooth elu", "zoneout", "recurrent dropout")
 """Without corners, where the derivative jumps: a rounded sum may lie on the other side of one."""

@@ -13,7 +13,8 @@ from rgru._cuda import layer
 from rgru._cuda.cell_options import CellOptions
 from rgru._cuda.dtypes import number_type
 from rgru._cuda.kernel_config import Exchange, LaunchShape, Precision, Steps
-from rgru._cuda.masks import zoneout_factors
+from rgru._cuda.layer_weights import LayerWeights
+from rgru._cuda.masks import recurrent_masks, zoneout_factors
 from rgru._cuda.sequences import Sequences
 
 # Half the distance from 1 to the next number: the rounding of what is stored and multiplied.
@@ -191,15 +192,16 @@ class Problem:
 
     def on_device(self, device, change=lambda sequences: sequences):
         """Compute all results, by name. The padding must not be read."""
-        weights = layer.LayerWeights(
-            device, self.precision, self.reset_after, self.cells, CellOptions.of(self.gru._sizes)
-        )
+        weights = LayerWeights(device, self.precision, self.reset_after, self.cells, CellOptions.of(self.gru._sizes))
         sequences = change(self.sequences(device))
         padding = self.padding[:, None]
         x = np.where(padding, 0, self.x).astype(self.x.dtype)
         masks = {}
+        seed = deepcopy(self.gru)._mask_seed()  # as the core will draw it
+        if self.gru.recurrent_dropout:
+            rate = self.gru.recurrent_dropout
+            masks["masks"] = recurrent_masks(weights, sequences.count, 0, rate, seed)
         if self.gru.zoneout:
-            seed = deepcopy(self.gru)._mask_seed()  # as the core will draw it
             masks["factors"] = zoneout_factors(weights, sequences, 0, self.gru.zoneout, seed)
         y, h_n, tape = layer.forward(weights, x, sequences, h0=self.h0, keep=True, **masks)
         blind = np.where(padding, np.nan, self.x).astype(self.x.dtype)

@@ -39,7 +39,9 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) recurrence_ba
     Number* dh0,             // [D, N, H]
     void* published,         // what blocks exchange through memory, of all teams; zeroed for PACKETS
     unsigned* arrivals,      // [teams, ARRIVALS_PITCH], zeroed, GRID
-    int count, int directions) {
+    int count, int directions,
+    const Sum* masks  // [D, N, H] of recurrent dropout, or null
+) {
     Pass pass(packed, published, arrivals, count, directions);
     const int direction = pass.direction;
     Products& products = pass.products;
@@ -49,11 +51,12 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) recurrence_ba
     for (int part = pass.first_part(); part * BATCH < count; part = pass.next_part(part)) {
         const int steps = length[order[part * BATCH]];
         Owned own[THREAD_STATES];
-        Sum dh[THREAD_STATES];
+        Sum dh[THREAD_STATES], mask[THREAD_STATES];
 #pragma unroll
         for (int i = 0; i < THREAD_STATES; i++) {
             own[i] = pass.owned(i, part, order, length, first);
             dh[i] = 0;
+            mask[i] = own[i].real ? load_mask(masks, own[i].cells, own[i].sequence.n, count) : Sum(1);
             if (own[i].real && dh_n != nullptr) dh[i] = widen(dh_n[own[i].cells.state(own[i].sequence.n, count)]);
         }
         TapeStep next[THREAD_STATES];  // of the coming step: loaded early, since global memory is slow
@@ -73,7 +76,8 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) recurrence_ba
                     dh[i] += widen(next[i].dy);
                     gradients[i] = cell_backward(next[i].gates(), h_prev[i], dh[i]);
 #if RESET_AFTER
-                    store_gate_gradients(da, da_own, previous, own[i].cells, row, gradients[i], r[i], h_prev[i]);
+                    const Sum read = h_prev[i] * mask[i];
+                    store_gate_gradients(da, da_own, previous, own[i].cells, row, gradients[i], r[i], read);
 #endif
                 }
                 if (!own[i].mine) continue;
@@ -100,10 +104,11 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) recurrence_ba
             for (int i = 0; i < THREAD_STATES; i++) {
                 if (!own[i].mine) continue;
                 if (own[i].real && t < own[i].sequence.length) {
-                    const Sum drh = products.total(2, own[i].batch, own[i].unit);
+                    const Sum drh = products.total(2, own[i].batch, own[i].unit) * mask[i];
                     gradients[i].r = cell_backward_reset(r[i], h_prev[i], drh, dh[i]);
                     const long long row = own[i].sequence.row(t, direction);
-                    store_gate_gradients(da, da_own, previous, own[i].cells, row, gradients[i], r[i], h_prev[i]);
+                    const Sum read = h_prev[i] * mask[i];
+                    store_gate_gradients(da, da_own, previous, own[i].cells, row, gradients[i], r[i], read);
                 }
                 exchange.publish(0, phase, own[i].unit, own[i].batch, operand(gradients[i].r));
             }
@@ -116,7 +121,7 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) recurrence_ba
             __syncthreads();
 #pragma unroll
             for (int i = 0; i < THREAD_STATES; i++) {
-                if (own[i].mine) dh[i] += products.total(0, own[i].batch, own[i].unit);
+                if (own[i].mine) dh[i] += mask[i] * products.total(0, own[i].batch, own[i].unit);
             }
         }
 #pragma unroll

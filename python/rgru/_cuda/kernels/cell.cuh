@@ -7,8 +7,8 @@ struct Gates {
     Sum r, z, c, a_hh;  // a_hh = U_hh h + b_hh, reset-after
 };
 
-// What the candidate's recurrent product reads: r * h, reset-before.
-__device__ __forceinline__ Sum reset(Sum a_r, Sum h) { return gate_of(a_r) * h; }
+// What the candidate's recurrent product reads: r times the state as the others read it, reset-before.
+__device__ __forceinline__ Sum reset(Sum a_r, Sum read) { return gate_of(a_r) * read; }
 
 // The new state, before it is clipped.
 __device__ __forceinline__ Sum blend(Sum z, Sum c, Sum h) { return h + z * (c - h); }

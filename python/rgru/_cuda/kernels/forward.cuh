@@ -36,7 +36,8 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) recurrence_fo
     void* published,         // what blocks exchange through memory, of all teams; zeroed for PACKETS
     unsigned* arrivals,      // [teams, ARRIVALS_PITCH], zeroed, GRID
     int count, int directions,
-    const unsigned char* factors  // [S, D, H] of zoneout, or null
+    const unsigned char* factors,  // [S, D, H] of zoneout, or null
+    const Sum* masks               // [D, N, H] of recurrent dropout, or null
 ) {
     Pass pass(packed, published, arrivals, count, directions);
     const int direction = pass.direction;
@@ -48,17 +49,21 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) recurrence_fo
         const int steps = length[order[part * BATCH]];
         Owned own[THREAD_STATES];
         Biases biases[THREAD_STATES];
-        Sum h[THREAD_STATES];
+        Sum h[THREAD_STATES], mask[THREAD_STATES];
 #pragma unroll
         for (int i = 0; i < THREAD_STATES; i++) {
             own[i] = pass.owned(i, part, order, length, first);
             biases[i] = Biases{0, 0, 0, 0};
             h[i] = 0;
+            mask[i] = 1;
             if (own[i].real) {
+                mask[i] = load_mask(masks, own[i].cells, own[i].sequence.n, count);
                 biases[i] = load_biases(b, b_hh, direction, own[i].cells.unit);
                 if (h0 != nullptr) h[i] = widen(h0[own[i].cells.state(own[i].sequence.n, count)]);
             }
-            if (own[i].mine && steps > 0) exchange.publish(0, phase, own[i].unit, own[i].batch, operand(h[i]));
+            if (own[i].mine && steps > 0) {
+                exchange.publish(0, phase, own[i].unit, own[i].batch, operand(h[i] * mask[i]));
+            }
         }
         // Not without steps: no block would read it, and it might overwrite what another block still reads.
         if (steps > 0) exchange.arrive(0, 0, phase);
@@ -80,7 +85,8 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) recurrence_fo
 #pragma unroll
             for (int i = 0; i < THREAD_STATES; i++) {
                 if (!own[i].mine) continue;
-                const Sum rh = reset(a[i].r + biases[i].r + products.total(0, own[i].batch, own[i].unit), h[i]);
+                const Sum a_r = a[i].r + biases[i].r + products.total(0, own[i].batch, own[i].unit);
+                const Sum rh = reset(a_r, h[i] * mask[i]);
                 exchange.publish(1, phase, own[i].unit, own[i].batch, operand(rh));
             }
             exchange.arrive(1, 1, phase);
@@ -100,7 +106,9 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) recurrence_fo
                         biases[i].hh + products.total(2, batch, unit), a[i].left(), h[i]);
                     store_step(y, tape, tape_hh, own[i].cells, own[i].sequence.row(t, direction), gates, h[i]);
                 }
-                if (t + 1 < steps) exchange.publish(0, phase + 1, own[i].unit, own[i].batch, operand(h[i]));
+                if (t + 1 < steps) {
+                    exchange.publish(0, phase + 1, own[i].unit, own[i].batch, operand(h[i] * mask[i]));
+                }
             }
             if (t + 1 < steps) exchange.arrive(0, 0, phase + 1);
         }

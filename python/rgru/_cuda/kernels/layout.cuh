@@ -44,6 +44,18 @@ struct Cells {
     }
 };
 
+// The factor of a state where recurrent products read it: of recurrent dropout, in training.
+__device__ __forceinline__ Sum load_mask(
+    const Sum* masks,  // [D, N, H]; without RECURRENT_MASK not read
+    const Cells& cells, int n, int count)
+{
+#ifdef RECURRENT_MASK
+    return masks[cells.state(n, count)];
+#else
+    return 1;
+#endif
+}
+
 struct Biases {
     Sum r, z, h, hh;
 };
@@ -144,16 +156,16 @@ __device__ __forceinline__ TapeStep load_tape_step(
 // The factors of the gradients of the weights.
 __device__ __forceinline__ void store_gate_gradients(
     Number* da,        // [S, D, 3, H]
-    Number* da_own,    // [S, D, H], the candidate's own: reset-after the gradient of U_hh h, else r * h_prev, which
+    Number* da_own,    // [S, D, H], the candidate's own: reset-after the gradient of U_hh h, else r * read, which
                        // U_hh has read
-    Number* previous,  // [S, D, H]: h_prev, which U_r and U_z have read
-    const Cells& cells, long long row, const GateGradients& gradients, Sum r, Sum h_prev)
+    Number* previous,  // [S, D, H]: read, the state before the step as U_r and U_z have read it
+    const Cells& cells, long long row, const GateGradients& gradients, Sum r, Sum read)
 {
     da[cells.three(row, 0)] = narrow(gradients.r);
     da[cells.three(row, 1)] = narrow(gradients.z);
     da[cells.three(row, 2)] = narrow(gradients.h);
-    da_own[cells.one(row)] = narrow(RESET_AFTER ? gradients.hh : r * h_prev);
-    previous[cells.one(row)] = narrow(h_prev);
+    da_own[cells.one(row)] = narrow(RESET_AFTER ? gradients.hh : r * read);
+    previous[cells.one(row)] = narrow(read);
 }
 
 #endif  // not COMMON

@@ -21,15 +21,18 @@ extern "C" __global__ void begin(
     Number* read,            // [N, H], sorted: h as the product reads it
     Number* h_n,             // [D, N, H]
     int* done,               // [1]
-    int count, int directions, int direction) {
+    int count, int directions, int direction,
+    const Sum* masks  // [D, N, H] of recurrent dropout, or null
+) {
     if (blockIdx.x == 0 && threadIdx.x == 0) *done = 0;
     const long long index = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;
     if (index >= static_cast<long long>(count) * H) return;
     const Sequence sequence = sequence_at(static_cast<int>(index / H), count, order, length, first);
     const Cells cells = {directions, direction, static_cast<int>(index % H)};
+    const Sum mask = load_mask(masks, cells, sequence.n, count);
     const Sum state = h0 == nullptr ? Sum(0) : widen(h0[cells.state(sequence.n, count)]);
     h[index] = state;
-    read[index] = narrow(state);
+    read[index] = narrow(state * mask);
     h_n[cells.state(sequence.n, count)] = narrow(state);  // of a sequence without steps
 }
 
@@ -50,12 +53,15 @@ extern "C" __global__ void step_reset(
     const Sum* h,            // [N, H], sorted
     Number* read,            // [N, H], sorted: r * h
     const int* done,         // [1]
-    int offset, int count, int directions, int direction) {
+    int offset, int count, int directions, int direction,
+    const Sum* masks  // [D, N, H] of recurrent dropout, or null
+) {
     EACH_UNIT
     if (t >= sequence.length) return;
     const Projection a = load_projection(gx, nullptr, cells, sequence.row(t, direction));
     const Biases biases = load_biases(b, nullptr, direction, unit);
-    read[index] = narrow(reset(a.r + biases.r + products[(at * 3ll + 0) * H + unit], h[index]));
+    const Sum mask = load_mask(masks, cells, sequence.n, count);
+    read[index] = narrow(reset(a.r + biases.r + products[(at * 3ll + 0) * H + unit], h[index] * mask));
 }
 
 extern "C" __global__ void step_forward(
@@ -74,7 +80,8 @@ extern "C" __global__ void step_forward(
     Number* tape_hh,         // [S, D, H]: U_hh h + b_hh, reset-after, or null
     const int* done,         // [1]
     int offset, int count, int directions, int direction,
-    const unsigned char* factors  // [S, D, H] of zoneout, or null
+    const unsigned char* factors,  // [S, D, H] of zoneout, or null
+    const Sum* masks               // [D, N, H] of recurrent dropout, or null
 ) {
     EACH_UNIT
     if (t < sequence.length) {
@@ -88,11 +95,23 @@ extern "C" __global__ void step_forward(
             a.left(), state);
         store_step(y, tape, tape_hh, cells, row, gates, state);
         h[index] = state;
-        read[index] = narrow(state);
+        read[index] = narrow(state * load_mask(masks, cells, sequence.n, count));
         if (t + 1 == sequence.length) h_n[cells.state(sequence.n, count)] = narrow(state);
     } else {
         read[index] = narrow(h[index]);  // over r * h
     }
+}
+
+// With recurrent dropout a product cannot add to dh what comes back through U: the next kernel masks and adds it.
+__device__ __forceinline__ void add_returned(
+    Sum* dh,              // [N, H], sorted
+    const Sum* returned,  // [N, H], sorted: the last product; without RECURRENT_MASK not read
+    const Sum* masks,     // [D, N, H]
+    const Cells& cells, int n, int count, long long index)
+{
+#ifdef RECURRENT_MASK
+    dh[index] += returned[index] * load_mask(masks, cells, n, count);
+#endif
 }
 
 // The backward pass begins at step total - 1.
@@ -111,8 +130,12 @@ extern "C" __global__ void step_backward(
     Number* da_own,          // [S, D, H]
     Number* previous,        // [S, D, H]
     const int* done,         // [1]
-    int offset, int total, int count, int directions, int direction) {
+    int offset, int total, int count, int directions, int direction,
+    const Sum* returned,  // [N, H], sorted: what the step after has sent through U, with a mask
+    const Sum* masks      // [D, N, H] of recurrent dropout, or null
+) {
     EACH_UNIT
+    add_returned(dh, returned, masks, cells, sequence.n, count, index);
     const int back = total - 1 - t;
     GateGradients gradients = {0, 0, 0, 0};
     if (back >= 0 && back < sequence.length) {
@@ -122,7 +145,8 @@ extern "C" __global__ void step_backward(
         Sum dh_step = dh[index] + widen(step.dy);
         gradients = cell_backward(step.gates(), h_prev, dh_step);
         dh[index] = dh_step;
-        store_gate_gradients(da, da_own, previous, cells, row, gradients, widen(step.r), h_prev);
+        const Sum state = h_prev * load_mask(masks, cells, sequence.n, count);
+        store_gate_gradients(da, da_own, previous, cells, row, gradients, widen(step.r), state);
     }
     Number* own = read + at * 3ll * H + unit;
     own[0] = narrow(gradients.r);
@@ -143,14 +167,17 @@ extern "C" __global__ void step_backward_reset(
     Number* read,            // [N, 3, H], sorted
     Number* da,              // [S, D, 3, H]
     const int* done,         // [1]
-    int offset, int total, int count, int directions, int direction) {
+    int offset, int total, int count, int directions, int direction,
+    const Sum* masks  // [D, N, H] of recurrent dropout, or null
+) {
     EACH_UNIT
     const int back = total - 1 - t;
     if (back < 0 || back >= sequence.length) return;
     const long long row = sequence.row(back, direction);
     const Sum h_prev = widen(load_previous(y, h0, cells, sequence, back, count));
     Sum dh_step = dh[index];
-    const Number da_r = narrow(cell_backward_reset(widen(tape[cells.three(row, 0)]), h_prev, drh[index], dh_step));
+    const Sum mask = load_mask(masks, cells, sequence.n, count), r = widen(tape[cells.three(row, 0)]);
+    const Number da_r = narrow(cell_backward_reset(r, h_prev, drh[index] * mask, dh_step));
     dh[index] = dh_step;
     read[at * 3ll * H + unit] = da_r;
     da[cells.three(row, 0)] = da_r;
@@ -172,14 +199,19 @@ extern "C" __global__ void begin_backward(
 
 // And from dh to dh0.
 extern "C" __global__ void end_backward(
-    const Sum* dh,     // [N, H], sorted
+    Sum* dh,           // [N, H], sorted
     const int* order,  // [N]
     Number* dh0,       // [D, N, H]
-    int count, int direction) {
+    int count, int directions, int direction,
+    const Sum* returned,  // [N, H], sorted, as in `step_backward`
+    const Sum* masks      // [D, N, H] of recurrent dropout, or null
+) {
     const long long index = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;
     if (index >= static_cast<long long>(count) * H) return;
-    const long long n = order[index / H];
-    dh0[(static_cast<long long>(direction) * count + n) * H + index % H] = narrow(dh[index]);
+    const int n = order[index / H];
+    const Cells cells = {directions, direction, static_cast<int>(index % H)};
+    add_returned(dh, returned, masks, cells, n, count, index);
+    dh0[cells.state(n, count)] = narrow(dh[index]);
 }
 
 #endif  // STEPS

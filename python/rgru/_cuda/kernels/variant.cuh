@@ -4,7 +4,7 @@
 //   PRECISION    what is stored and multiplied: a value of `Precision`
 //   MATRIX_UNITS 1 if matrix units compute the products, 0 if multiply-adds of single threads do
 //   COMMON       defined for the kernels that do not depend on the layer (sort.cuh, dropout.cuh, zoneout.cuh,
-//                merge.cuh); none of the following
+//                recurrent_dropout.cuh, merge.cuh); none of the following
 //   RESET_AFTER  which of the two cells: 1 or 0
 //   H            hidden units
 //   BACKWARD     defined for the backward pass
@@ -16,7 +16,9 @@
 //   GATE_BOUNDS, CANDIDATE_BOUNDS  which of the two it has: 1, 2, or both, 3
 //   STATE_CLIP   the bound of states, where they are clipped
 //   ZONEOUT      defined for the forward pass of a cell with zoneout: the factor of its update gate outside training
-//   STEPS        defined for the kernels of single steps (stepwise.cuh); none of the following
+//   LAYER_NORM   defined for a cell with layer normalisation: its epsilon; only with STEPS
+//   RECURRENT_MASK  defined where recurrent dropout masks the states that recurrent products read
+//   STEPS        defined for the kernels of single steps (stepwise.cuh, layer_norm.cuh); none of the following
 //   EXCHANGE     how the blocks of a team send each other h: a value of `ExchangeKind`
 //   CLUSTER_BLOCKS  blocks of a cluster; defined for ExchangeKind::CLUSTER only
 //   BLOCKS       blocks of a team, which together hold U: block i holds the rows of units i*UNITS to (i+1)*UNITS

@@ -58,7 +58,7 @@ class EmulatedDevice:
     def numpy(self, array):
         return np.array(array)
 
-    def launch(self, form, name, blocks, threads, arguments):
+    def launch(self, form, name, blocks, threads, arguments, *, shared_bytes=0):
         self._seed += 1
         self.launched.append((name, form))
         persistent = isinstance(form, LaunchShape) and name.startswith("recurrence")
@@ -67,7 +67,7 @@ class EmulatedDevice:
             blocks,
             threads,
             [np.int32(value) if isinstance(value, int) else value for value in arguments],
-            shared_bytes=form.shared_bytes if persistent else 0,
+            shared_bytes=form.shared_bytes if persistent else shared_bytes,
             cluster=form.blocks if persistent and form.exchange is Exchange.CLUSTER else 1,
             seed=self._seed,
         )
