@@ -53,6 +53,9 @@ def cases(sizes: list[tuple[int, int, int, int]]) -> list[Case]:
     return [Case(reset_after, *size) for size in sizes for reset_after in (False, True)]
 
 
+SMALL = [(2000, 33, 8, 4), (2000, 33, 8, 8), (2000, 33, 16, 8), (2000, 33, 16, 16), (33, 1000, 8, 16)]
+"""Cells as in GTCRN (Rong et al. 2024) for speech enhancement, where each frame is a sequence of 33 bands."""
+
 INFERENCE = [
     (1, 1, 16, 64),
     (1, 1, 256, 1024),

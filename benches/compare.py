@@ -131,6 +131,7 @@ SECTIONS: dict[str, Callable[[bool], dict[str, Any]]] = {
     "training": lambda quick: table(
         cases.QUICK[1:] if quick else cases.TRAINING, contenders.TRAINING, 3, 3 if quick else 5
     ),
+    "small": lambda quick: table(cases.SMALL[:1] if quick else cases.SMALL, contenders.INFERENCE, 1, 3 if quick else 7),
     "peak": sections.peak,
     "step": sections.step,
     "ragged": sections.ragged,
