@@ -68,12 +68,16 @@ impl<T: Real> PackedWeights<T> {
         Ok(packed)
     }
 
-    /// Checks that the first feature of each row of x is an id, if the stack reads ids. `rows` are in `place`, a
-    /// sequence or an event, for errors.
+    /// Checks that the first feature of each step of x is an id, if the stack reads ids. `rows` are those of each
+    /// sequence or event; `place` describes row n, step t for errors.
     ///
     /// # Errors
     /// [`Error::Value`] if one is not.
-    pub(crate) fn check_ids<'a>(&self, place: &str, rows: impl IntoIterator<Item = &'a [T]>) -> Result<(), Error>
+    pub(crate) fn check_ids<'a>(
+        &self,
+        place: fn(usize, usize) -> String,
+        rows: impl IntoIterator<Item = &'a [T]>,
+    ) -> Result<(), Error>
     where
         T: 'a,
     {
@@ -81,7 +85,8 @@ impl<T: Real> PackedWeights<T> {
         for (n, rows) in rows.into_iter().enumerate() {
             for (t, row) in rows.chunks_exact(self.dims.input_size).enumerate() {
                 if as_id(row[0], count).is_none() {
-                    let got = format!("{} in {place} {n}, step {t} (counted from 0)", row[0]);
+                    let number = row[0].to_string().to_lowercase(); // nan, as in Python
+                    let got = format!("{number} in {} (counted from 0)", place(n, t));
                     return Err(Error::value("x", format!("ids from 0 to {} in feature 0", count - 1), got));
                 }
             }

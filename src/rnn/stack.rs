@@ -159,7 +159,7 @@ fn run<T: Real>(
     let (plan, grant) = granted(dims, sequences, options.threads()?, Plan::threads)?;
     let batch = BatchContext { packed, sequences, h0: States::new(packed, sequences, h0), backward: &[] };
     let x = sequences.split(x, dims.input_size);
-    packed.check_ids("sequence", x.iter().copied())?;
+    packed.check_ids(|n, t| format!("sequence {n}, step {t}"), x.iter().copied())?;
     let partition = Partition::new(&plan, sequences);
     let mut y = y.map(|y| partition.distribute(sequences.split_mut(y, width)).into_iter());
     let mut h_n = partition.distribute_cells(h_n.chunks_mut(hidden).collect(), sequences.count());

@@ -107,7 +107,7 @@ impl<T: Real> Stream<T> {
         let dims = &self.packed.dims;
         expect_shape("x", &[self.batch * dims.input_size], &[x.len()])?;
         expect_shape("y", &[self.batch * dims.hidden_size], &[y.len()])?;
-        self.packed.check_ids("sequence", x.chunks_exact(dims.input_size))?;
+        self.packed.check_ids(|n, _| format!("sequence {n}"), x.chunks_exact(dims.input_size))?;
         let (packed, projected_len) = (&*self.packed, self.packed.cells[0].projected_len());
         // Each group takes the first rows that are left.
         let (mut x, mut projected, mut between, mut y) = (x, &mut self.projected[..], &mut self.between[..], y);

@@ -150,7 +150,7 @@ impl<T: Real> Sessions<T> {
         let (dims, count) = (&self.packed.dims, keys.count());
         expect_shape("x", &[count * dims.input_size], &[x.len()])?;
         expect_shape("y", &[count * dims.hidden_size], &[y.len()])?;
-        self.packed.check_ids("event", x.chunks_exact(dims.input_size))?;
+        self.packed.check_ids(|n, _| format!("event {n}"), x.chunks_exact(dims.input_size))?;
         if let Times::Each(times) = times {
             expect_shape("times", &[count], &[times.len()])?;
         }

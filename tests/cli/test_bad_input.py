@@ -158,6 +158,11 @@ def test_probabilities_of_a_regressor(work, tmp_path):
         (["--sequence", "values", "--target", "sign", "--patience", "x"], "argument --patience: invalid int or none"),
         (["--patience", "3"], "--patience: expected --early-stopping too"),
         (["--no-early-stopping", "--validation-fraction", "0.2"], "--validation-fraction: expected --early-stopping"),
+        (["--vocabulary", "9"], "--vocabulary, --embedding-size: expected both or neither, got one"),
+        (
+            ["--sequence", "values", "--target", "sign", "--vocabulary", "0", "--embedding-size", "2"],
+            "--vocabulary: expected an integer from 1 to 16777216, got 0",
+        ),
         (["--task", "cluster"], "argument --task: invalid choice: 'cluster'"),
     ],
 )

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import rgru
 from command_line import SEQUENCE, fail, fit, make_table, read, rgru_, succeed
 
 
@@ -205,3 +206,22 @@ def test_targets_without_a_type_are_refused(work, tmp_path, column, message):
     pq.write_table(make_table().select(["values"]).append_column("y", column), tmp_path / "data.parquet")
     options = ["--sequence", "values", "--target", "y"]
     fail(message, "fit", tmp_path / "data.parquet", "-o", tmp_path / "model", *options)
+
+
+def test_a_column_of_ids_beside_one_of_numbers(tmp_path):
+    rng = np.random.default_rng(0)
+    ids = [rng.integers(0, 9, 4).tolist() for _ in range(40)]
+    numbers = [rng.standard_normal(4).tolist() for _ in ids]
+    pq.write_table(pa.table({"price": numbers, "item": ids, "last": [one[-1] % 2 for one in ids]}), tmp_path / "data")
+    columns = ["--sequence", "item", "--sequence", "price", "--target", "last"]
+    options = ["--vocabulary", 9, "--embedding-size", 4, "--hidden-size", 4, "--max-epochs", 2, "--seed", 0]
+    succeed("fit", tmp_path / "data", "-o", tmp_path / "model", *columns, *options)
+    model = rgru.load(tmp_path / "model")
+    assert (model.model_.gru.vocabulary, model.model_.gru.embedding_size) == (9, 4)
+    assert b"vocabulary=9, embedding_size=4" in succeed("info", tmp_path / "model")
+    succeed("predict", tmp_path / "model", tmp_path / "data", "-o", tmp_path / "out.parquet", "--column", "y=label")
+    X = rgru.Ragged.from_arrow(pq.read_table(tmp_path / "data").select(["item", "price"]))
+    assert pq.read_table(tmp_path / "out.parquet")["y"].to_pylist() == model.predict(X).tolist()
+    swapped = ["--sequence", "price", "--sequence", "item", "--target", "last"]
+    message = r"expected ids from 0 to 8 in feature 0 \('price'\), got .* in sequence 0, step 0"
+    fail(message, "fit", tmp_path / "data", "-o", tmp_path / "m", *swapped, *options)

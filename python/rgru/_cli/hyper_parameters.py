@@ -41,6 +41,12 @@ _OPTIONS: tuple[tuple[str, str, Callable[[str], Any] | None, str], ...] = (
     ("--seed", "random_state", int, "makes the training reproducible"),
 )
 
+# Likewise, for the estimators' `gru_options`.
+_GRU_OPTIONS: tuple[tuple[str, str, Callable[[str], Any], str], ...] = (
+    ("--vocabulary", "vocabulary", int, "number of ids, if the first feature of a step is one"),
+    ("--embedding-size", "embedding_size", int, "features of an id, which the training learns"),
+)
+
 
 def add_hyper_parameters(parser: argparse.ArgumentParser) -> None:
     """Declare the options; those that are not given are absent from the namespace."""
@@ -53,6 +59,9 @@ def add_hyper_parameters(parser: argparse.ArgumentParser) -> None:
         shown = str(defaults[name]).replace("None", "none")
         arguments["help"] = f"{text} (default: {shown})"
         group.add_argument(option, dest=name, default=argparse.SUPPRESS, **arguments)
+    for option, name, given_as, text in _GRU_OPTIONS:
+        words = f"{text} (default: none)"
+        group.add_argument(option, dest=name, default=argparse.SUPPRESS, type=given_as, metavar="X", help=words)
 
 
 def given_hyper_parameters(args: argparse.Namespace) -> dict[str, Any]:
@@ -67,7 +76,11 @@ def given_hyper_parameters(args: argparse.Namespace) -> dict[str, Any]:
     for option, name, _, _ in _OPTIONS:
         if name in ("validation_fraction", "patience") and name in given and not given.get("early_stopping"):
             raise CommandError(f"{option}: expected --early-stopping too, without which it has no effect")
-    return {name: given[name] for _, name, _, _ in _OPTIONS if name in given}
+    parameters = {name: given[name] for _, name, _, _ in _OPTIONS if name in given}
+    gru_options = {name: given[name] for _, name, _, _ in _GRU_OPTIONS if name in given}
+    if len(gru_options) == 1:
+        raise CommandError(f"{', '.join(option for option, *_ in _GRU_OPTIONS)}: expected both or neither, got one")
+    return parameters | ({"gru_options": gru_options} if gru_options else {})
 
 
 @contextmanager
@@ -77,7 +90,7 @@ def options_named() -> Iterator[None]:
         yield
     except Exception as error:
         name, _, text = one_line(error).partition(": ")
-        option = next((option for option, parameter, _, _ in _OPTIONS if parameter == name), None)
+        option = next((option for option, parameter, _, _ in (*_OPTIONS, *_GRU_OPTIONS) if parameter == name), None)
         if option is None or not is_bad_input(error):
             raise
         raise CommandError(f"{option}: {text}") from error

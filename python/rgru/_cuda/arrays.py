@@ -85,7 +85,7 @@ def as_real(
             raise TypeError(f"{name}: expected floating-point numbers, got {array.dtype.name}")
     elif array.dtype != dtype:
         if not _exact(np.dtype(array.dtype), dtype):
-            subject = f"; convert it with {name}.astype('{dtype.name}')" if name.isidentifier() else ""
+            subject = f"; convert it with {name}.astype('{dtype.name}')" if name.replace(".", "").isidentifier() else ""
             raise TypeError(f"{name}: expected {dtype.name}, got {array.dtype.name}{subject}")
         convert = True
     if ndim is not None and array.ndim != ndim:

@@ -37,9 +37,9 @@ class Ragged:
 
     Parameters
     ----------
-    values : array_like of float, shape (S, F)
-        The steps of all sequences. Kept without a copy if contiguous and native-endian; do not write to it afterwards.
-        It may be on a GPU; the offsets stay on the host.
+    values : array_like of float, shape (S, F), or of int, shape (S,) or (S, 1)
+        The steps of all sequences. Floats are kept without a copy if contiguous and native-endian; do not write to them
+        afterwards. Integers, such as ids, become float64. Values may be on a GPU; the offsets stay on the host.
     offsets : array_like of int, shape (N + 1,)
         Start of each sequence, then the end of the last one: from 0, never descending, to S. Copied.
 
@@ -88,9 +88,9 @@ class Ragged:
 
         Parameters
         ----------
-        sequences : iterable of array_like, each of shape (T_i, F)
+        sequences : iterable of array_like of float, each of shape (T_i, F), or of int, shape (T_i,) or (T_i, 1)
             The sequences. T_i may be 0; ``[]`` is a sequence without steps for any F. The features take the column
-            names of tables, which must be the same in all.
+            names of tables, which must be the same in all. Integers become float64 without a `dtype`.
         num_features : int, optional
             F; required if no sequence determines it.
         dtype : dtype_like, optional
@@ -108,11 +108,15 @@ class Ragged:
         >>> from rgru import Ragged
         >>> Ragged.from_list([np.zeros((3, 2), np.float32), np.zeros((1, 2), np.float32)])
         Ragged(2 sequences, 4 steps, 2 features, float32)
+        >>> Ragged.from_list([[3, 14, 15], [92]])  # ids
+        Ragged(2 sequences, 4 steps, 1 feature, float64)
         """
         sequences = list(sequences)
         wanted = None if dtype is None else np.dtype(dtype)
         with_width = {i: one for i, one in enumerate(sequences) if not has_no_steps(one)}
-        arrays = {i: as_real(f"sequences[{i}]", one, wanted, 2, "(T, F)") for i, one in with_width.items()}
+        arrays = {
+            i: as_real(f"sequences[{i}]", one, wanted, 2, "(T, F)", integers=True) for i, one in with_width.items()
+        }
         first = min(arrays, default=None)
         if num_features is not None:
             width, source = as_int("num_features", num_features, 0), "num_features"
@@ -134,8 +138,8 @@ class Ragged:
 
         Parameters
         ----------
-        x : array_like of float, shape (N, T, F)
-            The batch. Steps past a sequence's length are not read.
+        x : array_like of float, shape (N, T, F), or of int, shape (N, T) or (N, T, 1)
+            The batch. Steps past a sequence's length are not read. Integers become float64.
         lengths : array_like of int, shape (N,)
             Number of valid steps of each sequence, from 0 to T.
 
@@ -380,7 +384,7 @@ class Ragged:
 def _as_real(name: str, value: ArrayLike, ndim: int, axes: str) -> NDArray[Any]:
     """Validate an array, on the host or on a GPU."""
     if not on_gpu(value):
-        return as_real(name, value, None, ndim, axes)
+        return as_real(name, value, None, ndim, axes, integers=True)
     from rgru._cuda import arrays
 
     array: NDArray[Any] = arrays.as_real(name, value, None, ndim, axes)

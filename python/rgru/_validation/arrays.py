@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 
 def as_real(
-    name: str, value: object, dtype: np.dtype[Any] | None, ndim: int | None = None, axes: str = ""
+    name: str,
+    value: object,
+    dtype: np.dtype[Any] | None,
+    ndim: int | None = None,
+    axes: str = "",
+    *,
+    integers: bool = False,
 ) -> NDArray[Any]:
     """Convert `value` to a C-contiguous, aligned, native-endian array of real numbers.
 
@@ -36,6 +42,9 @@ def as_real(
         The required number of dimensions.
     axes : str, optional
         The meaning of the dimensions, for the error: ``"(N, T, I)"``.
+    integers : bool, default False
+        Whether `value` may consist of integers, such as ids, in one feature, whose axis may be missing. Without a
+        `dtype` they become float64.
 
     Returns
     -------
@@ -55,8 +64,11 @@ def as_real(
             return value  # the usual case, kept short
     array = as_ndarray(name, value, "an array of real numbers")
     literal = array.dtype is not dtype and _is_literal(value)
+    if integers:
+        array = with_feature_axis(array, ndim)
+        integers = array.shape[-1:] == (1,)
     if array.dtype is not dtype:
-        _check_real(name, array, dtype, literal)
+        _check_real(name, array, dtype, literal, integers)
     _check_ndim(name, array, ndim, axes)
     if array.dtype is not dtype:
         array = _convert_real(name, array, dtype, literal)
@@ -122,6 +134,11 @@ def on_device_of(array: Any) -> Iterator[Any]:
 
 _DLPACK_CUDA = (2, 13)
 """kDLCUDA and kDLCUDAManaged of DLPack's device types."""
+
+
+def with_feature_axis(array: NDArray[Any], ndim: int | None) -> NDArray[Any]:
+    """Return integers that lack the last of `ndim` axes, as ids do, with one of size 1; other arrays as they are."""
+    return array[..., None] if array.dtype.kind in "iu" and array.ndim + 1 == ndim else array
 
 
 def has_no_steps(value: object) -> bool:
@@ -227,9 +244,9 @@ def _is_literal(value: object) -> bool:
     return isinstance(value, np.generic) or not hasattr(value, "__array__")
 
 
-def _check_real(name: str, array: NDArray[Any], dtype: np.dtype[Any] | None, literal: bool) -> None:
+def _check_real(name: str, array: NDArray[Any], dtype: np.dtype[Any] | None, literal: bool, integers: bool) -> None:
     kind, itemsize = array.dtype.kind, array.dtype.itemsize
-    if kind == "f" and dtype is None:
+    if dtype is None and (kind == "f" or (integers and kind in "iu")):
         return
     if kind in "fiu" and literal:
         return
@@ -237,7 +254,7 @@ def _check_real(name: str, array: NDArray[Any], dtype: np.dtype[Any] | None, lit
     # NumPy considers 64-bit integers to float64 safe, though they round above 2**53.
     exact = dtype is not None and np.can_cast(array.dtype, dtype, "safe") and not (kind in "iu" and itemsize == 8)
     if kind not in "fiu" or not exact:
-        subject = name if name.isidentifier() else ""  # not for names such as sequences[3]
+        subject = name if name.replace(".", "").isidentifier() else ""  # not for names such as sequences[3]
         hint = f"; convert it with {subject}.astype('{dtype or 'float32'}')" if kind in "fiub" else ""
         raise TypeError(f"{name}: expected {wanted}, got {array.dtype.name}{hint}")
 
@@ -250,6 +267,8 @@ def _check_ndim(name: str, array: NDArray[Any], ndim: int | None, axes: str) -> 
 
 def _convert_real(name: str, array: NDArray[Any], dtype: np.dtype[Any] | None, literal: bool) -> NDArray[Any]:
     if dtype is None:
+        if array.dtype.kind in "iu" and not literal:
+            _check_exact(name, array)
         dtype = np.dtype(np.float64) if array.dtype.kind in "iu" else array.dtype.newbyteorder("=")
     with np.errstate(over="ignore"):
         result = np.asarray(array, dtype=dtype, order="C")
@@ -257,6 +276,13 @@ def _convert_real(name: str, array: NDArray[Any], dtype: np.dtype[Any] | None, l
         worst = array.flat[int(np.argmax(np.isinf(result) & np.isfinite(array)))]
         raise ValueError(f"{name}: expected numbers within the range of {dtype.name}, got {worst}")
     return result
+
+
+def _check_exact(name: str, integers: NDArray[Any]) -> None:
+    """Refuse integers that float64 would round."""
+    for number in (integers.min(initial=0), integers.max(initial=0)):
+        if abs(int(number)) > 2**53:
+            raise ValueError(f"{name}: expected integers from -2**53 to 2**53, which float64 holds, got {number}")
 
 
 def _sample(array: NDArray[Any]) -> str:

@@ -180,7 +180,7 @@ def _states(gru: GRU, column: Any, kinds: Sequence[Kind], on_error: OnError, nam
     if on_error == "raise":
         check_finite(name, x)
         if gru.vocabulary is not None:
-            check_ids(name, x.values, gru.vocabulary, offsets=x.offsets)
+            check_ids(name, x.values, gru.vocabulary, offsets=x.offsets, names=x.feature_names)
     x, valid = _without_unknown(gru, x, failed)
     every = gru(x) if "every" in kinds else None
     results: dict[str, ArrowColumn] = {}

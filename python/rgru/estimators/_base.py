@@ -54,7 +54,7 @@ class SequenceEstimator(Parameters):
     # -- from X to outputs -----------------------------------------------------------------------------------------
 
     def _check_training_sequences(self, X: Any) -> Ragged:
-        x = as_ragged("X", X)
+        x = as_ragged("X", X, ids=self._gru_options().get("vocabulary") is not None)
         if len(x) == 0 or len(x.values) == 0:
             raise ValueError(f"X: expected at least one sequence with at least one step, got {x!r}")
         check_finite("X", x)
@@ -67,15 +67,16 @@ class SequenceEstimator(Parameters):
     def _input(self, X: Any, name: str = "X", first: int = 0) -> Ragged:
         """Validate and scale X for the model; error messages count its sequences from `first`."""
         self._check_fitted()
-        x = as_ragged(name, X, self.n_features_in_, first)
+        vocabulary = self.model_.gru.vocabulary
+        x = as_ragged(name, X, self.n_features_in_, first, ids=vocabulary is not None)
         self._check_features(name, x.feature_names)
         if x.values.shape[1] != self.n_features_in_:
             raise ValueError(f"{name}: expected {self.n_features_in_} features as in fit, got {x.values.shape[1]}")
         check_finite(name, x, first)
+        if vocabulary is not None:
+            check_ids(name, x.values, vocabulary, offsets=x.offsets, first=first, names=x.feature_names)
         scaled = self._scaled(x)
         _check_scaled(name, scaled, x, self.scaler_, first)
-        if self.model_.gru.vocabulary is not None:
-            check_ids(name, scaled.values, self.model_.gru.vocabulary, offsets=scaled.offsets, first=first)
         return scaled
 
     def _check_features(self, name: str, names: Names | None) -> None:
@@ -153,11 +154,11 @@ class SequenceEstimator(Parameters):
             seed=int(rng.integers(2**63)),
         )
         model.backend = backend
+        if model.gru.vocabulary is not None:
+            check_ids("X", x.values, model.gru.vocabulary, offsets=x.offsets, names=x.feature_names)
         scaler = Scaler.of(x.values, ids=model.gru.vocabulary is not None) if self.standardize else None
         scaled = _scaled(x, scaler, model.gru.dtype)
         _check_scaled("X", scaled, x, scaler)
-        if model.gru.vocabulary is not None:
-            check_ids("X", scaled.values, model.gru.vocabulary, offsets=scaled.offsets)
         data, validation = Data(scaled, targets), None
         if isinstance(targets, Ragged) and not x.lengths.all():
             data = data.take(np.flatnonzero(x.lengths))  # empty sequences have no targets to train or validate on

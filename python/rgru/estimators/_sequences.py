@@ -10,7 +10,15 @@ import numpy as np
 from rgru._data.arrow_columns import ragged_from_arrow
 from rgru._data.feature_names import common_names
 from rgru._data.ragged import Ragged
-from rgru._validation.arrays import all_finite, as_ndarray, as_real, has_no_steps, is_arrow_column, on_gpu
+from rgru._validation.arrays import (
+    all_finite,
+    as_ndarray,
+    as_real,
+    has_no_steps,
+    is_arrow_column,
+    on_gpu,
+    with_feature_axis,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
 _EXPECTED = "an array (N, T, I), a list of arrays (T_i, I), a Ragged or an Arrow column or table"
 
 
-def as_ragged(name: str, value: Any, width: int | None = None, first: int = 0) -> Ragged:
+def as_ragged(name: str, value: Any, width: int | None = None, first: int = 0, *, ids: bool = False) -> Ragged:
     """Convert sequences of any accepted type to Ragged.
 
     Parameters
@@ -32,6 +40,8 @@ def as_ragged(name: str, value: Any, width: int | None = None, first: int = 0) -
         I, for data that do not have it: an empty list.
     first : int, default 0
         The number of the first row, for errors, if an Arrow column is a part of a larger one.
+    ids : bool, default False
+        Whether arrays of integers may lack the axis of the features: (N, T), or (T_i,) in a list.
 
     Returns
     -------
@@ -54,9 +64,9 @@ def as_ragged(name: str, value: Any, width: int | None = None, first: int = 0) -
             raise TypeError(f"{name}: expected {_EXPECTED}, got {type(value).__name__}")
         array = as_ndarray(name, value, _EXPECTED)
         if array.dtype != object or array.ndim != 1:
-            return _from_padded(as_float(name, array, 3, "(N, T, I)"))
+            return _from_padded(as_float(name, array, 3, "(N, T, I)", ids=ids))
         value = list(array)
-    return _from_list(name, value, width)
+    return _from_list(name, value, width, ids)
 
 
 def _holds_arrays(value: Any) -> bool:
@@ -100,8 +110,12 @@ def _from_padded(array: NDArray[Any]) -> Ragged:
     return Ragged(array.reshape(count * steps, features), np.arange(count + 1) * steps)
 
 
-def _from_list(name: str, sequences: list[Any] | tuple[Any, ...], width: int | None) -> Ragged:
-    arrays = {i: as_float(f"{name}[{i}]", one, 2, "(T, I)") for i, one in enumerate(sequences) if not has_no_steps(one)}
+def _from_list(name: str, sequences: list[Any] | tuple[Any, ...], width: int | None, ids: bool) -> Ragged:
+    arrays = {
+        i: as_float(f"{name}[{i}]", one, 2, "(T, I)", ids=ids)
+        for i, one in enumerate(sequences)
+        if not has_no_steps(one)
+    }
     lengths = [len(arrays.get(i, ())) for i in range(len(sequences))]
     if not arrays:
         return Ragged(np.zeros((0, width or 1), np.float32), np.cumsum([0, *lengths]))
@@ -114,16 +128,17 @@ def _from_list(name: str, sequences: list[Any] | tuple[Any, ...], width: int | N
     return Ragged._over(values, offsets, common_names(name, sequences))
 
 
-def as_float(name: str, value: Any, ndim: int | None = None, axes: str = "") -> NDArray[Any]:
+def as_float(name: str, value: Any, ndim: int | None = None, axes: str = "", *, ids: bool = False) -> NDArray[Any]:
     """Do as `as_real`, but convert integers, booleans and decimals too: data, unlike states, come in every type.
 
-    Tables of mixed or nullable columns are object arrays, which are converted if no value is missing.
+    Tables of mixed or nullable columns are object arrays, which are converted if no value is missing. With `ids`,
+    integers may lack the last axis.
     """
     array = as_ndarray(name, value, "an array of real numbers")
     if array.dtype == object:
         array = _from_objects(name, array)
     elif array.dtype.kind in "biu":
-        array = array.astype(np.float64)
+        array = (with_feature_axis(array, ndim) if ids else array).astype(np.float64)
     return as_real(name, array, None, ndim, axes)
 
 

@@ -81,8 +81,9 @@ class GRU(HeldParameters):
         Whether the initial states are parameters, ``layers.{k}.{fwd|rev}.h0``, initially zero. Runs without an `h0`,
         streams and sessions begin with them.
     vocabulary : int, optional
-        V, the number of ids if the first feature of `x` is an id from 0 to V - 1, as a number of the GRU's dtype. An
-        array of integers (N, T) is read as the ids of a GRU with ``input_size=1``. At most 2**24.
+        V, the number of ids if the first feature of `x` is an id from 0 to V - 1, as a number of the GRU's dtype. With
+        ``input_size=1`` ids may be of any type of numbers, and integers may lack the axis of the feature: (N, T). At
+        most 2**24.
     embedding_size : int, optional
         E, the features of an id: the rows of the parameter ``embedding`` (V, E), which W is multiplied with in the
         place of the id. Inference looks up the products in a table of 3H numbers for each id, with the same bits.
@@ -263,7 +264,7 @@ class GRU(HeldParameters):
                 raise ValueError(f"masked: expected 'zero' with all_layers=True, got {masked!r}")
             trace = self.trace(x, h0, lengths=lengths, resets=resets, mask=mask)
             return tuple(layer.y for layer in trace.layers), trace.h_n
-        values, h0, lengths, offsets = self._inputs(x, h0, lengths)
+        values, h0, lengths, offsets = self._inputs(x, h0, lengths, mask)
         weights = self._with_pieces(
             self._weights_for(values), values, lengths=lengths, offsets=offsets, resets=resets, mask=mask, masked=masked
         )
@@ -305,7 +306,7 @@ class GRU(HeldParameters):
         >>> rgru.GRU(3, 8).final_states(np.zeros((2, 5, 3), np.float32)).shape
         (1, 2, 8)
         """
-        values, h0, lengths, offsets = self._inputs(x, h0, lengths)
+        values, h0, lengths, offsets = self._inputs(x, h0, lengths, mask)
         weights = self._with_pieces(
             self._weights_for(values), values, lengths=lengths, offsets=offsets, resets=resets, mask=mask
         )
@@ -385,7 +386,7 @@ class GRU(HeldParameters):
         >>> tape.backward(np.ones_like(y)).x.shape
         (2, 5, 3)
         """
-        values, h0, lengths, offsets = self._inputs(x, h0, lengths)
+        values, h0, lengths, offsets = self._inputs(x, h0, lengths, mask)
         if checkpoint is not None:
             checkpoint = as_int("checkpoint", checkpoint, 1)
             for name, backward in (("bidirectional", self.bidirectional), ("reverse", self.reverse)):
@@ -436,7 +437,7 @@ class GRU(HeldParameters):
         >>> trace.layers[1].fwd.candidate.shape
         (2, 5, 8)
         """
-        values, h0, lengths, offsets = self._inputs(x, h0, lengths)
+        values, h0, lengths, offsets = self._inputs(x, h0, lengths, mask)
         pieces, xp = self._pieces(values, lengths, offsets, resets, mask), module_of(values)
         weights = PiecesWeights(self._weights_for(values, training=True), pieces, self, self.params, repeat=False)
 
@@ -485,10 +486,15 @@ class GRU(HeldParameters):
         return stream
 
     def _inputs(
-        self, x: ArrayLike | Ragged, h0: ArrayLike | None, lengths: ArrayLike | None
+        self, x: ArrayLike | Ragged, h0: ArrayLike | None, lengths: ArrayLike | None, mask: ArrayLike | None
     ) -> tuple[Any, Any, Any, NDArray[np.int64] | None]:
         """Return x, h0, lengths and offsets, converted for the core or the GPU; their sizes are not checked yet."""
-        values: Any = x.values if isinstance(x, Ragged) else as_features(self, x, 3)
+        values: Any
+        if isinstance(x, Ragged):
+            values = as_features(self, x.values, "(S, F)", offsets=x.offsets, mask=mask)
+        else:
+            index = None if lengths is None else _as_lengths(lengths, x)
+            values = as_features(self, x, "(N, T, I)", lengths=index, mask=mask)
         real, dtype = as_real, self._dtype
         if on_gpu(values):
             from rgru._cuda import arrays
@@ -498,11 +504,10 @@ class GRU(HeldParameters):
         if h0 is not None:
             h0 = real("h0", h0, dtype, 3, "(L*D, N, H)")
         if not isinstance(x, Ragged):
-            index = None if lengths is None else _as_lengths(lengths, values)
             return real("x", values, dtype, 3, "(N, T, I)"), h0, index, None
         if lengths is not None:
             raise ValueError(f"lengths: expected None with a Ragged x, whose offsets give them, got {lengths!r}")
-        return real("x", values, dtype), h0, None, x.offsets
+        return real("x.values", values, dtype), h0, None, x.offsets
 
     def _with_pieces(
         self,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru._validation.arrays import as_ndarray, on_gpu
+from rgru._validation.booleans import as_booleans
 from rgru.nn._modules import module_of
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ class Pieces:
             inside, sequence = np.ones(shape, np.bool_), np.repeat(np.arange(count), np.diff(offsets))
         kept, restarts = inside, np.zeros(len(inside), np.bool_)
         if mask is not None:
-            kept = inside & _booleans("mask", mask, shape).reshape(-1)
+            kept = inside & as_booleans("mask", mask, shape).reshape(-1)
         if resets is not None:
-            restarts = inside & _booleans("resets", resets, shape).reshape(-1)
+            restarts = inside & as_booleans("resets", resets, shape).reshape(-1)
         self._inside, self.kept = inside, kept
         passed = np.concatenate([[0], np.cumsum(restarts)])  # resets before each step, and in all
         self._piece = sequence + passed[1:]  # of each step
@@ -362,20 +362,6 @@ def check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:
     """Refuse an array of another shape."""
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
-
-
-def _booleans(name: str, value: object, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    if on_gpu(value):
-        from rgru._cuda import arrays
-
-        value = arrays.as_cupy(name, value).get()
-    axes = "(N, T)" if len(shape) == 2 else "(S,)"
-    array = as_ndarray(name, value, f"booleans of shape {axes}")
-    if array.dtype != np.bool_:
-        raise TypeError(f"{name}: expected booleans of shape {axes}, got {array.dtype}")
-    if array.shape != shape:
-        raise ValueError(f"{name}: expected shape {axes} = {shape}, got {array.shape}")
-    return array
 
 
 def _like(array: Any, host: NDArray[Any]) -> Any:

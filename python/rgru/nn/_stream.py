@@ -76,7 +76,7 @@ class Stream:
             flags = x.flags
             if flags.c_contiguous and flags.aligned:
                 return self._step(x)  # type: ignore[no-any-return]
-        x = as_features(self._settings, x, 2)
+        x = as_features(self._settings, x, "(N, I)")
         return self._step(as_real("x", x, self._dtype, 2, "(N, I)"))  # type: ignore[no-any-return]
 
     @property

@@ -47,7 +47,8 @@ class ModelAdapter:
         ValueError
             If a number is not finite, with ``on_error="raise"``.
         """
-        values = as_real("x", as_features(self._settings, x, 2), self.dtype, 2, "(M, I)")
+        x = as_features(self._settings, x, "(M, I)", place="event", check=on_error != "null")
+        values = as_real("x", x, self.dtype, 2, "(M, I)")
         return values, self._valid("x", values, on_error)
 
     def _valid(self, name: str, values: NDArray[Any], on_error: str) -> NDArray[np.bool_] | None:
@@ -106,7 +107,8 @@ class EstimatorAdapter(ModelAdapter):
         from rgru.estimators._base import scaled_values
         from rgru.estimators._sequences import as_float
 
-        values, scaler = as_float("x", x, 2, "(M, I)"), self._estimator.scaler_
+        values = as_float("x", x, 2, "(M, I)", ids=self._settings.vocabulary is not None)
+        scaler = self._estimator.scaler_
         features = self._estimator.n_features_in_
         self._estimator._check_features("x", column_names(x))
         if values.shape[1] != features:
