@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru._validation.arrays import as_ndarray, on_gpu, with_feature_axis
-from rgru._validation.booleans import as_booleans
+from rgru.nn._booleans import as_booleans
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru._validation.booleans import as_booleans
+from rgru.nn._booleans import as_booleans
 from rgru.nn._modules import module_of
 
 if TYPE_CHECKING:
