@@ -284,6 +284,7 @@ extern "C" __attribute__((visibility("default"))) int cuda_emulator_launch(
         for (unsigned i = 0; i < grid * block; ++i)
             if (memcmp(memory + i * STRIDE, &CANARY, 8)) report(OUT_OF_BOUNDS, "a thread's stack overflowed");
     }
+    offer_stacks();
     free(shared);
     snprintf(text, text_size, "%s", message.c_str());
     return outcome;

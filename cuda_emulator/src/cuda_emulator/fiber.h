@@ -59,19 +59,26 @@ void prepare(Context& context, unsigned char* stack, size_t size, void (*entry)(
 const size_t STACK = 64 << 10;
 const size_t STRIDE = STACK + 320;  // so that the tops of stacks do not share a set of the cache
 
+unsigned char* stack_memory = nullptr;
+size_t stack_bytes = 0;
+
 // Room for the stacks of `count` fibers, kept between launches; null if there is none.
 unsigned char* stacks(size_t count) {
-    static unsigned char* memory = nullptr;
-    static size_t size = 0;
     const size_t needed = (count + 1) * STRIDE;  // one more below, into which the first stack may overflow
-    if (needed > size) {
-        if (memory) munmap(memory, size);
-        memory = static_cast<unsigned char*>(
-            mmap(nullptr, needed, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-        size = needed;
-        if (memory == MAP_FAILED) memory = nullptr, size = 0;
+    if (needed > stack_bytes) {
+        if (stack_memory) munmap(stack_memory, stack_bytes);
+        void* memory = mmap(nullptr, needed, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        const bool failed = memory == MAP_FAILED;
+        stack_memory = failed ? nullptr : static_cast<unsigned char*>(memory);
+        stack_bytes = failed ? 0 : needed;
     }
-    return memory ? memory + STRIDE : nullptr;
+    return stack_memory ? stack_memory + STRIDE : nullptr;
+}
+
+// Lets the system take the stacks' pages where memory is short. Every compiled variant has stacks of its own, and the
+// tests hold hundreds of variants.
+void offer_stacks() {
+    if (stack_memory) madvise(stack_memory, stack_bytes, MADV_FREE);
 }
 
 // ---- calling a kernel of any signature ----
