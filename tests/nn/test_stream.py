@@ -19,6 +19,21 @@ def test_stream_runs_step_by_step_and_keeps_its_state():
     assert np.array_equal(stream.h, h_n)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("reset_after", [False, True])
+def test_one_small_sequence_has_the_bits_of_the_whole(reset_after, dtype):
+    """Cells whose units fit into a register, which has up to 16 numbers, have a kernel of their own."""
+    x = np.random.default_rng(0).standard_normal((1, 6, 5)).astype(dtype)
+    for hidden in range(1, 19):
+        for options in ({}, {"num_layers": 3}, {"activation": "relu", "clip": 1.0}, {"zoneout": 0.2, "bias": False}):
+            gru = rgru.GRU(5, hidden, reset_after=reset_after, dtype=dtype, seed=hidden, **options)
+            y, h_n = gru(x)
+            stream = gru.stream()
+            for t in range(6):
+                np.testing.assert_array_equal(stream.step(x[:, t]), y[:, t])
+            np.testing.assert_array_equal(stream.h, h_n)
+
+
 def test_stream_state_can_be_set_and_reset():
     gru = with_biases(rgru.GRU(3, 4, 2, seed=0))
     stream, x = gru.stream(), normal(1, 3)
