@@ -15,7 +15,7 @@ use crate::threads::team::{Engine, share};
 
 /// The recorded values that a backward step reads, by row.
 pub struct StepRecord<'a, T> {
-    /// The record of the step, [`crate::shape::Dims::record_len`] numbers.
+    /// The record of the step, `Dims::record_len` numbers.
     pub tape: &'a dyn Fn(usize) -> &'a [T],
     /// The state before the step, `[H]`.
     pub h: &'a dyn Fn(usize) -> &'a [T],

@@ -154,7 +154,7 @@ impl<T: Float> PackedCell<T> {
         !matches!(self.recurrent, Recurrent::Before { .. })
     }
 
-    /// As [`crate::shape::Dims::record_len`].
+    /// As `Dims::record_len`.
     pub(crate) fn record_len(&self) -> usize {
         let more = match &self.recurrent {
             Recurrent::Normalised { norm, .. } => norm.record_len(self.hidden),

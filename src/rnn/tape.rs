@@ -15,7 +15,7 @@ pub struct Tape<T: Real> {
 }
 
 pub(super) struct LayerTape<T: Real> {
-    /// By direction, `[steps, record]`, of [`Dims::record_len`] numbers a step.
+    /// By direction, `[steps, record]`, of `Dims::record_len` numbers a step.
     pub cells: Vec<PooledBuffer<T>>,
     /// The states of all directions, `[steps, D * H]`; empty for the last layer if they are its output, which the
     /// caller has.
