@@ -160,7 +160,8 @@ fn ids_have_the_bits_of_their_embeddings() {
         for wrong in [-1.0, 0.5, IDS as f32, f32::NAN] {
             features[0] = wrong;
             let error = run(&features, &mut results).unwrap_err();
-            let start = format!("x: expected ids from 0 to 6 in feature 0, got {wrong} in sequence 0, step 0");
+            let got = wrong.to_string().to_lowercase();
+            let start = format!("x: expected ids from 0 to 6 in feature 0, got {got} in sequence 0, step 0");
             assert!(error.to_string().starts_with(&start), "{error}");
         }
     }
