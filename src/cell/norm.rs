@@ -4,13 +4,14 @@
 
 use crate::error::Error;
 use crate::memory::aligned::Aligned;
+use crate::shape::NormForm;
 use crate::shape::params::CellParams;
-use crate::shape::{LayerNorm, NormForm};
 use crate::simd::float::Float;
 
 /// The parameters of a cell's layer normalisation, and its biases, in the canonical order: r, z, candidate.
 pub struct Norm<T> {
-    options: LayerNorm,
+    /// Whether W x and U h are normalised each by itself.
+    pub(super) separate: bool,
     pub(super) epsilon: T,
     /// The gains, `[3H]`: of W x, or of W x + U h.
     pub(super) g: Aligned<T>,
@@ -35,7 +36,7 @@ impl<T: Float> Norm<T> {
         };
         let Some(options) = cell.options.layer_norm else { return Ok(None) };
         Ok(Some(Self {
-            options,
+            separate: options.form == NormForm::Separate,
             epsilon: T::from_f64(options.epsilon),
             g: copy(3 * cell.hidden, cell.g)?,
             g_hh: copy(3 * cell.hidden, cell.g_hh)?,
@@ -44,21 +45,10 @@ impl<T: Float> Norm<T> {
         }))
     }
 
-    /// Returns whether W x and U h are normalised each by itself.
-    #[inline(always)]
-    pub fn separate(&self) -> bool {
-        self.options.form == NormForm::Separate
-    }
-
     /// Returns how many rows of sums are normalised in a step.
     #[inline(always)]
     pub fn sums(&self) -> usize {
-        1 + usize::from(self.separate())
-    }
-
-    /// As [`LayerNorm::record_len`].
-    pub fn record_len(&self, hidden: usize) -> usize {
-        self.options.record_len(hidden)
+        1 + usize::from(self.separate)
     }
 }
 

@@ -30,7 +30,7 @@ pub unsafe fn forward<L: Lanes>(s: &StepArgs<L::Elem>, rows: Range<usize>) {
             let sums = from_raw_parts_mut(s.sums.add(at), 3 * hidden);
             let inputs = from_raw_parts_mut(s.sums.add(s.rows_of_sums * 3 * s.padded + at), 3 * hidden);
             let mut scales = [L::Elem::ONE; 2];
-            if norm.separate() {
+            if norm.separate {
                 inputs.copy_from_slice(projected);
                 scales[1] = normalise(inputs, norm.epsilon);
             } else {
@@ -42,13 +42,13 @@ pub unsafe fn forward<L: Lanes>(s: &StepArgs<L::Elem>, rows: Range<usize>) {
                 let load =
                     |from: &[L::Elem], gate: usize| -> L { L::load_first(from[gate * hidden + offset..].as_ptr(), n) };
                 let normalised = |gate| {
-                    let values = if norm.separate() { &*inputs } else { &*sums };
+                    let values = if norm.separate { &*inputs } else { &*sums };
                     load(values, gate).mul_add(load(&norm.g, gate), load(&norm.b, gate))
                 };
                 let recurrent = |gate| load(sums, gate) * load(&norm.g_hh, gate);
                 let [mut a_r, mut a_z] = [normalised(0), normalised(1)];
                 let (mut a_x, mut a_hh) = (L::broadcast(L::Elem::ZERO), normalised(2));
-                if norm.separate() {
+                if norm.separate {
                     (a_r, a_z) = (a_r + recurrent(0), a_z + recurrent(1));
                     (a_x, a_hh) = (a_hh, recurrent(2) + load(&norm.b_hh, 0));
                 }
@@ -101,7 +101,7 @@ pub unsafe fn backward<L: Lanes>(args: &BackwardArgs<L::Elem>, rows: Range<usize
                 let put = |segment: usize, gate: usize, value: L| args.put(row, segment + gate, offset, value);
                 for (gate, (da, da_x)) in [(da_r, da_r), (da_z, da_z), (da_hh, da_h)].into_iter().enumerate() {
                     let gradient_of_gain = da * load(recorded(0).0, gate);
-                    if norm.separate() {
+                    if norm.separate {
                         put(0, gate, da * load(&norm.g_hh, gate));
                         put(3, gate, da_x * load(&norm.g, gate));
                         put(6, gate, da_x);
@@ -113,7 +113,7 @@ pub unsafe fn backward<L: Lanes>(args: &BackwardArgs<L::Elem>, rows: Range<usize
                         put(6, gate, gradient_of_gain);
                     }
                 }
-                if norm.separate() {
+                if norm.separate {
                     put(9, 0, da_hh);
                 }
             }

@@ -115,7 +115,7 @@ pub struct StepMasks<'a, T> {
 }
 
 /// Advances the first `rows` rows by one step: updates their states and writes `y` (H numbers a row) and, if it is
-/// given, the tape (the record of [`crate::shape::Dims`], by row).
+/// given, the tape (`record_len` numbers a row).
 ///
 /// `projected` has b + W x of these rows, in the layout of [`PackedCell::project`].
 ///
@@ -139,7 +139,8 @@ pub fn step<T: Real>(
     let (kernels, custom) = (engine.kernels, &engine.kernels.custom);
     let states = usize::from(state.odd) * state.rows * padded;
     let read = masks.recurrent.map(|(mask, read)| {
-        for ((read, &h), &mask) in read[..rows * padded].iter_mut().zip(&state.parts[states..]).zip(mask) {
+        let factors = state.parts[states..].iter().zip(&mask[..rows * padded]);
+        for (read, (&h, &mask)) in read[..rows * padded].iter_mut().zip(factors) {
             *read = h * mask;
         }
         &*read
@@ -171,7 +172,7 @@ pub fn step<T: Real>(
         width: 0,
         b_hh: std::ptr::null(),
         y: y.fill(&mut y_list, rows, hidden),
-        tape: tape.map_or(std::ptr::null(), |tape| tape.fill(&mut tape_list, rows, cell.record_len())),
+        tape: tape.map_or(std::ptr::null(), |tape| tape.fill(&mut tape_list, rows, cell.record_len)),
         down: state.odd,
         functions: cell.functions(),
         kept: masks.kept.map_or(std::ptr::null(), |kept| kept[..rows * padded].as_ptr()),

@@ -79,7 +79,8 @@ impl<T: Real> BackwardState<T> {
 /// Runs one backward step of the first `rows` rows.
 ///
 /// Before the call, `state.carry` is the result of the next step in time, or the gradient of the last state. The step's
-/// gradients are written to `d`, in the order of [`BackwardCell::segments`]. `mask` `[rows, padded]` has the factors of the states in the recurrent products.
+/// gradients are written to `d`, in the order of [`BackwardCell::segments`]. `mask` `[rows, padded]` has the factors of
+/// the states in the recurrent products.
 ///
 /// # Panics
 /// If an operand is too short.
@@ -112,7 +113,6 @@ pub fn backward_step<'a, T: Real>(
         BackwardRecurrent::Normalised { norm, .. } => Some(norm),
         _ => None,
     };
-    let record_len = 4 * hidden + norm.map_or(0, |norm| norm.record_len(hidden));
     let (mut after, mut candidate) = (RowPointers::default(), RowPointers::default());
     for at in [&d.at[..rows], d.after] {
         let fits = |(&at, row): (&usize, &&mut [T])| row.len().checked_sub(at).is_some_and(|n| n >= segments * hidden);
@@ -131,7 +131,7 @@ pub fn backward_step<'a, T: Real>(
         rows,
         hidden,
         padded,
-        tape: tape.fill(rows, |row| (recorded.tape)(row)[..record_len].as_ptr()).as_ptr(),
+        tape: tape.fill(rows, |row| (recorded.tape)(row)[..weights.record_len].as_ptr()).as_ptr(),
         h: h.fill(rows, |row| (recorded.h)(row)[..hidden].as_ptr()).as_ptr(),
         dy: dy.map_or(std::ptr::null(), |dy| dy_list.fill(rows, |row| dy(row)[..hidden].as_ptr()).as_ptr()),
         d: at.as_ptr(),

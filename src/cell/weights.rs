@@ -40,10 +40,14 @@ const GATES: usize = 3;
 pub struct PackedCell<T> {
     pub(crate) lanes: usize,
     pub(crate) hidden: usize,
+    /// The length of the record of a step.
+    pub(crate) record_len: usize,
     /// H rounded up to whole vectors.
     pub(crate) padded: usize,
-    pub(crate) w: PackedMatrix<T>, // [I, 3 * padded], columns [vector of units][gate][lane], or canonical with layer normalisation
-    pub(crate) bias: Aligned<T>,   // [3 * padded], likewise; zeros with layer normalisation
+    /// `[I, 3 * padded]`, columns `[vector of units][gate][lane]`, or canonical with layer normalisation.
+    pub(crate) w: PackedMatrix<T>,
+    /// `[3 * padded]`, likewise; zeros with layer normalisation.
+    pub(crate) bias: Aligned<T>,
     /// If the first feature is an id: b + W e of every id's embedding e, `[V, 3 * padded]`.
     table: Option<Aligned<T>>,
     pub(crate) recurrent: Recurrent<T>,
@@ -115,7 +119,8 @@ impl<T: Float> PackedCell<T> {
         let w = PackedMatrix::from_columns(lanes, WIDTH, input, GATES * padded, rows_of_w)?;
         let mut h0 = Aligned::zeros(padded)?;
         h0[..cell.h0.len()].copy_from_slice(cell.h0);
-        Ok(Self { lanes, hidden, padded, w, bias, table: None, recurrent, h0, functions })
+        let record_len = cell.options.record_len(hidden);
+        Ok(Self { lanes, hidden, record_len, padded, w, bias, table: None, recurrent, h0, functions })
     }
 
     /// Makes the first feature of inputs an id, in the place of the first `size` features: those of the id's embedding
@@ -154,15 +159,6 @@ impl<T: Float> PackedCell<T> {
         !matches!(self.recurrent, Recurrent::Before { .. })
     }
 
-    /// As `Dims::record_len`.
-    pub(crate) fn record_len(&self) -> usize {
-        let more = match &self.recurrent {
-            Recurrent::Normalised { norm, .. } => norm.record_len(self.hidden),
-            _ => 0,
-        };
-        4 * self.hidden + more
-    }
-
     /// Returns the state that a sequence starts from if it is given none, H numbers.
     pub fn h0(&self) -> &[T] {
         &self.h0[..self.hidden]
@@ -179,8 +175,7 @@ impl<T: Float> PackedCell<T> {
     }
 
     /// Computes `out[r] = b + W x(r)` for r in 0..rows, in the order that [`crate::cell::step::step`] reads, and without
-    /// b for layer normalisation. An id that
-    /// has no embedding makes it NaN.
+    /// b for layer normalisation. An id that has no embedding makes it NaN.
     pub fn project<'a>(
         &self,
         engine: Engine<ProductKernels<T>>,
@@ -217,6 +212,8 @@ pub struct BackwardCell<T> {
     pub(crate) u: BackwardRecurrent<T>,
     /// W of r, z and the candidate, `[3H, I]`.
     pub w: PackedMatrix<T>,
+    /// As [`PackedCell`]'s.
+    pub(crate) record_len: usize,
     functions: Option<Custom<T>>,
 }
 
@@ -282,7 +279,7 @@ impl<T: Float> BackwardCell<T> {
         };
         let mut w = PackedMatrix::new(lanes, WIDTH);
         w.pack_rows(3 * hidden, cell.input, |k| &cell.w[k * cell.input..][..cell.input])?;
-        Ok(Self { u, w, functions })
+        Ok(Self { u, w, record_len: cell.options.record_len(hidden), functions })
     }
 
     /// As [`PackedCell::functions`].
@@ -302,7 +299,7 @@ impl<T: Float> BackwardCell<T> {
             BackwardRecurrent::After(_) => {
                 Segments { w: 1, u_gates: 1, u_candidate: 0, b: 1, b_hh: 0, g: none, g_hh: none, count: 4 }
             }
-            BackwardRecurrent::Normalised { norm, .. } if norm.separate() => {
+            BackwardRecurrent::Normalised { norm, .. } if norm.separate => {
                 Segments { w: 3, u_gates: 0, u_candidate: 2, b: 6, b_hh: 9, g: 10, g_hh: 13, count: 16 }
             }
             BackwardRecurrent::Normalised { .. } => {

@@ -93,7 +93,7 @@ impl<T: Real> LayerPass<'_, T> {
         y: &mut [&mut [T]],
         mut tape: Option<&mut [&mut [T]]>,
     ) -> Result<(), Error> {
-        let (rows, hidden, record_len) = (self.active(0), self.hidden, self.cell.record_len());
+        let (rows, hidden, record_len) = (self.active(0), self.hidden, self.cell.record_len);
         let mut state = State::new(self.cell, rows)?;
         for r in 0..rows {
             state.row_mut(r)[..hidden].copy_from_slice(h0(r));
@@ -165,7 +165,7 @@ impl<T: Real> BackwardPass<'_, '_, T> {
         let pass = self.pass;
         let (engine, hidden, mask) = (pass.engine, pass.hidden, pass.mask.as_deref());
         let padded = hidden.next_multiple_of(engine.kernels.products.lanes);
-        let (width, record_len) = (self.weights.segments().count * hidden, pass.cell.record_len());
+        let (width, record_len) = (self.weights.segments().count * hidden, pass.cell.record_len);
         let rows = pass.active(0);
         let mut state = BackwardState::new(self.weights, rows, padded, pass.mask.is_some())?;
         for (r, dh) in dh[..rows].iter().enumerate() {

@@ -75,15 +75,6 @@ impl LayerNorm {
         };
         Self { form, epsilon }
     }
-
-    /// Returns the length of what a step records of it, for H hidden units: the normalised sums, and the factors that
-    /// they were multiplied with.
-    pub(crate) fn record_len(self, hidden: usize) -> usize {
-        match self.form {
-            NormForm::Separate => 2 * (3 * hidden + 1),
-            NormForm::Sum => 3 * hidden + 1,
-        }
-    }
 }
 
 /// The activations, clips and normalisation of a cell. By default it is the plain cell: sigmoid, tanh, and no others.
@@ -137,6 +128,14 @@ impl Activation {
 }
 
 impl CellOptions {
+    /// Returns the length of what a step of a cell with H hidden units records for the backward pass: r, z, candidate,
+    /// and r * h in reset-before or `U_hh h + b_hh` in reset-after; then the normalised sums, and the factors that they
+    /// were multiplied with.
+    pub(crate) fn record_len(&self, hidden: usize) -> usize {
+        let normalised = self.layer_norm.map_or(0, |norm| if norm.form == NormForm::Separate { 2 } else { 1 });
+        4 * hidden + normalised * (3 * hidden + 1)
+    }
+
     /// Checks the options.
     ///
     /// # Errors

@@ -213,10 +213,9 @@ impl Dims {
         (0..self.num_layers).map(|layer| self.directions() * self.cell_len(layer)).sum()
     }
 
-    /// Returns the length of what a step of a cell records for the backward pass: r, z, candidate, and r * h in
-    /// reset-before or `U_hh h + b_hh` in reset-after, followed by what layer normalisation needs.
+    /// As `CellOptions::record_len`.
     pub(crate) fn record_len(&self) -> usize {
-        4 * self.hidden_size + self.cell.layer_norm.map_or(0, |norm| norm.record_len(self.hidden_size))
+        self.cell.record_len(self.hidden_size)
     }
 
     pub(crate) fn cell_len(&self, layer: usize) -> usize {

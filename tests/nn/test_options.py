@@ -53,6 +53,7 @@ def test_an_elu_has_alpha_1_by_default():
         ({"recurrent_dropout": -0.5}, "recurrent_dropout: expected a number from 0 to below 1, got -0.5"),
         ({"layer_norm": "sum"}, r"layer_norm: expected None without reset_after=True, got \('sum', 0.001\)"),
         ({"layer_norm": "both"}, "layer_norm: expected 'separate', 'sum', or a tuple of one and epsilon, got 'both'"),
+        ({"layer_norm": (["sum"], 1.0)}, "layer_norm: expected 'separate', 'sum', or a tuple"),
         ({"layer_norm": ("sum", 0.0)}, "layer_norm: expected a float32 above 0 as epsilon, got 0.0"),
         ({"merge": "sum"}, "merge: expected 'concat' without bidirectional=True, got 'sum'"),
         ({"merge": "add", "bidirectional": True}, "merge: expected one of 'concat', .*, got 'add'"),

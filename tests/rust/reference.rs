@@ -6,6 +6,7 @@ use common::{Problem, difference, problems};
 use proptest::prelude::*;
 use rgru::__internals::cell::Real;
 use rgru::__internals::simd::Isa;
+use rgru::{CellOptions, LayerNorm, NormForm};
 
 fn compare<T: Real>(problem: &Problem, tolerance: f64) -> Result<(), TestCaseError> {
     let arrays = problem.arrays::<T>();
@@ -113,5 +114,16 @@ fn errors_do_not_accumulate_over_a_thousand_steps() {
         let results = problem.solve(&arrays, Isa::available()[0], 2);
         let off = difference(&results.y, &expected.y);
         assert!(off <= 1e-6, "{off:e}");
+    }
+}
+
+/// The random problems have a larger epsilon.
+#[test]
+fn layer_norm_equals_the_reference_with_the_usual_epsilons() {
+    for form in [NormForm::Separate, NormForm::Sum] {
+        let cell = CellOptions { layer_norm: Some(LayerNorm::new(form)), ..CellOptions::default() };
+        let dims = rgru::Dims { reset_after: true, num_layers: 2, cell, ..rgru::Dims::new(8, 33) };
+        compare::<f64>(&Problem::new(dims, vec![30, 0, 12], 7), 1e-12).unwrap();
+        compare::<f32>(&Problem::new(dims, vec![30, 0, 12], 7), 1e-5).unwrap();
     }
 }

@@ -11,7 +11,7 @@ use rgru::__internals::rnn::packed_weights::PackedWeights;
 use rgru::__internals::rnn::plan::Plan;
 use rgru::__internals::rnn::{self, ForwardArrays, Masks, OutputGrads};
 use rgru::__internals::simd::Isa;
-use rgru::{CellOptions, Dims, Merge, Sequences, Stream};
+use rgru::{CellOptions, Dims, LayerNorm, Merge, NormForm, Sequences, Stream};
 
 /// Returns sequence n's rows of an array.
 fn rows<'a, T>(sequences: &Sequences, array: &'a [T], width: usize, n: usize) -> &'a [T] {
@@ -136,8 +136,12 @@ proptest! {
 #[test]
 fn ids_have_the_bits_of_their_embeddings() {
     const IDS: usize = 7;
-    for (reset_after, size, others) in [(false, 20, 0), (true, 3, 2), (false, 1, 33)] {
-        let dims = Dims { num_layers: 2, bidirectional: true, reset_after, ..Dims::new(size + others, 21) };
+    let [separate, sum] = [NormForm::Separate, NormForm::Sum].map(|form| Some(LayerNorm::new(form)));
+    for (reset_after, layer_norm, size, others) in
+        [(false, None, 20, 0), (true, None, 3, 2), (false, None, 1, 33), (true, separate, 5, 3), (true, sum, 5, 0)]
+    {
+        let cell = CellOptions { layer_norm, ..CellOptions::default() };
+        let dims = Dims { num_layers: 2, bidirectional: true, reset_after, cell, ..Dims::new(size + others, 21) };
         let problem = Problem::new(dims, vec![9, 0, 4], 12);
         let (mut arrays, sequences) = (problem.arrays::<f32>(), problem.sequences());
         let embeddings: Vec<f32> = (0..IDS * size).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();

@@ -25,7 +25,7 @@ def as_layer_norm(name: str, value: object, dtype: str = "float64") -> tuple[str
     if not isinstance(value, (str, tuple, list)):
         raise TypeError(f"{name}: expected a name, a tuple of a name and epsilon, or None, got {value!r}")
     form, *rest = (value,) if isinstance(value, str) else (value or ("",))
-    if form not in EPSILONS or len(rest) > 1:
+    if not isinstance(form, str) or form not in EPSILONS or len(rest) > 1:
         raise ValueError(f"{name}: expected 'separate', 'sum', or a tuple of one and epsilon, got {value!r}")
     epsilon = rest[0] if rest else EPSILONS[form]
     limits = np.finfo(dtype)
