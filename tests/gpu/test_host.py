@@ -1,13 +1,9 @@
-"""The host's side of a GPU on a fake CuPy: devices, streams, graphs, products, errors."""
+"""The host's side of a GPU on a fake CuPy: the same numbers, parameters, devices."""
 
 from __future__ import annotations
 
 import copy
-import ctypes
 import pickle
-import sys
-import threading
-from weakref import ref
 
 import numpy as np
 import pytest
@@ -19,35 +15,17 @@ if cuda_emulator.missing():
 
 import fake_cupy
 import rgru
-from fake_cupy import Gpu, Hazard, Machine, bindings
-from fake_host import FEATURES, TOLERANCE, H, close, gru_of
+from fake_cupy import Gpu, Hazard, Machine
+from fake_host import FEATURES, TOLERANCE, H, close, forms_and_cells, gru_of
 from kernel_cases import slow
 from layer_cases import normal, with_biases
 from rgru._cuda import device as devices
-from rgru._cuda import plan as plans
 from rgru._cuda.device import Device
-from rgru._cuda.kernel_config import CellSpec, Chip, Exchange, Precision
+from rgru._cuda.kernel_config import Exchange
 from rgru._cuda.sequences import Sequences
 from rgru._cuda.stack import Weights
 
-
-def variants(*exchanges):
-    """Test exchanges (None: steps) with both cells; by default few of them."""
-    return pytest.mark.parametrize(
-        ("exchange", "reset_after"),
-        [
-            pytest.param(
-                *(exchange, reset_after),
-                id=f"{'STEPS' if exchange is None else exchange.name}-reset_{'after' if reset_after else 'before'}",
-                marks=() if (exchange, reset_after) in ((Exchange.BLOCK, True), (None, False)) else pytest.mark.slow,
-            )
-            for exchange in exchanges
-            for reset_after in (False, True)
-        ],
-    )
-
-
-# -- the fake ------------------------------------------------------------------------------------------------------
+# -- the fake ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_fake_refuses_what_cupy_refuses(host):
@@ -117,10 +95,10 @@ def test_the_fake_runs_graphs(host):
             graph.launch()
 
 
-# -- the same numbers ----------------------------------------------------------------------------------------------
+# -- the same numbers --------------------------------------------------------------------------------------------------
 
 
-@variants(*Exchange, None)
+@forms_and_cells(*Exchange, None)
 def test_a_call_and_its_backward_pass(host, exchange, reset_after):
     """Single steps use graphs: five steps are two graphs of two steps, and one more."""
     host.form(exchange)
@@ -323,239 +301,7 @@ def test_other_libraries(host):
     close(gru(Tensor(here))[0], gru(x)[0])
 
 
-# -- streams and graphs --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("exchange", [Exchange.BLOCK, None], ids=["BLOCK", "STEPS"])
-def test_weights_of_one_stream_on_others(host, exchange):
-    host.form(exchange)
-    gru, x = gru_of(bidirectional=True, num_layers=2), normal(3, 5, FEATURES)
-    cupy, expected = host.cupy, gru(x)[0]
-    results = []
-    for _ in range(2):
-        for stream in [cupy.cuda.Stream(non_blocking=True), cupy.cuda.Stream(), cupy.cuda.Stream(null=True)]:
-            with stream:
-                there = cupy.asarray(x)
-                y, h_n, tape = gru.record(there)
-                results.append((stream, there, gru(there)[0], y, tape.backward(y, h_n)))
-    wanted = gru.record(x)[2].backward(*gru(x)).flat
-    for stream, _, called, y, gradients in results:
-        with stream:
-            close(called, expected)
-            close(y, expected)
-            close(gradients.flat, wanted)
-
-
-def test_threads(host):
-    host.form(None)
-    gru, x = gru_of(bidirectional=True), normal(3, 5, FEATURES)
-    there, found = host.cupy.asarray(x), []
-    host.machine.synchronize()
-
-    def work():
-        with host.cupy.cuda.Stream(non_blocking=True):
-            found.append(gru(there)[0].get())
-
-    for _ in range(3):
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
-    for one in found:
-        np.testing.assert_allclose(one, gru(x)[0], atol=1e-5)
-
-
-@pytest.mark.parametrize("steps", range(1, 9))
-def test_steps_through_graphs(host, steps):
-    """Any number of steps, through graphs of two."""
-    host.form(None)
-    gru, x = gru_of(num_layers=2, bidirectional=True), normal(3, steps, FEATURES)
-    expected, _, host_tape = gru.record(x)
-    y, _, tape = gru.record(host.cupy.asarray(x))
-    close(y, expected)
-    close(tape.backward(y).flat, host_tape.backward(expected).flat)
-
-
-def test_graphs_are_kept_until_they_have_run(host, monkeypatch):
-    host.form(None)
-    gru, there = gru_of(), host.cupy.asarray(normal(3, 9, FEATURES))
-    graphs = []
-    init = fake_cupy.Graph.__init__
-    monkeypatch.setattr(fake_cupy.Graph, "__init__", lambda self, *args: graphs.append(ref(self)) or init(self, *args))
-    for _ in range(12):
-        gru(there)
-    assert len([one for one in graphs if one() is not None]) == 12
-    host.machine.synchronize()
-    gru(there)
-    assert len([one for one in graphs if one() is not None]) == 1
-    host.machine.synchronize()
-
-
-def test_a_way_back_on_a_new_thread_captures_nothing_that_is_not_loaded(host):
-    host.form(None)
-    gru, x = gru_of(), normal(3, 6, FEATURES)
-    y, _, tape = gru.record(host.cupy.asarray(x))
-    found = []
-    thread = threading.Thread(target=lambda: found.append(tape.backward(y).flat))
-    thread.start()
-    thread.join()
-    close(found[0], gru.record(x)[2].backward(gru(x)[0]).flat)
-
-
-def test_a_capture_that_another_thread_breaks(host, monkeypatch):
-    """Another thread waits for the whole device: then steps are launched one by one."""
-    host.form(None)
-    gru, x = gru_of(bidirectional=True), normal(3, 9, FEATURES)
-    there, refused = host.cupy.asarray(x), []
-    multiply = Device.multiply
-
-    def wait():
-        with pytest.raises(fake_cupy.CUDARuntimeError, match="Unsupported"):
-            host.cupy.cuda.Device(0).synchronize()
-        refused.append(1)
-
-    def broken(device, *args, **options):
-        if device.capturing and len(refused) < 2:
-            thread = threading.Thread(target=wait)
-            thread.start()
-            thread.join()
-        multiply(device, *args, **options)
-
-    monkeypatch.setattr(Device, "multiply", broken)
-    close(gru(there)[0], gru(x)[0])
-    assert refused == [1, 1]
-    close(gru(there)[0], gru(x)[0])
-
-
-@variants(Exchange.BLOCK, None)
-def test_a_call_in_a_graph(host, exchange, reset_after):
-    host.form(exchange)
-    gru, cupy = gru_of(bidirectional=True, num_layers=2, reset_after=reset_after), host.cupy
-    x, dy = normal(2, 5, FEATURES), normal(2, 5, 2 * H)
-    lengths = np.array([5, 3])
-    with cupy.cuda.Stream(non_blocking=True) as stream:
-        there, gradient, length = cupy.asarray(x), cupy.asarray(dy), cupy.asarray(lengths)
-        called = gru(there, lengths=length)
-        back = gru.record(there)[2].backward(gradient)
-        stream.begin_capture()
-        called = gru(there, lengths=length)
-        back = gru.record(there)[2].backward(gradient)
-        graph = stream.end_capture()
-        for seed in range(3):
-            x, lengths = normal(2, 5, FEATURES, seed=seed), np.array([seed, 5])
-            there.set(x)
-            length.set(lengths)
-            graph.launch()
-            gru(there)  # at the same time
-            for found, expected in zip(called, gru(x, lengths=lengths), strict=True):
-                close(found, expected)
-            wanted = gru.record(x)[2].backward(dy)
-            close(back.flat, wanted.flat)
-            close(back.x, wanted.x)
-        stream.synchronize()
-
-
-def test_a_capture_on_a_thread_that_has_not_called_before(host):
-    gru, there = gru_of(), host.cupy.asarray(normal(2, 5, FEATURES))
-    gru(there)
-    host.machine.synchronize()
-    errors = []
-
-    def work():
-        with host.cupy.cuda.Stream(non_blocking=True) as stream:
-            stream.begin_capture()
-            try:
-                gru(there)
-            except RuntimeError as error:
-                errors.append(str(error))
-            stream.end_capture()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert errors == ["a thread has to call a GRU once before it captures a call into a graph"]
-
-
-def test_a_graph_outlives_a_change_of_the_parameters(host):
-    """The graph uses the parameters of its capture."""
-    gru, cupy, x = gru_of(), host.cupy, normal(2, 5, FEATURES)
-    expected = gru(x)[0]
-    with cupy.cuda.Stream(non_blocking=True) as stream:
-        there = cupy.asarray(x)
-        gru(there)
-        stream.begin_capture()
-        y, _ = gru(there)
-        graph = stream.end_capture()
-        gru.params["layers.0.fwd.b"] = gru.params["layers.0.fwd.b"] * 2
-        close(gru(there)[0], gru(x)[0])
-        graph.launch()
-        close(y, expected)
-
-
-def test_a_graph_launched_elsewhere_waits_for_the_weights(host):
-    gru, cupy, x = gru_of(), host.cupy, normal(2, 5, FEATURES)
-    other = cupy.cuda.Stream(non_blocking=True)
-    with other:
-        there = cupy.asarray(x)
-        other.synchronize()
-    with cupy.cuda.Stream(non_blocking=True) as stream:
-        gru(there)
-        stream.begin_capture()
-        y, _ = gru(there)
-        graph = stream.end_capture()
-        graph.launch(other)
-    with other:
-        close(y, gru(x)[0])
-    host.machine.synchronize()
-
-
-def test_a_graph_and_concurrent_work(host):
-    """It does not write to memory that calls on the stream of its capture write to."""
-    host.form(None)
-    gru, cupy, x = gru_of(bidirectional=True), host.cupy, normal(2, 5, FEATURES)
-    other = cupy.cuda.Stream(non_blocking=True)
-    with cupy.cuda.Stream(non_blocking=True) as stream:
-        there = cupy.asarray(x)
-        gru(there)
-        captured = []
-        for _ in range(2):
-            stream.begin_capture()
-            y, _ = gru(there)
-            captured.append((stream.end_capture(), y))
-        stream.synchronize()
-        captured[0][0].launch(other)
-        captured[1][0].launch(stream)
-        close(gru(there)[0], gru(x)[0])
-        close(captured[1][1], gru(x)[0])
-    with other:
-        close(captured[0][1], gru(x)[0])
-
-
-@pytest.mark.parametrize("what", ["weights", "shape", "lengths", "ragged", "order", "type"])
-def test_what_cannot_be_captured(host, what):
-    gru, cupy = gru_of(dtype="float64" if what == "type" else "float32"), host.cupy
-    with cupy.cuda.Stream(non_blocking=True) as stream:
-        x = cupy.asarray(normal(2, 5, FEATURES, dtype=gru.dtype))
-        short = cupy.asarray(normal(2, 5, FEATURES))
-        if what != "weights":
-            gru(x)
-        lengths = np.array([5, 3])
-        stream.begin_capture()
-        call, message = {
-            "weights": (lambda: gru(x), "call once before the capture"),
-            "shape": (lambda: gru.record(x)[2].backward(x[:, :, :1] + cupy.zeros(H, x.dtype)), "called once"),
-            "lengths": (lambda: gru(x, lengths=lengths), "copies from the host cannot be captured"),
-            "ragged": (lambda: gru(rgru.Ragged(x.reshape(10, FEATURES), [0, 5, 10])), "copies from the host"),
-            "order": (lambda: gru(x.transpose(1, 0, 2)), "^x: expected a C-contiguous array of float32 .* captured"),
-            "type": (lambda: gru(short), "^x: expected a C-contiguous array of float64 .* captured"),
-        }[what]
-        with pytest.raises(RuntimeError, match=message):
-            call()
-        stream.end_capture()
-        gru(x)
-        stream.synchronize()
-
-
-# -- parameters ----------------------------------------------------------------------------------------------------
+# -- parameters --------------------------------------------------------------------------------------------------------
 
 
 def test_changed_parameters(host):
@@ -651,7 +397,7 @@ def test_copies_leave_the_gpu(host, renew):
     close(renew(gru)(there)[0], gru(x)[0])
 
 
-# -- two GPUs ------------------------------------------------------------------------------------------------------
+# -- two GPUs ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("exchange", [Exchange.BLOCK, None], ids=["BLOCK", "STEPS"])
@@ -700,259 +446,7 @@ def test_two_gpus(host, exchange):
     host.machine.synchronize()
 
 
-# -- errors --------------------------------------------------------------------------------------------------------
-
-
-def test_bad_arguments(host):
-    gru, put = gru_of(), host.cupy.asarray
-    x = put(normal(2, 5, FEATURES))
-    for call, error, message in (
-        (lambda: gru(x, normal(1, 2, H)), TypeError, r"^h0: expected an array on the GPU.*cupy\.asarray"),
-        (lambda: gru(normal(2, 5, FEATURES), put(normal(1, 2, H))), TypeError, "^h0: expected an array on the CPU"),
-        (lambda: gru(normal(2, 5, FEATURES), lengths=put(np.array([1, 2]))), TypeError, "^lengths: .* on the CPU"),
-        (lambda: gru(x.astype("float64")), TypeError, "^x: expected float32, got float64"),
-        (lambda: gru(x.astype("int64")), TypeError, "^x: expected float32, got int64"),
-        (lambda: gru(x, put(normal(1, 2, H)).astype("float64")), TypeError, "^h0: expected float32, got float64"),
-        (lambda: gru(x[0]), ValueError, "^x: expected 3 dimensions"),
-        (lambda: gru(x[:, :, :2]), ValueError, "^x: expected last dimension 3"),
-        (lambda: gru(x, put(normal(1, 3, H))), ValueError, "^h0: expected shape"),
-        (lambda: gru(x, lengths=[1, 6]), ValueError, "^lengths: expected values in 0..=5, got 6"),
-        (lambda: gru(x, lengths=put(np.array([1.0, 2.0]))), TypeError, "^lengths: expected integers"),
-        (lambda: gru(x, lengths=put(np.array([1]))), ValueError, "^lengths: expected shape"),
-        (lambda: gru.record(x, checkpoint=128), ValueError, "^checkpoint"),
-        (lambda: gru.record(x)[2].backward(normal(2, 5, H)), TypeError, "^dy: expected an array on the GPU"),
-        (lambda: gru.record(x)[2].backward(put(normal(2, 4, H))), ValueError, "^dy: expected shape"),
-        (lambda: gru.record(x)[2].backward(None, put(normal(1, 1, H))), ValueError, "^dh_n: expected shape"),
-    ):
-        with pytest.raises(error, match=message):
-            call()
-    close(gru(x, lengths=put(np.array([-1, 9])))[0], gru(x.get(), lengths=[0, 5])[0])  # cut, without a look
-
-
-def test_no_cupy(host, monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(ImportError, match=r"CuPy, which cannot be imported.*pip install"):
-        rgru._backends.cuda.open_backend("cuda:0")
-
-
-def test_a_cupy_that_cannot_be_imported(host, monkeypatch):
-    """For example, its import creates a folder for its cache."""
-
-    class Finder:
-        def find_spec(self, name, path, target=None):
-            if name == "cupy":
-                raise PermissionError(13, "Permission denied", "/home/.cupy")
-
-    monkeypatch.delitem(sys.modules, "cupy")
-    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
-    with pytest.raises(ImportError, match=r"cannot be imported .*Permission denied: '/home/\.cupy'"):
-        rgru._backends.cuda.open_backend("cuda:0")
-
-
-def test_old_cupy(host, monkeypatch):
-    monkeypatch.setattr(host.cupy, "__version__", "13.4.1")
-    with pytest.raises(ImportError, match=r"needs CuPy 14 or newer, got 13\.4\.1"):
-        rgru._backends.cuda.open_backend("cuda:0")
-
-
-@pytest.mark.parametrize(
-    ("machine", "device", "message"),
-    [
-        (Machine(driver=0), "cuda:0", "there is no NVIDIA driver"),
-        (Machine(driver=12080), "cuda:0", r"supports CUDA 12\.8, and CuPy needs CUDA 13\.2; update .*cupy-cuda12x"),
-        (Machine(Gpu(capability=0)), "cuda:0", "no GPU: cudaErrorNoDevice"),
-        (Machine(), "cuda:1", "device: expected a GPU from 0 to 0, got 1"),
-        (Machine(Gpu(capability=70)), "cuda:0", r"compute capability 7\.5 or more, got 7\.0 \(GPU 0\)"),
-    ],
-)
-def test_no_such_gpu(host, machine, device, message):
-    host.put(machine)
-    with pytest.raises(RuntimeError, match=message):
-        rgru._backends.cuda.open_backend(device)
-    if device == "cuda:0":
-        assert rgru.info()["gpus"] == []
-
-
-def test_names_of_gpus(host, monkeypatch):
-    host.put(Machine(Gpu(), Gpu()))
-    monkeypatch.setattr("rgru._runtime.find_spec", lambda name: name)
-    assert rgru.info()["gpus"] == ["Fake 0", "Fake 1"]
-
-
-def test_too_little_memory(host):
-    gru, there = gru_of(), host.cupy.asarray(normal(2, 5, FEATURES))
-    y, h_n, tape = gru.record(there)
-    tape.backward(y, h_n)
-    gpu = host.machine.gpus[0]
-    gpu.memory = gpu.taken
-    message = "^GPU 0: not enough memory .*smaller batches"
-    for call in (lambda: gru(there), lambda: gru.record(there), lambda: tape.backward(y, h_n)):
-        with pytest.raises(MemoryError, match=message):
-            call()
-    with pytest.raises(MemoryError, match=message):
-        rgru.GRUClassifier(hidden_size=H, device="cuda", max_epochs=1).fit(normal(20, 5, FEATURES), [0, 1] * 10)
-    gpu.memory = 1 << 36
-    close(gru(there)[0], gru(there.get())[0])
-
-
-def test_a_partitioned_gpu_has_no_room(host):
-    host.put(Machine(Gpu()))
-    host.monkeypatch.setattr("fake_cupy.kernels.blocks_at_once", lambda *_: 0)
-    with pytest.raises(RuntimeError, match="expected room for"):
-        gru_of()(host.cupy.asarray(normal(2, 5, FEATURES)))
-
-
-# -- clusters ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("most", slow([1, 4, 8, 16], [1]))
-def test_clusters_that_a_part_of_a_gpu_has_no_room_for_are_not_chosen(host, most):
-    host.put(Machine(Gpu(cluster=most, multiprocessors=132)))
-    device, cell = devices.open_device(0), CellSpec(Precision.FLOAT32, True, 128, False)
-    assert device.chip.clusters == tuple((size, 132 // size if size <= most else 0) for size in (2, 4, 8, 16))
-    sizes = {one.blocks for one in plans.launch_shapes(device.chip, cell, 2, 1) if one.exchange is Exchange.CLUSTER}
-    assert sizes == {size for size in (2, 4, 8, 16) if size <= most}
-    if most > 1:
-        shapes = [one for one in plans.launch_shapes(device.chip, cell, 2, 1) if one.exchange is Exchange.CLUSTER]
-        host.monkeypatch.setattr(Device, "plan", lambda *_: max(shapes, key=lambda one: (one.blocks, one.slices)))
-        gru, x = rgru.GRU(FEATURES, 128, reset_after=True, seed=0), normal(2, 2, FEATURES)
-        close(gru(host.cupy.asarray(x))[0], gru(x)[0])
-
-
-@pytest.mark.parametrize("why", ["no bindings", "no such function", "an error"])
-def test_a_driver_that_does_not_report_the_room_for_clusters(host, why):
-    if why == "no bindings":
-        host.monkeypatch.setitem(sys.modules, "cuda.bindings", None)
-    else:
-
-        def ask(func, config):
-            if why == "no such function":
-                raise RuntimeError('Function "cuOccupancyMaxActiveClusters" not found')
-            return bindings.CUresult.CUDA_ERROR_UNKNOWN, 0
-
-        host.monkeypatch.setattr(bindings.driver, "cuOccupancyMaxActiveClusters", ask)
-    assert devices.open_device(0).chip == Chip(90, 8, 232448)
-
-
-def test_older_chips_are_not_asked_about_clusters(host):
-    host.put(Machine(Gpu(capability=80)))
-    assert devices.open_device(0).chip == Chip(80, 8, 232448)
-    assert not host.machine.functions
-
-
-def test_the_fake_bindings_have_the_names_and_numbers_of_the_real_ones():
-    real = pytest.importorskip("cuda.bindings.driver")
-    for kind in ("CUlaunchAttribute", "CUlaunchConfig"):
-        for name in getattr(bindings, kind).__slots__:
-            assert hasattr(getattr(real, kind)(), name)
-    for name in bindings.Dimensions.__slots__:
-        assert hasattr(real.CUlaunchAttribute().value.clusterDim, name)
-    for kind in ("CUresult", "CUlaunchAttributeID"):
-        for one in getattr(bindings, kind):
-            assert getattr(getattr(real, kind), one.name) == one
-    assert int(real.CUfunction(77)) == 77
-    config, attribute = real.CUlaunchConfig(), real.CUlaunchAttribute()
-    attribute.id = real.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
-    cluster = attribute.value.clusterDim
-    cluster.x, cluster.y, cluster.z = 4, 1, 1
-    config.attrs = [attribute]
-    assert config.attrs[0].value.clusterDim.x == 4, "attributes are not copies"
-
-
-# -- products ------------------------------------------------------------------------------------------------------
-
-
-def test_products(host):
-    """Multiply matrices of all orders, parts of matrices, and sizes of one."""
-    device, cupy = devices.open_device(0), host.cupy
-
-    def operand(rows, columns, how, seed):
-        if how == "turned":
-            return cupy.asarray(normal(columns, rows, seed=seed)).T
-        if how == "part":
-            return cupy.asarray(normal(rows, columns + 3, seed=seed))[:, 1 : columns + 1]
-        if how == "column" and columns == 1:
-            return cupy.asarray(normal(rows, seed=seed))[:, None]  # of a stride of 0
-        if how == "part turned":
-            return cupy.asarray(normal(columns, rows + 3, seed=seed))[:, 1 : rows + 1].T
-        return cupy.asarray(normal(rows, columns, seed=seed))
-
-    sizes = [
-        (2, 3, 4),
-        (1, 3, 4),
-        (2, 1, 4),
-        (2, 3, 1),
-        (1, 1, 4),
-        (1, 3, 1),
-        (2, 1, 1),
-        (1, 1, 1),
-        (0, 2, 3),
-        (2, 0, 3),
-    ]
-    hows = ("plain", "turned", "part", "part turned", "column")
-    for m, k, n in sizes:
-        for one in hows:
-            for other in hows:
-                for into in ("plain", "part"):
-                    for add in (False, True):
-                        a, b, out = operand(m, k, one, 0), operand(k, n, other, 1), operand(m, n, into, 2)
-                        expected = a.get() @ b.get() + (out.get() if add else 0)
-                        device.multiply(a, b, out, Precision.FLOAT32, add)
-                        np.testing.assert_allclose(out.get(), expected, atol=1e-5)
-
-
-def test_statuses_are_errors(host):
-    array = host.cupy.asarray(normal(2, 2))
-    host.library.cublasGemmEx_64._function = lambda *_: 13
-    with pytest.raises(RuntimeError, match="cublasGemmEx failed with status 13"):
-        devices.open_device(0).multiply(array, array, array, Precision.FLOAT32)
-    assert ctypes.CDLL(None) is not None
-
-
-def test_handles_of_ended_threads_are_used_again(host):
-    """Destroying one would wait for the whole device, and invalidate captures of other threads."""
-    gru, there = gru_of(), host.cupy.asarray(normal(2, 5, FEATURES))
-    host.machine.synchronize()
-    barrier = threading.Barrier(2)
-
-    def work():
-        with host.cupy.cuda.Stream(non_blocking=True) as stream:
-            gru(there)
-            stream.synchronize()
-        barrier.wait()
-
-    for _ in range(4):
-        threads = [threading.Thread(target=work) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len(host.library.handles) == 2
-    gru(there)
-    assert len(host.library.handles) == 2
-    host.machine.synchronize()
-
-
-def test_workspaces_go_with_their_streams(host):
-    gru, x = gru_of(), normal(2, 5, FEATURES)
-    taken = []
-    for _ in range(4):
-        with host.cupy.cuda.Stream(non_blocking=True) as stream:
-            gru(host.cupy.asarray(x))
-            stream.synchronize()
-        del stream
-        taken.append(host.machine.gpus[0].taken)
-    assert taken[-1] == taken[0] < 1 << 25
-
-
-@pytest.mark.parametrize(("capability", "size"), [(75, 4), (86, 4), (90, 32), (100, 32), (120, 32)])
-def test_workspaces_are_as_large_as_cublas_recommends(host, capability, size):
-    host.put(Machine(Gpu(capability=capability)))
-    gru_of()(host.cupy.asarray(normal(2, 5, FEATURES)))
-    assert max(host.machine.allocated) == size << 20
-
-
-# -- estimators and the command line -------------------------------------------------------------------------------
+# -- estimators and the command line -----------------------------------------------------------------------------------
 
 
 def test_an_estimator(host):

@@ -3,6 +3,7 @@
 import sys
 
 import numpy as np
+import pytest
 
 import fake_cupy
 import rgru
@@ -10,7 +11,7 @@ from fake_cupy import Machine
 from layer_cases import with_biases
 from rgru._cuda import plan as plans
 from rgru._cuda.device import Device
-from rgru._cuda.kernel_config import Steps
+from rgru._cuda.kernel_config import Exchange, Steps
 
 FEATURES, H = 3, 5
 TOLERANCE = {"float32": 2e-6, "float64": 1e-13, "float16": 4e-3, "bfloat16": 4e-2}
@@ -54,3 +55,19 @@ def close(found, expected, dtype="float32"):
 
 def gru_of(**options):
     return with_biases(rgru.GRU(FEATURES, H, seed=1, **options))
+
+
+def forms_and_cells(*exchanges):
+    """Test exchanges (None: steps) with both cells; by default few of them."""
+    return pytest.mark.parametrize(
+        ("exchange", "reset_after"),
+        [
+            pytest.param(
+                *(exchange, reset_after),
+                id=f"{'STEPS' if exchange is None else exchange.name}-reset_{'after' if reset_after else 'before'}",
+                marks=() if (exchange, reset_after) in ((Exchange.BLOCK, True), (None, False)) else pytest.mark.slow,
+            )
+            for exchange in exchanges
+            for reset_after in (False, True)
+        ],
+    )
