@@ -58,11 +58,13 @@ impl<T: Float> BackwardArgs<T> {
     }
 
     /// Computes the gradient of the state after the step and, from it, returns (`da_z`, `da_h`). The direct part of
-    /// `dh_prev` is left in `carry`.
+    /// `dh_prev` is left in `carry`. `masked` is whether there is a mask: the compiler would read the pointer for every
+    /// vector.
     #[inline(always)]
     pub(super) unsafe fn update<L: Lanes<Elem = T>>(
         &self,
         functions: impl Functions<T>,
+        masked: bool,
         row: usize,
         offset: usize,
         n: usize,
@@ -71,7 +73,7 @@ impl<T: Float> BackwardArgs<T> {
         unsafe {
             let carry = self.carry.add(row * self.padded + offset);
             let mut dh = L::load(carry);
-            if !self.mask.is_null() {
+            if masked {
                 let at = row * self.padded + offset;
                 dh = L::load(self.through.add(at)).mul_add(L::load(self.mask.add(at)), dh);
             }
@@ -93,12 +95,12 @@ impl<T: Float> BackwardArgs<T> {
 pub unsafe fn after<L: Lanes, F: Functions<L::Elem>>(args: &BackwardArgs<L::Elem>, panels: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe {
-        let functions = F::of(args.functions);
+        let (functions, masked) = (F::of(args.functions), !args.mask.is_null());
         args.vectors::<L>(
             panels,
             #[inline(always)]
             |row, offset, n| {
-                let (da_z, da_h) = args.update::<L>(functions, row, offset, n);
+                let (da_z, da_h) = args.update::<L>(functions, masked, row, offset, n);
                 let (r, a_hh): (L, L) = (args.tape(row, 0, offset), args.tape(row, 3, offset));
                 let (da_r, da_hh) = equations::reset_after_backward(functions, r, a_hh, da_h);
                 args.put(row, 0, offset, da_hh);
@@ -118,12 +120,12 @@ pub unsafe fn after<L: Lanes, F: Functions<L::Elem>>(args: &BackwardArgs<L::Elem
 pub unsafe fn before_update<L: Lanes, F: Functions<L::Elem>>(args: &BackwardArgs<L::Elem>, panels: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe {
-        let functions = F::of(args.functions);
+        let (functions, masked) = (F::of(args.functions), !args.mask.is_null());
         args.vectors::<L>(
             panels,
             #[inline(always)]
             |row, offset, n| {
-                let (da_z, da_h) = args.update::<L>(functions, row, offset, n);
+                let (da_z, da_h) = args.update::<L>(functions, masked, row, offset, n);
                 args.put(row, 1, offset, da_z);
                 args.put(row, 2, offset, da_h);
             },
@@ -139,14 +141,14 @@ pub unsafe fn before_update<L: Lanes, F: Functions<L::Elem>>(args: &BackwardArgs
 pub unsafe fn before_reset<L: Lanes, F: Functions<L::Elem>>(args: &BackwardArgs<L::Elem>, panels: Range<usize>) {
     // SAFETY: the caller's promise.
     unsafe {
-        let functions = F::of(args.functions);
+        let (functions, masked) = (F::of(args.functions), !args.mask.is_null());
         args.vectors::<L>(
             panels,
             #[inline(always)]
             |row, offset, n| {
                 let at = row * args.padded + offset;
                 let (r, mut drh): (L, L) = (args.tape(row, 0, offset), L::load(args.drh.add(at)));
-                if !args.mask.is_null() {
+                if masked {
                     drh = drh * L::load(args.mask.add(at));
                 }
                 let h = L::load_first((*args.h.add(row)).add(offset), n);

@@ -95,7 +95,7 @@ pub unsafe fn backward<L: Lanes>(args: &BackwardArgs<L::Elem>, rows: Range<usize
                 let n = hidden - offset;
                 let load =
                     |from: &[L::Elem], gate: usize| -> L { L::load_first(from[gate * hidden + offset..].as_ptr(), n) };
-                let (da_z, da_h) = args.update::<L>(functions, row, offset, n);
+                let (da_z, da_h) = args.update::<L>(functions, !args.mask.is_null(), row, offset, n);
                 let (r, a_hh) = (args.tape(row, 0, offset), args.tape(row, 3, offset));
                 let (da_r, da_hh) = equations::reset_after_backward(functions, r, a_hh, da_h);
                 let put = |segment: usize, gate: usize, value: L| args.put(row, segment + gate, offset, value);

@@ -14,7 +14,7 @@ pub struct SingleArgs<T> {
     pub(super) x: *const T,                 // [input]
     pub(super) h: *mut T,                   // [lane]
     pub(super) w: *const T,                 // [input][gate][lane]
-    pub(super) bias: *const T,              // [gate][lane]
+    pub(super) start: *const T,             // [gate][lane]: b, or b + W x without features
     pub(super) u: *const T,                 // [hidden][gate][lane]; the gates are r and z alone in reset-before
     pub(super) candidate: *const T,         // [hidden][lane], or null in reset-after
     pub(super) b_hh: *const T,              // [lane], reset-after
@@ -53,7 +53,7 @@ pub unsafe fn run<L: Lanes, F: Functions<L::Elem>>(s: &SingleArgs<L::Elem>) {
     // SAFETY: the caller's promise.
     unsafe {
         let functions = F::of(s.functions);
-        let start: [L; 3] = std::array::from_fn(|gate| L::load(s.bias.add(gate * L::COUNT)));
+        let start: [L; 3] = std::array::from_fn(|gate| L::load(s.start.add(gate * L::COUNT)));
         let [a_r, a_z, a_x] = add_products(start, s.input, s.x, s.w);
         let h = L::load(s.h);
         let (z, a_h) = if s.candidate.is_null() {

@@ -205,27 +205,47 @@ pub fn step<T: Real>(
 
 /// Returns whether [`step_single`] can run a cell: its units fit into one register.
 pub fn is_single<T: Real>(cell: &PackedCell<T>) -> bool {
-    cell.padded == cell.lanes && cell.vocabulary().is_none() && !matches!(cell.recurrent, Recurrent::Normalised { .. })
+    cell.padded == cell.lanes && !matches!(cell.recurrent, Recurrent::Normalised { .. })
 }
 
-/// Advances the first row of `state` by one step, from its input `x`, with the bits of [`step`].
+/// The input of [`step_single`].
+pub enum SingleInput<'a, T> {
+    /// The features, in a cell without ids.
+    X(&'a [T]),
+    /// b + W x, in the layout of [`PackedCell::project`].
+    Projected(&'a [T]),
+}
+
+/// Advances the first row of `state` by one step, in inference, with the bits of [`step`].
 ///
 /// # Panics
 /// If the cell [does not fit](is_single), or an operand is too short.
-pub fn step_single<T: Real>(kernels: &CellKernels<T>, cell: &PackedCell<T>, x: &[T], state: &mut State<T>) {
+pub fn step_single<T: Real>(
+    kernels: &CellKernels<T>,
+    cell: &PackedCell<T>,
+    input: SingleInput<T>,
+    state: &mut State<T>,
+) {
     assert!(is_single(cell) && cell.lanes == kernels.products.lanes, "cell packed for another kernel");
     let (u, candidate, b_hh) = match &cell.recurrent {
         Recurrent::After { u, b_hh } => (u, std::ptr::null(), b_hh.as_ptr()),
         Recurrent::Before { gates, candidate } => (gates, candidate.data.as_ptr(), std::ptr::null()),
         Recurrent::Normalised { .. } => unreachable!("checked above"),
     };
+    let (x, start) = match input {
+        SingleInput::X(x) => {
+            assert!(cell.vocabulary().is_none(), "cell that reads ids");
+            (&x[..cell.w.depth], &cell.bias[..])
+        }
+        SingleInput::Projected(projected) => (&[][..], &projected[..cell.projected_len()]),
+    };
     let args = SingleArgs {
-        input: cell.w.depth,
+        input: x.len(),
         hidden: cell.hidden,
-        x: x[..cell.w.depth].as_ptr(),
+        x: x.as_ptr(),
         h: state.row_mut(0)[..cell.padded].as_mut_ptr(),
         w: cell.w.data.as_ptr(),
-        bias: cell.bias.as_ptr(),
+        start: start.as_ptr(),
         u: u.data.as_ptr(),
         candidate,
         b_hh,

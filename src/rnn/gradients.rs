@@ -126,23 +126,25 @@ fn sum_over_steps<T: Real>(
     }
     let kernels = batch.packed.kernels.products;
     let mut sum = OuterSum::new(kernels);
+    let mut factors = Vec::with_capacity(BLOCK);
     for block in sequences.blocks(BLOCK) {
         check()?;
         let d = |k: usize| {
             let (n, t) = block[k];
             &d[(sequences.compact_range(n).start + t) * width + task.column..][..rows]
         };
-        for (k, masked) in masked.chunks_exact_mut(hidden).take(block.len()).enumerate() {
-            let states = row_of(Factor::State, block[k]).iter().zip(&masks[block[k].0 * hidden..]);
-            masked.iter_mut().zip(states).for_each(|(masked, (&h, &mask))| *masked = h * mask);
+        let Some(factor) = task.factor else {
+            add_rows(kernels, block.len(), d, task.out);
+            continue;
+        };
+        factors.clear();
+        factors.extend(block.iter().map(|&step| row_of(factor, step)));
+        for ((masked, state), (n, _)) in masked.chunks_exact_mut(hidden).zip(&factors).zip(&block) {
+            let products = state.iter().zip(&masks[n * hidden..]).map(|(&h, &mask)| h * mask);
+            masked.iter_mut().zip(products).for_each(|(masked, product)| *masked = product);
         }
-        match task.factor {
-            Some(_) if dropout.is_some() => {
-                sum.add(block.len(), d, |k| &masked[k * hidden..], task.width, task.out)?;
-            }
-            Some(factor) => sum.add(block.len(), d, |k| row_of(factor, block[k]), task.width, task.out)?,
-            None => add_rows(kernels, block.len(), d, task.out),
-        }
+        let factor = |k: usize| if masked.is_empty() { factors[k] } else { &masked[k * hidden..] };
+        sum.add(block.len(), d, factor, task.width, task.out)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 
 use crate::cell::Real;
 use crate::cell::kernels::CellKernels;
-use crate::cell::step::{OutputRows, State, StepMasks, step};
+use crate::cell::step::{OutputRows, SingleInput, State, StepMasks, is_single, step, step_single};
 use crate::cell::step_back::{BackwardState, Gradients, StepRecord, backward_step};
 use crate::cell::weights::{BackwardCell, PackedCell};
 use crate::error::Error;
@@ -109,6 +109,7 @@ impl<T: Real> LayerPass<'_, T> {
         let padded = hidden.next_multiple_of(self.cell.lanes);
         let mut factors = zeros(if kept.is_some() { rows * padded } else { 0 })?;
         let mut read = zeros(if self.mask.is_some() { rows * padded } else { 0 })?;
+        let single = rows == 1 && is_single(self.cell) && tape.is_none() && kept.is_none() && self.mask.is_none();
         let mut t = 0;
         while t < self.steps() {
             (self.check)()?;
@@ -123,6 +124,14 @@ impl<T: Real> LayerPass<'_, T> {
                 &x[r][at..]
             };
             self.cell.project(self.engine.products(), ahead.len(), x, &mut projected);
+            if single {
+                for (t, projected) in (t..last).zip(projected.chunks_exact(projected_len)) {
+                    step_single(self.engine.kernels, self.cell, SingleInput::Projected(projected), &mut state);
+                    y[0][self.output_at(0, t)..][..hidden].copy_from_slice(&state.row(0)[..hidden]);
+                }
+                t = last;
+                continue;
+            }
             let mut done = 0;
             for t in t..last {
                 let rows = self.active(t);

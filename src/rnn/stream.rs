@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cell::Real;
-use crate::cell::step::{OutputRows, State, StepMasks, is_single, step, step_single};
+use crate::cell::step::{OutputRows, SingleInput, State, StepMasks, is_single, step, step_single};
 use crate::error::Error;
 use crate::memory::aligned::{Aligned, zeros};
 use crate::options::Options;
@@ -72,7 +72,8 @@ impl<T: Real> Stream<T> {
         let plan = Plan::new(&packed.dims, &Sequences::padded(batch, 1, None)?, num_threads()?);
         let group = |members: &Range<usize>| {
             let states: Result<_, Error> = packed.cells.iter().map(|cell| State::new(cell, members.len())).collect();
-            let single = members.len() == 1 && packed.cells.iter().all(is_single);
+            let single =
+                members.len() == 1 && packed.cells.iter().all(|cell| is_single(cell) && cell.vocabulary().is_none());
             Ok(StreamGroup { members: members.clone(), states: states?, single })
         };
         let groups = plan.groups.iter().map(group).collect::<Result<_, Error>>()?;
@@ -210,7 +211,7 @@ impl<T: Real> StreamGroup<T> {
         for (layer, cell) in packed.cells.iter().enumerate() {
             let (below, states) = self.states.split_at_mut(layer);
             let x = below.last().map_or(x, |below| &below.row(0)[..hidden]);
-            step_single(packed.kernels, cell, x, &mut states[0]);
+            step_single(packed.kernels, cell, SingleInput::X(x), &mut states[0]);
         }
         if let Some(last) = self.states.last() {
             y.copy_from_slice(&last.row(0)[..hidden]);
