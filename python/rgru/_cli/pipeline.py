@@ -56,7 +56,7 @@ def behind() -> Iterator[Callable[[Work], None]]:
 
         try:
             yield put
-        except Exception:
+        except Exception:  # what was read before the error is still written; Ctrl-C does not wait for it
             finish()
             raise
         else:
