@@ -44,6 +44,7 @@ __all__ = [
     "set_num_threads",
     "softmax",
     "standardise",
+    "with_embedding_gradient",
 ]
 
 __version__: str
@@ -225,6 +226,13 @@ def linear(x: _Real, weight: _Real, bias: _Real) -> Any: ...  # (M, K), (O, K), 
 def linear_backward(
     x: _Real, weight: _Real, dy: _Real
 ) -> tuple[Any, Any, Any]: ...  # dx (M, K), dweight (O, K), dbias (O,)
+def with_embedding_gradient(
+    cells: _Real,  # (P,) C: the gradient of the other parameters
+    rows: _Real,  # (R, K) C: the gradient of the cells' inputs, of which the first `embedding_size` are the embedding's
+    ids: _Index,  # (R,): rows with an id outside 0..vocabulary are left out
+    vocabulary: int,
+    embedding_size: int,
+) -> Any: ...  # (P + vocabulary * embedding_size,): the rows of an id are added in their order
 def mean_over_time(y: _Real, offsets: _Index) -> Any: ...  # (S, K) C, (N + 1,) -> (N, K); 0 for empty sequences
 def cosine_decay(done: float) -> float: ...  # from 1 at 0 to 0 at 1
 def measure(x: _Real) -> tuple[Any, Any]: ...  # (M, F) C -> mean and scale (F,) float64; scale 1 for constant columns

@@ -7,9 +7,13 @@ use crate::gemm::kernels::ProductKernels;
 use crate::gemm::matmul::{Start, matmul};
 use crate::gemm::pack::{PackedMatrix, WIDTH};
 use crate::memory::aligned::Aligned;
+use crate::memory::prefetch::prefetch;
 use crate::shape::params::CellParams;
 use crate::simd::float::Float;
 use crate::threads::team::{Engine, Team};
+
+/// How many rows of a table are read after the one that is prefetched.
+const AHEAD: usize = 8;
 
 /// Returns the vectors in a panel of a matrix of `vectors` vectors whose panels threads may share. If there are few
 /// vectors, panels of two make the threads' parts more equal.
@@ -187,9 +191,13 @@ impl<T: Float> PackedCell<T> {
         let Some(table) = &self.table else {
             return matmul(engine, rows, x, &self.w, Start::Bias(&self.bias), out, len);
         };
+        let row_of = |r| as_id(x(r)[0], table.len() / len).map(|id| &table[id * len..][..len]);
         for (r, out) in out.chunks_exact_mut(len).take(rows).enumerate() {
-            match as_id(x(r)[0], table.len() / len) {
-                Some(id) => out.copy_from_slice(&table[id * len..][..len]),
+            if r + AHEAD < rows {
+                row_of(r + AHEAD).into_iter().for_each(prefetch);
+            }
+            match row_of(r) {
+                Some(row) => out.copy_from_slice(row),
                 None => out.fill(T::NAN),
             }
         }

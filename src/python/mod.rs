@@ -51,7 +51,7 @@ mod core {
     #[pymodule_export]
     use super::training::{
         PyAdam, cosine_decay, cross_entropy, linear, linear_backward, mean_over_time, mean_squared_error, measure,
-        softmax, standardise,
+        softmax, standardise, with_embedding_gradient,
     };
 
     #[pymodule_export]

@@ -11,7 +11,7 @@ use super::threads::detached;
 use crate::error::Error;
 use crate::shape::{Sequences, expect_shape};
 use crate::train::optim::{self, Adam, AdamSettings};
-use crate::train::{head, loss, scaling};
+use crate::train::{embedding, head, loss, scaling};
 
 type Array<'py> = Bound<'py, PyAny>;
 
@@ -117,6 +117,41 @@ pub fn linear_backward<'py>(
         Ok((dx.into_any(), dw.into_any(), db.into_any()))
     }
     by_precision!("x", x, run(py, x, weight, dy))
+}
+
+#[pyfunction]
+pub fn with_embedding_gradient<'py>(
+    py: Python<'py>,
+    cells: &Array<'py>,
+    rows: &Array<'py>,
+    ids: &Array<'py>,
+    vocabulary: usize,
+    embedding_size: usize,
+) -> PyResult<Array<'py>> {
+    fn run<'py, T: PyReal>(
+        py: Python<'py>,
+        cells: &Array<'py>,
+        rows: &Array<'py>,
+        ids: &Array<'py>,
+        [count, size]: [usize; 2],
+    ) -> PyResult<Array<'py>> {
+        let (cells, rows) = (Input::<T>::new("cells", cells)?, Input::<T>::new("rows", rows)?);
+        let ids = Input::<i64>::new("ids", ids)?;
+        let ([used], [number, width]) = (cells.dimensions("cells")?, rows.dimensions("rows")?);
+        expect_shape("ids", &[number], ids.shape())?;
+        if size == 0 || size > width {
+            return Err(Error::value("embedding_size", format!("1 to {width}"), size.to_string()).into());
+        }
+        let (flat, mut out) = zeros(py, &[used.saturating_add(count.saturating_mul(size))])?;
+        let (cells, rows, ids, out) = (cells.slice()?, rows.slice()?, ids.slice()?, out.slice()?);
+        py.detach(|| {
+            let (of_cells, sums) = out.split_at_mut(used);
+            of_cells.copy_from_slice(cells);
+            embedding::add_by_id(ids, rows, width, size, sums);
+        });
+        Ok(flat.into_any())
+    }
+    by_precision!("cells", cells, run(py, cells, rows, ids, [vocabulary, embedding_size]))
 }
 
 #[pyfunction]

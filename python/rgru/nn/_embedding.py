@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rgru import _core
 from rgru.nn._ids import check_ids
 from rgru.nn._modules import module_of
 
@@ -89,9 +90,11 @@ class EmbeddedWeights:
         numbers = x[..., 0]
         ids = xp.where((numbers >= 0) & (numbers < count), numbers, 0).astype(np.int64)
         wrong = ids != numbers
-        # On a GPU nothing is refused, and what is no id becomes NaN.
-        rows = xp.where((wrong & inside)[..., None], float("nan"), self._embedding[ids]).astype(x.dtype)
-        return xp.concatenate([rows, x[..., 1:]], axis=-1), xp.where(wrong, count, ids).reshape(-1)
+        rows = self._embedding[ids]
+        if xp is not np:  # on a GPU nothing is refused, and what is no id becomes NaN
+            rows = xp.where((wrong & inside)[..., None], float("nan"), rows).astype(x.dtype)
+        embedded = rows if self._features == 1 else xp.concatenate([rows, x[..., 1:]], axis=-1)
+        return embedded, xp.where(wrong, count, ids).reshape(-1)
 
 
 class EmbeddedTape:
@@ -114,27 +117,17 @@ class EmbeddedTape:
         """Return dx, 0 for the ids, dh0 and dparams (P,)."""
         d_embedded, dh0, flat = self._core.backward(dy, dh_n)
         xp, (count, size) = module_of(flat), self._shape
-        rows = d_embedded[..., :size].reshape(-1, size).astype(flat.dtype)
         # On the host also for a GPU, which would add in any order.
-        host, ids = (rows, self._ids) if xp is np else (rows.get(), self._ids.get())
-        d_embedding = xp.asarray(_sums_by_id(ids, host, count + 1))
+        parts = flat, d_embedded, self._ids
+        cells, rows, ids = parts if xp is np else [part.get() for part in parts]
+        rows = rows.astype(flat.dtype, copy=False).reshape(len(ids), -1)
+        gradient = _core.with_embedding_gradient(cells, rows, ids, count, size)
         dx = xp.concatenate([xp.zeros((*d_embedded.shape[:-1], 1), d_embedded.dtype), d_embedded[..., size:]], axis=-1)
-        return dx, dh0, xp.concatenate([flat, d_embedding[:count].reshape(-1)])
+        return dx, dh0, xp.asarray(gradient)
 
     def layers(self) -> Any:
         """Return the records of the cells, by layer."""
         return self._core.layers()
-
-
-def _sums_by_id(ids: NDArray[np.int64], rows: NDArray[Any], count: int) -> NDArray[Any]:
-    """Return the sums of the rows of each id (count, E), those of one id in their order."""
-    sums = np.zeros((count, rows.shape[1]), rows.dtype)
-    order = np.argsort(ids, kind="stable")
-    if len(order):
-        found = ids[order]
-        starts = np.flatnonzero(np.concatenate([[True], found[1:] != found[:-1]]))
-        sums[found[starts]] = np.add.reduceat(rows[order], starts, axis=0)
-    return sums
 
 
 def split(flat: NDArray[Any], settings: Settings) -> tuple[NDArray[Any], NDArray[Any]]:
