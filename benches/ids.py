@@ -101,7 +101,7 @@ def onnxruntime_product(gru: rgru.GRU, ids: NDArray[np.int64], threads: int) -> 
         nodes,
         "ids",
         [helper.make_tensor_value_info("ids", TensorProto.INT64, ids.T.shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (*ids.T.shape, gru.hidden_size))],
         [
             numpy_helper.from_array(np.ascontiguousarray(array), name)
             for name, array in tensors.items()
