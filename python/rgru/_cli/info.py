@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import rgru
 from rgru._cli.errors import explained
 from rgru._data.column_names import quoted
-from rgru._files.model_file import read
+from rgru._files.model_file import read, read_digest
 from rgru.nn._settings import OPTIONS
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def model_card(path: str) -> dict[str, str]:
         card["parameters"] = f"{sum(t.size for name, t in tensors.items() if not name.endswith(('.mean', '.scale'))):,}"
         if kind != "GRU":
             card |= _estimator(config)
+        card["digest"] = read_digest(path) or "none: the file is of an older version"
     return card
 
 

@@ -42,7 +42,14 @@ def save(
 
     from rgru._files.atomic_write import whole_file
 
-    metadata = {"format": FORMAT, "version": VERSION, "kind": kind, "config": json.dumps(dict(config))}
+    text = json.dumps(dict(config))
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "kind": kind,
+        "config": text,
+        "digest": digest(kind, text, tensors),
+    }
     # Arrays of wide numbers come first, so that all are aligned.
     names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
     arrays = [np.ascontiguousarray(tensors[name], tensors[name].dtype.newbyteorder("<")) for name in names]
@@ -51,6 +58,20 @@ def save(
         file.write(header(described, metadata))
         for array in arrays:
             file.write(array.data)
+
+
+def digest(kind: str, config: str, tensors: Mapping[str, NDArray[Any]]) -> str:
+    """Return a digest of all that a file holds, in which any damage shows: the 64 digits of a SHA-256."""
+    import hashlib
+
+    import numpy as np
+
+    found = hashlib.sha256(f"{kind}\n{config}\n".encode())
+    for name in sorted(tensors):
+        array = tensors[name]
+        found.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
+        found.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
+    return found.hexdigest()
 
 
 _DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64", "uint8": "U8"}
@@ -88,7 +109,7 @@ def safetensors_name(dtype: np.dtype[Any]) -> str:
 
 
 def read(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any], dict[str, NDArray[Any]]]:
-    """Read a file that `save` has written.
+    """Read a file that `save` has written, and check its digest, which the first files lack.
 
     Returns
     -------
@@ -102,8 +123,19 @@ def read(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any], dict[str, N
         As `rgru.load`.
     """
     with opened(path) as file:
-        kind, config = check_metadata(os.fspath(path), file.metadata())
-        return kind, config, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+        kind, config = check_metadata(os.fspath(path), metadata)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    expected = metadata.get("digest")
+    if expected is not None and expected != (got := digest(kind, metadata["config"], tensors)):
+        raise ValueError(f"{os.fspath(path)}: expected contents of the digest {expected}, got {got}: it is damaged")
+    return kind, config, tensors
+
+
+def read_digest(path: str | os.PathLike[str]) -> str | None:
+    """Return the digest that a file names; None for the first files, which lack it."""
+    with opened(path) as file:
+        return (file.metadata() or {}).get("digest")
 
 
 def read_config(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
