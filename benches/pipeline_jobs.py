@@ -61,7 +61,7 @@ def onnxruntime_padded(model: str) -> Work:
     from onnx import TensorProto, helper, numpy_helper
 
     estimator: Any = rgru.load(model)
-    gru = estimator.model_.gru
+    gru = estimator._gru
     [(*arrays, attributes)] = to_arrays(gru)
     parts = dict(zip("WRB", arrays, strict=True))
     node = helper.make_node("GRU", ["X", *parts, "lengths"], ["", "Y_h"], **attributes)
@@ -124,7 +124,7 @@ def torch_work(model: str, pack: Callable[..., Any]) -> Work:
 
     torch.set_num_threads(threads())
     estimator: Any = rgru.load(model)
-    module = estimator.model_.gru.to_torch().eval()
+    module = estimator._gru.to_torch().eval()
 
     def last_states(*sequences: NDArray[Any]) -> NDArray[np.float32]:
         with torch.inference_mode():
@@ -136,7 +136,7 @@ def torch_work(model: str, pack: Callable[..., Any]) -> Work:
 
 def by_hand(estimator: Any, data: str, output: str, size: int, last_states: Callable[..., NDArray[np.float32]]) -> None:
     """Read, sort, run in batches of `size`, and write."""
-    weight, bias, classes = estimator.model_.head_weight, estimator.model_.head_bias, estimator.classes_
+    weight, bias, classes = estimator._head.weight, estimator._head.bias, estimator.classes_
     schema = pa.schema([("id", pa.int64()), ("prediction", pa.int64())])
     with pq.ParquetWriter(output, schema) as writer:
         for batch in pq.ParquetFile(data).iter_batches(ROWS):

@@ -20,15 +20,17 @@ from rgru._runtime import info, set_num_threads
 from rgru.nn._gru import GRU
 
 if TYPE_CHECKING:
-    from rgru import arrow, convert, datasets, gpu, plot
+    from rgru import arrow, convert, datasets, gpu, model, plot
     from rgru.convert.torch import from_torch
     from rgru.estimators import GRUClassifier, GRURegressor
+    from rgru.model import Model
     from rgru.sessions import Sessions
 
 __all__ = [
     "GRU",
     "GRUClassifier",
     "GRURegressor",
+    "Model",
     "Ragged",
     "Sessions",
     "__version__",
@@ -39,6 +41,7 @@ __all__ = [
     "gpu",
     "info",
     "load",
+    "model",
     "plot",
     "set_num_threads",
 ]
@@ -47,12 +50,14 @@ __all__ = [
 _LAZY = {
     "GRUClassifier": "rgru.estimators",
     "GRURegressor": "rgru.estimators",
+    "Model": "rgru.model",
     "arrow": "rgru.arrow",
     "Sessions": "rgru.sessions",
     "convert": "rgru.convert",
     "datasets": "rgru.datasets",
     "from_torch": "rgru.convert.torch",
     "gpu": "rgru.gpu",
+    "model": "rgru.model",
     "plot": "rgru.plot",
 }
 

@@ -21,6 +21,7 @@ __all__ = [
     "Tape",
     "Weights",
     "__version__",
+    "activate",
     "arrow_numbers",
     "arrow_sequences",
     "arrow_texts",
@@ -40,6 +41,8 @@ __all__ = [
     "mean_over_time",
     "mean_squared_error",
     "measure",
+    "normalise",
+    "normalise_backward",
     "object_keys",
     "set_num_threads",
     "softmax",
@@ -239,6 +242,11 @@ def measure(x: _Real) -> tuple[Any, Any]: ...  # (M, F) C -> mean and scale (F,)
 def standardise(
     x: _Real, mean: NDArray[np.float64], scale: NDArray[np.float64], dtype: str
 ) -> Any: ...  # (M, F), (F,), (F,) all C -> (M, F) of `dtype`: (x - mean) / scale in float64, rounded once
+def activate(x: _Real, activation: str | tuple[str | float, ...]) -> Any: ...  # any shape, C -> the same
+def normalise(
+    x: _Real, epsilon: float
+) -> tuple[Any, Any]: ...  # (M, K) C -> (x - mean) / sqrt(variance + epsilon) of each row, and 1 / these roots (M,)
+def normalise_backward(dy: _Real, y: _Real, scales: _Real) -> Any: ...  # (M, K), and both results of `normalise` -> dx
 def softmax(logits: _Real) -> Any: ...  # (M, C) C -> (M, C)
 def cross_entropy(
     logits: _Real, targets: _Index

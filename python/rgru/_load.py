@@ -10,12 +10,13 @@ from rgru.nn._gru import GRU
 
 if TYPE_CHECKING:
     from rgru.estimators import GRUClassifier, GRURegressor
+    from rgru.model import Model
 
-KINDS = ("GRU", "GRUClassifier", "GRURegressor")
+KINDS = ("GRU", "Model", "GRUClassifier", "GRURegressor")
 
 
-def load(path: str | os.PathLike[str]) -> GRU | GRUClassifier | GRURegressor:
-    """Read a GRU or an estimator from a file that its ``save`` has written.
+def load(path: str | os.PathLike[str]) -> GRU | Model | GRUClassifier | GRURegressor:
+    """Read a GRU, a model or an estimator from a file that its ``save`` has written.
 
     Parameters
     ----------
@@ -24,7 +25,7 @@ def load(path: str | os.PathLike[str]) -> GRU | GRUClassifier | GRURegressor:
 
     Returns
     -------
-    GRU, GRUClassifier or GRURegressor
+    GRU, Model, GRUClassifier or GRURegressor
         The saved model, with the same bits.
 
     Raises
@@ -50,6 +51,10 @@ def load(path: str | os.PathLike[str]) -> GRU | GRUClassifier | GRURegressor:
     try:
         if kind == "GRU":
             return GRU._from_saved(config, tensors)
+        if kind == "Model":
+            from rgru.model import Model
+
+            return Model._from_saved(config, tensors)
         from rgru import estimators
 
         return estimators.from_saved(kind, config, tensors)

@@ -47,7 +47,7 @@ fn item<'py, T: for<'a> FromPyObject<'a, 'py, Error: Into<PyErr>>>(
 }
 
 /// Converts the name of an activation, or its name and parameters.
-fn activation(option: &str, value: &Bound<'_, PyAny>) -> PyResult<Activation> {
+pub fn activation(option: &str, value: &Bound<'_, PyAny>) -> PyResult<Activation> {
     let (name, parameters): (String, Vec<f64>) = if let Ok(name) = value.extract::<String>() {
         (name, Vec::new())
     } else {

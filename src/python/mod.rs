@@ -50,8 +50,8 @@ mod core {
     use super::threads::{available_isas, get_num_threads, isa, set_num_threads};
     #[pymodule_export]
     use super::training::{
-        PyAdam, cosine_decay, cross_entropy, linear, linear_backward, mean_over_time, mean_squared_error, measure,
-        softmax, standardise, with_embedding_gradient,
+        PyAdam, activate, cosine_decay, cross_entropy, linear, linear_backward, mean_over_time, mean_squared_error,
+        measure, normalise, normalise_backward, softmax, standardise, with_embedding_gradient,
     };
 
     #[pymodule_export]

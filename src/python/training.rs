@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use super::arrays::{Either, InOut, Input, PyReal, precision, unwritten, zeros};
 use super::threads::detached;
 use crate::error::Error;
-use crate::shape::{Sequences, expect_shape};
+use crate::shape::{Activation, Sequences, expect_shape};
 use crate::train::optim::{self, Adam, AdamSettings};
 use crate::train::{embedding, head, loss, scaling};
 
@@ -166,6 +166,57 @@ pub fn mean_over_time<'py>(py: Python<'py>, y: &Array<'py>, offsets: &Array<'py>
         Ok(mean.into_any())
     }
     by_precision!("y", y, run(py, y, offsets))
+}
+
+#[pyfunction]
+pub fn activate<'py>(py: Python<'py>, x: &Array<'py>, activation: &Array<'py>) -> PyResult<Array<'py>> {
+    fn run<'py, T: PyReal>(py: Python<'py>, x: &Array<'py>, activation: Activation) -> PyResult<Array<'py>> {
+        let (y, mut out) = copy(py, &Input::<T>::new("x", x)?)?;
+        let out = out.slice()?;
+        detached(py, |_| head::activate(activation, out))?;
+        Ok(y.into_any())
+    }
+    let activation = super::dims::activation("activation", activation)?;
+    by_precision!("x", x, run(py, x, activation))
+}
+
+#[pyfunction]
+pub fn normalise<'py>(py: Python<'py>, x: &Array<'py>, epsilon: f64) -> PyResult<(Array<'py>, Array<'py>)> {
+    fn run<'py, T: PyReal>(py: Python<'py>, x: &Array<'py>, epsilon: f64) -> PyResult<(Array<'py>, Array<'py>)> {
+        let x = Input::<T>::new("x", x)?;
+        let [rows, width] = x.dimensions("x")?;
+        let ((y, mut out), (scales, mut scales_out)) = (copy(py, &x)?, zeros(py, &[rows])?);
+        let (out, scales_out) = (out.slice()?, scales_out.slice()?);
+        py.detach(|| head::normalise(width, T::from_f64(epsilon), out, scales_out));
+        Ok((y.into_any(), scales.into_any()))
+    }
+    by_precision!("x", x, run(py, x, epsilon))
+}
+
+#[pyfunction]
+pub fn normalise_backward<'py>(
+    py: Python<'py>,
+    dy: &Array<'py>,
+    y: &Array<'py>,
+    scales: &Array<'py>,
+) -> PyResult<Array<'py>> {
+    fn run<'py, T: PyReal>(
+        py: Python<'py>,
+        dy: &Array<'py>,
+        y: &Array<'py>,
+        scales: &Array<'py>,
+    ) -> PyResult<Array<'py>> {
+        let (dy, y) = (Input::<T>::new("dy", dy)?, Input::<T>::new("y", y)?);
+        let scales = Input::<T>::new("scales", scales)?;
+        let [rows, width] = dy.dimensions("dy")?;
+        expect_shape("y", &[rows, width], y.shape())?;
+        expect_shape("scales", &[rows], scales.shape())?;
+        let (dx, mut out) = copy(py, &dy)?;
+        let (y, scales, out) = (y.slice()?, scales.slice()?, out.slice()?);
+        py.detach(|| head::normalise_backward(width, y, scales, out));
+        Ok(dx.into_any())
+    }
+    by_precision!("dy", dy, run(py, dy, y, scales))
 }
 
 #[pyfunction]

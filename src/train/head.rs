@@ -1,13 +1,15 @@
 //! The head of a model: the mean over time, and a linear map with its gradients. They use the kernels of the cell, so
 //! their bits do not depend on the batch either.
 
-use crate::cell::Real;
+use crate::cell::functions::Function;
+use crate::cell::kernels::{CellKernels, Real};
+use crate::cell::norm;
 use crate::error::Error;
 use crate::gemm::kernels::ProductKernels;
 use crate::gemm::matmul::{Start, matmul};
 use crate::gemm::pack::{PackedMatrix, WIDTH};
 use crate::gemm::weight_grad::{BLOCK, OuterSum, add_rows};
-use crate::shape::{Sequences, expect_shape};
+use crate::shape::{Activation, Sequences, expect_shape};
 use crate::simd::Isa;
 use crate::threads::team::{Engine, Team};
 
@@ -58,6 +60,31 @@ pub fn linear_backward<T: Real>(
         add_rows(kernels, steps, dy, dbias);
     }
     Ok(())
+}
+
+/// Applies an activation to every number, in place. The bits are those of a cell's activations.
+///
+/// # Errors
+/// [`Error::Value`] if the instruction set in use is unknown.
+pub fn activate<T: Real>(activation: Activation, x: &mut [T]) -> Result<(), Error> {
+    CellKernels::of(Isa::active()?)?.activate(&Function::new(activation), x);
+    Ok(())
+}
+
+/// Replaces each row x of `[M, width]` by (x - mean) / sqrt(variance + epsilon), and writes the reciprocals of these
+/// roots to `scales`, `[M]`.
+pub fn normalise<T: Real>(width: usize, epsilon: T, rows: &mut [T], scales: &mut [T]) {
+    for (row, scale) in rows.chunks_mut(width.max(1)).zip(scales) {
+        *scale = norm::normalise(row, epsilon);
+    }
+}
+
+/// Replaces the gradients `d` of normalised rows `[M, width]` by those of the rows before [`normalise`].
+pub fn normalise_backward<T: Real>(width: usize, normalised: &[T], scales: &[T], d: &mut [T]) {
+    let width = width.max(1);
+    for ((d, row), &scale) in d.chunks_mut(width).zip(normalised.chunks(width)).zip(scales) {
+        norm::normalise_backward(d, row, scale);
+    }
 }
 
 /// Computes the mean over the steps of each sequence: y `[S, K]`, out `[N, K]`; 0 for an empty sequence.

@@ -80,7 +80,7 @@ def test_states_have_the_bits_of_the_numpy_path(options):
 def test_splitting_large_columns_does_not_change_the_results(monkeypatch):
     gru = make_gru(bidirectional=True)
     whole = rows(rgru.arrow.predict(gru, as_column(SEQUENCES)))
-    monkeypatch.setattr("rgru.train._model._NUMBERS_PER_PIECE", 60)
+    monkeypatch.setattr("rgru.model._model._NUMBERS_PER_PIECE", 60)
     np.testing.assert_array_equal(rows(rgru.arrow.predict(gru, as_column(SEQUENCES))), whole)
 
 
@@ -345,7 +345,7 @@ def test_wrong_arguments():
         rgru.arrow.predict(fitted(), column, output="every")
     with pytest.raises(TypeError, match=r"^column: expected an Arrow column or table, got list$"):
         rgru.arrow.predict(gru, FULL)
-    with pytest.raises(TypeError, match=r"^model: expected a GRU, GRUClassifier or GRURegressor, got str$"):
+    with pytest.raises(TypeError, match=r"^model: expected a GRU, Model, GRUClassifier or GRURegressor, got str$"):
         rgru.arrow.predict("gru", column)
     with pytest.raises(ValueError, match="not fitted yet"):
         rgru.arrow.predict(rgru.GRUClassifier(), column)

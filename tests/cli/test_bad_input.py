@@ -51,7 +51,7 @@ def test_unreadable_streams(work, tmp_path):
         ("missing", "missing: No such file or directory"),
         ("text.csv", r"text\.csv: expected a safetensors file"),
         ("nothing", "nothing: expected a safetensors file"),
-        ("layer", "layer: expected a classifier or regressor, got a GRU"),
+        ("layer", "layer: expected a model, classifier or regressor, got a GRU"),
     ],
 )
 def test_unreadable_models(work, tmp_path, model, message):

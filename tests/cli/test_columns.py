@@ -217,7 +217,7 @@ def test_a_column_of_ids_beside_one_of_numbers(tmp_path):
     options = ["--vocabulary", 9, "--embedding-size", 4, "--hidden-size", 4, "--max-epochs", 2, "--seed", 0]
     succeed("fit", tmp_path / "data", "-o", tmp_path / "model", *columns, *options)
     model = rgru.load(tmp_path / "model")
-    assert (model.model_.gru.vocabulary, model.model_.gru.embedding_size) == (9, 4)
+    assert (model._gru.vocabulary, model._gru.embedding_size) == (9, 4)
     assert b"vocabulary=9, embedding_size=4" in succeed("info", tmp_path / "model")
     succeed("predict", tmp_path / "model", tmp_path / "data", "-o", tmp_path / "out.parquet", "--column", "y=label")
     X = rgru.Ragged.from_arrow(pq.read_table(tmp_path / "data").select(["item", "price"]))

@@ -158,9 +158,9 @@ def test_inputs_are_not_changed(kind):
 def test_sequences_without_steps_are_predicted_from_the_bias():
     classifier, regressor = fitted(GRUClassifier), fitted(GRURegressor)
     nothing = [np.zeros((0, 3))]
-    bias = classifier.model_.head_bias
+    bias = classifier._head.bias
     np.testing.assert_allclose(classifier.predict_proba(nothing)[0], np.exp(bias) / np.exp(bias).sum(), rtol=1e-6)
-    expected = regressor.model_.head_bias * regressor.target_scaler_.scale + regressor.target_scaler_.mean
+    expected = regressor._head.bias * regressor.target_scaler_.scale + regressor.target_scaler_.mean
     np.testing.assert_allclose(regressor.predict(nothing), expected, rtol=1e-6)
     every = GRURegressor(**QUICK, pooling="every").fit(padded(), padded()[..., 0])
     assert [len(one) for one in every.predict([*nothing, np.ones((2, 3))])] == [0, 2]
@@ -242,10 +242,10 @@ def test_fit_starts_from_new_weights(kind):
 
 @EITHER
 def test_ctrl_c_keeps_the_completed_epochs(kind, monkeypatch):
-    from rgru.train import _model as model
+    from rgru.model import _model as model
 
     calls = []
-    original = model.Model.loss_and_gradients
+    original = model.Model._loss_and_gradients
 
     def interrupting(self, *arguments):
         calls.append(1)
@@ -253,7 +253,7 @@ def test_ctrl_c_keeps_the_completed_epochs(kind, monkeypatch):
             raise KeyboardInterrupt
         return original(self, *arguments)
 
-    monkeypatch.setattr(model.Model, "loss_and_gradients", interrupting)
+    monkeypatch.setattr(model.Model, "_loss_and_gradients", interrupting)
     X = sequences()
     y = labels(X) if kind is GRUClassifier else sums(X)
     estimator = kind(**{**QUICK, "batch_size": 10, "max_epochs": 50})

@@ -125,7 +125,7 @@ def config_with(**changes):
         ({"format": None}, "expected an rgru file.*None"),
         ({"format": "other"}, "expected an rgru file.*other"),
         ({"version": "2"}, "version '1'.*'2'"),
-        ({"kind": "LSTM"}, "GRU, GRUClassifier, GRURegressor.*LSTM"),
+        ({"kind": "LSTM"}, "GRU, Model, GRUClassifier, GRURegressor.*LSTM"),
         ({"config": None}, "configuration.*None"),
         ({"config": "{"}, "configuration.*{"),
         ({"config": "[1]"}, r"configuration.*\[1\]"),

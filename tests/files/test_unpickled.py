@@ -66,9 +66,9 @@ def test_estimators_predict_save_and_are_trained_again(kind, through, tmp_path):
     found = outputs(came, X)
     assert type(found) is np.ndarray
     assert np.array_equal(found, expected)
-    came.model_.head_bias[...] = 7
-    came.model_.head_weight[...] = 0
-    came.model_.changed()
+    came._head.bias[...] = 7
+    came._head.weight[...] = 0
+    came.model_._changed()
     assert not np.array_equal(outputs(came, X), expected)
     came.save(tmp_path / "model.safetensors")
     assert np.array_equal(outputs(rgru.load(tmp_path / "model.safetensors"), X), outputs(came, X))

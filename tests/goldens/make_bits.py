@@ -84,10 +84,10 @@ def estimators():
         for pooling in ("last", "mean"):
             classifier = rgru.GRUClassifier(pooling=pooling, dropout=0.2, num_layers=2, **options)
             classifier.fit(x, (ends[:, 0] > 0) + 2 * (ends[:, 1] > 0.5))
-            yield f"{dtype}.classifier.{pooling}.params", classifier.model_.gru.params.flat[::7]
+            yield f"{dtype}.classifier.{pooling}.params", classifier._gru.params.flat[::7]
             yield f"{dtype}.classifier.{pooling}.proba", classifier.predict_proba(x)
             regressor = rgru.GRURegressor(pooling=pooling, bidirectional=True, **options).fit(x, ends[:, :2] * 5 + 1e6)
-            yield f"{dtype}.regressor.{pooling}.params", regressor.model_.gru.params.flat[::7]
+            yield f"{dtype}.regressor.{pooling}.params", regressor._gru.params.flat[::7]
             yield f"{dtype}.regressor.{pooling}.predict", regressor.predict(x)
             yield f"{dtype}.regressor.{pooling}.loss", np.array(regressor.history_.train_loss)
         every = rgru.GRURegressor(pooling="every", **options).fit(x, rgru.Ragged(x.values[:, :1] * 2, offsets))

@@ -20,10 +20,10 @@ from rgru import GRU, GRUClassifier, GRURegressor, Ragged
 from rgru._backends import CPU, find_backend
 from rgru._cli import main
 from rgru._files.model_file import read_config
+from rgru.model import Linear, Model, Pool
 from rgru.train._batches import Data
 from rgru.train._history import History
 from rgru.train._loop import train
-from rgru.train._model import Model
 from rgru.train._schedule import Schedule
 
 
@@ -134,7 +134,7 @@ def test_fit_and_predict_do_the_same(kind, options, devices):
     there, here = fitted(kind, device="cuda", **options), fitted(kind, **options)
     assert list(devices) == ["cuda:0"]
     assert_alike(here, there)
-    for array in (*there._tensors().values(), *there.model_.parameters()):
+    for array in (*there._tensors().values(), *there.model_._parameters()):
         assert type(array) is np.ndarray
     X = sequences(seed=5)
     found = outputs(there, X)
@@ -181,7 +181,7 @@ def test_an_empty_batch(kind, devices):
 def test_splitting_large_batches_does_not_change_the_outputs(kind, devices, monkeypatch):
     estimator, X = fitted(kind, device="cuda", pooling="mean"), sequences(100)
     whole = outputs(estimator, X)
-    monkeypatch.setattr("rgru.train._model._NUMBERS_PER_PIECE", 60)
+    monkeypatch.setattr("rgru.model._model._NUMBERS_PER_PIECE", 60)
     assert len(list(estimator.model_._pieces(Ragged.from_list(X)))) > 20
     np.testing.assert_allclose(outputs(estimator, X), whole, rtol=1e-5, atol=1e-6)
 
@@ -192,14 +192,14 @@ def test_a_fitted_estimator_moves_and_follows_its_parameters(kind, devices):
     before = outputs(estimator, X)
     for device in ("cuda:0", "cuda:1", "cpu", "cuda:1"):
         np.testing.assert_allclose(outputs(estimator.set_params(device=device), X), before, rtol=1e-9)
-    estimator.model_.gru.params["layers.0.fwd.b"] = np.ones(18)
+    estimator._gru.params["layers.0.fwd.b"] = np.ones(18)
     changed = outputs(estimator, X)
     assert np.abs(changed - before).max() > 1e-3
-    estimator.model_.head_bias[0] += 1
-    estimator.model_.changed()
+    estimator._head.bias[0] += 1
+    estimator.model_._changed()
     assert np.abs(outputs(estimator, X) - changed).max() > 1e-3
     moved = outputs(estimator, X)
-    estimator.model_.head_weight = -estimator.model_.head_weight  # a replaced array needs no call of `changed`
+    estimator._head.weight = -estimator._head.weight  # a replaced array needs no call of `changed`
     assert np.abs(outputs(estimator, X) - moved).max() > 1e-3
     np.testing.assert_allclose(outputs(estimator, X), outputs(estimator.set_params(device="cpu"), X), rtol=1e-9)
 
@@ -218,15 +218,15 @@ def make_training(device, count=60, dtype="float64"):
     rng = np.random.default_rng(0)
     lengths = rng.integers(0, 10, count)
     x = Ragged(rng.normal(size=(lengths.sum(), 2)).astype(dtype), np.cumsum([0, *lengths]))
-    model = Model(GRU(2, 8, seed=0, dtype=dtype), 1, pooling="last", seed=0)
-    model.backend = device
+    model = Model([GRU(2, 8, seed=0, dtype=dtype), Pool("last"), Linear(8, 1, dtype=dtype, seed=0)])
+    model._backend = device
     return model, Data(x, np.array([[one[:, 0].mean() if len(one) else 0.0] for one in x], dtype))
 
 
 def run(model, data, *, batch_size=8, **options):
     schedule = Schedule(learning_rate=0.01, batch_size=batch_size, max_epochs=4, patience=None, max_grad_norm=1.0)
     options.setdefault("score", lambda outputs, targets: 0.0)
-    return train(model, data, model.backend.mean_squared_error, schedule, np.random.default_rng(0), **options)
+    return train(model, data, model._backend.mean_squared_error, schedule, np.random.default_rng(0), **options)
 
 
 def test_the_parameters_live_on_the_device_in_training_only():
@@ -236,16 +236,16 @@ def test_the_parameters_live_on_the_device_in_training_only():
 
     def score(outputs, targets):
         assert type(outputs) is np.ndarray
-        seen.extend(type(array) for array in model.parameters())
+        seen.extend(type(array) for array in model._parameters())
         return 0.0
 
-    own = model.parameters()
+    own = model._parameters()
     before = [array.copy() for array in own]
     run(model, data, validation=data, score=score)
     assert set(seen) == {DeviceArray}
-    assert all(one is other for one, other in zip(own, model.parameters(), strict=True))
+    assert all(one is other for one, other in zip(own, model._parameters(), strict=True))
     assert all(np.abs(one - other).max() > 1e-3 for one, other in zip(own, before, strict=True))
-    np.testing.assert_array_equal(model.gru.params.flat, own[0])
+    np.testing.assert_array_equal(model.layers[0].params.flat, own[0])
 
 
 def test_the_host_waits_for_the_device_once_an_epoch():
@@ -298,17 +298,17 @@ def test_the_weights_are_copied_back_however_training_ends(error, where):
         options["score"] = fails
     else:
         device.linear_backward = fails
-    untrained = model.predict(data.x)
+    untrained = model._predict(data.x)
     with pytest.raises(error):
         run(model, data, **options)
     assert device.depth == 0
-    assert all(type(array) is np.ndarray for array in model.parameters())
+    assert all(type(array) is np.ndarray for array in model._parameters())
     assert len(histories.train_loss) == 1
-    predicted = model.predict(data.x)
+    predicted = model._predict(data.x)
     assert np.mean((predicted - data.rows) ** 2) == pytest.approx(histories.validation_loss[0])  # the best weights
     assert np.abs(predicted - untrained).max() > 1e-3
-    model.backend = CPU
-    np.testing.assert_allclose(model.predict(data.x), predicted, rtol=1e-9)
+    model._backend = CPU
+    np.testing.assert_allclose(model._predict(data.x), predicted, rtol=1e-9)
 
 
 @EITHER
@@ -395,7 +395,7 @@ def test_fit_and_predict_commands(devices, tmp_path, capsys):
 @pytest.mark.parametrize("model", ["classifier", "every", "pairs"])
 def test_all_kinds_of_predictions_are_in_the_order_of_the_rows(model, work, tmp_path, monkeypatch):
     monkeypatch.setattr("rgru._cli.readers._BATCH_ROWS", 7)
-    monkeypatch.setattr("rgru.train._model._NUMBERS_PER_PIECE", 40)  # some pieces for each batch
+    monkeypatch.setattr("rgru.model._model._NUMBERS_PER_PIECE", 40)  # some pieces for each batch
     arguments = ["predict", str(work / model), str(work / "data.parquet"), "--sequence", "values"]
     arguments += ["--column", "prediction=label", "--column", "p=probability"] if model == "classifier" else []
     for device in ("cpu", "cuda"):

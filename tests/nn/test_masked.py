@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import rgru
-from estimator_cases import fitted, labels, padded, sums
+from estimator_cases import QUICK, fitted, labels, padded, sums
 
 X = padded()
 MASKED = np.ma.array(X, mask=np.zeros(X.shape, bool))
@@ -54,8 +54,8 @@ def test_as_x_of_estimators(x):
 @pytest.mark.parametrize("nested", [False, True])
 def test_as_y_of_estimators(nested):
     classifier, regressor = fitted(rgru.GRUClassifier), fitted(rgru.GRURegressor)
-    steps, every = np.ma.array(X[..., 0], mask=X[..., 0] > 0), fitted(rgru.GRURegressor)
-    every.pooling = every.model_.pooling = "every"
+    steps = np.ma.array(X[..., 0], mask=X[..., 0] > 0)
+    every = rgru.GRURegressor(**QUICK, pooling="every").fit(X, X[..., 0])
     as_given = list if nested else np.ma.array
     for call in (
         lambda: classifier.fit(X, as_given(column(labels(X)))),

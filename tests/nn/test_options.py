@@ -196,7 +196,7 @@ def test_estimators_take_options(tmp_path):
         model.save(tmp_path / "model")
         again = rgru.load(tmp_path / "model")
         np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
-        assert model.model_.gru.params["layers.0.fwd.h0"].any()  # learned
+        assert model._gru.params["layers.0.fwd.h0"].any()  # learned
     with pytest.raises(ValueError, match=r"gru_options: expected names among gate_activation, .*, got 'bias'"):
         rgru.GRUClassifier(gru_options={"bias": False}).fit(X, y)
     with pytest.raises(TypeError, match="gru_options: expected a dict or None, got 'relu'"):
@@ -211,7 +211,7 @@ def test_estimators_take_options_of_any_type_of_number(tmp_path):
     model.save(tmp_path / "model")
     again = rgru.load(tmp_path / "model")
     assert again.gru_options == {"clip": 2.0, "learned_h0": True, "activation": ("elu", 0.5)}
-    assert repr(again.model_.gru) == repr(model.model_.gru)
+    assert repr(again._gru) == repr(model._gru)
 
 
 @pytest.mark.parametrize(

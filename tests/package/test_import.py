@@ -15,7 +15,7 @@ LAZY = [
     "rgru.gpu",
     "rgru.plot",
     "rgru.integrations",
-    "rgru.train._model",
+    "rgru.model._model",
     "rgru.sessions",
     "rgru.train._loop",
 ]

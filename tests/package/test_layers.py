@@ -15,6 +15,7 @@ LAYERS = (
     ("_data", "_runtime", "gpu"),
     ("nn",),
     ("_backends",),
+    ("model",),
     ("train",),
     ("estimators", "convert", "plot"),
     ("_load",),

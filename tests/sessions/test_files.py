@@ -99,7 +99,7 @@ def test_the_file_is_plain_safetensors(gru, path):
     sessions.save(path)
     tensors = safetensors.numpy.load_file(path)
     assert np.array_equal(tensors["states"], sessions.states(tensors["keys"]).transpose(1, 0, 2))
-    with pytest.raises(ValueError, match=r"expected one of GRU, GRUClassifier, GRURegressor, got 'Sessions'"):
+    with pytest.raises(ValueError, match=r"expected one of GRU, Model, GRUClassifier, GRURegressor, got 'Sessions'"):
         rgru.load(path)
 
 

@@ -375,7 +375,7 @@ def test_models_that_cannot_run_step_by_step(recordings):
     with pytest.raises(ValueError, match=r"model: expected a fitted GRUClassifier"):
         rgru.Sessions(rgru.GRUClassifier())
     for strange in (None, "gru", rgru.GRU):
-        with pytest.raises(TypeError, match=r"model: expected a GRU, a GRUClassifier or a GRURegressor"):
+        with pytest.raises(TypeError, match=r"model: expected a GRU, a Model, a GRUClassifier or a GRURegressor"):
             rgru.Sessions(strange)
 
 

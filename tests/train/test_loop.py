@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 
 from rgru import GRU, Ragged, _core
+from rgru.model import Dropout, Linear, Model, Pool
 from rgru.train._batches import Data, batches_by_length, split_validation
 from rgru.train._history import History
 from rgru.train._loop import train
-from rgru.train._model import Model
 from rgru.train._schedule import Schedule
 
 Adam = _core.Adam  # tests replace it
 
 
 def make_model(seed=0, *, dropout=0.0, hidden_size=8, input_size=2):
-    return Model(GRU(input_size, hidden_size, seed=seed), 1, pooling="last", dropout=dropout, seed=seed)
+    head = Linear(hidden_size, 1, seed=seed)
+    return Model([GRU(input_size, hidden_size, seed=seed), Pool("last"), Dropout(dropout), head], seed=seed)
 
 
 def make_data(count=60, seed=0):
@@ -41,11 +42,11 @@ def run(model, data, rng=0, **options):
 
 
 def weights(model):
-    return np.concatenate([array.ravel().copy() for array in model.parameters()])
+    return np.concatenate([array.ravel().copy() for array in model._parameters()])
 
 
 def validation_loss(model, data):
-    return _core.mean_squared_error(model.predict(data.x), data.rows)[0]
+    return _core.mean_squared_error(model._predict(data.x), data.rows)[0]
 
 
 # -- batches -------------------------------------------------------------------------------------------------------
@@ -197,7 +198,7 @@ def test_clipping_bounds_the_step():
 def test_targets_for_every_step():
     data = make_data()
     steps = Data(data.x, Ragged(np.cumsum(data.x.values[:, :1], axis=0) * 0.01, data.x.offsets))
-    model = Model(GRU(2, 8, seed=0), 1, pooling="every", seed=0)
+    model = Model([GRU(2, 8, seed=0), Linear(8, 1, seed=0)])
     # One sequence per batch: those without a step must be skipped.
     history = run(model, steps, batch_size=1, max_epochs=3)
     assert 0 in data.x.lengths
@@ -251,13 +252,13 @@ def test_ctrl_c_in_a_step_leaves_weights_and_outputs_in_agreement(monkeypatch):
 
     monkeypatch.setattr("rgru._backends.CPU.Adam", Interrupting)
     model, data = make_model(), make_data()
-    before = model.predict(data.x)
+    before = model._predict(data.x)
     with pytest.raises(KeyboardInterrupt):
         run(model, data)
-    after = model.predict(data.x)
+    after = model._predict(data.x)
     assert not np.array_equal(after, before)
-    model.changed()
-    np.testing.assert_array_equal(model.predict(data.x), after)
+    model._changed()
+    np.testing.assert_array_equal(model._predict(data.x), after)
 
 
 @pytest.mark.slow

@@ -30,12 +30,22 @@ class _Cpu:
     linear = staticmethod(_core.linear)
     linear_backward = staticmethod(_core.linear_backward)
     mean_over_time = staticmethod(_core.mean_over_time)
+    activate = staticmethod(_core.activate)
+    normalise = staticmethod(_core.normalise)
+    normalise_backward = staticmethod(_core.normalise_backward)
     softmax = staticmethod(_core.softmax)
     cross_entropy = staticmethod(_core.cross_entropy)
     mean_squared_error = staticmethod(_core.mean_squared_error)
 
     def here(self) -> AbstractContextManager[object]:
         return nullcontext()
+
+    def max_over_time(self, y: Any, offsets: NDArray[np.int64]) -> Any:
+        largest = np.zeros((len(offsets) - 1, y.shape[1]), y.dtype)
+        filled = np.diff(offsets) > 0
+        if filled.any():
+            largest[filled] = np.maximum.reduceat(y, offsets[:-1][filled], axis=0)
+        return largest
 
     def weights_of(self, gru: GRU, *, training: bool) -> PackedWeights:
         weights: PackedWeights = gru._weights(training)

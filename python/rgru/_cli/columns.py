@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from rgru._cli.readers import Table
     from rgru.arrow._kinds import Kind, Kinds
+    from rgru.arrow._model_rows import ModelRows
     from rgru.estimators import GRUClassifier, GRURegressor
 
 
@@ -72,18 +73,18 @@ def _described(table: Table) -> str:
     return ", ".join(f"{field.name}: {field.type}" for field in table.schema) or "no columns"
 
 
-def prediction_fields(estimator: GRUClassifier | GRURegressor, outputs: Kinds) -> list[pa.Field]:
+def prediction_fields(estimator: ModelRows | GRUClassifier | GRURegressor, outputs: Kinds) -> list[pa.Field]:
     """Return the fields of the columns `outputs`, in which `prediction_arrays` returns the arrays."""
     import pyarrow as pa
 
     empty = Ragged(np.zeros((0, estimator.n_features_in_), np.float32), [0])
-    predicted = estimator._finished(np.zeros((0, estimator.model_.output_size), estimator.model_.gru.dtype))
+    predicted = estimator._finished(np.zeros((0, estimator.model_.output_size), estimator.model_.dtype))
     arrays = prediction_arrays(estimator, empty, predicted, outputs.values())
     return [pa.field(name, array.type) for name, array in zip(outputs, arrays, strict=True)]
 
 
 def prediction_arrays(
-    estimator: GRUClassifier | GRURegressor,
+    estimator: ModelRows | GRUClassifier | GRURegressor,
     x: Ragged,
     predicted: NDArray[Any],
     kinds: Iterable[Kind],
@@ -93,7 +94,7 @@ def prediction_arrays(
 
     Parameters
     ----------
-    estimator : GRUClassifier or GRURegressor
+    estimator : ModelRows, GRUClassifier or GRURegressor
     x : Ragged
         N sequences.
     predicted : ndarray

@@ -63,13 +63,23 @@ def model_card(path: str) -> dict[str, str]:
     with explained(path):
         rgru.load(path)  # refuses a damaged file
         kind, config, tensors = read(path)
-        gru = config if kind == "GRU" else config["gru"]
-        card = {"kind": kind, "cell": _cell(gru)}
+        card = {"kind": kind, **_layers(kind, config)}
         card["parameters"] = f"{sum(t.size for name, t in tensors.items() if not name.endswith(('.mean', '.scale'))):,}"
-        if kind != "GRU":
+        if "history" in config:
             card |= _estimator(config)
         card["digest"] = read_digest(path) or "none: the file is of an older version"
     return card
+
+
+def _layers(kind: str, config: dict[str, Any]) -> dict[str, str]:
+    if kind == "Model":
+        described = [dict(layer) for layer in config["layers"]]
+        return {f"layer {i}": _layer(layer.pop("layer"), layer) for i, layer in enumerate(described)}
+    return {"cell": _cell(config if kind == "GRU" else config["gru"])}
+
+
+def _layer(kind: str, config: dict[str, Any]) -> str:
+    return _cell(config) if kind == "GRU" else ", ".join([kind, *(f"{name}={value}" for name, value in config.items())])
 
 
 def _cell(gru: dict[str, Any]) -> str:

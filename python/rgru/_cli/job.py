@@ -20,8 +20,10 @@ from rgru._cli.writers import Outputs, is_csv
 from rgru._data.column_names import quoted
 from rgru._files.model_file import read_config
 from rgru.arrow._kinds import as_outputs
+from rgru.arrow._model_rows import ModelRows, as_rows
 from rgru.arrow._predict import estimator_input
 from rgru.estimators import GRUClassifier, GRURegressor
+from rgru.model import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -123,7 +125,7 @@ class Job:
     ----------
     model : str
         The model's path.
-    estimator : GRUClassifier or GRURegressor
+    estimator : ModelRows, GRUClassifier or GRURegressor
     trained_on : list of str
         The columns of sequences that it was trained on, if by `rgru fit`.
     sequence, keep : list of str or None
@@ -134,7 +136,7 @@ class Job:
     """
 
     model: str
-    estimator: GRUClassifier | GRURegressor
+    estimator: ModelRows | GRUClassifier | GRURegressor
     trained_on: list[str]
     sequence: list[str] | None
     keep: list[str] | None
@@ -157,17 +159,18 @@ class Job:
         Raises
         ------
         CommandError
-            If it cannot be read or holds no estimator, or the estimator does not have the kinds of `outputs`.
+            If it cannot be read or holds a bare GRU, or the model does not have the kinds of `outputs`.
         """
         with explained(model):
-            estimator = rgru.load(model)
+            loaded = rgru.load(model)
             _, config = read_config(model)
-        if not isinstance(estimator, (GRUClassifier, GRURegressor)):
-            raise CommandError(f"{model}: expected a classifier or regressor, got a {type(estimator).__name__}")
+        if not isinstance(loaded, (Model, GRUClassifier, GRURegressor)):
+            raise CommandError(f"{model}: expected a model, classifier or regressor, got a {type(loaded).__name__}")
         try:
-            columns_made = as_outputs("--column", outputs, estimator)
+            columns_made = as_outputs("--column", outputs, loaded)
         except ValueError as error:
             raise CommandError(str(error)) from error
+        estimator = as_rows(loaded)
         estimator.set_params(device=device)
         columns = config.get("columns")
         trained_on = columns.get("sequence", []) if isinstance(columns, dict) else []

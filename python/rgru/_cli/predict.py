@@ -63,7 +63,8 @@ def add_parser(commands: Any) -> None:
         action="append",
         type=_column,
         help="column to append: its name, and its kind: label or probability (in the order of `rgru info MODEL`) for a "
-        "classifier, value for a regressor; may be repeated (default: one named prediction, with the labels or values)",
+        "classifier, value for a regressor or a model; may be repeated (default: one named prediction, with the labels "
+        "or values)",
     )
     parser.add_argument(
         "--on-error",

@@ -12,18 +12,19 @@ from rgru.nn._gru import GRU
 
 if TYPE_CHECKING:
     from rgru.estimators import GRUClassifier, GRURegressor
+    from rgru.model import Model
 
     Kinds: TypeAlias = Mapping[str, "Kind"]
 
 Kind: TypeAlias = Literal["last", "every", "label", "probability", "value"]
 """For a GRU, "last": the states after each sequence's last step, or "every": the states of all steps; for a classifier,
-"label" or "probability"; for a regressor, "value"."""
+"label" or "probability"; for a regressor or a `rgru.Model`, "value"."""
 
 OnError: TypeAlias = Literal["raise", "null"]
 """The treatment of rows that are not valid sequences for the model: an error, or a result that is null."""
 
 
-def kinds_of(model: GRU | GRUClassifier | GRURegressor) -> tuple[Kind, ...]:
+def kinds_of(model: GRU | Model | GRUClassifier | GRURegressor) -> tuple[Kind, ...]:
     """Return the kinds of output that a model has, its default first.
 
     Raises
@@ -34,15 +35,16 @@ def kinds_of(model: GRU | GRUClassifier | GRURegressor) -> tuple[Kind, ...]:
     if isinstance(model, GRU):
         return "last", "every"
     from rgru.estimators import GRUClassifier, GRURegressor
+    from rgru.model import Model
 
     if isinstance(model, GRUClassifier):
         return "label", "probability"
-    if isinstance(model, GRURegressor):
+    if isinstance(model, (GRURegressor, Model)):
         return ("value",)
-    raise TypeError(f"model: expected a GRU, GRUClassifier or GRURegressor, got {type(model).__name__}")
+    raise TypeError(f"model: expected a GRU, Model, GRUClassifier or GRURegressor, got {type(model).__name__}")
 
 
-def as_kind(value: object, model: GRU | GRUClassifier | GRURegressor) -> Kind:
+def as_kind(value: object, model: GRU | Model | GRUClassifier | GRURegressor) -> Kind:
     """Validate the argument `output`, and return it as a kind of the model; None is the model's default.
 
     Raises
@@ -55,7 +57,7 @@ def as_kind(value: object, model: GRU | GRUClassifier | GRURegressor) -> Kind:
     return kinds_of(model)[0] if value is None else _kind("output", value, model)
 
 
-def as_outputs(name: str, value: Any, model: GRU | GRUClassifier | GRURegressor) -> dict[str, Kind]:
+def as_outputs(name: str, value: Any, model: GRU | Model | GRUClassifier | GRURegressor) -> dict[str, Kind]:
     """Validate the names and kinds of new columns; None is ``{"prediction": the model's default}``.
 
     Raises
@@ -74,7 +76,7 @@ def as_outputs(name: str, value: Any, model: GRU | GRUClassifier | GRURegressor)
     return {column: _kind(name, kind, model, f" for {column!r}") for column, kind in value.items()}
 
 
-def _kind(name: str, value: object, model: GRU | GRUClassifier | GRURegressor, place: str = "") -> Kind:
+def _kind(name: str, value: object, model: GRU | Model | GRUClassifier | GRURegressor, place: str = "") -> Kind:
     kinds = kinds_of(model)
     for kind in kinds:
         if value == kind:

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
     from rgru._data.ragged import Ragged
     from rgru.arrow._kinds import Kind, OnError
+    from rgru.arrow._model_rows import ModelRows
     from rgru.estimators import GRUClassifier, GRURegressor
+    from rgru.model import Model
 
 __all__ = ["ArrowColumn", "predict"]
 
 
 def predict(
-    model: GRU | GRUClassifier | GRURegressor,
+    model: GRU | Model | GRUClassifier | GRURegressor,
     column: Any,
     *,
     output: Kind | None = None,
@@ -38,7 +40,7 @@ def predict(
 
     Parameters
     ----------
-    model : GRU, GRUClassifier or GRURegressor
+    model : GRU, Model, GRUClassifier or GRURegressor
         The model; an estimator must be fitted.
     column : object with ``__arrow_c_stream__`` or ``__arrow_c_array__``
         N sequences from pyarrow, Polars, pandas, DuckDB, nanoarrow or any other library with the Arrow PyCapsule
@@ -48,7 +50,7 @@ def predict(
     output : {"last", "every", "label", "probability", "value"}, optional
         For a GRU, "last" (the default): the last layer's outputs of each sequence's last step (the reverse
         direction's of its first); or "every": those of all steps. For a classifier, "label" (the default) or
-        "probability". For a regressor, "value".
+        "probability". For a regressor or a model, "value".
     on_error : {"raise", "null"}, default "raise"
         The treatment of rows that are null or have nulls, NaN or infinities, steps of other widths, or lengths that
         differ between columns: raise an error that names the first, or return null for them, which the result's
@@ -60,7 +62,7 @@ def predict(
         N rows, for ``pyarrow.array``, ``polars.Series`` and the like. For a GRU, fixed_size_list (the features of an
         output), within a list for every step; for a classifier, labels or fixed_size_list (C probabilities, in the
         order of ``classes_``); for a regressor, doubles or fixed_size_list (K doubles), within a list for pooling
-        "every".
+        "every"; for a model, fixed_size_list (O numbers), within a list if it does not pool.
 
     Raises
     ------
@@ -83,7 +85,7 @@ def predict(
 
 
 def predict_all(
-    model: GRU | GRUClassifier | GRURegressor,
+    model: GRU | Model | GRUClassifier | GRURegressor,
     column: Any,
     kinds: Sequence[Kind],
     *,
@@ -115,13 +117,16 @@ def predict_all(
         raise TypeError(f"{name}: expected an Arrow column or table, got {type(column).__name__}")
     if isinstance(model, GRU):
         return _states(model, column, kinds, on_error, name)
-    x, valid = estimator_input(model, column, name=name, on_error=on_error)
-    predicted = model._predict_one(x)
-    return [as_arrow(model, x, predicted, kind, valid) for kind in kinds]
+    from rgru.arrow._model_rows import as_rows
+
+    rows = as_rows(model)
+    x, valid = estimator_input(rows, column, name=name, on_error=on_error)
+    predicted = rows._predict_one(x)
+    return [as_arrow(rows, x, predicted, kind, valid) for kind in kinds]
 
 
 def as_arrow(
-    estimator: GRUClassifier | GRURegressor,
+    estimator: ModelRows | GRUClassifier | GRURegressor,
     x: Ragged,
     predicted: NDArray[Any],
     kind: Kind,
@@ -131,7 +136,7 @@ def as_arrow(
 
     Parameters
     ----------
-    estimator : GRUClassifier or GRURegressor
+    estimator : ModelRows, GRUClassifier or GRURegressor
     x : Ragged
     predicted : ndarray
         The result of its ``_predict_one``: probabilities (N, C), or numbers (N, K) or (S, K).
@@ -156,7 +161,7 @@ def as_arrow(
             return _labels(estimator.classes_, predicted.argmax(axis=1), valid)
         return arrow_numbers(np.ascontiguousarray(predicted), places=None, valid=valid)
     rows = np.ascontiguousarray(predicted[:, 0] if estimator._single else predicted)
-    places = x.offsets if estimator.model_.pooling == "every" else None
+    places = x.offsets if estimator.model_.every else None
     return arrow_numbers(rows, places=places, valid=valid)
 
 
@@ -194,13 +199,13 @@ def _states(gru: GRU, column: Any, kinds: Sequence[Kind], on_error: OnError, nam
 
 
 def estimator_input(
-    estimator: GRUClassifier | GRURegressor, column: Any, *, name: str, on_error: OnError, first: int = 0
+    estimator: ModelRows | GRUClassifier | GRURegressor, column: Any, *, name: str, on_error: OnError, first: int = 0
 ) -> tuple[Ragged, NDArray[np.bool_] | None]:
     """Convert a column of sequences to the input of an estimator's model.
 
     Parameters
     ----------
-    estimator : GRUClassifier or GRURegressor
+    estimator : ModelRows, GRUClassifier or GRURegressor
     column : object with ``__arrow_c_stream__`` or ``__arrow_c_array__``
         As in `predict`.
     name : str
@@ -227,7 +232,7 @@ def estimator_input(
     x, failed = _read(column, estimator.n_features_in_, on_error, name)
     estimator._check_features(name, x.feature_names)
     x, failed = without_infinite(estimator._scaled(x), failed)
-    return _without_unknown(estimator.model_.gru, x, failed)
+    return _without_unknown(estimator._gru, x, failed)
 
 
 def _without_unknown(gru: GRU, x: Ragged, failed: NDArray[np.bool_]) -> tuple[Ragged, NDArray[np.bool_] | None]:

@@ -12,18 +12,18 @@ import numpy as np
 from rgru._backends import find_backend
 from rgru._data.feature_names import check_names
 from rgru._data.ragged import Ragged
-from rgru._validation.scalars import as_precision
+from rgru._validation.scalars import as_precision, as_probability
 from rgru.estimators._parameters import Parameters
 from rgru.estimators._scaling import Scaler
 from rgru.estimators._sequences import as_ragged, check_finite
 from rgru.estimators._sklearn import not_fitted_error
+from rgru.model import Dropout, Linear, Model, Pool
 from rgru.nn._gru import GRU
 from rgru.nn._ids import check_ids
 from rgru.nn._settings import OPTIONS
 from rgru.train._batches import Data, split_validation
 from rgru.train._history import History
 from rgru.train._loop import train
-from rgru.train._model import Model
 
 if TYPE_CHECKING:
     import os
@@ -51,6 +51,19 @@ class SequenceEstimator(Parameters):
     _softmax: bool
     """Whether predictions pass through a softmax."""
 
+    @property
+    def _gru(self) -> GRU:
+        return self.model_.layers[0]  # type: ignore[return-value]
+
+    @property
+    def _head(self) -> Linear:
+        return self.model_.layers[-1]  # type: ignore[return-value]
+
+    @property
+    def _pooling(self) -> str:
+        """How the fitted model pools; the parameter `pooling` may have been changed since."""
+        return next((layer.kind for layer in self.model_.layers if isinstance(layer, Pool)), "every")
+
     # -- from X to outputs -----------------------------------------------------------------------------------------
 
     def _check_training_sequences(self, X: Any) -> Ragged:
@@ -67,7 +80,7 @@ class SequenceEstimator(Parameters):
     def _input(self, X: Any, name: str = "X", first: int = 0) -> Ragged:
         """Validate and scale X for the model; error messages count its sequences from `first`."""
         self._check_fitted()
-        vocabulary = self.model_.gru.vocabulary
+        vocabulary = self._gru.vocabulary
         x = as_ragged(name, X, self.n_features_in_, first, ids=vocabulary is not None)
         self._check_features(name, x.feature_names)
         if x.values.shape[1] != self.n_features_in_:
@@ -89,21 +102,21 @@ class SequenceEstimator(Parameters):
 
     def _scaled(self, x: Ragged) -> Ragged:
         """Scale sequences for the model, without a check for overflow."""
-        return _scaled(x, self.scaler_, self.model_.gru.dtype)
+        return _scaled(x, self.scaler_, self._gru.dtype)
 
     def _predict_each(self, inputs: Iterable[Ragged]) -> Generator[NDArray[Any]]:
         """Yield the predictions for each of `inputs`, in order: probabilities (N, C), or numbers (N, K) or (S, K).
 
         The inputs are results of `_input`. A GPU computes while the next input is taken and uploaded.
         """
-        self.model_.backend = find_backend(self.device)
-        with closing(self.model_.predict_each(inputs, softmax=self._softmax)) as outputs:
+        self.model_.device = self.device
+        with closing(self.model_._predict_each(inputs, softmax=self._softmax)) as outputs:
             for output in outputs:
                 yield self._finished(output)
 
     def _predict_one(self, x: Ragged) -> NDArray[Any]:
-        self.model_.backend = find_backend(self.device)
-        return self._finished(self.model_.predict(x, softmax=self._softmax))
+        self.model_.device = self.device
+        return self._finished(self.model_._predict(x, softmax=self._softmax))
 
     def _finished(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """Convert the model's outputs to predictions."""
@@ -135,29 +148,26 @@ class SequenceEstimator(Parameters):
         """Train a new model; then set it and the attributes `fitted`, or, after an error, none of them."""
         schedule, backend = self._schedule(), find_backend(self.device)
         rng = self._generator()
-        model = Model(
-            GRU(
-                x.values.shape[1],
-                self.hidden_size,
-                self.num_layers,
-                bidirectional=self.bidirectional,
-                reset_after=self.reset_after,
-                # The GRU's dropout acts between layers, and needs two of them; the model's acts before the head.
-                dropout=0.0 if self.num_layers == 1 else self.dropout,
-                dtype=self.dtype,
-                seed=int(rng.integers(2**63)),
-                **self._gru_options(),
-            ),
-            output_size,
-            pooling=self.pooling,
-            dropout=self.dropout,
+        gru = GRU(
+            x.values.shape[1],
+            self.hidden_size,
+            self.num_layers,
+            bidirectional=self.bidirectional,
+            reset_after=self.reset_after,
+            # The GRU's dropout acts between layers, and needs two of them; the model's acts before the head.
+            dropout=0.0 if self.num_layers == 1 else self.dropout,
+            dtype=self.dtype,
             seed=int(rng.integers(2**63)),
+            **self._gru_options(),
         )
-        model.backend = backend
-        if model.gru.vocabulary is not None:
-            check_ids("X", x.values, model.gru.vocabulary, offsets=x.offsets, names=x.feature_names)
-        scaler = Scaler.of(x.values, ids=model.gru.vocabulary is not None) if self.standardize else None
-        scaled = _scaled(x, scaler, model.gru.dtype)
+        seed = int(rng.integers(2**63))
+        head = Linear(gru.output_size, output_size, dtype=gru.dtype, seed=seed)
+        model = _model(gru, self.pooling, as_probability("dropout", self.dropout), head, seed)
+        model.device = self.device
+        if gru.vocabulary is not None:
+            check_ids("X", x.values, gru.vocabulary, offsets=x.offsets, names=x.feature_names)
+        scaler = Scaler.of(x.values, ids=gru.vocabulary is not None) if self.standardize else None
+        scaled = _scaled(x, scaler, gru.dtype)
         _check_scaled("X", scaled, x, scaler)
         data, validation = Data(scaled, targets), None
         if isinstance(targets, Ragged) and not x.lengths.all():
@@ -226,9 +236,9 @@ class SequenceEstimator(Parameters):
     def _tensors(self) -> dict[str, NDArray[Any]]:
         if not hasattr(self, "model_"):
             raise not_fitted_error(f"this {type(self).__name__} is not fitted yet: call fit before save")
-        head = {"head.weight": self.model_.head_weight, "head.bias": self.model_.head_bias}
+        head = {f"head.{name}": array for name, array in self._head._tensors.items()}
         scaling = {} if self.scaler_ is None else self.scaler_.tensors("input")
-        return {**self.model_.gru.params, **head, **scaling}
+        return {**self._gru.params, **head, **scaling}
 
     def _config(self) -> dict[str, Any]:
         """Return what a file stores besides the tensors, as JSON values."""
@@ -239,14 +249,14 @@ class SequenceEstimator(Parameters):
         if params["gru_options"] is None:
             del params["gru_options"]
         else:  # as the GRU has them, whatever types were given
-            params["gru_options"] = {name: getattr(self.model_.gru, name) for name in params["gru_options"]}
+            params["gru_options"] = {name: getattr(self._gru, name) for name in params["gru_options"]}
         history = asdict(self.history_)
         del params["device"], history["sequences_per_second"]  # they describe the machine, not the model
         return {
             "parameters": params,
-            "gru": self.model_.gru._config,
+            "gru": self._gru._config,
             "output_size": self.model_.output_size,
-            "pooling": self.model_.pooling,
+            "pooling": self._pooling,
             "feature_names": self._feature_names,
             "history": history,
         }
@@ -266,15 +276,17 @@ class SequenceEstimator(Parameters):
         )
         if config["output_size"] != len(tensors["head.bias"]):  # before allocating what the file claims
             raise ValueError(f"output_size: expected {len(tensors['head.bias'])}, got {config['output_size']}")
-        model = Model(gru, config["output_size"], pooling=config["pooling"])
-        for name, array in (("head.weight", model.head_weight), ("head.bias", model.head_bias)):
-            if tensors[name].shape != array.shape or tensors[name].dtype != array.dtype:
+        expected = {"head.weight": (config["output_size"], gru.output_size), "head.bias": (config["output_size"],)}
+        for name, shape in expected.items():
+            if tensors[name].shape != shape or tensors[name].dtype != gru.dtype:
                 raise ValueError(
-                    f"{name}: expected {array.dtype} of shape {array.shape}, "
+                    f"{name}: expected {gru.dtype} of shape {shape}, "
                     f"got {tensors[name].dtype} of shape {tensors[name].shape}"
                 )
-            array[...] = tensors[name]
-        estimator.model_ = model
+        head = Linear.from_arrays(tensors["head.weight"], tensors["head.bias"])
+        if config["pooling"] not in cls._poolings:
+            raise ValueError(f"pooling: expected one of {', '.join(cls._poolings)}, got {config['pooling']!r}")
+        estimator.model_ = _model(gru, config["pooling"], estimator.dropout, head, 0)
         names = config.get("feature_names")  # the first files lack it
         if names is not None and (len(names) != gru.input_size or not all(isinstance(name, str) for name in names)):
             raise ValueError(f"feature_names: expected {gru.input_size} names, got {names!r}")
@@ -284,6 +296,13 @@ class SequenceEstimator(Parameters):
         estimator.history_.check()
         estimator.n_iter_ = len(estimator.history_.train_loss)
         return estimator
+
+
+def _model(gru: GRU, pooling: str, dropout: float, head: Linear, seed: int) -> Model:
+    """Make the model of an estimator."""
+    pooled = [] if pooling == "every" else [Pool(pooling)]
+    dropped = [Dropout(dropout)] if dropout else []
+    return Model([gru, *pooled, *dropped, head], seed=seed)
 
 
 def scaled_values(values: NDArray[Any], scaler: Scaler | None, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
     from typing_extensions import Self
 
-    from rgru.train._model import Pooling
 
 RandomState = int | np.integer[Any] | np.random.Generator | np.random.RandomState | None
 
@@ -46,7 +45,7 @@ def _checked(init: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[
 class Parameters:
     """The constructor's parameters as attributes; the base of the estimators, whose classes document them."""
 
-    _poolings: tuple[Pooling, ...]
+    _poolings: tuple[str, ...]
 
     @_checked
     def __init__(
@@ -58,7 +57,7 @@ class Parameters:
         reset_after: bool = False,
         dropout: float = 0.0,
         gru_options: Mapping[str, Any] | None = None,
-        pooling: Pooling = "last",
+        pooling: str = "last",
         learning_rate: float = 5e-3,
         batch_size: int = 32,
         max_epochs: int = 100,

@@ -170,7 +170,7 @@ class GRURegressor(SequenceEstimator):
         rows = self._predict_one(x)
         if self._single:
             rows = rows[:, 0]
-        return shape_steps(rows, x, X) if self.model_.pooling == "every" else rows
+        return shape_steps(rows, x, X) if self.model_.every else rows
 
     def score(self, X: Any, y: Any) -> float:
         """Return R^2, the coefficient of determination, as its mean over the columns of y.
@@ -190,7 +190,7 @@ class GRURegressor(SequenceEstimator):
         """
         x = self._input(X)
         predicted = self._predict_one(x)
-        rows, _ = check_steps("y", y, x) if self.model_.pooling == "every" else check_rows("y", y, len(x))
+        rows, _ = check_steps("y", y, x) if self.model_.every else check_rows("y", y, len(x))
         if len(rows) == 0:
             raise ValueError("y: expected at least one target for a score, got none")
         if rows.shape != predicted.shape:

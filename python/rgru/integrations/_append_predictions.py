@@ -29,7 +29,7 @@ class Predictions:
 
     Parameters
     ----------
-    model : path_like, GRU, GRUClassifier, GRURegressor or ModelReference
+    model : path_like, GRU, Model, GRUClassifier, GRURegressor or ModelReference
         The model, or the path of its file.
     sequences : str or list of str
         The column of sequences, or the list columns with their features. Tensors of (steps, features) or (steps,) are

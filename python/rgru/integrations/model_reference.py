@@ -18,8 +18,9 @@ from rgru.nn._gru import GRU
 
 if TYPE_CHECKING:
     from rgru.estimators import GRUClassifier, GRURegressor
+    from rgru.model import Model
 
-    AnyModel: TypeAlias = "GRU | GRUClassifier | GRURegressor"
+    AnyModel: TypeAlias = "GRU | Model | GRUClassifier | GRURegressor"
 
 MOST_MODELS = 8
 """The number of models that a process keeps; beyond it, the least recently used one is dropped."""
@@ -45,7 +46,7 @@ class ModelReference:
 
     Parameters
     ----------
-    model : path_like, GRU, GRUClassifier, GRURegressor or ModelReference
+    model : path_like, GRU, Model, GRUClassifier, GRURegressor or ModelReference
         A file written by ``save``, which every worker finds at the same path; the pickle then contains the path and a
         digest of the content. Or a fitted model in memory, of which the pickle contains a copy.
 
@@ -80,7 +81,9 @@ class ModelReference:
             self._content = pickle.dumps(model, protocol=5)
             self._digest = hashlib.sha256(self._content).hexdigest()
         else:
-            raise TypeError(f"model: expected a path, GRU, GRUClassifier or GRURegressor, got {type(model).__name__}")
+            raise TypeError(
+                f"model: expected a path, GRU, Model, GRUClassifier or GRURegressor, got {type(model).__name__}"
+            )
 
     def get(self) -> AnyModel:
         """Return the model, which must not be changed: it is shared within the process.
@@ -89,7 +92,7 @@ class ModelReference:
 
         Returns
         -------
-        GRU, GRUClassifier or GRURegressor
+        GRU, Model, GRUClassifier or GRURegressor
             The model.
 
         Raises
@@ -131,7 +134,7 @@ class ModelReference:
         Ragged(0 sequences, 0 steps, 3 features, float32)
         """
         model = self.get()
-        width = model.input_size if isinstance(model, GRU) else getattr(model, "n_features_in_", 1)
+        width = getattr(model, "input_size", getattr(model, "n_features_in_", 1))
         return Ragged(np.zeros((0, width), np.float32), [0])
 
     def _load(self) -> AnyModel:
@@ -154,8 +157,9 @@ def _is_model(value: object) -> bool:
     if isinstance(value, GRU):
         return True
     from rgru.estimators import GRUClassifier, GRURegressor
+    from rgru.model import Model
 
-    return isinstance(value, (GRUClassifier, GRURegressor))
+    return isinstance(value, (Model, GRUClassifier, GRURegressor))
 
 
 def _digest(path: str) -> str:

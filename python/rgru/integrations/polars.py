@@ -27,7 +27,7 @@ class Predictor:
 
     Parameters
     ----------
-    model : path_like, GRU, GRUClassifier, GRURegressor or ModelReference
+    model : path_like, GRU, Model, GRUClassifier, GRURegressor or ModelReference
         The model, or the path of its file.
     output : str, optional
         The kind of output, as in `rgru.arrow.predict`.
@@ -87,7 +87,7 @@ def predict(
 
     Parameters
     ----------
-    model : path_like, GRU, GRUClassifier, GRURegressor or ModelReference
+    model : path_like, GRU, Model, GRUClassifier, GRURegressor or ModelReference
         The model, or the path of its file.
     sequences : str or list of str
         The column of sequences, or the list columns with their features.

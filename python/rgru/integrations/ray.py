@@ -27,7 +27,7 @@ class Predictor(Predictions):
 
     Parameters
     ----------
-    model : path_like, GRU, GRUClassifier, GRURegressor or ModelReference
+    model : path_like, GRU, Model, GRUClassifier, GRURegressor or ModelReference
         The model, or the path of its file.
     sequences : str or list of str
         The column of sequences, or the list columns with their features. Tensors of (steps, features) or (steps,) are
@@ -77,7 +77,7 @@ def predict(
     ----------
     dataset : ray.data.Dataset
         The dataset. If it knows its columns, their names are validated, too.
-    model : path_like, GRU, GRUClassifier, GRURegressor or ModelReference
+    model : path_like, GRU, Model, GRUClassifier, GRURegressor or ModelReference
         The model, or the path of its file.
     sequences : str or list of str
         The column of sequences, or the list columns with their features, as in `Predictor`.

@@ -30,7 +30,7 @@ class Predictor(Predictions):
 
     Parameters
     ----------
-    model : path_like, GRU, GRUClassifier, GRURegressor or ModelReference
+    model : path_like, GRU, Model, GRUClassifier, GRURegressor or ModelReference
         The model, or the path of its file.
     sequences : str or list of str
         The column of sequences, or the list columns with their features.
@@ -117,7 +117,7 @@ def predict(
     ----------
     frame : pyspark.sql.DataFrame
         The frame.
-    model : path_like, GRU, GRUClassifier, GRURegressor or ModelReference
+    model : path_like, GRU, Model, GRUClassifier, GRURegressor or ModelReference
         The model, or the path of its file.
     sequences : str or list of str
         The column of sequences, or the list columns with their features.

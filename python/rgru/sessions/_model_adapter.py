@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru import _core
+from rgru._backends import CPU
 from rgru._data.feature_names import column_names
 from rgru._validation.arrays import as_real
 from rgru.nn._gru import GRU
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rgru.estimators._base import SequenceEstimator
+    from rgru.model import Model
 
 
 class ModelAdapter:
@@ -94,13 +96,12 @@ class EstimatorAdapter(ModelAdapter):
         kind = type(estimator).__name__
         if not hasattr(estimator, "model_"):
             raise not_fitted_error(f"model: expected a fitted {kind}, got one that is not: call fit first")
-        model = estimator.model_
-        if model.pooling == "mean":
+        if estimator._pooling == "mean":
             raise ValueError(f"model: expected a {kind} with pooling='last', got pooling='mean', which looks back")
-        super().__init__(model.gru)
+        super().__init__(estimator._gru)
         self.words = f"{kind} of {self.words}"
         self._estimator = copy(estimator)  # a later fit gives the estimator other attributes
-        self._head = model.head_weight.copy(), model.head_bias.copy()
+        self._head = estimator._head.weight.copy(), estimator._head.bias.copy()
 
     def read(self, x: Any, on_error: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Convert events as `ModelAdapter.read` does, standardised as in `fit`."""
@@ -125,13 +126,52 @@ class EstimatorAdapter(ModelAdapter):
         return outputs[:, 0] if getattr(self._estimator, "_single", False) else outputs
 
 
+class LayersAdapter(ModelAdapter):
+    """A snapshot of a model with one GRU, and layers for single rows before and after it."""
+
+    def __init__(self, model: Model) -> None:
+        from copy import deepcopy
+
+        from rgru.model import Pool
+
+        layers = model.layers
+        for i, layer in enumerate(layers):
+            if isinstance(layer, Pool) and layer.kind != "last":
+                raise ValueError(f"model: expected Pool('last') or none, got {layer!r}, layers[{i}], which looks back")
+        grus = [i for i, layer in enumerate(layers) if isinstance(layer, GRU)]
+        if len(grus) > 1:
+            raise ValueError(f"model: expected a model with one GRU, which may have several layers, got {len(grus)}")
+        [at] = grus
+        super().__init__(model._chain.grus[0])
+        self.words, self._width = repr(model), model.input_size
+        self._before = deepcopy(layers[:at])
+        self._after = deepcopy([layer for layer in layers[at + 1 :] if not isinstance(layer, Pool)])
+
+    def read(self, x: Any, on_error: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Convert events as `ModelAdapter.read` does, and run the layers before the GRU."""
+        values, valid = super().read(x, on_error)
+        if values.shape[1] != self._width:
+            raise ValueError(f"x: expected {self._width} features (input_size), got {values.shape[1]}")
+        return self._run(self._before, values), valid
+
+    def finish(self, y: NDArray[Any]) -> NDArray[Any]:
+        """Return the outputs for the states (M, H) of the last layer of the GRU."""
+        return self._run(self._after, y)
+
+    @staticmethod
+    def _run(layers: Any, rows: NDArray[Any]) -> NDArray[Any]:
+        for layer in layers:
+            rows = layer._apply(CPU, rows, layer._on_device(CPU, training=False))
+        return rows
+
+
 def as_adapter(model: object) -> ModelAdapter:
     """Return the adapter of a model.
 
     Raises
     ------
     TypeError
-        If `model` is neither a GRU nor an estimator.
+        If `model` is not a model of rgru.
     ValueError
         If it needs later events, or its pooling all events, or if it is not fitted.
     """
@@ -139,11 +179,14 @@ def as_adapter(model: object) -> ModelAdapter:
         return ModelAdapter(model)
     import sys
 
-    # An estimator exists only if its module is loaded.
+    # A model or an estimator exists only if its module is loaded.
+    models = sys.modules.get("rgru.model")
+    if models is not None and isinstance(model, models.Model):
+        return LayersAdapter(model)
     base = sys.modules.get("rgru.estimators._base")
     if base is not None and isinstance(model, base.SequenceEstimator):
         return EstimatorAdapter(model)
-    raise TypeError(f"model: expected a GRU, a GRUClassifier or a GRURegressor, got {type(model).__name__}")
+    raise TypeError(f"model: expected a GRU, a Model, a GRUClassifier or a GRURegressor, got {type(model).__name__}")
 
 
 def _finite(name: str, values: NDArray[Any], on_error: str) -> NDArray[np.bool_] | None:

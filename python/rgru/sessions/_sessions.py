@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     from rgru.estimators import GRUClassifier, GRURegressor
+    from rgru.model import Model
     from rgru.nn._gru import GRU
     from rgru.sessions._keys import CoreKeys, Kind
 
@@ -35,7 +36,7 @@ class Sessions:
 
     Parameters
     ----------
-    model : GRU, or fitted GRUClassifier or GRURegressor
+    model : GRU, Model, or fitted GRUClassifier or GRURegressor
         A unidirectional model with pooling "last" or "every". Sessions use a snapshot of its current parameters.
     max_sessions : int, optional
         The largest number of sessions. A new session beyond it ends the least recently used one.
@@ -62,7 +63,7 @@ class Sessions:
 
     def __init__(
         self,
-        model: GRU | GRUClassifier | GRURegressor,
+        model: GRU | Model | GRUClassifier | GRURegressor,
         *,
         max_sessions: int | None = None,
         timeout: float | None = None,
@@ -327,14 +328,14 @@ class Sessions:
             save(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], model: GRU | GRUClassifier | GRURegressor) -> Sessions:
+    def load(cls, path: str | os.PathLike[str], model: GRU | Model | GRUClassifier | GRURegressor) -> Sessions:
         """Read the sessions that `save` has written; they continue with the same bits.
 
         Parameters
         ----------
         path : path_like
             The file.
-        model : GRU, GRUClassifier or GRURegressor
+        model : GRU, Model, GRUClassifier or GRURegressor
             The model of the saved sessions, or one with the same GRU; its parameters are compared.
 
         Returns

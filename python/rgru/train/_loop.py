@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rgru._backends.base import Optimizer
-    from rgru.train._model import Loss, Model
+    from rgru.model._model import Loss, Model
     from rgru.train._schedule import Schedule
 
 
@@ -45,7 +45,7 @@ def train(
     data : Data
         The training data, of the model's dtype.
     loss : callable
-        One of the losses of the model's backend, for `Model.loss_and_gradients`.
+        One of the losses of the model's backend, for `Model._loss_and_gradients`.
     schedule : Schedule
     rng : numpy.random.Generator
         The generator that draws the order of the batches.
@@ -73,18 +73,18 @@ def train(
         if part is not None and not len(part.rows):
             raise ValueError(f"{what}: expected at least one target, got none: all its sequences are empty")
     history = History() if history is None else history
-    adam = model.backend.Adam(schedule.learning_rate, 0.9, 0.999, 1e-8)
+    adam = model._backend.Adam(schedule.learning_rate, 0.9, 0.999, 1e-8)
     best_loss = math.inf
     best_weights: list[Any] | None = None
     reports = Progress(schedule.max_epochs) if progress else None
-    with model.on_device():
+    with model._on_device():
         try:
             for epoch in range(schedule.max_epochs):
                 started = time.perf_counter()
                 watched = train_loss = _run_epoch(model, adam, data, loss=loss, schedule=schedule, rng=rng, epoch=epoch)
                 rate = len(data.x) / (time.perf_counter() - started)
                 if validation is not None and score is not None:
-                    outputs = model.predict(validation.x)
+                    outputs = model._predict(validation.x)
                     watched = finite(_loss(model, loss, outputs, validation.rows), "validation loss", epoch)
                     history.validation_score.append(score(outputs, validation.rows))
                     history.validation_loss.append(watched)
@@ -93,7 +93,7 @@ def train(
                 if watched < best_loss:
                     best_loss, history.best_epoch = watched, epoch
                     if validation is not None:
-                        best_weights = [array.copy() for array in model.parameters()]
+                        best_weights = [array.copy() for array in model._parameters()]
                 if reports is not None:
                     reports.report(history)
                 if schedule.patience is not None and epoch - history.best_epoch >= schedule.patience:
@@ -102,7 +102,7 @@ def train(
             if reports is not None:
                 reports.close()
             if best_weights is not None:
-                for array, best in zip(model.parameters(), best_weights, strict=True):
+                for array, best in zip(model._parameters(), best_weights, strict=True):
                     array[...] = best
     return history
 
@@ -118,21 +118,21 @@ def _run_epoch(
     epoch: int,
 ) -> float:
     """Run a step of Adam for each batch, and return the mean loss over all rows."""
-    backend = model.backend
+    backend = model._backend
     tally = LossAccumulator(backend, epoch)
-    parameters = model.parameters()
+    parameters = model._parameters()
     batches = batches_by_length(data.x.lengths, schedule.batch_size, rng)
     for i, indices in enumerate(batches):
         batch = data.take(indices)
         rows = batch.rows
         if not len(rows):  # each step has a target, and all sequences of the batch are empty
             continue
-        value, gradients = model.loss_and_gradients(batch.x, rows, loss)
+        value, gradients = model._loss_and_gradients(batch.x, rows, loss)
         tally.add_loss(value, len(rows))
         done = (epoch + i / len(batches)) / schedule.max_epochs
         adam.lr = schedule.learning_rate * _core.cosine_decay(done)
         norm = adam.step(parameters, gradients, schedule.max_grad_norm)
-        model.changed()
+        model._changed()
         tally.add_norm(norm)
     mean = tally.mean_loss()
     for array in parameters:  # the last step may have diverged
@@ -142,6 +142,6 @@ def _run_epoch(
 
 def _loss(model: Model, loss: Loss, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
     """Compute the loss of outputs that are on the host."""
-    backend = model.backend
+    backend = model._backend
     value, _ = loss(backend.array(outputs), backend.array(targets))
     return float(backend.numpy(value))

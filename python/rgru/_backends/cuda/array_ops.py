@@ -60,26 +60,64 @@ class Operations:
         The sum is a tree: rows of the same sequence are added eight at a time, until each sequence has one. So the
         order of the additions depends on the sequence alone, and rounding grows with the tree's height.
         """
+        xp = self.xp
+        counts = xp.asarray(np.maximum(np.diff(offsets), 1).astype(y.dtype)[:, None])
+        return self._reduce(y, offsets, 0.0, xp.sum) / counts
+
+    def max_over_time(self, y: Any, offsets: NDArray[np.int64]) -> Any:
+        """Return the largest values over the steps of each sequence, shape (N, K), of y (S, K); 0 for an empty one."""
+        largest = self._reduce(y, offsets, -np.inf, self.xp.max)
+        return self.xp.where(self.xp.asarray(np.diff(offsets) > 0)[:, None], largest, y.dtype.type(0))
+
+    def _reduce(self, y: Any, offsets: NDArray[np.int64], empty: float, reduction: Any) -> Any:
+        """Reduce the rows of each sequence to one, `_FAN` at a time; the value for no rows is `empty`."""
         if offsets[-1] != y.shape[0]:
             raise ValueError(f"offsets: expected {y.shape[0]} at the end (the rows of y), got {offsets[-1]}")
         xp, lengths = self.xp, np.diff(offsets)
-        counts = xp.asarray(np.maximum(lengths, 1).astype(y.dtype)[:, None])
         while True:
             starts, sizes = _groups(lengths)
-            y = self._sums(y, starts, sizes)
-            lengths = np.maximum(-(-lengths // _FAN), 1)  # an empty sequence has one row of zeros now
+            if y.shape[0] == 0:
+                y = xp.full((len(starts), y.shape[1]), empty, y.dtype)
+            else:
+                places = xp.arange(_FAN)
+                inside = places < xp.asarray(sizes)[:, None]
+                rows = xp.minimum(xp.asarray(starts)[:, None] + places, y.shape[0] - 1)
+                y = reduction(xp.where(inside[:, :, None], y[rows], y.dtype.type(empty)), axis=1)
+            lengths = np.maximum(-(-lengths // _FAN), 1)  # an empty sequence has one row now
             if y.shape[0] == len(lengths):
-                return y / counts
+                return y
 
-    def _sums(self, y: Any, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Any:
-        """Return the sums (G, K) of the rows starts[g] to starts[g] + sizes[g] - 1 of y; no size is above `_FAN`."""
-        xp = self.xp
-        if y.shape[0] == 0:
-            return xp.zeros((len(starts), y.shape[1]), y.dtype)
-        places = xp.arange(_FAN)
-        inside = places < xp.asarray(sizes)[:, None]
-        rows = xp.minimum(xp.asarray(starts)[:, None] + places, y.shape[0] - 1)
-        return xp.where(inside[:, :, None], y[rows], y.dtype.type(0)).sum(axis=1)
+    def activate(self, x: Any, activation: Any) -> Any:  # noqa: PLR0911 - one for each kind
+        """Return an activation of each number; the name, or the name and its parameters, are those of `rgru.GRU`."""
+        xp, number = self.xp, x.dtype.type
+        kind, *given = (activation,) if isinstance(activation, str) else activation
+        parameters = [number(parameter) for parameter in given]
+        match kind:
+            case "tanh":
+                return xp.tanh(x)
+            case "relu":
+                return xp.maximum(x, number(0))
+            case "linear":
+                return x.copy()
+            case "softsign":
+                return x / (1 + abs(x))
+            case "sigmoid":
+                return number(0.5) * xp.tanh(number(0.5) * x) + number(0.5)
+            case "elu":
+                return xp.where(x > 0, x, parameters[0] * xp.expm1(xp.minimum(x, number(0))))
+            case _:  # hard_sigmoid
+                return xp.clip(parameters[0] * x + parameters[1], number(0), number(1))
+
+    def normalise(self, x: Any, epsilon: float) -> tuple[Any, Any]:
+        """Return the rows of x (M, K) with mean 0 and variance 1, and 1 / sqrt(variance + epsilon) (M,)."""
+        moved = x - x.mean(axis=1, keepdims=True)
+        scales = 1 / self.xp.sqrt((moved * moved).mean(axis=1) + x.dtype.type(epsilon))
+        return moved * scales[:, None], scales
+
+    def normalise_backward(self, dy: Any, y: Any, scales: Any) -> Any:
+        """Return the gradient by x of `normalise`, for that by y, its first result."""
+        slope = (dy * y).mean(axis=1, keepdims=True)
+        return (dy - dy.mean(axis=1, keepdims=True) - y * slope) * scales[:, None]
 
     def softmax(self, logits: Any) -> Any:
         """Return the probabilities of each row of logits (M, C)."""
