@@ -22,6 +22,11 @@ pub enum Error {
         /// The value or shape that was passed.
         got: String,
     },
+    /// Events make states of sessions infinite or NaN, which they would stay forever.
+    Overflow {
+        /// The first such event of each session and those after it, by position.
+        events: Vec<usize>,
+    },
     /// There is not enough memory.
     Memory {
         /// The size of the allocation that failed, in bytes.
@@ -42,6 +47,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value { name, expected, got } => write!(f, "{name}: expected {expected}, got {got}"),
+            Self::Overflow { events } => {
+                let first = events.iter().min().copied().unwrap_or_default();
+                write!(f, "x: expected events after which all states are finite, got others from event {first} on")
+            }
             Self::Memory { bytes } => write!(f, "cannot allocate {bytes} bytes"),
             Self::Interrupted => f.write_str("interrupted"),
         }

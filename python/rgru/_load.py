@@ -57,6 +57,7 @@ def load(path: str | os.PathLike[str]) -> GRU | Model | GRUClassifier | GRURegre
             return Model._from_saved(config, tensors)
         from rgru import estimators
 
-        return estimators.from_saved(kind, config, tensors)
+        estimator: type[GRUClassifier | GRURegressor] = getattr(estimators, kind)
+        return estimator._from_saved(config, tensors)
     except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
         raise ValueError(f"{name}: not a whole {kind} ({error})") from error

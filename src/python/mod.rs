@@ -19,7 +19,7 @@ mod threads;
 #[forbid(unsafe_code)]
 mod training;
 
-use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError, PyValueError};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::error::Error;
@@ -28,6 +28,7 @@ impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
         match error {
             Error::Value { .. } => PyValueError::new_err(error.to_string()),
+            Error::Overflow { events } => PyOverflowError::new_err(events),
             Error::Memory { .. } => PyMemoryError::new_err(error.to_string()),
             Error::Interrupted => PyKeyboardInterrupt::new_err(()),
         }

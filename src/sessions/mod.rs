@@ -22,7 +22,7 @@ pub use keys::Keys;
 use keys::{Integer, Key, NONE};
 use registry::{AHEAD, Registry};
 pub use registry::{Limits, Times};
-use segments::Segment;
+use segments::{Segment, Segments};
 use slab::Slab;
 pub use slab::StoredStates;
 
@@ -393,6 +393,45 @@ fn expect_finite(name: &str, time: f64) -> Result<(), Error> {
     if time.is_finite() { Ok(()) } else { Err(Error::value(name, "a finite number", time.to_string())) }
 }
 
+/// Refuses states that are infinite or NaN, after any event.
+fn expect_finite_states<T: Real>(
+    segments: &Segments,
+    finals: &FinalStates<T>,
+    y: &[T],
+    packed: &PackedWeights<T>,
+) -> Result<(), Error> {
+    let (hidden, below) = (packed.dims.hidden_size, packed.dims.num_layers - 1);
+    if all_finite(y) && all_finite(&finals.below) {
+        return Ok(());
+    }
+    let mut first = try_from_fn(segments.list().len(), |_| None)?;
+    for (event, (row, &segment)) in y.chunks(hidden).zip(segments.of()).enumerate().rev() {
+        if !all_finite(row) {
+            first[segment as usize] = Some(event);
+        }
+    }
+    for (row, &segment) in finals.below.chunks(below.max(1) * hidden).zip(&finals.order) {
+        if !all_finite(row) {
+            first[segment].get_or_insert(segments.list()[segment].last as usize);
+        }
+    }
+    let after = |&(event, &segment): &(usize, &u32)| first[segment as usize].is_some_and(|first| event >= first);
+    Err(Error::Overflow { events: segments.of().iter().enumerate().filter(after).map(|(event, _)| event).collect() })
+}
+
+/// Returns whether all numbers are finite. A number times 0 is 0 only if it is.
+fn all_finite<T: Real>(numbers: &[T]) -> bool {
+    const LANES: usize = 32;
+    let (chunks, rest) = numbers.as_chunks::<LANES>();
+    let mut sums = [T::ZERO; LANES];
+    for chunk in chunks {
+        for (sum, &number) in sums.iter_mut().zip(chunk) {
+            *sum += number * T::ZERO;
+        }
+    }
+    sums.iter().all(|sum| sum.is_finite()) && rest.iter().all(|number| number.is_finite())
+}
+
 /// Runs a batch, given the registry for its kind of keys.
 fn run<T: Real, K: Key>(
     packed: &PackedWeights<T>,
@@ -411,6 +450,7 @@ fn run<T: Real, K: Key>(
     let executed = slab
         .ensure_len(registry.slots())
         .and_then(|()| execute(packed, slab, &transaction.segments, x, y, spaces, options))
+        .and_then(|finals| expect_finite_states(&transaction.segments, &finals, y, packed).map(|()| finals))
         .and_then(|finals| write_back(packed, slab, transaction.segments.list(), &finals, y, threads));
     match executed {
         Ok(()) => registry.commit(&transaction),

@@ -229,6 +229,14 @@ def test_a_misspelt_option_is_answered_with_the_nearest(work, tmp_path):
     fail(message, "fit", work / "data.parquet", "-o", tmp_path / "model", "--hiden-size", 3)
 
 
+def test_options_that_no_training_survives_do_not_blame_the_data(work, tmp_path):
+    options = ["fit", work / "data.parquet", "-o", tmp_path / "model", "--sequence", "values", "--target", "sign"]
+    message = "^rgru: error: --hidden-size, --num-layers: expected parameters that fit into memory"
+    fail(message, *options, "--hidden-size", 10**9)
+    fail("^rgru: error: training: expected .* learning_rate is too large", *options, "--learning-rate", 1e300)
+    fail("^rgru: error: --threads: expected an integer", *options, "--threads", 0)
+
+
 @pytest.mark.parametrize("ending", ["onnx", "pt", "keras", "Parquet", "csv"])
 def test_models_are_not_written_under_the_names_of_other_formats(work, tmp_path, ending):
     message = rf"--output: expected an ending \.safetensors, the format of models, or none, got .*model\.{ending}"

@@ -117,6 +117,21 @@ def test_a_killed_run_leaves_whole_files_that_resume_keeps(work, tmp_path, numbe
     assert all(pq.read_metadata(out / f"part-{i:02}.parquet").num_rows == 20_000 for i in range(60))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_the_next_run_removes_the_draft_of_a_killed_one(work, tmp_path):
+    pq.write_table(make_table(200_000), tmp_path / "data.parquet")
+    options = ["predict", work / "classifier", tmp_path / "data.parquet", "-o", tmp_path / "out.parquet"]
+    with start(*options) as process:
+        deadline = time.monotonic() + 60
+        while len(names(tmp_path)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.kill()
+        process.communicate(timeout=60)
+    succeed(*options)
+    assert sorted(names(tmp_path)) == ["data.parquet", "out.parquet"]
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_files_that_cannot_be_predicted_are_named_at_the_end_and_all_others_done(work, parts, tmp_path, threads):
     whole = (parts / "part-0.parquet").read_bytes()

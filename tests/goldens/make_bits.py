@@ -50,6 +50,40 @@ def layers():
                     yield f"{name}.stream", np.stack([stream.step(step) for step in steps])
 
 
+OPTIONS = {
+    "hard": {"gate_activation": ("hard_sigmoid", 0.2, 0.5), "activation": "softsign", "clip": 1.5},
+    "elu": {"activation": ("elu", 0.7), "state_clip": 0.9, "reset_after": True, "reverse": True},
+    "relu": {"activation": "relu", "state_clip": 2.0, "learned_h0": True},
+    "merged": {"bidirectional": True, "merge": "mean", "activation": "linear", "clip": 2.0},
+    "norm": {"reset_after": True, "layer_norm": "separate"},
+    "norm of the sum": {"reset_after": True, "layer_norm": "sum"},
+    "random": {"zoneout": 0.2, "recurrent_dropout": 0.3, "dropout": 0.1},
+    "ids": {"vocabulary": 9, "embedding_size": 4, "reset_after": True},
+}
+
+
+def options():
+    """The options of the cell: outputs, gradients and, where there is a stream, its steps."""
+    for dtype in PRECISIONS:
+        for name, given in OPTIONS.items():
+            gru = rgru.GRU(3, 13, 2, dtype=dtype, seed=0, **given)
+            for i, (parameter, array) in enumerate(gru.params.items()):
+                gru.params[parameter] = numbers(*array.shape, seed=i, dtype=dtype)
+            x = numbers(3, 8, 3, seed=50, dtype=dtype)
+            if gru.vocabulary is not None:
+                x[..., 0] = np.arange(24).reshape(3, 8) * 5 % 9
+            mask = np.arange(24).reshape(3, 8) % 5 != 2
+            y, h_n = gru(x, lengths=[8, 0, 5], mask=mask, resets=np.arange(24).reshape(3, 8) % 7 == 3)
+            recorded, _, tape = gru.record(x)
+            yield f"{dtype}.{name}.y", y
+            yield f"{dtype}.{name}.h_n", h_n
+            yield f"{dtype}.{name}.recorded", recorded
+            yield f"{dtype}.{name}.dparams", tape.backward(recorded / 2, h_n / 4).flat[::5]
+            if not (gru.bidirectional or gru.reverse):
+                stream = gru.stream(3)
+                yield f"{dtype}.{name}.stream", np.stack([stream.step(x[:, t]) for t in range(8)])
+
+
 def parts():
     """Initial values, activations over their whole range, the loss and its gradient, the scaler, Adam."""
     for dtype in PRECISIONS:
@@ -95,7 +129,9 @@ def estimators():
 
 
 def everything():
-    return {name: np.ascontiguousarray(array) for part in (layers, parts, estimators) for name, array in part()}
+    return {
+        name: np.ascontiguousarray(array) for part in (layers, options, parts, estimators) for name, array in part()
+    }
 
 
 if __name__ == "__main__":

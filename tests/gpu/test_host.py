@@ -245,6 +245,21 @@ def test_dropout_has_the_masks_of_the_cpu(host):
         close(found.flat, wanted.flat)
 
 
+def test_dropout_of_padded_batches_has_the_masks_of_the_cpu(host):
+    ours, theirs = (gru_of(num_layers=2, bidirectional=True, dropout=0.5) for _ in range(2))
+    x, lengths = normal(3, 6, FEATURES), np.array([3, 0, 6])
+    expected, _, host_tape = theirs.record(x, lengths=lengths)
+    y, _, tape = ours.record(host.cupy.asarray(x), lengths=lengths)
+    close(y, expected)
+    close(tape.backward(y).flat, host_tape.backward(expected).flat)
+
+
+def test_ids_in_half_precision_are_refused(host):
+    gru = rgru.GRU(1, 4, vocabulary=5000, embedding_size=3)
+    with pytest.raises(TypeError, match=r"x: expected float32 for ids, got float16, which rounds them"):
+        gru(host.cupy.asarray(np.full((1, 1, 1), 2049.0)).astype(np.float16))
+
+
 def test_an_array_that_is_not_contiguous(host):
     gru, x = gru_of(), normal(5, 3, FEATURES)
     close(gru(host.cupy.asarray(x).transpose(1, 0, 2))[0], gru(x.transpose(1, 0, 2))[0])

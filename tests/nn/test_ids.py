@@ -90,6 +90,15 @@ def test_gradients(features):
     np.testing.assert_allclose(gradients.params["embedding"], table, rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("shape", [(2, 0, 1), (0, 3, 1)])
+def test_gradients_of_batches_without_steps(shape):
+    gru = made()
+    y, _, tape = gru.record(np.zeros(shape))
+    gradients = tape.backward(np.ones_like(y))
+    assert gradients.x.shape == shape
+    assert not gradients.flat.any()
+
+
 def test_padding_may_hold_anything():
     gru, x = made(dtype="float32"), batch(dtype="float32")
     ids = x[..., 0].astype(int)

@@ -197,7 +197,7 @@ def test_estimators_take_options(tmp_path):
         again = rgru.load(tmp_path / "model")
         np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
         assert model._gru.params["layers.0.fwd.h0"].any()  # learned
-    with pytest.raises(ValueError, match=r"gru_options: expected names among gate_activation, .*, got 'bias'"):
+    with pytest.raises(ValueError, match=r"gru_options: GRU has no parameter 'bias': .*gate_activation"):
         rgru.GRUClassifier(gru_options={"bias": False}).fit(X, y)
     with pytest.raises(TypeError, match="gru_options: expected a dict or None, got 'relu'"):
         rgru.GRUClassifier(gru_options="relu").fit(X, y)

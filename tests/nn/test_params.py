@@ -112,6 +112,40 @@ def test_update_changes_all_or_nothing(gru, bad, error, words):
     assert np.array_equal(gru.params.flat, before)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "reset_after=True, got those of one with reset_after=False"),
+        ({"reset_after": True, "activation": "relu"}, "activation='tanh', got those of one with activation='relu'"),
+        ({"reset_after": True, "num_layers": 2}, "num_layers=1, got those of one with num_layers=2"),
+    ],
+)
+def test_parameters_of_another_function_are_refused(options, words):
+    gru = rgru.GRU(2, 3, reset_after=True, seed=0)
+    before = gru.params.flat.copy()
+    with pytest.raises(ValueError, match=f"^arrays: expected parameters of a GRU with {words}"):
+        gru.params.update(rgru.GRU(2, 3, **options).params)
+    assert np.array_equal(gru.params.flat, before)
+    twin = rgru.GRU(2, 3, reset_after=True, zoneout=0.1, seed=1)
+    gru.params.update(twin.params)  # which differs in training alone
+    assert np.array_equal(gru.params.flat, twin.params.flat)
+
+
+def test_misspelt_options_are_answered_with_the_nearest():
+    for call, words in (
+        (
+            lambda: rgru.GRU(1, 2, bidirectonal=True),
+            "^GRU has no parameter 'bidirectonal': did you mean 'bidirectional'",
+        ),
+        (
+            lambda: rgru.Sessions(rgru.GRU(1, 2), timout=3),
+            "^Sessions has no parameter 'timout': did you mean 'timeout'",
+        ),
+    ):
+        with pytest.raises(TypeError, match=words):
+            call()
+
+
 def test_gate_errors_name_the_gate(gru):
     with pytest.raises(ValueError, match=r"layers\.0\.fwd\.W_xz: .*\(4, 3\).*\(12, 3\)"):
         gru.layers[0].fwd.W_xz = np.zeros((12, 3), np.float32)

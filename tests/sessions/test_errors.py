@@ -129,3 +129,34 @@ def test_a_stream_accepts_nan_and_can_be_repaired():
     assert np.isnan(stream.step([[1.0], [1.0]])[0]).all()
     stream.h = before
     assert np.isfinite(stream.step([[1.0], [1.0]])).all()
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_states_that_overflow_are_an_error_or_null(num_layers, dtype):
+    gru = rgru.GRU(1, 2, num_layers, activation="relu", dtype=dtype, seed=0)
+    for k in range(num_layers):
+        gru.params.update(
+            {
+                f"layers.{k}.fwd.W": np.ones((6, 1 if k == 0 else 2), dtype),
+                f"layers.{k}.fwd.U": np.full((6, 2), 2, dtype),
+            }
+        )
+    quiet, loud = np.zeros((1, 1), dtype), np.ones((1, 1), dtype)
+    y = gru(np.ones((1, 2000, 1), dtype))[0][0]
+    limit = int(np.isfinite(y).all(axis=1).argmin())  # the first step whose state is not finite
+    assert 10 < limit < 2000
+    live = rgru.Sessions(gru)
+    live.step([7] * limit, np.ones((limit, 1), dtype))
+    before = live.states([7])
+    with pytest.raises(ValueError, match=r"^x: expected events after which the states are finite in float.*event 0 on"):
+        live.step([7], loud)
+    np.testing.assert_array_equal(live.states([7]), before)
+    y = live.step([8, 7, 8, 7], np.stack([*quiet, *loud, *quiet, *loud]), on_error="null")
+    assert np.isnan(y[[1, 3]]).all()
+    assert np.isfinite(y[[0, 2]]).all()
+    np.testing.assert_array_equal(live.states([7]), before)  # and null events have no effect
+    many = live.step([9] * (limit + 3), np.ones((limit + 3, 1), dtype), on_error="null")
+    assert np.isfinite(many[:limit]).all()
+    assert np.isnan(many[limit:]).all()
+    np.testing.assert_array_equal(live.states([9]), before)

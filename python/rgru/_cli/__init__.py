@@ -106,7 +106,8 @@ def _parser() -> _Parser:
         "--print-completion",
         action=PrintCompletion,
         choices=SHELLS,
-        help="print a script that completes commands, options and files at Tab; the README shows how to install it",
+        help="print a script that completes commands, options and files at Tab; docs/guides/command-line.md shows how"
+        " to install it",
     )
     parser.set_defaults(run=lambda args: parser.print_help())
     commands: Any = parser.add_subparsers(metavar="COMMAND")

@@ -89,8 +89,11 @@ def options_named() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        name, _, text = one_line(error).partition(": ")
-        option = next((option for option, parameter, _, _ in (*_OPTIONS, *_GRU_OPTIONS) if parameter == name), None)
-        if option is None or not is_bad_input(error):
+        names, _, text = one_line(error).partition(": ")
+        by_name = {parameter: option for option, parameter, _, _ in (*_OPTIONS, *_GRU_OPTIONS)}
+        options = ", ".join(by_name[name] for name in names.split(", ") if name in by_name)
+        if isinstance(error, FloatingPointError):  # the data or some of the options may be the reason
+            raise CommandError(one_line(error)) from error
+        if not options or not is_bad_input(error):
             raise
-        raise CommandError(f"{option}: {text}") from error
+        raise CommandError(f"{options}: {text}") from error

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rgru._cli.errors import CommandError
+from rgru._cli.errors import CommandError, explained
 from rgru._cli.files import STANDARD, check_output
 from rgru._cli.folder_job import parts_of_folder, remove_drafts
 from rgru._cli.job import Job, Part
 from rgru._cli.runtime_options import add_options
 from rgru._cli.writers import ENDINGS
+from rgru._files.drafts import remove_abandoned
 
 if TYPE_CHECKING:
     from rgru._cli.job import Done
@@ -102,6 +103,9 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
     )
     if not folder:
+        if args.output != STANDARD:
+            with explained(args.output):
+                remove_abandoned(Path(args.output).parent)  # of killed runs
         _report_nulls(job.run([Part(args.data, args.output)]))
         return 0
     parts, passed = parts_of_folder(job, args.data, args.output, resume=args.resume)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import rgru
 from rgru._backends import find_backend
-from rgru._cli.errors import about, explained
+from rgru._cli.errors import CommandError, about, explained, one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -28,8 +28,10 @@ def apply_options(args: argparse.Namespace) -> None:
         If one of them is invalid.
     """
     if getattr(args, "threads", None) is not None:
-        with explained("--threads"):
+        try:
             rgru.set_num_threads(args.threads)
+        except ValueError as error:
+            raise CommandError(f"--threads: {one_line(error).partition(': ')[2]}") from error
     if hasattr(args, "device"):
         try:
             with explained("--device"):

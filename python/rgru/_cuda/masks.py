@@ -19,13 +19,16 @@ _WORDS, _THREADS = 16, 256
 """Words of a thread, as ``kernels/chacha.cuh`` has it, and threads of a block."""
 
 
-def dropped(weights: LayerWeights, values: Array, layer: int, rate: float, seed: int) -> Array:
+def dropped(  # noqa: PLR0917 - the place and the generator of a mask
+    weights: LayerWeights, sequences: Sequences, values: Array, layer: int, rate: float, seed: int
+) -> Array:
     """Apply the dropout mask of a layer to its input, or to the gradient of it.
 
     Parameters
     ----------
     weights : LayerWeights
         Of the layer.
+    sequences : Sequences
     values : array, shape (S, I)
     layer : int
     rate : float
@@ -36,9 +39,12 @@ def dropped(weights: LayerWeights, values: Array, layer: int, rate: float, seed:
     -------
     array, shape (S, I)
     """
-    result = weights.device.xp.empty_like(values)
-    _launch(weights, "dropout", (values, result), layer, size=values.size, rate=rate, seed=seed)
-    return result
+    xp = weights.device.xp
+    # The CPU numbers the steps without padding.
+    given = values if sequences.whole else xp.ones_like(values)
+    result = xp.empty_like(values)
+    _launch(weights, "dropout", (given, result), layer, size=values.size, rate=rate, seed=seed)
+    return result if sequences.whole else values * result[sequences.compact(weights.device)]
 
 
 def zoneout_factors(weights: LayerWeights, sequences: Sequences, layer: int, rate: float, seed: int) -> Array:

@@ -158,8 +158,7 @@ class Weights:
         dropout : float
             The probability that an output of a layer is dropped before the next layer.
         seed : int or None
-            Seed of all masks; None for none. They equal the CPU's, those of dropout between layers only if all rows
-            belong to sequences.
+            Seed of all masks; None for none. They equal the CPU's.
         checkpoint : None
             Not supported on a GPU.
 
@@ -189,7 +188,7 @@ class Weights:
             states = []
             for k, one in enumerate(weights):
                 given = None if h0 is None else h0[k * self.directions : (k + 1) * self.directions]
-                read = dropped(one, rows, k, dropout, seed or 0) if k and dropout else rows
+                read = dropped(one, sequences, rows, k, dropout, seed or 0) if k and dropout else rows
                 factors = masks = None
                 if seed is not None and self._options.zoneout:
                     factors = zoneout_factors(one, sequences, k, self._options.zoneout, seed)
@@ -369,7 +368,7 @@ class Tape:
                 dh0.append(before)
                 rate, seed = self._dropout
                 if k and rate:
-                    gradient = dropped(self._layers[k], gradient, k, rate, seed)
+                    gradient = dropped(self._layers[k], sequences, gradient, k, rate, seed)
             return gradient.reshape(self._shape), device.xp.concatenate(dh0[::-1]), flat
 
     def layers(self) -> list[tuple[list[Array], Array]]:

@@ -31,4 +31,4 @@ def as_layer_norm(name: str, value: object, dtype: str = "float64") -> tuple[str
     limits = np.finfo(dtype)
     if not is_number(epsilon) or not float(limits.tiny) <= epsilon <= float(limits.max):
         raise ValueError(f"{name}: expected a {dtype} above 0 as epsilon, got {epsilon!r}")
-    return form, float(epsilon)
+    return str(form), float(epsilon)

@@ -130,7 +130,7 @@ def to_weights(gru: GRU, *, version: int = 3) -> list[tuple[list[NDArray[Any]], 
     GRU(3, 4)
     """
     as_int("version", version, 2, 3)
-    gru.check_only("Keras", "gate_activation", "activation", "reverse", "merge")
+    gru._check_only("Keras", "gate_activation", "activation", "reverse", "merge")
     if gru.num_layers > 1:
         why = "a layer above would read the reversed outputs backwards again"
         check_setting("gru.reverse", gru.reverse, False, why)

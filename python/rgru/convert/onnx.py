@@ -125,7 +125,7 @@ def to_arrays(gru: GRU) -> list[tuple[NDArray[Any], NDArray[Any], NDArray[Any] |
     >>> W.shape, R.shape, B.shape, attributes
     ((1, 12, 3), (1, 12, 4), (1, 24), {'hidden_size': 4, 'direction': 'forward', 'linear_before_reset': 0})
     """
-    gru.check_only("the operator GRU", "gate_activation", "activation", "clip", "reverse")
+    gru._check_only("the operator GRU", "gate_activation", "activation", "clip", "reverse")
     _check_beta("gru.gate_activation", gru.gate_activation)
     attributes: dict[str, Any] = {
         "hidden_size": gru.hidden_size,

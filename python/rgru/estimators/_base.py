@@ -12,6 +12,7 @@ import numpy as np
 from rgru._backends import find_backend
 from rgru._data.feature_names import check_names
 from rgru._data.ragged import Ragged
+from rgru._validation.keywords import unknown
 from rgru._validation.scalars import as_precision, as_probability
 from rgru.estimators._parameters import Parameters
 from rgru.estimators._scaling import Scaler
@@ -129,7 +130,7 @@ class SequenceEstimator(Parameters):
             raise TypeError(f"gru_options: expected a dict or None, got {options!r}")
         for name in options:
             if name not in OPTIONS:
-                raise ValueError(f"gru_options: expected names among {', '.join(OPTIONS)}, got {name!r}")
+                raise ValueError(f"gru_options: {unknown('GRU', str(name), OPTIONS)}")
         return dict(options)
 
     # -- training --------------------------------------------------------------------------------------------------

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
-from difflib import get_close_matches
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import numpy as np
 
+from rgru._validation.keywords import suggests, unknown
 from rgru._validation.scalars import as_bool, as_int, as_probability, is_number
 from rgru.estimators._sklearn import mime_bundle
 from rgru.train._schedule import Schedule
@@ -28,16 +28,14 @@ P = ParamSpec("P")
 
 
 def _checked(init: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[Any, P], None]:
-    """Wrap a constructor so that errors about unknown parameters name the class and the nearest parameter."""
+    """Wrap a constructor so that errors about unknown parameters and those by position name the class."""
+    suggesting = suggests(init)
 
     @wraps(init)
     def checked(self: Any, /, *args: P.args, **params: P.kwargs) -> None:
         if args:
             raise TypeError(f"{type(self).__name__}: expected parameters by name, got {args[0]!r} by position")
-        for name in params:
-            if name not in self._defaults():
-                raise TypeError(self._unknown(name))
-        init(self, *args, **params)
+        suggesting(self, *args, **params)
 
     return checked
 
@@ -98,10 +96,7 @@ class Parameters:
 
     @classmethod
     def _unknown(cls, name: str) -> str:
-        known = list(cls._defaults())
-        nearest = get_close_matches(name, known, 1)
-        there = f"did you mean {nearest[0]!r}?" if nearest else f"expected one of {', '.join(known)}"
-        return f"{cls.__name__} has no parameter {name!r}: {there}"
+        return unknown(cls.__name__, name, cls._defaults())
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the constructor's parameters by name.

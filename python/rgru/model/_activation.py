@@ -76,7 +76,8 @@ class Activation(RowLayer):
             case "sigmoid":
                 slope = y * (1 - y)
             case "softsign":
-                slope = (1 - abs(y)) ** 2
+                rest = 1 - abs(y)
+                slope = rest * rest
             case "relu":
                 slope = where(x > 0, number(1), number(0))
             case "leaky_relu":

@@ -29,7 +29,7 @@ class LayerNorm(RowLayer):
     epsilon : float, default 1e-5
         Above 0.
     dtype : dtype_like, default "float32"
-        float32 or float64.
+        The type of all numbers: float32 or float64.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class LayerNorm(RowLayer):
         Parameters
         ----------
         gain, bias : array_like, shape (K,)
-            g and b, in float32 or float64.
+            The vectors g and b, in float32 or float64.
         epsilon : float, default 1e-5
             Above 0.
 

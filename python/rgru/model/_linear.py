@@ -31,7 +31,7 @@ class Linear(RowLayer):
     bias : bool, default True
         Whether there is a b; it begins at 0.
     dtype : dtype_like, default "float32"
-        float32 or float64.
+        The type of all numbers: float32 or float64.
     seed : int, optional
         The seed of the initial W, which is uniform within +-1/sqrt(K); by default a random one.
 
@@ -75,9 +75,9 @@ class Linear(RowLayer):
         Parameters
         ----------
         weight : array_like, shape (O, K)
-            W, in float32 or float64.
+            The matrix W, in float32 or float64.
         bias : array_like, shape (O,), optional
-            b, of the same type; none by default.
+            The vector b, of the same type; none by default.
 
         Returns
         -------
@@ -102,7 +102,7 @@ class Linear(RowLayer):
 
     @property
     def weight(self) -> NDArray[Any]:
-        """W, shape (O, K)."""
+        """The matrix W, shape (O, K)."""
         return self._weight
 
     @weight.setter
@@ -111,7 +111,7 @@ class Linear(RowLayer):
 
     @property
     def bias(self) -> Any:
-        """b, shape (O,), or None."""
+        """The vector b, shape (O,), or None."""
         return self._bias
 
     @bias.setter

@@ -120,7 +120,7 @@ class EmbeddedTape:
         # On the host also for a GPU, which would add in any order.
         parts = flat, d_embedded, self._ids
         cells, rows, ids = parts if xp is np else [part.get() for part in parts]
-        rows = rows.astype(flat.dtype, copy=False).reshape(len(ids), -1)
+        rows = rows.astype(flat.dtype, copy=False).reshape(len(ids), rows.shape[-1])
         gradient = _core.with_embedding_gradient(cells, rows, ids, count, size)
         dx = xp.concatenate([xp.zeros((*d_embedded.shape[:-1], 1), d_embedded.dtype), d_embedded[..., size:]], axis=-1)
         return dx, dh0, xp.asarray(gradient)

@@ -11,6 +11,7 @@ import numpy as np
 from rgru import _core
 from rgru._data.ragged import Ragged
 from rgru._validation.arrays import as_index, as_real, on_gpu
+from rgru._validation.keywords import suggests
 from rgru._validation.scalars import as_bool, as_choice, as_int
 from rgru.nn._held_parameters import HeldParameters
 from rgru.nn._ids import as_features, check_ids
@@ -111,6 +112,7 @@ class GRU(HeldParameters):
     ((2, 5, 8), (1, 2, 8))
     """
 
+    @suggests
     def __init__(
         self,
         input_size: int,
@@ -500,6 +502,8 @@ class GRU(HeldParameters):
             from rgru._cuda import arrays
 
             values = arrays.as_cupy("x", values)
+            if self.vocabulary is not None and values.dtype.itemsize < 4 and values.dtype.kind not in "iub":
+                raise TypeError(f"x: expected {self._dtype} for ids, got {values.dtype.name}, which rounds them")
             real, dtype = _as_real_for(values), arrays.compute_type(values.dtype, dtype)
         if h0 is not None:
             h0 = real("h0", h0, dtype, 3, "(L*D, N, H)")
@@ -521,11 +525,10 @@ class GRU(HeldParameters):
         masked: str = "zero",
     ) -> Any:
         """Return the weights for runs over the pieces of a batch, or as they are without resets and mask."""
-        as_choice("masked", masked, MASKED)
+        if as_choice("masked", masked, MASKED) == "repeat" and self.merge != "concat":
+            raise ValueError(f"masked: expected 'zero' for a GRU with merge={self.merge!r}, got 'repeat'")
         if resets is None and mask is None:
             return weights
-        if masked == "repeat" and self.merge != "concat":
-            raise ValueError(f"masked: expected 'zero' for a GRU with merge={self.merge!r}, got 'repeat'")
         pieces = self._pieces(values, lengths, offsets, resets, mask)
         return PiecesWeights(weights, pieces, self, self.params, repeat=masked == "repeat")
 

@@ -51,7 +51,7 @@ class HeldParameters(Settings):
     @property
     def params(self) -> Params:
         """All parameters by name, see `rgru.nn.Params`; assign to an item to change it."""
-        return Params(self._flat, self._layout, self._changed)
+        return Params(self._flat, self._layout, self._changed, self._meaning)
 
     @property
     def layers(self) -> tuple[Layer, ...]:

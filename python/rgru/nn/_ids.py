@@ -53,11 +53,16 @@ def as_features(
     if settings.vocabulary is None or settings.input_size != 1 or on_gpu(x):
         return x
     array, names = as_ndarray("x", x, "an array of ids"), axes.strip("()").split(", ")
-    if array.dtype.kind == "f" and array.ndim + 1 == len(names):
+    if array.size == 0 and array.ndim + 1 == len(names):
+        array = array[..., None].astype(settings.dtype)  # of sequences without steps, whose type says nothing
+    whole = array.ndim == len(names) and array.dtype.kind != "b"
+    if not whole and (array.ndim + 1 != len(names) or array.dtype.kind not in "iu"):
         without = f"({', '.join(names[:-1])}{',' * (len(names) == 2)})"
         expected = f"integers {without} as ids, or {len(names)} dimensions {axes}"
         raise ValueError(f"x: expected {expected}, got {array.dtype} of shape {array.shape}")
     array = with_feature_axis(array, len(names))
+    if array.size == 0:
+        return array
     if array.dtype.kind not in "iuf" or array.dtype == settings.dtype or array.shape[-1:] != (1,):
         return x
     known = are_ids(array, settings.vocabulary)

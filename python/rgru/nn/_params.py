@@ -40,9 +40,11 @@ class Params(Mapping[str, "NDArray[Any]"]):
     values: ``gru.params["layers.0.fwd.b"] = b``.
 
     ``W`` is (3H, I), ``U`` (3H, H) and ``b`` (3H,), with the rows of the gates in the order r, z, h~; ``b_hh`` (H,) is
-    the candidate's recurrent bias, which only a reset-after GRU has. A GRU without bias has neither ``b`` nor ``b_hh``.
-    ``g`` and ``g_hh`` (3H,) are the gains of layer normalisation, which has ``g_hh`` only in its separate form.
-    ``h0`` (H,) is the initial state of a GRU with ``learned_h0=True``. A GRU with ``reverse=True`` has only ``rev``.
+    the candidate's recurrent bias, which only a reset-after GRU has, and not with ``layer_norm="sum"``. A GRU without
+    bias has neither ``b`` nor ``b_hh``. ``g`` and ``g_hh`` (3H,) are the gains of layer normalisation, which has
+    ``g_hh`` only in its separate form. ``h0`` (H,) is the initial state of a GRU with ``learned_h0=True``. A GRU with
+    ``reverse=True`` has only ``rev``. ``embedding`` (V, E) has the rows of ids; W of the first layer is then
+    (3H, E + I - 1).
 
     Parameters
     ----------
@@ -52,6 +54,8 @@ class Params(Mapping[str, "NDArray[Any]"]):
         Shape of each parameter and its start in `flat`, by name.
     changed : callable
         Called after each assignment.
+    options : dict
+        The options of the GRU that determine what its parameters compute.
 
     Examples
     --------
@@ -65,10 +69,12 @@ class Params(Mapping[str, "NDArray[Any]"]):
     (24,)
     """
 
-    __slots__ = ("_changed", "_flat", "_layout")
+    __slots__ = ("_changed", "_flat", "_layout", "_options")
 
-    def __init__(self, flat: NDArray[Any], layout: Layout, changed: Callable[[], None]) -> None:
-        self._flat, self._layout, self._changed = flat, layout, changed
+    def __init__(
+        self, flat: NDArray[Any], layout: Layout, changed: Callable[[], None], options: Mapping[str, object]
+    ) -> None:
+        self._flat, self._layout, self._changed, self._options = flat, layout, changed, options
 
     @property
     def flat(self) -> NDArray[Any]:
@@ -94,12 +100,14 @@ class Params(Mapping[str, "NDArray[Any]"]):
         ----------
         arrays : mapping of str to array_like
             New values by name, each in the shape of its parameter and of a type that converts to the GRU's without
-            changing a value.
+            changing a value. Or all `params` of a GRU with the same parameters and options.
 
         Raises
         ------
         KeyError
             If there is no parameter of a name.
+        ValueError
+            If `arrays` are the `params` of a GRU with other options, whose numbers mean something else here.
 
         Examples
         --------
@@ -110,6 +118,8 @@ class Params(Mapping[str, "NDArray[Any]"]):
         >>> float(gru.layers[0].fwd.b_r[0])
         1.0
         """
+        if isinstance(arrays, Params):
+            self._check_meaning(arrays)
         checked = []
         for name, value in arrays.items():
             if name not in self._layout:
@@ -119,6 +129,14 @@ class Params(Mapping[str, "NDArray[Any]"]):
         for target, array in checked:
             target[...] = array
         self._changed()
+
+    def _check_meaning(self, other: Params) -> None:
+        """Refuse the parameters of a GRU that computes another function of them."""
+        ours, theirs = self._options, other._options
+        differ = [name for name in ours if ours[name] != theirs[name]]
+        if differ:
+            expected, got = (", ".join(f"{name}={one[name]!r}" for name in differ) for one in (ours, theirs))
+            raise ValueError(f"arrays: expected parameters of a GRU with {expected}, got those of one with {got}")
 
     def _fitting(self, name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
         array = as_real(name, value, self._flat.dtype)
@@ -165,7 +183,7 @@ class _Rows:
         name = f"{cell._prefix}.{self._tensor}"
         if name not in cell._params:
             missing = {
-                "b_hh": "only a reset-after GRU with bias has it",
+                "b_hh": "only a reset-after GRU with bias, and without layer_norm='sum', has it",
                 "g": "only a GRU with layer_norm has it",
                 "g_hh": "only a GRU with layer_norm='separate' has it",
                 "h0": "only a GRU with learned_h0=True has it",

@@ -192,6 +192,11 @@ class Settings:
         return sizes
 
     @property
+    def _meaning(self) -> dict[str, Any]:
+        """The settings that determine what the parameters compute."""
+        return {name: value for name, value in self._sizes.items() if name not in ("zoneout", "recurrent_dropout")}
+
+    @property
     def _embedding_numbers(self) -> int:
         """The number of parameters of the embedding."""
         return (self.vocabulary or 0) * (self.embedding_size or 0)
@@ -211,8 +216,8 @@ class Settings:
         """The type of parameters, inputs and outputs: float32 or float64."""
         return self._dtype
 
-    def check_only(self, form: str, *carried: str) -> None:
-        """Refuse options that another form of the GRU cannot carry.
+    def _check_only(self, form: str, *carried: str) -> None:
+        """Refuse options that another form of the GRU cannot carry, and that matter outside of training.
 
         Parameters
         ----------
@@ -227,7 +232,7 @@ class Settings:
             If another option has not its usual value.
         """
         for name, usual in OPTIONS.items():
-            if name not in carried and self._sizes[name] != usual:
+            if name not in (*carried, "recurrent_dropout") and self._sizes[name] != usual:
                 raise ValueError(
                     f"gru: expected {name}={usual!r}, since {form} has no such option, got {self._sizes[name]!r}"
                 )

@@ -24,7 +24,7 @@ def to_torch_state(settings: Settings, params: Params) -> dict[str, NDArray[Any]
             "cannot be converted: train a GRU with reset_after=True, or export this one by rgru.convert.onnx.to_arrays "
             "(linear_before_reset=0) or rgru.convert.keras.to_weights (reset_after=False)"
         )
-    settings.check_only("torch.nn.GRU")
+    settings._check_only("torch.nn.GRU")
     state = {}
     for k, cells in enumerate(cells_of(settings, params)):
         for suffix, cell in zip(TORCH_SUFFIXES, cells, strict=False):

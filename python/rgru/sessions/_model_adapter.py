@@ -29,7 +29,7 @@ class ModelAdapter:
             if backward:
                 raise ValueError(f"model: expected a GRU with {name}=False (a step cannot look ahead), got True")
         self.dtype, self._settings = gru.dtype, gru
-        self.config = {name: value for name, value in gru._config.items() if name != "dropout"}
+        self.config = {name: value for name, value in gru._config.items() if "dropout" not in name}
         self.weights = gru._weights()
         self.fingerprint = hashlib.sha256(gru._flat).hexdigest()
         self.words = repr(gru)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rgru import _core
+from rgru._validation.keywords import suggests
 from rgru._validation.scalars import as_int, check_on_error
 from rgru.sessions._keys import as_array, as_keys, no_keys, nth, take
 from rgru.sessions._model_adapter import as_adapter
@@ -61,6 +62,7 @@ class Sessions:
     ((3, 8), 2, True)
     """
 
+    @suggests
     def __init__(
         self,
         model: GRU | Model | GRUClassifier | GRURegressor,
@@ -86,7 +88,7 @@ class Sessions:
     def step(
         self, keys: Any, x: ArrayLike, times: Any = None, *, on_error: Literal["raise", "null"] = "raise"
     ) -> NDArray[Any]:
-        """Process a batch of events in order; a key without a session starts one from the state 0.
+        """Process a batch of events in order; a key without a session starts one from the GRU's initial states.
 
         After an error all sessions are as they were.
 
@@ -102,8 +104,10 @@ class Sessions:
             with a timeout; pass them in all batches or in none, which then use the system's clock. An event before the
             latest so far counts as at that time.
         on_error : {"raise", "null"}, default "raise"
-            Treatment of events with NaN or infinities, which would stay in the state forever: an error that names the
-            first one, or NaN as their output and no effect on sessions.
+            Treatment of events with NaN or infinities, and of those after which a state is not finite, as a state of an
+            unbounded cell (ReLU) may become. Both would stay so forever: an error that names the first event, or NaN as
+            their output and no effect on sessions; after a state that is not finite also for the key's later events
+            of the batch.
 
         Returns
         -------
@@ -131,10 +135,8 @@ class Sessions:
             kind, data = self._as_keys("keys", keys)
             values, valid = self._model.read(x, on_error)
             timing, seconds = self._as_times("times", times, len(values))
-            if valid is not None:
-                data, values, seconds = _select(data, values, seconds, valid)
             try:
-                y = self._core.step(*data, values, seconds)
+                y, valid = self._finite_step(data, values, seconds, valid, on_error)
             finally:
                 if len(self._core):  # also after an interrupt during the commit
                     self._kind, self._timing = kind, timing
@@ -144,6 +146,27 @@ class Sessions:
         whole = np.full((len(valid), *outputs.shape[1:]), np.nan, outputs.dtype)
         whole[valid] = outputs
         return whole
+
+    def _finite_step(
+        self, data: Any, values: NDArray[Any], seconds: Any, valid: NDArray[np.bool_] | None, on_error: str
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Run the valid events; those after which a state would not be finite are an error, or become invalid."""
+        while True:
+            chosen: tuple[CoreKeys, NDArray[Any], Any] = (data, values, seconds)
+            if valid is not None:
+                chosen = _select(data, values, seconds, valid)
+            keys, x, times = chosen
+            try:
+                return self._core.step(*keys, x, times), valid
+            except OverflowError as error:
+                events = np.asarray(error.args[0]) if valid is None else np.flatnonzero(valid)[error.args[0]]
+            if on_error == "raise":
+                raise ValueError(
+                    f"x: expected events after which the states are finite in {values.dtype.name}, got others from "
+                    f"event {events.min()} on (counted from 0); a state_clip bounds them"
+                )
+            valid = np.ones(len(values), np.bool_) if valid is None else valid.copy()
+            valid[events] = False
 
     # -- sessions --------------------------------------------------------------------------------------------------
 

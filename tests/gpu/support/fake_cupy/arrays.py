@@ -24,6 +24,7 @@ FUNCTIONS = (
     "full",
     "isfinite",
     "log",
+    "ones_like",
 )
 FUNCTIONS += ("maximum", "minimum", "reshape", "sqrt", "square", "stack", "where", "zeros", "zeros_like")
 METHODS = ("any", "astype", "copy", "max", "min", "ravel", "reshape", "sum", "transpose")
