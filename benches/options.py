@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Run = Callable[[], Any]
 
-SIZES = [(32, 50, 64, 256), (1, 200, 64, 64), (64, 50, 16, 32)]
+SIZES = [(32, 50, 64, 256), (1, 200, 64, 64), (64, 50, 16, 32), (500, 33, 8, 8)]
 """(B, T, I, H)."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -100,6 +100,7 @@ def contenders(case: Case, passes: str) -> dict[str, Run]:
     loop = partial(over_pieces, run, plain, x, dy, resets)
     if not np.array_equal(np.concatenate(loop(), axis=1)[0], plain(x, resets=resets)[0].reshape(-1, case.hidden)):
         sys.exit(f"{case.label}: {LOOP} differs from resets")
+    looking: dict[str, Run] = {"all_layers": lambda: plain(x, all_layers=True), "trace": lambda: plain.trace(x)}
     return {
         "plain": partial(run, plain, x, dy),
         "concat": partial(run, made(bidirectional=True), x, wide),
@@ -110,6 +111,8 @@ def contenders(case: Case, passes: str) -> dict[str, Run]:
         LOOP: loop,
         IDS: partial(run, words, ids, dy),
         f"mask, {HOLES:.0%} holes": partial(run, plain, x, dy, mask=mask),
+        "the same, outputs repeated": partial(run, plain, x, dy, mask=mask, masked="repeat"),
+        **(looking if passes == "inference" else {}),
     }
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from rgru._files.model_file import check_kind, read
+from rgru._files.model_file import restore
 from rgru.nn._gru import GRU
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
     from rgru.estimators import GRUClassifier, GRURegressor
     from rgru.model import Model
 
@@ -45,19 +50,17 @@ def load(path: str | os.PathLike[str]) -> GRU | Model | GRUClassifier | GRURegre
     ...     rgru.load(path)
     GRU(3, 8)
     """
-    kind, config, tensors = read(path)
-    name = os.fspath(path)
-    check_kind(name, kind, KINDS)
-    try:
-        if kind == "GRU":
-            return GRU._from_saved(config, tensors)
-        if kind == "Model":
-            from rgru.model import Model
+    model: GRU | Model | GRUClassifier | GRURegressor = restore(path, {k: partial(_from_saved, k) for k in KINDS})
+    return model
 
-            return Model._from_saved(config, tensors)
-        from rgru import estimators
 
-        estimator: type[GRUClassifier | GRURegressor] = getattr(estimators, kind)
-        return estimator._from_saved(config, tensors)
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
-        raise ValueError(f"{name}: not a whole {kind} ({error})") from error
+def _from_saved(kind: str, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Any:
+    if kind == "GRU":
+        return GRU._from_saved(config, tensors)
+    if kind == "Model":
+        from rgru.model import Model
+
+        return Model._from_saved(config, tensors)
+    from rgru import estimators
+
+    return getattr(estimators, kind)._from_saved(config, tensors)

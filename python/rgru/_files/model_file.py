@@ -132,6 +132,29 @@ def read(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any], dict[str, N
     return kind, config, tensors
 
 
+def restore(path: str | os.PathLike[str], kinds: Mapping[str, Callable[..., Any]]) -> Any:
+    """Read a file and restore the model in it.
+
+    Parameters
+    ----------
+    path : path_like
+    kinds : mapping of str to callable
+        For each kind of model that may be in the file, a function that restores one from its configuration and tensors.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `rgru.load`.
+    """
+    kind, config, tensors = read(path)
+    name = os.fspath(path)
+    check_kind(name, kind, kinds)
+    try:
+        return kinds[kind](config, tensors)
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+        raise ValueError(f"{name}: not a whole {kind} ({error})") from error
+
+
 def read_digest(path: str | os.PathLike[str]) -> str | None:
     """Return the digest that a file names; None for the first files, which lack it."""
     with opened(path) as file:

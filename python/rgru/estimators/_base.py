@@ -12,6 +12,7 @@ import numpy as np
 from rgru._backends import find_backend
 from rgru._data.feature_names import check_names
 from rgru._data.ragged import Ragged
+from rgru._files.pretrained import Pretrained
 from rgru._validation.keywords import unknown
 from rgru._validation.scalars import as_precision, as_probability
 from rgru.estimators._parameters import Parameters
@@ -39,7 +40,7 @@ LossName: TypeAlias = Literal["cross_entropy", "mean_squared_error"]
 """The name of a loss of `rgru._backends.base.Backend`."""
 
 
-class SequenceEstimator(Parameters):
+class SequenceEstimator(Parameters, Pretrained):
     """A `Model` behind scikit-learn's API; the base of `GRUClassifier` and `GRURegressor`."""
 
     model_: Model

@@ -10,6 +10,7 @@ import numpy as np
 
 from rgru._backends import CPU, find_backend
 from rgru._data.ragged import Ragged
+from rgru._files.pretrained import Pretrained
 from rgru._validation.scalars import as_int
 from rgru.model._chain import Chain
 from rgru.model._device_parameters import DeviceParameters
@@ -39,7 +40,7 @@ _NUMBERS_PER_PIECE = 2**23
 """The approximate number of outputs of a layer computed at once in predictions, which bounds their memory."""
 
 
-class Model:
+class Model(Pretrained):
     """GRUs with the layers before and after them, such as an embedding, normalisation and a head.
 
     Parameters

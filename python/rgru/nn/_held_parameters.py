@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru import _core
+from rgru._files.pretrained import Pretrained
 from rgru._validation.arrays import own
 from rgru.nn._embedding import split, training_weights, with_embedding
 from rgru.nn._params import Layer, Params
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from rgru.nn._params import Layout
 
 
-class HeldParameters(Settings):
+class HeldParameters(Settings, Pretrained):
     """The settings of a GRU with its parameters; the base of `rgru.GRU`."""
 
     _flat: Any  # the array (P,) of all parameters
