@@ -83,7 +83,8 @@ def _estimator(config: dict[str, Any]) -> dict[str, str]:
     if "columns" in config:
         names = config["columns"]["sequence"]
         names = [names] if isinstance(names, str) else names
-        found["trained on"] = f"{', '.join(map(repr, names))}, to predict {config['columns']['target']!r}"
+        word = "columns" if len(names) > 1 else "column"
+        found["trained on"] = f"{word} {', '.join(map(repr, names))}, to predict {config['columns']['target']!r}"
     if "classes" in config:
         classes = config["classes"]["values"]
         found["classes"] = f"{len(classes)}: {', '.join(map(str, classes))}"
