@@ -91,6 +91,7 @@ def score_curve(history: History, *, name: str = "score", ax: Axes | None = None
     >>> ax.get_xlabel(), ax.get_ylabel()
     ('epoch', 'R²')
     """
+    _check_history(history)
     if history.train_loss and not history.validation_score:
         raise ValueError("history: expected one of a training with validation, got none")
     ax = _axes(history, ax)
@@ -104,9 +105,15 @@ def score_curve(history: History, *, name: str = "score", ax: Axes | None = None
 
 
 def _axes(history: History, ax: Axes | None) -> Axes:
+    _check_history(history)
     if not history.train_loss:
         raise ValueError("history: expected at least one epoch, got none")
     return needed("matplotlib.pyplot", "cli").subplots(layout="constrained")[1] if ax is None else ax
+
+
+def _check_history(history: object) -> None:
+    if not hasattr(history, "train_loss"):
+        raise TypeError(f"history: expected that of an estimator, its history_, got {type(history).__name__}")
 
 
 def _mark_kept(panel: Any, epoch: int, values: list[float]) -> None:

@@ -1,5 +1,6 @@
 """`import rgru` is fast and imports only what it needs."""
 
+import os
 import subprocess
 import sys
 
@@ -36,7 +37,10 @@ FOREIGN = [
 
 
 def run(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
+    # Users' Pythons keep bytecode.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, check=True, text=True, env=environment).stdout
 
 
 def test_import_loads_numpy_and_the_core_only():
@@ -58,8 +62,8 @@ print(*sorted(sys.modules))
     assert not set(run(code).split()) & {*LAZY, *FOREIGN, "numpy.ma"}
 
 
-def test_import_takes_less_than_60_ms_beyond_numpy():
-    code = "import time, numpy; start = time.perf_counter(); import rgru; print(time.perf_counter() - start)"
+def test_import_takes_less_than_60_ms_of_the_processor_beyond_numpy():
+    code = "import time, numpy; start = time.process_time(); import rgru; print(time.process_time() - start)"
     # The best of several: other work on the machine slows some, and the first one compiles to bytecode.
     assert min(float(run(code)) for _ in range(7)) < 0.060
 

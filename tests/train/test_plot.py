@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import rgru
 from rgru import plot
 from rgru.train._history import History
 
@@ -94,3 +95,9 @@ def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"pip install '\.\[cli\]' in a clone of rgru"):
         plot.training_curve(history(3))
+
+
+@pytest.mark.parametrize("curve", [plot.training_curve, plot.score_curve])
+def test_an_estimator_in_the_place_of_its_history(curve):
+    with pytest.raises(TypeError, match=r"^history: expected that of an estimator, its history_, got GRUClassifier"):
+        curve(rgru.GRUClassifier())
