@@ -135,7 +135,7 @@ def test_softmax_over_time_is_refused():
 def test_hooks_are_refused():
     net = Net(LAST)
     net.first.register_forward_hook(lambda *given: None)
-    with pytest.raises(TypeError, match="no forward hooks.*'first'"):
+    with pytest.raises(TypeError, match=r"no forward hooks.*'first'"):
         rgru.from_torch(net)
 
 

@@ -46,7 +46,7 @@ class _Value:
         return next(layer for layer in reversed(self.layers) if isinstance(layer, GRU))
 
     def then(self, *layers: Any) -> _Value:
-        """The value after more layers for single rows."""
+        """Return the value after more layers."""
         return replace(self, layers=(*self.layers, *layers))
 
 
@@ -175,7 +175,7 @@ class _Walk:
         index = index if isinstance(index, tuple) else (index,)
         while index and index[-1] in (slice(None), ...):
             index = index[:-1]
-        return index == ((slice(None), -1) if value.batch_first else (-1,))
+        return bool(index == ((slice(None), -1) if value.batch_first else (-1,)))
 
     def _state(self, node: Any, value: _Value, index: int) -> _Value:
         gru = value.gru
@@ -327,6 +327,6 @@ def _shown(node: Any) -> str:
 def _cannot(node: Any, what: str) -> ValueError:
     place = f" at {node.target!r}" if node.op == "call_module" else f" at {node.name!r}"
     return ValueError(
-        f"source: expected layers in a row (Embedding, GRU, Linear, LayerNorm, Dropout, activations, pooling over time), "
-        f"got {what}{place}; prefix= converts a GRU by itself"
+        "source: expected layers in a row (Embedding, GRU, Linear, LayerNorm, Dropout, activations, pooling over "
+        f"time), got {what}{place}; prefix= converts a GRU by itself"
     )
