@@ -1,0 +1,100 @@
+"""Batches of PyTorch as the core takes them, and back: batch first, time first, or packed."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+
+class Batch(Protocol):
+    """A layout of steps: `enter` and `leave` convert a tensor to an array of the core, and an array to a tensor."""
+
+    offsets: NDArray[np.int64] | None
+    """Where the sequences start in the array of steps, if they are not padded."""
+
+    def enter(self, tensor: Any, dtype: Any) -> NDArray[Any]:
+        """Return the steps, C-contiguous, of `dtype`; without a copy where that is possible."""
+        ...
+
+    def leave(self, array: NDArray[Any], dtype: Any) -> Any:
+        """Return steps as a contiguous tensor of `dtype`; without a copy where that is possible."""
+        ...
+
+
+def batch_of(batch_sizes: Any | None, batch_first: bool) -> Batch:
+    """Return the layout of a tensor: packed with these sizes, or with three dimensions."""
+    if batch_sizes is not None:
+        return Packed(batch_sizes.numpy())
+    return BatchFirst() if batch_first else TimeFirst()
+
+
+class BatchFirst:
+    """Tensors (N, T, F), as the core has them."""
+
+    offsets = None
+
+    def enter(self, tensor: Any, dtype: Any) -> NDArray[Any]:
+        """Return the steps (N, T, F)."""
+        return as_array(tensor, dtype)
+
+    def leave(self, array: NDArray[Any], dtype: Any) -> Any:
+        """Return the tensor (N, T, F)."""
+        return as_tensor(array, dtype)
+
+
+class TimeFirst:
+    """Tensors (T, N, F).
+
+    NumPy copies, on one thread: those of PyTorch would spin on for a while and slow down rgru's.
+    """
+
+    offsets = None
+
+    def enter(self, tensor: Any, dtype: Any) -> NDArray[Any]:
+        """Return the steps (N, T, F)."""
+        return as_array(tensor.transpose(0, 1), dtype)
+
+    def leave(self, array: NDArray[Any], dtype: Any) -> Any:
+        """Return the tensor (T, N, F)."""
+        return as_tensor(np.ascontiguousarray(array.transpose(1, 0, 2)), dtype)
+
+
+class Packed:
+    """The data (S, F) of a `torch.nn.utils.rnn.PackedSequence`: step by step, each of the sequences still running.
+
+    Parameters
+    ----------
+    sizes : numpy.ndarray of int64, shape (T,)
+        The number of sequences that have each step; descending.
+    """
+
+    def __init__(self, sizes: NDArray[np.int64]) -> None:
+        numbers = np.arange(sizes[0])
+        places = (np.cumsum(sizes) - sizes) + numbers[:, None]  # (N, T)
+        there = numbers[:, None] < sizes
+        self._rows = places[there]  # of the data, sequence after sequence
+        self.offsets = np.append(0, np.cumsum(there.sum(1)))
+
+    def enter(self, tensor: Any, dtype: Any) -> NDArray[Any]:
+        """Return the steps (S, F), sequence after sequence."""
+        array: NDArray[Any] = as_array(tensor, dtype)[self._rows]
+        return array
+
+    def leave(self, array: NDArray[Any], dtype: Any) -> Any:
+        """Return the data (S, F)."""
+        data = np.empty_like(array)
+        data[self._rows] = array
+        return as_tensor(data, dtype)
+
+
+def as_array(tensor: Any, dtype: Any) -> NDArray[Any]:
+    """Return a tensor's numbers, C-contiguous."""
+    return np.ascontiguousarray(tensor.detach().to(dtype).numpy())
+
+
+def as_tensor(array: NDArray[Any], dtype: Any) -> Any:
+    """Return an array's numbers as a tensor."""
+    return torch.from_numpy(array).to(dtype)
