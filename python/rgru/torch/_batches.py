@@ -24,10 +24,12 @@ class Batch(Protocol):
         ...
 
 
-def batch_of(batch_sizes: Any | None, batch_first: bool) -> Batch:
-    """Return the layout of a tensor: packed with these sizes, or with three dimensions."""
+def batch_of(x: Any, batch_sizes: Any | None, batch_first: bool) -> Batch:
+    """Return the layout of a tensor: packed with these sizes, one step, or with three dimensions."""
     if batch_sizes is not None:
         return Packed(batch_sizes.numpy())
+    if x.dim() == 2:
+        return OneStep()
     return BatchFirst() if batch_first else TimeFirst()
 
 
@@ -43,6 +45,20 @@ class BatchFirst:
     def leave(self, array: NDArray[Any], dtype: Any) -> Any:
         """Return the tensor (N, T, F)."""
         return as_tensor(array, dtype)
+
+
+class OneStep:
+    """Tensors (N, F)."""
+
+    offsets = None
+
+    def enter(self, tensor: Any, dtype: Any) -> NDArray[Any]:
+        """Return the steps (N, 1, F)."""
+        return as_array(tensor, dtype)[:, None]
+
+    def leave(self, array: NDArray[Any], dtype: Any) -> Any:
+        """Return the tensor (N, F)."""
+        return as_tensor(array[:, 0], dtype)
 
 
 class TimeFirst:
@@ -92,9 +108,18 @@ class Packed:
 
 def as_array(tensor: Any, dtype: Any) -> NDArray[Any]:
     """Return a tensor's numbers, C-contiguous."""
-    return np.ascontiguousarray(tensor.detach().to(dtype).numpy())
+    tensor = tensor.detach()
+    array: NDArray[Any] = (tensor if tensor.dtype == dtype else tensor.to(dtype)).numpy()
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+
+
+def as_states(tensor: Any, dtype: Any) -> NDArray[Any]:
+    """Return states (L*D, N, H) of a tensor of this shape, or (N, H) of a single cell."""
+    array = as_array(tensor, dtype)
+    return array if array.ndim == 3 else array[None]
 
 
 def as_tensor(array: NDArray[Any], dtype: Any) -> Any:
     """Return an array's numbers as a tensor."""
-    return torch.from_numpy(array).to(dtype)
+    tensor = torch.from_numpy(array)
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)

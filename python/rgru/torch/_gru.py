@@ -244,9 +244,8 @@ class GRUCell(torch.nn.GRUCell):
             if hx.dim() != 2 or hx.shape[0] != x.shape[0]:
                 raise RuntimeError(f"Input batch size {x.shape[0]} doesn't match hidden0 batch size {hx.shape[0]}")
             check_type(hx, x)
-            hx = hx.unsqueeze(0)
-        _, h_n = run(x.unsqueeze(1), hx, None, weights, (self.bias, False, self.reset_after), batch_first=True)
-        return h_n.squeeze(0)
+        y, _ = run(x, hx, None, weights, (self.bias, False, self.reset_after), batch_first=True)
+        return y
 
 
 def check_dropout(name: str, dropout: float) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.autograd import forward_ad
 
-from rgru.torch._batches import as_array, as_tensor, batch_of
+from rgru.torch._batches import as_states, as_tensor, batch_of
 from rgru.torch._packing import packed_weights
 from rgru.torch._tapes import as_handle, tape_of
 
@@ -54,29 +54,36 @@ def run(
     if x.device.type not in ("cpu", "meta"):
         raise NotImplementedError(f"input: expected a tensor on the CPU, got one on {x.device}; see rgru.torch.revert")
     tensors = [x, *weights] if h0 is None else [x, h0, *weights]
-    record = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    record, plain = torch.is_grad_enabled() and not torch.compiler.is_exporting(), _is_plain()
+    wanted = False
+    for tensor in tensors:
+        wanted = wanted or tensor.requires_grad
+        plain = plain and type(tensor) in _PLAIN and tensor.is_cpu
     seed = torch.randint(2**63 - 1, (), device="cpu") if dropout else None
-    settings = *cell, batch_first, dropout, record
-    if not _is_plain(tensors):
-        y, h_n, _ = torch.ops.rgru.gru(x, h0, batch_sizes, seed, weights, *settings)
-    elif record:
-        y, h_n, _ = _Recorded.apply(x, h0, batch_sizes, seed, settings, *weights)
+    settings = *cell, batch_first, dropout
+    if not plain:
+        y, h_n, _ = torch.ops.rgru.gru(x, h0, batch_sizes, seed, weights, *settings, record and wanted)
+    elif record and wanted:
+        y, h_n = _Recorded.apply(x, h0, batch_sizes, seed, settings, *weights)
     else:
-        y, h_n, _ = gru(x, h0, batch_sizes, seed, weights, *settings)
+        y, h_n, _ = _forward(x, h0, batch_sizes, seed, weights, *settings, record=False)
     return y, h_n
 
 
-def _is_plain(tensors: Sequence[Any]) -> bool:
-    """Return whether nothing but a plain run is wanted: tensors have numbers, and no transform watches."""
+_PLAIN = torch.Tensor, torch.nn.Parameter
+
+
+def _is_plain() -> bool:
+    """Return whether nothing but a plain run is wanted, without a transform or a compiler that watches."""
     return not (
         torch.compiler.is_compiling()
         or torch._C._is_tracing()
         or torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
-    ) and all(type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.is_cpu for tensor in tensors)
+    )
 
 
-def gru(
+def _forward(
     x: Any,
     h0: Any | None,
     batch_sizes: Any | None,
@@ -88,19 +95,25 @@ def gru(
     batch_first: bool,
     dropout: float,
     record: bool,
-) -> tuple[Any, Any, Any]:
-    """Return y, h_n and, with `record`, a tensor that stands for the tape, else an empty one."""
-    packed, batch = packed_weights(weights, (bias, bidirectional, reset_after)), batch_of(batch_sizes, batch_first)
-    arrays = batch.enter(x, packed.dtype), None if h0 is None else as_array(h0, packed.dtype), None, batch.offsets
-    kind = x.dtype if h0 is None else h0.dtype
+) -> tuple[Any, Any, Any | None]:
+    """Return y, h_n and, with `record`, the tape."""
+    packed = packed_weights(weights, (bias, bidirectional, reset_after))
+    batch, tape = batch_of(x, batch_sizes, batch_first), None
+    arrays = batch.enter(x, packed.dtype), None if h0 is None else as_states(h0, packed.dtype), None, batch.offsets
     if record or dropout:
         y, h_n, tape = packed.core(True).forward_tape(*arrays, dropout, None if seed is None else int(seed), None)
-        y.flags.writeable = True  # autograd notices a change of a tensor that it needs
-        handle = as_handle(tape) if record else x.new_empty(0, dtype=torch.uint8)
+        y.flags.writeable = True  # autograd notices changes of a tensor that it has saved
     else:
         y, h_n = packed.core(False).forward(*arrays)
-        handle = x.new_empty(0, dtype=torch.uint8)
-    return batch.leave(y, kind), as_tensor(h_n, kind), handle
+    kind = x.dtype if h0 is None else h0.dtype
+    return batch.leave(y, kind), as_tensor(h_n, kind), tape
+
+
+def gru(x: Any, *arguments: Any) -> tuple[Any, Any, Any]:
+    """Return y, h_n and, if they are recorded, a tensor that stands for the tape, else an empty one."""
+    record = arguments[-1]
+    y, h_n, tape = _forward(x, *arguments)
+    return y, h_n, as_handle(tape) if record else x.new_empty(0, dtype=torch.uint8)
 
 
 def gru_backward(
@@ -124,24 +137,23 @@ def gru_backward(
     `y` is an argument so that nobody writes to its memory, which the tape refers to. Where the tape is lost, such as in
     a copy of its tensor, the run is repeated.
     """
-    packed, batch = packed_weights(weights, (bias, bidirectional, reset_after)), batch_of(batch_sizes, batch_first)
-    found = tape_of(tape)
+    packed = packed_weights(weights, (bias, bidirectional, reset_after))
+    batch, found = batch_of(x, batch_sizes, batch_first), tape_of(tape)
     if found is None:
         settings = bias, bidirectional, reset_after, batch_first, dropout
-        again = gru(x, h0, batch_sizes, seed, weights, *settings, record=True)  # keeps the tape alive
-        found = tape_of(again[2])
+        _, _, found = _forward(x, h0, batch_sizes, seed, weights, *settings, record=True)
     values = None if dy is None else batch.enter(dy, packed.dtype)
-    states = None if dh_n is None else as_array(dh_n, packed.dtype)
+    states = None if dh_n is None else as_states(dh_n, packed.dtype)
     dx, dh0, flat = found.backward(values, states)  # type: ignore[union-attr]
-    kind = x.dtype if h0 is None else h0.dtype
-    return [batch.leave(dx, x.dtype), as_tensor(dh0, kind), *packed.split(flat)]
+    states = as_tensor(dh0, x.dtype) if h0 is None else as_tensor(dh0.reshape(h0.shape), h0.dtype)
+    return [batch.leave(dx, x.dtype), states, *packed.split(flat)]
 
 
 def _gru_fake(x: Any, h0: Any, batch_sizes: Any, seed: Any, weights: Any, bias: bool, *settings: Any) -> Any:
     bidirectional, _, batch_first, _, record = settings
     hidden, directions = weights[1].shape[1], 1 + bidirectional
     cells, kind = len(weights) // (4 if bias else 2), x.dtype if h0 is None else h0.dtype
-    batch = x.shape[0 if batch_first else 1] if h0 is None else h0.shape[1]
+    batch = x.shape[0 if batch_first else 1] if h0 is None else h0.shape[-2]
     return (
         x.new_empty((*x.shape[:-1], directions * hidden), dtype=kind),
         x.new_empty((cells, batch, hidden), dtype=kind),
@@ -153,6 +165,7 @@ def _gru_backward_fake(
     dy: Any, dh_n: Any, x: Any, h0: Any, batch_sizes: Any, seed: Any, weights: Any, y: Any, tape: Any, *settings: Any
 ) -> list[Any]:
     _, states, _ = _gru_fake(x, h0, batch_sizes, seed, weights, *settings, True)
+    states = states if h0 is None else h0.new_empty(h0.shape)
     return [x.new_empty(x.shape), states, *(weight.new_empty(weight.shape) for weight in weights)]
 
 
@@ -161,7 +174,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, Any, Any]) -> No
     y, _, tape = output
     in_tape = batch_sizes is None and settings[3]  # else the tape has another array than y
     ctx.save_for_backward(x, h0, batch_sizes, seed, y if in_tape else None, tape, *weights)
-    ctx.settings = settings[:-1]
+    ctx.settings = settings[:5]
     ctx.set_materialize_grads(False)
 
 
@@ -179,16 +192,13 @@ class _Recorded(torch.autograd.Function):
     """A plain run with gradients."""
 
     @staticmethod
-    def forward(x: Any, h0: Any, batch_sizes: Any, seed: Any, settings: Any, *weights: Any) -> tuple[Any, Any, Any]:
-        return gru(x, h0, batch_sizes, seed, weights, *settings)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, Any, Any]) -> None:
-        x, h0, batch_sizes, seed, settings, *weights = inputs
+    def forward(ctx: Any, x: Any, h0: Any, batch_sizes: Any, seed: Any, settings: Any, *weights: Any) -> Any:
+        output = gru(x, h0, batch_sizes, seed, weights, *settings, True)
         _save(ctx, (x, h0, batch_sizes, seed, weights, *settings), output)
+        return output[:2]
 
     @staticmethod
-    def backward(ctx: Any, dy: Any | None, dh_n: Any | None, _: None) -> tuple[Any, ...]:
+    def backward(ctx: Any, dy: Any | None, dh_n: Any | None) -> tuple[Any, ...]:
         # The operator has a derivative of its own, which refuses.
         operator = torch.ops.rgru.gru_backward if torch.is_grad_enabled() else gru_backward
         *others, gradients = _gradients(operator, ctx, dy, dh_n)

@@ -12,6 +12,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from rgru import _core
 from rgru.nn._params import named
 from rgru.nn._settings import Settings
+from rgru.torch._batches import as_tensor
 from rgru.torch._workers import limit_threads
 
 if TYPE_CHECKING:
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 
     from rgru.nn._params import Layout
 
+SMALL = 2048
+"""Parameters of up to this many numbers are compared with the packed ones as a whole."""
+
 SAMPLES = 8
-"""Rows and columns of each parameter, at least, that are compared with those of the packed weights."""
+"""Of larger ones, this many rows and columns are, or a few more."""
 
 _kept: Any = WeakTensorKeyDictionary()
 
@@ -53,7 +57,7 @@ class PackedWeights:
         self._state = _state(weights)
         self._samples = [_sample(weight) for weight in weights]
         self._sampled = self._bytes()
-        self._types = [weight.dtype for weight in weights]
+        self._type = weights[0].dtype
         self._flat = self._rows_in([weight.detach().to(dtype).numpy() for weight in weights])
         self._cores: dict[bool, Any] = {}
 
@@ -86,7 +90,7 @@ class PackedWeights:
                 if self._reset_after:
                     recurrent[2 * hidden :] = one["b_hh"]
                 found += [one["b"], recurrent]
-        return [torch.from_numpy(array).to(kind) for array, kind in zip(found, self._types, strict=True)]
+        return [as_tensor(array, self._type) for array in found]
 
     def _rows_in(self, arrays: list[NDArray[Any]]) -> NDArray[Any]:
         """Return rgru's parameters (P,); PyTorch's gates r, z, n are rgru's r, -z, h~."""
@@ -161,11 +165,16 @@ def _check(weights: Sequence[Any]) -> None:
 
 def _state(weights: Sequence[Any]) -> list[tuple[int, int]]:
     """Return where each weight is and how often it was written to, as far as it counts that."""
-    return [(weight.data_ptr(), -1 if weight.is_inference() else weight._version) for weight in weights]
+    try:
+        return [(weight.data_ptr(), weight._version) for weight in weights]
+    except RuntimeError:  # made in inference mode, where nothing counts
+        return [(weight.data_ptr(), 0) for weight in weights]
 
 
 def _sample(weight: Any) -> NDArray[Any]:
-    """Return a view of some of a weight's numbers, as bits where NumPy lacks the type."""
+    """Return a view of some of a weight's numbers, or of all if they are few; as bits where NumPy lacks the type."""
     bits = weight.detach()
     array: NDArray[Any] = (bits.view(torch.int16) if bits.element_size() == 2 else bits).numpy()
+    if array.size <= SMALL:
+        return array
     return array[tuple(slice(None, None, max(1, size // SAMPLES)) for size in array.shape)]
