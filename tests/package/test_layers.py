@@ -16,7 +16,7 @@ LAYERS = (
     ("nn",),
     ("_backends",),
     ("train",),
-    ("estimators", "convert", "plot"),
+    ("estimators", "convert", "plot", "torch"),
     ("_load",),
     ("arrow", "sessions"),
     ("integrations",),

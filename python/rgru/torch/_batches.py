@@ -2,55 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
-class Batch(Protocol):
-    """A layout of steps: `enter` and `leave` convert a tensor to an array of the core, and an array to a tensor."""
+class Batch:
+    """Tensors (N, T, F), as the core has them; and the base of the other layouts."""
 
-    offsets: NDArray[np.int64] | None
+    offsets: NDArray[np.int64] | None = None
     """Where the sequences start in the array of steps, if they are not padded."""
 
     def enter(self, tensor: Any, dtype: Any) -> NDArray[Any]:
-        """Return the steps, C-contiguous, of `dtype`; without a copy where that is possible."""
-        ...
-
-    def leave(self, array: NDArray[Any], dtype: Any) -> Any:
-        """Return steps as a contiguous tensor of `dtype`; without a copy where that is possible."""
-        ...
-
-
-def batch_of(x: Any, batch_sizes: Any | None, batch_first: bool) -> Batch:
-    """Return the layout of a tensor: packed with these sizes, one step, or with three dimensions."""
-    if batch_sizes is not None:
-        return Packed(batch_sizes.numpy())
-    if x.dim() == 2:
-        return OneStep()
-    return BatchFirst() if batch_first else TimeFirst()
-
-
-class BatchFirst:
-    """Tensors (N, T, F), as the core has them."""
-
-    offsets = None
-
-    def enter(self, tensor: Any, dtype: Any) -> NDArray[Any]:
-        """Return the steps (N, T, F)."""
+        """Return the steps as the core takes them, without a copy where that is possible."""
         return as_array(tensor, dtype)
 
     def leave(self, array: NDArray[Any], dtype: Any) -> Any:
-        """Return the tensor (N, T, F)."""
+        """Return the steps as a contiguous tensor, without a copy where that is possible."""
         return as_tensor(array, dtype)
 
 
-class OneStep:
+class OneStep(Batch):
     """Tensors (N, F)."""
-
-    offsets = None
 
     def enter(self, tensor: Any, dtype: Any) -> NDArray[Any]:
         """Return the steps (N, 1, F)."""
@@ -61,13 +38,11 @@ class OneStep:
         return as_tensor(array[:, 0], dtype)
 
 
-class TimeFirst:
+class TimeFirst(Batch):
     """Tensors (T, N, F).
 
     NumPy copies, on one thread: those of PyTorch would spin on for a while and slow down rgru's.
     """
-
-    offsets = None
 
     def enter(self, tensor: Any, dtype: Any) -> NDArray[Any]:
         """Return the steps (N, T, F)."""
@@ -78,7 +53,7 @@ class TimeFirst:
         return as_tensor(np.ascontiguousarray(array.transpose(1, 0, 2)), dtype)
 
 
-class Packed:
+class Packed(Batch):
     """The data (S, F) of a `torch.nn.utils.rnn.PackedSequence`: step by step, each of the sequences still running.
 
     Parameters
@@ -104,6 +79,15 @@ class Packed:
         data = np.empty_like(array)
         data[self._rows] = array
         return as_tensor(data, dtype)
+
+
+def batch_of(x: Any, batch_sizes: Any | None, batch_first: bool) -> Batch:
+    """Return the layout of a tensor: packed with these sizes, one step, or with three dimensions."""
+    if batch_sizes is not None:
+        return Packed(batch_sizes.numpy())
+    if x.dim() == 2:
+        return OneStep()
+    return Batch() if batch_first else TimeFirst()
 
 
 def as_array(tensor: Any, dtype: Any) -> NDArray[Any]:

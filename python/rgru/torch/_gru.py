@@ -43,8 +43,8 @@ class GRU(torch.nn.RNNBase):
     dtype : torch.dtype, optional
         Type of the parameters. Those of float16 and bfloat16 run in float32, and outputs and gradients are rounded.
     reset_after : bool, default True
-        Whether the reset gate applies after the recurrent product, as in `torch.nn.GRU`. The other cell, rgru's default,
-        has parameters of the same names and shapes: a checkpoint does not tell for which of them it is.
+        Whether the reset gate applies after the recurrent product, as in `torch.nn.GRU`. The other cell, which
+        is rgru's default, has parameters of the same names and shapes, and a checkpoint does not tell for which it is.
 
     Notes
     -----
@@ -70,7 +70,7 @@ class GRU(torch.nn.RNNBase):
 
     reset_after: bool = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - as in torch.nn.GRU
         self,
         input_size: int,
         hidden_size: int,
@@ -89,7 +89,7 @@ class GRU(torch.nn.RNNBase):
         check_dropout("dropout", self.dropout)
         self.reset_after = as_bool("reset_after", reset_after)
 
-    def forward(self, input: Any, hx: Any | None = None) -> tuple[Any, Any]:
+    def forward(self, input: Any, hx: Any | None = None) -> tuple[Any, Any]:  # noqa: A002 - PyTorch's name
         """Run over a batch of sequences; see `torch.nn.GRU`.
 
         Parameters
@@ -111,7 +111,9 @@ class GRU(torch.nn.RNNBase):
         if input.dim() not in (2, 3):
             raise ValueError(f"GRU: Expected input to be 2D or 3D, got {input.dim()}D instead")
         if hx is not None and hx.dim() != input.dim():
-            raise RuntimeError(f"For {input.dim()}-D input, hx should also be {input.dim()}-D but got {hx.dim()}-D tensor")
+            raise RuntimeError(
+                f"For {input.dim()}-D input, hx should also be {input.dim()}-D but got {hx.dim()}-D tensor"
+            )
         if input.dim() == 3:
             return self._run(input, hx, None, self.batch_first)
         one = 0 if self.batch_first else 1
@@ -207,7 +209,7 @@ class GRUCell(torch.nn.GRUCell):
         super().__init__(input_size, hidden_size, bias, device, dtype)
         self.reset_after = as_bool("reset_after", reset_after)
 
-    def forward(self, input: Any, hx: Any | None = None) -> Any:
+    def forward(self, input: Any, hx: Any | None = None) -> Any:  # noqa: A002 - PyTorch's name
         """Run one step; see `torch.nn.GRUCell`.
 
         Parameters
@@ -240,7 +242,9 @@ class GRUCell(torch.nn.GRUCell):
         check_type(weights[0], x)
         if hx is not None:
             if hx.shape[-1] != self.hidden_size:
-                raise RuntimeError(f"hidden0 has inconsistent hidden_size: got {hx.shape[-1]}, expected {self.hidden_size}")
+                raise RuntimeError(
+                    f"hidden0 has inconsistent hidden_size: got {hx.shape[-1]}, expected {self.hidden_size}"
+                )
             if hx.dim() != 2 or hx.shape[0] != x.shape[0]:
                 raise RuntimeError(f"Input batch size {x.shape[0]} doesn't match hidden0 batch size {hx.shape[0]}")
             check_type(hx, x)

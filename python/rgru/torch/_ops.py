@@ -6,7 +6,7 @@ functions, since the dispatcher of custom operators takes longer than a small GR
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.autograd import forward_ad
@@ -18,8 +18,37 @@ from rgru.torch._tapes import as_handle, tape_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_ARGUMENTS = "Tensor x, Tensor? h0, Tensor? batch_sizes, Tensor? seed, Tensor[] weights"
+    from rgru.torch._batches import Batch
+    from rgru.torch._packing import PackedWeights
+
+_INPUTS = "Tensor x, Tensor? h0, Tensor? batch_sizes, Tensor? seed, Tensor[] weights"
 _SETTINGS = "bool bias, bool bidirectional, bool reset_after, bool batch_first, float dropout"
+_PLAIN = torch.Tensor, torch.nn.Parameter
+
+
+class _Inputs(NamedTuple):
+    """Tensors of a run, by `_INPUTS`; the seed is that of dropout."""
+
+    x: Any
+    h0: Any | None
+    batch_sizes: Any | None
+    seed: Any | None
+    weights: Sequence[Any]
+
+    @property
+    def dtype(self) -> Any:
+        """The type of the outputs: under autocast the states decide, as in PyTorch."""
+        return self.x.dtype if self.h0 is None else self.h0.dtype
+
+
+class _Settings(NamedTuple):
+    """Settings of a run, by `_SETTINGS`."""
+
+    bias: bool
+    bidirectional: bool
+    reset_after: bool
+    batch_first: bool
+    dropout: float
 
 
 def run(
@@ -60,17 +89,14 @@ def run(
         wanted = wanted or tensor.requires_grad
         plain = plain and type(tensor) in _PLAIN and tensor.is_cpu
     seed = torch.randint(2**63 - 1, (), device="cpu") if dropout else None
-    settings = *cell, batch_first, dropout
+    inputs, settings = _Inputs(x, h0, batch_sizes, seed, weights), _Settings(*cell, batch_first, dropout)
     if not plain:
-        y, h_n, _ = torch.ops.rgru.gru(x, h0, batch_sizes, seed, weights, *settings, record and wanted)
+        y, h_n, _ = torch.ops.rgru.gru(*inputs, *settings, record and wanted)
     elif record and wanted:
-        y, h_n = _Recorded.apply(x, h0, batch_sizes, seed, settings, *weights)
+        y, h_n = _Recorded.apply(settings, *inputs[:4], *weights)
     else:
-        y, h_n, _ = _forward(x, h0, batch_sizes, seed, weights, *settings, record=False)
+        y, h_n, _ = _forward(inputs, settings, record=False)
     return y, h_n
-
-
-_PLAIN = torch.Tensor, torch.nn.Parameter
 
 
 def _is_plain() -> bool:
@@ -83,108 +109,85 @@ def _is_plain() -> bool:
     )
 
 
-def _forward(
-    x: Any,
-    h0: Any | None,
-    batch_sizes: Any | None,
-    seed: Any | None,
-    weights: Sequence[Any],
-    bias: bool,
-    bidirectional: bool,
-    reset_after: bool,
-    batch_first: bool,
-    dropout: float,
-    record: bool,
-) -> tuple[Any, Any, Any | None]:
+def _prepared(inputs: _Inputs, settings: _Settings) -> tuple[PackedWeights, Batch]:
+    packed = packed_weights(inputs.weights, settings[:3])
+    return packed, batch_of(inputs.x, inputs.batch_sizes, settings.batch_first)
+
+
+def _forward(inputs: _Inputs, settings: _Settings, record: bool) -> tuple[Any, Any, Any | None]:
     """Return y, h_n and, with `record`, the tape."""
-    packed = packed_weights(weights, (bias, bidirectional, reset_after))
-    batch, tape = batch_of(x, batch_sizes, batch_first), None
-    arrays = batch.enter(x, packed.dtype), None if h0 is None else as_states(h0, packed.dtype), None, batch.offsets
-    if record or dropout:
-        y, h_n, tape = packed.core(True).forward_tape(*arrays, dropout, None if seed is None else int(seed), None)
+    packed, batch = _prepared(inputs, settings)
+    h0 = None if inputs.h0 is None else as_states(inputs.h0, packed.dtype)
+    arrays, tape = (batch.enter(inputs.x, packed.dtype), h0, None, batch.offsets), None
+    if record or settings.dropout:
+        seed = None if inputs.seed is None else int(inputs.seed)
+        y, h_n, tape = packed.core(True).forward_tape(*arrays, settings.dropout, seed, None)
         y.flags.writeable = True  # autograd notices changes of a tensor that it has saved
     else:
         y, h_n = packed.core(False).forward(*arrays)
-    kind = x.dtype if h0 is None else h0.dtype
-    return batch.leave(y, kind), as_tensor(h_n, kind), tape
+    return batch.leave(y, inputs.dtype), as_tensor(h_n, inputs.dtype), tape
 
 
-def gru(x: Any, *arguments: Any) -> tuple[Any, Any, Any]:
+def gru(*arguments: Any) -> tuple[Any, Any, Any]:
     """Return y, h_n and, if they are recorded, a tensor that stands for the tape, else an empty one."""
-    record = arguments[-1]
-    y, h_n, tape = _forward(x, *arguments)
-    return y, h_n, as_handle(tape) if record else x.new_empty(0, dtype=torch.uint8)
+    *values, record = arguments
+    y, h_n, tape = _forward(_Inputs(*values[:5]), _Settings(*values[5:]), record)
+    return y, h_n, as_handle(tape) if record else torch.empty(0, dtype=torch.uint8)
 
 
-def gru_backward(
-    dy: Any | None,
-    dh_n: Any | None,
-    x: Any,
-    h0: Any | None,
-    batch_sizes: Any | None,
-    seed: Any | None,
-    weights: Sequence[Any],
-    y: Any | None,
-    tape: Any,
-    bias: bool,
-    bidirectional: bool,
-    reset_after: bool,
-    batch_first: bool,
-    dropout: float,
-) -> list[Any]:
+def gru_backward(*arguments: Any) -> list[Any]:
     """Return the gradients of x, of the initial states (L*D, N, H) and of the weights.
 
     `y` is an argument so that nobody writes to its memory, which the tape refers to. Where the tape is lost, such as in
     a copy of its tensor, the run is repeated.
     """
-    packed = packed_weights(weights, (bias, bidirectional, reset_after))
-    batch, found = batch_of(x, batch_sizes, batch_first), tape_of(tape)
-    if found is None:
-        settings = bias, bidirectional, reset_after, batch_first, dropout
-        _, _, found = _forward(x, h0, batch_sizes, seed, weights, *settings, record=True)
-    values = None if dy is None else batch.enter(dy, packed.dtype)
+    dy, dh_n, _, handle, *values = arguments
+    inputs, settings = _Inputs(*values[:5]), _Settings(*values[5:])
+    packed, batch = _prepared(inputs, settings)
+    tape: Any = tape_of(handle)
+    if tape is None:
+        _, _, tape = _forward(inputs, settings, record=True)
+    steps = None if dy is None else batch.enter(dy, packed.dtype)
     states = None if dh_n is None else as_states(dh_n, packed.dtype)
-    dx, dh0, flat = found.backward(values, states)  # type: ignore[union-attr]
-    states = as_tensor(dh0, x.dtype) if h0 is None else as_tensor(dh0.reshape(h0.shape), h0.dtype)
-    return [batch.leave(dx, x.dtype), states, *packed.split(flat)]
+    dx, dh0, flat = tape.backward(steps, states)
+    if inputs.h0 is not None:
+        dh0 = dh0.reshape(inputs.h0.shape)
+    return [batch.leave(dx, inputs.x.dtype), as_tensor(dh0, inputs.dtype), *packed.split(flat)]
 
 
-def _gru_fake(x: Any, h0: Any, batch_sizes: Any, seed: Any, weights: Any, bias: bool, *settings: Any) -> Any:
-    bidirectional, _, batch_first, _, record = settings
-    hidden, directions = weights[1].shape[1], 1 + bidirectional
-    cells, kind = len(weights) // (4 if bias else 2), x.dtype if h0 is None else h0.dtype
-    batch = x.shape[0 if batch_first else 1] if h0 is None else h0.shape[-2]
+def _gru_fake(*arguments: Any) -> tuple[Any, Any, Any]:
+    inputs, settings, record = _Inputs(*arguments[:5]), _Settings(*arguments[5:10]), arguments[10]
+    x, h0, hidden = inputs.x, inputs.h0, inputs.weights[1].shape[1]
+    cells = len(inputs.weights) // (4 if settings.bias else 2)
+    batch = x.shape[0 if settings.batch_first else 1] if h0 is None else h0.shape[-2]
     return (
-        x.new_empty((*x.shape[:-1], directions * hidden), dtype=kind),
-        x.new_empty((cells, batch, hidden), dtype=kind),
+        x.new_empty((*x.shape[:-1], (1 + settings.bidirectional) * hidden), dtype=inputs.dtype),
+        x.new_empty((cells, batch, hidden), dtype=inputs.dtype),
         x.new_empty(int(record), dtype=torch.uint8),
     )
 
 
-def _gru_backward_fake(
-    dy: Any, dh_n: Any, x: Any, h0: Any, batch_sizes: Any, seed: Any, weights: Any, y: Any, tape: Any, *settings: Any
-) -> list[Any]:
-    _, states, _ = _gru_fake(x, h0, batch_sizes, seed, weights, *settings, True)
-    states = states if h0 is None else h0.new_empty(h0.shape)
-    return [x.new_empty(x.shape), states, *(weight.new_empty(weight.shape) for weight in weights)]
+def _gru_backward_fake(dy: Any, dh_n: Any, y: Any, handle: Any, *arguments: Any) -> list[Any]:
+    inputs = _Inputs(*arguments[:5])
+    states = _gru_fake(*arguments, True)[1] if inputs.h0 is None else inputs.h0
+    return [tensor.new_empty(tensor.shape) for tensor in (inputs.x, states, *inputs.weights)]
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, Any, Any]) -> None:
-    x, h0, batch_sizes, seed, weights, *settings = inputs
-    y, _, tape = output
-    in_tape = batch_sizes is None and settings[3]  # else the tape has another array than y
-    ctx.save_for_backward(x, h0, batch_sizes, seed, y if in_tape else None, tape, *weights)
-    ctx.settings = settings[:5]
+    values, settings = _Inputs(*inputs[:5]), _Settings(*inputs[5:10])
+    y, _, handle = output
+    in_tape = values.batch_sizes is None and settings.batch_first  # else the tape has another array than y
+    ctx.save_for_backward(y if in_tape else None, handle, *values[:4], *values.weights)
+    ctx.settings = settings
     ctx.set_materialize_grads(False)
 
 
 def _gradients(operator: Any, ctx: Any, dy: Any | None, dh_n: Any | None) -> tuple[Any, ...]:
     """Return the gradients of x, h0, batch_sizes, seed and the weights."""
-    x, h0, batch_sizes, seed, y, tape, *weights = ctx.saved_tensors
+    y, handle, x, h0, batch_sizes, seed, *weights = ctx.saved_tensors
     if dy is None and dh_n is None:
         return None, None, None, None, [None] * len(weights)
-    arguments = dy, dh_n, x, h0, batch_sizes, seed, weights, y, tape
-    dx, dh0, *gradients = operator(*arguments, *ctx.settings)
+    dx, dh0, *gradients = operator(dy, dh_n, y, handle, x, h0, batch_sizes, seed, weights, *ctx.settings)
     return dx, None if h0 is None else dh0, None, None, gradients
 
 
@@ -192,9 +195,10 @@ class _Recorded(torch.autograd.Function):
     """A plain run with gradients."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any, h0: Any, batch_sizes: Any, seed: Any, settings: Any, *weights: Any) -> Any:
-        output = gru(x, h0, batch_sizes, seed, weights, *settings, True)
-        _save(ctx, (x, h0, batch_sizes, seed, weights, *settings), output)
+    def forward(ctx: Any, settings: _Settings, *inputs: Any) -> tuple[Any, Any]:
+        arguments = *inputs[:4], inputs[4:], *settings
+        output = gru(*arguments, True)
+        _save(ctx, arguments, output)
         return output[:2]
 
     @staticmethod
@@ -202,7 +206,7 @@ class _Recorded(torch.autograd.Function):
         # The operator has a derivative of its own, which refuses.
         operator = torch.ops.rgru.gru_backward if torch.is_grad_enabled() else gru_backward
         *others, gradients = _gradients(operator, ctx, dy, dh_n)
-        return *others, None, *gradients
+        return None, *others, *gradients
 
 
 def _backward(ctx: Any, dy: Any | None, dh_n: Any | None, _: None) -> tuple[Any, ...]:
@@ -218,7 +222,7 @@ _forward_op = torch.library.custom_op(
     gru,
     mutates_args=(),
     device_types="cpu",
-    schema=f"({_ARGUMENTS}, {_SETTINGS}, bool record) -> (Tensor, Tensor, Tensor)",
+    schema=f"({_INPUTS}, {_SETTINGS}, bool record) -> (Tensor, Tensor, Tensor)",
 )
 _forward_op.register_fake(_gru_fake)
 _forward_op.register_autograd(_backward, setup_context=_save)
@@ -228,7 +232,7 @@ _backward_op = torch.library.custom_op(
     gru_backward,
     mutates_args=(),
     device_types="cpu",
-    schema=f"(Tensor? dy, Tensor? dh_n, {_ARGUMENTS}, Tensor? y, Tensor tape, {_SETTINGS}) -> Tensor[]",
+    schema=f"(Tensor? dy, Tensor? dh_n, Tensor? y, Tensor tape, {_INPUTS}, {_SETTINGS}) -> Tensor[]",
 )
 _backward_op.register_fake(_gru_backward_fake)
 _backward_op.register_autograd(_second_derivative)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -94,15 +95,14 @@ class PackedWeights:
 
     def _rows_in(self, arrays: list[NDArray[Any]]) -> NDArray[Any]:
         """Return rgru's parameters (P,); PyTorch's gates r, z, n are rgru's r, -z, h~."""
-        last, (shape, start) = list(self._layout.items())[-1]
-        flat = np.empty(start + int(np.prod(shape)), arrays[0].dtype)
+        flat = np.empty(sum(math.prod(shape) for shape, _ in self._layout.values()), arrays[0].dtype)
         for one, at in zip(self._cells(flat), range(0, len(arrays), self._count), strict=True):
             weight_ih, weight_hh, *biases = arrays[at : at + self._count]
             hidden = len(weight_ih) // 3
             one["W"][...] = weight_ih
             one["U"][...] = weight_hh
             if biases:
-                np.add(*biases, out=one["b"])
+                np.add(biases[0], biases[1], out=one["b"])
                 if self._reset_after:
                     one["b"][2 * hidden :] = biases[0][2 * hidden :]
                     one["b_hh"][...] = biases[1][2 * hidden :]

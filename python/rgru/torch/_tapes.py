@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 
-class _Handle(np.ndarray):  # type: ignore[type-arg]
+class _Handle(np.ndarray):
     """The memory of a tensor that stands for a tape, and the tape with it."""
 
     tape: Any
