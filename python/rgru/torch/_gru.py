@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
+import rgru.nn
 from rgru._validation.scalars import as_bool
+from rgru.nn._to_torch import torch_arrays
 from rgru.torch._ops import run
-from rgru.torch._packing import forget
+from rgru.torch._packing import forget, packed_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from typing_extensions import Self
 
 
 class GRU(torch.nn.RNNBase):
@@ -110,10 +114,7 @@ class GRU(torch.nn.RNNBase):
             return self._run_packed(input, hx)
         if input.dim() not in (2, 3):
             raise ValueError(f"GRU: Expected input to be 2D or 3D, got {input.dim()}D instead")
-        if hx is not None and hx.dim() != input.dim():
-            raise RuntimeError(
-                f"For {input.dim()}-D input, hx should also be {input.dim()}-D but got {hx.dim()}-D tensor"
-            )
+        _check_dimensions(input, hx)
         if input.dim() == 3:
             return self._run(input, hx, None, self.batch_first)
         one = 0 if self.batch_first else 1
@@ -128,9 +129,66 @@ class GRU(torch.nn.RNNBase):
         """
         forget(self._weights())
 
+    @classmethod
+    def from_rgru(cls, gru: rgru.nn.GRU, *, batch_first: bool = True) -> Self:
+        """Make a module with the parameters of a GRU, of either cell.
+
+        Parameters
+        ----------
+        gru : rgru.GRU
+            The GRU, without options that PyTorch lacks.
+        batch_first : bool, default True
+            As in the constructor.
+
+        Returns
+        -------
+        GRU
+            A module with a copy of the parameters.
+
+        Raises
+        ------
+        ValueError
+            If the GRU has such an option.
+        """
+        state = {name: torch.from_numpy(array) for name, array in torch_arrays(gru, gru.params).items()}
+        module = cls(
+            gru.input_size,
+            gru.hidden_size,
+            gru.num_layers,
+            gru.bias,
+            batch_first,
+            gru.dropout,
+            gru.bidirectional,
+            dtype=getattr(torch, gru.dtype.name),
+            reset_after=gru.reset_after,
+        )
+        module.load_state_dict(state)
+        return module
+
+    def to_rgru(self) -> rgru.nn.GRU:
+        """Make a `rgru.GRU` with the parameters of the module, such as for files and streams.
+
+        Returns
+        -------
+        rgru.GRU
+            A GRU of float64 or, for all other types, of float32.
+        """
+        packed = packed_weights(self._weights(), self._cell)
+        config = {
+            "input_size": self.input_size,
+            "hidden_size": self.hidden_size,
+            "num_layers": self.num_layers,
+            "bidirectional": self.bidirectional,
+            "reset_after": self.reset_after,
+            "bias": self.bias,
+            "dropout": self.dropout if self.num_layers > 1 else 0.0,
+            "dtype": str(packed.dtype).removeprefix("torch."),
+        }
+        return rgru.nn.GRU._from_saved(config, packed.params())
+
     def extra_repr(self) -> str:
         """Return the arguments of the constructor, for `repr`."""
-        return str(super().extra_repr()) + reset_repr(self.reset_after)
+        return str(super().extra_repr()) + _reset_repr(self.reset_after)
 
     def _run_packed(self, packed: Any, hx: Any | None) -> tuple[Any, Any]:
         data, batch_sizes, order, back = packed
@@ -146,16 +204,20 @@ class GRU(torch.nn.RNNBase):
         self.check_input(x, batch_sizes)
         if hx is not None:
             self.check_hidden_size(hx, self.get_expected_hidden_size(x, batch_sizes))
-            check_type(hx, x)
+            _check_type(hx, x)
         return run(
             x,
             hx,
             batch_sizes,
             self._weights(),
-            (self.bias, self.bidirectional, self.reset_after),
+            self._cell,
             batch_first=batch_first,
             dropout=self.dropout if self.training and self.num_layers > 1 else 0.0,
         )
+
+    @property
+    def _cell(self) -> tuple[bool, bool, bool]:
+        return self.bias, self.bidirectional, self.reset_after
 
     def _weights(self) -> Sequence[Any]:
         """Return the current weights: parameters, or what parametrisations and pruning have put in their place."""
@@ -227,27 +289,28 @@ class GRUCell(torch.nn.GRUCell):
         for name, tensor in (("input", input), ("hidden", hx)):
             if tensor is not None and tensor.dim() not in (1, 2):
                 raise ValueError(f"GRUCell: Expected {name} to be 1D or 2D, got {tensor.dim()}D instead")
-        if input.dim() == 1:
-            return self._run(input.unsqueeze(0), hx if hx is None or hx.dim() == 2 else hx.unsqueeze(0)).squeeze(0)
-        return self._run(input, hx)
+        _check_dimensions(input, hx)
+        if input.dim() == 2:
+            return self._run(input, hx)
+        return self._run(input.unsqueeze(0), None if hx is None else hx.unsqueeze(0)).squeeze(0)
 
     def extra_repr(self) -> str:
         """Return the arguments of the constructor, for `repr`."""
-        return str(super().extra_repr()) + reset_repr(self.reset_after)
+        return str(super().extra_repr()) + _reset_repr(self.reset_after)
 
     def _run(self, x: Any, hx: Any | None) -> Any:
         weights = [self.weight_ih, self.weight_hh, *((self.bias_ih, self.bias_hh) if self.bias else ())]
         if x.shape[1] != self.input_size:
             raise RuntimeError(f"input has inconsistent input_size: got {x.shape[1]} expected {self.input_size}")
-        check_type(weights[0], x)
+        _check_type(weights[0], x)
         if hx is not None:
             if hx.shape[-1] != self.hidden_size:
                 raise RuntimeError(
                     f"hidden0 has inconsistent hidden_size: got {hx.shape[-1]}, expected {self.hidden_size}"
                 )
-            if hx.dim() != 2 or hx.shape[0] != x.shape[0]:
+            if hx.shape[0] != x.shape[0]:
                 raise RuntimeError(f"Input batch size {x.shape[0]} doesn't match hidden0 batch size {hx.shape[0]}")
-            check_type(hx, x)
+            _check_type(hx, x)
         y, _ = run(x, hx, None, weights, (self.bias, False, self.reset_after), batch_first=True)
         return y
 
@@ -264,7 +327,19 @@ def check_dropout(name: str, dropout: float) -> None:
         raise ValueError(f"{name}: expected less than 1, got {dropout}")
 
 
-def check_type(tensor: Any, x: Any) -> None:
+def _check_dimensions(x: Any, hx: Any | None) -> None:
+    """Check that states have as many dimensions as the input.
+
+    Raises
+    ------
+    RuntimeError
+        As in `torch.nn.GRU`, if not.
+    """
+    if hx is not None and hx.dim() != x.dim():
+        raise RuntimeError(f"For {x.dim()}-D input, hx should also be {x.dim()}-D but got {hx.dim()}-D tensor")
+
+
+def _check_type(tensor: Any, x: Any) -> None:
     """Check that states or weights have the type of the input; autocast may mix them.
 
     Raises
@@ -276,6 +351,6 @@ def check_type(tensor: Any, x: Any) -> None:
         raise ValueError(f"input, hx, weights: expected one dtype, got {x.dtype} and {tensor.dtype}")
 
 
-def reset_repr(reset_after: bool) -> str:
+def _reset_repr(reset_after: bool) -> str:
     """Return what `extra_repr` says of the cell."""
     return "" if reset_after else ", reset_after=False"

@@ -76,6 +76,10 @@ class PackedWeights:
             core = self._cores[training] = _core.Weights(self._flat, self._sizes, training=training)
         return core
 
+    def params(self) -> dict[str, NDArray[Any]]:
+        """Return rgru's parameters by name, as views."""
+        return named(self._flat, self._layout)
+
     def split(self, gradient: NDArray[Any]) -> list[Any]:
         """Return the gradients of the weights from that of the core's parameters (P,), whose memory they take over."""
         cells = self._cells(gradient)
