@@ -82,6 +82,9 @@ def run(
     """
     if x.device.type not in ("cpu", "meta"):
         raise NotImplementedError(f"input: expected a tensor on the CPU, got one on {x.device}; see rgru.torch.revert")
+    if torch._C._are_functorch_transforms_active() and not torch.compiler.is_compiling():
+        # PyTorch's custom operators do not have them.
+        raise NotImplementedError("rgru.torch: expected no transform of torch.func; torch.nn.GRU has them: see revert")
     tensors = [x, *weights] if h0 is None else [x, h0, *weights]
     record, plain = torch.is_grad_enabled() and not torch.compiler.is_exporting(), _is_plain()
     wanted = False
@@ -101,12 +104,7 @@ def run(
 
 def _is_plain() -> bool:
     """Return whether nothing but a plain run is wanted, without a transform or a compiler that watches."""
-    return not (
-        torch.compiler.is_compiling()
-        or torch._C._is_tracing()
-        or torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-    )
+    return not (torch.compiler.is_compiling() or torch._C._is_tracing() or forward_ad._current_level >= 0)
 
 
 def _prepared(inputs: _Inputs, settings: _Settings) -> tuple[PackedWeights, Batch]:
