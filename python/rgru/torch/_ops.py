@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _INPUTS = "Tensor x, Tensor? h0, Tensor? batch_sizes, Tensor? seed, Tensor[] weights"
 _SETTINGS = "bool bias, bool bidirectional, bool reset_after, bool batch_first, float dropout"
 _PLAIN = torch.Tensor, torch.nn.Parameter
+_INSTEAD = "rgru.torch.revert makes a torch.nn.GRU again, which has them"
 
 
 class _Inputs(NamedTuple):
@@ -81,12 +82,9 @@ def run(
     y, h_n : torch.Tensor
     """
     if x.device.type not in ("cpu", "meta"):
-        raise NotImplementedError(f"input: expected a tensor on the CPU, got one on {x.device}; see rgru.torch.revert")
-    if torch._C._are_functorch_transforms_active() and not torch.compiler.is_compiling():
-        # PyTorch's custom operators do not have them.
-        raise NotImplementedError("rgru.torch: expected no transform of torch.func; torch.nn.GRU has them: see revert")
+        raise NotImplementedError(f"input: expected a tensor on the CPU, got one on {x.device}; {_INSTEAD}")
     tensors = [x, *weights] if h0 is None else [x, h0, *weights]
-    record, plain = torch.is_grad_enabled() and not torch.compiler.is_exporting(), _is_plain()
+    record, plain = torch.is_grad_enabled() and not torch.compiler.is_exporting(), _is_plain(tensors)
     wanted = False
     for tensor in tensors:
         wanted = wanted or tensor.requires_grad
@@ -102,9 +100,21 @@ def run(
     return y, h_n
 
 
-def _is_plain() -> bool:
-    """Return whether nothing but a plain run is wanted, without a transform or a compiler that watches."""
-    return not (torch.compiler.is_compiling() or torch._C._is_tracing() or forward_ad._current_level >= 0)
+def _is_plain(tensors: Sequence[Any]) -> bool:
+    """Return whether a run is watched by no compiler.
+
+    Raises
+    ------
+    NotImplementedError
+        If a transform of `torch.func` or a derivative in forward mode, which custom operators lack, is.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    if torch._C._are_functorch_transforms_active() or (
+        forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(one).tangent is not None for one in tensors)
+    ):
+        raise NotImplementedError(f"rgru.torch: expected no transform of torch.func, nor forward mode; {_INSTEAD}")
+    return not torch._C._is_tracing()
 
 
 def _prepared(inputs: _Inputs, settings: _Settings) -> tuple[PackedWeights, Batch]:
@@ -212,7 +222,7 @@ def _backward(ctx: Any, dy: Any | None, dh_n: Any | None, _: None) -> tuple[Any,
 
 
 def _second_derivative(ctx: Any, gradients: Any) -> None:
-    raise NotImplementedError("rgru.torch: expected first derivatives only; torch.nn.GRU has second ones: see revert")
+    raise NotImplementedError(f"rgru.torch: expected first derivatives only; {_INSTEAD}")
 
 
 _forward_op = torch.library.custom_op(
