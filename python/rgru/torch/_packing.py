@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ SAMPLES = 8
 """Of larger ones, this many rows and columns are, or a few more."""
 
 _kept: Any = WeakTensorKeyDictionary()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_kept.clear)  # so that workers pack, and see to their threads
 
 
 class PackedWeights:
