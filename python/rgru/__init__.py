@@ -20,7 +20,7 @@ from rgru._runtime import info, set_num_threads
 from rgru.nn._gru import GRU
 
 if TYPE_CHECKING:
-    from rgru import arrow, convert, datasets, gpu, plot, torch
+    from rgru import arrow, convert, datasets, gpu, plot
     from rgru.convert.torch import from_torch
     from rgru.estimators import GRUClassifier, GRURegressor
     from rgru.sessions import Sessions
@@ -41,7 +41,6 @@ __all__ = [
     "load",
     "plot",
     "set_num_threads",
-    "torch",
 ]
 
 # Names that are imported at first use, and their modules: `import rgru` alone stays quick.
@@ -55,7 +54,6 @@ _LAZY = {
     "from_torch": "rgru.convert.torch",
     "gpu": "rgru.gpu",
     "plot": "rgru.plot",
-    "torch": "rgru.torch",
 }
 
 

@@ -187,7 +187,13 @@ class GRU(torch.nn.RNNBase):
         return rgru.nn.GRU._from_saved(config, packed.params())
 
     def extra_repr(self) -> str:
-        """Return the arguments of the constructor, for `repr`."""
+        """Return the arguments of the constructor, for `repr`.
+
+        Returns
+        -------
+        str
+            As of `torch.nn.GRU`, with `reset_after` if it is false.
+        """
         return str(super().extra_repr()) + _reset_repr(self.reset_after)
 
     def _run_packed(self, packed: Any, hx: Any | None) -> tuple[Any, Any]:
@@ -295,7 +301,13 @@ class GRUCell(torch.nn.GRUCell):
         return self._run(input.unsqueeze(0), None if hx is None else hx.unsqueeze(0)).squeeze(0)
 
     def extra_repr(self) -> str:
-        """Return the arguments of the constructor, for `repr`."""
+        """Return the arguments of the constructor, for `repr`.
+
+        Returns
+        -------
+        str
+            As of `torch.nn.GRU`, with `reset_after` if it is false.
+        """
         return str(super().extra_repr()) + _reset_repr(self.reset_after)
 
     def _run(self, x: Any, hx: Any | None) -> Any:
