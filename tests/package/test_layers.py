@@ -17,7 +17,7 @@ LAYERS = (
     ("_backends",),
     ("model",),
     ("train",),
-    ("estimators", "convert", "plot"),
+    ("estimators", "convert", "plot", "torch"),
     ("_load",),
     ("arrow", "sessions"),
     ("integrations",),

@@ -24,6 +24,11 @@ def to_torch_state(settings: Settings, params: Params) -> dict[str, NDArray[Any]
             "cannot be converted: train a GRU with reset_after=True, or export this one by rgru.convert.onnx.to_arrays "
             "(linear_before_reset=0) or rgru.convert.keras.to_weights (reset_after=False)"
         )
+    return torch_arrays(settings, params)
+
+
+def torch_arrays(settings: Settings, params: Params) -> dict[str, NDArray[Any]]:
+    """Return the parameters by PyTorch's names, of either cell: `rgru.torch.GRU` has both."""
     settings._check_only("torch.nn.GRU")
     state = {}
     for k, cells in enumerate(cells_of(settings, params)):
