@@ -73,7 +73,8 @@ def _bfloat16(path: str | os.PathLike[str], name: str) -> NDArray[Any]:
         start, end = described["data_offsets"]
         file.seek(8 + size + start)
         halves = np.frombuffer(file.read(end - start), "<u2").reshape(described["shape"])
-    return (halves.astype(np.uint32) << 16).view(np.float32)
+    wide: NDArray[Any] = (halves.astype(np.uint32) << 16).view(np.float32)
+    return wide
 
 
 def _read_npz(path: str | os.PathLike[str], wanted: Callable[[str], bool]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def _grus(arrays: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def _has_three_gates(arrays: Mapping[str, Any], names: Mapping[str, str], name: str) -> bool:
-    shape = np.shape(arrays[names[name]]) if name.startswith("weight_hh") else ()
+    shape: tuple[int, ...] = np.shape(arrays[names[name]]) if name.startswith("weight_hh") else ()
     return len(shape) == 2 and shape[0] == 3 * shape[1]
 
 

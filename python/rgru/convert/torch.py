@@ -8,13 +8,11 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from rgru.convert import as_weights, check_shape, gru_of
+from rgru.convert import gru_of, widened
 from rgru.convert._array_file import read_arrays
+from rgru.convert._cells import checked_cell
 from rgru.convert._torch_file import flat
 from rgru.convert._torch_names import find_gru, is_parameter
-from rgru.nn._gate_order import cell_in
 from rgru.nn._to_torch import TORCH_NAMES, TORCH_SUFFIXES, to_torch_state
 
 if TYPE_CHECKING:
@@ -135,8 +133,7 @@ def _as_array(name: str, value: Any) -> Any:
             where = "on the device 'meta'" if value.is_meta else f"of the layout {value.layout}"
             raise ValueError(f"{name}: expected a tensor with data, got one {where}")
         value = (value.float() if value.dtype is torch.bfloat16 else value).detach().cpu().numpy()
-    is_half = getattr(getattr(value, "dtype", None), "name", "") in ("float16", "bfloat16")
-    return value.astype(np.float32) if is_half else value
+    return widened(value)
 
 
 def from_state_dict(state: Mapping[str, ArrayLike]) -> GRU:
@@ -198,22 +195,9 @@ def _from_state(state: Mapping[str, Any], dropout: float, *, widen: bool = True)
             missing = [name for name in names if name not in left]
             if missing:
                 raise ValueError(f"state: expected {', '.join(names)}, got none of the name {', '.join(missing)}")
-            cells.append(_cell({name: left.pop(name) for name in names}))
+            cells.append(checked_cell(names, [left.pop(name) for name in names], "rzh", reset_after=True))
         layers.append(cells)
     return gru_of("layers", layers, reset_after=True, dropout=dropout)
-
-
-def _cell(found: dict[str, ArrayLike]) -> CellArrays:
-    names, values = list(found), list(found.values())
-    kernel = as_weights(names[0], values[0], "(3H, I)")
-    recurrent = as_weights(names[1], values[1], "(3H, H)", kernel.dtype)
-    hidden = recurrent.shape[1]
-    check_shape(names[0], kernel, (3 * hidden, kernel.shape[1]), "(3H, I)")
-    check_shape(names[1], recurrent, (3 * hidden, hidden), "(3H, H)")
-    biases = [as_weights(name, found[name], "(3H,)", kernel.dtype) for name in names[2:]]
-    for name, bias in zip(names[2:], biases, strict=True):
-        check_shape(name, bias, (3 * hidden,), "(3H,)")
-    return cell_in(kernel, recurrent, biases, "rzh", True)
 
 
 def to_state_dict(gru: GRU) -> dict[str, NDArray[Any]]:

@@ -1,0 +1,109 @@
+"""Equinox: GRUCell is reset-after, with gates r, z, n and one bias besides that of the candidate."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru._optional_imports import needed
+from rgru.convert import as_weights, check_setting, check_shape, widened
+from rgru.convert._cells import checked_cell, gru_of_cells
+from rgru.nn._gate_order import biases_out, cells_of, gates_out
+
+if TYPE_CHECKING:
+    from rgru.convert._cells import Converted
+    from rgru.nn._gru import GRU
+
+
+def from_cells(layers: Any) -> GRU:
+    """Make a GRU of Equinox's GRUCell.
+
+    Parameters
+    ----------
+    layers : equinox.nn.GRUCell, or list of cells or of pairs of them
+        A cell, or cells from the input on, each also as a pair (forward, reverse).
+
+    Returns
+    -------
+    GRU
+        A reset-after GRU with the cells' sizes and dtype; float16 and bfloat16 become float32.
+
+    Raises
+    ------
+    TypeError
+        If one is no such cell, or of a subclass.
+    ValueError
+        If sizes do not match.
+
+    Examples
+    --------
+    >>> import equinox, jax
+    >>> import rgru
+    >>> cell = equinox.nn.GRUCell(3, 4, key=jax.random.key(0))
+    >>> rgru.convert.equinox.from_cells(cell)
+    GRU(3, 4, reset_after=True)
+    """
+    return gru_of_cells(layers, _cell)
+
+
+def _cell(name: str, cell: Any) -> Converted:
+    equinox = sys.modules.get("equinox")
+    if equinox is None or type(cell) is not equinox.nn.GRUCell:
+        kind = f"{type(cell).__module__}.{type(cell).__qualname__}"
+        raise TypeError(f"{name}: expected an equinox.nn.GRUCell, got {kind}")
+    arrays = [widened(np.asarray(one)) for one in (cell.weight_ih, cell.weight_hh)]
+    if cell.use_bias:
+        bias, bias_n = (widened(np.asarray(one)) for one in (cell.bias, cell.bias_n))
+        check_shape(f"{name}.bias_n", as_weights(f"{name}.bias_n", bias_n, "(H,)"), (cell.hidden_size,), "(H,)")
+        arrays += [bias, np.concatenate([np.zeros(2 * len(bias_n), bias_n.dtype), bias_n])]
+    names = [f"{name}.{one}" for one in ("weight_ih", "weight_hh", "bias", "bias_n")][: len(arrays)]
+    return checked_cell(names, arrays, "rzh", reset_after=True), {"reset_after": True}
+
+
+def to_cells(gru: GRU) -> list[list[Any]]:
+    """Convert a reset-after GRU into Equinox's GRUCell.
+
+    Parameters
+    ----------
+    gru : GRU
+        A GRU with ``reset_after=True``.
+
+    Returns
+    -------
+    list of lists of equinox.nn.GRUCell
+        For each layer the cells of its directions. JAX makes float32 of float64 unless ``jax_enable_x64`` is set.
+
+    Raises
+    ------
+    ValueError
+        If the GRU is reset-before or has an option that Equinox lacks, or JAX would round float64 to float32.
+    ImportError
+        If Equinox is not installed.
+
+    Examples
+    --------
+    >>> import equinox
+    >>> import rgru
+    >>> [[cell]] = rgru.convert.equinox.to_cells(rgru.GRU(3, 4, reset_after=True))
+    >>> cell.weight_ih.shape
+    (12, 3)
+    """
+    check_setting("gru.reset_after", gru.reset_after, True, "Equinox has no other cell")
+    gru.check_only("Equinox")
+    jax, equinox = needed("jax", "peers"), needed("equinox", "peers")
+    if gru.dtype == np.float64 and not jax.config.jax_enable_x64:
+        raise ValueError("gru.dtype: expected float32 without jax_enable_x64, where JAX rounds to it, got float64")
+    return [[_to_cell(jax, equinox, gru, cell) for cell in cells] for cells in cells_of(gru, gru.params)]
+
+
+def _to_cell(jax: Any, equinox: Any, gru: GRU, cell: Any) -> Any:
+    kernel, recurrent = gates_out(cell["W"], "rzh"), gates_out(cell["U"], "rzh")
+    made = equinox.nn.GRUCell(kernel.shape[1], gru.hidden_size, gru.bias, gru.dtype, key=jax.random.key(0))
+    arrays = {"weight_ih": kernel, "weight_hh": recurrent}
+    if gru.bias:
+        bias, recurrent_bias = biases_out(cell, "rzh")
+        arrays |= {"bias": bias, "bias_n": recurrent_bias[-gru.hidden_size :]}
+    values = [jax.numpy.asarray(one) for one in arrays.values()]
+    return equinox.tree_at(lambda one: [getattr(one, name) for name in arrays], made, values)
