@@ -117,8 +117,8 @@ def haste_cell(seed, inputs=I, **settings):
     return draw(seed, kernel=(inputs, 3 * H), recurrent_kernel=(H, 3 * H), bias=3 * H, recurrent_bias=3 * H) | settings
 
 
-def coreml_cell(seed, inputs=I, **settings):
-    biases = {"bias": 3 * H, "input_bias": 3 * H}
+def coreml_cell(seed, inputs=I, only=None, **settings):
+    biases = dict.fromkeys([only] if only else ["bias", "input_bias"], 3 * H)
     return draw(seed, weight_ih=(3 * H, inputs), weight_hh=(3 * H, H), **biases) | settings
 
 
@@ -136,6 +136,7 @@ CASES = [
     (burn, burn_cell, burn_step, {"biases": False}),
     (coreml, coreml_cell, coreml_step, {}),
     (coreml, coreml_cell, coreml_step, {"reset_after": True}),
+    (coreml, coreml_cell, coreml_step, {"reset_after": True, "only": "bias"}),
     (matlab, matlab_cell, matlab_step, {}),
     (matlab, matlab_cell, matlab_step, {"ResetGateMode": "before-multiplication"}),
     (matlab, matlab_cell, matlab_step, RECURRENT_BIAS),
@@ -268,7 +269,7 @@ def test_what_has_no_counterpart_is_refused_by_name():
     refused(r"'ResetGateMode'\]: expected one of", matlab, matlab_cell(0) | {"ResetGateMode": "none"})
     refused(r"'Bias'\]: expected shape \(3H,\)", matlab, matlab_cell(0, gates=6))
     refused(
-        r"'Bias'\]: expected shape \(3H,\)", matlab, matlab_cell(0) | {"ResetGateMode": RECURRENT_BIAS["ResetGateMode"]}
+        r"'Bias'\]: expected shape \(6H,\)", matlab, matlab_cell(0) | {"ResetGateMode": RECURRENT_BIAS["ResetGateMode"]}
     )
 
     def kept(match, module, **options):

@@ -125,7 +125,7 @@ def test_changed_weights_are_refused():
     from torch.nn.utils import prune
 
     pruned = prune.random_unstructured(torch.nn.GRU(5, 7), "weight_hh_l0", amount=0.5)
-    with pytest.raises(ValueError, match=r"state: .*got weight_hh_l0_orig, weight_hh_l0_mask; .*removed first"):
+    with pytest.raises(ValueError, match=r"source: .*got weight_hh_l0_orig, weight_hh_l0_mask; .*removed first"):
         from_torch(pruned)
     prune.remove(pruned, "weight_hh_l0")
     assert (from_torch(pruned).params["layers.0.fwd.U"] == 0).mean() > 0.4

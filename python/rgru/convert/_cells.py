@@ -91,8 +91,8 @@ def checked_cell(
     names : sequence of str
         Their names, for errors.
     arrays : sequence of array_like
-        The kernel (3H, I), the recurrent kernel (3H, H), and none or some of the input and the recurrent bias, (3H,);
-        a bias that is missing beside another, or None, is zero.
+        The kernel (3H, I), the recurrent kernel (3H, H), and none, the input or both of the input and the recurrent
+        bias, (3H,).
     order : str
         The order of the gates, such as ``"rzh"``.
     reset_after : bool
@@ -106,13 +106,11 @@ def checked_cell(
     inputs = kernel.shape[0 if columns else 1]
     check_shape(names[0], kernel, (inputs, 3 * hidden) if columns else (3 * hidden, inputs), axes[0])
     check_shape(names[1], recurrent, (hidden, 3 * hidden) if columns else (3 * hidden, hidden), axes[1])
-    biases = []
-    if any(one is not None for one in arrays[2:]):
-        biases = [np.zeros(3 * hidden, kernel.dtype)] * 2
-        for i, (name, bias) in enumerate(zip(names[2:], arrays[2:], strict=True)):
-            if bias is not None:
-                biases[i] = as_weights(name, bias, "(3H,)", kernel.dtype)
-                check_shape(name, biases[i], (3 * hidden,), "(3H,)")
+    biases = [as_weights(name, bias, "(3H,)", kernel.dtype) for name, bias in zip(names[2:], arrays[2:], strict=True)]
+    for name, bias in zip(names[2:], biases, strict=True):
+        check_shape(name, bias, (3 * hidden,), "(3H,)")
+    if len(biases) == 1:
+        biases.append(np.zeros_like(biases[0]))
     if columns:
         kernel, recurrent = kernel.T, recurrent.T
     return cell_in(kernel, recurrent, biases, order, reset_after)

@@ -13,13 +13,16 @@ from rgru.convert._torch_file import flat
 from rgru.nn._gate_order import biases_out, cells_of, gates_out
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from rgru.convert._cells import Converted
     from rgru.nn._gru import GRU
 
 _GATES = ("update_gate", "reset_gate", "new_gate")
 _SIDES = ("input_transform", "hidden_transform")
 _WEIGHTS = [f"{gate}.{side}.weight" for gate in _GATES for side in _SIDES]
-_OPTIONAL = {f"{gate}.{side}.bias": None for gate in _GATES for side in _SIDES} | {"reset_after": True, "clip": None}
+_BIASES = [f"{gate}.{side}.bias" for gate in _GATES for side in _SIDES]
+_OPTIONAL = {**dict.fromkeys(_BIASES), "reset_after": True, "clip": None}
 
 
 def from_arrays(layers: Any) -> GRU:
@@ -58,7 +61,14 @@ def _cell(name: str, module: Any) -> Converted:
     after = as_bool(f"{name}['reset_after']", found["reset_after"])
     first = as_weights(f"{name}[{_WEIGHTS[0]!r}]", found[_WEIGHTS[0]], "(I, H)")
     inputs, hidden = first.shape
-    arrays: list[Any] = []
+
+    def bias(gate: str, side: str) -> NDArray[Any]:
+        label = f"{gate}.{side}.bias"
+        array = as_weights(f"{name}[{label!r}]", found[label], "(H,)", first.dtype)
+        check_shape(f"{name}[{label!r}]", array, (hidden,), "(H,)")
+        return array
+
+    arrays: list[NDArray[Any]] = []
     for side, rows in zip(_SIDES, (inputs, hidden), strict=True):
         blocks = []
         for gate in _GATES:
@@ -66,17 +76,10 @@ def _cell(name: str, module: Any) -> Converted:
             blocks.append(as_weights(label, found[f"{gate}.{side}.weight"], "(in, H)", first.dtype))
             check_shape(label, blocks[-1], (rows, hidden), "(in, H)")
         arrays.append(np.concatenate(blocks, 1))
-    for side in _SIDES:
-        parts = [found[f"{gate}.{side}.bias"] for gate in _GATES]
-        if all(one is None for one in parts):
-            arrays.append(None)
-            continue
-        for gate, part in zip(_GATES, parts, strict=True):
-            label = f"{name}['{gate}.{side}.bias']"
-            check_shape(label, as_weights(label, part, "(H,)", first.dtype), (hidden,), "(H,)")
-        arrays.append(np.concatenate(parts))
+    if any(found[one] is not None for one in _BIASES):
+        arrays += [np.concatenate([bias(gate, side) for gate in _GATES]) for side in _SIDES]
     names = [f"{name}: {one}" for one in ("input weights", "hidden weights", "input biases", "hidden biases")]
-    cell = checked_cell(names, arrays, "zrh", reset_after=after, columns=True)
+    cell = checked_cell(names[: len(arrays)], arrays, "zrh", reset_after=after, columns=True)
     return cell, {"reset_after": after, "state_clip": found["clip"]}
 
 

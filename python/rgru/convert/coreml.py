@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rgru._validation.scalars import as_bool, as_choice
 from rgru.convert import check_setting
 from rgru.convert._cells import checked_cell, gru_of_cells, properties
@@ -66,7 +68,14 @@ def from_arrays(layers: Any) -> GRU:
             expected = "reverse" if name.endswith("[1]") else "forward"
             check_setting(f"{name}['direction']", way, expected, "of a pair the second one runs in reverse")
         arrays = [found[one] for one in names]
-        converted = checked_cell([f"{name}[{one!r}]" for one in names], arrays, _ORDER, reset_after=after)
+        if any(one is not None for one in arrays[2:]):
+            zeros = np.zeros_like(np.asarray(arrays[1])[..., 0])
+            arrays[2:] = [zeros if one is None else one for one in arrays[2:]]
+        else:
+            del arrays[2:]
+        converted = checked_cell(
+            [f"{name}[{one!r}]" for one in names[: len(arrays)]], arrays, _ORDER, reset_after=after
+        )
         return converted, {"reset_after": after, "reverse": way == "reverse" and not pairs}
 
     return gru_of_cells(layers, cell)

@@ -51,12 +51,14 @@ def from_params(params: Any) -> GRU:
     --------
     >>> import numpy as np
     >>> from rgru.convert.flax import from_params
-    >>> from_params({"dense_i": {"kernel": np.zeros((3, 12)), "bias": np.zeros(12)},
-    ...              "dense_h": {"kernel": np.zeros((4, 12))}})
-    GRU(3, 4, reset_after=True, dtype='float64')
+    >>> inputs = {"kernel": np.zeros((3, 12), np.float32), "bias": np.zeros(12, np.float32)}
+    >>> from_params({"dense_i": inputs, "dense_h": {"kernel": np.zeros((4, 12), np.float32)}})
+    GRU(3, 4, reset_after=True)
     """
-    layers = params if isinstance(params, (list, tuple)) else [params]
-    return gru_of_cells([_directions(one) for one in layers], _cell)
+    if isinstance(params, (list, tuple)):
+        return gru_of_cells([_directions(one) for one in params], _cell)
+    cells = _directions(params)
+    return gru_of_cells([cells] if isinstance(cells, list) else cells, _cell)
 
 
 def _directions(layer: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru._validation.scalars import as_choice
-from rgru.convert import as_weights
+from rgru.convert import as_weights, check_shape
 from rgru.convert._cells import checked_cell, gru_of_cells, properties
 from rgru.nn._gate_order import biases_out, cells_of, gates_out
 
@@ -65,9 +65,11 @@ def _cell(name: str, layer: Any) -> Converted:
     state = as_choice(f"{name}['StateActivationFunction']", found["StateActivationFunction"], ("tanh", "softsign"))
     gate = as_choice(f"{name}['GateActivationFunction']", found["GateActivationFunction"], tuple(_GATES))
     names = [f"{name}[{one!r}]" for one in _ARRAYS]
+    axes, count = ("(6H,)", 6) if mode == _BIASED else ("(3H,)", 3)
     column = np.shape(found["Bias"])[1:] == (1,)
-    bias = as_weights(names[2], np.asarray(found["Bias"])[:, 0] if column else found["Bias"], "(3H,)")
-    biases = np.split(bias, 2) if mode == _BIASED and len(bias) % 2 == 0 else [bias]
+    bias = as_weights(names[2], np.asarray(found["Bias"])[:, 0] if column else found["Bias"], axes)
+    check_shape(names[2], bias, (count * np.shape(found["RecurrentWeights"])[-1],), axes)
+    biases = np.split(bias, count // 3)
     arrays = [found["InputWeights"], found["RecurrentWeights"], *biases]
     cell = checked_cell([*names, names[2]][: len(arrays)], arrays, "rzh", reset_after=mode != _BEFORE)
     return cell, {"reset_after": mode != _BEFORE, "activation": state, "gate_activation": _GATES[gate]}
