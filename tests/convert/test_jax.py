@@ -67,11 +67,10 @@ def test_flax_linen_layers_of_two_directions():
             return x
 
     params = drawn(Stack().init(jax.random.key(0), X))
-    gru = flax.from_params([params["params"][f"Bidirectional_{k}"] for k in range(2)])
+    cells = [params["params"][f"GRUCell_{k}"] for k in range(4)]
+    gru = flax.from_params([cells[:2], cells[2:]])
     assert (gru.num_layers, gru.bidirectional) == (2, True)
     assert_close(gru(X)[0], Stack().apply(params, X))
-    lone = flax.from_params({"params": params["params"]["Bidirectional_0"]})
-    assert (lone.num_layers, lone.bidirectional) == (1, True)
     back = flax.from_params(flax.to_params(gru))
     assert repr(back) == repr(gru)
     assert np.array_equal(back.params.flat, gru.params.flat)
@@ -94,13 +93,22 @@ def test_flax_nnx(within):
         flax.to_params(GRU, "nnx")
 
 
+def test_flax_linen_bidirectional():
+    linen = pytest.importorskip("flax.linen")
+    layer = linen.Bidirectional(*(linen.RNN(linen.GRUCell(7, param_dtype="float64")) for _ in range(2)))
+    params = drawn(layer.init(jax.random.key(0), X))
+    gru = flax.from_params(params)
+    assert (gru.num_layers, gru.bidirectional) == (1, True)
+    assert_close(gru(X)[0], layer.apply(params, X))
+
+
 def test_other_flax_cells_are_refused():
     linen = pytest.importorskip("flax.linen")
     for cell in (linen.MGUCell(7), linen.SimpleCell(7)):
         params = cell.init(jax.random.key(0), jax.numpy.zeros((3, 7)), X[:, 0])
         with pytest.raises(ValueError, match=r"^layers: expected ir\.kernel, .*got none of the name"):
             flax.from_params(params)
-    with pytest.raises(ValueError, match="^gru.reset_after: expected True, got False"):
+    with pytest.raises(ValueError, match=r"^gru\.reset_after: expected True, got False"):
         flax.to_params(rgru.GRU(5, 7))
 
 
@@ -129,8 +137,8 @@ def test_equinox_stacks_and_refusals():
     assert np.array_equal(equinox.from_cells(equinox.to_cells(gru)).params.flat, gru.params.flat)
     with pytest.raises(TypeError, match=r"^layers\[0\]: expected an equinox\.nn\.GRUCell, got equinox.*LSTMCell"):
         equinox.from_cells([nn.LSTMCell(5, 7, key=jax.random.key(0))])
-    with pytest.raises(ValueError, match="^gru: expected clip=None, since Equinox"):
+    with pytest.raises(ValueError, match=r"^gru: expected clip=None, since Equinox"):
         equinox.to_cells(rgru.GRU(5, 7, reset_after=True, clip=1.0))
     jax.config.update("jax_enable_x64", False)
-    with pytest.raises(ValueError, match="^gru.dtype: expected float32 without jax_enable_x64"):
+    with pytest.raises(ValueError, match=r"^gru\.dtype: expected float32 without jax_enable_x64"):
         equinox.to_cells(GRU)
