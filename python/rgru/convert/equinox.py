@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rgru._optional_imports import needed
 from rgru.convert import as_weights, check_setting, check_shape, widened
-from rgru.convert._cells import checked_cell, gru_of_cells
+from rgru.convert._cells import checked_cell, gru_of_cells, properties
 from rgru.nn._gate_order import biases_out, cells_of, gates_out
 
 if TYPE_CHECKING:
     from rgru.convert._cells import Converted
     from rgru.nn._gru import GRU
+
+_KERNELS, _BIASES = ("weight_ih", "weight_hh"), ("bias", "bias_n")
 
 
 def from_cells(layers: Any) -> GRU:
@@ -22,8 +25,10 @@ def from_cells(layers: Any) -> GRU:
 
     Parameters
     ----------
-    layers : equinox.nn.GRUCell, or list of cells or of pairs of them
-        A cell, or cells from the input on, each also as a pair (forward, reverse).
+    layers : equinox.nn.GRUCell or mapping, or list of cells or of pairs of them
+        A cell, or cells from the input on, each also as a pair (forward, reverse). A mapping has a cell's arrays by
+        name and needs no Equinox: ``weight_ih`` (3H, I), ``weight_hh`` (3H, H), and with biases ``bias`` (3H,) and
+        ``bias_n`` (H,).
 
     Returns
     -------
@@ -35,7 +40,7 @@ def from_cells(layers: Any) -> GRU:
     TypeError
         If one is no such cell, or of a subclass.
     ValueError
-        If sizes do not match.
+        If arrays are missing, or sizes do not match.
 
     Examples
     --------
@@ -49,17 +54,21 @@ def from_cells(layers: Any) -> GRU:
 
 
 def _cell(name: str, cell: Any) -> Converted:
-    equinox = sys.modules.get("equinox")
-    if equinox is None or type(cell) is not equinox.nn.GRUCell:
-        kind = f"{type(cell).__module__}.{type(cell).__qualname__}"
-        raise TypeError(f"{name}: expected an equinox.nn.GRUCell, got {kind}")
-    arrays = [widened(np.asarray(one)) for one in (cell.weight_ih, cell.weight_hh)]
-    if cell.use_bias:
-        bias, bias_n = (widened(np.asarray(one)) for one in (cell.bias, cell.bias_n))
-        check_shape(f"{name}.bias_n", as_weights(f"{name}.bias_n", bias_n, "(H,)"), (cell.hidden_size,), "(H,)")
-        arrays += [bias, np.concatenate([np.zeros(2 * len(bias_n), bias_n.dtype), bias_n])]
-    names = [f"{name}.{one}" for one in ("weight_ih", "weight_hh", "bias", "bias_n")][: len(arrays)]
-    return checked_cell(names, arrays, "rzh", reset_after=True), {"reset_after": True}
+    if not isinstance(cell, Mapping):
+        equinox = sys.modules.get("equinox")
+        if equinox is None or type(cell) is not equinox.nn.GRUCell:
+            kind = f"{type(cell).__module__}.{type(cell).__qualname__}"
+            raise TypeError(f"{name}: expected an equinox.nn.GRUCell or a mapping of its arrays, got {kind}")
+        cell = {one: getattr(cell, one) for one in (*_KERNELS, *_BIASES)}
+    found = properties(name, cell, _KERNELS, dict.fromkeys(_BIASES))
+    arrays = [widened(np.asarray(found[one])) for one in _KERNELS]
+    names = [f"{name}.{one}" for one in (*_KERNELS, *_BIASES)]
+    if any(found[one] is not None for one in _BIASES):
+        bias, candidate = (widened(np.asarray(found[one])) for one in _BIASES)
+        hidden = arrays[1].shape[-1]
+        check_shape(names[3], as_weights(names[3], candidate, "(H,)"), (hidden,), "(H,)")
+        arrays += [bias, np.concatenate([np.zeros(2 * hidden, candidate.dtype), candidate])]
+    return checked_cell(names[: len(arrays)], arrays, "rzh", reset_after=True), {"reset_after": True}
 
 
 def to_cells(gru: GRU) -> list[list[Any]]:
