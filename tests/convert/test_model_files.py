@@ -128,11 +128,11 @@ def test_an_lstm_or_a_plain_rnn_is_no_gru(gates):
 def test_sources_of_other_kinds():
     with pytest.raises(TypeError, match=r"^source: expected a torch\.nn\.Module, a mapping .* or a path, got int"):
         rgru.from_torch(1)
-    with pytest.raises(TypeError, match="^prefix: expected str, got int"):
+    with pytest.raises(TypeError, match=r"^prefix: expected str, got int"):
         rgru.from_torch({}, 1)
-    with pytest.raises(TypeError, match="^source: expected a Keras layer or model, or a path, got dict"):
+    with pytest.raises(TypeError, match=r"^source: expected a Keras layer or model, or a path, got dict"):
         rgru.from_keras({})
-    with pytest.raises(TypeError, match="^layer: expected str or None, got int"):
+    with pytest.raises(TypeError, match=r"^layer: expected str or None, got int"):
         rgru.from_keras("model.keras", 1)
     for read in (rgru.from_torch, rgru.from_keras):
         with pytest.raises(FileNotFoundError):
