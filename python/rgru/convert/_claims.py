@@ -23,3 +23,13 @@ def check_claim(name: str, claimed: int, stored: int) -> None:
     """
     if claimed > max(_SMALL, _RATIO * stored):
         raise ValueError(f"{name}: expected at most {_RATIO} bytes for each one stored, got {claimed} for {stored}")
+
+
+def limit_memory(size: int) -> None:
+    """Limit the memory of this process to 2 GiB and `size` bytes, where the system can."""
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, ((2 << 30) + size,) * 2)
+    except (ImportError, OSError, ValueError):  # Windows has no such limit, and a system may refuse this one
+        pass

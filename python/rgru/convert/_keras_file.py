@@ -1,67 +1,73 @@
-"""Files of Keras, read without Keras: ``.keras`` (a zip archive) and ``.h5``, both with HDF5 inside."""
+"""Files of Keras, read without Keras: ``.keras`` (a zip archive) and ``.h5``, both with HDF5 inside.
+
+`main` runs in a process of its own (`rgru.convert._keras_process`).
+"""
 
 from __future__ import annotations
 
 import io
 import json
+import sys
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru._optional_imports import needed
-from rgru.convert._claims import check_claim
-from rgru.convert._keras_model import KerasModel, PlacedLayer
+from rgru.convert._claims import check_claim, limit_memory
+from rgru.convert._keras_model import layers_of
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
+
+    from rgru.convert._keras_model import PlacedLayer
 
 _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 """The group of a model's layers in Keras 3, and in the ``.keras`` files of Keras 2."""
 
 
-@contextmanager
-def opened_model(path: str | os.PathLike[str]) -> Iterator[KerasModel]:
-    """Open a file that ``model.save`` has written.
+def _read(content: io.BytesIO) -> tuple[Any, str, dict[str, NDArray[Any]]]:
+    """Return the settings, the version of Keras, and the arrays of the GRU layers by ``{layer}.{array}``."""
+    import h5py
 
-    Raises
-    ------
-    ImportError
-        If h5py is not installed.
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it is damaged, of another form, or claims more than is there. Errors within the context name the file, too.
-    """
-    h5py = needed("h5py", "h5")
-    path = Path(path)
-    with path.open("rb") as file:
-        content = io.BytesIO(file.read())
+    zipped = content.getvalue()[:4] == b"PK\x03\x04"
+    if zipped:
+        config, version, content = _unzipped(content)
+    with h5py.File(content, "r") as file:
+        weights = _Weights(h5py, file)
+        if not zipped:
+            if "model_config" not in file.attrs:
+                raise ValueError(
+                    "expected a model, got weights alone, without settings: write the file by model.save, or pass "
+                    "weights and settings to rgru.convert.keras.from_weights"
+                )
+            [text], [version] = (weights.texts(file, name) for name in ("model_config", "keras_version"))
+            config = _parsed(text)
+        arrays_of = weights.by_class if zipped else weights.by_name
+        found = {
+            f"{k}.{i}": array
+            for k, layer in enumerate(layers_of(config))
+            if layer.gru is not None
+            for i, array in enumerate(arrays_of(layer))
+        }
+    return config, version, found
+
+
+def main(path: str) -> None:
+    """Read a file and write what is in it to the standard output, or an error to the other one."""
+    file = Path(path)
     try:
-        if zipfile.is_zipfile(content):
-            config, version, content = _unzipped(content)
-            with h5py.File(content, "r") as file:
-                yield KerasModel(config, version, _Weights(h5py, file).by_class)
-        else:
-            with h5py.File(content, "r") as file:
-                weights = _Weights(h5py, file)
-                if "model_config" not in file.attrs:
-                    raise ValueError(
-                        "expected a model, got weights alone, without settings: write the file by model.save, or pass "
-                        "weights and settings to rgru.convert.keras.from_weights"
-                    )
-                [config], [version] = (weights.texts(file, name) for name in ("model_config", "keras_version"))
-                yield KerasModel(_parsed(config), version, weights.by_name)
+        limit_memory(4 * file.stat().st_size)
+        config, version, arrays = _read(io.BytesIO(file.read_bytes()))
+        packed = io.BytesIO()
+        texts = {"config": np.array(json.dumps(config)), "version": np.array(version)}
+        np.savez(packed, allow_pickle=False, **texts, **arrays)
+        sys.stdout.buffer.write(packed.getvalue())
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        sys.exit(str(error))
     except Exception as error:  # bytes of unknown origin may raise any
-        raise ValueError(f"{path}: expected a model that Keras has saved, got {error!r}") from error
+        sys.exit(f"expected a model that Keras has saved, got {error!r}")
 
 
 def _unzipped(content: io.BytesIO) -> tuple[Any, str, io.BytesIO]:
@@ -134,8 +140,9 @@ class _Weights:
 
     def texts(self, group: Any, name: str) -> list[str]:
         """Return the strings of an attribute."""
-        described = group.attrs.get_id(name)
-        check_claim(name, described.get_storage_size(), self._size)
+        size = group.attrs.get_id(name).get_storage_size()  # as claimed
+        if size > self._size:
+            raise ValueError(f"{name}: expected at most the {self._size} bytes of the file, got {size}")
         values = np.atleast_1d(np.asarray(group.attrs[name], dtype=object)).ravel().tolist()
         return [one.decode() if isinstance(one, bytes) else str(one) for one in values]
 

@@ -85,15 +85,16 @@ def read_torch_file(path: str | os.PathLike[str], wanted: Callable[[str], bool])
         If the file is not of this form, or holds anything besides tensors, numbers, strings and collections of them.
     """
     path = Path(path)
+    size = path.stat().st_size
     with path.open("rb") as file:
-        if not zipfile.is_zipfile(file):
+        if file.read(4) != b"PK\x03\x04":
             raise ValueError(
                 f"{path}: expected an archive of torch.save, got another file; torch.save(torch.load(path), new_path) "
                 "converts those that PyTorch wrote before version 1.6"
             )
     try:
         with zipfile.ZipFile(path) as archive:
-            root = _root(archive, path.stat().st_size)
+            root = _root(archive, size)
             content = _Machine(io.BytesIO(archive.read(f"{root}data.pkl"))).load()
             if not isinstance(content, dict):
                 raise ValueError(f"expected a state dict, got {type(content).__name__}")
@@ -103,7 +104,8 @@ def read_torch_file(path: str | os.PathLike[str], wanted: Callable[[str], bool])
     except OSError:
         raise
     except Exception as error:  # bytes of unknown origin may raise any
-        raise ValueError(f"{path}: expected a state dict written by torch.save, got: {error}") from error
+        got = error if isinstance(error, ValueError) else repr(error)
+        raise ValueError(f"{path}: expected a state dict written by torch.save, got: {got}") from error
 
 
 def flat(tree: Any) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import numpy as np
 from rgru._optional_imports import needed
 from rgru._validation.scalars import as_int
 from rgru.convert import as_parts, as_weights, check_setting, check_shape, gru_of, widened
-from rgru.convert._keras_file import opened_model
 from rgru.convert._keras_model import KerasModel, choose
+from rgru.convert._keras_process import read_model
 from rgru.convert._keras_settings import MERGES, activation_out, cell_of, configs_of, options_of
 from rgru.nn._gate_order import biases_out, cell_in, cells_of, gates_out
 
@@ -69,8 +69,10 @@ def from_keras(source: Any, layer: str | None = None) -> GRU:
     if layer is not None and not isinstance(layer, str):
         raise TypeError(f"layer: expected str or None, got {type(layer).__name__}")
     if isinstance(source, (str, os.PathLike)):
-        with opened_model(source) as model:
-            return _from_model(model, layer)
+        try:
+            return _from_model(read_model(source), layer)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(source)}: {error}") from error
     keras = sys.modules.get("keras")
     if keras is None or not isinstance(source, keras.layers.Layer):
         got = type(source).__name__
