@@ -17,7 +17,7 @@ from rgru.convert import _keras_process
 
 h5py = pytest.importorskip("h5py")
 
-FOLDER = Path(__file__).parents[1] / "goldens"
+FOLDER = Path(__file__).parents[1] / "goldens" / "models"
 
 
 def damaged(data, seed):
@@ -110,12 +110,13 @@ def test_damaged_files_of_keras(tmp_path, name):
 # -- torch.save --------------------------------------------------------------------------------------------------------
 
 
-def torch_zip(path, code, storages=(), *, compression=zipfile.ZIP_STORED):
-    """Write an archive with a pickle of these opcodes and storages of zeros of these bytes."""
+def torch_zip(path, code, storages=(), *, order="little", compression=zipfile.ZIP_STORED):
+    """Write an archive with a pickle of these opcodes and storages of these bytes, or of as many zeros."""
     with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr("archive/data.pkl", b"\x80\x02" + code + b".")
-        for key, size in enumerate(storages):
-            archive.writestr(f"archive/data/{key}", bytes(size))
+        archive.writestr("archive/byteorder", order)
+        for key, content in enumerate(storages):
+            archive.writestr(f"archive/data/{key}", bytes(content))
 
 
 def opcodes(value):
@@ -132,6 +133,18 @@ def tensor(count, offset, shape, strides):
 
 def state(value):
     return b"}" + opcodes("weight_hh_l0") + value + b"s"
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_an_honest_file_of_these_opcodes(tmp_path, order):
+    """So that hostile ones are not refused for another reason; and in both orders of bytes."""
+    path = tmp_path / "model.pt"
+    numbers = np.arange(6, dtype={"little": "<f4", "big": ">f4"}[order])
+    found = state(tensor(6, 0, (3, 1), (1, 1))) + opcodes("weight_ih_l0") + tensor(6, 5, (3, 1), (0, 1)) + b"s"
+    torch_zip(path, found, [numbers.tobytes()], order=order)
+    gru = rgru.from_torch(path)
+    np.testing.assert_array_equal(gru.params["layers.0.fwd.U"], [[0], [-1], [2]])
+    np.testing.assert_array_equal(gru.params["layers.0.fwd.W"], [[5], [-5], [5]])
 
 
 def test_code_in_a_pickle_is_not_run(tmp_path):

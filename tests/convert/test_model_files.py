@@ -4,6 +4,7 @@ Outputs are the frameworks' own. In float64 they are met to 1e-14, in float32 to
 """
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from rgru.convert import equinox, flax
 
 h5py = pytest.importorskip("h5py")
 
-FOLDER = Path(__file__).parents[1] / "goldens"
+FOLDER = Path(__file__).parents[1] / "goldens" / "models"
 NAMES = [f"keras_{version}_names.{suffix}" for version in ("3_3", "3_15") for suffix in ("keras", "h5")]
 
 
@@ -43,6 +44,17 @@ def test_torch_checkpoint():
         ValueError, match=r"pt: prefix: expected one of 'model\.decoder\.', 'model\.encoder\.gru\.', got"
     ):
         rgru.from_torch(path)
+
+
+def test_other_tensors_of_a_checkpoint_are_not_read(tmp_path):
+    """A checkpoint may be far larger than its GRU; here the embedding's numbers are missing."""
+    path, golden = tmp_path / "model.pt", arrays("torch_checkpoint")
+    with zipfile.ZipFile(FOLDER / "torch_checkpoint.pt") as archive, zipfile.ZipFile(path, "w") as copy:
+        for name in archive.namelist():
+            if not name.endswith("/data/0"):
+                copy.writestr(name, archive.read(name))
+    encoder = rgru.from_torch(path, "model.encoder.gru")
+    assert_close(encoder(golden["x"])[0], golden["encoded"])
 
 
 @pytest.mark.parametrize("suffix", ["npz", "safetensors"])

@@ -71,8 +71,9 @@ def from_keras(source: Any, layer: str | None = None) -> GRU:
     if isinstance(source, (str, os.PathLike)):
         try:
             return _from_model(read_model(source), layer)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{os.fspath(source)}: {error}") from error
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            told = error if isinstance(error, (TypeError, ValueError)) else f"unexpected settings: {error!r}"
+            raise ValueError(f"{os.fspath(source)}: {told}") from error
     keras = sys.modules.get("keras")
     if keras is None or not isinstance(source, keras.layers.Layer):
         got = type(source).__name__
