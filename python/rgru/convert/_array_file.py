@@ -79,13 +79,13 @@ def _bfloat16(path: str | os.PathLike[str], name: str) -> NDArray[Any]:
 
 def _read_npz(path: str | os.PathLike[str], wanted: Callable[[str], bool]) -> dict[str, Any]:
     name = os.fspath(path)
+    with Path(path).open("rb"):  # raises the usual errors about a path
+        pass
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 check_claim(f"{name}: {member.filename}", member.file_size, member.compress_size)
         with np.load(path, allow_pickle=False) as file:
             return {one: file[one] if wanted(one) else None for one in file.files}
-    except OSError:
-        raise
     except Exception as error:  # bytes of unknown origin may raise any
         raise ValueError(f"{name}: expected an archive of NumPy's arrays, got: {error}") from error

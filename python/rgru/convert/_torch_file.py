@@ -101,8 +101,6 @@ def read_torch_file(path: str | os.PathLike[str], wanted: Callable[[str], bool])
             reader = _Reader(archive, root)
             found = flat(content).items()
             return {name: reader.array(one) if wanted(name) else None for name, one in found if isinstance(one, Tensor)}
-    except OSError:
-        raise
     except Exception as error:  # bytes of unknown origin may raise any
         got = error if isinstance(error, ValueError) else repr(error)
         raise ValueError(f"{path}: expected a state dict written by torch.save, got: {got}") from error
