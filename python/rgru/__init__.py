@@ -21,6 +21,7 @@ from rgru.nn._gru import GRU
 
 if TYPE_CHECKING:
     from rgru import arrow, convert, datasets, gpu, model, plot
+    from rgru.convert.keras import from_keras
     from rgru.convert.torch import from_torch
     from rgru.estimators import GRUClassifier, GRURegressor
     from rgru.model import Model
@@ -37,6 +38,7 @@ __all__ = [
     "arrow",
     "convert",
     "datasets",
+    "from_keras",
     "from_torch",
     "gpu",
     "info",
@@ -55,6 +57,7 @@ _LAZY = {
     "Sessions": "rgru.sessions",
     "convert": "rgru.convert",
     "datasets": "rgru.datasets",
+    "from_keras": "rgru.convert.keras",
     "from_torch": "rgru.convert.torch",
     "gpu": "rgru.gpu",
     "model": "rgru.model",

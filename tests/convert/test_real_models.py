@@ -15,7 +15,6 @@ import pytest
 
 import rgru
 from rgru.convert.keras import from_weights
-from rgru.convert.torch import from_state_dict
 
 FLOAT32 = np.finfo(np.float32).eps
 
@@ -35,6 +34,14 @@ def arrays(path):
 
 def sigmoid(a):
     return 1 / (1 + np.exp(-a))
+
+
+def in_dtype(gru, dtype):
+    """Return the same GRU in another type."""
+    options = {name: getattr(gru, name) for name in ("bidirectional", "reset_after", "gate_activation")}
+    other = rgru.GRU(gru.input_size, gru.hidden_size, dtype=dtype, **options)
+    other.params.update({name: array.astype(dtype) for name, array in gru.params.items()})
+    return other
 
 
 def run(gru, x):
@@ -159,26 +166,20 @@ def test_opus():
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-13), ("float32", 1e-5)])
 def test_crema(dtype, tolerance):
-    """Settings and weights straight from the file; chords depend on up to 50 steps in both directions."""
+    """The file as it is; chords depend on up to 50 steps in both directions."""
     path = folder("crema_chord")
     h5py = pytest.importorskip("h5py")
+    first, second = (in_dtype(rgru.from_keras(path / "model.h5", f"bidirectional_{k}"), dtype) for k in (1, 2))
     with h5py.File(path / "model.h5") as file:
-        listed = json.loads(file.attrs["model_config"])["config"]["layers"]
-        version = int(file.attrs["keras_version"][0])
-        settings = {layer["name"]: layer["config"] for layer in listed}
-        names = ("bidirectional_1", "batch_normalization_4", "bidirectional_2")
-        groups = [file["model_weights"][name] for name in names]
-        weights = [[group[name][()] for name in group.attrs["weight_names"]] for group in groups]
-    first, second = (
-        from_weights([([array.astype(dtype) for array in weights[k]], settings[names[k]])], version=version)
-        for k in (0, 2)
-    )
+        norm = file["model_weights/batch_normalization_4"]
+        gamma, beta, mean, variance = (norm[name][()] for name in norm.attrs["weight_names"])  # in float32, as is the
+        listed = json.loads(file.attrs["model_config"])["config"]["layers"]  # root of which the vectors were made
+        [epsilon] = (one["config"]["epsilon"] for one in listed if one["name"] == "batch_normalization_4")
     assert first.gate_activation == ("hard_sigmoid", 0.2, 0.5)
     expected = arrays(path / "vectors.npz")
     y, _ = first(expected["x"].astype(dtype))
     assert_close(y, expected["bidirectional_1"], tolerance)
-    gamma, beta, mean, variance = weights[1]  # in float32, as is the root of which the vectors were made
-    between = (y - mean) / np.sqrt(variance + settings[names[1]]["epsilon"]) * gamma + beta
+    between = (y - mean) / np.sqrt(variance + epsilon) * gamma + beta
     y, _ = second(between.astype(dtype))
     assert_close(y, expected["bidirectional_2"], tolerance)
 
@@ -202,11 +203,11 @@ class Raptor:
             )
             found = {name: layers[f"1/{name}/parameters"][()].astype("float64") for name in layers["1"]}
         state = {
-            f"{ours}_{kind[0]}h_l0": found[f"{theirs}_{kind}"]
+            f"{ours}_{kind[0]}h": found[f"{theirs}_{kind}"]
             for ours, theirs in (("weight", "weights"), ("bias", "biases"))
             for kind in ("input", "hidden")
         }
-        self.plain = from_state_dict(state)
+        self.plain = rgru.from_torch(state)
         self.gru = rgru.GRU(16, 16, reset_after=True, learned_h0=True, dtype="float64")
         self.gru.params.update(self.plain.params)
         self.gru.params["layers.0.fwd.h0"] = found["initial_hidden_state"]

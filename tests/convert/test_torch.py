@@ -83,13 +83,14 @@ def test_modules_other_than_plain_grus_are_refused():
             from_torch(module)
 
     assert repr(from_torch(Plain(5, 7))) == "GRU(5, 7, reset_after=True)"
-    refuse(TypeError, r"module: expected torch\.nn\.GRU.*got torch\.nn\.modules\.rnn\.LSTM", torch.nn.LSTM(5, 7))
-    refuse(TypeError, r"module: expected the forward of torch\.nn\.GRU, got that of .*Overridden", Overridden(5, 7))
+    refuse(TypeError, r"source: expected torch\.nn\.GRU.*got torch\.nn\.modules\.rnn\.LSTM", torch.nn.LSTM(5, 7))
+    refuse(TypeError, r"source: expected the forward of torch\.nn\.GRU, got that of .*Overridden", Overridden(5, 7))
     patched = torch.nn.GRUCell(5, 7)
     patched.forward = lambda x: x
-    refuse(TypeError, r"module: expected the forward of torch\.nn\.GRUCell", patched)
-    for dtype in (torch.float16, torch.bfloat16):
-        refuse(ValueError, f"weight_ih_l0: expected float32 or float64, got {dtype}", torch.nn.GRU(5, 7, dtype=dtype))
+    refuse(TypeError, r"source: expected the forward of torch\.nn\.GRUCell", patched)
+    for dtype in (torch.int8, torch.complex64):
+        state = {name: tensor.detach().to(dtype) for name, tensor in torch.nn.GRU(5, 7).state_dict().items()}
+        refuse(ValueError, f"weight_ih_l0: expected float32 or float64, got {dtype}", state)
     refuse(ValueError, r"weight_ih_l0: expected a tensor with data", torch.nn.GRU(5, 7, device="meta"))
     module = torch.nn.GRU(5, 7)
     module.register_parameter("weight_hr_l0", torch.nn.Parameter(torch.zeros(3, 7)))
@@ -104,7 +105,7 @@ def test_hooks_are_refused(register):
     """Outputs would be other ones than the module's."""
     module = torch.nn.GRU(5, 7)
     hook = getattr(module, register)(lambda *_: None)
-    with pytest.raises(TypeError, match="module: expected no forward hooks"):
+    with pytest.raises(TypeError, match="source: expected no forward hooks"):
         from_torch(module)
     hook.remove()
     assert from_torch(module).hidden_size == 7
@@ -119,19 +120,117 @@ def test_a_prefix_of_the_names_is_named():
 @pytest.mark.filterwarnings("ignore")  # PyTorch's own deprecations
 def test_changed_weights_are_refused():
     parametrised = torch.nn.utils.parametrizations.weight_norm(torch.nn.GRU(5, 7), "weight_hh_l0")
-    with pytest.raises(ValueError, match=r"state: expected .*got parametrizations.*removed first"):
+    with pytest.raises(ValueError, match=r"source: expected .*got parametrizations.*removed first"):
         from_torch(parametrised)
     from torch.nn.utils import prune
 
     pruned = prune.random_unstructured(torch.nn.GRU(5, 7), "weight_hh_l0", amount=0.5)
-    with pytest.raises(ValueError, match=r"state: .*got weight_hh_l0_orig, weight_hh_l0_mask; .*removed first"):
+    with pytest.raises(ValueError, match=r"source: .*got weight_hh_l0_orig, weight_hh_l0_mask; .*removed first"):
         from_torch(pruned)
     prune.remove(pruned, "weight_hh_l0")
     assert (from_torch(pruned).params["layers.0.fwd.U"] == 0).mean() > 0.4
     layers = torch.nn.Sequential(torch.nn.GRU(5, 7))
     quantised = torch.ao.quantization.quantize_dynamic(layers, {torch.nn.GRU}, dtype=torch.qint8)[0]
-    with pytest.raises(TypeError, match=r"module: expected torch\.nn\.GRU.*got torch\.ao\.nn\.quantized"):
+    with pytest.raises(
+        TypeError, match=r"source: expected torch\.nn\.GRU.*not quantised, got torch\.ao\.nn\.quantized"
+    ):
         from_torch(quantised)
+    with pytest.raises(ValueError, match=r"source: expected .*got 0\._all_weight_values.*removed first"):
+        from_torch(torch.ao.quantization.quantize_dynamic(layers, {torch.nn.GRU}, dtype=torch.qint8).state_dict())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_becomes_float32(dtype):
+    module = torch.nn.GRU(5, 7, dtype=dtype)
+    expected = from_torch(torch.nn.GRU(5, 7))
+    gru = from_torch(module)
+    assert repr(gru) == repr(expected)
+    assert np.array_equal(gru.params["layers.0.fwd.W"][:7], module.weight_ih_l0[:7].detach().float().numpy())
+
+
+class Translator(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = torch.nn.ModuleDict({"gru": torch.nn.GRU(5, 7, 2, bidirectional=True, dropout=0.5)})
+        self.lstm = torch.nn.LSTM(5, 7)
+        self.head = torch.nn.Linear(7, 2)
+
+
+def test_a_gru_within_a_module():
+    module = Translator()
+    expected = from_torch(module.encoder["gru"])
+    for source, prefix in ((module, ""), (module, "encoder.gru"), (module, "encoder.gru."), (module.encoder, "gru")):
+        gru = from_torch(source, prefix)
+        assert repr(gru) == repr(expected)
+        assert np.array_equal(gru.params.flat, expected.params.flat)
+    with pytest.raises(ValueError, match=r"^prefix: expected one of 'encoder\.gru\.', got 'lstm'"):
+        from_torch(module, "lstm")
+    module.decoder = torch.nn.GRU(5, 7)
+    with pytest.raises(ValueError, match=r"^prefix: expected one of 'decoder\.', 'encoder\.gru\.', got ''"):
+        from_torch(module)
+    module.encoder["gru"] = Overridden(5, 7)
+    with pytest.raises(TypeError, match=r"^source: expected the forward of torch\.nn\.GRU"):
+        from_torch(module, "encoder.gru")
+    assert from_torch(module, "decoder").hidden_size == 7
+
+
+def test_a_stack_of_cells():
+    """Numbered cells become layers; PyTorch itself runs them one after the other."""
+    cells = torch.nn.ModuleList([torch.nn.GRUCell(5, 7), torch.nn.GRUCell(7, 7), torch.nn.GRUCell(7, 7)]).double()
+    module = torch.nn.ModuleDict({"cells": cells})
+    states = [torch.zeros(3, 7, dtype=torch.float64) for _ in cells]
+    outputs = []
+    with torch.no_grad():
+        for t in range(X.shape[1]):
+            y = torch.from_numpy(X[:, t])
+            for k, cell in enumerate(cells):
+                y = states[k] = cell(y, states[k])
+            outputs.append(y.numpy())
+    for source in (module, module.state_dict()):
+        gru = from_torch(source, "cells")
+        assert gru.num_layers == 3
+        np.testing.assert_allclose(gru(X)[0], np.stack(outputs, 1), rtol=0, atol=1e-13)
+    assert from_torch(module, "cells.1").num_layers == 1
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("kind", ["state", "parameters", "checkpoint"])
+def test_files_of_torch_save(tmp_path, kind, protocol):
+    """Read without PyTorch, also where weights share a storage and lie in it transposed, as PyTorch leaves them."""
+    module = Translator()
+    with torch.no_grad():
+        gru = module.encoder["gru"]
+        gru.weight_hh_l0.set_(torch.randn(7, 21).T)
+        gru.bias_ih_l0.set_(torch.randn(50)[4:46:2])
+    expected = from_torch(gru)
+    content = {
+        "state": module.state_dict(),
+        "parameters": dict(module.named_parameters()),
+        "checkpoint": {"epoch": 3, "loss": [0.5, None, True], "model": module.state_dict(), "best": {"at": (1, 2)}},
+    }[kind]
+    torch.save(content, tmp_path / "model.pt", pickle_protocol=protocol)
+    found = from_torch(tmp_path / "model.pt")
+    assert np.array_equal(found.params.flat, expected.params.flat)
+    assert np.array_equal(from_torch(content).params.flat, expected.params.flat)
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's own deprecations
+def test_files_that_are_more_than_a_state_dict(tmp_path):
+    path = tmp_path / "model.pt"
+
+    def refuse(match):
+        with pytest.raises(ValueError, match=rf"^{path}: expected .*{match}"):
+            from_torch(path)
+
+    torch.save(torch.nn.GRU(5, 7), path)
+    refuse(r"torch\.nn\.modules\.rnn\.GRU, which is not read; save a state dict alone")
+    torch.save(torch.nn.GRU(5, 7).state_dict(), path, _use_new_zipfile_serialization=False)
+    refuse(r"archive of torch\.save, got another file; torch\.save\(torch\.load")
+    torch.jit.script(torch.nn.GRU(5, 7)).save(path)
+    refuse(r"TorchScript module; save its state_dict")
+    quantised = torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8)
+    torch.save({"weight_hh_l0": quantised}, path)
+    refuse(r"torch\._utils\._rebuild_qtensor, which is not read")
 
 
 def test_the_other_cell_cannot_be_exported():

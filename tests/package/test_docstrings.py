@@ -137,9 +137,12 @@ def _examples(name: str) -> list[doctest.DocTest]:
     return [test for test in doctest.DocTestFinder().find(importlib.import_module(name)) if test.examples]
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
 @pytest.mark.parametrize("name", ["rgru", *MODULES])
-def test_examples(name: str) -> None:
+def test_examples(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Examples whose packages are not installed are passed over."""
+    if importlib.util.find_spec("torch"):
+        monkeypatch.setenv("KERAS_BACKEND", "torch")  # Keras does not look for an installed one
     runner = doctest.DocTestRunner()
     for test in _examples(name):
         requirements = _requirements(test)

@@ -93,6 +93,12 @@ def as_weights(name: str, value: object, axes: str, dtype: np.dtype[Any] | None 
     return array
 
 
+def widened(array: Any) -> Any:
+    """Return an array of float16 or bfloat16 as float32, which has all their numbers, and others as they are."""
+    is_half = getattr(getattr(array, "dtype", None), "name", "") in ("float16", "bfloat16")
+    return array.astype(np.float32) if is_half else array
+
+
 def check_shape(name: str, array: NDArray[Any], shape: tuple[int, ...], axes: str) -> None:
     """Check an array's shape.
 
@@ -140,7 +146,7 @@ def as_parts(name: str, value: Any, parts: str) -> list[list[Any]]:
 
 def __getattr__(name: str) -> object:
     """Import a framework's module at first use, so that ``rgru.convert.keras`` works after ``import rgru``."""
-    if name not in ("keras", "onnx", "torch"):
+    if name not in ("burn", "coreml", "equinox", "flax", "haste", "keras", "matlab", "onednn", "onnx", "torch"):
         raise AttributeError(f"module 'rgru.convert' has no attribute {name!r}")
     from importlib import import_module
 

@@ -2,30 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru._validation.activations import as_activation
-from rgru._validation.scalars import as_bool, as_choice, as_int
-from rgru.convert import as_parts, as_weights, check_setting, check_shape, gru_of
+from rgru._optional_imports import needed
+from rgru._validation.scalars import as_int
+from rgru.convert import as_parts, as_weights, check_setting, check_shape, gru_of, widened
+from rgru.convert._keras_model import KerasModel, choose
+from rgru.convert._keras_process import read_model
+from rgru.convert._keras_settings import MERGES, activation_out, cell_of, configs_of, options_of
 from rgru.nn._gate_order import biases_out, cell_in, cells_of, gates_out
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from rgru._validation.activations import Activation
+    from rgru.convert._keras_model import PlacedLayer
     from rgru.nn._gate_order import CellArrays
     from rgru.nn._gru import GRU
 
 
-_ACTIVATIONS = ("tanh", "sigmoid", "relu", "linear", "softsign", "elu")
-_SLOPES = {2: 0.2, 3: 1 / 6}
-"""The slope of the hard sigmoid by the version of Keras."""
-_MERGES = {"concat": "concat", "sum": "sum", "ave": "mean", "mul": "product"}
+def from_keras(source: Any, layer: str | None = None) -> GRU:
+    """Make a GRU of a Keras layer, or of the GRU layers of a Keras model or its file.
+
+    Parameters
+    ----------
+    source : keras.layers.GRU, keras.layers.Bidirectional, keras.Model, or path_like
+        A layer, a model, or a file that ``model.save`` has written: ``.keras``, or ``.h5`` of Keras 2 or 3. Files need
+        h5py and no Keras, and nothing in them is executed.
+    layer : str, optional
+        The name of one GRU layer of the model, which is then taken by itself. Without it, the model's GRU layers must
+        be one stack of like layers, each of which reads the one before, and become the layers of one GRU. Dropout
+        layers of one rate between them become its `dropout`.
+
+    Returns
+    -------
+    GRU
+        A GRU with the layers' cell, sizes, settings and dtype, as from `rgru.convert.keras.from_weights`. The file or
+        Keras itself tells the version that decides the slope of hard_sigmoid. float16 becomes float32.
+
+    Raises
+    ------
+    TypeError
+        If `source` is something else, such as a layer of another class.
+    ValueError
+        If the model has no GRU layer of this name, or without a name not exactly one stack, or an Embedding or Masking
+        layer; if a layer has a feature that rgru lacks; or if the file is damaged, of another form, or has weights
+        without settings, as ``save_weights`` writes them.
+    OSError
+        If the file cannot be read.
+    ImportError
+        If the file is read without h5py.
+
+    Examples
+    --------
+    >>> import keras
+    >>> import rgru
+    >>> model = keras.Sequential([keras.Input((None, 3)), keras.layers.GRU(8), keras.layers.Dense(2)])
+    >>> rgru.from_keras(model)
+    GRU(3, 8, reset_after=True)
+    """
+    if layer is not None and not isinstance(layer, str):
+        raise TypeError(f"layer: expected str or None, got {type(layer).__name__}")
+    if isinstance(source, (str, os.PathLike)):
+        try:
+            return _from_model(read_model(source), layer)
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            told = error if isinstance(error, (TypeError, ValueError)) else f"unexpected settings: {error!r}"
+            raise ValueError(f"{os.fspath(source)}: {told}") from error
+    keras = sys.modules.get("keras")
+    if keras is None or not isinstance(source, keras.layers.Layer):
+        got = type(source).__name__
+        raise TypeError(f"source: expected a Keras layer or model, or a path, got {got}")
+    if isinstance(source, keras.Model):
+        return _from_model(_live_model(source, keras.__version__), layer)
+    if type(source) not in (keras.layers.GRU, keras.layers.Bidirectional):
+        kind = f"{type(source).__module__}.{type(source).__qualname__}"
+        raise TypeError(f"source: expected keras.layers.GRU or Bidirectional, or a model, got {kind}")
+    if layer is not None:
+        raise ValueError(f"layer: expected None with a layer as source, got {layer!r}")
+    pair = [widened(one) for one in source.get_weights()], source.get_config()
+    return _from_layers([pair], int(keras.__version__.split(".")[0]))
+
+
+def _live_model(source: Any, version: str) -> KerasModel:
+    config = source.get_config()
+    if "layers" not in config:
+        raise TypeError(f"source: expected a Sequential or functional model, got {type(source).__name__}; pass a layer")
+
+    def weights(layer: PlacedLayer) -> list[Any]:
+        found = source
+        for name, _ in layer.places:
+            found = found.get_layer(name)
+        return list(found.get_weights())
+
+    return KerasModel({"config": config}, version, weights)
+
+
+def _from_model(model: KerasModel, layer: str | None) -> GRU:
+    layers, dropout = choose(model, layer)
+    pairs = [([widened(one) for one in model.weights(each)], each.complete(model.major)) for each in layers]
+    return _from_layers(pairs, model.major, dropout)
 
 
 def from_weights(layers: Sequence[tuple[Sequence[ArrayLike], Mapping[str, Any]]], *, version: int | None = None) -> GRU:
@@ -70,12 +151,16 @@ def from_weights(layers: Sequence[tuple[Sequence[ArrayLike], Mapping[str, Any]]]
     """
     if version is not None:
         as_int("version", version, 2, 3)
+    return _from_layers(layers, version)
+
+
+def _from_layers(layers: Any, version: int | None, dropout: float = 0.0) -> GRU:
     cells, afters, options = [], [], []
     for k, (weights, config) in enumerate(as_parts("layers", layers, "(weights, config)")):
-        configs = _configs(f"layers[{k}].config", config)
+        configs = configs_of(f"layers[{k}].config", config)
         arrays = list(weights)
-        kinds = [_check(name, one) for name, one in configs.items()]
-        options.append(_options(f"layers[{k}].config", config, configs, version))
+        kinds = [cell_of(name, one) for name, one in configs.items()]
+        options.append(options_of(f"layers[{k}].config", config, configs, version))
         for option, value in options[-1].items():
             check_setting(f"layers[{k}].config: {option}", value, options[0][option], "all layers of a GRU share it")
         for name, (_, _, after) in zip(configs, kinds, strict=True):
@@ -94,7 +179,7 @@ def from_weights(layers: Sequence[tuple[Sequence[ArrayLike], Mapping[str, Any]]]
     if len(cells) > 1:
         why = "a layer above would read the reversed outputs backwards again"
         check_setting("layers[0].config['go_backwards']", options[0]["reverse"], False, why)
-    return gru_of("layers", cells, reset_after=afters[0], **options[0])
+    return gru_of("layers", cells, reset_after=afters[0], dropout=dropout, **options[0])
 
 
 def to_weights(gru: GRU, *, version: int = 3) -> list[tuple[list[NDArray[Any]], dict[str, Any]]]:
@@ -136,8 +221,8 @@ def to_weights(gru: GRU, *, version: int = 3) -> list[tuple[list[NDArray[Any]], 
         check_setting("gru.reverse", gru.reverse, False, why)
     config: dict[str, Any] = {
         "units": gru.hidden_size,
-        "activation": _activation_out(gru, "activation", version),
-        "recurrent_activation": _activation_out(gru, "gate_activation", version),
+        "activation": activation_out(gru, "activation", version),
+        "recurrent_activation": activation_out(gru, "gate_activation", version),
         "use_bias": gru.bias,
         "reset_after": gru.reset_after,
         "return_sequences": True,
@@ -149,7 +234,7 @@ def to_weights(gru: GRU, *, version: int = 3) -> list[tuple[list[NDArray[Any]], 
         inner = {"module": "keras.layers", "class_name": "GRU", "config": config, "registered_name": None}
         config = {
             "layer": inner,
-            "merge_mode": next(mode for mode, merge in _MERGES.items() if merge == gru.merge),
+            "merge_mode": next(mode for mode, merge in MERGES.items() if merge == gru.merge),
             "dtype": gru.dtype.name,
         }
     layers = []
@@ -164,83 +249,47 @@ def to_weights(gru: GRU, *, version: int = 3) -> list[tuple[list[NDArray[Any]], 
     return layers
 
 
-def _configs(name: str, config: Any) -> dict[str, Any]:
-    """Return the configs of the GRU layers in a layer, by name: one, or a forward and a backward one."""
-    if not isinstance(config, Mapping):
-        raise TypeError(f"{name}: expected a dict as get_config() returns it, got {type(config).__name__}")
-    if "layer" not in config:
-        return {name: config}
-    names = [f"{name}['layer']", f"{name}['backward_layer']"]
-    forward, backward = config["layer"], config.get("backward_layer")
-    for part, layer in zip(names, (forward, backward or forward), strict=True):
-        kind = layer.get("class_name") if isinstance(layer, Mapping) else type(layer).__name__
-        check_setting(f"{part}['class_name']", kind, "GRU", "rgru has no other layers")
-        if not isinstance(layer.get("config"), Mapping):
-            raise ValueError(f"{part}['config']: expected a dict, got {layer.get('config')!r}")
-    first = dict(forward["config"])
-    # Without a backward layer, Keras reverses the forward one.
-    second = first | {"go_backwards": True} if backward is None else dict(backward["config"])
-    return {names[0]: first, names[1]: second}
+def to_keras(gru: GRU) -> Any:
+    """Make a Keras model of a GRU, with either cell.
 
+    Parameters
+    ----------
+    gru : GRU
+        The GRU.
 
-def _check(name: str, config: Mapping[str, Any]) -> tuple[int, bool, bool]:
-    """Return units, use_bias and reset_after of a GRU layer's config."""
-    if "units" not in config:
-        got = ", ".join(config) or "nothing"
-        raise ValueError(f"{name}: expected the config of a GRU or a Bidirectional, got {got}")
-    return (
-        as_int(f"{name}['units']", config["units"], 1),
-        as_bool(f"{name}['use_bias']", config.get("use_bias", True)),
-        as_bool(f"{name}['reset_after']", config.get("reset_after", True)),
-    )
+    Returns
+    -------
+    keras.Sequential
+        A GRU or Bidirectional layer for each layer, which return all steps, and Dropout layers between them if the GRU
+        has dropout. ``model.save(path)`` writes a file that `from_keras` reads.
 
+    Raises
+    ------
+    ValueError
+        If the GRU has an option that Keras lacks, as in `to_weights`.
+    ImportError
+        If Keras is not installed.
 
-def _options(
-    name: str, config: Mapping[str, Any], configs: Mapping[str, Mapping[str, Any]], version: int | None
-) -> dict[str, Any]:
-    """Return the options of the GRU that a layer's config stands for, after a check that rgru has them."""
-    options = []
-    for part, (inner, one) in enumerate(configs.items()):
-        backwards = as_bool(f"{inner}['go_backwards']", one.get("go_backwards", False))
-        if len(configs) == 2:
-            why = "the second layer of a Bidirectional runs backwards, the first does not"
-            check_setting(f"{inner}['go_backwards']", backwards, bool(part), why)
-        activations = {
-            option: _activation_in(f"{inner}['{key}']", one.get(key, usual), version, gate=key != "activation")
-            for option, key, usual in (
-                ("gate_activation", "recurrent_activation", "sigmoid"),
-                ("activation", "activation", "tanh"),
-            )
-        }
-        options.append({**activations, "reverse": backwards and len(configs) == 1})
-    for option, value in options[-1].items():
-        check_setting(f"{name}: {option} of the backward layer", value, options[0][option], "both directions share it")
-    if len(configs) == 2:
-        mode = config.get("merge_mode", "concat")
-        options[0]["merge"] = _MERGES[as_choice(f"{name}['merge_mode']", mode, tuple(_MERGES))]
-    return options[0]
-
-
-def _activation_in(name: str, value: Any, version: int | None, *, gate: bool) -> Activation:
-    known = ("sigmoid", "hard_sigmoid") if gate else (*_ACTIVATIONS, "hard_sigmoid")
-    kind = as_choice(name, "linear" if value is None else value, known)
-    if kind != "hard_sigmoid":
-        return as_activation(name, kind, gate=gate)
-    if version is None:
-        raise ValueError(f"version: expected 2 or 3 for {name}, whose slope is 0.2 in Keras 2 and 1/6 in 3, got None")
-    return kind, _SLOPES[version], 0.5
-
-
-def _activation_out(gru: GRU, option: str, version: int) -> str:
-    value: Activation = getattr(gru, option)
-    if isinstance(value, str):
-        return value
-    kind, *parameters = value
-    known = {"elu": [1.0], "hard_sigmoid": [_SLOPES[version], 0.5]}[str(kind)]
-    # As the cell has them: a float32 one has the slope 0.2 of Keras from ONNX too, where it is rounded.
-    if any(gru.dtype.type(one) != gru.dtype.type(other) for one, other in zip(parameters, known, strict=True)):
-        check_setting(f"gru.{option}: parameters of {kind}", parameters, known, f"Keras {version} has no other")
-    return str(kind)
+    Examples
+    --------
+    >>> import keras
+    >>> import rgru
+    >>> model = rgru.convert.keras.to_keras(rgru.GRU(3, 8, 2))
+    >>> model.output_shape
+    (None, None, 8)
+    """
+    keras = needed("keras", "peers")
+    pairs = to_weights(gru, version=int(keras.__version__.split(".")[0]))
+    kind = keras.layers.Bidirectional if gru.bidirectional else keras.layers.GRU
+    layers = [kind.from_config(config) for _, config in pairs]
+    stack = [keras.Input((None, gru.input_size), dtype=gru.dtype.name)]
+    for k, layer in enumerate(layers):
+        stack += [keras.layers.Dropout(gru.dropout, dtype=gru.dtype.name)] if k and gru.dropout else []
+        stack.append(layer)
+    model = keras.Sequential(stack)
+    for layer, (weights, _) in zip(layers, pairs, strict=True):
+        layer.set_weights(weights)
+    return model
 
 
 def _cell(name: str, start: int, arrays: list[Any], kind: tuple[int, bool, bool]) -> CellArrays:

@@ -2,75 +2,159 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rgru.convert import as_weights, check_shape, gru_of
-from rgru.nn._gate_order import cell_in
+from rgru.convert import gru_of, widened
+from rgru.convert._array_file import read_arrays
+from rgru.convert._cells import checked_cell
+from rgru.convert._torch_file import flat
+from rgru.convert._torch_names import find_gru, is_parameter
 from rgru.nn._to_torch import TORCH_NAMES, TORCH_SUFFIXES, to_torch_state
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
+    from rgru.model import Model
     from rgru.nn._gate_order import CellArrays
     from rgru.nn._gru import GRU
 
 _NAME = re.compile(rf"({'|'.join(TORCH_NAMES)})(_l(0|[1-9][0-9]*)(_reverse)?)?")
 
 
-def from_torch(module: Any) -> GRU:
-    """Make a GRU with the parameters of a PyTorch module.
+def from_torch(source: Any, prefix: str = "") -> GRU | Model:
+    """Make a GRU, or a whole model, of a PyTorch module, a state dict, or a file of one.
 
     Parameters
     ----------
-    module : torch.nn.GRU or torch.nn.GRUCell
-        The module, on any device, in float32 or float64. `batch_first` has no effect: rgru is always batch first.
+    source : torch.nn.Module, mapping of str to array_like or torch.Tensor, or path_like
+        A `torch.nn.GRU` or `GRUCell`, on any device; or a model whose ``forward`` runs layers in a row: an embedding,
+        GRUs, linear layers, normalisation, dropout, activations, pooling over time; or arrays by PyTorch's names, as in a
+        state dict, where ``w_ih`` may stand for ``weight_ih`` and so on; or a file of these: ``.safetensors``,
+        ``.npz``, or with any other suffix one that ``torch.save(module.state_dict(), path)`` has written. Files need no
+        PyTorch, and nothing in them is executed. Parameters besides those of the GRU are not read.
+    prefix : str, default ""
+        The name of a GRU within a larger module, ``"encoder.gru"``, or what the names of its parameters begin with: then
+        it is converted by itself. Arrays with one GRU among them need none. Cells that are numbered from 0 below the name become the layers of one GRU.
 
     Returns
     -------
-    GRU
-        A reset-after GRU with the module's sizes, dropout and dtype. Its outputs agree up to rounding: PyTorch adds the
-        two biases of r and z separately, rgru their sum.
+    GRU or Model
+        For a model without `prefix` a `rgru.Model`, whose inputs are batch first, too. Else a reset-after GRU with the
+        module's sizes, dropout and dtype; float16 and bfloat16 become float32. Its outputs
+        agree up to rounding: PyTorch adds the two biases of r and z separately, rgru their sum. ``batch_first`` has no
+        effect: rgru is always batch first. State dicts do not tell the dropout.
 
     Raises
     ------
     TypeError
-        If `module` is neither, a subclass with a `forward` of its own, or has forward hooks.
+        If `source` is something else, or the module is a subclass with a `forward` of its own, has forward hooks, or
+        has a ``forward`` that torch.fx cannot follow.
     ValueError
-        If its parameters are not float32 or float64, or are not those of a plain GRU, because the module is
-        parametrised, pruned or quantised.
+        If a model does something that a `rgru.Model` cannot; the error names it.
+        If there is not exactly one GRU and `prefix` names none of them, its parameters are no floating-point numbers,
+        or they are not those of a plain GRU, because the module is parametrised, pruned or quantised; or if the file is
+        damaged, of another form, or has other objects than tensors.
+    OSError
+        If the file cannot be read.
 
     Examples
     --------
-    >>> import torch
+    >>> import numpy as np
     >>> import rgru
+    >>> arrays = {
+    ...     "encoder.gru.weight_ih_l0": np.zeros((24, 3), np.float32),
+    ...     "encoder.gru.weight_hh_l0": np.zeros((24, 8), np.float32),
+    ...     "head.weight": np.zeros((2, 8), np.float32),
+    ... }
+    >>> rgru.from_torch(arrays)
+    GRU(3, 8, reset_after=True, bias=False)
+
+    >>> import torch
     >>> rgru.from_torch(torch.nn.GRU(3, 8, batch_first=True))
     GRU(3, 8, reset_after=True)
     """
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix: expected str, got {type(prefix).__name__}")
+    if isinstance(source, (str, os.PathLike)):
+        arrays = read_arrays(source, is_parameter)
+        try:
+            return _from_state(find_gru(arrays, prefix)[1], 0.0)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(source)}: {error}") from error
+    if isinstance(source, Mapping):
+        return _from_state(find_gru(flat(source), prefix)[1], 0.0)
+    parameters = _parameters(source)
+    if not prefix and not _is_gru(source):
+        from rgru.convert._torch_model import torch_model
+
+        return torch_model(source, _from_module)
+    prefixes, found = find_gru(parameters, prefix)
+    return _from_state(found, _check_modules(source, prefixes))
+
+
+def _from_module(module: Any) -> GRU:
+    prefixes, found = find_gru(_parameters(module), "")
+    return _from_state(found, _check_modules(module, prefixes))
+
+
+def _is_gru(module: Any) -> bool:
     import torch
 
-    kinds = (torch.nn.GRU, torch.nn.GRUCell)
-    name = f"{type(module).__module__}.{type(module).__qualname__}"
-    plain = next((kind for kind in kinds if isinstance(module, kind)), None)
-    if plain is None:
-        raise TypeError(f"module: expected torch.nn.GRU or torch.nn.GRUCell, got {name}")
-    if getattr(module.forward, "__func__", None) is not plain.forward:
-        raise TypeError(f"module: expected the forward of torch.nn.{plain.__name__}, got that of {name}")
-    tensors, state = module.state_dict(), {}
-    _check_names(tensors)
-    if module._forward_hooks or module._forward_pre_hooks:
-        raise TypeError("module: expected no forward hooks, which may change inputs and outputs; remove them first")
-    for name, tensor in tensors.items():
-        if tensor.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"{name}: expected float32 or float64, got {tensor.dtype}; convert it with module.float()")
-        if tensor.is_meta:
-            raise ValueError(f"{name}: expected a tensor with data, got one on the device 'meta'")
-        state[name] = tensor.detach().cpu().numpy()
+    return isinstance(module, (torch.nn.GRU, torch.nn.GRUCell))
+
+
+def _parameters(source: Any) -> dict[str, Any]:
+    """Return the state dict of a module that has a GRU."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(source, torch.nn.Module):
+        got = type(source).__name__
+        raise TypeError(f"source: expected a torch.nn.Module, a mapping of names to arrays, or a path, got {got}")
+    if not any(isinstance(one, (torch.nn.GRU, torch.nn.GRUCell)) for one in source.modules()):
+        raise TypeError(
+            f"source: expected torch.nn.GRU or torch.nn.GRUCell, or a module with one that is not quantised, "
+            f"got {_kind(source)}"
+        )
+    return dict(source.state_dict())
+
+
+def _check_modules(source: Any, names: Sequence[str]) -> float:
+    """Refuse modules that compute something besides a GRU; return the dropout."""
+    import torch
+
+    modules = [source.get_submodule(name.removesuffix(".")) for name in names]
+    for module in modules:
+        plain = next((kind for kind in (torch.nn.GRU, torch.nn.GRUCell) if isinstance(module, kind)), None)
+        if plain is None:
+            raise TypeError(f"source: expected torch.nn.GRU or torch.nn.GRUCell, got {_kind(module)}")
+        if getattr(module.forward, "__func__", None) is not plain.forward:
+            raise TypeError(f"source: expected the forward of torch.nn.{plain.__name__}, got that of {_kind(module)}")
+        if module._forward_hooks or module._forward_pre_hooks:
+            raise TypeError("source: expected no forward hooks, which may change inputs and outputs; remove them first")
     # PyTorch accepts a dropout with a single layer, and never applies it.
-    dropout = float(getattr(module, "dropout", 0.0)) if getattr(module, "num_layers", 1) > 1 else 0.0
-    return _from_state(state, dropout)
+    return float(getattr(modules[0], "dropout", 0.0)) if getattr(modules[0], "num_layers", 1) > 1 else 0.0
+
+
+def _kind(module: Any) -> str:
+    return f"{type(module).__module__}.{type(module).__qualname__}"
+
+
+def _as_array(name: str, value: Any) -> Any:
+    """Return a tensor as an array; half precision becomes float32."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        if value.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+            raise ValueError(f"{name}: expected float32 or float64, got {value.dtype}; convert it with float()")
+        if value.is_meta or value.layout is not torch.strided:
+            where = "on the device 'meta'" if value.is_meta else f"of the layout {value.layout}"
+            raise ValueError(f"{name}: expected a tensor with data, got one {where}")
+        value = (value.float() if value.dtype is torch.bfloat16 else value).detach().cpu().numpy()
+    return widened(value)
 
 
 def from_state_dict(state: Mapping[str, ArrayLike]) -> GRU:
@@ -102,7 +186,8 @@ def from_state_dict(state: Mapping[str, ArrayLike]) -> GRU:
     >>> from_state_dict(state)
     GRU(3, 4, reset_after=True)
     """
-    return _from_state(state, 0.0)
+    _check_names(state)
+    return _from_state(state, 0.0, widen=False)
 
 
 def _check_names(state: Mapping[str, Any]) -> None:
@@ -118,8 +203,9 @@ def _check_names(state: Mapping[str, Any]) -> None:
         )
 
 
-def _from_state(state: Mapping[str, ArrayLike], dropout: float) -> GRU:
-    _check_names(state)
+def _from_state(state: Mapping[str, Any], dropout: float, *, widen: bool = True) -> GRU:
+    if widen:
+        state = {name: _as_array(name, value) for name, value in state.items()}
     left = {name if "_l" in name else f"{name}_l0": value for name, value in state.items()}
     bidirectional, bias = any(name.endswith("_reverse") for name in left), any("bias" in name for name in left)
     layers: list[list[CellArrays]] = []
@@ -130,22 +216,9 @@ def _from_state(state: Mapping[str, ArrayLike], dropout: float) -> GRU:
             missing = [name for name in names if name not in left]
             if missing:
                 raise ValueError(f"state: expected {', '.join(names)}, got none of the name {', '.join(missing)}")
-            cells.append(_cell({name: left.pop(name) for name in names}))
+            cells.append(checked_cell(names, [left.pop(name) for name in names], "rzh", reset_after=True))
         layers.append(cells)
     return gru_of("layers", layers, reset_after=True, dropout=dropout)
-
-
-def _cell(found: dict[str, ArrayLike]) -> CellArrays:
-    names, values = list(found), list(found.values())
-    kernel = as_weights(names[0], values[0], "(3H, I)")
-    recurrent = as_weights(names[1], values[1], "(3H, H)", kernel.dtype)
-    hidden = recurrent.shape[1]
-    check_shape(names[0], kernel, (3 * hidden, kernel.shape[1]), "(3H, I)")
-    check_shape(names[1], recurrent, (3 * hidden, hidden), "(3H, H)")
-    biases = [as_weights(name, found[name], "(3H,)", kernel.dtype) for name in names[2:]]
-    for name, bias in zip(names[2:], biases, strict=True):
-        check_shape(name, bias, (3 * hidden,), "(3H,)")
-    return cell_in(kernel, recurrent, biases, "rzh", True)
 
 
 def to_state_dict(gru: GRU) -> dict[str, NDArray[Any]]:

@@ -85,7 +85,7 @@ def biases_out(cell: CellArrays, order: str) -> tuple[NDArray[Any], NDArray[Any]
     """Return the input and the recurrent bias, both (3H,), of a cell with biases; `cell_in` restores the same bits."""
     recurrent = np.zeros_like(cell["b"])
     if "b_hh" in cell:
-        recurrent[-len(cell["b_hh"]) :] = cell["b_hh"]
+        np.split(recurrent, 3)[order.index("h")][:] = cell["b_hh"]
     return gates_out(cell["b"], order), recurrent
 
 
