@@ -115,9 +115,13 @@ LAST = POOLS["last step"][0]
         (lambda: Branching(LAST), "a module whose forward torch.fx can follow, got Branching"),
         (lambda: Both(LAST), "returns one tensor of outputs, got several results"),
         (lambda: Given(LAST), "a second input at 'h0'"),
-        (lambda: nn.Sequential(nn.Conv1d(3, 3, 1)), "torch.nn.modules.conv.Conv1d at '0'"),
-        (lambda: nn.Sequential(nn.Linear(3, 3)), "at least one GRU"),
-        (lambda: nn.Sequential(nn.Embedding(3, 3), nn.Linear(3, 3)), "a GRU after Embedding"),
+        (lambda: nn.Sequential(nn.Conv1d(3, 3, 1), Net(LAST)), r"torch.nn.modules.conv.Conv1d at '0'"),
+        (lambda: nn.Sequential(nn.Conv1d(3, 3, 1)), "expected torch.nn.GRU or torch.nn.GRUCell, or a module with one"),
+        (lambda: nn.Sequential(nn.Linear(3, 3)), "expected torch.nn.GRU or torch.nn.GRUCell, or a module with one"),
+        (
+            lambda: nn.Sequential(nn.Embedding(3, 3), nn.Linear(3, 3)),
+            "expected torch.nn.GRU or torch.nn.GRUCell, or a module with one",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(net, words):

@@ -18,7 +18,8 @@ from guides import run_python, run_shell, sections
 ROOT = Path(__file__).parents[2]
 PAGES = {page.relative_to(ROOT).as_posix(): page for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))}
 TEXTS = {name: page.read_text("utf-8") for name, page in PAGES.items()}
-sections on other frameworks in convert/test_migrate_guide.py, the guide to PyTorch in pytorch/test_guide.py.
+README, DATA, GPU, MIGRATE = "README.md", "docs/data.md", "docs/guides/gpu.md", "docs/migrate.md"
+PYTORCH = "docs/guides/pytorch.md"
 NEEDS_PYTORCH = "Have a model?"  # a section of the README
 README_SECTIONS = sections(TEXTS[README])
 INSTALLATION = {README, "docs/index.md"}  # their shell blocks are steps of .ci/run, in a fresh environment
@@ -28,7 +29,7 @@ def pages_with(language, *, without):
     return [name for name, text in TEXTS.items() if f"```{language}\n" in text and name not in without]
 
 
-sections on other frameworks in convert/test_migrate_guide.py, the guide to PyTorch in pytorch/test_guide.py.
+@pytest.mark.parametrize("name", pages_with("python", without={README, DATA, GPU, MIGRATE, PYTORCH}))
 def test_python(name, tmp_path):
     run_python(TEXTS[name], tmp_path, "-W", "error")
 

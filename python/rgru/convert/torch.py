@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from rgru.convert import gru_of, widened
 from rgru.convert._array_file import read_arrays
@@ -20,35 +20,39 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from rgru.model import Model
     from rgru.nn._gate_order import CellArrays
     from rgru.nn._gru import GRU
 
 _NAME = re.compile(rf"({'|'.join(TORCH_NAMES)})(_l(0|[1-9][0-9]*)(_reverse)?)?")
 
 
-def from_torch(source: Any, prefix: str = "") -> GRU | Model:
+@overload
+def from_torch(source: Mapping[str, Any] | str | os.PathLike[str], prefix: str = "") -> GRU: ...
+@overload
+def from_torch(source: Any, prefix: str = "") -> Any: ...
+def from_torch(source: Any, prefix: str = "") -> Any:
     """Make a GRU, or a whole model, of a PyTorch module, a state dict, or a file of one.
 
     Parameters
     ----------
     source : torch.nn.Module, mapping of str to array_like or torch.Tensor, or path_like
         A `torch.nn.GRU` or `GRUCell`, on any device; or a model whose ``forward`` runs layers in a row: an embedding,
-        GRUs, linear layers, normalisation, dropout, activations, pooling over time; or arrays by PyTorch's names, as in a
-        state dict, where ``w_ih`` may stand for ``weight_ih`` and so on; or a file of these: ``.safetensors``,
-        ``.npz``, or with any other suffix one that ``torch.save(module.state_dict(), path)`` has written. Files need no
-        PyTorch, and nothing in them is executed. Parameters besides those of the GRU are not read.
+        GRUs, linear layers, normalisation, dropout, activations, pooling over time; or arrays by PyTorch's names, as
+        in a state dict, where ``w_ih`` may stand for ``weight_ih`` and so on; or a file of these: ``.safetensors``,
+        ``.npz``, or with any other suffix one that ``torch.save(module.state_dict(), path)`` has written. Files need
+        no PyTorch, and nothing in them is executed. Of arrays, only those of the GRU are read.
     prefix : str, default ""
-        The name of a GRU within a larger module, ``"encoder.gru"``, or what the names of its parameters begin with: then
-        it is converted by itself. Arrays with one GRU among them need none. Cells that are numbered from 0 below the name become the layers of one GRU.
+        The name of a GRU within a larger module, ``"encoder.gru"``, or what the names of its parameters begin with:
+        then it is converted by itself. Arrays with one GRU among them need none. Cells that are numbered from 0 below
+        the name become the layers of one GRU.
 
     Returns
     -------
     GRU or Model
-        For a model without `prefix` a `rgru.Model`, whose inputs are batch first, too. Else a reset-after GRU with the
-        module's sizes, dropout and dtype; float16 and bfloat16 become float32. Its outputs
-        agree up to rounding: PyTorch adds the two biases of r and z separately, rgru their sum. ``batch_first`` has no
-        effect: rgru is always batch first. State dicts do not tell the dropout.
+        For a model without `prefix` a `rgru.Model`. Else a reset-after GRU with the module's sizes, dropout and dtype;
+        float16 and bfloat16 become float32. Outputs agree up to rounding: PyTorch adds the two biases of r and z
+        separately, rgru their sum. ``batch_first`` has no effect: rgru is always batch first. State dicts do not tell
+        the dropout.
 
     Raises
     ------
