@@ -20,7 +20,9 @@ from rgru._runtime import info, set_num_threads
 from rgru.nn._gru import GRU
 
 if TYPE_CHECKING:
-    from rgru import arrow, convert, datasets, gpu, plot
+    from rgru import arrow, convert, datasets, gpu, onnx, plot
+    from rgru._compare import compare
+    from rgru.convert.onnx import from_onnx
     from rgru.convert.torch import from_torch
     from rgru.estimators import GRUClassifier, GRURegressor
     from rgru.sessions import Sessions
@@ -33,12 +35,15 @@ __all__ = [
     "Sessions",
     "__version__",
     "arrow",
+    "compare",
     "convert",
     "datasets",
+    "from_onnx",
     "from_torch",
     "gpu",
     "info",
     "load",
+    "onnx",
     "plot",
     "set_num_threads",
 ]
@@ -49,10 +54,13 @@ _LAZY = {
     "GRURegressor": "rgru.estimators",
     "arrow": "rgru.arrow",
     "Sessions": "rgru.sessions",
+    "compare": "rgru._compare",
     "convert": "rgru.convert",
     "datasets": "rgru.datasets",
+    "from_onnx": "rgru.convert.onnx",
     "from_torch": "rgru.convert.torch",
     "gpu": "rgru.gpu",
+    "onnx": "rgru.onnx",
     "plot": "rgru.plot",
 }
 

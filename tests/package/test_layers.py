@@ -18,8 +18,8 @@ LAYERS = (
     ("train",),
     ("estimators", "convert", "plot"),
     ("_load",),
-    ("arrow", "sessions"),
-    ("integrations",),
+    ("arrow", "sessions", "onnx"),
+    ("integrations", "_compare"),
     ("rgru",),  # __init__.py
     ("_cli",),
     ("__main__",),
