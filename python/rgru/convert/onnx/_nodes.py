@@ -200,7 +200,7 @@ def stacks(
             below = next((one for one in found if _continues(graph, one, node)), None)
             if below is not None:
                 stack = _joined(graph, below, node, overrides) or stack
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             refused[node.name] = str(error)
             continue
         if len(stack.nodes) > 1:
