@@ -39,14 +39,15 @@ class GruStep:
         self.lengths = first.lengths
         self.states = stack.states
         self.rows = _rows(stack) if any(stack.states) else []
-        self.y, self.merged = last.outputs[0], stack.outputs
+        self.y, self.returned = last.outputs[0], stack.outputs
         self.last_states = {node.outputs[1]: k for k, node in enumerate(stack.nodes) if node.outputs[1]}
         self.reads = {self.x, self.lengths, *self.states} - {""}
-        self.writes = {self.y, *self.merged, *self.last_states} - {""}
+        self.writes = {self.y, *self.returned, *self.last_states} - {""}
 
     def keep(self, used: set[str]) -> None:
         """Restrict what is made to the values that are used."""
         self.writes &= used
+        self.needs_y = any(name == self.y or self.returned.get(name, "states") != "states" for name in self.writes)
 
     def shape_of(self, name: str, x_shape: list[Any]) -> list[Any]:
         """Return the shape of a value that this step makes; steps and sequences as in that of `x`."""
@@ -54,8 +55,10 @@ class GruStep:
         batch, time = (x_shape[:2][::-1] if self.time_first else x_shape[:2]) if len(x_shape) == 3 else (None, None)
         if name in self.last_states:
             return [batch, count, hidden] if self.layout else [count, batch, hidden]
-        if name in self.merged:
-            return [time, batch, count * hidden] if self.merged[name] else [batch, time, count * hidden]
+        if name in self.returned:
+            states = [self.gru.num_layers * count, batch, hidden]
+            orders = {"TNF": [time, batch, count * hidden], "NTF": [batch, time, count * hidden], "states": states}
+            return orders[self.returned[name]]
         return [batch, time, count, hidden] if self.layout else [time, count, batch, hidden]
 
     def run(self, values: dict[str, Any]) -> None:
@@ -67,7 +70,7 @@ class GruStep:
         lengths = values[self.lengths] if self.lengths else None
         if self.half:
             x, h0 = x.astype(np.float32), None if h0 is None else h0.astype(np.float32)
-        if self.writes <= self.last_states.keys():
+        if not self.needs_y:
             y, h_n = None, self.gru.final_states(x, h0, lengths=lengths)
         else:
             y, h_n = self.gru(x, h0, lengths=lengths)
@@ -82,9 +85,13 @@ class GruStep:
             k = self.last_states[name]
             states = h_n[k * count : (k + 1) * count]
             return states.swapaxes(0, 1) if self.layout else states
-        if name in self.merged:
-            return y.swapaxes(0, 1) if self.merged[name] else y  # type: ignore[no-any-return]
-        return onnx_order(y, count, self.layout)
+        order = self.returned.get(name)
+        if order == "states":
+            return h_n
+        whole: NDArray[Any] = y
+        if order is None:
+            return onnx_order(whole, count, self.layout)
+        return whole if order == "NTF" else whole.swapaxes(0, 1)
 
     def _initial_states(self, values: dict[str, Any], batch: int) -> NDArray[Any]:
         """Return h0 (L*D, N, H): given states, and those of the other layers for each sequence."""

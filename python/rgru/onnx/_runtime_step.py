@@ -61,7 +61,9 @@ class RuntimeStep:
         If ONNX Runtime refuses the piece.
     """
 
-    def __init__(self, graph: Graph, piece: Piece, types: dict[str, Any], options: Any, providers: Sequence[Any]) -> None:
+    def __init__(
+        self, graph: Graph, piece: Piece, types: dict[str, Any], options: Any, providers: Sequence[Any]
+    ) -> None:
         from onnx import TensorProto, helper
 
         tensors = {f"tensor({name.lower()})": value for name, value in TensorProto.DataType.items()}

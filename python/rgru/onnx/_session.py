@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru._runtime import info
+from rgru import _core
+from rgru._validation.scalars import as_bool
 from rgru.convert.onnx._graph import Graph
 from rgru.convert.onnx._model_file import read_model
 from rgru.convert.onnx._nodes import gru_nodes, stacks
 from rgru.onnx._gru_step import GruStep
 from rgru.onnx._partition import partition
-from rgru.onnx._runtime_step import NotATensorError, RuntimeStep, new_options
+from rgru.onnx._runtime_step import NotATensorError, RuntimeStep, new_options, new_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+
+SMALL = 2**19
+"""Multiply-adds of a GRU in a call, in the mean of a model's GRUs, below which passing arrays between sessions costs
+more than rgru saves. One step of a convolution, a GRU with H=64 and a dense layer took ONNX Runtime 14 microseconds,
+and two pieces and a GRU 26; from some 20 steps on the pieces are faster."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,9 @@ class InferenceSession:
         they are idle: spinning threads would slow down the GRU that runs next.
     providers : sequence, optional
         Execution providers of ONNX Runtime, by default ``["CPUExecutionProvider"]``.
+    small_calls : bool, default True
+        Whether calls of few steps run on ONNX Runtime as a whole, where they are faster. The last bits of a step then
+        depend on whether it comes alone. With False every call runs the GRUs on rgru.
 
     Attributes
     ----------
@@ -89,26 +100,38 @@ class InferenceSession:
     grus: dict[str, Any]
     notes: list[str]
 
-    def __init__(self, path_or_bytes: Any, sess_options: Any = None, providers: Sequence[Any] | None = None) -> None:
+    def __init__(
+        self,
+        path_or_bytes: Any,
+        sess_options: Any = None,
+        providers: Sequence[Any] | None = None,
+        *,
+        small_calls: bool = True,
+    ) -> None:
         name, model = read_model(path_or_bytes)
         graph = Graph(name, model)
         providers = ["CPUExecutionProvider"] if providers is None else providers
-        options = new_options(int(str(info()["num_threads"]))) if sess_options is None else sess_options
+        options = new_options(_core.get_num_threads()) if sess_options is None else sess_options
         self._inputs = [_described(one) for one in graph.inputs.values()]
         self._outputs = [_described(one) for one in model.graph.output]
+        self._output_names = {one.name for one in self._outputs}
         found, refused = stacks(graph, gru_nodes(graph))
         self.grus = {", ".join(node.name for node in stack.nodes): stack.gru for stack in found}
-        self.notes = [f"GRU node {one!r} runs on ONNX Runtime: {why}" for one, why in refused.items()]
-        self.notes += [f"GRU node {one!r} runs on ONNX Runtime: it is within a graph of {of}" for one, of in _inner(model.graph)]
+        within = [(one, f"it is within a graph of {operator}") for one, operator in _inner(model.graph)]
+        self.notes = [f"GRU node {one!r} runs on ONNX Runtime: {why}" for one, why in (*refused.items(), *within)]
         units = [GruStep(graph, stack) for stack in found]
         outside = {*graph.outputs, *(read for unit in units for read in unit.reads)}
         self._fixed = {one: graph.constant(one) for one in graph.initializers if one in outside}
         try:
             self._steps = _steps(graph, units, options, providers)
         except NotATensorError as error:
-            self.grus = {}
+            units, self.grus = [], {}
             self.notes.append(f"all of the model runs on ONNX Runtime: {error}")
             self._steps = _steps(graph, [], options, providers)
+        self._small = None
+        if as_bool("small_calls", small_calls) and units:
+            data = model.SerializeToString()
+            self._small = _SmallCalls(graph, units, lambda: new_session(name, data, options, providers))
 
     def get_inputs(self) -> list[Value]:
         """Return the inputs.
@@ -150,17 +173,61 @@ class InferenceSession:
         ValueError
             If names are unknown or missing, or an array has a wrong shape or type.
         """
+        if output_names and not self._output_names.issuperset(output_names):
+            expected, got = sorted(self._output_names), ", ".join(map(str, output_names))
+            raise ValueError(f"output_names: expected some of {', '.join(expected)}, got {got}")
+        small = self._small and self._small.session_for(input_feed)
+        if small:
+            return list(small.run(output_names, input_feed))
         names = [one.name for one in self._inputs]
         if input_feed.keys() != set(names):
-            raise ValueError(f"input_feed: expected arrays for {', '.join(names)}, got {', '.join(input_feed) or 'none'}")
-        known = [one.name for one in self._outputs]
-        wanted = known if output_names is None else list(output_names)
-        if not set(wanted) <= set(known):
-            raise ValueError(f"output_names: expected some of {', '.join(known)}, got {', '.join(map(str, wanted))}")
+            got = ", ".join(map(str, input_feed)) or "none"
+            raise ValueError(f"input_feed: expected arrays for {', '.join(names)}, got {got}")
         values = {**self._fixed, **{name: np.asarray(array) for name, array in input_feed.items()}}
         for step in self._steps:
             step.run(values)
-        return [values[name] for name in wanted]
+        return [values[name] for name in output_names or [one.name for one in self._outputs]]
+
+
+class _SmallCalls:
+    """The whole model on ONNX Runtime, for calls that are too small to be cut.
+
+    A call is small if it has few steps of few sequences, by the open axes of its inputs, or the fixed ones of GRUs.
+    """
+
+    def __init__(self, graph: Graph, units: Sequence[GruStep], start: Callable[[], Any]) -> None:
+        self._start = start
+        self._open = [
+            (name, [axis for axis, size in enumerate(_described(one).shape) if not isinstance(size, int)])
+            for name, one in graph.inputs.items()
+        ]
+        self._most = SMALL * len(units) / sum(unit.gru.num_params for unit in units)
+        fixed = [graph.shapes.get(unit.x, ())[:2] for unit in units]
+        self._fixed = max((one[0] * one[1] for one in fixed if len(one) == 2 and one[0] and one[1]), default=1)
+
+    @cached_property
+    def _session(self) -> Any:
+        """The session; started by the first small call, and None where ONNX Runtime lacks a feature of a GRU."""
+        try:
+            return self._start()
+        except ValueError:
+            return None
+
+    def session_for(self, input_feed: Mapping[str, Any]) -> Any:
+        """Return the session for a small call, or None for others, and for inputs that have to be checked first."""
+        if self._fixed > self._most or len(input_feed) != len(self._open):
+            return None
+        for name, axes in self._open:
+            array = input_feed.get(name)
+            if type(array) is not np.ndarray:
+                return None
+            shape, count = array.shape, 1
+            for axis in axes:
+                if axis < len(shape):
+                    count *= shape[axis]
+            if count > self._most:
+                return None
+        return self._session
 
 
 def _steps(

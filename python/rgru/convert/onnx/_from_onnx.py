@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rgru.nn._gru import GRU
 
 EXPORTERS = (
-    "some exporters of PyTorch omitted linear_before_reset=1 (pytorch#189225, onnxscript#2852), and then the file computes "
-    "another function than the PyTorch model, which nothing in the file shows"
+    "some exporters of PyTorch omitted linear_before_reset=1 (pytorch#189225, onnxscript#2852), and then the file "
+    "computes another function than the PyTorch model, which nothing in the file shows"
 )
 
 
@@ -135,6 +135,5 @@ def _check_inputs(graph: Graph, stack: Stack) -> None:
             if value in graph.constants:
                 got = " ".join(str(graph.constant(value)).split())[:80]
                 expected = "the same states for all sequences" if kind == "initial_h" else "no constant"
-                raise ValueError(
-                    f"{graph.name}: GRU node {one.name!r}: {kind}: expected {expected}, got {got}: rgru takes it for each call"
-                )
+                where = f"{graph.name}: GRU node {one.name!r}: {kind}"
+                raise ValueError(f"{where}: expected {expected}, got {got}: rgru takes it for each call")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -17,8 +17,11 @@ RANDOM = ("Random", "Bernoulli", "Multinomial")
 """Beginnings of the names of operators whose results change from run to run."""
 
 EVALUATED = frozenset(
-    "Add Cast CastLike Concat Constant ConstantOfShape DequantizeLinear Div Expand Flatten Gather Identity Mul Neg "
-    "Reshape Shape Slice Split Squeeze Sub Transpose Unsqueeze".split()
+    (
+        *("Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose"),
+        *("Add", "Cast", "CastLike", "DequantizeLinear", "Div", "Mul", "Neg", "Sub"),
+        *("Constant", "ConstantOfShape", "Shape", "Unsqueeze"),
+    )
 )
 """Operators that exporters put before weights and around layers. All take a time in proportion to their results."""
 
@@ -74,9 +77,10 @@ class Graph:
         except Exception:  # of a model that is not valid, or too large: what is declared remains
             graph = self.model.graph
         known = [one for one in (*graph.input, *graph.value_info) if one.type.tensor_type.HasField("shape")]
+        dims = {one.name: one.type.tensor_type.shape.dim for one in known}
         return {
-            one.name: tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in one.type.tensor_type.shape.dim)
-            for one in known
+            name: tuple(one.dim_value if one.HasField("dim_value") else None for one in some)
+            for name, some in dims.items()
         }
 
     def needed(self, names: Iterable[str], stop: Collection[str] = ()) -> list[int]:
@@ -114,22 +118,16 @@ class Graph:
         from onnx import numpy_helper
 
         nodes = self.needed(names, known)
-        for name in {*names, *(read for i in nodes for read in self.reads[i])} - known.keys():
-            if name in self.initializers:
-                known[name] = self._checked(name, lambda name=name: numpy_helper.to_array(self.initializers[name]))
-            elif name not in self.producers:
-                raise ValueError(f"{self.name}: expected a constant, got {name!r}")
-        for i in nodes:
-            node = self.nodes[i]
-            results = self._checked(node.name, lambda i=i: self._run(i, known))
-            known.update(zip(node.output, results, strict=True))
-        return [known[name] for name in names]
-
-    def _checked(self, name: str, compute: Callable[[], Any]) -> Any:
-        """Compute, with one type of error: ONNX's functions raise many, for models that are not valid."""
+        wanted = {*names, *(read for i in nodes for read in self.reads[i])} - known.keys()
+        name = ""
         try:
-            return compute()
-        except Exception as error:
+            for name in wanted & self.initializers.keys():
+                known[name] = numpy_helper.to_array(self.initializers[name])
+            for i in nodes:
+                name = self.nodes[i].name or self.nodes[i].op_type
+                known.update(zip(self.nodes[i].output, self._run(i, known), strict=True))
+            return [known[name] for name in names]
+        except Exception as error:  # ONNX's functions raise many, for models that are not valid
             raise ValueError(f"{self.name}: {name!r} has no constant value: {error}") from error
 
     def _run(self, index: int, known: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -140,7 +138,8 @@ class Graph:
         node = self.nodes[index]
         if node.domain not in ("", "ai.onnx") or node.op_type not in EVALUATED:
             raise ValueError(f"{node.op_type} does more than move numbers")
-        graph = helper.make_graph([node], "node", [], [helper.make_empty_tensor_value_info(name) for name in node.output])
+        outputs = [helper.make_empty_tensor_value_info(name) for name in node.output]
+        graph = helper.make_graph([node], "node", [], outputs)
         for name in self.reads[index]:
             _declare(graph, name, known[name])
         model = helper.make_model(graph, opset_imports=self.model.opset_import)
@@ -151,7 +150,8 @@ class Graph:
                 raise ValueError(f"the size of {output.name!r} is unknown")
             if math.prod(dim.dim_value for dim in dims) > self._limit:
                 raise ValueError(f"{output.name!r} is larger than the whole model")
-        results: list[NDArray[Any]] = ReferenceEvaluator(model).run(None, {name: known[name] for name in self.reads[index]})
+        feeds = {name: known[name] for name in self.reads[index]}
+        results: list[NDArray[Any]] = ReferenceEvaluator(model).run(None, feeds)
         return results
 
 

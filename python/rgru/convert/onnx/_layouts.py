@@ -8,7 +8,7 @@ the same numbers come out in the order that rgru returns, the value is that.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rgru.convert.onnx._graph import Graph
+
+Order = Literal["TNF", "NTF", "states"]
+"""y as (T, N, D*H) or as (N, T, D*H), and h_n (L*D, N, H)."""
 
 PROBES = ((5, 7), (3, 2))
 """Steps and sequences of the arrays, where the model does not fix them: different ones, for shapes that are fixed."""
@@ -33,42 +36,53 @@ def onnx_order(y: NDArray[Any], directions: int, layout: int) -> NDArray[Any]:
     return split if layout else split.transpose(1, 2, 0, 3)
 
 
-def layouts(graph: Graph, name: str, sizes: tuple[int | None, int | None, int, int], layout: int) -> dict[str, bool]:
-    """Return the values that are a node's outputs as (T, N, D*H), with True, or as (N, T, D*H), with False.
+def layouts(
+    graph: Graph, y: str, states: list[str], sizes: tuple[int | None, int | None, int, int], layout: int
+) -> dict[str, Order]:
+    """Return the values that are what `rgru.GRU` returns, and which axes they have.
 
     Parameters
     ----------
     graph : Graph
-    name : str
-        Y, the node's output.
+    y : str
+        The output Y of the last node of a stack.
+    states : list of str
+        The outputs Y_h of its nodes, or the empty string.
     sizes : (T, N, D, H)
         With None for steps and sequences that the model leaves open.
     layout : int
-        The attribute of the node.
+        The attribute of the nodes.
     """
-    found: dict[str, bool] | None = None
+    found: dict[str, Order] | None = None
     for time, batch in PROBES:
         steps, sequences, directions, hidden = (sizes[0] or time, sizes[1] or batch, *sizes[2:])
-        shape = (sequences, steps, directions * hidden)
-        if math.prod(shape) > 2**22:
+        if steps * sequences * directions * hidden > 2**22:
             return {}
-        y = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
-        orders = {True: y.swapaxes(0, 1), False: y}
-        values = {name: onnx_order(y, directions, layout)}
-        _follow(graph, name, values)
+        outputs = _numbered(sequences, steps, directions * hidden)
+        last = -1 - _numbered(len(states) * directions, sequences, hidden)  # none of these is an output, too
+        orders: dict[Order, NDArray[Any]] = {"TNF": outputs.swapaxes(0, 1), "NTF": outputs, "states": last}
+        values = {y: onnx_order(outputs, directions, layout)} if y else {}
+        for name, one in zip(states, np.split(last, len(states)), strict=True):
+            if name:
+                values[name] = one.swapaxes(0, 1) if layout else one
+        _follow(graph, values)
         now = {
-            value: time_first
+            value: order
             for value, array in values.items()
-            for time_first, expected in orders.items()
+            for order, expected in orders.items()
             if array.shape == expected.shape and np.array_equal(array, expected)
         }
         found = now if found is None else {key: one for key, one in found.items() if now.get(key) == one}
     return found or {}
 
 
-def _follow(graph: Graph, name: str, values: dict[str, NDArray[Any]]) -> None:
-    """Compute what follows from a value alone by moving numbers; nodes that do anything else end the search."""
-    reached = {name}
+def _numbered(*shape: int) -> NDArray[Any]:
+    return np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
+
+
+def _follow(graph: Graph, values: dict[str, NDArray[Any]]) -> None:
+    """Compute what follows from values alone by moving numbers; nodes that do anything else end the search."""
+    reached = set(values)
     for node, reads in zip(graph.nodes, graph.reads, strict=True):
         if not reads & reached or not reads <= reached | graph.constants or node.op_type not in EVALUATED:
             continue

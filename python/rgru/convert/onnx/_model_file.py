@@ -53,11 +53,10 @@ def read_model(source: Any) -> tuple[str, Any]:
 
 def _parsed(name: str, data: bytes) -> Any:
     import onnx
-    from google.protobuf.message import DecodeError
 
     try:
         return onnx.load_model_from_string(data)
-    except DecodeError as error:
+    except Exception as error:  # protobuf's
         raise ValueError(f"{name}: expected an ONNX model, got {len(data)} bytes that are none") from error
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rgru.convert.onnx._graph import Graph
+    from rgru.convert.onnx._layouts import Order
 
 BATCHES = (3, 5)
 """Sizes of the axes that a model leaves open, for finding out what initial states it computes of them."""
@@ -75,14 +76,14 @@ class Stack:
         Their parameters, with learned initial states if the graph has constant ones.
     states : list of str
         For each layer the value of its initial states, or the empty string where they are zero or the learned ones.
-    outputs : dict of str to bool
-        The values that are the outputs of the last layer: (T, N, D*H) where True, else (N, T, D*H).
+    outputs : dict of str to str
+        The values that are what the GRU returns; see `rgru.convert.onnx._layouts`.
     """
 
     nodes: list[Node]
     gru: GRU
     states: list[str]
-    outputs: dict[str, bool] = field(default_factory=dict)
+    outputs: dict[str, Order] = field(default_factory=dict)
 
 
 def gru_nodes(graph: Graph) -> list[Node]:
@@ -93,9 +94,8 @@ def gru_nodes(graph: Graph) -> list[Node]:
     for i, node in enumerate(graph.nodes):
         if node.op_type == "GRU" and node.domain in ("", "ai.onnx"):
             inputs, outputs = [*node.input, *[""] * 6][:6], [*node.output, *[""] * 2][:2]
-            attributes = {
-                one.name: _plain(helper.get_attribute_value(one)) for one in node.attribute if one.name != "output_sequence"
-            }
+            attributes = {one.name: _plain(helper.get_attribute_value(one)) for one in node.attribute}
+            attributes.pop("output_sequence", None)  # of opset 1
             found.append(Node(i, node.name or next(filter(None, outputs), f"node {i}"), inputs, outputs, attributes))
     return found
 
@@ -112,9 +112,7 @@ def stack_of(graph: Graph, nodes: Sequence[Node], overrides: Mapping[str, Any] |
     ValueError
         If rgru lacks a feature of a node, or their sizes or settings differ.
     """
-    arrays = [_weights(graph, node) for node in nodes]
-    attributes = [{**node.attributes, **(overrides or {})} for node in nodes]
-    gru = from_arrays([(W, R, B, one) for (W, R, B), one in zip(arrays, attributes, strict=True)])
+    gru = from_arrays([(*_weights(graph, node), {**node.attributes, **(overrides or {})}) for node in nodes])
     states: list[str] = []
     learned: dict[str, NDArray[Any]] = {}
     for k, node in enumerate(nodes):
@@ -129,10 +127,11 @@ def stack_of(graph: Graph, nodes: Sequence[Node], overrides: Mapping[str, Any] |
     return Stack(list(nodes), gru, states)
 
 
-def _weights(graph: Graph, node: Node) -> list[NDArray[Any] | None]:
+def _weights(graph: Graph, node: Node) -> tuple[Any, Any, Any]:
     """Return W, R and B, of float16 as float32, which has all its values."""
     found = [graph.constant(name) if name else None for name in node.inputs[1:4]]
-    return [one.astype(np.float32) if one is not None and one.dtype == np.float16 else one for one in found]
+    W, R, B = (one.astype(np.float32) if one is not None and one.dtype == np.float16 else one for one in found)
+    return W, R, B
 
 
 def _constant_states(graph: Graph, node: Node, directions: int, hidden: int) -> NDArray[Any] | None:
@@ -152,7 +151,7 @@ def _constant_states(graph: Graph, node: Node, directions: int, hidden: int) -> 
         except ValueError:
             return None
         rows = states if not node.layout else states.swapaxes(0, 1)
-        if rows.ndim != 3 or rows.shape[::2] != (directions, hidden) or not rows.shape[1]:  # noqa: PLR2004
+        if rows.ndim != 3 or rows.shape[::2] != (directions, hidden) or not rows.shape[1]:
             return None
         if (rows != rows[:, :1]).any() or (found is not None and (found != rows[:, 0]).any()):
             return None  # each sequence has its own: they are passed as an input
@@ -205,9 +204,9 @@ def stacks(
             continue
         if len(stack.nodes) > 1:
             found.remove(below)  # type: ignore[arg-type]
-        if node.outputs[0]:
-            sizes = (*_steps_and_sequences(graph, node), 1 + stack.gru.bidirectional, stack.gru.hidden_size)
-            stack.outputs = layouts(graph, node.outputs[0], sizes, node.layout)
+        sizes = (*_steps_and_sequences(graph, node), 1 + stack.gru.bidirectional, stack.gru.hidden_size)
+        states = [one.outputs[1] for one in stack.nodes]
+        stack.outputs = layouts(graph, node.outputs[0], states, sizes, node.layout)
         found.append(stack)
     return found, refused
 
@@ -221,7 +220,7 @@ def _steps_and_sequences(graph: Graph, node: Node) -> tuple[int | None, int | No
 def _continues(graph: Graph, below: Stack, node: Node) -> bool:
     """Tell whether a node reads the outputs of a stack, and nothing else does."""
     last = below.nodes[-1]
-    if below.outputs.get(node.x) != (not node.layout) or node.lengths != last.lengths:
+    if below.outputs.get(node.x) != ("NTF" if node.layout else "TNF") or node.lengths != last.lengths:
         return False
     y, indices = last.outputs[0], {one.index for one in below.nodes}
     elsewhere = graph.needed([*graph.outputs, *node.inputs[4:]], {node.x})
