@@ -37,11 +37,11 @@ class GruStep:
         if before is not None and self.time_first and _swaps(graph.nodes[before]):
             self.x, self.time_first = graph.nodes[before].input[0], False
         self.lengths = first.lengths
-        self.states = stack.states
-        self.rows = _rows(stack) if any(stack.states) else []
+        self.h0, self.states = stack.h0, [] if stack.h0 else stack.states
+        self.rows = _rows(stack) if any(self.states) else []
         self.y, self.returned = last.outputs[0], stack.outputs
         self.last_states = {node.outputs[1]: k for k, node in enumerate(stack.nodes) if node.outputs[1]}
-        self.reads = {self.x, self.lengths, *self.states} - {""}
+        self.reads = {self.x, self.lengths, self.h0, *self.states} - {""}
         self.writes = {self.y, *self.returned, *self.last_states} - {""}
 
     def keep(self, used: set[str]) -> None:
@@ -66,7 +66,7 @@ class GruStep:
         x = values[self.x]
         if self.time_first and x.ndim == 3:
             x = x.swapaxes(0, 1)
-        h0 = self._initial_states(values, len(x)) if self.rows else None
+        h0 = values[self.h0] if self.h0 else self._initial_states(values, len(x)) if self.rows else None
         lengths = values[self.lengths] if self.lengths else None
         if self.half:
             x, h0 = x.astype(np.float32), None if h0 is None else h0.astype(np.float32)

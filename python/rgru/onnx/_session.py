@@ -119,6 +119,8 @@ class InferenceSession:
         self.grus = {", ".join(node.name for node in stack.nodes): stack.gru for stack in found}
         within = [(one, f"it is within a graph of {operator}") for one, operator in _inner(model.graph)]
         self.notes = [f"GRU node {one!r} runs on ONNX Runtime: {why}" for one, why in (*refused.items(), *within)]
+        if not (found or self.notes):
+            self.notes.append("all of the model runs on ONNX Runtime: it has no GRU nodes")
         units = [GruStep(graph, stack) for stack in found]
         outside = {*graph.outputs, *(read for unit in units for read in unit.reads)}
         self._fixed = {one: graph.constant(one) for one in graph.initializers if one in outside}

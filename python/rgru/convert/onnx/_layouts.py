@@ -76,6 +76,43 @@ def layouts(
     return found or {}
 
 
+def whole_states(graph: Graph, states: list[str], directions: int, hidden: int, layout: int) -> str:
+    """Return the value h0 (L*D, N, H) of which the initial states of all layers are cut, or the empty string.
+
+    Parameters
+    ----------
+    graph : Graph
+    states : list of str
+        The input initial_h of each layer.
+    directions, hidden : int
+        D and H.
+    layout : int
+        The attribute of the nodes.
+    """
+    value = states[0]
+    for _ in range(NODES):
+        if all(_cut(graph, value, states, batch, directions, hidden, layout) for _, batch in PROBES):
+            return value
+        made = graph.producers.get(value)
+        read = graph.reads[made] - graph.constants if made is not None else set()
+        if len(read) != 1:
+            break
+        [value] = read
+    return ""
+
+
+def _cut(graph: Graph, value: str, states: list[str], batch: int, directions: int, hidden: int, layout: int) -> bool:
+    h0 = _numbered(len(states) * directions, batch, hidden)
+    try:
+        found = graph.evaluate(states, {value: h0})
+    except ValueError:
+        return False
+    expected = np.split(h0, len(states))
+    return all(
+        np.array_equal(one, rows.swapaxes(0, 1) if layout else rows) for one, rows in zip(found, expected, strict=True)
+    )
+
+
 def _numbered(*shape: int) -> NDArray[Any]:
     return np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru.convert.onnx._arrays import from_arrays
-from rgru.convert.onnx._layouts import layouts
+from rgru.convert.onnx._layouts import layouts, whole_states
 from rgru.nn._gru import GRU
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class Stack:
         Their parameters, with learned initial states if the graph has constant ones.
     states : list of str
         For each layer the value of its initial states, or the empty string where they are zero or the learned ones.
+    h0 : str
+        The value (L*D, N, H) that these are cut of, or the empty string.
     outputs : dict of str to str
         The values that are what the GRU returns; see `rgru.convert.onnx._layouts`.
     """
@@ -83,6 +85,7 @@ class Stack:
     nodes: list[Node]
     gru: GRU
     states: list[str]
+    h0: str = ""
     outputs: dict[str, Order] = field(default_factory=dict)
 
 
@@ -206,6 +209,8 @@ def stacks(
             found.remove(below)  # type: ignore[arg-type]
         sizes = (*_steps_and_sequences(graph, node), 1 + stack.gru.bidirectional, stack.gru.hidden_size)
         states = [one.outputs[1] for one in stack.nodes]
+        if all(stack.states):
+            stack.h0 = whole_states(graph, stack.states, *sizes[2:], node.layout)
         stack.outputs = layouts(graph, node.outputs[0], states, sizes, node.layout)
         found.append(stack)
     return found, refused
