@@ -10,9 +10,9 @@ metadata, and an ``.npz`` with its inputs
 ``in.{name}`` and outputs ``out.{name}``. The batch and the number of steps of the inputs are others than those of the
 arrays that the exporter saw. Nothing here comes from rgru.
 
-PyTorch's models are exported twice, by both exporters (``script``: TorchScript, ``dynamo``: torch.export). Keras exports
-through PyTorch here, and writes the steps of a GRU one by one, for a fixed number of them. Through TensorFlow 2.21 and
-tf2onnx 1.17 it writes a Loop. Neither has the operator GRU.
+PyTorch's models are exported twice, by both exporters (``script``: TorchScript, ``dynamo``: torch.export).
+Keras exports through PyTorch here, and writes the steps of a GRU one by one, for a fixed number of them. Through
+TensorFlow 2.21 and tf2onnx 1.17 it writes a Loop. Neither has the operator GRU.
 """
 
 import os

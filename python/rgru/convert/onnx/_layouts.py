@@ -76,7 +76,7 @@ def layouts(
     return found or {}
 
 
-def whole_states(graph: Graph, states: list[str], directions: int, hidden: int, layout: int) -> str:
+def whole_states(graph: Graph, states: list[str], cell: tuple[int, int], layout: int) -> str:
     """Return the value h0 (L*D, N, H) of which the initial states of all layers are cut, or the empty string.
 
     Parameters
@@ -84,33 +84,32 @@ def whole_states(graph: Graph, states: list[str], directions: int, hidden: int, 
     graph : Graph
     states : list of str
         The input initial_h of each layer.
-    directions, hidden : int
-        D and H.
+    cell : (D, H)
     layout : int
         The attribute of the nodes.
     """
-    value = states[0]
+    value, found = states[0], ""
     for _ in range(NODES):
-        if all(_cut(graph, value, states, batch, directions, hidden, layout) for _, batch in PROBES):
-            return value
+        shapes = [(len(states) * cell[0], batch, cell[1]) for _, batch in PROBES]
+        if all(_are_cut(graph, value, states, shape, layout) for shape in shapes):
+            found = value  # or a value before it
         made = graph.producers.get(value)
         read = graph.reads[made] - graph.constants if made is not None else set()
         if len(read) != 1:
             break
         [value] = read
-    return ""
+    return found
 
 
-def _cut(graph: Graph, value: str, states: list[str], batch: int, directions: int, hidden: int, layout: int) -> bool:
-    h0 = _numbered(len(states) * directions, batch, hidden)
+def _are_cut(graph: Graph, value: str, states: list[str], shape: tuple[int, ...], layout: int) -> bool:
+    """Tell whether states are the parts of a value of this shape."""
+    h0 = _numbered(*shape)
     try:
         found = graph.evaluate(states, {value: h0})
     except ValueError:
         return False
-    expected = np.split(h0, len(states))
-    return all(
-        np.array_equal(one, rows.swapaxes(0, 1) if layout else rows) for one, rows in zip(found, expected, strict=True)
-    )
+    expected = [rows.swapaxes(0, 1) if layout else rows for rows in np.split(h0, len(states))]
+    return all(np.array_equal(one, rows) for one, rows in zip(found, expected, strict=True))
 
 
 def _numbered(*shape: int) -> NDArray[Any]:

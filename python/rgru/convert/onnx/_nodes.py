@@ -210,7 +210,7 @@ def stacks(
         sizes = (*_steps_and_sequences(graph, node), 1 + stack.gru.bidirectional, stack.gru.hidden_size)
         states = [one.outputs[1] for one in stack.nodes]
         if all(stack.states):
-            stack.h0 = whole_states(graph, stack.states, *sizes[2:], node.layout)
+            stack.h0 = whole_states(graph, stack.states, sizes[2:], node.layout)
         stack.outputs = layouts(graph, node.outputs[0], states, sizes, node.layout)
         found.append(stack)
     return found, refused
