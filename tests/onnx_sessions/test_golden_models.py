@@ -54,7 +54,7 @@ def test_outputs(path, small_calls):
 
 @pytest.mark.parametrize("path", [path for path in FILES if len(GRUS[name_of(path)]) == 1], ids=lambda path: path.stem)
 def test_the_gru_by_itself(path):
-    """Where the model has nothing else, or only a dense layer after it, outputs or last states are those of the file."""
+    """Where the model has nothing else, or only a dense layer after it, its states are those of the file."""
     gru = rgru.from_onnx(path)
     assert repr(gru) == GRUS[name_of(path)][0]
     given, expected = arrays(path, "in."), arrays(path, "out.")

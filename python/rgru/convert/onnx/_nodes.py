@@ -228,6 +228,8 @@ def _continues(graph: Graph, below: Stack, node: Node) -> bool:
     if below.outputs.get(node.x) != ("NTF" if node.layout else "TNF") or node.lengths != last.lengths:
         return False
     y, indices = last.outputs[0], {one.index for one in below.nodes}
+    if node.x in graph.outputs or any(node.x in reads for i, reads in enumerate(graph.reads) if i != node.index):
+        return False
     elsewhere = graph.needed([*graph.outputs, *node.inputs[4:]], {node.x})
     if any(y in graph.reads[i] for i in elsewhere) or y in graph.outputs:
         return False
