@@ -50,6 +50,8 @@ class Graph:
         known = self.constants | set(self.inputs)
         for i, node in enumerate(self.nodes):
             reads = _reads(node)
+            if bytes in map(type, (*reads, *node.output, node.name, node.op_type, node.domain)):
+                raise ValueError(f"{name}: expected names in UTF-8, got others in node {i}")
             if not reads <= known:
                 missing = ", ".join(map(repr, sorted(reads - known)))
                 raise ValueError(f"{name}: expected nodes in the order of their use, got no {missing} before {i}")

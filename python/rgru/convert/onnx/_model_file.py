@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ from rgru._optional_imports import needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+SHARED = 4
+"""Tensors that may share the data of a file, in the mean: a small model must not read a large file many times."""
 
 BITS = 8
 """Elements that a byte of a file holds at most. It bounds what a tensor may claim before any of it is read."""
@@ -81,10 +85,11 @@ def _load_tensors(name: str, model: Any, folder: Path | None) -> None:
     from onnx import TensorProto
 
     nodes = [node for function in model.functions for node in function.node]
+    read: Counter[Path] = Counter()
     for tensor in (*_tensors(model.graph), *(one for node in nodes for one in _tensors_of(node))):
         claimed = math.prod(tensor.dims)
         if tensor.data_location == TensorProto.EXTERNAL:
-            _load_external(name, tensor, folder)
+            _load_external(name, tensor, folder, read)
         if min(tensor.dims, default=0) < 0 or claimed > BITS * tensor.ByteSize():
             raise ValueError(
                 f"{name}: expected the data of tensor {tensor.name!r} with the shape {tuple(tensor.dims)}, "
@@ -95,8 +100,8 @@ def _load_tensors(name: str, model: Any, folder: Path | None) -> None:
             raise ValueError(f"{name}: expected at most 2**31 elements in {sparse.values.name!r}, got {sparse.dims}")
 
 
-def _load_external(name: str, tensor: Any, folder: Path | None) -> None:
-    """Load the data of a tensor from a file in `folder`, and only from there."""
+def _load_external(name: str, tensor: Any, folder: Path | None, read: Counter[Path]) -> None:
+    """Load the data of a tensor from a file in `folder`, and only from there; `read` counts the bytes of each file."""
     from onnx import TensorProto
 
     entries = {entry.key: entry.value for entry in tensor.external_data}
@@ -104,7 +109,7 @@ def _load_external(name: str, tensor: Any, folder: Path | None) -> None:
     expected = f"{name}: expected the data of tensor {tensor.name!r} in a file beside the model"
     if folder is None:
         raise ValueError(f"{expected}, got a model without a path; pass its path")
-    path = (folder / location).resolve()
+    path = (folder / location.replace("\0", "")).resolve()
     if not path.is_relative_to(folder) or not path.is_file():
         raise ValueError(f"{expected}, got the location {location!r}")
     size = path.stat().st_size
@@ -115,6 +120,9 @@ def _load_external(name: str, tensor: Any, folder: Path | None) -> None:
         offset = length = -1
     if offset < 0 or length < 0 or offset + length > size:
         raise ValueError(f"{expected}, got a range outside of {location!r}, which has {size} bytes")
+    read[path] += length
+    if read[path] > SHARED * size:
+        raise ValueError(f"{name}: expected tensors with data of their own, got more than {SHARED} times {location!r}")
     with path.open("rb") as file:
         file.seek(offset)
         tensor.raw_data = file.read(length)
