@@ -77,7 +77,9 @@ def compare(a: Any, b: Any, x: ArrayLike, *, tolerance: float | None = None) -> 
     Returns
     -------
     Comparison
-        True if the models agree, with a readable text: ``print(rgru.compare(a, b, x))``.
+        True if the models agree, with a readable text: ``print(rgru.compare(a, b, x))``. Its attributes are the
+        `tolerance`, the `largest` difference, the place `at` which it is (sequence, step, feature), the two `values`
+        there, and the place of the `first` difference beyond the tolerance, in the order of the steps, or None.
 
     Raises
     ------
@@ -99,7 +101,9 @@ def compare(a: Any, b: Any, x: ArrayLike, *, tolerance: float | None = None) -> 
     >>> bool(comparison), comparison.first
     (False, (0, 0, 0))
     """
-    if tolerance is not None and (not is_number(tolerance) or not tolerance >= 0):
+    if tolerance is not None and not is_number(tolerance):
+        raise TypeError(f"tolerance: expected a number, got {tolerance!r}")
+    if tolerance is not None and not tolerance >= 0:
         raise ValueError(f"tolerance: expected a number from 0, got {tolerance!r}")
     array = np.asarray(x)
     first, second = (np.asarray(_function(name, model)(array)) for name, model in (("a", a), ("b", b)))

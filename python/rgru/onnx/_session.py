@@ -86,7 +86,7 @@ class InferenceSession:
     --------
     >>> import os, tempfile
     >>> import numpy as np
-    >>> import onnxruntime
+    >>> import onnx, onnxruntime
     >>> import rgru
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "gru.onnx")

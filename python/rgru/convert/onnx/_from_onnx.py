@@ -46,11 +46,6 @@ def from_onnx(path: Any, node: str | None = None, *, reset_after: bool | None = 
         Initial states that are constant become learned ones, unless they are zero. Those that the model takes or
         computes are not part of the GRU, and neither are ``sequence_lens``: pass them as `h0` and `lengths`.
 
-    Warns
-    -----
-    UserWarning
-        If a model of PyTorch has ``linear_before_reset=0``, and `reset_after` is not given.
-
     Raises
     ------
     TypeError
@@ -63,6 +58,11 @@ def from_onnx(path: Any, node: str | None = None, *, reset_after: bool | None = 
         If onnx is not installed.
     OSError
         If the file cannot be read.
+
+    Warns
+    -----
+    UserWarning
+        If a model of PyTorch has ``linear_before_reset=0``, and `reset_after` is not given.
 
     Examples
     --------
