@@ -202,7 +202,10 @@ def test_constants_that_nodes_and_outputs_read():
 
 def test_initialisers_that_are_inputs_too():
     """As in files before ir_version 4."""
-    proto = single().proto()
+    model = single()
+    model.add("Add", ["Y_h", model.uniform("c", 4)], "sum")
+    model.outputs["sum"] = "float32"
+    proto = model.proto()
     proto.ir_version = 3
     for one in proto.graph.initializer:
         proto.graph.input.append(onnx.helper.make_tensor_value_info(one.name, 1, one.dims))

@@ -22,17 +22,17 @@ def new_options(threads: int) -> Any:
     return options
 
 
-def new_session(name: str, model: bytes, options: Any, providers: Sequence[Any]) -> Any:
-    """Start ONNX Runtime.
+def new_session(name: str, model: Any, options: Any, providers: Sequence[Any]) -> Any:
+    """Start ONNX Runtime with a ModelProto.
 
     Raises
     ------
     ValueError
-        If it refuses the model.
+        If it refuses the model, or the model has 2 GiB or more.
     """
     runtime = needed("onnxruntime", "onnx")
     try:
-        return runtime.InferenceSession(model, options, list(providers))
+        return runtime.InferenceSession(model.SerializeToString(), options, list(providers), enable_fallback=0)
     except Exception as error:  # its errors have no common type
         raise ValueError(f"{name}: ONNX Runtime refuses the model: {error}") from error
 
@@ -83,8 +83,10 @@ class RuntimeStep:
             [one for name, one in graph.initializers.items() if name in read],
             sparse_initializer=[one for name, one in graph.sparse.items() if name in read],
         )
-        model = helper.make_model(part, opset_imports=graph.model.opset_import, ir_version=graph.model.ir_version)
-        self.session = new_session(graph.name, model.SerializeToString(), options, providers)
+        # Before version 4 initialisers had to be inputs, too.
+        version = max(4, graph.model.ir_version)
+        model = helper.make_model(part, opset_imports=graph.model.opset_import, ir_version=version)
+        self.session = new_session(graph.name, model, options, providers)
         for one in self.session.get_outputs():
             if one.type in tensors:
                 types[one.name] = helper.make_tensor_value_info(one.name, tensors[one.type], one.shape)

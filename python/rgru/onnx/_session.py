@@ -132,8 +132,7 @@ class InferenceSession:
             self._steps = _steps(graph, [], options, providers)
         self._small = None
         if as_bool("small_calls", small_calls) and units:
-            data = model.SerializeToString()
-            self._small = _SmallCalls(graph, units, lambda: new_session(name, data, options, providers))
+            self._small = _SmallCalls(graph, units, lambda: new_session(name, model, options, providers))
 
     def get_inputs(self) -> list[Value]:
         """Return the inputs.
