@@ -237,7 +237,7 @@ def test_bad_arguments(tmp_path):
     refuse("path: expected a path, bytes or an onnx.ModelProto, got int", 3, TypeError)
     refuse("node: expected a str, got int", single(), TypeError, node=1)
     refuse("reset_after: expected True or False, got 1", single(), TypeError, reset_after=1)
-    refuse(r"expected a GRU node with the name, or weights with the prefix, 'c', got 'a' \(H=4", single(), node="c")
+    refuse(r"expected a GRU node whose name or weights begin with 'c', got 'a' \(H=4", single(), node="c")
     with pytest.raises(FileNotFoundError):
         from_onnx(tmp_path / "none.onnx")
 

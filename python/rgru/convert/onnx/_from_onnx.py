@@ -33,8 +33,8 @@ def from_onnx(path: Any, node: str | None = None, *, reset_after: bool | None = 
     path : path_like, bytes or onnx.ModelProto
         The model.
     node : str, optional
-        The name of a GRU node, or a prefix of the names of its weights (``"encoder."``). By default all GRU nodes,
-        which then have to be the layers of one GRU.
+        The name of a GRU node, or what the names of nodes, or of their weights, begin with (``"encoder."``). By default
+        all GRU nodes. Several nodes have to be the layers of one GRU.
     reset_after : bool, optional
         True reads nodes with ``linear_before_reset=0`` as reset-after: what a PyTorch model was whose exporter omitted
         the attribute. False accepts such nodes of PyTorch as they are. By default they are accepted with a warning.
@@ -83,7 +83,7 @@ def from_onnx(path: Any, node: str | None = None, *, reset_after: bool | None = 
     chosen = nodes if node is None else _named(graph, nodes, node)
     if not chosen:
         listed = "; ".join(map(str, nodes)) or "none at the top level of the graph"
-        asked = "a GRU node" if node is None else f"a GRU node with the name, or weights with the prefix, {node!r}"
+        asked = "a GRU node" if node is None else f"a GRU node whose name or weights begin with {node!r}"
         raise ValueError(f"{name}: expected {asked}, got {listed}")
     found, refused = stacks(graph, chosen, _overrides(name, model, chosen, reset_after))
     for one, why in refused.items():
@@ -97,14 +97,14 @@ def from_onnx(path: Any, node: str | None = None, *, reset_after: bool | None = 
 
 
 def _named(graph: Graph, nodes: Sequence[Node], name: str) -> list[Node]:
-    """Return the node of this name, or else those with weights whose names begin with it."""
+    """Return the node of this name, or else those whose names, or those of their weights, begin with it."""
     exact = [one for one in nodes if one.name == name]
     if exact or not name:
         return exact
     found = []
     for one in nodes:
         sources = {read for i in graph.needed(one.inputs[1:4]) for read in graph.reads[i]}
-        if any(read.startswith(name) for read in {*sources, *one.inputs[1:4]}):
+        if any(read.startswith(name) for read in {one.name, *sources, *one.inputs[1:4]}):
             found.append(one)
     return found
 
