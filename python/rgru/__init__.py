@@ -20,8 +20,10 @@ from rgru._runtime import info, set_num_threads
 from rgru.nn._gru import GRU
 
 if TYPE_CHECKING:
-    from rgru import arrow, convert, datasets, gpu, model, plot
+    from rgru import arrow, convert, datasets, gpu, model, onnx, plot
+    from rgru._compare import compare
     from rgru.convert.keras import from_keras
+    from rgru.convert.onnx import from_onnx
     from rgru.convert.torch import from_torch
     from rgru.estimators import GRUClassifier, GRURegressor
     from rgru.model import Model
@@ -36,14 +38,17 @@ __all__ = [
     "Sessions",
     "__version__",
     "arrow",
+    "compare",
     "convert",
     "datasets",
     "from_keras",
+    "from_onnx",
     "from_torch",
     "gpu",
     "info",
     "load",
     "model",
+    "onnx",
     "plot",
     "set_num_threads",
 ]
@@ -55,12 +60,15 @@ _LAZY = {
     "Model": "rgru.model",
     "arrow": "rgru.arrow",
     "Sessions": "rgru.sessions",
+    "compare": "rgru._compare",
     "convert": "rgru.convert",
     "datasets": "rgru.datasets",
     "from_keras": "rgru.convert.keras",
+    "from_onnx": "rgru.convert.onnx",
     "from_torch": "rgru.convert.torch",
     "gpu": "rgru.gpu",
     "model": "rgru.model",
+    "onnx": "rgru.onnx",
     "plot": "rgru.plot",
 }
 

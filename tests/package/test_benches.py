@@ -17,10 +17,12 @@ import cases
 import clock
 import compare
 import contenders
+import onnx_models
 import options
 import pipeline
 import pipeline_jobs
 import report
+import rgru
 import scale
 
 
@@ -116,6 +118,24 @@ def test_no_thread_of_a_contender_works_on_after_the_pause():
         before = time.process_time()
         time.sleep(0.05)
         assert time.process_time() - before < 0.002, name
+
+
+@pytest.mark.peers
+def test_whole_onnx_models(monkeypatch, capsys):
+    """A line for each model and size; outputs that differ end the benchmark."""
+    runtime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(onnx_models, "SIZES", [(2, 40, 16)])
+    monkeypatch.setattr(onnx_models, "VOCABULARY", 50)
+    monkeypatch.setattr(clock, "BLOCK", 1e-4)
+    monkeypatch.setattr(sys, "argv", ["onnx_models.py", "--rounds", "1", "--threads", "1"])
+    onnx_models.main()
+    rgru.set_num_threads(None)
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.partition(":")[0] for line in lines] == [f"{name} B=2 T=40 H=16" for name in onnx_models.MODELS]
+    run = runtime.InferenceSession.run
+    monkeypatch.setattr(runtime.InferenceSession, "run", lambda *given: [one + 1 for one in run(*given)])
+    with pytest.raises(SystemExit, match=r"onnxruntime differs from rgru by "):
+        onnx_models.contenders(onnx_models.embedding(256), 2, 40, 1)
 
 
 @pytest.mark.peers

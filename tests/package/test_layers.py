@@ -19,8 +19,8 @@ LAYERS = (
     ("train",),
     ("estimators", "convert", "plot", "torch"),
     ("_load",),
-    ("arrow", "sessions"),
-    ("integrations",),
+    ("arrow", "sessions", "onnx"),
+    ("integrations", "_compare"),
     ("rgru",),  # __init__.py
     ("_cli",),
     ("__main__",),

@@ -602,6 +602,31 @@ class GRU(HeldParameters):
 
         return to_torch(self, self.params)
 
+    def to_onnx(self, path: str | os.PathLike[str], *, lengths: bool = False, h0: bool = False) -> None:
+        """Write an ONNX model with the same outputs; see `rgru.convert.onnx.to_onnx`.
+
+        Parameters
+        ----------
+        path : path_like
+            The file, by convention with the suffix ``.onnx``.
+        lengths, h0 : bool, default False
+            Whether the model has inputs of these names.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import onnx
+        >>> import rgru
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "gru.onnx")
+        ...     rgru.GRU(3, 8).to_onnx(path)
+        ...     [one.name for one in onnx.load(path).graph.output]
+        ['y', 'h_n']
+        """
+        from rgru.nn._to_onnx import to_onnx
+
+        to_onnx(self, self.params, path, lengths=lengths, h0=h0)
+
 
 def _as_real_for(values: Any) -> Any:
     """Return the validator for arrays that must be on the same device as `values`."""

@@ -1,4 +1,4 @@
-"""ONNX: the operator GRU has gates z, r, h and is reset-before by default (linear_before_reset=0)."""
+"""The weights and attributes of ONNX GRU nodes, as arrays and a dict."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from rgru._validation.activations import as_activation
 from rgru._validation.scalars import as_choice, as_clip, as_int
 from rgru.convert import as_parts, as_weights, check_setting, check_shape, gru_of
-from rgru.nn._gate_order import biases_out, cell_in, cells_of, gates_out
+from rgru.nn._gate_order import cell_in
+from rgru.nn._to_onnx import ONNX_ACTIVATIONS, check_symmetric, to_onnx_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,15 +22,6 @@ if TYPE_CHECKING:
     from rgru.nn._gate_order import CellArrays
     from rgru.nn._gru import GRU
 
-_ACTIVATIONS = {
-    "Sigmoid": "sigmoid",
-    "HardSigmoid": "hard_sigmoid",
-    "Tanh": "tanh",
-    "Relu": "relu",
-    "Affine": "linear",
-    "Softsign": "softsign",
-    "Elu": "elu",
-}
 _PARAMETERS = {"HardSigmoid": (0.2, 0.5), "Affine": (0.0, 0.0), "Elu": (1.0, None)}
 """The default alpha and beta of the activations that have them; those of Affine are ONNX Runtime's."""
 
@@ -115,7 +107,7 @@ def to_arrays(gru: GRU) -> list[tuple[NDArray[Any], NDArray[Any], NDArray[Any] |
     ------
     ValueError
         If the GRU has an option that the operator lacks: ``state_clip``, ``merge`` or ``learned_h0``. For learned
-        initial states, pass them as the node's input ``initial_h``.
+        initial states, pass them as the node's input ``initial_h``; `to_onnx` does.
 
     Examples
     --------
@@ -125,23 +117,7 @@ def to_arrays(gru: GRU) -> list[tuple[NDArray[Any], NDArray[Any], NDArray[Any] |
     >>> W.shape, R.shape, B.shape, attributes
     ((1, 12, 3), (1, 12, 4), (1, 24), {'hidden_size': 4, 'direction': 'forward', 'linear_before_reset': 0})
     """
-    gru._check_only("the operator GRU", "gate_activation", "activation", "clip", "reverse")
-    _check_beta("gru.gate_activation", gru.gate_activation)
-    attributes: dict[str, Any] = {
-        "hidden_size": gru.hidden_size,
-        "direction": "bidirectional" if gru.bidirectional else "reverse" if gru.reverse else "forward",
-        "linear_before_reset": int(gru.reset_after),
-    }
-    if (gru.gate_activation, gru.activation) != ("sigmoid", "tanh"):
-        attributes |= _activations(gru)
-    if gru.clip is not None:
-        attributes["clip"] = gru.clip
-    nodes = []
-    for cells in cells_of(gru, gru.params):
-        W, R = (np.stack([gates_out(cell[name], "zrh") for cell in cells]) for name in ("W", "U"))
-        B = np.stack([np.concatenate(biases_out(cell, "zrh")) for cell in cells]) if gru.bias else None
-        nodes.append((W, R, B, dict(attributes)))
-    return nodes
+    return to_onnx_arrays(gru, gru.params)
 
 
 def _settings(name: str, attributes: Any) -> dict[str, Any]:
@@ -169,8 +145,8 @@ def _options(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     left = {key: list(settings[f"activation_{key}"]) for key in ("alpha", "beta")}
     found: list[Activation] = []
     for one in names:
-        if one not in _ACTIVATIONS:
-            raise ValueError(f"{name}['activations']: expected one of {', '.join(_ACTIVATIONS)}, got {one!r}")
+        if one not in ONNX_ACTIVATIONS:
+            raise ValueError(f"{name}['activations']: expected one of {', '.join(ONNX_ACTIVATIONS)}, got {one!r}")
         values = [
             float(left[key].pop(0) if left[key] else usual)
             for key, usual in zip(("alpha", "beta"), _PARAMETERS.get(one, ()), strict=False)
@@ -179,39 +155,20 @@ def _options(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         if one == "Affine":
             check_setting(f"{name}['activations']: alpha and beta of Affine", values, [1.0, 0.0], "rgru has no other")
             values = []
-        found.append((_ACTIVATIONS[one], *values) if values else _ACTIVATIONS[one])
+        found.append((ONNX_ACTIVATIONS[one], *values) if values else ONNX_ACTIVATIONS[one])
     for key, rest in left.items():
         check_setting(f"{name}['activation_{key}']: values without a function that has them", rest, [], "ambiguous")
     check_setting(
         f"{name}['activations'] of the reverse direction", found[2:], found[2:] and found[:2], "must be equal"
     )
     gate = as_activation(f"{name}['activations']", found[0], gate=True)
-    _check_beta(f"{name}['activations']", gate)
+    check_symmetric(f"{name}['activations']", gate)
     return {
         "gate_activation": gate,
         "activation": as_activation(f"{name}['activations']", found[1], gate=False),
         "clip": as_clip(f"{name}['clip']", settings["clip"]),
         "reverse": settings["direction"] == "reverse",
     }
-
-
-def _check_beta(name: str, gate: Activation) -> None:
-    """Refuse a hard sigmoid for which 1 - f(a) is not f(-a): z multiplies the old state in ONNX, the new one here."""
-    if isinstance(gate, tuple):
-        check_setting(f"{name}: beta of the gates' hard sigmoid", gate[2], 0.5, "only this one is symmetric")
-
-
-def _activations(gru: GRU) -> dict[str, Any]:
-    """Return the attributes for the activations of a GRU."""
-    functions = {name: function for function, name in _ACTIVATIONS.items()}
-    attributes: dict[str, Any] = {"activations": [], "activation_alpha": [], "activation_beta": []}
-    for value in (gru.gate_activation, gru.activation) * (1 + gru.bidirectional):
-        name, *parameters = (value,) if isinstance(value, str) else value
-        attributes["activations"].append(functions[str(name)])
-        parameters = [1.0, 0.0] if name == "linear" else parameters
-        for key, parameter in zip(("activation_alpha", "activation_beta"), parameters, strict=False):
-            attributes[key].append(parameter)
-    return {key: value for key, value in attributes.items() if value}
 
 
 def _plain(value: Any) -> Any:

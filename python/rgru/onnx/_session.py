@@ -1,0 +1,274 @@
+"""A model with its GRUs on rgru, behind the interface of ONNX Runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru import _core
+from rgru._validation.scalars import as_bool
+from rgru.convert.onnx._graph import Graph
+from rgru.convert.onnx._model_file import read_model
+from rgru.convert.onnx._nodes import gru_nodes, stacks
+from rgru.onnx._gru_step import GruStep
+from rgru.onnx._partition import partition
+from rgru.onnx._runtime_step import NotATensorError, RuntimeStep, new_options, new_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+
+SMALL = 2**19
+"""Multiply-adds of a GRU in a call, in the mean of a model's GRUs, below which passing arrays between sessions costs
+more than rgru saves. One step of a convolution, a GRU with H=64 and a dense layer took ONNX Runtime 14 microseconds,
+and two pieces and a GRU 26; from some 20 steps on the pieces are faster."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """An input or output of a model, as ONNX Runtime describes it.
+
+    Attributes
+    ----------
+    name : str
+    type : str
+        Such as ``"tensor(float)"``.
+    shape : list
+        Sizes; names, or None, for axes that are open.
+    """
+
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+class InferenceSession:
+    """An ONNX model whose GRU nodes run on rgru, and everything between them on ONNX Runtime.
+
+    The graph is cut at the GRU nodes of its top level. Layers that follow each other run as one GRU. Those within
+    Loop, Scan and If, and those with features that rgru lacks, stay with ONNX Runtime; `notes` names them.
+
+    Parameters
+    ----------
+    path_or_bytes : path_like, bytes or onnx.ModelProto
+        The model.
+    sess_options : onnxruntime.SessionOptions, optional
+        Options of the sessions of ONNX Runtime. By default they have as many threads as rgru, which do not spin when
+        they are idle: spinning threads would slow down the GRU that runs next.
+    providers : sequence, optional
+        Execution providers of ONNX Runtime, by default ``["CPUExecutionProvider"]``.
+    small_calls : bool, default True
+        Whether calls of few steps run on ONNX Runtime as a whole, where they are faster. The last bits of a step then
+        depend on whether it comes alone. With False every call runs the GRUs on rgru.
+
+    Attributes
+    ----------
+    grus : dict of str to GRU
+        The GRUs that run on rgru, by the names of their nodes, which are joined by ", ".
+    notes : list of str
+        What runs on ONNX Runtime although it is a GRU, and why.
+
+    Raises
+    ------
+    TypeError
+        If `path_or_bytes` is none of these.
+    ValueError
+        If the model is not valid, or ONNX Runtime refuses it.
+    ImportError
+        If onnx or onnxruntime is not installed.
+    OSError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> import onnx, onnxruntime
+    >>> import rgru
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "gru.onnx")
+    ...     rgru.GRU(3, 8).to_onnx(path)
+    ...     session = rgru.onnx.InferenceSession(path)
+    >>> y, h_n = session.run(None, {"x": np.zeros((2, 5, 3), np.float32)})
+    >>> y.shape, session.grus
+    ((2, 5, 8), {'layers.0.y': GRU(3, 8)})
+    """
+
+    grus: dict[str, Any]
+    notes: list[str]
+
+    def __init__(
+        self,
+        path_or_bytes: Any,
+        sess_options: Any = None,
+        providers: Sequence[Any] | None = None,
+        *,
+        small_calls: bool = True,
+    ) -> None:
+        name, model = read_model(path_or_bytes)
+        graph = Graph(name, model)
+        providers = ["CPUExecutionProvider"] if providers is None else providers
+        options = new_options(_core.get_num_threads()) if sess_options is None else sess_options
+        self._inputs = [_described(one) for one in graph.inputs.values()]
+        self._outputs = [_described(one) for one in model.graph.output]
+        self._output_names = {one.name for one in self._outputs}
+        found, refused = stacks(graph, gru_nodes(graph))
+        self.grus = {", ".join(node.name for node in stack.nodes): stack.gru for stack in found}
+        within = [(one, f"it is within a graph of {operator}") for one, operator in _inner(model.graph)]
+        self.notes = [f"GRU node {one!r} runs on ONNX Runtime: {why}" for one, why in (*refused.items(), *within)]
+        if not (found or self.notes):
+            self.notes.append("all of the model runs on ONNX Runtime: it has no GRU nodes")
+        units = [GruStep(graph, stack) for stack in found]
+        outside = {*graph.outputs, *(read for unit in units for read in unit.reads)}
+        self._fixed = {one: graph.constant(one) for one in graph.initializers if one in outside}
+        try:
+            self._steps = _steps(graph, units, options, providers)
+        except NotATensorError as error:
+            units, self.grus = [], {}
+            self.notes.append(f"all of the model runs on ONNX Runtime: {error}")
+            self._steps = _steps(graph, [], options, providers)
+        self._small = None
+        if as_bool("small_calls", small_calls) and units:
+            self._small = _SmallCalls(graph, units, lambda: new_session(name, model, options, providers))
+
+    def get_inputs(self) -> list[Value]:
+        """Return the inputs.
+
+        Returns
+        -------
+        list of Value
+            With the attributes `name`, `type` and `shape`, without initialisers.
+        """
+        return list(self._inputs)
+
+    def get_outputs(self) -> list[Value]:
+        """Return the outputs.
+
+        Returns
+        -------
+        list of Value
+            With the attributes `name`, `type` and `shape`.
+        """
+        return list(self._outputs)
+
+    def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> list[Any]:
+        """Run the model.
+
+        Parameters
+        ----------
+        output_names : sequence of str or None
+            The outputs to return; None for all.
+        input_feed : mapping of str to array_like
+            An array for each input.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            The outputs. They may be views with other strides.
+
+        Raises
+        ------
+        ValueError
+            If names are unknown or missing, or an array has a wrong shape or type.
+        """
+        if output_names and not self._output_names.issuperset(output_names):
+            expected, got = sorted(self._output_names), ", ".join(map(str, output_names))
+            raise ValueError(f"output_names: expected some of {', '.join(expected)}, got {got}")
+        small = self._small and self._small.session_for(input_feed)
+        if small:
+            return list(small.run(output_names, input_feed))
+        names = [one.name for one in self._inputs]
+        if input_feed.keys() != set(names):
+            got = ", ".join(map(str, input_feed)) or "none"
+            raise ValueError(f"input_feed: expected arrays for {', '.join(names)}, got {got}")
+        values = {**self._fixed, **{name: np.asarray(array) for name, array in input_feed.items()}}
+        for step in self._steps:
+            step.run(values)
+        return [values[name] for name in output_names or [one.name for one in self._outputs]]
+
+
+class _SmallCalls:
+    """The whole model on ONNX Runtime, for calls that are too small to be cut.
+
+    A call is small if it has few steps of few sequences, by the open axes of its inputs, or the fixed ones of GRUs.
+    """
+
+    def __init__(self, graph: Graph, units: Sequence[GruStep], start: Callable[[], Any]) -> None:
+        self._start = start
+        self._open = [
+            (name, [axis for axis, size in enumerate(_described(one).shape) if not isinstance(size, int)])
+            for name, one in graph.inputs.items()
+        ]
+        self._most = SMALL * len(units) / sum(unit.gru.num_params for unit in units)
+        fixed = [graph.shapes.get(unit.x, ())[:2] for unit in units]
+        self._fixed = max((one[0] * one[1] for one in fixed if len(one) == 2 and one[0] and one[1]), default=1)
+
+    @cached_property
+    def _session(self) -> Any:
+        """The session; started by the first small call, and None where ONNX Runtime lacks a feature of a GRU."""
+        try:
+            return self._start()
+        except ValueError:
+            return None
+
+    def session_for(self, input_feed: Mapping[str, Any]) -> Any:
+        """Return the session for a small call, or None for others, and for inputs that have to be checked first."""
+        if self._fixed > self._most or len(input_feed) != len(self._open):
+            return None
+        for name, axes in self._open:
+            array = input_feed.get(name)
+            if type(array) is not np.ndarray:
+                return None
+            shape, count = array.shape, 1
+            for axis in axes:
+                if axis < len(shape):
+                    count *= shape[axis]
+            if count > self._most:
+                return None
+        return self._session
+
+
+def _steps(
+    graph: Graph, units: Sequence[GruStep], options: Any, providers: Sequence[Any]
+) -> list[RuntimeStep | GruStep]:
+    """Return what a run does, one after the other."""
+    from onnx import helper
+
+    stages = partition(graph, units)
+    read = {name for piece, members in stages for one in ([piece] if piece else []) + members for name in one.reads}
+    types = dict(graph.inputs)
+    steps: list[RuntimeStep | GruStep] = []
+    for piece, members in stages:
+        if piece is not None:
+            steps.append(RuntimeStep(graph, piece, types, options, providers))
+        for unit in members:
+            unit.keep({*graph.outputs, *read})
+            steps.append(unit)
+            x = types[unit.x]
+            for name in unit.writes:
+                shape = unit.shape_of(name, _described(x).shape)
+                types[name] = helper.make_tensor_value_info(name, x.type.tensor_type.elem_type, shape)
+    return steps
+
+
+def _described(info: Any) -> Value:
+    """Return the description of a ValueInfoProto."""
+    from onnx import TensorProto
+
+    tensor = info.type.tensor_type
+    if info.type.WhichOneof("value") != "tensor_type":
+        return Value(info.name, str(info.type.WhichOneof("value")).removesuffix("_type"), [])
+    dims = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim]
+    return Value(info.name, f"tensor({TensorProto.DataType.Name(tensor.elem_type).lower()})", dims)
+
+
+def _inner(graph: Any) -> Iterator[tuple[str, str]]:
+    """Yield the names of the GRU nodes in graphs within nodes, with the operators that these graphs belong to."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from ((one.name or one.output[0], node.op_type) for one in inner.node if one.op_type == "GRU")
+                yield from _inner(inner)
