@@ -170,7 +170,7 @@ def test_keras_layers_by_name(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_keras_layers_that_are_no_stack(name):
     listed = r"'gru_7' \(GRU, 4 units\), 'gru_1' \(GRU, 5 units\), .*, 'both' \(Bidirectional, 4 units\)"
-    with pytest.raises(ValueError, match=rf"{name}: layer: expected one of {listed}, got None"):
+    with pytest.raises(ValueError, match=rf"{name}: expected layers in a row .*; layer= converts a GRU by itself"):
         rgru.from_keras(FOLDER / name)
     with pytest.raises(ValueError, match=rf"layer: expected one of {listed}, got 'dense'"):
         rgru.from_keras(FOLDER / name, "dense")
@@ -178,11 +178,12 @@ def test_keras_layers_that_are_no_stack(name):
 
 @pytest.mark.parametrize("name", ["keras_3_3_stack", "keras_3_15_stack"])
 def test_keras_stack(name):
-    """Layers of the same kind with a Dropout between them are one GRU."""
-    gru, golden = rgru.from_keras(FOLDER / f"{name}.keras"), arrays(name)
-    options = "bidirectional=True, reset_after=True, dropout=0.25, activation='softsign', merge='sum'"
-    assert repr(gru) == f"GRU(3, 4, num_layers=2, {options})"
-    assert_close(gru(golden["x"])[0], golden["y"])
+    """A whole model: two Bidirectional layers, a Dropout between them, and a Dense."""
+    model, golden = rgru.from_keras(FOLDER / f"{name}.keras"), arrays(name)
+    options = "bidirectional=True, reset_after=True, activation='softsign', merge='sum'"
+    layers = [f"GRU(3, 4, {options})", "Dropout(0.25)", f"GRU(4, 4, {options})", "Linear(4, 2)"]
+    assert repr(model) == f"Model([{', '.join(layers)}])"
+    assert_close(rgru.Model(model.layers[:3])(golden["x"]), golden["y"])
 
 
 def keras_2_file(path, layers, version="2.2.4"):
@@ -231,17 +232,15 @@ def test_keras_layers_that_no_gru_stands_for(tmp_path):
         with pytest.raises(ValueError, match=match):
             rgru.from_keras(path)
 
-    for kind in ("Embedding", "Masking"):
-        other = (kind, {"name": "first"}, [])
-        refuse(rf"layer: expected one of 'gru' .*got None with a layer 'first' \({kind}\)", [other, layer])
-        assert np.array_equal(rgru.from_keras(path, "gru").params.flat, gru.params.flat)
-    refuse(
-        "expected a GRU among the layers, got CuDNNGRU, LSTM",
-        [("LSTM", {"name": "a"}, []), ("CuDNNGRU", {"name": "b"}, [])],
-    )
+    refuse(r"expected layers in a row .*, got Masking at 'first'", [("Masking", {"name": "first"}, []), layer])
+    assert np.array_equal(rgru.from_keras(path, "gru").params.flat, gru.params.flat)
+    refuse("got LSTM at 'a'", [("LSTM", {"name": "a"}, []), ("CuDNNGRU", {"name": "b"}, [])])
+    refuse("expected a GRU among the layers, got InputLayer", [("InputLayer", {"name": "a"}, [])])
     refuse("keras_version: expected 2 or 3, got 1.2.0", [layer], version="1.2.0")
     second = keras_2_gru("second", 4)[1]
-    refuse("no stack", [layer, ("Dense", {"name": "dense"}, []), second])
+    kernel = np.zeros((4, 4), np.float32)
+    between = ("Dense", {"name": "dense", "activation": "selu"}, [kernel])
+    refuse("the activation 'selu' at 'dense'", [layer, between, second])
     refuse("no stack", [layer, ("GRU", {**second[1], "activation": "relu"}, second[2])])
     refuse(r"\['activation'\]: expected one of", [("GRU", {**layer[1], "activation": "gelu"}, layer[2])])
     refuse(r"weights: expected 3 arrays, got 2", [("GRU", layer[1], layer[2][:2])])

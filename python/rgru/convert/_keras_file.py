@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru.convert._claims import check_claim, limit_memory
-from rgru.convert._keras_model import layers_of
+from rgru.convert._keras_model import WEIGHTED, layers_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +28,7 @@ _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
 
 def _read(content: io.BytesIO) -> tuple[Any, str, dict[str, NDArray[Any]]]:
-    """Return the settings, the version of Keras, and the arrays of the GRU layers by ``{layer}.{array}``."""
+    """Return the settings, the version of Keras, and the arrays of its layers by ``{layer}.{array}``."""
     import h5py
 
     zipped = content.getvalue()[:4] == b"PK\x03\x04"
@@ -48,7 +48,7 @@ def _read(content: io.BytesIO) -> tuple[Any, str, dict[str, NDArray[Any]]]:
         found = {
             f"{k}.{i}": array
             for k, layer in enumerate(layers_of(config))
-            if layer.gru is not None
+            if layer.gru is not None or layer.kind in WEIGHTED
             for i, array in enumerate(arrays_of(layer))
         }
     return config, version, found
@@ -106,7 +106,7 @@ class _Weights:
         arrays = []
         for part in parts:
             inner = self._child(group, part) if part else group
-            variables = self._child(self._child(inner, "cell"), "vars")
+            variables = self._child(inner if layer.gru is None else self._child(inner, "cell"), "vars")
             arrays += [self._array(self._child(variables, str(i))) for i in range(len(variables))]
         return arrays
 
@@ -140,6 +140,8 @@ class _Weights:
 
     def texts(self, group: Any, name: str) -> list[str]:
         """Return the strings of an attribute."""
+        if name not in group.attrs:
+            raise ValueError(f"expected the attribute {name!r} of {group.name!r}, got none")
         size = group.attrs.get_id(name).get_storage_size()  # as claimed
         if size > self._size:
             raise ValueError(f"{name}: expected at most the {self._size} bytes of the file, got {size}")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_IN_FRONT = ("Embedding", "Masking")
-"""Layers that change which numbers or steps a GRU reads."""
+WEIGHTED = ("Embedding", "Dense", "LayerNormalization")
+"""The layers besides GRUs whose weights a whole model needs."""
 
 
 @dataclass(frozen=True)
@@ -143,12 +143,6 @@ def choose(model: KerasModel, layer: str | None) -> tuple[list[PlacedLayer], flo
         return named, 0.0
     if not grus:
         raise ValueError(f"expected a GRU among the layers, got {', '.join(sorted({one.kind for one in every}))}")
-    for one in every:
-        if one.kind in _IN_FRONT:
-            raise ValueError(
-                f"layer: expected one of {listed}, got None with a layer {one.name!r} ({one.kind}) in the model, "
-                "which a GRU does not have"
-            )
     stack, rates = grus[:1], set()
     for one in grus[1:]:
         before, rate = _through_dropout(every, one)

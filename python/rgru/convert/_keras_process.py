@@ -36,7 +36,7 @@ _SECONDS, _BYTES_PER_SECOND = 20, 10_000_000
 
 
 def read_model(path: str | os.PathLike[str]) -> KerasModel:
-    """Read a file that ``model.save`` has written; only the weights of GRU layers are kept.
+    """Read a file that ``model.save`` has written; only the weights of layers that rgru has are kept.
 
     Raises
     ------

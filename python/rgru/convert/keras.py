@@ -11,7 +11,7 @@ import numpy as np
 from rgru._optional_imports import needed
 from rgru._validation.scalars import as_int
 from rgru.convert import as_parts, as_weights, check_setting, check_shape, gru_of, widened
-from rgru.convert._keras_model import KerasModel, choose
+from rgru.convert._keras_model import KerasModel, choose, layers_of
 from rgru.convert._keras_process import read_model
 from rgru.convert._keras_settings import MERGES, activation_out, cell_of, configs_of, options_of
 from rgru.nn._gate_order import biases_out, cell_in, cells_of, gates_out
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from rgru.convert._keras_model import PlacedLayer
+    from rgru.model import Model
     from rgru.nn._gate_order import CellArrays
     from rgru.nn._gru import GRU
 
 
-def from_keras(source: Any, layer: str | None = None) -> GRU:
-    """Make a GRU of a Keras layer, or of the GRU layers of a Keras model or its file.
+def from_keras(source: Any, layer: str | None = None) -> Any:
+    """Make a GRU of a Keras layer, or a whole model of a Keras model or its file.
 
     Parameters
     ----------
@@ -35,24 +36,25 @@ def from_keras(source: Any, layer: str | None = None) -> GRU:
         A layer, a model, or a file that ``model.save`` has written: ``.keras``, or ``.h5`` of Keras 2 or 3. Files need
         h5py and no Keras, and nothing in them is executed.
     layer : str, optional
-        The name of one GRU layer of the model, which is then taken by itself. Without it, the model's GRU layers must
-        be one stack of like layers, each of which reads the one before, and become the layers of one GRU. Dropout
-        layers of one rate between them become its `dropout`.
+        The name of one GRU layer of the model, which is then taken by itself. Without it, the model's layers must be in
+        a row: an embedding, GRUs, Dense, LayerNormalization, Dropout, activations, pooling over time. A model of
+        nothing but like GRU layers becomes one GRU; Dropout layers of one rate between them become its `dropout`.
 
     Returns
     -------
-    GRU
-        A GRU with the layers' cell, sizes, settings and dtype, as from `rgru.convert.keras.from_weights`. The file or
-        Keras itself tells the version that decides the slope of hard_sigmoid. float16 becomes float32.
+    GRU or Model
+        A GRU with the layers' cell, sizes, settings and dtype, as from `rgru.convert.keras.from_weights`; for a model
+        with other layers a `rgru.Model`. The file or Keras itself tells the version that decides the slope of
+        hard_sigmoid. float16 becomes float32.
 
     Raises
     ------
     TypeError
         If `source` is something else, such as a layer of another class.
     ValueError
-        If the model has no GRU layer of this name, or without a name not exactly one stack, or an Embedding or Masking
-        layer; if a layer has a feature that rgru lacks; or if the file is damaged, of another form, or has weights
-        without settings, as ``save_weights`` writes them.
+        If the model has no GRU layer of this name; or without a name, if it has layers that are not in a row or that
+        `rgru.Model` does not have; if a layer has a feature that rgru lacks; or if the file is damaged, of another
+        form, or has weights without settings, as ``save_weights`` writes them.
     OSError
         If the file cannot be read.
     ImportError
@@ -64,7 +66,7 @@ def from_keras(source: Any, layer: str | None = None) -> GRU:
     >>> import rgru
     >>> model = keras.Sequential([keras.Input((None, 3)), keras.layers.GRU(8), keras.layers.Dense(2)])
     >>> rgru.from_keras(model)
-    GRU(3, 8, reset_after=True)
+    Model([GRU(3, 8, reset_after=True), Pool('last'), Linear(8, 2)])
     """
     if layer is not None and not isinstance(layer, str):
         raise TypeError(f"layer: expected str or None, got {type(layer).__name__}")
@@ -103,8 +105,16 @@ def _live_model(source: Any, version: str) -> KerasModel:
     return KerasModel({"config": config}, version, weights)
 
 
-def _from_model(model: KerasModel, layer: str | None) -> GRU:
-    layers, dropout = choose(model, layer)
+def _from_model(model: KerasModel, layer: str | None) -> GRU | Model:
+    every = layers_of(model.config)
+    if layer is None and any(one.gru is None and one.kind not in ("InputLayer", "Dropout") for one in every):
+        from rgru.convert._keras_layers import keras_model
+
+        return keras_model(model, every, lambda one: _from_placed(model, [one], 0.0))
+    return _from_placed(model, *choose(model, layer))
+
+
+def _from_placed(model: KerasModel, layers: Sequence[PlacedLayer], dropout: float) -> GRU:
     pairs = [([widened(one) for one in model.weights(each)], each.complete(model.major)) for each in layers]
     return _from_layers(pairs, model.major, dropout)
 

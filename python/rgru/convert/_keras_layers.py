@@ -1,0 +1,175 @@
+"""Whole models of Keras, whose layers are in a row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru.convert import check_setting, widened
+from rgru.convert._keras_model import WEIGHTED
+from rgru.convert._keras_settings import SLOPES
+from rgru.convert._layers import Embedding, model_of
+from rgru.model import Activation, Dropout, LayerNorm, Linear, Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from rgru.convert._keras_model import KerasModel, PlacedLayer
+    from rgru.model import Model
+    from rgru.nn._gru import GRU
+
+_ACTIVATIONS = ("tanh", "sigmoid", "relu", "softsign", "softmax", "silu")
+
+
+def keras_model(model: KerasModel, layers: list[PlacedLayer], gru_from: Callable[[PlacedLayer], GRU]) -> Model:
+    """Make a model of layers in a row.
+
+    Parameters
+    ----------
+    model : KerasModel
+    layers : list of PlacedLayer
+        All layers of the model.
+    gru_from : callable
+        Makes a GRU of a layer.
+
+    Raises
+    ------
+    ValueError
+        If the layers are in no row, or one of them is not a layer of a `rgru.Model`: the error names it.
+    """
+    found: list[Any] = []
+    before = None
+    for layer in layers:
+        if len(layer.places) > 1 or (before is not None and layer.before != before):
+            raise _cannot(layer, f"an input from {layer.before!r} in the place of {before!r}")
+        before = layer.name
+        if layer.gru is not None:
+            found += _gru(layer, gru_from)
+            continue
+        convert = _CONVERT.get(layer.kind)
+        if convert is None or (layer.kind in ("InputLayer", "Embedding") and found):
+            raise _cannot(layer, layer.kind)
+        arrays = [widened(array) for array in model.weights(layer)] if layer.kind in WEIGHTED else []
+        found += convert(layer, arrays, model.major)
+    return model_of(found)
+
+
+def _gru(layer: PlacedLayer, gru_from: Callable[[PlacedLayer], GRU]) -> list[Any]:
+    settings, gru = layer.gru or {}, gru_from(layer)
+    for name, why in (("return_state", "a model has one output"), ("stateful", "a call begins anew")):
+        check_setting(f"{layer.name}['{name}']", settings.get(name, False), False, why)
+    if not settings.get("return_sequences", False):
+        return [gru, Pool("last")]
+    why = "Keras returns the steps in reverse order then"
+    check_setting(f"{layer.name}['go_backwards']", gru.reverse, False, why)
+    return [gru]
+
+
+def _input(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
+    return []
+
+
+def _embedding(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
+    why = "rgru takes masks in calls of a GRU, not from ids"
+    check_setting(f"{layer.name}['mask_zero']", layer.config.get("mask_zero", False), False, why)
+    return [Embedding(arrays[0])]
+
+
+def _dropout(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
+    check_setting(f"{layer.name}['noise_shape']", layer.config.get("noise_shape"), None, "each number has its own mask")
+    return [Dropout(float(layer.config["rate"]))]
+
+
+def _dense(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
+    kernel, *bias = arrays
+    linear = Linear.from_arrays(np.ascontiguousarray(kernel.T), *bias)
+    return [linear, *_named(layer, layer.config.get("activation", "linear"), major)]
+
+
+def _layer_norm(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
+    config, left = layer.config, list(arrays)
+    axis = config.get("axis", -1)
+    check_setting(f"{layer.name}['axis']", axis[0] if isinstance(axis, list) and len(axis) == 1 else axis, -1, "rows")
+    check_setting(f"{layer.name}['rms_scaling']", config.get("rms_scaling", False), False, "rgru subtracts the mean")
+    if not left:
+        raise _cannot(layer, "a LayerNormalization without gains and biases")
+    gain = left.pop(0) if config.get("scale", True) else np.ones_like(left[0])
+    bias = left.pop(0) if config.get("center", True) else np.zeros_like(gain)
+    return [LayerNorm.from_arrays(gain, bias, epsilon=float(config.get("epsilon", 1e-3)))]
+
+
+def _activation(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
+    return _named(layer, layer.config["activation"], major)
+
+
+def _relu(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
+    for name, usual in (("max_value", None), ("threshold", 0.0)):
+        check_setting(f"{layer.name}['{name}']", layer.config.get(name, usual), usual, "rgru has no such ReLU")
+    slope = float(layer.config.get("negative_slope") or 0.0)
+    return [Activation(("leaky_relu", slope) if slope else "relu")]
+
+
+def _leaky_relu(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
+    slope = layer.config.get("negative_slope", layer.config.get("alpha", 0.3))
+    return [Activation(("leaky_relu", float(slope)))]
+
+
+def _elu(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
+    return [Activation(("elu", float(layer.config.get("alpha", 1.0))))]
+
+
+def _softmax(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
+    check_setting(f"{layer.name}['axis']", layer.config.get("axis", -1), -1, "softmax is over the features")
+    return [Activation("softmax")]
+
+
+def _pooling(kind: str) -> Callable[..., list[Any]]:
+    def convert(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
+        for name, usual in (("data_format", "channels_last"), ("keepdims", False)):
+            check_setting(f"{layer.name}['{name}']", layer.config.get(name, usual), usual, "rgru pools over steps")
+        return [Pool(kind)]
+
+    return convert
+
+
+_CONVERT: dict[str, Callable[..., list[Any]]] = {
+    "InputLayer": _input,
+    "Embedding": _embedding,
+    "Dropout": _dropout,
+    "Dense": _dense,
+    "LayerNormalization": _layer_norm,
+    "Activation": _activation,
+    "ReLU": _relu,
+    "LeakyReLU": _leaky_relu,
+    "ELU": _elu,
+    "Softmax": _softmax,
+    "GlobalAveragePooling1D": _pooling("mean"),
+    "GlobalMaxPooling1D": _pooling("max"),
+}
+
+
+def _named(layer: PlacedLayer, name: Any, major: int) -> list[Any]:
+    """Return the layer of an activation by its name in Keras."""
+    if name in ("linear", None):
+        return []
+    if name in _ACTIVATIONS:
+        return [Activation(name)]
+    special: dict[Any, Any] = {
+        "swish": "silu",
+        "elu": ("elu", 1.0),
+        "hard_sigmoid": ("hard_sigmoid", SLOPES[major], 0.5),
+        "leaky_relu": ("leaky_relu", 0.2),
+    }
+    if not isinstance(name, str) or name not in special:
+        raise _cannot(layer, f"the activation {name!r}")
+    return [Activation(special[name])]
+
+
+def _cannot(layer: PlacedLayer, what: str) -> ValueError:
+    return ValueError(
+        f"expected layers in a row ({', '.join(('GRU', 'Bidirectional', *_CONVERT))}), got {what} at {layer.name!r}; "
+        "layer= converts a GRU by itself"
+    )

@@ -1,0 +1,106 @@
+"""Whole models of Keras: their outputs, live and from files, and what is refused by name."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+import rgru
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+keras = pytest.importorskip("keras")
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy"),  # of Keras over PyTorch
+]
+layers = keras.layers
+V, F, H = 20, 3, 8
+
+
+def filled(model):
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(scale=0.5, size=w.shape).astype(w.dtype) for w in model.get_weights()])
+    return model
+
+
+def sequential(*others, ids=False):
+    return filled(keras.Sequential([keras.Input((None,) if ids else (None, F)), *others]))
+
+
+MODELS = {
+    "classifier of words": lambda: sequential(
+        layers.Embedding(V, 6),
+        layers.LayerNormalization(),
+        layers.Bidirectional(layers.GRU(H, return_sequences=True), merge_mode="sum"),
+        layers.Dropout(0.2),
+        layers.GRU(5, reset_after=False),
+        layers.Dense(4, activation="softmax"),
+        ids=True,
+    ),
+    "tagger": lambda: sequential(
+        layers.Dense(6, activation="tanh"),
+        layers.GRU(H, return_sequences=True, recurrent_activation="hard_sigmoid"),
+        layers.Dense(2, use_bias=False),
+        layers.LeakyReLU(negative_slope=0.25),
+    ),
+    "means": lambda: sequential(
+        layers.GRU(H, return_sequences=True), layers.GlobalAveragePooling1D(), layers.ReLU(), layers.Dense(2)
+    ),
+    "largest": lambda: sequential(
+        layers.GRU(H, return_sequences=True), layers.GlobalMaxPooling1D(), layers.Dense(3, "silu"), layers.Softmax()
+    ),
+    "functional": lambda: functional(),  # noqa: PLW0108 - it follows
+    "backwards": lambda: sequential(layers.GRU(H, go_backwards=True), layers.Activation("elu")),
+}
+
+
+def functional():
+    inputs = keras.Input((None, F))
+    x = layers.GRU(H, return_sequences=True)(inputs)
+    x = layers.Bidirectional(layers.GRU(4))(x)
+    return filled(keras.Model(inputs, layers.Dense(2, activation="sigmoid")(x)))
+
+
+@pytest.mark.parametrize("suffix", ["", "keras", "h5"])
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_outputs(name, suffix, tmp_path):
+    model = MODELS[name]()
+    if suffix:
+        model.save(tmp_path / f"model.{suffix}")
+    found = rgru.from_keras(tmp_path / f"model.{suffix}" if suffix else model)
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, V, (4, 9)) if name == "classifier of words" else rng.normal(size=(4, 9, F)).astype(np.float32)
+    np.testing.assert_allclose(found(x), keras.ops.convert_to_numpy(model(x)), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        ([layers.Conv1D(4, 1), layers.GRU(H)], "got Conv1D at"),
+        ([layers.GRU(H, return_sequences=True), layers.BatchNormalization()], "got BatchNormalization at"),
+        ([layers.GRU(H), layers.Dense(2, activation="gelu")], "the activation 'gelu' at"),
+        ([layers.GRU(H, stateful=False, go_backwards=True, return_sequences=True), layers.Dense(2)], "go_backwards"),
+        ([layers.GRU(H, return_sequences=True), layers.Softmax(axis=1)], r"\['axis'\]"),
+        ([layers.Masking(), layers.GRU(H)], "got Masking at"),
+        ([layers.LSTM(H), layers.Dense(2)], "got LSTM at"),
+        ([layers.Dense(2)], "at least one GRU"),
+    ],
+)
+def test_what_does_not_fit_is_named(others, words):
+    with pytest.raises(ValueError, match=words):
+        rgru.from_keras(sequential(*others))
+
+
+def test_masks_of_ids_are_refused():
+    with pytest.raises(ValueError, match=r"\['mask_zero'\]: expected False, got True"):
+        rgru.from_keras(sequential(layers.Embedding(V, 6, mask_zero=True), layers.GRU(H), ids=True))
+
+
+def test_branches_are_refused():
+    inputs = keras.Input((None, F))
+    left, right = (layers.GRU(H)(inputs) for _ in range(2))
+    with pytest.raises(ValueError, match=r"expected layers in a row"):
+        rgru.from_keras(filled(keras.Model(inputs, layers.Dense(2)(left + right))))
