@@ -186,8 +186,8 @@ def test_a_stack_of_cells():
             for k, cell in enumerate(cells):
                 y = states[k] = cell(y, states[k])
             outputs.append(y.numpy())
-    for source in (module, module.state_dict()):
-        gru = from_torch(source, "cells")
+    for source, prefix in ((module, "cells"), (module.state_dict(), "cells"), (cells, "")):
+        gru = from_torch(source, prefix)
         assert gru.num_layers == 3
         np.testing.assert_allclose(gru(X)[0], np.stack(outputs, 1), rtol=0, atol=1e-13)
     assert from_torch(module, "cells.1").num_layers == 1

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from rgru.convert._keras_model import PlacedLayer
 
 _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
+_SETTINGS_LIMIT = 8 << 20
+"""Bytes of settings, which may take fifty times as much memory once they are parsed."""
+
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 """The group of a model's layers in Keras 3, and in the ``.keras`` files of Keras 2."""
 
@@ -83,6 +86,8 @@ def _unzipped(content: io.BytesIO) -> tuple[Any, str, io.BytesIO]:
 
 
 def _parsed(text: str | bytes) -> Any:
+    if len(text) > _SETTINGS_LIMIT:
+        raise ValueError(f"expected settings of at most {_SETTINGS_LIMIT} bytes, got {len(text)}")
     try:
         return json.loads(text)
     except ValueError as error:

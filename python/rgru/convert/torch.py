@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rgru.convert import gru_of, widened
 from rgru.convert._array_file import read_arrays
 from rgru.convert._cells import checked_cell
-from rgru.convert._torch_file import flat
+from rgru.convert._trees import flat
 from rgru.convert._torch_names import find_gru, is_parameter
 from rgru.nn._to_torch import TORCH_NAMES, TORCH_SUFFIXES, to_torch_state
 
@@ -38,7 +38,8 @@ def from_torch(source: Any, prefix: str = "") -> GRU:
         PyTorch, and nothing in them is executed. Parameters besides those of the GRU are not read.
     prefix : str, default ""
         The GRU's name within a larger module, ``"encoder.gru"``, or what the names of its parameters begin with. Not
-        needed if there is only one GRU. Cells that are numbered from 0 below the name become the layers of one GRU.
+        needed if there is only one GRU. Cells that are numbered from 0 below the name, as those of a ModuleList, become
+        the layers of one GRU.
 
     Returns
     -------
