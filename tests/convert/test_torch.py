@@ -172,6 +172,10 @@ def test_a_gru_within_a_module():
     with pytest.raises(TypeError, match=r"^source: expected the forward of torch\.nn\.GRU"):
         from_torch(module, "encoder.gru")
     assert from_torch(module, "decoder").hidden_size == 7
+    own = torch.nn.ParameterDict({"e_w_ih": torch.zeros(21, 5), "e_w_hh": torch.zeros(21, 7)})
+    with pytest.raises(TypeError, match=r"^source: expected torch\.nn\.GRU or torch\.nn\.GRUCell, got"):
+        from_torch(torch.nn.ModuleList([own, torch.nn.GRU(5, 7)]), "0.e_")
+    assert from_torch(own.state_dict(), "e_").hidden_size == 7
 
 
 def test_a_stack_of_cells():

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rgru.convert import gru_of, widened
 from rgru.convert._array_file import read_arrays
 from rgru.convert._cells import checked_cell
-from rgru.convert._trees import flat
 from rgru.convert._torch_names import find_gru, is_parameter
+from rgru.convert._trees import flat
 from rgru.nn._to_torch import TORCH_NAMES, TORCH_SUFFIXES, to_torch_state
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def _check_modules(source: Any, names: Sequence[str]) -> float:
     """Refuse modules that compute something besides a GRU; return the dropout."""
     import torch
 
-    modules = [source.get_submodule(name.removesuffix(".")) for name in names]
+    inner = dict(source.named_modules(remove_duplicate=False))
+    modules: list[Any] = [inner.get(name.removesuffix(".")) for name in names]
     for module in modules:
         plain = next((kind for kind in (torch.nn.GRU, torch.nn.GRUCell) if isinstance(module, kind)), None)
         if plain is None:
