@@ -1,7 +1,8 @@
 """Phonemes of words by the encoder and decoder of the wheel g2p_en: rgru beside the wheel's own NumPy.
 
-After ``pip install --no-deps g2p_en==2.1.0``: ``OPENBLAS_NUM_THREADS=1 python benches/g2p.py``. NumPy's products are small,
-and its threads wait for each other where another program runs. The predictions are compared before they are timed.
+After ``pip install --no-deps g2p_en==2.1.0``: ``OPENBLAS_NUM_THREADS=1 python benches/g2p.py``. NumPy's products are
+small, and its threads wait for each other where another program runs. The predictions are compared before they are
+timed.
 """
 
 from __future__ import annotations
