@@ -68,19 +68,21 @@ class Speller:
         """Return the ids of the phonemes of each word."""
         ids = [[3 + ord(c) - ord("a") if "a" <= c <= "z" else 1 for c in word] + [2] for word in words]
         offsets = np.cumsum([0, *map(len, ids)])
-        h = self.encoder.final_states(rgru.Ragged(np.concatenate(ids)[:, None], offsets))
+        stream = self.decoder.stream(len(words))
+        stream.h = self.encoder.final_states(rgru.Ragged(np.concatenate(ids)[:, None], offsets))
         found: list[list[int]] = [[] for _ in words]
         running, last = np.arange(len(words)), np.full(len(words), START)
         for _ in range(STEPS):
-            stream = self.decoder.stream(len(running))
-            stream.h = h
             last = (stream.step(last) @ self.head + self.bias).argmax(1)
             going = last != END
-            running, last, h = running[going], last[going], stream.h[:, going]
+            if not going.any():
+                break
+            if not going.all():  # words that have ended leave the batch
+                h = stream.h[:, going]
+                running, last, stream = running[going], last[going], self.decoder.stream(h.shape[1])
+                stream.h = h
             for word, phoneme in zip(running, last, strict=True):
                 found[word].append(int(phoneme))
-            if not len(running):
-                break
         return found
 
 
