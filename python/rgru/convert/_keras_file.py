@@ -120,8 +120,9 @@ class _Weights:
         return self._child(container, next((key for key in container if self._name(container, key) == name), place))
 
     def _name(self, container: Any, key: str) -> str | None:
-        variables = self._child(container, key).get("vars")
-        return self.texts(variables, "name")[0] if variables is not None and "name" in variables.attrs else None
+        group = self._child(container, key)
+        variables = self._child(group, "vars") if "vars" in group else group
+        return self.texts(variables, "name")[0] if "name" in variables.attrs else None
 
     def by_name(self, layer: PlacedLayer) -> list[NDArray[Any]]:
         """Return the arrays of a layer in the older format, with groups by name."""
