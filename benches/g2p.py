@@ -1,7 +1,8 @@
 """Phonemes of words by the encoder and decoder of the wheel g2p_en: rgru beside the wheel's own NumPy.
 
-After ``pip install --no-deps g2p_en==2.1.0``: ``OPENBLAS_NUM_THREADS=1 python benches/g2p.py``. With more threads,
-those of NumPy's products and rgru's take the cores from each other. The predictions are compared before they are timed.
+After ``pip install --no-deps g2p_en==2.1.0``: ``OPENBLAS_NUM_THREADS=1 python benches/g2p.py``. NumPy's products are
+small, and its threads wait for each other where another program runs. The predictions are compared before they are
+timed.
 """
 
 from __future__ import annotations
@@ -67,19 +68,21 @@ class Speller:
         """Return the ids of the phonemes of each word."""
         ids = [[3 + ord(c) - ord("a") if "a" <= c <= "z" else 1 for c in word] + [2] for word in words]
         offsets = np.cumsum([0, *map(len, ids)])
-        h = self.encoder.final_states(rgru.Ragged(np.concatenate(ids)[:, None], offsets))
+        stream = self.decoder.stream(len(words))
+        stream.h = self.encoder.final_states(rgru.Ragged(np.concatenate(ids)[:, None], offsets))
         found: list[list[int]] = [[] for _ in words]
         running, last = np.arange(len(words)), np.full(len(words), START)
         for _ in range(STEPS):
-            stream = self.decoder.stream(len(running))
-            stream.h = h
             last = (stream.step(last) @ self.head + self.bias).argmax(1)
             going = last != END
-            running, last, h = running[going], last[going], stream.h[:, going]
+            if not going.any():
+                break
+            if not going.all():  # words that have ended leave the batch
+                h = stream.h[:, going]
+                running, last, stream = running[going], last[going], self.decoder.stream(h.shape[1])
+                stream.h = h
             for word, phoneme in zip(running, last, strict=True):
                 found[word].append(int(phoneme))
-            if not len(running):
-                break
         return found
 
 

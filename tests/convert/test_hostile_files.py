@@ -49,7 +49,7 @@ def refuse(read, path, match, *args):
         assert tracemalloc.get_traced_memory()[1] < 100e6
     finally:
         tracemalloc.stop()
-    assert time.perf_counter() - start < 20
+    assert time.perf_counter() - start < 30
     assert str(caught.value).startswith(str(path))
 
 
@@ -192,6 +192,8 @@ def test_hostile_archives_of_torch(tmp_path):
     refuse(rgru.from_torch, path, "is compressed, which PyTorch does not do")
     torch_zip(path, state(tensor(3, 0, (3, 1), (1, 1))))
     refuse(rgru.from_torch, path, "archive/data/0")
+    torch_zip(path, b"]" * (17 << 20))
+    refuse(rgru.from_torch, path, "names of 17825795 bytes, above 16777216")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("nothing", b"")
     refuse(rgru.from_torch, path, "0 members data.pkl")
@@ -293,6 +295,8 @@ def test_hostile_archives_of_keras(tmp_path):
 
     write(**{"config.json": bytes(2**28)})
     refuse(rgru.from_keras, path, r"config\.json: expected at most 100 bytes for each one stored")
+    write(**{"config.json": random.Random(0).randbytes(9 << 20)})
+    refuse(rgru.from_keras, path, "expected settings of at most 8388608 bytes, got 9437184")
     write(**{"config.json": b"[" * 100000})
     refuse(rgru.from_keras, path, "expected")
     write(**{"config.json": b"{"})

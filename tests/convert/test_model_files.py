@@ -3,6 +3,7 @@
 Outputs are the frameworks' own. In float64 they are met to 1e-14, in float32 to 1e-6.
 """
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -184,6 +185,23 @@ def test_keras_stack(name):
     layers = [f"GRU(3, 4, {options})", "Dropout(0.25)", f"GRU(4, 4, {options})", "Linear(4, 2)"]
     assert repr(model) == f"Model([{', '.join(layers)}])"
     assert_close(rgru.Model(model.layers[:3])(golden["x"]), golden["y"])
+
+
+def test_archives_of_keras_2(tmp_path):
+    """Their groups of layers have another name, and their hard sigmoids another slope."""
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(FOLDER / "keras_3_3_names.keras") as archive, zipfile.ZipFile(path, "w") as copy:
+        weights = io.BytesIO(archive.read("model.weights.h5"))
+        with h5py.File(weights, "a") as file:
+            file["layers/sequential"].move("layers", "_layer_checkpoint_dependencies")
+            file.move("layers", "_layer_checkpoint_dependencies")
+        copy.writestr("model.weights.h5", weights.getvalue())
+        copy.writestr("config.json", archive.read("config.json"))
+        copy.writestr("metadata.json", '{"keras_version": "2.13.1"}')
+    for layer in ("gru_7", "gru_1", "both"):
+        expected = rgru.from_keras(FOLDER / "keras_3_3_names.keras", layer)
+        assert np.array_equal(rgru.from_keras(path, layer).params.flat, expected.params.flat)
+    assert rgru.from_keras(path, "gru").gate_activation == ("hard_sigmoid", 0.2, 0.5)
 
 
 def keras_2_file(path, layers, version="2.2.4"):

@@ -172,6 +172,10 @@ def test_a_gru_within_a_module():
     with pytest.raises(TypeError, match=r"^source: expected the forward of torch\.nn\.GRU"):
         from_torch(module, "encoder.gru")
     assert from_torch(module, "decoder").hidden_size == 7
+    own = torch.nn.ParameterDict({"e_w_ih": torch.zeros(21, 5), "e_w_hh": torch.zeros(21, 7)})
+    with pytest.raises(TypeError, match=r"^source: expected torch\.nn\.GRU or torch\.nn\.GRUCell, got"):
+        from_torch(torch.nn.ModuleList([own, torch.nn.GRU(5, 7)]), "0.e_")
+    assert from_torch(own.state_dict(), "e_").hidden_size == 7
 
 
 def test_a_stack_of_cells():
@@ -186,8 +190,8 @@ def test_a_stack_of_cells():
             for k, cell in enumerate(cells):
                 y = states[k] = cell(y, states[k])
             outputs.append(y.numpy())
-    for source in (module, module.state_dict()):
-        gru = from_torch(source, "cells")
+    for source, prefix in ((module, "cells"), (module.state_dict(), "cells"), (cells, "")):
+        gru = from_torch(source, prefix)
         assert gru.num_layers == 3
         np.testing.assert_allclose(gru(X)[0], np.stack(outputs, 1), rtol=0, atol=1e-13)
     assert from_torch(module, "cells.1").num_layers == 1

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from rgru.convert._keras_model import PlacedLayer
 
 _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
+_SETTINGS_LIMIT = 8 << 20
+"""Bytes of settings, which may take fifty times as much memory once they are parsed."""
+
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 """The group of a model's layers in Keras 3, and in the ``.keras`` files of Keras 2."""
 
@@ -83,6 +86,8 @@ def _unzipped(content: io.BytesIO) -> tuple[Any, str, io.BytesIO]:
 
 
 def _parsed(text: str | bytes) -> Any:
+    if len(text) > _SETTINGS_LIMIT:
+        raise ValueError(f"expected settings of at most {_SETTINGS_LIMIT} bytes, got {len(text)}")
     try:
         return json.loads(text)
     except ValueError as error:
@@ -115,8 +120,9 @@ class _Weights:
         return self._child(container, next((key for key in container if self._name(container, key) == name), place))
 
     def _name(self, container: Any, key: str) -> str | None:
-        variables = self._child(container, key).get("vars")
-        return self.texts(variables, "name")[0] if variables is not None and "name" in variables.attrs else None
+        group = self._child(container, key)
+        variables = self._child(group, "vars") if "vars" in group else group
+        return self.texts(variables, "name")[0] if "name" in variables.attrs else None
 
     def by_name(self, layer: PlacedLayer) -> list[NDArray[Any]]:
         """Return the arrays of a layer in the older format, with groups by name."""

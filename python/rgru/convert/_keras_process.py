@@ -55,7 +55,9 @@ def read_model(path: str | os.PathLike[str]) -> KerasModel:
     command = [sys.executable, "-c", _CODE, str(path), json.dumps(sys.path)]
     try:
         environment = {**os.environ, **_ONE_THREAD}
-        done = subprocess.run(command, capture_output=True, timeout=seconds, check=False, env=environment)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False, env=environment
+        )
     except subprocess.TimeoutExpired as error:
         raise ValueError(f"expected a model that Keras has saved, got none in {seconds:.0f} s") from error
     if done.returncode:

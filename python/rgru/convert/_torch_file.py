@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from rgru.convert._trees import flat
+
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
@@ -43,6 +45,10 @@ _OPCODES = [
     *("EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "SETITEM", "SETITEMS"),
 ]
 """What `torch.save` writes for dictionaries of tensors, in protocols 2 to 5."""
+
+
+_PICKLE_LIMIT = 16 << 20
+"""Bytes of a pickle, each of which may become an object: a tensor takes about a hundred."""
 
 
 @dataclass(frozen=True)
@@ -106,23 +112,6 @@ def read_torch_file(path: str | os.PathLike[str], wanted: Callable[[str], bool])
         raise ValueError(f"{path}: expected a state dict written by torch.save, got: {got}") from error
 
 
-def flat(tree: Any) -> dict[str, Any]:
-    """Return the entries of nested mappings, with their names joined by dots; a mapping is entered only once."""
-    found, seen, left = {}, set(), [("", tree)]
-    while left:
-        prefix, mapping = left.pop()
-        if id(mapping) in seen:
-            continue
-        seen.add(id(mapping))
-        for key in mapping:
-            value = mapping[key]
-            if hasattr(value, "keys"):
-                left.append((f"{prefix}{key}.", value))
-            else:
-                found[f"{prefix}{key}"] = value
-    return found
-
-
 def _root(archive: zipfile.ZipFile, size: int) -> str:
     """Return the folder of an archive's members after a check of them: all of PyTorch's are stored uncompressed."""
     members = archive.infolist()
@@ -132,6 +121,8 @@ def _root(archive: zipfile.ZipFile, size: int) -> str:
     root = names[0][: -len("data.pkl")]
     if f"{root}constants.pkl" in archive.namelist():
         raise ValueError("a TorchScript module; save its state_dict() in place of it")
+    if archive.getinfo(names[0]).file_size > _PICKLE_LIMIT:
+        raise ValueError(f"names of {archive.getinfo(names[0]).file_size} bytes, above {_PICKLE_LIMIT}")
     compressed = [one.filename for one in members if one.compress_type != zipfile.ZIP_STORED]
     if compressed:
         raise ValueError(f"{compressed[0]} is compressed, which PyTorch does not do")

@@ -52,7 +52,8 @@ def find_gru(arrays: Mapping[str, Any], prefix: str) -> tuple[list[str], dict[st
             _check_plain(arrays, start, grus[start])
             return [start], {name: arrays[full] for name, full in grus[start].items()}
         cells = [f"{start}{k}." for k in range(len(grus)) if f"{start}{k}." in grus]
-        if cells and not any("_l" in name for one in cells for name in grus[one]) and prefix:
+        numbered = cells and not any("_l" in name for one in cells for name in grus[one])
+        if numbered and (prefix or len(cells) == len(grus)):
             for one in cells:
                 _check_plain(arrays, one, grus[one])
             names = {f"{name}_l{k}": full for k, one in enumerate(cells) for name, full in grus[one].items()}

@@ -9,7 +9,7 @@ import numpy as np
 from rgru._validation.scalars import as_bool
 from rgru.convert import as_weights, check_shape
 from rgru.convert._cells import checked_cell, gru_of_cells, properties
-from rgru.convert._torch_file import flat
+from rgru.convert._trees import flat
 from rgru.nn._gate_order import biases_out, cells_of, gates_out
 
 if TYPE_CHECKING:

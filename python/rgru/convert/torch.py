@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, overload
 from rgru.convert import gru_of, widened
 from rgru.convert._array_file import read_arrays
 from rgru.convert._cells import checked_cell
-from rgru.convert._torch_file import flat
 from rgru.convert._torch_names import find_gru, is_parameter
+from rgru.convert._trees import flat
 from rgru.nn._to_torch import TORCH_NAMES, TORCH_SUFFIXES, to_torch_state
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def from_torch(source: Any, prefix: str = "") -> Any:
     prefix : str, default ""
         The name of a GRU within a larger module, ``"encoder.gru"``, or what the names of its parameters begin with:
         then it is converted by itself. Arrays with one GRU among them need none. Cells that are numbered from 0 below
-        the name become the layers of one GRU.
+        the name, as those of a ModuleList, become the layers of one GRU.
 
     Returns
     -------
@@ -108,9 +108,10 @@ def _from_module(module: Any) -> GRU:
 
 
 def _is_gru(module: Any) -> bool:
+    """Return whether a module is a GRU, or a list of cells, which does nothing by itself."""
     import torch
 
-    return isinstance(module, (torch.nn.GRU, torch.nn.GRUCell))
+    return isinstance(module, (torch.nn.GRU, torch.nn.GRUCell, torch.nn.ModuleList))
 
 
 def _parameters(source: Any) -> dict[str, Any]:
@@ -131,7 +132,8 @@ def _check_modules(source: Any, names: Sequence[str]) -> float:
     """Refuse modules that compute something besides a GRU; return the dropout."""
     import torch
 
-    modules = [source.get_submodule(name.removesuffix(".")) for name in names]
+    inner = dict(source.named_modules(remove_duplicate=False))
+    modules: list[Any] = [inner.get(name.removesuffix(".")) for name in names]
     for module in modules:
         plain = next((kind for kind in (torch.nn.GRU, torch.nn.GRUCell) if isinstance(module, kind)), None)
         if plain is None:
