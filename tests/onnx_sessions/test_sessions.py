@@ -101,7 +101,9 @@ def test_other_precisions(dtype, tolerance):
     model.outputs = {"Y": dtype, "twice": dtype}
     feeds = {"x": normal(6, 3, 3, dtype=dtype), "h0": normal(1, 3, 4, dtype=dtype)}
     expected = ReferenceEvaluator(model.proto()).run(None, feeds)
-    assert_equal(cut(model).run(None, feeds), expected, tolerance)
+    for small_calls in (False, True):
+        session = InferenceSession(model.proto(), small_calls=small_calls)
+        assert_equal(session.run(None, feeds), expected, tolerance)
 
 
 def sensors():
@@ -147,6 +149,55 @@ def test_the_interface_is_that_of_onnx_runtime():
     for names in (["h2"], ["count", "z"], []):
         assert_equal(ours.run(names, feeds), theirs.run(names, feeds))
     assert_equal(ours.run(None, {"x": feeds["x"].tolist(), "lengths": LENGTHS} | feeds), theirs.run(None, feeds))
+
+
+def test_arrays_are_passed_without_copies(monkeypatch):
+    """What a piece makes is read where it is, although the node's axes are turned, and so is what the GRU makes."""
+    model = Model()
+    model.inputs = {"x": ("float32", ("batch", "time", 3))}
+    model.outputs = {"z": "float32"}
+    model.add("Relu", ["x"], "before")
+    model.add("Transpose", ["before"], "turned", perm=[1, 0, 2])
+    model.add("GRU", ["turned", *model.weights("", 3, 4)], "Y", name="a", hidden_size=4)
+    model.add("Squeeze", ["Y", model.tensor("axis", [1])], "squeezed")
+    model.add("Transpose", ["squeezed"], "after", perm=[1, 0, 2])
+    model.add("Tanh", ["after"], "z")
+    session, seen = cut(model), {}
+    original = rgru.GRU.__call__
+
+    def call(gru, x, *given, **options):
+        seen["x"] = x
+        seen["y"], h_n = original(gru, x, *given, **options)
+        return seen["y"], h_n
+
+    monkeypatch.setattr(rgru.GRU, "__call__", call)
+    values = {"x": normal(3, 6, 3)}
+    for step in session._steps:
+        step.run(values)
+    assert kinds(session) == ["RuntimeStep", "GruStep", "RuntimeStep"]
+    assert seen["x"] is values["before"]
+    assert seen["x"].flags.c_contiguous
+    assert seen["y"] is values["after"]
+
+
+def test_nodes_of_both_layouts_are_two_grus():
+    """The second one reads what the first one wrote, and the axes of their outputs differ."""
+    model = Model()
+    model.inputs = {"x": ("float32", ("time", "batch", 3))}
+    model.outputs = {"Y2": "float32", "h2": "float32"}
+    first, second = model.weights("a.", 3, 4), model.weights("b.", 4, 4)
+    model.add("GRU", ["x", *first], "Y1", name="a", hidden_size=4)
+    model.add("Squeeze", ["Y1", model.tensor("axis", [1])], "y1")
+    model.add("Transpose", ["y1"], "x2", perm=[1, 0, 2])
+    model.add("GRU", ["x2", *second], "Y2", "h2", name="b", hidden_size=4, layout=1)
+    x = normal(6, 3, 3)
+    session = cut(model)
+    assert len(session.grus) == 2
+    Y2, h2 = session.run(None, {"x": x})
+    model.nodes[2:] = []
+    model.add("GRU", ["y1", *second], "Y2", "h2", name="b", hidden_size=4)
+    expected = alone(model).run(None, {"x": x})
+    assert_equal([Y2.transpose(1, 2, 0, 3), h2.swapaxes(0, 1)], expected)
 
 
 def test_layers_are_one_gru_and_keep_their_states():

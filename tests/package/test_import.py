@@ -9,11 +9,13 @@ import pytest
 import rgru
 
 LAZY = [
+    "rgru._compare",
     "rgru.arrow",
     "rgru.convert",
     "rgru.datasets",
     "rgru.estimators",
     "rgru.gpu",
+    "rgru.onnx",
     "rgru.plot",
     "rgru.integrations",
     "rgru.model._model",
@@ -29,6 +31,7 @@ FOREIGN = [
     "polars",
     "scipy",
     "onnx",
+    "onnxruntime",
     "keras",
     "cupy",
     "ray",

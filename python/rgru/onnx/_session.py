@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,33 +14,11 @@ from rgru.convert.onnx._nodes import gru_nodes, stacks
 from rgru.onnx._gru_step import GruStep
 from rgru.onnx._partition import partition
 from rgru.onnx._runtime_step import NotATensorError, RuntimeStep, new_options, new_session
+from rgru.onnx._small_calls import SmallCalls
+from rgru.onnx._value import Value, described
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-
-SMALL = 2**19
-"""Multiply-adds of a GRU in a call, in the mean of a model's GRUs, below which passing arrays between sessions costs
-more than rgru saves. One step of a convolution, a GRU with H=64 and a dense layer took ONNX Runtime 14 microseconds,
-and two pieces and a GRU 26; from some 20 steps on the pieces are faster."""
-
-
-@dataclass(frozen=True)
-class Value:
-    """An input or output of a model, as ONNX Runtime describes it.
-
-    Attributes
-    ----------
-    name : str
-    type : str
-        Such as ``"tensor(float)"``.
-    shape : list
-        Sizes; names, or None, for axes that are open.
-    """
-
-    name: str
-    type: str
-    shape: list[int | str | None]
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 class InferenceSession:
@@ -56,8 +32,8 @@ class InferenceSession:
     path_or_bytes : path_like, bytes or onnx.ModelProto
         The model.
     sess_options : onnxruntime.SessionOptions, optional
-        Options of the sessions of ONNX Runtime. By default they have as many threads as rgru, which do not spin when
-        they are idle: spinning threads would slow down the GRU that runs next.
+        Options of the sessions of ONNX Runtime. By default they have as many threads as rgru has now, which do not spin
+        when they are idle: spinning threads would slow down the GRU that runs next.
     providers : sequence, optional
         Execution providers of ONNX Runtime, by default ``["CPUExecutionProvider"]``.
     small_calls : bool, default True
@@ -112,8 +88,8 @@ class InferenceSession:
         graph = Graph(name, model)
         providers = ["CPUExecutionProvider"] if providers is None else providers
         options = new_options(_core.get_num_threads()) if sess_options is None else sess_options
-        self._inputs = [_described(one) for one in graph.inputs.values()]
-        self._outputs = [_described(one) for one in model.graph.output]
+        self._inputs = [described(one) for one in graph.inputs.values()]
+        self._outputs = [described(one) for one in model.graph.output]
         self._output_names = {one.name for one in self._outputs}
         found, refused = stacks(graph, gru_nodes(graph))
         self.grus = {", ".join(node.name for node in stack.nodes): stack.gru for stack in found}
@@ -131,8 +107,10 @@ class InferenceSession:
             self.notes.append(f"all of the model runs on ONNX Runtime: {error}")
             self._steps = _steps(graph, [], options, providers)
         self._small = None
-        if as_bool("small_calls", small_calls) and units:
-            self._small = _SmallCalls(graph, units, lambda: new_session(name, model, options, providers))
+        # ONNX Runtime starts with GRUs in other types, but does not run them.
+        plain = all(unit.gru.dtype == np.float32 and not unit.half for unit in units)
+        if as_bool("small_calls", small_calls) and units and plain:
+            self._small = SmallCalls(graph, units, lambda: new_session(name, model, options, providers))
 
     def get_inputs(self) -> list[Value]:
         """Return the inputs.
@@ -172,7 +150,8 @@ class InferenceSession:
         Raises
         ------
         ValueError
-            If names are unknown or missing, or an array has a wrong shape or type.
+            If names are unknown or missing, or an array has a wrong shape for a GRU. For the pieces between GRUs the
+            errors of ONNX Runtime are passed on.
         """
         if output_names and not self._output_names.issuperset(output_names):
             expected, got = sorted(self._output_names), ", ".join(map(str, output_names))
@@ -188,47 +167,6 @@ class InferenceSession:
         for step in self._steps:
             step.run(values)
         return [values[name] for name in output_names or [one.name for one in self._outputs]]
-
-
-class _SmallCalls:
-    """The whole model on ONNX Runtime, for calls that are too small to be cut.
-
-    A call is small if it has few steps of few sequences, by the open axes of its inputs, or the fixed ones of GRUs.
-    """
-
-    def __init__(self, graph: Graph, units: Sequence[GruStep], start: Callable[[], Any]) -> None:
-        self._start = start
-        self._open = [
-            (name, [axis for axis, size in enumerate(_described(one).shape) if not isinstance(size, int)])
-            for name, one in graph.inputs.items()
-        ]
-        self._most = SMALL * len(units) / sum(unit.gru.num_params for unit in units)
-        fixed = [graph.shapes.get(unit.x, ())[:2] for unit in units]
-        self._fixed = max((one[0] * one[1] for one in fixed if len(one) == 2 and one[0] and one[1]), default=1)
-
-    @cached_property
-    def _session(self) -> Any:
-        """The session; started by the first small call, and None where ONNX Runtime lacks a feature of a GRU."""
-        try:
-            return self._start()
-        except ValueError:
-            return None
-
-    def session_for(self, input_feed: Mapping[str, Any]) -> Any:
-        """Return the session for a small call, or None for others, and for inputs that have to be checked first."""
-        if self._fixed > self._most or len(input_feed) != len(self._open):
-            return None
-        for name, axes in self._open:
-            array = input_feed.get(name)
-            if type(array) is not np.ndarray:
-                return None
-            shape, count = array.shape, 1
-            for axis in axes:
-                if axis < len(shape):
-                    count *= shape[axis]
-            if count > self._most:
-                return None
-        return self._session
 
 
 def _steps(
@@ -249,20 +187,9 @@ def _steps(
             steps.append(unit)
             x = types[unit.x]
             for name in unit.writes:
-                shape = unit.shape_of(name, _described(x).shape)
+                shape = unit.shape_of(name, described(x).shape)
                 types[name] = helper.make_tensor_value_info(name, x.type.tensor_type.elem_type, shape)
     return steps
-
-
-def _described(info: Any) -> Value:
-    """Return the description of a ValueInfoProto."""
-    from onnx import TensorProto
-
-    tensor = info.type.tensor_type
-    if info.type.WhichOneof("value") != "tensor_type":
-        return Value(info.name, str(info.type.WhichOneof("value")).removesuffix("_type"), [])
-    dims = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim]
-    return Value(info.name, f"tensor({TensorProto.DataType.Name(tensor.elem_type).lower()})", dims)
 
 
 def _inner(graph: Any) -> Iterator[tuple[str, str]]:

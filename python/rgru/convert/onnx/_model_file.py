@@ -37,7 +37,8 @@ def read_model(source: Any) -> tuple[str, Any]:
     onnx = needed("onnx", "onnx")
     folder = None
     if isinstance(source, onnx.ModelProto):
-        name, model = "model", source
+        name, model = "model", onnx.ModelProto()
+        model.CopyFrom(source)
     elif isinstance(source, (bytes, bytearray, memoryview)):
         name, model = "model", _parsed("model", bytes(source))
     elif isinstance(source, (str, os.PathLike)):

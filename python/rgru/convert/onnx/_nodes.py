@@ -225,7 +225,9 @@ def _steps_and_sequences(graph: Graph, node: Node) -> tuple[int | None, int | No
 def _continues(graph: Graph, below: Stack, node: Node) -> bool:
     """Tell whether a node reads the outputs of a stack, and nothing else does."""
     last = below.nodes[-1]
-    if below.outputs.get(node.x) != ("NTF" if node.layout else "TNF") or node.lengths != last.lengths:
+    if (node.lengths, node.layout) != (last.lengths, last.layout):
+        return False
+    if below.outputs.get(node.x) != ("NTF" if node.layout else "TNF"):
         return False
     y, indices = last.outputs[0], {one.index for one in below.nodes}
     if node.x in graph.outputs or any(node.x in reads for i, reads in enumerate(graph.reads) if i != node.index):

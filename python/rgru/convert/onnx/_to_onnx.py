@@ -39,9 +39,11 @@ def to_onnx(gru: GRU, path: str | os.PathLike[str], *, lengths: bool = False, h0
     Notes
     -----
     The model has an input ``x`` (N, T, I) and outputs ``y`` (N, T, D*H) and ``h_n`` (L*D, N, H), with open axes N,
-    ``batch``, and T, ``time``. For ids alone ``x`` is (N, T) of int64. Its opset is 13 and its ir_version 7, as of ONNX
-    1.8. ONNX Runtime has no GRU in float64, OpenVINO none with `clip`, and OpenVINO 2026.4 ignores ``lengths`` where
-    shapes are open: fix them by ``model.reshape``. `rgru.onnx.InferenceSession` runs all of these.
+    ``batch``, and T, ``time``. For ids alone ``x`` is (N, T) of int64. Dropout of either kind acts in training only,
+    and is not part of it. Its opset is 13 and its ir_version 7, as of ONNX 1.8.
+
+    ONNX Runtime has no GRU in float64, OpenVINO none with `clip`, and OpenVINO 2026.4 ignores ``lengths`` where shapes
+    are open: fix them by ``model.reshape``. `rgru.onnx.InferenceSession` runs all of these.
 
     Examples
     --------
