@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 import rgru.nn
 from rgru._validation.scalars import as_bool
-from rgru.nn._to_torch import torch_arrays
+from rgru.nn._to_torch import TORCH_NAMES, torch_arrays
 from rgru.torch._ops import run
 from rgru.torch._packing import forget, packed_weights
 
@@ -226,9 +226,7 @@ class GRU(torch.nn.RNNBase):
         return self.bias, self.bidirectional, self.reset_after
 
     def _weights(self) -> Sequence[Any]:
-        """Return the current weights: parameters, or what parametrisations and pruning have put in their place."""
-        parameters = self._parameters
-        return [parameters[name] if name in parameters else getattr(self, name) for name in self._flat_weights_names]
+        return _weights(self, self._flat_weights_names)
 
 
 class GRUCell(torch.nn.GRUCell):
@@ -311,7 +309,7 @@ class GRUCell(torch.nn.GRUCell):
         return str(super().extra_repr()) + _reset_repr(self.reset_after)
 
     def _run(self, x: Any, hx: Any | None) -> Any:
-        weights = [self.weight_ih, self.weight_hh, *((self.bias_ih, self.bias_hh) if self.bias else ())]
+        weights = _weights(self, TORCH_NAMES if self.bias else TORCH_NAMES[:2])
         if x.shape[1] != self.input_size:
             raise RuntimeError(f"input has inconsistent input_size: got {x.shape[1]} expected {self.input_size}")
         _check_type(weights[0], x)
@@ -337,6 +335,12 @@ def check_dropout(name: str, dropout: float) -> None:
     """
     if dropout >= 1:
         raise ValueError(f"{name}: expected less than 1, got {dropout}")
+
+
+def _weights(module: Any, names: Sequence[str]) -> list[Any]:
+    """Return the current weights: parameters, or what parametrisations and pruning have put in their place."""
+    parameters = module._parameters  # looked up in this way faster than as attributes
+    return [parameters[name] if name in parameters else getattr(module, name) for name in names]
 
 
 def _check_dimensions(x: Any, hx: Any | None) -> None:
