@@ -1,6 +1,7 @@
 """The operators: PyTorch's checks, compilers, exports and transforms take them, and tapes live as long as needed."""
 
 import gc
+import io
 import weakref
 
 import pytest
@@ -110,6 +111,26 @@ def test_compile_without_a_break(backend, batch_first):
             torch.testing.assert_close(compiled(x), model(x))
 
 
+@pytest.mark.parametrize("sorted_", [False, True])
+@pytest.mark.filterwarnings("ignore")
+def test_compile_with_a_packed_sequence(sorted_):
+    torch._dynamo.reset()
+    model = rgru.torch.GRU(5, 7, 2, bidirectional=True)
+    packed = torch.nn.utils.rnn.pack_sequence([torch.randn(n, 5) for n in (4, 3, 1)], enforce_sorted=sorted_)
+    y, h_n = torch.compile(model, fullgraph=True, backend="aot_eager")(packed)
+    expected = model(packed)
+    assert torch.equal(y.data, expected[0].data)
+    assert torch.equal(h_n, expected[1])
+    (y.data.sum() + h_n.sum()).backward()
+
+
+@pytest.mark.filterwarnings("ignore")  # tracing is deprecated
+def test_a_trace_has_the_operator():
+    model, x = rgru.torch.GRU(5, 7), torch.randn(6, 4, 5)
+    traced = torch.jit.trace(model, (torch.randn(3, 2, 5),))
+    assert torch.equal(traced(x)[0], model(x)[0])
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_dropout_draws_new_masks():
     torch._dynamo.reset()
@@ -128,6 +149,10 @@ def test_export():
     exported = torch.export.export(model, (x,), dynamic_shapes={"x": {0: time, 1: batch}})
     names = [str(node.target) for node in exported.graph.nodes]
     assert names.count("rgru.gru.default") == 2
+    file = io.BytesIO()
+    torch.export.save(exported, file)
+    file.seek(0)
+    assert torch.equal(torch.export.load(file).module()(x), exported.module()(x))
     other = torch.randn(9, 7, 5)
     torch.testing.assert_close(exported.module()(other), model(other))
     for one, other in zip(gradients(model, x, exported.module()), gradients(model, x, model), strict=True):

@@ -198,12 +198,13 @@ class GRU(torch.nn.RNNBase):
 
     def _run_packed(self, packed: Any, hx: Any | None) -> tuple[Any, Any]:
         data, batch_sizes, order, back = packed
-        if hx is None:
+        if hx is not None:
+            y, h_n = self._run(data, self.permute_hidden(hx, order), batch_sizes, False)
+        else:
+            self.check_input(data, batch_sizes)
             batch = int(batch_sizes[0]) if order is None else len(order)
             hx = data.new_zeros(self.num_layers * (1 + self.bidirectional), batch, self.hidden_size)
-        else:
-            hx = self.permute_hidden(hx, order)
-        y, h_n = self._run(data, hx, batch_sizes, False)
+            y, h_n = self._run_checked(data, hx, batch_sizes, False)
         return PackedSequence(y, batch_sizes, order, back), self.permute_hidden(h_n, back)
 
     def _run(self, x: Any, hx: Any | None, batch_sizes: Any | None, batch_first: bool) -> tuple[Any, Any]:
@@ -211,15 +212,11 @@ class GRU(torch.nn.RNNBase):
         if hx is not None:
             self.check_hidden_size(hx, self.get_expected_hidden_size(x, batch_sizes))
             _check_type(hx, x)
-        return run(
-            x,
-            hx,
-            batch_sizes,
-            self._weights(),
-            self._cell,
-            batch_first=batch_first,
-            dropout=self.dropout if self.training and self.num_layers > 1 else 0.0,
-        )
+        return self._run_checked(x, hx, batch_sizes, batch_first)
+
+    def _run_checked(self, x: Any, hx: Any | None, batch_sizes: Any | None, batch_first: bool) -> tuple[Any, Any]:
+        dropout = self.dropout if self.training and self.num_layers > 1 else 0.0
+        return run(x, hx, batch_sizes, self._weights(), self._cell, batch_first=batch_first, dropout=dropout)
 
     @property
     def _cell(self) -> tuple[bool, bool, bool]:

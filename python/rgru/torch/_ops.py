@@ -84,8 +84,8 @@ def run(
     if not x.is_cpu and not x.is_meta:
         raise NotImplementedError(f"input: expected a tensor on the CPU, got one on {x.device}; {_INSTEAD}")
     tensors = [x, *weights] if h0 is None else [x, h0, *weights]
-    # What is exported is for inference; its backward pass runs again.
-    record = torch.is_grad_enabled() and not torch.compiler.is_exporting()
+    # What is exported or traced is for inference; its backward pass runs again.
+    record = torch.is_grad_enabled() and not (torch.compiler.is_exporting() or torch._C._is_tracing())
     record = record and any([tensor.requires_grad for tensor in tensors])  # noqa: C419 - faster
     seed = torch.randint(2**63 - 1, (), device="cpu") if dropout else None
     inputs, settings = _Inputs(x, h0, batch_sizes, seed, weights), _Settings(*cell, batch_first, dropout)
