@@ -20,7 +20,11 @@ def normal(*shape, seed=0):
 
 
 def inputs(form, *, gradients=True):
-    """x, h0, batch_sizes, seed, weights, and the settings, of two layers with two directions."""
+    """x, h0, batch_sizes, seed, weights, and the settings, of two layers with two directions, or of a cell."""
+    if form == "one step":
+        weights = [weight.detach() for weight in rgru.torch.GRUCell(5, 7, dtype=DOUBLE).parameters()]
+        tensors = [tensor.requires_grad_(gradients) for tensor in (normal(4, 5), normal(4, 7), *weights)]
+        return tensors[0], tensors[1], None, None, tensors[2:], True, False, True, True, 0.0
     module = rgru.torch.GRU(5, 7, 2, bidirectional=True, dtype=DOUBLE)
     x = normal(9, 5) if form == "packed" else normal(3, 4, 5)
     h0 = None if form == "batch first" else normal(4, 3 if form == "packed" else 4, 7)
@@ -31,7 +35,7 @@ def inputs(form, *, gradients=True):
     return *tensors, sizes, seed, weights, True, True, True, form == "batch first", 0.5 if seed is not None else 0.0
 
 
-FORMS = ["batch first", "time first", "packed", "dropout"]
+FORMS = ["batch first", "time first", "packed", "one step", "dropout"]
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # by PyTorch itself

@@ -142,7 +142,7 @@ def gru(*arguments: Any) -> tuple[Any, Any, Any]:
     """Return y, h_n and, if they are recorded, a tensor that stands for the tape, else an empty one."""
     *values, record = arguments
     y, h_n, tape = _forward(_Inputs(*values[:5]), _Settings(*values[5:]), record)
-    return y, h_n, as_handle(tape) if record else torch.empty(0, dtype=torch.uint8)
+    return y, h_n, as_handle(tape) if record else y.new_empty(0, dtype=torch.uint8)
 
 
 def gru_backward(*arguments: Any) -> list[Any]:
