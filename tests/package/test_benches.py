@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -116,6 +117,24 @@ def test_no_thread_of_a_contender_works_on_after_the_pause():
         before = time.process_time()
         time.sleep(0.05)
         assert time.process_time() - before < 0.002, name
+
+
+@pytest.mark.peers
+def test_modules_for_pytorch_beside_its_own(monkeypatch, capsys):
+    """A row for each shape; a module that computes something else is not timed."""
+    pytest.importorskip("torch")
+    import torch_module
+
+    monkeypatch.setattr(cases, "INFERENCE", [(1, 1, 3, 4), (2, 5, 3, 4)])
+    monkeypatch.setattr(cases, "TRAINING", [(2, 5, 3, 4)])
+    monkeypatch.setattr(torch_module, "interleaved", lambda runs, _: {name: len([run()]) for name, run in runs.items()})
+    monkeypatch.setattr(sys, "argv", ["torch_module.py", "--rounds", "1"])
+    torch_module.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" ")[0] for line in lines[1:]] == ["inference"] * 2 + ["inference:", "training", "training:"]
+    monkeypatch.setattr(torch_module.rgru.torch, "GRU", partial(torch_module.rgru.torch.GRU, reset_after=False))
+    with pytest.raises(SystemExit, match=r"^B=1 T=1 I=3 H=4 after: module differs from torch by"):
+        torch_module.main()
 
 
 @pytest.mark.peers
