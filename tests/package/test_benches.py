@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -139,6 +140,24 @@ def test_whole_onnx_models(monkeypatch, capsys):
 
 
 @pytest.mark.peers
+def test_modules_for_pytorch_beside_its_own(monkeypatch, capsys):
+    """A row for each shape; a module that computes something else is not timed."""
+    pytest.importorskip("torch")
+    import torch_module
+
+    monkeypatch.setattr(cases, "INFERENCE", [(1, 1, 3, 4), (2, 5, 3, 4)])
+    monkeypatch.setattr(cases, "TRAINING", [(2, 5, 3, 4)])
+    monkeypatch.setattr(torch_module, "interleaved", lambda runs, _: {name: len([run()]) for name, run in runs.items()})
+    monkeypatch.setattr(sys, "argv", ["torch_module.py", "--rounds", "1"])
+    torch_module.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" ")[0] for line in lines[1:]] == ["inference"] * 2 + ["inference:", "training", "training:"]
+    monkeypatch.setattr(torch_module.rgru.torch, "GRU", partial(torch_module.rgru.torch.GRU, reset_after=False))
+    with pytest.raises(SystemExit, match=r"^B=1 T=1 I=3 H=4 after: module differs from torch by"):
+        torch_module.main()
+
+
+@pytest.mark.peers
 def test_a_small_pipeline(monkeypatch, tmp_path):
     """Every contender runs in its own process and gives the same labels, or the benchmark exits."""
     for library in ("torch", "onnx", "onnxruntime"):
@@ -205,7 +224,7 @@ def test_options_are_compared_with_the_plain_cell(monkeypatch, capsys):
     options.main()
     rows = [line[2:].split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     names = [*options.OPTIONS, *options.NORMS, "merge sum", "merge mean", "merge product", "resets, 2% of the steps"]
-    names += [options.LOOP, options.IDS, "mask, 10% holes"]
+    names += [options.LOOP, options.IDS, "mask, 10% holes", "the same, outputs repeated", "all_layers", "trace"]
     assert [row[0] for row in rows] == ["reset-before / reset-after", "---", *names]
     assert all(len(row) == 3 for row in rows)  # one size: inference and training
     monkeypatch.setattr(options, "over_pieces", lambda run, gru, x, dy, resets: list(run(gru, x, dy)[:, None]))

@@ -263,11 +263,11 @@ def test_inputs_of_any_layout():
         assert_same(results(ours, [leaf, states], [leaf, states]), results(theirs, [leaf, states], [leaf, states]))
 
 
-@pytest.mark.parametrize("batch_first", [False, True])
-def test_an_output_changed_in_place(batch_first):
+@pytest.mark.parametrize(("batch_first", "shape"), [(False, (6, 4, 5)), (False, (6, 1, 5)), (True, (6, 4, 5))])
+def test_an_output_changed_in_place(batch_first, shape):
     """An output that the backward pass needs cannot be changed in silence; one that it does not need can."""
     theirs, ours = pair(5, 7, batch_first=batch_first)
-    x = normal(6, 4, 5)
+    x = normal(*shape)
 
     def gradient(module):
         y = module(x)[0]

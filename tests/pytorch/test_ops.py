@@ -1,6 +1,7 @@
 """The operators: PyTorch's checks, compilers, exports and transforms take them, and tapes live as long as needed."""
 
 import gc
+import io
 import weakref
 
 import pytest
@@ -19,7 +20,11 @@ def normal(*shape, seed=0):
 
 
 def inputs(form, *, gradients=True):
-    """x, h0, batch_sizes, seed, weights, and the settings, of two layers with two directions."""
+    """x, h0, batch_sizes, seed, weights, and the settings, of two layers with two directions, or of a cell."""
+    if form == "one step":
+        weights = [weight.detach() for weight in rgru.torch.GRUCell(5, 7, dtype=DOUBLE).parameters()]
+        tensors = [tensor.requires_grad_(gradients) for tensor in (normal(4, 5), normal(4, 7), *weights)]
+        return tensors[0], tensors[1], None, None, tensors[2:], True, False, True, True, 0.0
     module = rgru.torch.GRU(5, 7, 2, bidirectional=True, dtype=DOUBLE)
     x = normal(9, 5) if form == "packed" else normal(3, 4, 5)
     h0 = None if form == "batch first" else normal(4, 3 if form == "packed" else 4, 7)
@@ -30,7 +35,7 @@ def inputs(form, *, gradients=True):
     return *tensors, sizes, seed, weights, True, True, True, form == "batch first", 0.5 if seed is not None else 0.0
 
 
-FORMS = ["batch first", "time first", "packed", "dropout"]
+FORMS = ["batch first", "time first", "packed", "one step", "dropout"]
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # by PyTorch itself
@@ -110,6 +115,26 @@ def test_compile_without_a_break(backend, batch_first):
             torch.testing.assert_close(compiled(x), model(x))
 
 
+@pytest.mark.parametrize("sorted_", [False, True])
+@pytest.mark.filterwarnings("ignore")
+def test_compile_with_a_packed_sequence(sorted_):
+    torch._dynamo.reset()
+    model = rgru.torch.GRU(5, 7, 2, bidirectional=True)
+    packed = torch.nn.utils.rnn.pack_sequence([torch.randn(n, 5) for n in (4, 3, 1)], enforce_sorted=sorted_)
+    y, h_n = torch.compile(model, fullgraph=True, backend="aot_eager")(packed)
+    expected = model(packed)
+    assert torch.equal(y.data, expected[0].data)
+    assert torch.equal(h_n, expected[1])
+    (y.data.sum() + h_n.sum()).backward()
+
+
+@pytest.mark.filterwarnings("ignore")  # tracing is deprecated
+def test_a_trace_has_the_operator():
+    model, x = rgru.torch.GRU(5, 7), torch.randn(6, 4, 5)
+    traced = torch.jit.trace(model, (torch.randn(3, 2, 5),))
+    assert torch.equal(traced(x)[0], model(x)[0])
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_dropout_draws_new_masks():
     torch._dynamo.reset()
@@ -128,6 +153,10 @@ def test_export():
     exported = torch.export.export(model, (x,), dynamic_shapes={"x": {0: time, 1: batch}})
     names = [str(node.target) for node in exported.graph.nodes]
     assert names.count("rgru.gru.default") == 2
+    file = io.BytesIO()
+    torch.export.save(exported, file)
+    file.seek(0)
+    assert torch.equal(torch.export.load(file).module()(x), exported.module()(x))
     other = torch.randn(9, 7, 5)
     torch.testing.assert_close(exported.module()(other), model(other))
     for one, other in zip(gradients(model, x, exported.module()), gradients(model, x, model), strict=True):

@@ -22,7 +22,8 @@ def to_torch_state(settings: Settings, params: Params) -> dict[str, NDArray[Any]
         raise ValueError(
             "gru: expected reset_after=True, the only cell that PyTorch has, got reset_after=False, whose weights "
             "cannot be converted: train a GRU with reset_after=True, or export this one by rgru.convert.onnx.to_arrays "
-            "(linear_before_reset=0) or rgru.convert.keras.to_weights (reset_after=False)"
+            "(linear_before_reset=0) or rgru.convert.keras.to_weights (reset_after=False), or run it in PyTorch as "
+            "rgru.torch.GRU.from_rgru(gru)"
         )
     return torch_arrays(settings, params)
 

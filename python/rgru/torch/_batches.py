@@ -50,7 +50,7 @@ class TimeFirst(Batch):
 
     def leave(self, array: NDArray[Any], dtype: Any) -> Any:
         """Return the tensor (T, N, F)."""
-        return as_tensor(np.ascontiguousarray(array.transpose(1, 0, 2)), dtype)
+        return as_tensor(array.transpose(1, 0, 2).copy(), dtype)  # of one sequence, too: the tape refers to `array`
 
 
 class Packed(Batch):

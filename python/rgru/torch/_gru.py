@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 import rgru.nn
 from rgru._validation.scalars import as_bool
-from rgru.nn._to_torch import torch_arrays
+from rgru.nn._to_torch import TORCH_NAMES, torch_arrays
 from rgru.torch._ops import run
 from rgru.torch._packing import forget, packed_weights
 
@@ -198,12 +198,13 @@ class GRU(torch.nn.RNNBase):
 
     def _run_packed(self, packed: Any, hx: Any | None) -> tuple[Any, Any]:
         data, batch_sizes, order, back = packed
-        if hx is None:
+        if hx is not None:
+            y, h_n = self._run(data, self.permute_hidden(hx, order), batch_sizes, False)
+        else:
+            self.check_input(data, batch_sizes)
             batch = int(batch_sizes[0]) if order is None else len(order)
             hx = data.new_zeros(self.num_layers * (1 + self.bidirectional), batch, self.hidden_size)
-        else:
-            hx = self.permute_hidden(hx, order)
-        y, h_n = self._run(data, hx, batch_sizes, False)
+            y, h_n = self._run_checked(data, hx, batch_sizes, False)
         return PackedSequence(y, batch_sizes, order, back), self.permute_hidden(h_n, back)
 
     def _run(self, x: Any, hx: Any | None, batch_sizes: Any | None, batch_first: bool) -> tuple[Any, Any]:
@@ -211,24 +212,18 @@ class GRU(torch.nn.RNNBase):
         if hx is not None:
             self.check_hidden_size(hx, self.get_expected_hidden_size(x, batch_sizes))
             _check_type(hx, x)
-        return run(
-            x,
-            hx,
-            batch_sizes,
-            self._weights(),
-            self._cell,
-            batch_first=batch_first,
-            dropout=self.dropout if self.training and self.num_layers > 1 else 0.0,
-        )
+        return self._run_checked(x, hx, batch_sizes, batch_first)
+
+    def _run_checked(self, x: Any, hx: Any | None, batch_sizes: Any | None, batch_first: bool) -> tuple[Any, Any]:
+        dropout = self.dropout if self.training and self.num_layers > 1 else 0.0
+        return run(x, hx, batch_sizes, self._weights(), self._cell, batch_first=batch_first, dropout=dropout)
 
     @property
     def _cell(self) -> tuple[bool, bool, bool]:
         return self.bias, self.bidirectional, self.reset_after
 
     def _weights(self) -> Sequence[Any]:
-        """Return the current weights: parameters, or what parametrisations and pruning have put in their place."""
-        parameters = self._parameters
-        return [parameters[name] if name in parameters else getattr(self, name) for name in self._flat_weights_names]
+        return _weights(self, self._flat_weights_names)
 
 
 class GRUCell(torch.nn.GRUCell):
@@ -311,7 +306,7 @@ class GRUCell(torch.nn.GRUCell):
         return str(super().extra_repr()) + _reset_repr(self.reset_after)
 
     def _run(self, x: Any, hx: Any | None) -> Any:
-        weights = [self.weight_ih, self.weight_hh, *((self.bias_ih, self.bias_hh) if self.bias else ())]
+        weights = _weights(self, TORCH_NAMES if self.bias else TORCH_NAMES[:2])
         if x.shape[1] != self.input_size:
             raise RuntimeError(f"input has inconsistent input_size: got {x.shape[1]} expected {self.input_size}")
         _check_type(weights[0], x)
@@ -337,6 +332,12 @@ def check_dropout(name: str, dropout: float) -> None:
     """
     if dropout >= 1:
         raise ValueError(f"{name}: expected less than 1, got {dropout}")
+
+
+def _weights(module: Any, names: Sequence[str]) -> list[Any]:
+    """Return the current weights: parameters, or what parametrisations and pruning have put in their place."""
+    parameters = module._parameters  # looked up in this way faster than as attributes
+    return [parameters[name] if name in parameters else getattr(module, name) for name in names]
 
 
 def _check_dimensions(x: Any, hx: Any | None) -> None:

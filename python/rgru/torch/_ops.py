@@ -81,19 +81,17 @@ def run(
     -------
     y, h_n : torch.Tensor
     """
-    if x.device.type not in ("cpu", "meta"):
+    if not x.is_cpu and not x.is_meta:
         raise NotImplementedError(f"input: expected a tensor on the CPU, got one on {x.device}; {_INSTEAD}")
     tensors = [x, *weights] if h0 is None else [x, h0, *weights]
-    record, plain = torch.is_grad_enabled() and not torch.compiler.is_exporting(), _is_plain(tensors)
-    wanted = False
-    for tensor in tensors:
-        wanted = wanted or tensor.requires_grad
-        plain = plain and type(tensor) in _PLAIN and tensor.is_cpu
+    # What is exported or traced is for inference; its backward pass runs again.
+    record = torch.is_grad_enabled() and not (torch.compiler.is_exporting() or torch._C._is_tracing())
+    record = record and any([tensor.requires_grad for tensor in tensors])  # noqa: C419 - faster
     seed = torch.randint(2**63 - 1, (), device="cpu") if dropout else None
     inputs, settings = _Inputs(x, h0, batch_sizes, seed, weights), _Settings(*cell, batch_first, dropout)
-    if not plain:
-        y, h_n, _ = torch.ops.rgru.gru(*inputs, *settings, record and wanted)
-    elif record and wanted:
+    if not _is_plain(tensors):
+        y, h_n, _ = torch.ops.rgru.gru(*inputs, *settings, record)
+    elif record:
         y, h_n = _Recorded.apply(settings, *inputs[:4], *weights)
     else:
         y, h_n, _ = _forward(inputs, settings, record=False)
@@ -101,7 +99,7 @@ def run(
 
 
 def _is_plain(tensors: Sequence[Any]) -> bool:
-    """Return whether a run is watched by no compiler.
+    """Return whether tensors have numbers, and no compiler watches.
 
     Raises
     ------
@@ -114,7 +112,10 @@ def _is_plain(tensors: Sequence[Any]) -> bool:
         forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(one).tangent is not None for one in tensors)
     ):
         raise NotImplementedError(f"rgru.torch: expected no transform of torch.func, nor forward mode; {_INSTEAD}")
-    return not torch._C._is_tracing()
+    plain = tensors[0].is_cpu and not torch._C._is_tracing()
+    for tensor in tensors:
+        plain = plain and type(tensor) in _PLAIN
+    return plain
 
 
 def _prepared(inputs: _Inputs, settings: _Settings) -> tuple[PackedWeights, Batch]:
@@ -133,14 +134,15 @@ def _forward(inputs: _Inputs, settings: _Settings, record: bool) -> tuple[Any, A
         y.flags.writeable = True  # autograd notices changes of a tensor that it has saved
     else:
         y, h_n = packed.core(False).forward(*arrays)
-    return batch.leave(y, inputs.dtype), as_tensor(h_n, inputs.dtype), tape
+    dtype = inputs.dtype
+    return batch.leave(y, dtype), as_tensor(h_n, dtype), tape
 
 
 def gru(*arguments: Any) -> tuple[Any, Any, Any]:
     """Return y, h_n and, if they are recorded, a tensor that stands for the tape, else an empty one."""
     *values, record = arguments
     y, h_n, tape = _forward(_Inputs(*values[:5]), _Settings(*values[5:]), record)
-    return y, h_n, as_handle(tape) if record else torch.empty(0, dtype=torch.uint8)
+    return y, h_n, as_handle(tape) if record else y.new_empty(0, dtype=torch.uint8)
 
 
 def gru_backward(*arguments: Any) -> list[Any]:
