@@ -327,7 +327,7 @@ def test_bad_input():
     refuse(ValueError, r"weights: expected one floating-point type", lambda: mixed(torch.zeros(6, 4, 5)))
     meta = rgru.torch.GRU(5, 7, device="meta")
     assert meta(torch.zeros(6, 4, 5, device="meta"))[0].shape == (6, 4, 7)
-    refuse(TypeError, "module: expected the forward of torch.nn.GRUCell", lambda: rgru.from_torch(cell))
+    refuse(TypeError, "source: expected the forward of torch.nn.GRUCell", lambda: rgru.from_torch(cell))
     options = rgru.GRU(5, 7, clip=1.0)
     refuse(
         ValueError,

@@ -97,10 +97,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> _Parser:
-    from rgru._cli import demo, fit, info, predict
+    from rgru._cli import convert, demo, fit, info, predict
     from rgru._cli.completion import SHELLS, PrintCompletion
 
-    parser = _Parser(prog="rgru", description="Gated recurrent units: train, predict, inspect.")
+    parser = _Parser(prog="rgru", description="Gated recurrent units: train, predict, inspect, convert.")
     parser.add_argument("--version", action="version", version=f"rgru {rgru.__version__}")
     parser.add_argument(
         "--print-completion",
@@ -111,7 +111,7 @@ def _parser() -> _Parser:
     )
     parser.set_defaults(run=lambda args: parser.print_help())
     commands: Any = parser.add_subparsers(metavar="COMMAND")
-    for command in (demo, fit, predict, info):
+    for command in (demo, fit, predict, info, convert):
         command.add_parser(commands)
     return parser
 

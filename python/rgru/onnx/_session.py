@@ -37,8 +37,9 @@ class InferenceSession:
     providers : sequence, optional
         Execution providers of ONNX Runtime, by default ``["CPUExecutionProvider"]``.
     small_calls : bool, default True
-        Whether calls of few steps run on ONNX Runtime as a whole, where they are faster. The last bits of a step then
-        depend on whether it comes alone. With False every call runs the GRUs on rgru.
+        Whether calls of few steps run on ONNX Runtime as a whole, where they are faster. The first one starts a session
+        for them. The last bits of a step then depend on whether it comes alone. With False every call runs the GRUs on
+        rgru.
 
     Attributes
     ----------
