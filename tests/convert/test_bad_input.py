@@ -384,3 +384,10 @@ def test_options_survive_a_round_trip(options, ways, reset_after):
             again = keras.from_weights(keras.to_weights(gru, version=version), version=version)
         assert repr(again) == repr(gru)
         assert np.array_equal(again.params.flat, gru.params.flat)
+
+
+@pytest.mark.parametrize("key", ["bogus", "class_name", "recurent_activation"])
+def test_settings_that_keras_does_not_have_are_refused(key):
+    weights = [np.zeros((3, 12)), np.zeros((4, 12)), np.zeros((2, 12))]
+    with pytest.raises(ValueError, match=rf"layers\[0\]\.config: expected settings of a Keras GRU, got '{key}'"):
+        rgru.convert.keras.from_weights([(weights, {"units": 4, key: "LSTM"})])

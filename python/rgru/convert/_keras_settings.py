@@ -19,6 +19,17 @@ SLOPES = {2: 0.2, 3: 1 / 6}
 MERGES = {"concat": "concat", "sum": "sum", "ave": "mean", "mul": "product"}
 
 
+_NO_EFFECT = (
+    *("name", "trainable", "dtype", "build_config", "batch_input_shape", "batch_shape", "input_dim", "input_length"),
+    *("return_sequences", "return_state", "stateful", "unroll", "time_major", "zero_output_for_mask", "implementation"),
+    *("kernel_initializer", "recurrent_initializer", "bias_initializer", "dropout", "recurrent_dropout", "seed"),
+    *("kernel_regularizer", "recurrent_regularizer", "bias_regularizer", "activity_regularizer"),
+    *("kernel_constraint", "recurrent_constraint", "bias_constraint"),
+)
+"""Settings of how a layer is trained and run, which its equations do not depend on."""
+_READ = ("units", "use_bias", "reset_after", "activation", "recurrent_activation", "go_backwards")
+
+
 def configs_of(name: str, config: Any) -> dict[str, Any]:
     """Return the configs of the GRU layers in a layer, by name: one, or a forward and a backward one."""
     if not isinstance(config, Mapping):
@@ -43,6 +54,9 @@ def cell_of(name: str, config: Mapping[str, Any]) -> tuple[int, bool, bool]:
     if "units" not in config:
         got = ", ".join(config) or "nothing"
         raise ValueError(f"{name}: expected the config of a GRU or a Bidirectional, got {got}")
+    strange = [key for key in config if key not in (*_READ, *_NO_EFFECT)]
+    if strange:
+        raise ValueError(f"{name}: expected settings of a Keras GRU, got {', '.join(map(repr, strange))}")
     return (
         as_int(f"{name}['units']", config["units"], 1),
         as_bool(f"{name}['use_bias']", config.get("use_bias", True)),
