@@ -24,7 +24,7 @@ use crate::train::init::initial;
 /// ```
 #[derive(Clone)]
 pub struct Gru<T: 'static> {
-    packed: Arc<PackedWeights<T>>,
+    pub(crate) packed: Arc<PackedWeights<T>>,
 }
 
 impl<T: Real> Gru<T> {
