@@ -13,9 +13,9 @@ use std::fmt;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// An argument is not valid.
+    /// An argument is not valid, or a file.
     Value {
-        /// The name of the argument.
+        /// The name of the argument, or the path of the file.
         name: String,
         /// A description of valid values.
         expected: String,

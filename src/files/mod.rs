@@ -5,4 +5,4 @@ mod model_file;
 mod settings;
 
 pub use model_file::{Tensors, restore};
-pub use settings::{GruSettings, Named, parse};
+pub use settings::{GruSettings, Named, expect_dtype, parse};

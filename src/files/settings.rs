@@ -97,9 +97,7 @@ impl GruSettings {
     /// # Errors
     /// [`Error::Value`] if one is not valid, or the precision is not `T`.
     pub fn dims<T: Float>(&self) -> Result<Dims, Error> {
-        if self.dtype != T::NAME {
-            return Err(Error::value("dtype", T::NAME, &*self.dtype));
-        }
+        expect_dtype::<T>(&self.dtype)?;
         let mut input_size = self.input_size as usize;
         if let Some([_, size]) = self.embedding()? {
             input_size = input_size.saturating_sub(1) + size;
@@ -138,6 +136,14 @@ impl GruSettings {
         }
         dims.check()
     }
+}
+
+/// Checks that a precision is `T`.
+///
+/// # Errors
+/// [`Error::Value`] if it is another one.
+pub fn expect_dtype<T: Float>(dtype: &str) -> Result<(), Error> {
+    if dtype == T::NAME { Ok(()) } else { Err(Error::value("dtype", T::NAME, dtype)) }
 }
 
 /// Returns a number that `T` can hold: neither too large, nor so small that it becomes 0.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::cell::Real;
 use crate::error::Error;
 use crate::files::gru::gru;
-use crate::files::{GruSettings, Named, Tensors, parse};
+use crate::files::{GruSettings, Named, Tensors, expect_dtype, parse};
 use crate::model::chain::Chain;
 use crate::model::inputs::{Inputs, Scaler};
 use crate::model::layer::Layer;
@@ -16,6 +16,7 @@ use crate::train::head::Linear;
 /// The configuration of a `Model`.
 #[derive(Deserialize)]
 struct ModelConfig {
+    dtype: String,
     layers: Vec<LayerConfig>,
 }
 
@@ -78,7 +79,11 @@ struct Classes {
 pub fn parts<T: Real>(kind: &str, config: &str, tensors: &mut Tensors) -> Result<Parts<T>, Error> {
     match kind {
         "GRU" => Ok(plain(Chain::new(vec![Layer::Gru(gru(&parse(config)?, "", tensors)?)])?)),
-        "Model" => Ok(plain(Chain::new(layers(parse::<ModelConfig>(config)?.layers, tensors)?)?)),
+        "Model" => {
+            let config: ModelConfig = parse(config)?;
+            expect_dtype::<T>(&config.dtype)?;
+            Ok(plain(Chain::new(layers(config.layers, tensors)?)?))
+        }
         "GRUClassifier" | "GRURegressor" => estimator(kind, parse(config)?, tensors),
         _ => Err(Error::value("kind", "GRU, Model, GRUClassifier or GRURegressor", kind)),
     }

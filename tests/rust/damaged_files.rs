@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hashbrown::HashMap; // that of safetensors without the standard library
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use rgru::{Gru, Model, Options};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -24,7 +26,10 @@ impl Scratch {
     fn load(&self, bytes: &[u8]) -> Result<Vec<f64>, String> {
         fs::write(&self.0, bytes).unwrap();
         match Model::<f32>::load(&self.0) {
-            Ok(model) => Ok(model.predict(&[0.5f32; 6], &[0, 3], Options::default()).unwrap()),
+            Ok(model) => {
+                let x = vec![1.0f32; 3 * model.input_size()]; // also ids
+                Ok(model.predict(&x, &[0, 3], Options::default()).unwrap())
+            }
             Err(error) => {
                 let error = error.to_string();
                 assert!(error.starts_with(self.0.to_str().unwrap()), "{error}");
@@ -80,6 +85,27 @@ fn a_flipped_bit_is_refused() {
         }
     }
     assert!(refused > 8 * bytes.len() / 23 - 10, "{refused}");
+}
+
+#[test]
+fn random_bytes_in_the_header_do_no_harm() {
+    let scratch = Scratch::new("random");
+    let mut random = ChaCha8Rng::seed_from_u64(0);
+    for name in ["classifier.safetensors", "model_last.safetensors", "gru_ids.safetensors"] {
+        let bytes = reconfigured(name, |config| config); // without a digest, which would find everything
+        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let mut refused = 0;
+        for _ in 0..400 {
+            let mut damaged = bytes.clone();
+            for _ in 0..=random.next_u32() % 3 {
+                let letters = b"0123456789\"[]{}:,.- eE\\x\0\xff";
+                let at = 8 + random.next_u32() as usize % header;
+                damaged[at] = letters[random.next_u32() as usize % letters.len()];
+            }
+            refused += usize::from(scratch.load(&damaged).is_err());
+        }
+        assert!(refused > 100, "{name}: {refused}");
+    }
 }
 
 #[test]

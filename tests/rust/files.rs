@@ -141,6 +141,15 @@ fn a_stream_predicts_from_the_steps_so_far() {
 }
 
 #[test]
+fn no_sequences_have_no_outputs() {
+    fn check<T: Real>(path: &Path, model: Model<T>) {
+        let nothing: [T; 0] = [];
+        assert_eq!(model.predict(&nothing, &[0], Options::default()), Ok(Vec::new()), "{}", path.display());
+    }
+    each("", check::<f32>, check::<f64>);
+}
+
+#[test]
 fn estimators_refuse_numbers_that_they_cannot_read() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/models");
     let model = Model::<f32>::load(folder.join("classifier.safetensors")).unwrap();
