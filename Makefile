@@ -11,7 +11,7 @@ develop: ## build the core into python/rgru of the active virtual environment
 test: test-rust test-python ## all tests
 
 test-rust: ## the crate's tests
-	cargo nextest run
+	cargo nextest run --features files
 
 test-python: ## the package's tests, on what `make develop` built; `pytest -m ''` has all variants of the GPU's kernels
 	pytest
@@ -19,7 +19,7 @@ test-python: ## the package's tests, on what `make develop` built; `pytest -m ''
 test-neon: ## the crate's integration tests on AArch64, in qemu's emulator, after `rustup target add`
 	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld \
 	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUNNER=qemu-aarch64 \
-	CARGO_PROFILE_TEST_DEBUG=false cargo test --target aarch64-unknown-linux-musl --test '*'
+	CARGO_PROFILE_TEST_DEBUG=false cargo test --features files --target aarch64-unknown-linux-musl --test '*'
 
 loom: ## the threads in every order, by loom: seconds
 	cargo run --quiet --manifest-path tests/loom/Cargo.toml --target-dir target/loom
@@ -36,7 +36,7 @@ lint: lint-rust lint-python ## all linters
 
 lint-rust: ## rustfmt and clippy
 	cargo fmt --check
-	cargo clippy --all-targets --features python -- -D warnings
+	cargo clippy --all-targets --features files,python -- -D warnings
 
 lint-python: ## ruff, mypy and stubtest
 	ruff check .
@@ -51,7 +51,7 @@ format: ## rewrite the layout of all code
 
 docs: ## the documentation into site/, after `pip install '.[docs]'`; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
-	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --target-dir target
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --features files --target-dir target
 	cp -r target/doc site/rustdoc
 	test -f site/rustdoc/rgru/index.html
 

@@ -13,9 +13,9 @@ use std::fmt;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// An argument is not valid.
+    /// An argument is not valid, or a file.
     Value {
-        /// The name of the argument.
+        /// The name of the argument, or the path of the file.
         name: String,
         /// A description of valid values.
         expected: String,
@@ -38,6 +38,11 @@ pub enum Error {
 
 impl Error {
     /// Returns an [`Error::Value`], which displays as `name: expected ..., got ...`.
+    ///
+    /// ```
+    /// let error = rgru::Error::value("n", "at least 1", "0");
+    /// assert_eq!(error.to_string(), "n: expected at least 1, got 0");
+    /// ```
     pub fn value(name: impl Into<String>, expected: impl Into<String>, got: impl Into<String>) -> Self {
         Self::Value { name: name.into(), expected: expected.into(), got: got.into() }
     }

@@ -24,7 +24,7 @@ use crate::train::init::initial;
 /// ```
 #[derive(Clone)]
 pub struct Gru<T: 'static> {
-    packed: Arc<PackedWeights<T>>,
+    pub(crate) packed: Arc<PackedWeights<T>>,
 }
 
 impl<T: Real> Gru<T> {
@@ -49,6 +49,12 @@ impl<T: Real> Gru<T> {
     /// Draws initial parameters: W Glorot uniform, U orthogonal, biases 0. A seed gives the same parameters on every
     /// platform.
     ///
+    /// ```
+    /// # use rgru::{Dims, Gru};
+    /// let gru = Gru::<f64>::seeded(Dims::new(3, 8), 42)?;
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Gru::new`].
     pub fn seeded(dims: Dims, seed: u64) -> Result<Self, Error> {
@@ -56,6 +62,13 @@ impl<T: Real> Gru<T> {
     }
 
     /// Returns the sizes and options of the stack.
+    ///
+    /// ```
+    /// # use rgru::{Dims, Gru};
+    /// # let gru = Gru::<f32>::seeded(Dims::new(3, 8), 0)?;
+    /// assert_eq!(gru.dims().hidden_size, 8);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn dims(&self) -> &Dims {
         self.packed.dims()
     }

@@ -9,16 +9,20 @@
 //!
 //! Every output is one chain of fused multiply-adds in a fixed order, so its bits do not depend on the batch, the
 //! threads or the instruction set. [`Gru`] is the layer, [`Stream`] runs it step by step, [`Sessions`] keeps the states
-//! of many live sequences by key.
+//! of many live sequences by key. With the feature `files`, `Gru::load` and `Model::load` read what the Python package
+//! has saved.
 //!
-//! Modules depend on each other in one direction: `simd <- gemm <- cell <- rnn <- train, sessions <- gru, python`, with
-//! `memory` and `threads` at the level of `simd`. `tests/rust/layers.rs` checks it.
+//! Modules depend on each other in one direction: `simd <- gemm <- cell <- rnn <- train, sessions <- gru <- files <- model`, and
+//! `python` above all, with `memory` and `threads` at the level of `simd`. `tests/rust/layers.rs` checks it.
 
 #![deny(unsafe_code)] // allowed in the modules that need it, forbidden in all others
 
 mod cell;
 #[forbid(unsafe_code)]
 mod error;
+#[cfg(feature = "files")]
+#[forbid(unsafe_code)]
+mod files;
 mod gemm;
 #[forbid(unsafe_code)]
 mod gru;
@@ -26,6 +30,9 @@ mod gru;
 #[forbid(unsafe_code)]
 mod gru_ndarray;
 mod memory;
+#[cfg(feature = "files")]
+#[forbid(unsafe_code)]
+mod model;
 #[forbid(unsafe_code)]
 mod options;
 #[cfg(feature = "python")]
@@ -46,6 +53,8 @@ mod train;
 pub use cell::Real;
 pub use error::Error;
 pub use gru::Gru;
+#[cfg(feature = "files")]
+pub use model::{Model, ModelStream};
 pub use options::Options;
 pub use rnn::{Inputs, Outputs, Stream};
 pub use sessions::{Events, Keys, Limits, Sessions, Times};
@@ -88,6 +97,6 @@ pub mod __internals {
 }
 
 /// Runs the examples of the guide as tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "files"))]
 #[doc = include_str!("../docs/guides/rust.md")]
 struct Guide;

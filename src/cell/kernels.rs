@@ -18,6 +18,16 @@ use crate::simd::{Isa, entries, instantiate, table_of};
 use crate::threads::team::Engine;
 
 /// A number type that the GRU computes in: `f32` or `f64`.
+///
+/// ```
+/// use rgru::{Dims, Gru, Real};
+///
+/// fn parameters<T: Real>(gru: &Gru<T>) -> usize {
+///     gru.dims().num_params()
+/// }
+/// assert_eq!(parameters(&Gru::<f32>::seeded(Dims::new(3, 8), 0)?), 288);
+/// # Ok::<(), rgru::Error>(())
+/// ```
 pub trait Real: Float + Pooled + CellDispatch {}
 impl<T: Float + Pooled + CellDispatch> Real for T {}
 

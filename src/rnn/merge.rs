@@ -4,7 +4,7 @@ use crate::shape::Merge;
 use crate::simd::float::Float;
 
 /// Writes the merged rows `[rows, H]` of the states of both directions `[rows, 2H]`.
-pub(super) fn merge<T: Float>(kind: Merge, hidden: usize, states: &[T], out: &mut [T]) {
+pub fn merge<T: Float>(kind: Merge, hidden: usize, states: &[T], out: &mut [T]) {
     if kind == Merge::Concat {
         return out.copy_from_slice(states);
     }

@@ -24,6 +24,7 @@ mod tape;
 pub use arguments::{ForwardArrays, InputGrads, Inputs, OutputGrads, Outputs};
 pub use checkpoint::{Checkpoints, backward_checkpoints, forward_checkpoints};
 pub use dropout::Masks;
+pub use merge::merge;
 pub use packed_weights::PackedWeights;
 pub use stack::{backward, final_states, forward, forward_tape};
 pub use stream::Stream;

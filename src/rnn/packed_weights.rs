@@ -81,7 +81,7 @@ impl<T: Real> PackedWeights<T> {
     where
         T: 'a,
     {
-        let Some(count) = self.cells[0].vocabulary() else { return Ok(()) };
+        let Some(count) = self.vocabulary() else { return Ok(()) };
         for (n, rows) in rows.into_iter().enumerate() {
             for (t, row) in rows.chunks_exact(self.dims.input_size).enumerate() {
                 if as_id(row[0], count).is_none() {
@@ -97,6 +97,11 @@ impl<T: Real> PackedWeights<T> {
     /// Returns the sizes and options of the stack.
     pub fn dims(&self) -> &Dims {
         &self.dims
+    }
+
+    /// Returns the number of ids, if the stack reads ids.
+    pub fn vocabulary(&self) -> Option<usize> {
+        self.cells[0].vocabulary()
     }
 
     /// Returns whether the backward pass can run.

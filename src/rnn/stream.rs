@@ -81,6 +81,13 @@ impl<T: Real> Stream<T> {
     }
 
     /// Returns the number of sequences, N.
+    ///
+    /// ```
+    /// # use rgru::{Dims, Gru};
+    /// # let gru = Gru::<f32>::seeded(Dims::new(3, 8), 0)?;
+    /// assert_eq!(gru.stream(4)?.batch(), 4);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn batch(&self) -> usize {
         self.batch
     }
@@ -93,6 +100,16 @@ impl<T: Real> Stream<T> {
 
     /// Advances all sequences by one step: reads their inputs `x` `[N, I]` and writes their outputs `y` `[N, H]`.
     ///
+    /// ```
+    /// # use rgru::{Dims, Gru};
+    /// # let mut stream = Gru::<f32>::seeded(Dims::new(3, 8), 0)?.stream(1)?;
+    /// let mut y_t = [0.0; 8];
+    /// for x_t in [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]] {
+    ///     stream.step(&x_t, &mut y_t)?;
+    /// }
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Value`] if the size of an array does not fit.
     pub fn step(&mut self, x: &[T], y: &mut [T]) -> Result<(), Error> {
@@ -100,6 +117,15 @@ impl<T: Real> Stream<T> {
     }
 
     /// As [`Stream::step`], with options.
+    ///
+    /// ```
+    /// # use rgru::{Dims, Gru};
+    /// # let mut stream = Gru::<f32>::seeded(Dims::new(3, 8), 0)?.stream(1)?;
+    /// # let mut y_t = [0.0; 8];
+    /// let options = rgru::Options { threads: Some(1), stop: None };
+    /// stream.step_with(&[0.1, 0.2, 0.3], &mut y_t, options)?;
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Stream::step`]; [`Error::Interrupted`] if `options.stop` returned true, which leaves some sequences one
@@ -146,6 +172,17 @@ impl<T: Real> Stream<T> {
 
     /// Starts sequence `n` anew, from the initial states of the stack. The others are not affected.
     ///
+    /// ```
+    /// # use rgru::{Dims, Gru};
+    /// # let mut stream = Gru::<f32>::seeded(Dims::new(3, 8), 0)?.stream(1)?;
+    /// let (mut first, mut again) = ([0.0; 8], [0.0; 8]);
+    /// stream.step(&[0.5; 3], &mut first)?;
+    /// stream.restart(0)?;
+    /// stream.step(&[0.5; 3], &mut again)?;
+    /// assert_eq!(first, again);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Value`] if there is no such sequence.
     pub fn restart(&mut self, n: usize) -> Result<(), Error> {
@@ -161,6 +198,15 @@ impl<T: Real> Stream<T> {
 
     /// Copies the states to `h`, `[L, N, H]`.
     ///
+    /// ```
+    /// # use rgru::{Dims, Gru};
+    /// # let mut stream = Gru::<f32>::seeded(Dims::new(3, 8), 0)?.stream(1)?;
+    /// let mut h = [1.0; 8];
+    /// stream.states(&mut h)?;
+    /// assert_eq!(h, [0.0; 8]); // before the first step
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Value`] if `h` has another size.
     pub fn states(&self, h: &mut [T]) -> Result<(), Error> {
@@ -174,6 +220,16 @@ impl<T: Real> Stream<T> {
     }
 
     /// Sets the states to `h`, `[L, N, H]`.
+    ///
+    /// ```
+    /// # use rgru::{Dims, Gru};
+    /// # let mut stream = Gru::<f32>::seeded(Dims::new(3, 8), 0)?.stream(1)?;
+    /// stream.set_states(&[0.5; 8])?;
+    /// let mut h = [0.0; 8];
+    /// stream.states(&mut h)?;
+    /// assert_eq!(h, [0.5; 8]);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] if `h` has another size.

@@ -37,6 +37,12 @@ pub enum Keys<'a> {
 impl<'a> Keys<'a> {
     /// Returns texts or bytes as keys; key n is `data[offsets[n]..offsets[n + 1]]`.
     ///
+    /// ```
+    /// # use rgru::Keys;
+    /// let keys = Keys::texts(b"anneben", &[0, 4, 7])?; // anne, ben
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Value`] if `offsets` is empty, descends, or is not within `data`.
     pub fn texts(data: &'a [u8], offsets: &'a [i64]) -> Result<Self, Error> {
@@ -53,6 +59,11 @@ impl<'a> Keys<'a> {
     }
 
     /// Returns the number of keys.
+    ///
+    /// ```
+    /// # use rgru::Keys;
+    /// assert_eq!(Keys::Integers(&[7, 8, 7]).count(), 3);
+    /// ```
     pub fn count(&self) -> usize {
         match self {
             Self::Integers(keys) => keys.len(),
@@ -61,6 +72,11 @@ impl<'a> Keys<'a> {
     }
 
     /// Checks that there are `count` keys.
+    ///
+    /// ```
+    /// # use rgru::Keys;
+    /// assert!(Keys::Integers(&[7, 8, 7]).expect(2).is_err());
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] if there are not.

@@ -111,28 +111,76 @@ impl<T: Real> Sessions<T> {
     }
 
     /// Returns whether states are rounded to half precision between events.
+    ///
+    /// ```
+    /// # use rgru::{Dims, Events, Gru, Keys, Limits, Times};
+    /// # let limits = Limits { most: None, timeout: Some(60.0) };
+    /// # let mut sessions = Gru::<f32>::seeded(Dims::new(3, 8), 0)?.sessions(limits, false)?;
+    /// assert!(!sessions.half());
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn half(&self) -> bool {
         self.slab.half()
     }
 
     /// Returns the number of sessions. It includes sessions that have timed out since the last event or
     /// [`Sessions::expire`].
+    ///
+    /// ```
+    /// # use rgru::{Dims, Events, Gru, Keys, Limits, Times};
+    /// # let limits = Limits { most: None, timeout: Some(60.0) };
+    /// # let mut sessions = Gru::<f32>::seeded(Dims::new(3, 8), 0)?.sessions(limits, false)?;
+    /// # let events = Events { keys: Keys::Integers(&[7, 8]), x: &[0.5; 6], times: Times::Once(0.0) };
+    /// # sessions.step(events, &mut [0.0; 16])?;
+    /// assert_eq!(sessions.len(), 2);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn len(&self) -> usize {
         each_kind!(&self.registry, registry => registry.len())
     }
 
     /// Returns whether there are no sessions.
+    ///
+    /// ```
+    /// # use rgru::{Dims, Events, Gru, Keys, Limits, Times};
+    /// # let limits = Limits { most: None, timeout: Some(60.0) };
+    /// # let mut sessions = Gru::<f32>::seeded(Dims::new(3, 8), 0)?.sessions(limits, false)?;
+    /// assert!(sessions.is_empty());
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Returns the latest time so far in seconds, or negative infinity if there was none.
+    ///
+    /// ```
+    /// # use rgru::{Dims, Events, Gru, Keys, Limits, Times};
+    /// # let limits = Limits { most: None, timeout: Some(60.0) };
+    /// # let mut sessions = Gru::<f32>::seeded(Dims::new(3, 8), 0)?.sessions(limits, false)?;
+    /// # let events = Events { keys: Keys::Integers(&[7, 8]), x: &[0.5; 6], times: Times::Once(0.0) };
+    /// # sessions.step(events, &mut [0.0; 16])?;
+    /// assert_eq!(sessions.clock(), 0.0);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn clock(&self) -> f64 {
         each_kind!(&self.registry, registry => registry.clock())
     }
 
     /// Runs a batch of M events in order and writes their outputs `y` `[M, H]`. An event whose key has no session
     /// starts one, from the initial state of the stack.
+    ///
+    /// ```
+    /// # use rgru::{Dims, Events, Gru, Keys, Limits, Times};
+    /// # let limits = Limits { most: None, timeout: Some(60.0) };
+    /// # let mut sessions = Gru::<f32>::seeded(Dims::new(3, 8), 0)?.sessions(limits, false)?;
+    /// let mut y = [0.0; 3 * 8];
+    /// let events = Events { keys: Keys::Integers(&[7, 8, 7]), x: &[0.5; 3 * 3], times: Times::Once(0.0) };
+    /// sessions.step(events, &mut y)?;
+    /// assert_eq!(y[..8], y[8..16]); // the first steps of sessions 7 and 8
+    /// assert_ne!(y[..8], y[16..]); // the second step of session 7
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] if the size of an array does not fit, or the keys are of another kind than those of the
@@ -142,6 +190,16 @@ impl<T: Real> Sessions<T> {
     }
 
     /// As [`Sessions::step`], with options.
+    ///
+    /// ```
+    /// # use rgru::{Dims, Events, Gru, Keys, Limits, Times};
+    /// # let limits = Limits { most: None, timeout: Some(60.0) };
+    /// # let mut sessions = Gru::<f32>::seeded(Dims::new(3, 8), 0)?.sessions(limits, false)?;
+    /// let options = rgru::Options { threads: Some(1), stop: None };
+    /// let events = Events { keys: Keys::Integers(&[7]), x: &[0.5; 3], times: Times::Once(0.0) };
+    /// sessions.step_with(events, &mut [0.0; 8], options)?;
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Sessions::step`]; [`Error::Interrupted`] if `options.stop` returned true.
@@ -166,6 +224,18 @@ impl<T: Real> Sessions<T> {
 
     /// Writes to `has` which of the keys have a session.
     ///
+    /// ```
+    /// # use rgru::{Dims, Events, Gru, Keys, Limits, Times};
+    /// # let limits = Limits { most: None, timeout: Some(60.0) };
+    /// # let mut sessions = Gru::<f32>::seeded(Dims::new(3, 8), 0)?.sessions(limits, false)?;
+    /// # let events = Events { keys: Keys::Integers(&[7, 8]), x: &[0.5; 6], times: Times::Once(0.0) };
+    /// # sessions.step(events, &mut [0.0; 16])?;
+    /// let mut has = [false; 2];
+    /// sessions.has(Keys::Integers(&[7, 9]), &mut has)?;
+    /// assert_eq!(has, [true, false]);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Value`] if `has` is not as long as the keys.
     pub fn has(&self, keys: Keys, has: &mut [bool]) -> Result<(), Error> {
@@ -182,6 +252,18 @@ impl<T: Real> Sessions<T> {
 
     /// Copies the states of the sessions of M keys to `states`, `[L, M, H]`. Returns the position of the first key that
     /// has no session, or `None` if all have one.
+    ///
+    /// ```
+    /// # use rgru::{Dims, Events, Gru, Keys, Limits, Times};
+    /// # let limits = Limits { most: None, timeout: Some(60.0) };
+    /// # let mut sessions = Gru::<f32>::seeded(Dims::new(3, 8), 0)?.sessions(limits, false)?;
+    /// # let events = Events { keys: Keys::Integers(&[7, 8]), x: &[0.5; 6], times: Times::Once(0.0) };
+    /// # sessions.step(events, &mut [0.0; 16])?;
+    /// let mut h = [0.0; 8];
+    /// assert_eq!(sessions.states(Keys::Integers(&[7]), &mut h)?, None);
+    /// assert_eq!(sessions.states(Keys::Integers(&[9]), &mut h)?, Some(0)); // has no session
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] if `states` has another size.
@@ -203,6 +285,17 @@ impl<T: Real> Sessions<T> {
     }
 
     /// Ends the sessions of some keys. Returns how many it ended.
+    ///
+    /// ```
+    /// # use rgru::{Dims, Events, Gru, Keys, Limits, Times};
+    /// # let limits = Limits { most: None, timeout: Some(60.0) };
+    /// # let mut sessions = Gru::<f32>::seeded(Dims::new(3, 8), 0)?.sessions(limits, false)?;
+    /// # let events = Events { keys: Keys::Integers(&[7, 8]), x: &[0.5; 6], times: Times::Once(0.0) };
+    /// # sessions.step(events, &mut [0.0; 16])?;
+    /// assert_eq!(sessions.drop_keys(Keys::Integers(&[7, 9])), 1);
+    /// assert_eq!(sessions.len(), 1);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn drop_keys(&mut self, keys: Keys) -> usize {
         if !self.is_kind(keys) {
             return 0;
@@ -215,6 +308,17 @@ impl<T: Real> Sessions<T> {
     /// Advances the clock to at least `now` (seconds) and ends the sessions that have timed out. Returns how many it
     /// ended.
     ///
+    /// ```
+    /// # use rgru::{Dims, Events, Gru, Keys, Limits, Times};
+    /// # let limits = Limits { most: None, timeout: Some(60.0) };
+    /// # let mut sessions = Gru::<f32>::seeded(Dims::new(3, 8), 0)?.sessions(limits, false)?;
+    /// # let events = Events { keys: Keys::Integers(&[7, 8]), x: &[0.5; 6], times: Times::Once(0.0) };
+    /// # sessions.step(events, &mut [0.0; 16])?;
+    /// assert_eq!(sessions.expire(30.0)?, 0);
+    /// assert_eq!(sessions.expire(61.0)?, 2); // after a minute without an event
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Value`] if there is no timeout, or `now` is not finite.
     pub fn expire(&mut self, now: f64) -> Result<usize, Error> {
@@ -226,6 +330,17 @@ impl<T: Real> Sessions<T> {
     }
 
     /// Ends all sessions and frees their memory. Keys may be of another kind afterwards.
+    ///
+    /// ```
+    /// # use rgru::{Dims, Events, Gru, Keys, Limits, Times};
+    /// # let limits = Limits { most: None, timeout: Some(60.0) };
+    /// # let mut sessions = Gru::<f32>::seeded(Dims::new(3, 8), 0)?.sessions(limits, false)?;
+    /// # let events = Events { keys: Keys::Integers(&[7, 8]), x: &[0.5; 6], times: Times::Once(0.0) };
+    /// # sessions.step(events, &mut [0.0; 16])?;
+    /// sessions.clear();
+    /// assert!(sessions.is_empty());
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn clear(&mut self) {
         self.slab = Slab::new(self.packed.dims.num_layers, self.packed.dims.hidden_size, self.slab.half());
         self.registry = KeyKind::Integers(Registry::new(self.limits));

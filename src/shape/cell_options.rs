@@ -68,6 +68,12 @@ pub enum NormForm {
 
 impl LayerNorm {
     /// Returns a form with the epsilon of the program that it comes from: 1e-5 in haste, 1e-3 in `DreamerV3`.
+    ///
+    /// ```
+    /// use rgru::{LayerNorm, NormForm};
+    ///
+    /// assert_eq!(LayerNorm::new(NormForm::Separate).epsilon, 1e-5);
+    /// ```
     pub fn new(form: NormForm) -> Self {
         let epsilon = match form {
             NormForm::Separate => 1e-5,

@@ -78,6 +78,11 @@ pub struct Tensor {
 
 impl Dims {
     /// Returns the sizes of one layer of plain reset-before cells with biases: the base of all others.
+    ///
+    /// ```
+    /// # use rgru::Dims;
+    /// assert_eq!(Dims::new(3, 8).num_layers, 1);
+    /// ```
     pub fn new(input_size: usize, hidden_size: usize) -> Self {
         Self {
             input_size,
@@ -95,6 +100,13 @@ impl Dims {
     }
 
     /// Validates the sizes and returns them.
+    ///
+    /// ```
+    /// # use rgru::Dims;
+    /// assert!(Dims::new(3, 0).check().is_err());
+    /// assert_eq!(Dims::new(3, 8).check()?, Dims::new(3, 8));
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] if a size is 0, there are more than 1024 layers, the parameters exceed the address space, or
@@ -137,11 +149,23 @@ impl Dims {
     }
 
     /// Returns the number of directions, D.
+    ///
+    /// ```
+    /// # use rgru::Dims;
+    /// let dims = Dims { num_layers: 2, bidirectional: true, ..Dims::new(3, 8) };
+    /// assert_eq!(dims.directions(), 2);
+    /// ```
     pub fn directions(&self) -> usize {
         1 + usize::from(self.bidirectional)
     }
 
     /// Returns the number of cells: layers times directions, L * D.
+    ///
+    /// ```
+    /// # use rgru::Dims;
+    /// let dims = Dims { num_layers: 2, bidirectional: true, ..Dims::new(3, 8) };
+    /// assert_eq!(dims.num_cells(), 4);
+    /// ```
     pub fn num_cells(&self) -> usize {
         self.num_layers * self.directions()
     }
@@ -157,11 +181,23 @@ impl Dims {
     }
 
     /// Returns the number of output features: D * H, or H if two directions are merged to their sum, mean or product.
+    ///
+    /// ```
+    /// # use rgru::Dims;
+    /// let dims = Dims { num_layers: 2, bidirectional: true, ..Dims::new(3, 8) };
+    /// assert_eq!(dims.output_size(), 16);
+    /// ```
     pub fn output_size(&self) -> usize {
         if self.merge == Merge::Concat { self.states_size() } else { self.hidden_size }
     }
 
     /// Returns the number of input features of a layer: I for layer 0, the number of output features for the others.
+    ///
+    /// ```
+    /// # use rgru::Dims;
+    /// let dims = Dims { num_layers: 2, bidirectional: true, ..Dims::new(3, 8) };
+    /// assert_eq!((dims.layer_input(0), dims.layer_input(1)), (3, 16));
+    /// ```
     pub fn layer_input(&self, layer: usize) -> usize {
         if layer == 0 { self.input_size } else { self.output_size() }
     }
@@ -192,6 +228,12 @@ impl Dims {
     /// Returns all tensors in the order of the flat array: by layer, then direction, then W `[3H, input]`, U `[3H, H]`,
     /// b `[3H]`, in reset-after cells `b_hh` `[H]`, with layer normalisation the gains g `[3H]` and, if it is separate,
     /// `g_hh` `[3H]`, and with learned initial states h0 `[H]`. Rows are in the order reset gate, update gate, candidate.
+    ///
+    /// ```
+    /// # use rgru::Dims;
+    /// let names: Vec<_> = Dims::new(3, 8).tensors().into_iter().map(|tensor| tensor.name).collect();
+    /// assert_eq!(names, ["layers.0.fwd.W", "layers.0.fwd.U", "layers.0.fwd.b"]);
+    /// ```
     pub fn tensors(&self) -> Vec<Tensor> {
         let mut offset = 0;
         let mut tensors = Vec::new();
@@ -209,6 +251,11 @@ impl Dims {
     }
 
     /// Returns the length of the flat array of parameters.
+    ///
+    /// ```
+    /// # use rgru::Dims;
+    /// assert_eq!(Dims::new(3, 8).num_params(), 24 * 3 + 24 * 8 + 24);
+    /// ```
     pub fn num_params(&self) -> usize {
         (0..self.num_layers).map(|layer| self.directions() * self.cell_len(layer)).sum()
     }
@@ -237,6 +284,11 @@ impl Dims {
 
     /// Checks that an array of parameters of length `len` has [`Dims::num_params`] numbers.
     ///
+    /// ```
+    /// # use rgru::Dims;
+    /// assert!(Dims::new(3, 8).check_params(288).is_ok());
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Value`] if it has not.
     pub fn check_params(&self, len: usize) -> Result<(), Error> {
@@ -244,6 +296,11 @@ impl Dims {
     }
 
     /// Checks that `shape`, of an argument called `name`, is that of the states of `batch` sequences, `[L * D, N, H]`.
+    ///
+    /// ```
+    /// # use rgru::Dims;
+    /// assert!(Dims::new(3, 8).check_states("h0", &[1, 5, 8], 5).is_ok());
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] if it is not.

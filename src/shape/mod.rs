@@ -3,6 +3,8 @@
 mod cell_options;
 mod dims;
 mod expect;
+#[cfg(any(feature = "python", feature = "files"))]
+mod names;
 pub mod params;
 mod sequences;
 

@@ -37,6 +37,13 @@ impl Sequences {
     /// Describes `batch` sequences padded to `time` steps each, of which the first `lengths[n]` belong to sequence n
     /// (`None`: all).
     ///
+    /// ```
+    /// # use rgru::Sequences;
+    /// let sequences = Sequences::padded(2, 5, Some(&[5, 2]))?;
+    /// assert_eq!((sequences.range(0), sequences.range(1)), (0..5, 5..7)); // of 10 rows
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Value`] if there are not `batch` lengths, or a length is not in 0..=time; [`Error::Memory`].
     pub fn padded(batch: usize, time: usize, lengths: Option<&[i64]>) -> Result<Self, Error> {
@@ -58,6 +65,13 @@ impl Sequences {
     }
 
     /// Describes sequences without padding: sequence n is rows `offsets[n]..offsets[n + 1]` of an array of `rows` rows.
+    ///
+    /// ```
+    /// # use rgru::Sequences;
+    /// let sequences = Sequences::ragged(&[0, 5, 7], 7)?;
+    /// assert_eq!((sequences.range(0), sequences.range(1)), (0..5, 5..7)); // of 7 rows
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] if `offsets` is empty, does not start at 0, descends, or does not end at `rows`;
@@ -94,31 +108,73 @@ impl Sequences {
     }
 
     /// Returns the number of sequences, N.
+    ///
+    /// ```
+    /// # use rgru::Sequences;
+    /// # let sequences = Sequences::ragged(&[0, 2, 5], 5)?; // of 2 and 3 steps
+    /// assert_eq!(sequences.count(), 2);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn count(&self) -> usize {
         self.lengths.len()
     }
 
     /// Returns the number of rows of the arrays, padding included.
+    ///
+    /// ```
+    /// # use rgru::Sequences;
+    /// let sequences = Sequences::padded(2, 3, Some(&[2, 3]))?;
+    /// assert_eq!(sequences.rows(), 6);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn rows(&self) -> usize {
         self.rows
     }
 
     /// Returns the number of steps of all sequences, padding not included.
+    ///
+    /// ```
+    /// # use rgru::Sequences;
+    /// let sequences = Sequences::padded(2, 3, Some(&[2, 3]))?;
+    /// assert_eq!(sequences.steps(), 5);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn steps(&self) -> usize {
         self.compact[self.count()]
     }
 
     /// Returns the number of steps of sequence n.
+    ///
+    /// ```
+    /// # use rgru::Sequences;
+    /// # let sequences = Sequences::ragged(&[0, 2, 5], 5)?; // of 2 and 3 steps
+    /// assert_eq!((sequences.length(0), sequences.length(1)), (2, 3));
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn length(&self, n: usize) -> usize {
         self.lengths[n]
     }
 
     /// Returns the rows of sequence n.
+    ///
+    /// ```
+    /// # use rgru::Sequences;
+    /// let sequences = Sequences::padded(2, 3, Some(&[2, 3]))?;
+    /// assert_eq!((sequences.range(0), sequences.range(1)), (0..2, 3..6));
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn range(&self, n: usize) -> Range<usize> {
         self.starts[n]..self.starts[n] + self.lengths[n]
     }
 
     /// Returns the compact rows of sequence n.
+    ///
+    /// ```
+    /// # use rgru::Sequences;
+    /// let sequences = Sequences::padded(2, 3, Some(&[2, 3]))?;
+    /// assert_eq!((sequences.compact_range(0), sequences.compact_range(1)), (0..2, 2..5));
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn compact_range(&self, n: usize) -> Range<usize> {
         self.compact[n]..self.compact[n + 1]
     }
@@ -126,6 +182,14 @@ impl Sequences {
     /// Returns the steps in the order in which they are summed, in blocks of at most `most` pairs (sequence, step):
     /// spans of [`SPAN`] steps from the last to the first, and sequence after sequence in each span. An earlier window
     /// of the batch can therefore continue the sums.
+    ///
+    /// ```
+    /// # use rgru::Sequences;
+    /// # let sequences = Sequences::ragged(&[0, 2, 5], 5)?; // of 2 and 3 steps
+    /// let blocks: Vec<_> = sequences.blocks(4).collect();
+    /// assert_eq!(blocks, [vec![(0, 0), (0, 1), (1, 0), (1, 1)], vec![(1, 2)]]);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn blocks(&self, most: usize) -> impl Iterator<Item = Vec<(usize, usize)>> {
         let longest = self.order.first().map_or(0, |&n| self.lengths[n]);
         (0..longest.div_ceil(SPAN)).rev().flat_map(move |span| {
@@ -141,6 +205,14 @@ impl Sequences {
 
     /// Restricts each sequence to its steps in `span`, which are counted from its first one. The rows stay the same.
     ///
+    /// ```
+    /// # use rgru::Sequences;
+    /// # let sequences = Sequences::ragged(&[0, 2, 5], 5)?; // of 2 and 3 steps
+    /// let later = sequences.window(1..9)?; // without the first steps
+    /// assert_eq!((later.range(0), later.range(1)), (1..2, 3..5));
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Memory`].
     pub fn window(&self, span: Range<usize>) -> Result<Self, Error> {
@@ -152,6 +224,13 @@ impl Sequences {
 
     /// Returns the positions of the same sequences in an array of the compact rows.
     ///
+    /// ```
+    /// # use rgru::Sequences;
+    /// let sequences = Sequences::padded(2, 3, Some(&[2, 3]))?;
+    /// assert_eq!(sequences.compacted()?, Sequences::ragged(&[0, 2, 5], 5)?);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Memory`].
     pub fn compacted(&self) -> Result<Self, Error> {
@@ -160,36 +239,89 @@ impl Sequences {
     }
 
     /// Returns the compact row of a sequence's first step, counted in the batch that this is a window of, if it is one.
+    ///
+    /// ```
+    /// # use rgru::Sequences;
+    /// # let sequences = Sequences::ragged(&[0, 2, 5], 5)?; // of 2 and 3 steps
+    /// assert_eq!((sequences.origin(1), sequences.window(1..9)?.origin(1)), (2, 3));
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn origin(&self, n: usize) -> usize {
         self.origins[n]
     }
 
     /// Returns the sequences, longest first, those of equal length in the order of the batch.
+    ///
+    /// ```
+    /// # use rgru::Sequences;
+    /// # let sequences = Sequences::ragged(&[0, 2, 5], 5)?; // of 2 and 3 steps
+    /// assert_eq!(sequences.order(), [1, 0]);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn order(&self) -> &[usize] {
         &self.order
     }
 
     /// Returns [`Sequences::order`] by value.
+    ///
+    /// ```
+    /// # use rgru::Sequences;
+    /// # let sequences = Sequences::ragged(&[0, 2, 5], 5)?; // of 2 and 3 steps
+    /// assert_eq!(sequences.into_order(), [1, 0]);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn into_order(self) -> Vec<usize> {
         self.order
     }
 
     /// Returns each sequence's part of an array of rows of `width` numbers.
+    ///
+    /// ```
+    /// # use rgru::Sequences;
+    /// let sequences = Sequences::padded(2, 3, Some(&[2, 3]))?;
+    /// assert_eq!(sequences.split(&[0, 1, 2, 3, 4, 5], 1), [&[0, 1][..], &[3, 4, 5]]);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn split<'a, T>(&self, data: &'a [T], width: usize) -> Vec<&'a [T]> {
         (0..self.count()).map(|n| &data[self.range(n).start * width..][..self.lengths[n] * width]).collect()
     }
 
     /// Returns each sequence's part of an array of rows of `width` numbers, for writing.
+    ///
+    /// ```
+    /// # use rgru::Sequences;
+    /// let sequences = Sequences::padded(2, 3, Some(&[2, 3]))?;
+    /// let mut x = [0; 6];
+    /// sequences.split_mut(&mut x, 1)[1].fill(7);
+    /// assert_eq!(x, [0, 0, 0, 7, 7, 7]);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn split_mut<'a, T>(&self, data: &'a mut [T], width: usize) -> Vec<&'a mut [T]> {
         split_ranges(data, width, (0..self.count()).map(|n| self.range(n)))
     }
 
     /// Returns each sequence's part of an array of compact rows of `width` numbers.
+    ///
+    /// ```
+    /// # use rgru::Sequences;
+    /// let sequences = Sequences::padded(2, 3, Some(&[2, 3]))?;
+    /// assert_eq!(sequences.split_compact(&[0, 1, 2, 3, 4], 1), [&[0, 1][..], &[2, 3, 4]]);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn split_compact<'a, T>(&self, data: &'a [T], width: usize) -> Vec<&'a [T]> {
         (0..self.count()).map(|n| &data[self.compact[n] * width..][..self.lengths[n] * width]).collect()
     }
 
     /// Returns each sequence's part of an array of compact rows of `width` numbers, for writing.
+    ///
+    /// ```
+    /// # use rgru::Sequences;
+    /// let sequences = Sequences::padded(2, 3, Some(&[2, 3]))?;
+    /// let mut x = [0; 5];
+    /// sequences.split_compact_mut(&mut x, 1)[1].fill(7);
+    /// assert_eq!(x, [0, 0, 7, 7, 7]);
+    /// # Ok::<(), rgru::Error>(())
+    /// ```
     pub fn split_compact_mut<'a, T>(&self, data: &'a mut [T], width: usize) -> Vec<&'a mut [T]> {
         split_ranges(data, width, (0..self.count()).map(|n| self.compact_range(n)))
     }

@@ -13,20 +13,56 @@ use crate::shape::{Activation, Sequences, expect_shape};
 use crate::simd::Isa;
 use crate::threads::team::{Engine, Team};
 
+/// The map x W^T + b of rows x `[K]` to rows `[O]`, with packed weights.
+pub struct Linear<T: 'static> {
+    kernels: &'static ProductKernels<T>,
+    packed: PackedMatrix<T>,
+    bias: Vec<T>,
+}
+
+impl<T: Real> Linear<T> {
+    /// Packs W `[O, K]` and b `[O]`.
+    ///
+    /// # Errors
+    /// [`Error::Value`] if the size of W does not fit; [`Error::Memory`].
+    pub fn new(inputs: usize, weight: &[T], bias: &[T]) -> Result<Self, Error> {
+        expect_shape("weight", &[bias.len() * inputs], &[weight.len()])?;
+        let kernels = ProductKernels::of(Isa::active()?)?;
+        let column = |c: usize| Some(&weight[c * inputs..][..inputs]);
+        let packed = PackedMatrix::from_columns(kernels.lanes, WIDTH, inputs, bias.len(), column)?;
+        Ok(Self { kernels, packed, bias: bias.to_vec() })
+    }
+
+    /// Returns K.
+    pub fn inputs(&self) -> usize {
+        self.packed.depth
+    }
+
+    /// Returns O.
+    pub fn outputs(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// Computes the map: x `[M, K]`, out `[M, O]`.
+    ///
+    /// # Errors
+    /// [`Error::Value`] if the size of `out` does not fit.
+    pub fn run(&self, x: &[T], out: &mut [T]) -> Result<(), Error> {
+        let (inputs, outputs) = (self.inputs(), self.outputs());
+        let rows = x.len() / inputs.max(1);
+        expect_shape("out", &[rows * outputs], &[out.len()])?;
+        let engine = Engine { kernels: self.kernels, team: &Team::alone() };
+        matmul(engine, rows, |r| &x[r * inputs..], &self.packed, Start::Bias(&self.bias), out, outputs);
+        Ok(())
+    }
+}
+
 /// Computes out = x W^T + b: x `[M, K]`, W `[O, K]`, b `[O]`, out `[M, O]`.
 ///
 /// # Errors
 /// [`Error::Value`] if a size does not fit; [`Error::Memory`].
 pub fn linear<T: Real>(inputs: usize, x: &[T], weight: &[T], bias: &[T], out: &mut [T]) -> Result<(), Error> {
-    let (outputs, rows) = (bias.len(), x.len() / inputs.max(1));
-    expect_shape("weight", &[outputs * inputs], &[weight.len()])?;
-    expect_shape("out", &[rows * outputs], &[out.len()])?;
-    let kernels = ProductKernels::of(Isa::active()?)?;
-    let engine = Engine { kernels, team: &Team::alone() };
-    let column = |c: usize| Some(&weight[c * inputs..][..inputs]);
-    let packed = PackedMatrix::from_columns(kernels.lanes, WIDTH, inputs, outputs, column)?;
-    matmul(engine, rows, |r| &x[r * inputs..], &packed, Start::Bias(bias), out, outputs);
-    Ok(())
+    Linear::new(inputs, weight, bias)?.run(x, out)
 }
 
 /// Computes the gradients of [`linear`] from the gradient `dy` `[M, O]` of its output: dx `[M, K]`, dW `[O, K]`,
