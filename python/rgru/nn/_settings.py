@@ -193,8 +193,9 @@ class Settings:
 
     @property
     def _meaning(self) -> dict[str, Any]:
-        """The settings that determine what the parameters compute."""
-        return {name: value for name, value in self._sizes.items() if name not in ("zoneout", "recurrent_dropout")}
+        """The settings that parameters belong to. Bounds, initial states and masks may be added to trained ones."""
+        others = {"clip", "state_clip", "learned_h0", "merge", "zoneout", "recurrent_dropout"}
+        return {name: value for name, value in self._sizes.items() if name not in others}
 
     @property
     def _embedding_numbers(self) -> int:
