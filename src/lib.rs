@@ -97,6 +97,6 @@ pub mod __internals {
 }
 
 /// Runs the examples of the guide as tests.
-#[cfg(all(doctest, feature = "files"))]
+#[cfg(all(doctest, feature = "files", feature = "ndarray"))]
 #[doc = include_str!("../docs/guides/rust.md")]
 struct Guide;
