@@ -24,24 +24,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = arguments.next().ok_or("usage: serve MODEL [ADDRESS]")?;
     let listener = TcpListener::bind(arguments.next().as_deref().unwrap_or("127.0.0.1:8000"))?;
     match Model::<f32>::load(&path) {
-        Ok(model) => serve(&listener, &model)?,
-        Err(_) => serve(&listener, &Model::<f64>::load(&path)?)?,
+        Ok(model) => serve(&listener, &model),
+        Err(_) => serve(&listener, &Model::<f64>::load(&path)?),
     }
     Ok(())
 }
 
 /// Answers requests, each in a thread of its own, which shares the model.
-///
-/// # Errors
-/// If the listener fails.
-pub fn serve<T: Real>(listener: &TcpListener, model: &Model<T>) -> io::Result<()> {
+pub fn serve<T: Real>(listener: &TcpListener, model: &Model<T>) {
     std::thread::scope(|scope| {
-        for connection in listener.incoming() {
-            let connection = connection?;
+        for connection in listener.incoming().flatten() {
             scope.spawn(move || answer(connection, model)); // an error means that the client has gone
         }
-        Ok(())
-    })
+    });
 }
 
 fn answer<T: Real>(mut connection: TcpStream, model: &Model<T>) -> io::Result<()> {

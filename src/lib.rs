@@ -12,8 +12,8 @@
 //! of many live sequences by key. With the feature `files`, `Gru::load` and `Model::load` read what the Python package
 //! has saved.
 //!
-//! Modules depend on each other in one direction: `simd <- gemm <- cell <- rnn <- train, sessions <- gru <- files <- model`, and
-//! `python` above all, with `memory` and `threads` at the level of `simd`. `tests/rust/layers.rs` checks it.
+//! Modules depend on each other in one direction: `simd <- gemm <- cell <- rnn <- train, sessions <- gru <- files <-
+//! model`, and `python` above all, with `memory` and `threads` at the level of `simd`. `tests/rust/layers.rs` checks it.
 
 #![deny(unsafe_code)] // allowed in the modules that need it, forbidden in all others
 
@@ -97,6 +97,6 @@ pub mod __internals {
 }
 
 /// Runs the examples of the guide as tests.
-#[cfg(all(doctest, feature = "files"))]
+#[cfg(all(doctest, feature = "files", feature = "ndarray"))]
 #[doc = include_str!("../docs/guides/rust.md")]
 struct Guide;

@@ -105,9 +105,12 @@ pub fn restore<R>(path: &Path, model: impl FnOnce(&str, &str, &mut Tensors) -> R
     }
     let mut tensors = Tensors(SafeTensors::deserialize(&bytes).map_err(damaged)?.tensors().into_iter().collect());
     let (kind, config) = (text("kind"), text("config"));
-    let whole = |error: Error| fail(&format!("a whole {kind}"), error.to_string());
+    let whole = |error| match error {
+        Error::Value { .. } => fail(&format!("a whole {kind}"), error.to_string()),
+        other => other,
+    };
+    // The first files lack the digest.
     if let Some(expected) = texts.get("digest") {
-        // the first files lack it
         let got = tensors.digest(kind, config).map_err(whole)?;
         if got != *expected {
             return Err(fail(&format!("contents of the digest {expected}"), format!("{got}: it is damaged")));

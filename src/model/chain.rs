@@ -59,7 +59,8 @@ impl<T: Real> Chain<T> {
 
     /// Returns whether the first feature of a step is an id.
     pub fn reads_ids(&self) -> bool {
-        matches!(self.layers.first(), Some((Layer::Gru(gru) | Layer::Last(gru), _)) if gru.packed.vocabulary().is_some())
+        let first = self.layers.first().map(|(layer, _)| layer);
+        matches!(first, Some(Layer::Gru(gru) | Layer::Last(gru)) if gru.packed.vocabulary().is_some())
     }
 
     /// Computes the output for the steps of some sequences.

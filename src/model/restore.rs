@@ -105,7 +105,7 @@ fn layers<T: Real>(configs: Vec<LayerConfig>, tensors: &mut Tensors) -> Result<V
             LayerConfig::LayerNorm { size, epsilon } => Layer::Norm {
                 gain: tensors.vector(&format!("{i}.gain"), &[size as usize])?,
                 bias: tensors.vector(&format!("{i}.bias"), &[size as usize])?,
-                epsilon: T::from_f64(epsilon),
+                epsilon: at_least::<T>("epsilon", epsilon, f64::MIN_POSITIVE)?,
             },
             LayerConfig::Activation { activation } => self::activation(&activation)?,
             LayerConfig::Dropout { .. } => continue,
@@ -134,9 +134,17 @@ fn activation<T: Real>(named: &Named) -> Result<Layer<T>, Error> {
     Ok(match (name, parameters.as_slice()) {
         ("softmax", []) => Layer::Softmax,
         ("silu", []) => Layer::Silu,
-        ("leaky_relu", &[slope]) => Layer::LeakyRelu(T::from_f64(slope)),
+        ("leaky_relu", &[slope]) => Layer::LeakyRelu(at_least::<T>("activation", slope, 0.0)?),
         _ => Layer::Activation(named.activation::<T>("activation")?),
     })
+}
+
+/// Converts a number that is finite and at least `least`.
+fn at_least<T: Real>(name: &str, number: f64, least: f64) -> Result<T, Error> {
+    if number >= least && T::from_f64(number).is_finite() {
+        return Ok(T::from_f64(number));
+    }
+    Err(Error::value(name, format!("a number in the range of {}, at least {least:e}", T::NAME), number.to_string()))
 }
 
 fn linear<T: Real>(

@@ -82,7 +82,7 @@ impl<T: Real> Model<T> {
         self.parts.chain.every()
     }
 
-    /// Returns the labels of a classifier's classes as text, in the order of its probabilities; `None` for other models.
+    /// Returns the labels of a classifier as text, in the order of its probabilities; `None` for other models.
     ///
     /// ```
     /// # let model = rgru::Model::<f32>::load("tests/goldens/models/classifier.safetensors")?;

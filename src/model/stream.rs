@@ -60,8 +60,9 @@ impl<T: Real> ModelStream<T> {
         self.batch
     }
 
-    /// Advances all sequences by one step: reads their inputs `x` `[N, I]`, as [`Model::predict`](crate::Model::predict) does, and writes
-    /// their outputs `y` `[N, O]`. See [`ModelStream`] for an example.
+    /// Advances all sequences by one step: reads their inputs `x` `[N, I]`, as
+    /// [`Model::predict`](crate::Model::predict) does, and writes their outputs `y` `[N, O]`. See [`ModelStream`] for an
+    /// example.
     ///
     /// # Errors
     /// [`Error::Value`] if the size of an array or a number does not fit; no sequence has then advanced.

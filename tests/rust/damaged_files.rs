@@ -146,6 +146,8 @@ fn a_model_with_layers_that_do_not_fit_is_refused() {
     let scratch = Scratch::new("layers");
     let cases = [
         ("\"size\": 3", "\"size\": 4000000000"),
+        ("\"size\": 3", "\"size\": 0"),
+        ("\"epsilon\": 1e-05", "\"epsilon\": -1e-05"),
         ("\"input_size\": 3, \"output_size\": 5", "\"input_size\": 3000000000, \"output_size\": 3000000000"),
         ("\"kind\": \"last\"", "\"kind\": \"median\""),
         ("\"kind\": \"last\"", "\"kind\": \"every\""),

@@ -153,9 +153,7 @@ fn no_sequences_have_no_outputs() {
 fn estimators_refuse_numbers_that_they_cannot_read() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/models");
     let model = Model::<f32>::load(folder.join("classifier.safetensors")).unwrap();
-    let message = |x: &[f64], offsets: &[i64]| {
-        model.predict(x, offsets, Options::default()).unwrap_err().to_string() //
-    };
+    let message = |x: &[f64], offsets: &[i64]| model.predict(x, offsets, Options::default()).unwrap_err().to_string();
     assert_eq!(
         message(&[0.0, 0.0, 1.0, 0.0, 1.0, f64::NAN], &[0, 1, 3]),
         "x: expected finite numbers, got NaN in sequence 1, step 1, feature 1 (counted from 0)"
