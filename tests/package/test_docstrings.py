@@ -17,7 +17,7 @@ import pytest
 
 import rgru
 
-ABSENT = () if importlib.util.find_spec("torch") else ("rgru.torch",)
+ABSENT = tuple(f"rgru.{name}" for name in ("jax", "keras", "torch") if not importlib.util.find_spec(name))
 """Modules that cannot be imported here, since they are made of classes of a library that is not installed."""
 
 MODULES = [

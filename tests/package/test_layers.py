@@ -17,8 +17,8 @@ LAYERS = (
     ("_backends",),
     ("model",),
     ("train",),
-    ("estimators", "convert", "plot", "torch"),
-    ("_load",),
+    ("estimators", "convert", "jax", "plot", "torch"),
+    ("_load", "keras"),
     ("arrow", "sessions", "onnx"),
     ("integrations", "_compare"),
     ("rgru",),  # __init__.py
