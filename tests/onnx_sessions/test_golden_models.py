@@ -55,7 +55,8 @@ def test_outputs(path, small_calls):
 @pytest.mark.parametrize("path", [path for path in FILES if len(GRUS[name_of(path)]) == 1], ids=lambda path: path.stem)
 def test_the_gru_by_itself(path):
     """Where the model has nothing else, or only a dense layer after it, its states are those of the file."""
-    gru = rgru.from_onnx(path)
+    nodes = {"layers": "", "words": ""}  # of all nodes, where there is more than a GRU
+    gru = rgru.from_onnx(path, nodes.get(name_of(path)))
     assert repr(gru) == GRUS[name_of(path)][0]
     given, expected = arrays(path, "in."), arrays(path, "out.")
     if name_of(path) in ("layers", "packed"):
@@ -68,12 +69,20 @@ def test_the_gru_by_itself(path):
 
 
 @pytest.mark.parametrize("exporter", ["script", "dynamo"])
+def test_a_whole_model(exporter):
+    path = FOLDER / f"torch_{exporter}_words.onnx"
+    model = rgru.from_onnx(path)
+    assert [type(one).__name__ for one in model.layers] == ["GRU", "Pool", "Linear", "Activation"]
+    np.testing.assert_allclose(model(arrays(path, "in.")["x"]), arrays(path, "out.")["y"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("exporter", ["script", "dynamo"])
 def test_one_of_several(exporter):
     path = FOLDER / f"torch_{exporter}_sounds.onnx"
     with pytest.raises(
         ValueError, match=r"expected one GRU, got 2, choose by node=: '.*' \(H=4, forward, .*; '.*' \(H=4"
     ):
-        rgru.from_onnx(path)
+        rgru.from_onnx(path, "")
     for node in {"script": ["/first/GRU", "/first/", "/second"], "dynamo": ["node_gru__1", "node_gru_1"]}[exporter]:
         assert repr(rgru.from_onnx(path, node)) == GRUS["sounds"][0]
 

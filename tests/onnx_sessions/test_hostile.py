@@ -17,7 +17,7 @@ from onnx_cases import Model, single  # noqa: E402
 from rgru import from_onnx  # noqa: E402
 from rgru.onnx import InferenceSession  # noqa: E402
 
-GOLDEN = Path(__file__).parents[1] / "goldens" / "onnx_models" / "torch_dynamo_layers.onnx"
+GOLDEN = Path(__file__).parents[1] / "goldens" / "onnx_models" / "torch_dynamo_words.onnx"
 MEGABYTE = 2**20
 
 
@@ -138,13 +138,15 @@ def test_a_constant_that_doubles_forty_times():
 
 
 def test_layers_after_a_gru_that_grow_are_not_followed():
-    """The search for the order of axes stops before a value that is too large, and the model stays what it is."""
+    """The search for the order of axes stops before a value that is too large, and the GRU stays what it is."""
     model = single()
     for i in range(40):
         model.add("Concat", [f"y{i}" if i else "Y"] * 2, f"y{i + 1}", axis=0)
     model.outputs = {"Y_h": "float32", "y40": "float32"}
     with bounded(memory=256 * MEGABYTE):
-        assert repr(from_onnx(model.proto())) == "GRU(3, 4)"
+        assert repr(from_onnx(model.proto(), "a")) == "GRU(3, 4)"
+        with pytest.raises(ValueError, match=r"sizes that cannot be followed .* at Concat node 'y"):
+            from_onnx(model.proto())
 
 
 def test_many_nodes():
@@ -155,6 +157,26 @@ def test_many_nodes():
         model.add("GRU", ["x", *weights], f"Y{i}", hidden_size=4)
         model.outputs[f"Y{i}"] = "float32"
     with bounded(20, 64 * MEGABYTE), pytest.raises(ValueError, match="expected one GRU, got 300"):
+        from_onnx(model.proto(), "")
+    with bounded(20, 64 * MEGABYTE), pytest.raises(ValueError, match=r"300 results, 'Y0', 'Y1', .* and 280 more"):
+        from_onnx(model.proto())
+
+
+def test_many_nodes_that_move_numbers():
+    """Each is run on numbers; so there is a limit to how many."""
+    model = single()
+    for i in range(3000):
+        model.add("Transpose", [f"y{i}" if i else "Y_h"], f"y{i + 1}", perm=[1, 0, 2])
+    model.outputs = {"y3000": "float32"}
+    refuse("got 3001 nodes", model.proto())
+    model = single()
+    for i in range(40):  # larger and larger, each below the limit
+        model.add("Expand", ["Y", model.tensor(f"wide{i}", [50 + i, 1, 1, 1])], f"y{i}")
+        model.outputs[f"y{i}"] = "float32"
+    with (
+        bounded(20, 256 * MEGABYTE),
+        pytest.raises(ValueError, match=r"sizes that cannot be followed|too large to follow"),
+    ):
         from_onnx(model.proto())
 
 

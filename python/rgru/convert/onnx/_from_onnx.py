@@ -1,19 +1,21 @@
-"""GRUs of whole ONNX files."""
+"""ONNX files as GRUs and models."""
 
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from rgru._validation.scalars import as_bool
 from rgru.convert.onnx._graph import Graph
 from rgru.convert.onnx._model_file import read_model
-from rgru.convert.onnx._nodes import gru_nodes, stacks
+from rgru.convert.onnx._nodes import check_inputs, gru_nodes, stacks
+from rgru.convert.onnx._whole_model import whole_model
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from rgru.convert.onnx._nodes import Node, Stack
+    from rgru.convert.onnx._nodes import Node
+    from rgru.model import Model
     from rgru.nn._gru import GRU
 
 EXPORTERS = (
@@ -22,38 +24,47 @@ EXPORTERS = (
 )
 
 
-def from_onnx(path: Any, node: str | None = None, *, reset_after: bool | None = None) -> GRU:
-    """Make a GRU of the GRU nodes of an ONNX model.
+@overload
+def from_onnx(path: Any, node: str, *, reset_after: bool | None = None) -> GRU: ...
+@overload
+def from_onnx(path: Any, node: None = None, *, reset_after: bool | None = None) -> Any: ...
+def from_onnx(path: Any, node: str | None = None, *, reset_after: bool | None = None) -> GRU | Model:
+    """Make a GRU, or a whole model, of an ONNX model.
 
     Weights may be initialisers, external data in the model's folder, or what exporters compute of them by Transpose,
-    Slice, Concat and the like. Layers that follow each other become one GRU.
+    Slice, Concat and the like. GRU nodes that follow each other become the layers of one GRU.
 
     Parameters
     ----------
     path : path_like, bytes or onnx.ModelProto
-        The model.
+        The model. Its graph must be layers in a row: an embedding, GRUs, linear layers, normalisation, dropout,
+        activations, pooling over time. Nodes between them that only move numbers are recognised by what they do.
     node : str, optional
-        The name of a GRU node, or what the names of nodes, or of their weights, begin with (``"encoder."``). By default
-        all GRU nodes. Several nodes have to be the layers of one GRU.
+        The name of a GRU node, or what the names of nodes, or of their weights, begin with (``"encoder."``): then
+        these are converted by themselves, whatever is around them. Several nodes have to be the layers of one GRU. The
+        empty string stands for all.
     reset_after : bool, optional
         True reads nodes with ``linear_before_reset=0`` as reset-after: what a PyTorch model was whose exporter omitted
         the attribute. False accepts such nodes of PyTorch as they are. By default they are accepted with a warning.
 
     Returns
     -------
-    GRU
-        A batch-first GRU, whatever ``layout`` the nodes have. Float16 weights become float32, with all their values.
-        Initial states that are constant become learned ones, unless they are zero. Those that the model takes or
-        computes are not part of the GRU, and neither are ``sequence_lens``: pass them as `h0` and `lengths`.
+    GRU or Model
+        Without `node` a `rgru.Model` of all that the graph computes; if that is what a GRU computes, its steps or its
+        states for each layer, a GRU. With `node` a GRU. Both are batch first, whatever the model is. Float16 weights
+        become float32, with all their values. Initial states that are constant become learned ones, unless they are
+        zero. Those that the model takes or computes are not part of a GRU, and neither are ``sequence_lens``: pass
+        them as `h0` and `lengths`. A model with these beside other layers is refused.
 
     Raises
     ------
     TypeError
         If `path` is none of these.
     ValueError
-        If the file is no valid model, has no such node or several GRUs, or a node has a feature that rgru lacks (see
-        `from_arrays`), weights that depend on the model's inputs, or constant ``sequence_lens``. The message has the
-        names and sizes of the nodes.
+        If the file is no valid model, or does something that a `rgru.Model` cannot: the error names the node.
+        If it has no such `node` or several GRUs, or a GRU node has a feature that rgru lacks (see `from_arrays`),
+        weights that depend on the model's inputs, or constant ``sequence_lens``. The message has the names and sizes of
+        the nodes.
     ImportError
         If onnx is not installed.
     OSError
@@ -85,21 +96,27 @@ def from_onnx(path: Any, node: str | None = None, *, reset_after: bool | None = 
         listed = "; ".join(map(str, nodes)) or "none at the top level of the graph"
         asked = "a GRU node" if node is None else f"a GRU node whose name or weights begin with {node!r}"
         raise ValueError(f"{name}: expected {asked}, got {listed}")
-    found, refused = stacks(graph, chosen, _overrides(name, model, chosen, reset_after))
+    overrides = _overrides(name, model, chosen, reset_after)
+    return whole_model(graph, nodes, overrides) if node is None else _one_gru(graph, chosen, overrides)
+
+
+def _one_gru(graph: Graph, nodes: Sequence[Node], overrides: Mapping[str, Any]) -> GRU:
+    """Return the GRU whose layers the nodes are, whatever is around them."""
+    found, refused = stacks(graph, nodes, overrides)
     for one, why in refused.items():
-        raise ValueError(f"{name}: GRU node {one!r}: {why}")
+        raise ValueError(f"{graph.name}: GRU node {one!r}: {why}")
     if len(found) > 1:
         listed = "; ".join(", then ".join(map(str, one.nodes)) for one in found)
-        raise ValueError(f"{name}: expected one GRU, got {len(found)}, choose by node=: {listed}")
+        raise ValueError(f"{graph.name}: expected one GRU, got {len(found)}, choose by node=: {listed}")
     [stack] = found
-    _check_inputs(graph, stack)
+    check_inputs(graph, stack)
     return stack.gru
 
 
 def _named(graph: Graph, nodes: Sequence[Node], name: str) -> list[Node]:
     """Return the node of this name, or else those whose names, or those of their weights, begin with it."""
     exact = [one for one in nodes if one.name == name]
-    if exact or not name:
+    if exact:
         return exact
     found = []
     for one in nodes:
@@ -126,14 +143,3 @@ def _overrides(name: str, model: Any, nodes: Sequence[Node], reset_after: bool |
     if len(before) < len(nodes):
         raise ValueError(f"reset_after: expected True or None for {name}, which has linear_before_reset=1, got False")
     return {}
-
-
-def _check_inputs(graph: Graph, stack: Stack) -> None:
-    """Refuse constants that a GRU cannot hold, and that would be lost without a word."""
-    for one, states in zip(stack.nodes, stack.states, strict=True):
-        for kind, value in (("initial_h", states), ("sequence_lens", one.lengths)):
-            if value in graph.constants:
-                got = " ".join(str(graph.constant(value)).split())[:80]
-                expected = "the same states for all sequences" if kind == "initial_h" else "no constant"
-                where = f"{graph.name}: GRU node {one.name!r}: {kind}"
-                raise ValueError(f"{where}: expected {expected}, got {got}: rgru takes it for each call")

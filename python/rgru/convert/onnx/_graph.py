@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 RANDOM = ("Random", "Bernoulli", "Multinomial")
 """Beginnings of the names of operators whose results change from run to run."""
 
-EVALUATED = frozenset(
+MOVES = frozenset(
     (
-        *("Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose"),
-        *("Add", "Cast", "CastLike", "DequantizeLinear", "Div", "Mul", "Neg", "Sub"),
-        *("Constant", "ConstantOfShape", "Shape", "Unsqueeze"),
+        *("Cast", "CastLike", "Concat", "Expand", "Flatten", "Gather", "Identity"),
+        *("Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"),
     )
 )
+"""Operators that only move numbers."""
+
+EVALUATED = MOVES | {"Add", "Constant", "ConstantOfShape", "DequantizeLinear", "Div", "Mul", "Neg", "Shape", "Sub"}
 """Operators that exporters put before weights and around layers. All take a time in proportion to their results."""
 
 

@@ -176,6 +176,17 @@ def _shapes(graph: Graph, name: str, size: int) -> dict[str, tuple[int, ...]]:
     return {one: tuple(size if dim is None else dim for dim in known[one]) for one in shaped - graph.constants}
 
 
+def check_inputs(graph: Graph, stack: Stack) -> None:
+    """Refuse constants that a GRU cannot hold, and that would be lost without a word."""
+    for one, states in zip(stack.nodes, stack.states, strict=True):
+        for kind, value in (("initial_h", states), ("sequence_lens", one.lengths)):
+            if value in graph.constants:
+                got = " ".join(str(graph.constant(value)).split())[:80]
+                expected = "the same states for all sequences" if kind == "initial_h" else "no constant"
+                where = f"{graph.name}: GRU node {one.name!r}: {kind}"
+                raise ValueError(f"{where}: expected {expected}, got {got}: rgru takes it for each call")
+
+
 def stacks(
     graph: Graph, nodes: Sequence[Node], overrides: Mapping[str, Any] | None = None
 ) -> tuple[list[Stack], dict[str, str]]:
@@ -201,13 +212,13 @@ def stacks(
             stack = stack_of(graph, [node], overrides)
             below = next((one for one in found if _continues(graph, one, node)), None)
             if below is not None:
-                stack = _joined(graph, below, node, overrides) or stack
+                stack = joined(graph, below.nodes, node, overrides) or stack
         except (TypeError, ValueError) as error:
             refused[node.name] = str(error)
             continue
         if len(stack.nodes) > 1:
             found.remove(below)  # type: ignore[arg-type]
-        sizes = (*_steps_and_sequences(graph, node), 1 + stack.gru.bidirectional, stack.gru.hidden_size)
+        sizes = (*steps_and_sequences(graph, node), 1 + stack.gru.bidirectional, stack.gru.hidden_size)
         states = [one.outputs[1] for one in stack.nodes]
         if all(stack.states):
             stack.h0 = whole_states(graph, stack.states, sizes[2:], node.layout)
@@ -216,7 +227,8 @@ def stacks(
     return found, refused
 
 
-def _steps_and_sequences(graph: Graph, node: Node) -> tuple[int | None, int | None]:
+def steps_and_sequences(graph: Graph, node: Node) -> tuple[int | None, int | None]:
+    """Return T and N of what a node reads, or None where they are open."""
     shape = graph.shapes.get(node.x, (None, None, None))[:2]
     first, second = shape[::-1] if node.layout else shape
     return first, second
@@ -238,9 +250,9 @@ def _continues(graph: Graph, below: Stack, node: Node) -> bool:
     return not indices & set(graph.needed(node.inputs[4:]))
 
 
-def _joined(graph: Graph, below: Stack, node: Node, overrides: Mapping[str, Any] | None) -> Stack | None:
-    """Return the stack with one more layer, or None if a GRU has to have them apart: other sizes or settings."""
+def joined(graph: Graph, below: Sequence[Node], node: Node, overrides: Mapping[str, Any] | None) -> Stack | None:
+    """Return a stack with one more layer, or None if a GRU has to have them apart: other sizes or settings."""
     try:
-        return stack_of(graph, [*below.nodes, node], overrides)
+        return stack_of(graph, [*below, node], overrides)
     except ValueError:
         return None

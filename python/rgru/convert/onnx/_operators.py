@@ -1,0 +1,125 @@
+"""ONNX operators that are layers for single rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rgru.convert import widened
+from rgru.model import Activation, Dropout, LayerNorm, Linear
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rgru.convert.onnx._graph import Graph
+
+_ACTIVATIONS: dict[str, Any] = {
+    "Elu": lambda given: ("elu", given.get("alpha", 1.0)),
+    "HardSigmoid": lambda given: ("hard_sigmoid", given.get("alpha", 0.2), given.get("beta", 0.5)),
+    "LeakyRelu": lambda given: ("leaky_relu", given.get("alpha", 0.01)),
+    "Relu": lambda given: "relu",
+    "Sigmoid": lambda given: "sigmoid",
+    "Softsign": lambda given: "softsign",
+    "Tanh": lambda given: "tanh",
+}
+
+
+def attributes_of(node: Any) -> dict[str, Any]:
+    """Return the attributes of a node by name."""
+    from onnx import helper
+
+    return {one.name: helper.get_attribute_value(one) for one in node.attribute}
+
+
+def constant(graph: Graph, node: Any, index: int) -> NDArray[Any] | None:
+    """Return a constant input of a node, with float16 as float32, or None if it is not given.
+
+    Raises
+    ------
+    ValueError
+        If it is no constant.
+    """
+    name = node.input[index] if index < len(node.input) else ""
+    if not name:
+        return None
+    return widened(graph.constant(name))  # type: ignore[no-any-return]
+
+
+def vector(array: NDArray[Any], size: int, axes: int) -> NDArray[Any]:
+    """Return a constant as one vector for all rows of an array of so many axes."""
+    if array.ndim > axes or array.shape[-1:] not in ((), (1,), (size,)) or array.size > size:
+        raise ValueError(f"a constant {array.shape}, which is not the same for all rows of {size} numbers")
+    same: NDArray[Any] = np.broadcast_to(array.reshape(-1), (size,)).copy()
+    return same
+
+
+def layer_of(graph: Graph, node: Any, size: int, axes: int) -> Any:
+    """Return the layer that a node is for rows of `size` numbers, the last axis of its input.
+
+    Raises
+    ------
+    ValueError
+        If a setting does not fit; the message tells which.
+    """
+    given, kind = attributes_of(node), node.op_type
+    if kind in _ACTIVATIONS:
+        return Activation(_ACTIVATIONS[kind](given))
+    return _CONVERT[kind](graph, node, given, size, axes)
+
+
+def _gemm(graph: Graph, node: Any, given: dict[str, Any], size: int, axes: int) -> Linear:
+    for name, usual in (("alpha", 1.0), ("beta", 1.0), ("transA", 0)):
+        if given.get(name, usual) != usual:
+            raise ValueError(f"Gemm with {name}={given[name]}")
+    weight, bias = _matrix(graph, node), constant(graph, node, 2)
+    weight = weight if given.get("transB", 0) else weight.T
+    return Linear.from_arrays(weight, None if bias is None else vector(bias, len(weight), axes))
+
+
+def _mat_mul(graph: Graph, node: Any, given: dict[str, Any], size: int, axes: int) -> Linear:
+    return Linear.from_arrays(_matrix(graph, node).T)
+
+
+def _matrix(graph: Graph, node: Any) -> NDArray[Any]:
+    weight = constant(graph, node, 1)
+    if weight is None or weight.ndim != 2:
+        raise ValueError(f"{node.op_type} by other arrays than a matrix")
+    return weight
+
+
+def _layer_norm(graph: Graph, node: Any, given: dict[str, Any], size: int, axes: int) -> LayerNorm:
+    if given.get("axis", -1) not in (-1, axes - 1):
+        raise ValueError(f"LayerNormalization with axis={given['axis']}")
+    gain, bias = constant(graph, node, 1), constant(graph, node, 2)
+    if gain is None:
+        raise ValueError("LayerNormalization without gains")
+    gain = vector(gain, size, axes)
+    bias = np.zeros_like(gain) if bias is None else vector(bias, size, axes)
+    return LayerNorm.from_arrays(gain, bias, epsilon=float(given.get("epsilon", 1e-5)))
+
+
+def _dropout(graph: Graph, node: Any, given: dict[str, Any], size: int, axes: int) -> Dropout:
+    rate, training = constant(graph, node, 1), constant(graph, node, 2)
+    if training is not None and training.any():
+        raise ValueError("Dropout with training_mode")
+    return Dropout(float(given.get("ratio", 0.5) if rate is None else rate.item()))
+
+
+def _softmax(graph: Graph, node: Any, given: dict[str, Any], size: int, axes: int) -> Activation:
+    opset = max((one.version for one in graph.model.opset_import if one.domain in ("", "ai.onnx")), default=1)
+    axis = given.get("axis", -1 if opset >= 13 else 1)
+    if axis not in (-1, axes - 1):
+        raise ValueError(f"Softmax with axis={axis}")
+    return Activation("softmax")
+
+
+_CONVERT = {
+    "Dropout": _dropout,
+    "Gemm": _gemm,
+    "LayerNormalization": _layer_norm,
+    "MatMul": _mat_mul,
+    "Softmax": _softmax,
+}
+LAYERS = _ACTIVATIONS.keys() | _CONVERT.keys()
+"""The operators that `layer_of` takes."""

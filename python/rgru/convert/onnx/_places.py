@@ -1,0 +1,109 @@
+"""Places between the layers of a model, and which of their rows a value of the graph holds.
+
+At each place every number of the rows has its own value, for arrays of two sizes. A value that exporters make of them
+by any nodes that only move numbers tells by its numbers which rows it holds, and in which order.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from rgru.convert.onnx._nodes import Node
+
+FIRST = 2**12
+"""The first number. With a half added it is no float16, bfloat16 or integer: what rounds the numbers changes them."""
+
+NUMBERS = 2**22
+"""Numbers that are given out at most: up to twice as many are exact in float32."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place between layers.
+
+    Attributes
+    ----------
+    arrays : tuple of ndarray, shape (N, T, K) or (N, K)
+        The numbered rows, for each of the sizes.
+    layers : tuple
+        The layers before, from the input on.
+    nodes : tuple of Node
+        Those of the last layer, if it is a GRU.
+    takes : str
+        What the last layer still takes of a node after it: "gain", "bias" or nothing.
+    """
+
+    arrays: tuple[NDArray[Any], ...]
+    layers: tuple[Any, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    takes: str = ""
+
+    @property
+    def features(self) -> int:
+        """K."""
+        return int(self.arrays[0].shape[-1])
+
+    def orders(self, indices: Sequence[NDArray[np.int64]]) -> set[str]:
+        """Return what a value is that has the rows `indices`.
+
+        "NT" and "TN" are all steps in this order of axes, "last" the last step of each sequence, and "N" the rows of a
+        place without steps. Where sizes are fixed to 1 it may be several.
+        """
+        found: set[str] | None = None
+        for array, index in zip(self.arrays, indices, strict=True):
+            grid = np.arange(math.prod(array.shape[:-1])).reshape(array.shape[:-1])
+            forms = {"N": grid} if grid.ndim == 1 else {"NT": grid, "TN": grid.T, "last": grid[:, -1]}
+            now = {name for name, form in forms.items() if np.array_equal(index, form)}
+            found = now if found is None else found & now
+        return found or set()
+
+
+class Places:
+    """All places of a model."""
+
+    def __init__(self) -> None:
+        self._places: list[Place] = []
+        self._starts: list[int] = []
+        self._next = FIRST
+
+    def add(self, shapes: Sequence[tuple[int, ...]], kind: str = "f", **details: Any) -> Place:
+        """Return a new place with rows of these shapes, one for each of the sizes, and of this kind of numbers."""
+        start, arrays = self._next, []
+        for shape in shapes:
+            end = self._next + math.prod(shape)
+            if end > NUMBERS:
+                raise ValueError(f"arrays as large as {shape}, which are too many numbers to follow")
+            numbers = np.arange(self._next, end).reshape(shape)
+            arrays.append(numbers if kind in "iu" else (numbers + 0.5).astype(np.float32))
+            self._next = end
+        place = Place(tuple(arrays), **details)
+        self._places.append(place)
+        self._starts.append(start)
+        return place
+
+    def find(self, values: Sequence[NDArray[Any]]) -> tuple[Place, list[NDArray[np.int64]]] | None:
+        """Return the place whose rows are along the last axis of a value, and which rows; None if there is none."""
+        if any(value.size == 0 or value.ndim == 0 for value in values):
+            return None
+        at = bisect_right(self._starts, values[0].flat[0]) - 1
+        if at < 0:
+            return None
+        place, indices = self._places[at], []
+        for array, value in zip(place.arrays, values, strict=True):
+            rows = array.reshape(-1, place.features)
+            index = (value[..., 0] - rows[0, 0]).astype(np.int64) // place.features
+            known = value.shape[-1] == place.features and index.min() >= 0 and index.max() < len(rows)
+            if not known or not np.array_equal(rows[index], value):
+                return None
+            indices.append(index)
+        return place, indices
