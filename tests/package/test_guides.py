@@ -2,7 +2,7 @@
 
 The recipes for data engines are in test_data_guide.py, the README's section on PyTorch in convert/test_torch.py, the
 sections on other frameworks in convert/test_migrate_guide.py, the guide to PyTorch in pytorch/test_guide.py, the page
-on ONNX in onnx_sessions/test_guide.py.
+on ONNX in onnx_sessions/test_guide.py, the guide to Keras and JAX in keras_layers/test_guide.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = {page.relative_to(ROOT).as_posix(): page for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))}
 TEXTS = {name: page.read_text("utf-8") for name, page in PAGES.items()}
 README, DATA, GPU, MIGRATE = "README.md", "docs/data.md", "docs/guides/gpu.md", "docs/migrate.md"
-PYTORCH, ONNX = "docs/guides/pytorch.md", "docs/guides/onnx.md"
+PYTORCH, ONNX, KERAS = "docs/guides/pytorch.md", "docs/guides/onnx.md", "docs/guides/keras_jax.md"
 NEEDS_PYTORCH = "Have a model?"  # a section of the README
 README_SECTIONS = sections(TEXTS[README])
 INSTALLATION = {README, "docs/index.md"}  # their shell blocks are steps of .ci/run, in a fresh environment
@@ -30,7 +30,7 @@ def pages_with(language, *, without):
     return [name for name, text in TEXTS.items() if f"```{language}\n" in text and name not in without]
 
 
-@pytest.mark.parametrize("name", pages_with("python", without={README, DATA, GPU, MIGRATE, PYTORCH, ONNX}))
+@pytest.mark.parametrize("name", pages_with("python", without={README, DATA, GPU, MIGRATE, PYTORCH, ONNX, KERAS}))
 def test_python(name, tmp_path):
     run_python(TEXTS[name], tmp_path, "-W", "error")
 
