@@ -148,7 +148,7 @@ def test_dropout_is_that_of_keras():
 
 
 def test_half_precision():
-    """Computed in float32, and rounded: nearer to the exact outputs than those of Keras."""
+    """Inputs, weights and outputs are rounded, and nothing between."""
     _, exact = pair()
     _, ours = pair(dtype="mixed_bfloat16")
     y, h_n = ours(X)

@@ -42,8 +42,8 @@ class GRU(keras.layers.GRU):
 
     Notes
     -----
-    Masks may have holes. Masked steps are passed over and cost no time. In another dtype than float32 and float64 the
-    layer computes in float32, and rounds outputs.
+    Masks may have holes. Masked steps are passed over and cost no time. In another dtype than float32 and float64
+    inputs, weights and outputs are rounded to it as in Keras, and all between is computed in float32.
 
     A saved model names the class ``rgru>GRU``, and loads where `rgru.keras` is imported. `rgru.keras.revert` makes a
     model that loads everywhere. Files of weights are the same as those of `keras.layers.GRU`.
