@@ -8,6 +8,7 @@ import doctest
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 import re
 from pathlib import Path
@@ -16,6 +17,9 @@ from typing import Any
 import pytest
 
 import rgru
+
+if importlib.util.find_spec("torch"):
+    os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras does not look for an installed one
 
 ABSENT = tuple(f"rgru.{name}" for name in ("jax", "keras", "torch") if not importlib.util.find_spec(name))
 """Modules that cannot be imported here, since they are made of classes of a library that is not installed."""
@@ -139,10 +143,8 @@ def _examples(name: str) -> list[doctest.DocTest]:
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
 @pytest.mark.parametrize("name", ["rgru", *MODULES])
-def test_examples(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples(name: str) -> None:
     """Examples whose packages are not installed are passed over."""
-    if importlib.util.find_spec("torch"):
-        monkeypatch.setenv("KERAS_BACKEND", "torch")  # Keras does not look for an installed one
     runner = doctest.DocTestRunner()
     for test in _examples(name):
         requirements = _requirements(test)

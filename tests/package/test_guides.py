@@ -2,7 +2,8 @@
 
 The recipes for data engines are in test_data_guide.py, the README's section on PyTorch in convert/test_torch.py, the
 sections on other frameworks in convert/test_migrate_guide.py, the guide to PyTorch in pytorch/test_guide.py, the page
-on ONNX in onnx_sessions/test_guide.py, the service in test_serving.py.
+on ONNX in onnx_sessions/test_guide.py, that on Keras and JAX in keras_layers/test_guide.py, the service in
+test_serving.py.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ PAGES = {page.relative_to(ROOT).as_posix(): page for page in (ROOT / "README.md"
 TEXTS = {name: page.read_text("utf-8") for name, page in PAGES.items()}
 README, DATA, GPU, MIGRATE = "README.md", "docs/data.md", "docs/guides/gpu.md", "docs/migrate.md"
 PYTORCH, ONNX, SERVING = "docs/guides/pytorch.md", "docs/guides/onnx.md", "docs/guides/serving.md"
+KERAS = "docs/guides/keras_jax.md"
 NEEDS_PYTORCH = "Have a model?"  # a section of the README
 README_SECTIONS = sections(TEXTS[README])
 INSTALLATION = {README, "docs/index.md"}  # their shell blocks are steps of .ci/run, in a fresh environment
@@ -30,7 +32,10 @@ def pages_with(language, *, without):
     return [name for name, text in TEXTS.items() if f"```{language}\n" in text and name not in without]
 
 
-@pytest.mark.parametrize("name", pages_with("python", without={README, DATA, GPU, MIGRATE, PYTORCH, ONNX, SERVING}))
+LEFT_OUT = {README, DATA, GPU, MIGRATE, PYTORCH, ONNX, SERVING, KERAS}  # tested elsewhere
+
+
+@pytest.mark.parametrize("name", pages_with("python", without=LEFT_OUT))
 def test_python(name, tmp_path):
     run_python(TEXTS[name], tmp_path, "-W", "error")
 
