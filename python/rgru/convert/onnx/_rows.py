@@ -47,11 +47,13 @@ class Rows:
 
     def of(self, name: str) -> list[NDArray[Any]]:
         """Return a value for each of the sizes."""
+        if name not in self.names:
+            raise ValueError(f"a value that is no rows of one layer's outputs, {name!r}")
         return [values[name] for values in self._values]
 
     def axes(self, name: str) -> int:
         """Return the number of axes of a value."""
-        return self._values[0][name].ndim
+        return self.of(name)[0].ndim
 
     def put(self, name: str, arrays: Sequence[NDArray[Any]]) -> None:
         """Set a value."""
@@ -74,7 +76,7 @@ class Rows:
 
     def find(self, name: str) -> tuple[Place, list[NDArray[np.int64]]]:
         """Return the place whose rows are along the last axis of a value, and which rows these are."""
-        found = self.places.find(self.of(name)) if name in self.names else None
+        found = self.places.find(self.of(name))
         if found is None:
             raise ValueError(f"a value that is no rows of one layer's outputs, {name!r}")
         return found
