@@ -9,7 +9,12 @@ import pytest
 from guides import run_python, sections
 
 SECTIONS = sections((Path(__file__).parents[2] / "docs" / "migrate.md").read_text("utf-8"))
-OTHERS = {"PyTorch": ["torch"], "Keras": ["keras", "torch", "h5py"], "Example: words to phonemes": ["g2p_en"]}
+OTHERS = {
+    "PyTorch": ["torch"],
+    "Keras": ["keras", "torch", "h5py"],
+    "ONNX": ["onnx", "onnxruntime"],
+    "Example: words to phonemes": ["g2p_en"],
+}
 """What sections need besides their imports."""
 
 
@@ -24,5 +29,5 @@ def test_section(title, tmp_path):
 
 
 def test_every_section_has_examples():
-    assert list(SECTIONS) == ["PyTorch", "Keras", "Flax", "Equinox", "Arrays", "Example: words to phonemes"]
+    assert list(SECTIONS) == ["PyTorch", "Keras", "ONNX", "Flax", "Equinox", "Arrays", "Example: words to phonemes"]
     assert all(">>>" in text for text in SECTIONS.values())

@@ -251,6 +251,8 @@ def refuse(source, words):
         (lambda y, h_n: y[:, 0], {}, "an output '.*' of other rows"),
         (lambda y, h_n: y.flip(1), {}, "an output '.*' of other rows"),
         (lambda y, h_n: y[:, 1:].mean(1), {}, "mean over other axes than the steps .* at ReduceMean node '"),
+        (lambda y, h_n: y[:, :100], {}, "a cut at 100 of an axis that may be longer at Slice node '"),
+        (lambda y, h_n: y[:, -100:].mean(1), {}, "a cut at -100 of an axis that may be longer at Slice node '"),
         (lambda y, h_n: y + y, {}, "two values that depend on the inputs at Add node '"),
         (lambda y, h_n: y * 2, {}, "no gain or bias of the layer before at Mul node '"),
         (lambda y, h_n: torch.cumsum(y, 1), {}, "no such layer at CumSum node '"),

@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> None:
         "--name",
         metavar="NAME",
         help="of the GRU in IN: its name in a state dict (encoder.gru), of its layer or its node; without it a file "
-        "of Keras is a whole model, and others must have one GRU",
+        "of Keras or ONNX is a whole model, and others must have one GRU",
     )
     parser.set_defaults(run=run)
 

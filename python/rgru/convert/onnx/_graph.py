@@ -156,6 +156,8 @@ class Graph:
                 raise ValueError(f"{output.name!r} is larger than the whole model")
         feeds = {name: known[name] for name in self.reads[index]}
         results: list[NDArray[Any]] = ReferenceEvaluator(model).run(None, feeds)
+        if not all(isinstance(one, (np.ndarray, np.generic)) for one in results):
+            raise ValueError("it makes more than arrays")
         return results
 
 

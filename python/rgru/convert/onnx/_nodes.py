@@ -164,7 +164,7 @@ def _constant_states(graph: Graph, node: Node, directions: int, hidden: int) -> 
 
 def _shapes(graph: Graph, name: str, size: int) -> dict[str, tuple[int, ...]]:
     """Return shapes for all values of which `name` needs the shape, if it needs nothing else of the inputs."""
-    shaped = {next(iter(graph.reads[i])) for i in graph.needed([name]) if graph.nodes[i].op_type == "Shape"}
+    shaped = {one for i in graph.needed([name]) if graph.nodes[i].op_type == "Shape" for one in graph.reads[i]}
     within = graph.needed([name], shaped)
     read = {one for i in within if graph.nodes[i].op_type != "Shape" for one in graph.reads[i]} | {name}
     if read & (graph.inputs.keys() | shaped):

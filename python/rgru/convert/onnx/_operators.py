@@ -46,6 +46,19 @@ def constant(graph: Graph, node: Any, index: int) -> NDArray[Any] | None:
     return widened(graph.constant(name))  # type: ignore[no-any-return]
 
 
+def number(graph: Graph, name: str) -> NDArray[Any] | None:
+    """Return a constant by its name, with float16 as float32, or None if the value is none."""
+    return widened(graph.constant(name)) if name in graph.constants else None
+
+
+def reduced_axes(graph: Graph, node: Any, axes: int) -> tuple[int, ...]:
+    """Return the axes that a node reduces of an array with so many axes."""
+    if node.op_type.startswith("Global"):
+        return tuple(range(2, axes))
+    given = attributes_of(node).get("axes") or constant(graph, node, 1)
+    return () if given is None else tuple(int(one) for one in given)
+
+
 def vector(array: NDArray[Any], size: int, axes: int) -> NDArray[Any]:
     """Return a constant as one vector for all rows of an array of so many axes."""
     if array.ndim > axes or array.shape[-1:] not in ((), (1,), (size,)) or array.size > size:

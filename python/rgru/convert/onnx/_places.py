@@ -93,12 +93,10 @@ class Places:
 
     def find(self, values: Sequence[NDArray[Any]]) -> tuple[Place, list[NDArray[np.int64]]] | None:
         """Return the place whose rows are along the last axis of a value, and which rows; None if there is none."""
-        if any(value.size == 0 or value.ndim == 0 for value in values):
+        place = self._of(values)
+        if place is None:
             return None
-        at = bisect_right(self._starts, values[0].flat[0]) - 1
-        if at < 0:
-            return None
-        place, indices = self._places[at], []
+        indices = []
         for array, value in zip(place.arrays, values, strict=True):
             rows = array.reshape(-1, place.features)
             index = (value[..., 0] - rows[0, 0]).astype(np.int64) // place.features
@@ -107,3 +105,30 @@ class Places:
                 return None
             indices.append(index)
         return place, indices
+
+    def find_steps(self, values: Sequence[NDArray[Any]]) -> tuple[Place, list[tuple[Any, ...]]] | None:
+        """Return the place whose steps, in any order, are along the last axis, and which sequence and feature each is.
+
+        None if there is no such place, or some of its steps are missing.
+        """
+        place = self._of(values)
+        if place is None or place.arrays[0].ndim < 3:
+            return None
+        indices: list[tuple[Any, ...]] = []
+        for array, value in zip(place.arrays, values, strict=True):
+            steps, ordered = array.swapaxes(1, 2), np.sort(value, axis=-1)
+            first = (ordered[..., 0] - steps[0, 0, 0]).astype(np.int64)
+            if ordered.shape[-1] != array.shape[1] or first.min() < 0 or first.max() >= array.size:
+                return None
+            sequence, _, feature = np.unravel_index(first, array.shape)
+            if not np.array_equal(steps[sequence, feature], ordered):
+                return None
+            indices.append((sequence, feature))
+        return place, indices
+
+    def _of(self, values: Sequence[NDArray[Any]]) -> Place | None:
+        """Return the place of the first number."""
+        if any(value.size == 0 or value.ndim == 0 for value in values):
+            return None
+        at = bisect_right(self._starts, values[0].flat[0]) - 1
+        return self._places[at] if at >= 0 else None

@@ -6,37 +6,33 @@ numbered arrays, and recognised by its effect: see `rgru.convert.onnx._places`.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru.convert import widened
 from rgru.convert._layers import Embedding, model_of, pooled_at_gru
 from rgru.convert.onnx._graph import MOVES
-from rgru.convert.onnx._layouts import PROBES, layouts, onnx_order
+from rgru.convert.onnx._layouts import layouts, onnx_order
 from rgru.convert.onnx._nodes import check_inputs, joined, stack_of, steps_and_sequences
 from rgru.convert.onnx._normalisation import Part, part_of
-from rgru.convert.onnx._operators import LAYERS, attributes_of, constant, layer_of, vector
-from rgru.convert.onnx._places import Place, Places
+from rgru.convert.onnx._operators import LAYERS, attributes_of, constant, layer_of, number, reduced_axes, vector
+from rgru.convert.onnx._rows import Rows
 from rgru.model import Activation, LayerNorm, Linear, Model, Pool
 from rgru.nn._gru import GRU
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from rgru.convert.onnx._graph import Graph
     from rgru.convert.onnx._nodes import Node, Stack
+    from rgru.convert.onnx._places import Place
 
 NODES = 2000
 """Nodes that are followed at most."""
 
 LISTED = 20
 """GRU nodes that an error lists."""
-
-VALUES = 2**25
-"""Numbers that all values together have at most."""
 
 _OVER_TIME = {"ReduceMean": "mean", "ReduceMax": "max", "GlobalAveragePool": "mean", "GlobalMaxPool": "max"}
 
@@ -91,10 +87,7 @@ class _Walk:
     def __init__(self, graph: Graph, nodes: Sequence[Node], overrides: Mapping[str, Any]) -> None:
         self._graph, self._overrides = graph, overrides
         self._grus = {one.index: one for one in nodes}
-        self._places = Places()
-        self._values: tuple[dict[str, NDArray[Any]], ...] = tuple({} for _ in PROBES)
-        self._rows: set[str] = set()
-        """Values that are made of numbers of places, and of shapes and constants."""
+        self._rows = Rows(graph)
         self._parts: dict[str, Part] = {}
         self._others: dict[str, str] = {}
         """Values that are made of anything else, and what."""
@@ -105,8 +98,6 @@ class _Walk:
 
     def begin(self) -> None:
         """Give numbers to the input that the first GRU reads."""
-        from onnx import helper
-
         graph = self._graph
         first = min(self._grus)
         x = self._grus[first].x
@@ -116,16 +107,7 @@ class _Walk:
             raise ValueError(f"a GRU that reads {x!r}, which depends on no input")
         source = next(name for name in graph.inputs if name in read)
         del self._others[source]
-        kind = helper.tensor_dtype_to_np_dtype(graph.inputs[source].type.tensor_type.elem_type).kind
-        shape = graph.shapes.get(source, (None, None, None))
-        if len(shape) != (2 if kind in "iu" else 3) and not (len(shape) == 3 and kind in "iu"):
-            raise ValueError(f"an input {source!r} of {len(shape)} axes, which is no batch of sequences")
-        shapes = [
-            tuple(size or usual for size, usual in zip(shape, (*probe, 1 if kind in "iu" else 11), strict=False))
-            for probe in PROBES
-        ]
-        place = self._places.add([(*some, 1) if len(some) == 2 else some for some in shapes], kind)
-        self._put(source, [array.reshape(some) for array, some in zip(place.arrays, shapes, strict=True)])
+        self._rows.put_input(source)
 
     def follow(self, index: int) -> None:
         """Follow one node."""
@@ -136,38 +118,27 @@ class _Walk:
             return
         elif reads & self._others.keys():
             other = self._others[min(reads & self._others.keys())]
-            if reads & (self._rows | self._parts.keys()):
+            if reads & (self._rows.names | self._parts.keys()):
                 raise ValueError(other)
             self._others.update(dict.fromkeys(node.output, other))
-        elif not reads & (self._rows | self._parts.keys()) or node.op_type == "Shape":
+        elif not reads & (self._rows.names | self._parts.keys()) or node.op_type == "Shape":
             try:
-                self._evaluate(node)
+                self._rows.evaluate(node)
             except ValueError as error:
                 self._others.update(dict.fromkeys(node.output, str(error)))
         elif node.op_type == "Gather" and node.input[0] in self._graph.constants:
             self._embedding(node)
         elif node.op_type in MOVES and not reads & self._parts.keys():
-            try:
-                self._evaluate(node)
-            except ValueError as error:
-                why = " ".join(str(error.__cause__ or error).split())
-                raise ValueError(f"sizes that cannot be followed ({why})") from error
-            self._rows |= set(node.output)
+            self._rows.move(node)
         elif not self._normalisation(node):
             self._layer(node)
-
-    def _evaluate(self, node: Any) -> None:
-        for values in self._values:
-            self._graph.evaluate([one for one in node.output if one], values)
-        if sum(array.size for values in self._values for array in values.values()) > VALUES:
-            raise ValueError("arrays that are too large to follow")
 
     # -- layers ----------------------------------------------------------------------------------------------------
 
     def _gru(self, node: Node) -> None:
         if node.x in self._others:
             raise ValueError(self._others[node.x])
-        place, indices = self._find(node.x)
+        place, indices = self._rows.find(node.x)
         # Rows are treated by themselves before the first GRU: which axis is time is known here.
         expected = {"NT" if node.layout else "TN"} if _has_gru(place) else {"NT", "TN"}
         if not place.orders(indices) & expected:
@@ -182,18 +153,18 @@ class _Walk:
             raise _GruError(str(error)) from error
         given = {"initial states": stack.states[-1], "lengths": node.lengths}
         self._for_calls += [f"{kind} {name!r}" for kind, name in given.items() if name]
-        sizes = [values[node.x].shape[:2][:: 1 if node.layout else -1] for values in self._values]
+        sizes = [array.shape[:2][:: 1 if node.layout else -1] for array in self._rows.of(node.x)]
         directions, hidden = 1 + stack.gru.bidirectional, stack.gru.hidden_size
         nodes = tuple(stack.nodes)
         shapes: list[tuple[int, ...]] = [(*size, directions * hidden) for size in sizes]
-        self._last = steps = self._places.add(shapes, layers=layers, nodes=nodes)
+        self._last = steps = self._rows.places.add(shapes, layers=layers, nodes=nodes)
         if node.outputs[0]:
-            self._put(node.outputs[0], [onnx_order(array, directions, node.layout) for array in steps.arrays])
+            self._rows.put(node.outputs[0], [onnx_order(array, directions, node.layout) for array in steps.arrays])
         if node.outputs[1]:
             shapes = [(count, directions * hidden) for count, _ in sizes]
-            states = self._places.add(shapes, layers=(*layers, Pool("last")))
+            states = self._rows.places.add(shapes, layers=(*layers, Pool("last")))
             split = [array.reshape(-1, directions, hidden) for array in states.arrays]
-            self._put(node.outputs[1], [one if node.layout else one.swapaxes(0, 1) for one in split])
+            self._rows.put(node.outputs[1], [one if node.layout else one.swapaxes(0, 1) for one in split])
 
     def _stacked(self, place: Place, node: Node) -> tuple[Stack, tuple[Any, ...]]:
         """Return a node as a GRU, with the nodes of the layer before if they are one, and all layers."""
@@ -206,27 +177,29 @@ class _Walk:
 
     def _embedding(self, node: Any) -> None:
         table = constant(self._graph, node, 0)
-        found = self._places.find([values[node.input[1]][..., None] for values in self._values])
+        found = self._rows.places.find([array[..., None] for array in self._rows.of(node.input[1])])
         if found is None or found[0].layers or table is None or table.ndim != 2 or attributes_of(node).get("axis", 0):
             raise ValueError("an embedding of other values than the inputs, or another table than (V, E)")
-        self._then(node, found, (Embedding(table),), table.shape[1])
+        self._rows.put_layer(node.output[0], found, (Embedding(table),), table.shape[1])
 
     def _normalisation(self, node: Any) -> bool:
         """Follow a node that is a part of layer normalisation; tell whether it is."""
         first = node.input[0]
         rows = self._parts[first].rows if first in self._parts else first
-        axes = self._axes(node) if node.op_type == "ReduceMean" and rows in self._rows else ()
+        axes = reduced_axes(self._graph, node, 0) if node.op_type == "ReduceMean" and rows in self._rows.names else ()
         over_features = bool(
             axes
-            and axes in ((-1,), (self._values[0][rows].ndim - 1,))
+            and axes in ((-1,), (self._rows.axes(rows) - 1,))
             and attributes_of(node).get("keepdims", 1)
-            and self._places.find(self._all(rows))
+            and self._rows.places.find(self._rows.of(rows))
         )
-        part = part_of(node, self._parts, over_features, self._number)
+        part = part_of(node, self._parts, over_features, partial(number, self._graph))
         if part is not None and part.kind == "result":
-            place, indices = self._find(part.rows)
-            layer = LayerNorm(place.features, epsilon=part.epsilon, dtype=self._dtype)
-            self._then(node, (place, indices), (*place.layers, layer), place.features, takes="gain")
+            place, indices = self._rows.find(part.rows)
+            weights = self._graph.constant(next(iter(self._grus.values())).inputs[1])
+            dtype = np.promote_types(weights.dtype, np.float32)
+            layer = LayerNorm(place.features, epsilon=part.epsilon, dtype=dtype)
+            self._rows.put_layer(node.output[0], (place, indices), (*place.layers, layer), place.features, takes="gain")
         elif part is not None:
             self._parts[node.output[0]] = part
         return part is not None
@@ -242,90 +215,54 @@ class _Walk:
         else:
             if node.op_type not in LAYERS:
                 raise ValueError("an operator that is no such layer")
-            place, indices = self._find(node.input[0])
-            layer = layer_of(self._graph, node, place.features, self._values[0][node.input[0]].ndim)
+            place, indices = self._rows.find(node.input[0])
+            layer = layer_of(self._graph, node, place.features, self._rows.axes(node.input[0]))
             size = len(layer.weight) if isinstance(layer, Linear) else place.features
             takes = "bias" if node.op_type == "MatMul" else ""
-            self._then(node, (place, indices), (*place.layers, layer), size, takes=takes)
+            self._rows.put_layer(node.output[0], (place, indices), (*place.layers, layer), size, takes=takes)
 
     def _arithmetic(self, node: Any) -> None:
         """Follow the gain or bias of the layer before, or x sigmoid(x)."""
         first, second = node.input
-        if {first, second} <= self._rows:
-            (one, at), (other, where) = sorted((self._find(first), self._find(second)), key=lambda f: len(f[0].layers))
+        if {first, second} <= self._rows.names:
+            (one, at), (other, where) = sorted(
+                (self._rows.find(first), self._rows.find(second)), key=lambda f: len(f[0].layers)
+            )
             gated = len(other.layers) > len(one.layers) and repr(other.layers[-1]) == repr(Activation("sigmoid"))
             same = other.layers[:-1] == one.layers and all(map(np.array_equal, at, where))
             if node.op_type == "Add" or not gated or not same:
                 raise ValueError("two values that depend on the inputs")
-            self._then(node, (one, at), (*one.layers, Activation("silu")), one.features)
+            self._rows.put_layer(node.output[0], (one, at), (*one.layers, Activation("silu")), one.features)
             return
-        name, other_name = (first, second) if first in self._rows else (second, first)
-        place, indices = self._find(name)
-        number = self._number(other_name)
+        name, other_name = (first, second) if first in self._rows.names else (second, first)
+        place, indices = self._rows.find(name)
+        given = number(self._graph, other_name)
         takes = {"gain": ("Add", "Mul"), "bias": ("Add",)}.get(place.takes, ())
-        if number is None or node.op_type not in takes:
+        if given is None or node.op_type not in takes:
             raise ValueError("numbers that are no gain or bias of the layer before")
-        array, layer = vector(number, place.features, self._values[0][name].ndim), place.layers[-1]
+        array, layer = vector(given, place.features, self._rows.axes(name)), place.layers[-1]
         if isinstance(layer, Linear):
             layer = Linear.from_arrays(layer.weight, array)
         else:
             gain, bias = (array, layer.bias) if node.op_type == "Mul" else (layer.gain, array)
             layer = LayerNorm.from_arrays(gain, bias, epsilon=layer.epsilon)
         left = "bias" if node.op_type == "Mul" else ""
-        self._then(node, (place, indices), (*place.layers[:-1], layer), place.features, takes=left)
+        self._rows.put_layer(node.output[0], (place, indices), (*place.layers[:-1], layer), place.features, takes=left)
 
     def _pool(self, node: Any) -> None:
         """Follow a mean or maximum over the steps."""
-        values, axes = self._all(node.input[0]), self._axes(node)
-        over = f"{_OVER_TIME[node.op_type]} over other axes than the steps of a GRU's outputs"
-        if values[0].ndim != 3 or len(axes) != 1 or not -3 <= axes[0] < 3:
-            raise ValueError(over)
-        found = self._places.find([np.moveaxis(array, axes[0], 1) for array in values])
-        if found is None or "NT" not in found[0].orders(found[1]) or not _has_gru(found[0]):
-            raise ValueError(over)
-        place, kept = found[0], attributes_of(node).get("keepdims", 1)
-        shapes = [array.shape[::2] for array in place.arrays]
-        pooled = self._places.add(shapes, layers=(*place.layers, Pool(_OVER_TIME[node.op_type])))
-        self._put(node.output[0], [np.expand_dims(one, axes[0]) if kept else one for one in pooled.arrays])
-
-    # -- values ----------------------------------------------------------------------------------------------------
-
-    @property
-    def _dtype(self) -> Any:
-        """The type of the model's numbers."""
-        weights = self._graph.constant(next(iter(self._grus.values())).inputs[1])
-        return np.promote_types(weights.dtype, np.float32)
-
-    def _all(self, name: str) -> list[NDArray[Any]]:
-        return [values[name] for values in self._values]
-
-    def _put(self, name: str, arrays: Sequence[NDArray[Any]]) -> None:
-        for values, array in zip(self._values, arrays, strict=True):
-            values[name] = array
-        self._rows.add(name)
-
-    def _find(self, name: str) -> tuple[Place, list[NDArray[np.int64]]]:
-        found = self._places.find(self._all(name)) if name in self._rows else None
-        if found is None:
-            raise ValueError(f"a value that is no rows of one layer's outputs, {name!r}")
-        return found
-
-    def _then(self, node: Any, found: tuple[Place, Any], layers: Sequence[Any], size: int, *, takes: str = "") -> None:
-        """Put the outputs of a layer for single rows."""
+        values = self._rows.of(node.input[0])
+        axes = reduced_axes(self._graph, node, values[0].ndim)
+        kind, last = _OVER_TIME[node.op_type], tuple(range(-len(axes), 0))
+        moved = [np.moveaxis(array, axes, last) for array in values]
+        found = axes and self._rows.places.find_steps([one.reshape(*one.shape[: -len(axes)], -1) for one in moved])
+        if not found or not _has_gru(found[0]):
+            raise ValueError(f"{kind} over other axes than the steps of a GRU's outputs")
         place, indices = found
-        shapes = [(*array.shape[:-1], size) for array in place.arrays]
-        after = self._places.add(shapes, layers=tuple(layers), takes=takes)
-        rows = [array.reshape(-1, size)[index] for array, index in zip(after.arrays, indices, strict=True)]
-        self._put(node.output[0], rows)
-
-    def _number(self, name: str) -> NDArray[Any] | None:
-        return widened(self._graph.constant(name)) if name in self._graph.constants else None
-
-    def _axes(self, node: Any) -> tuple[int, ...]:
-        if node.op_type.startswith("Global"):
-            return (2,)
-        given = attributes_of(node).get("axes") or constant(self._graph, node, 1)
-        return () if given is None else tuple(int(one) for one in given)
+        after = self._rows.places.add([one.shape[::2] for one in place.arrays], layers=(*place.layers, Pool(kind)))
+        pooled = [array[index] for array, index in zip(after.arrays, indices, strict=True)]
+        kept = attributes_of(node).get("keepdims", 1)
+        self._rows.put(node.output[0], [np.expand_dims(one, axes) if kept else one for one in pooled])
 
     # -- the model -------------------------------------------------------------------------------------------------
 
@@ -333,7 +270,7 @@ class _Walk:
         """Return the model of the graph's outputs."""
         outputs = self._graph.outputs
         for name in outputs:
-            if name not in self._rows:
+            if name not in self._rows.names:
                 raise ValueError(self._others.get(name, f"an output {name!r} that does not depend on the inputs"))
         gru = self._gru_alone()
         if gru is not None:
@@ -342,7 +279,7 @@ class _Walk:
             raise ValueError(f"{len(outputs)} results, {outputs[0]!r}, {outputs[1]!r}" + ", ..." * (len(outputs) > 2))
         if self._for_calls:
             raise ValueError(f"{' and '.join(self._for_calls)} for a GRU, which a model does not take")
-        place, indices = self._find(outputs[0])
+        place, indices = self._rows.find(outputs[0])
         orders = place.orders(indices)
         if orders & {"NT", "TN", "N"}:
             return model_of(place.layers)
