@@ -93,6 +93,9 @@ def gru(
     """
     if not isinstance(params, Mapping):
         raise TypeError(f"params: expected a mapping of names to arrays, got {type(params).__name__}")
+    strange = [name for name in params if not isinstance(name, str)]
+    if strange:
+        raise TypeError(f"params: expected names of type str, got {strange[0]!r}")
     x = jnp.asarray(x)
     if x.dtype not in ("float32", "float64"):
         raise TypeError(f"x: expected float32 or float64, got {x.dtype}")
@@ -158,7 +161,7 @@ def _flat(params: Mapping[str, Any], settings: Settings) -> Any:
     shapes = {name: tuple(shape) for name, shape, _ in _core.layout(settings._core_sizes)}
     if set(params) != set(shapes):
         missing, strange = sorted(set(shapes) - set(params)), sorted(set(params) - set(shapes))
-        raise ValueError(f"params: expected those of {settings!r}; missing are {missing}, unexpected {strange}")
+        raise ValueError(f"params: expected {', '.join(shapes)}; missing are {missing}, unexpected {strange}")
     arrays = {name: jnp.asarray(params[name]) for name in shapes}
     for name, shape in shapes.items():
         _check(f"params[{name!r}]", arrays[name], shape, settings.dtype)
