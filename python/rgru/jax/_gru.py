@@ -115,7 +115,7 @@ def gru(
     cell, flat = Cell.of(settings), _flat(params, settings)
     one = x.ndim == 2
     _check("x", x, (*x.shape[:-1], settings.input_size), x.dtype)
-    states = cell.states_shape(1 if one else len(x))
+    states = cell.states_shape(1 if one else x.shape[0])
     if h0 is not None:
         h0 = jnp.asarray(h0)
         _check("h0", h0, (states[0], states[2]) if one else states, x.dtype)
@@ -124,7 +124,7 @@ def gru(
         lengths = jnp.asarray(lengths)
         if not jnp.issubdtype(lengths.dtype, jnp.integer):
             raise TypeError(f"lengths: expected integers, got {lengths.dtype}")
-        _check("lengths", lengths, () if one else (len(x),), lengths.dtype)
+        _check("lengths", lengths, () if one else (x.shape[0],), lengths.dtype)
         lengths = lengths[None] if one else lengths
     y, h_n = run(cell, flat, x[None] if one else x, h0, lengths)
     return (y[0], h_n[:, 0]) if one else (y, h_n)

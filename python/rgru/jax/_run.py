@@ -127,7 +127,7 @@ def _each(function: Callable[..., Any], arrays: list[Any], ranks: tuple[int, ...
 
 
 def _call(cell: Cell, flat: Any, x: Any, h0: Any | None, lengths: Any | None) -> Any:
-    shapes = (*x.shape[:2], cell.outputs), cell.states_shape(len(x))
+    shapes = (*x.shape[:2], cell.outputs), cell.states_shape(x.shape[0])
     results = tuple(jax.ShapeDtypeStruct(shape, x.dtype) for shape in shapes)
     return jax.pure_callback(_Forward(cell), results, flat, x, h0, lengths, vmap_method="expand_dims")
 
