@@ -180,6 +180,15 @@ def test_one_sequence_without_a_batch():
     assert np.array_equal(h_n, gru(X[:1])[1][:, 0])
 
 
+@pytest.mark.parametrize("shape", [(0, T, F), (N, 0, F)])
+def test_empty_batches(shape):
+    gru, _ = made()
+    for one, other in zip(
+        rgru_jax.gru(dict(gru.params), np.zeros(shape, "f4")), gru(np.zeros(shape, "f4")), strict=True
+    ):
+        assert np.array_equal(one, other)
+
+
 def test_large_arrays_within_jit():
     """JAX has hung in callbacks that read large arrays while its own threads wait."""
     code = (
@@ -198,6 +207,7 @@ PARAMS = dict(made()[0].params)
     ("kind", "message", "inputs", "options"),
     [
         (TypeError, "params: expected a mapping", ([], X), {}),
+        (TypeError, "params: expected names of type str, got 3", ({3: X}, X), {}),
         (ValueError, r"params: expected layers\.0\.fwd\.W", ({}, X), {}),
         (ValueError, r"missing are \['layers\.0\.fwd\.b_hh'\]", (PARAMS, X), {"reset_after": True}),
         (ValueError, r"unexpected \['head'\]", ({**PARAMS, "head": X}, X), {}),

@@ -81,7 +81,7 @@ def test_training(settings):
 
 
 def test_steps_after_padding_are_never_read():
-    """NaN there, which Keras's own layer would carry into the gradients."""
+    """NaN there changes nothing."""
     theirs, ours = pair()
     x = np.where(PADDED[:, :, None], X, np.nan)
     assert_alike(ours(x, mask=PADDED), theirs(X, mask=PADDED))

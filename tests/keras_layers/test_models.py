@@ -80,6 +80,22 @@ def test_what_cannot_be_converted_is_refused_by_name():
         rgru_keras.convert(model)
 
 
+def test_a_layer_within_a_subclassed_model_of_any_batch():
+    """Keras finds the shapes of such a model by a call with tensors that have no numbers."""
+
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.gru = rgru_keras.GRU(4, return_sequences=True)
+
+        def call(self, x):
+            return self.gru(x)
+
+    model = Own()
+    assert model(keras.Input((9, 5))).shape == (None, 9, 4)
+    assert model(X).shape == (4, 9, 4)
+
+
 def test_a_saved_model_loads_with_the_same_bits(tmp_path):
     model = rgru_keras.convert(tagger())
     model.save(tmp_path / "model.keras")

@@ -288,7 +288,7 @@ def to_keras(gru: GRU) -> Any:
     >>> model.output_shape
     (None, None, 8)
     """
-    keras = needed("keras", "peers")
+    keras = needed("keras", "keras")
     pairs = to_weights(gru, version=int(keras.__version__.split(".")[0]))
     kind = keras.layers.Bidirectional if gru.bidirectional else keras.layers.GRU
     layers = [kind.from_config(config) for _, config in pairs]

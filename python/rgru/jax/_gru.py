@@ -93,6 +93,9 @@ def gru(
     """
     if not isinstance(params, Mapping):
         raise TypeError(f"params: expected a mapping of names to arrays, got {type(params).__name__}")
+    strange = [name for name in params if not isinstance(name, str)]
+    if strange:
+        raise TypeError(f"params: expected names of type str, got {strange[0]!r}")
     x = jnp.asarray(x)
     if x.dtype not in ("float32", "float64"):
         raise TypeError(f"x: expected float32 or float64, got {x.dtype}")
@@ -112,7 +115,7 @@ def gru(
     cell, flat = Cell.of(settings), _flat(params, settings)
     one = x.ndim == 2
     _check("x", x, (*x.shape[:-1], settings.input_size), x.dtype)
-    states = cell.states_shape(1 if one else len(x))
+    states = cell.states_shape(1 if one else x.shape[0])
     if h0 is not None:
         h0 = jnp.asarray(h0)
         _check("h0", h0, (states[0], states[2]) if one else states, x.dtype)
@@ -121,7 +124,7 @@ def gru(
         lengths = jnp.asarray(lengths)
         if not jnp.issubdtype(lengths.dtype, jnp.integer):
             raise TypeError(f"lengths: expected integers, got {lengths.dtype}")
-        _check("lengths", lengths, () if one else (len(x),), lengths.dtype)
+        _check("lengths", lengths, () if one else (x.shape[0],), lengths.dtype)
         lengths = lengths[None] if one else lengths
     y, h_n = run(cell, flat, x[None] if one else x, h0, lengths)
     return (y[0], h_n[:, 0]) if one else (y, h_n)
@@ -158,7 +161,7 @@ def _flat(params: Mapping[str, Any], settings: Settings) -> Any:
     shapes = {name: tuple(shape) for name, shape, _ in _core.layout(settings._core_sizes)}
     if set(params) != set(shapes):
         missing, strange = sorted(set(shapes) - set(params)), sorted(set(params) - set(shapes))
-        raise ValueError(f"params: expected those of {settings!r}; missing are {missing}, unexpected {strange}")
+        raise ValueError(f"params: expected {', '.join(shapes)}; missing are {missing}, unexpected {strange}")
     arrays = {name: jnp.asarray(params[name]) for name in shapes}
     for name, shape in shapes.items():
         _check(f"params[{name!r}]", arrays[name], shape, settings.dtype)

@@ -6,6 +6,7 @@ not mapped.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,10 +65,11 @@ class _Forward:
         mapped = _mapped(arrays, _RANKS)
         flat, x, h0, lengths = _broadcast(arrays, _RANKS, mapped)
         batch, time, features = x.shape[-3:]
+        count = math.prod(mapped) * batch
         if h0 is not None:
-            h0 = np.moveaxis(h0, -3, 0).reshape(h0.shape[-3], -1, h0.shape[-1])
+            h0 = np.moveaxis(h0, -3, 0).reshape(h0.shape[-3], count, h0.shape[-1])
         lengths = None if lengths is None else lengths.reshape(-1)
-        y, h_n = self._run(flat[(0,) * len(mapped)], x.reshape(-1, time, features), h0, lengths)
+        y, h_n = self._run(flat[(0,) * len(mapped)], x.reshape(count, time, features), h0, lengths)
         y = y.reshape(*mapped, batch, time, y.shape[-1])
         return y, np.moveaxis(h_n.reshape(len(h_n), *mapped, batch, h_n.shape[-1]), 0, -3)
 
@@ -125,7 +127,7 @@ def _each(function: Callable[..., Any], arrays: list[Any], ranks: tuple[int, ...
 
 
 def _call(cell: Cell, flat: Any, x: Any, h0: Any | None, lengths: Any | None) -> Any:
-    shapes = (*x.shape[:2], cell.outputs), cell.states_shape(len(x))
+    shapes = (*x.shape[:2], cell.outputs), cell.states_shape(x.shape[0])
     results = tuple(jax.ShapeDtypeStruct(shape, x.dtype) for shape in shapes)
     return jax.pure_callback(_Forward(cell), results, flat, x, h0, lengths, vmap_method="expand_dims")
 
