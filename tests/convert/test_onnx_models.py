@@ -11,6 +11,7 @@ from rgru.model import Activation, Linear, Pool
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx.reference")
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]  # exporters announce changes of their own
 
@@ -344,7 +345,10 @@ def damage(model, random):
         del node.input[random.integers(len(node.input))]
     elif way == 2 and node.attribute:
         one = node.attribute[random.integers(len(node.attribute))]
-        one.i, one.f = int(random.integers(-3, 5)), float(random.standard_normal())
+        if one.type == onnx.AttributeProto.FLOAT:
+            one.f = float(random.standard_normal())
+        elif one.type == onnx.AttributeProto.INT:
+            one.i = int(random.integers(-3, 5))
     elif way == 3:
         node.op_type = random.choice([*sorted({one.op_type for one in nodes}), "Relu", "Dropout", "ReduceMax"])
     else:
@@ -353,13 +357,12 @@ def damage(model, random):
 
 
 @pytest.mark.parametrize("opset", [16, 17])
-def test_a_damaged_graph_is_refused_or_computes_what_onnx_runtime_does(opset):
+def test_a_damaged_graph_is_refused_or_computes_what_its_nodes_do(opset):
     torch.manual_seed(0)
     data = exported(Net(POOLS["mean"][0]).eval(), torch.randint(0, V, (4, 9)), dynamo=False, opset=opset)
-    random, options = np.random.default_rng(opset), runtime.SessionOptions()
-    options.log_severity_level = 4
+    random = np.random.default_rng(opset)
     same = refused = 0
-    for _ in range(200):
+    for _ in range(300):
         model = onnx.load_from_string(data)
         damage(model, random)
         try:
@@ -368,14 +371,14 @@ def test_a_damaged_graph_is_refused_or_computes_what_onnx_runtime_does(opset):
             refused += 1
             continue
         try:
-            session = runtime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-            x = random.integers(0, V, (3, 6))
-            [expected] = session.run(None, {"x": x})
-        except Exception:  # of ONNX Runtime, which checks more than the layers need
+            onnx.checker.check_model(model)
+            x = random.integers(0, V, (3, 6))  # ONNX Runtime crashes on some of these models
+            [expected] = onnx.reference.ReferenceEvaluator(model).run(None, {"x": x})
+        except Exception:  # of ONNX, which checks more than the layers need
             continue
         np.testing.assert_allclose(found(x), expected, rtol=0, atol=2e-6)
         same += 1
-    assert min(same, refused) > 20
+    assert same > 20 < refused
 
 
 def test_the_command_line(tmp_path):
