@@ -11,9 +11,11 @@ from rgru.model import Activation, Linear, Pool
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx.reference")
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]  # exporters announce changes of their own
 
+from command_line import succeed  # noqa: E402
 from onnx_cases import Model as Graph  # noqa: E402
 
 nn = torch.nn
@@ -290,6 +292,14 @@ def test_states_and_lengths_of_a_call():
         refuse(output(model), f"(initial states|lengths) '{name}' for a GRU")
 
 
+@pytest.mark.parametrize("shape", [(4, 1), (3, 4), (3, 1), (2,), (1, 1, 1, 4)])
+def test_biases_that_are_not_the_same_for_all_rows(shape):
+    model = graph()
+    model.add("MatMul", [steps(model), model.uniform("M", 4, 4)], "mapped")
+    model.add("Add", ["mapped", model.uniform("c", *shape)], "z")
+    refuse(output(model), r"a constant \(.*\), which is not the same for all rows of 4 numbers at Add node 'z'")
+
+
 def test_a_second_input():
     model = graph()
     model.inputs["more"] = ("float32", ("batch", "time", 4))
@@ -318,3 +328,63 @@ def test_sizes_that_are_too_large_to_follow():
     refuse(output(model, "Y"), "too many numbers to follow")
     model.inputs["x"] = ("float32", ("batch", 3))
     refuse(output(model, "Y"), "an input 'x' of 2 axes, which is no batch of sequences")
+
+
+# -- damage -----------------------------------------------------------------------------------------------------------
+
+
+def damage(model, random):
+    """Change one node or tensor: another operator, input or number, or one that is missing."""
+    nodes, tensors = model.graph.node, model.graph.initializer
+    node = nodes[random.integers(len(nodes))]
+    names = sorted({name for one in nodes for name in one.input})
+    way = random.integers(5)
+    if way == 0 and node.input:
+        node.input[random.integers(len(node.input))] = random.choice(names)
+    elif way == 1 and node.input:
+        del node.input[random.integers(len(node.input))]
+    elif way == 2 and node.attribute:
+        one = node.attribute[random.integers(len(node.attribute))]
+        if one.type == onnx.AttributeProto.FLOAT:
+            one.f = float(random.standard_normal())
+        elif one.type == onnx.AttributeProto.INT:
+            one.i = int(random.integers(-3, 5))
+    elif way == 3:
+        node.op_type = random.choice([*sorted({one.op_type for one in nodes}), "Relu", "Dropout", "ReduceMax"])
+    else:
+        one = tensors[random.integers(len(tensors))]
+        one.dims[:] = [*one.dims[::-1], *[1] * (len(one.dims) == 1)]
+
+
+@pytest.mark.parametrize("opset", [16, 17])
+def test_a_damaged_graph_is_refused_or_computes_what_its_nodes_do(opset):
+    torch.manual_seed(0)
+    data = exported(Net(POOLS["mean"][0]).eval(), torch.randint(0, V, (4, 9)), dynamo=False, opset=opset)
+    random = np.random.default_rng(opset)
+    same = refused = 0
+    for _ in range(300):
+        model = onnx.load_from_string(data)
+        damage(model, random)
+        try:
+            found = rgru.from_onnx(model)
+        except ValueError:
+            refused += 1
+            continue
+        try:
+            onnx.checker.check_model(model)
+            x = random.integers(0, V, (3, 6))  # ONNX Runtime crashes on some of these models
+            [expected] = onnx.reference.ReferenceEvaluator(model).run(None, {"x": x})
+        except Exception:  # of ONNX, which checks more than the layers need
+            continue
+        np.testing.assert_allclose(found(x), expected, rtol=0, atol=2e-6)
+        same += 1
+    assert same > 20 < refused
+
+
+def test_the_command_line(tmp_path):
+    path = FOLDER / "torch_script_words.onnx"
+    out = succeed("convert", path, tmp_path / "words.safetensors").decode()
+    assert out.startswith(f"{path}: Model([GRU(")
+    with np.load(path.with_suffix(".npz")) as file:
+        found = rgru.load(tmp_path / "words.safetensors")(file["in.x"])
+        np.testing.assert_allclose(found, file["out.y"], rtol=0, atol=1e-6)

@@ -61,7 +61,8 @@ def reduced_axes(graph: Graph, node: Any, axes: int) -> tuple[int, ...]:
 
 def vector(array: NDArray[Any], size: int, axes: int) -> NDArray[Any]:
     """Return a constant as one vector for all rows of an array of so many axes."""
-    if array.ndim > axes or array.shape[-1:] not in ((), (1,), (size,)) or array.size > size:
+    last = array.shape[-1] if array.ndim else 1
+    if array.ndim > axes or last not in (1, size) or array.size != last:
         raise ValueError(f"a constant {array.shape}, which is not the same for all rows of {size} numbers")
     same: NDArray[Any] = np.broadcast_to(array.reshape(-1), (size,)).copy()
     return same
