@@ -19,9 +19,9 @@ impl<T: Real> Gru<T> {
     /// ```
     /// use rgru::Gru;
     ///
-    /// let gru = Gru::<f32>::load("tests/goldens/models/gru.safetensors")?;
+    /// let gru = Gru::<f32>::load("tests/goldens/saved/gru.safetensors")?;
     /// assert_eq!(gru.dims().input_size, 3);
-    /// let error = Gru::<f64>::load("tests/goldens/models/gru.safetensors").err().unwrap();
+    /// let error = Gru::<f64>::load("tests/goldens/saved/gru.safetensors").err().unwrap();
     /// assert!(error.to_string().ends_with("got dtype: expected float64, got float32"));
     /// # Ok::<(), rgru::Error>(())
     /// ```

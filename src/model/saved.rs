@@ -18,7 +18,7 @@ use crate::shape::Sequences;
 /// ```
 /// use rgru::{Model, Options};
 ///
-/// let model = Model::<f32>::load("tests/goldens/models/classifier.safetensors")?;
+/// let model = Model::<f32>::load("tests/goldens/saved/classifier.safetensors")?;
 /// assert_eq!(model.classes(), Some(&["high".into(), "low".into()][..]));
 /// // Two sequences, of 3 and 1 steps of 2 features.
 /// let x = [0.5, -0.5, 0.1, 0.9, -1.0, 0.3, 0.2, 0.4];
@@ -52,7 +52,7 @@ impl<T: Real> Model<T> {
     /// Returns the number of features of a step, I.
     ///
     /// ```
-    /// # let model = rgru::Model::<f32>::load("tests/goldens/models/classifier.safetensors")?;
+    /// # let model = rgru::Model::<f32>::load("tests/goldens/saved/classifier.safetensors")?;
     /// assert_eq!(model.input_size(), 2);
     /// # Ok::<(), rgru::Error>(())
     /// ```
@@ -63,7 +63,7 @@ impl<T: Real> Model<T> {
     /// Returns the numbers of a row of the output, O: classes, targets, or the features of the last layer.
     ///
     /// ```
-    /// # let model = rgru::Model::<f32>::load("tests/goldens/models/classifier.safetensors")?;
+    /// # let model = rgru::Model::<f32>::load("tests/goldens/saved/classifier.safetensors")?;
     /// assert_eq!(model.output_size(), 2);
     /// # Ok::<(), rgru::Error>(())
     /// ```
@@ -74,7 +74,7 @@ impl<T: Real> Model<T> {
     /// Returns whether there is a row of output for every step, since no layer pools.
     ///
     /// ```
-    /// # let model = rgru::Model::<f32>::load("tests/goldens/models/classifier.safetensors")?;
+    /// # let model = rgru::Model::<f32>::load("tests/goldens/saved/classifier.safetensors")?;
     /// assert!(!model.every()); // a row for each sequence
     /// # Ok::<(), rgru::Error>(())
     /// ```
@@ -85,7 +85,7 @@ impl<T: Real> Model<T> {
     /// Returns the labels of a classifier as text, in the order of its probabilities; `None` for other models.
     ///
     /// ```
-    /// # let model = rgru::Model::<f32>::load("tests/goldens/models/classifier.safetensors")?;
+    /// # let model = rgru::Model::<f32>::load("tests/goldens/saved/classifier.safetensors")?;
     /// assert_eq!(model.classes().unwrap()[0], "high");
     /// # Ok::<(), rgru::Error>(())
     /// ```
@@ -96,7 +96,7 @@ impl<T: Real> Model<T> {
     /// Returns the names of the features that an estimator was trained on, if they had names.
     ///
     /// ```
-    /// # let model = rgru::Model::<f32>::load("tests/goldens/models/classifier.safetensors")?;
+    /// # let model = rgru::Model::<f32>::load("tests/goldens/saved/classifier.safetensors")?;
     /// assert_eq!(model.feature_names(), None);
     /// # Ok::<(), rgru::Error>(())
     /// ```
@@ -114,7 +114,7 @@ impl<T: Real> Model<T> {
     /// ```
     /// use rgru::{Model, Options};
     ///
-    /// let model = Model::<f64>::load("tests/goldens/models/regressor.safetensors")?;
+    /// let model = Model::<f64>::load("tests/goldens/saved/regressor.safetensors")?;
     /// let x = [0.5f32; 5 * 2]; // f32 or f64
     /// let targets = model.predict(&x, &[0, 5], Options { threads: Some(1), stop: None })?;
     /// assert_eq!(targets.len(), 1 * model.output_size());

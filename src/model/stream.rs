@@ -18,7 +18,7 @@ use crate::shape::expect_shape;
 /// ```
 /// use rgru::Model;
 ///
-/// let model = Model::<f32>::load("tests/goldens/models/classifier.safetensors")?;
+/// let model = Model::<f32>::load("tests/goldens/saved/classifier.safetensors")?;
 /// let mut stream = model.stream(1)?;
 /// let mut probabilities = [0.0; 2];
 /// for x_t in [[0.5, -0.5], [0.1, 0.9]] {
@@ -52,7 +52,7 @@ impl<T: Real> ModelStream<T> {
     /// Returns the number of sequences, N.
     ///
     /// ```
-    /// # let model = rgru::Model::<f32>::load("tests/goldens/models/classifier.safetensors")?;
+    /// # let model = rgru::Model::<f32>::load("tests/goldens/saved/classifier.safetensors")?;
     /// assert_eq!(model.stream(4)?.batch(), 4);
     /// # Ok::<(), rgru::Error>(())
     /// ```
@@ -92,7 +92,7 @@ impl<T: Real> ModelStream<T> {
     /// Starts sequence `n` anew. The others are not affected.
     ///
     /// ```
-    /// # let model = rgru::Model::<f32>::load("tests/goldens/models/classifier.safetensors")?;
+    /// # let model = rgru::Model::<f32>::load("tests/goldens/saved/classifier.safetensors")?;
     /// let (mut stream, mut first, mut again) = (model.stream(1)?, [0.0; 2], [0.0; 2]);
     /// stream.step(&[0.5, 0.1], &mut first)?;
     /// stream.restart(0)?;

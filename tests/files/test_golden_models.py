@@ -13,12 +13,12 @@ import rgru
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 EXPECTED = ".expected.safetensors"
-NAMES = [path.name.removesuffix(EXPECTED) for path in sorted((GOLDENS / "models").glob(f"*{EXPECTED}"))]
+NAMES = [path.name.removesuffix(EXPECTED) for path in sorted((GOLDENS / "saved").glob(f"*{EXPECTED}"))]
 
 
 @pytest.fixture(scope="module")
 def predicted():
-    spec = spec_from_file_location("make_models", GOLDENS / "make_models.py")
+    spec = spec_from_file_location("make_saved", GOLDENS / "make_saved.py")
     script = module_from_spec(spec)
     spec.loader.exec_module(script)
     return script.predicted
@@ -26,13 +26,13 @@ def predicted():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_python_computes_the_outputs(name, predicted):
-    expected = load_file(GOLDENS / "models" / f"{name}{EXPECTED}")
-    model = rgru.load(GOLDENS / "models" / f"{name}.safetensors")
+    expected = load_file(GOLDENS / "saved" / f"{name}{EXPECTED}")
+    model = rgru.load(GOLDENS / "saved" / f"{name}.safetensors")
     y = predicted(model, rgru.Ragged(expected["x"], expected["offsets"]))
     assert (y.dtype, y.shape) == (expected["y"].dtype, expected["y"].shape)
     np.testing.assert_array_equal(y, expected["y"])
 
 
 def test_there_are_files_of_every_kind():
-    kinds = {type(rgru.load(GOLDENS / "models" / f"{name}.safetensors")).__name__ for name in NAMES}
+    kinds = {type(rgru.load(GOLDENS / "saved" / f"{name}.safetensors")).__name__ for name in NAMES}
     assert kinds == {"GRU", "Model", "GRUClassifier", "GRURegressor"}

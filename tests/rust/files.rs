@@ -1,4 +1,4 @@
-//! Models that Python has saved, against the outputs that it has computed: `tests/goldens/make_models.py`.
+//! Models that Python has saved, against the outputs that it has computed: `tests/goldens/make_saved.py`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ fn bits(numbers: &[f64]) -> Vec<u64> {
 
 /// Returns the files of models, those of a kind alone if their names begin with `prefix`.
 fn models(prefix: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/models");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/saved");
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let name = |file: &PathBuf| file.file_name().unwrap().to_str().unwrap().to_owned();
     let mut found: Vec<_> =
@@ -151,7 +151,7 @@ fn no_sequences_have_no_outputs() {
 
 #[test]
 fn estimators_refuse_numbers_that_they_cannot_read() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/models");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/saved");
     let model = Model::<f32>::load(folder.join("classifier.safetensors")).unwrap();
     let message = |x: &[f64], offsets: &[i64]| model.predict(x, offsets, Options::default()).unwrap_err().to_string();
     assert_eq!(

@@ -13,7 +13,7 @@ mod example;
 
 /// Starts the example on a free port, in a thread that ends with the tests.
 fn start(name: &str) -> (SocketAddr, Model<f32>) {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/models");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/saved");
     let model = Model::<f32>::load(format!("{folder}/{name}.safetensors")).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, served) = (listener.local_addr().unwrap(), model.clone());

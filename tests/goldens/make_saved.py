@@ -1,4 +1,4 @@
-"""Models in files, and what rgru computes with them: `python tests/goldens/make_models.py tests/goldens/models`.
+"""Models in files, and what rgru computes with them: `python tests/goldens/make_saved.py tests/goldens/saved`.
 
 The tests of the Rust crate load the files and must compute the same bits; `tests/files/test_golden_models.py` checks
 that Python still does. Each ``NAME.safetensors`` has a ``NAME.expected.safetensors`` beside it, with the steps ``x``
