@@ -123,7 +123,7 @@ def test_the_other_cell(bias):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_types(dtype):
-    """Half precision is no further from the double-precision result than PyTorch's own."""
+    """Half precision is no further from the double-precision result than PyTorch's own, float32 at most twice as far."""
     exact, _ = pair(5, 7, 2, bidirectional=True)
     x = normal(6, 4, 5).requires_grad_()
     modules = [copy.deepcopy(exact).to(dtype), rgru.torch.convert(copy.deepcopy(exact)).to(dtype)]
@@ -131,11 +131,12 @@ def test_types(dtype):
     expected = results(exact, [x], [x])
     theirs, ours = (results(module, [low], [low]) for module in modules)
     assert {one.dtype for one in ours} == {dtype}
-    worst = [
-        max((one - other).abs().max().item() for one, other in zip(some, expected, strict=True))
+    errors = [
+        sum((one - other).square().sum().item() for one, other in zip(some, expected, strict=True))
         for some in (theirs, ours)
     ]
-    assert worst[1] <= 1.05 * worst[0] + 1e-6
+    # In squares, since single numbers are a matter of luck. In float32 both only add in another order.
+    assert errors[1] <= (4 if dtype is torch.float32 else 1) * errors[0]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -148,7 +149,8 @@ def test_autocast_gives_the_types_of_pytorch(dtype):
         with torch.autocast("cpu", dtype):
             theirs, ours = (module(*inputs) for module in modules)
         assert [one.dtype for one in ours] == [one.dtype for one in theirs]
-        assert_same([one.float() for one in ours], plain, 5e-3)
+        for one, other in zip(ours, plain, strict=True):  # rounded once, to its type
+            torch.testing.assert_close(one.float(), other, rtol=torch.finfo(one.dtype).eps / 2, atol=1e-6)
 
 
 def test_dropout_is_of_the_generator_and_for_training():
