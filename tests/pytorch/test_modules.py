@@ -123,7 +123,7 @@ def test_the_other_cell(bias):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_types(dtype):
-    """Half precision is no further from the double-precision result than PyTorch's own, float32 at most twice as far."""
+    """Half precision is no further from the double-precision result than PyTorch's own; float32 twice at most."""
     exact, _ = pair(5, 7, 2, bidirectional=True)
     x = normal(6, 4, 5).requires_grad_()
     modules = [copy.deepcopy(exact).to(dtype), rgru.torch.convert(copy.deepcopy(exact)).to(dtype)]
