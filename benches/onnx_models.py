@@ -133,7 +133,7 @@ def contenders(model: bytes, batch: int, time: int, threads: int) -> dict[str, C
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
     sessions = {
-        "rgru": rgru.onnx.InferenceSession(model),
+        "rgru": rgru.onnx.InferenceSession(model, small_calls=True),
         "onnxruntime": onnxruntime.InferenceSession(model, settings, ["CPUExecutionProvider"]),
     }
     random = np.random.default_rng(0)

@@ -99,6 +99,13 @@ def test_masks_of_ids_are_refused():
         rgru.from_keras(sequential(layers.Embedding(V, 6, mask_zero=True), layers.GRU(H), ids=True))
 
 
+def test_several_outputs_are_refused():
+    inputs = keras.Input((None, F))
+    first = layers.GRU(H)(inputs)
+    with pytest.raises(ValueError, match=r"got the outputs \["):
+        rgru.from_keras(filled(keras.Model(inputs, [first, layers.Dense(2)(first)])))
+
+
 def test_branches_are_refused():
     inputs = keras.Input((None, F))
     left, right = (layers.GRU(H)(inputs) for _ in range(2))

@@ -95,6 +95,25 @@ class Both(Net):
         return y, h_n
 
 
+class Dropping(Net):
+    def forward(self, x):
+        return nn.functional.dropout(super().forward(x), 0.5)
+
+
+class Early(Net):
+    def forward(self, x):
+        return self.embedding(x)[:, -1]
+
+
+class Turned(Net):
+    def __init__(self):
+        super().__init__(LAST, ids=False)
+        self.second = nn.GRU(H, H)
+
+    def forward(self, x):
+        return self.second(self.gru(x)[0])[0]
+
+
 class Given(Net):
     def forward(self, x, h0):
         return super().forward(x, h0)
@@ -114,6 +133,9 @@ LAST = POOLS["last step"][0]
         (lambda: Doubled(LAST), r"mul\(..., 2\) at 'mul'"),
         (lambda: Branching(LAST), "a module whose forward torch.fx can follow, got Branching"),
         (lambda: Both(LAST), "returns one tensor of outputs, got several results"),
+        (lambda: Dropping(LAST).eval(), "dropout that acts outside of training"),
+        (lambda: Early(LAST), "the index"),
+        (Turned, "batch_first=False after True"),
         (lambda: Given(LAST), "a second input at 'h0'"),
         (lambda: nn.Sequential(nn.Conv1d(3, 3, 1), Net(LAST)), r"torch.nn.modules.conv.Conv1d at '0'"),
         (lambda: nn.Sequential(nn.Conv1d(3, 3, 1)), "expected torch.nn.GRU or torch.nn.GRUCell, or a module with one"),

@@ -353,12 +353,23 @@ def test_a_sequence_between_pieces_is_no_tensor():
     ]
 
 
+def test_the_bits_of_a_gru_do_not_depend_on_the_batch(tmp_path):
+    gru = rgru.GRU(3, 8, seed=0)
+    gru.to_onnx(tmp_path / "gru.onnx")
+    session = InferenceSession(tmp_path / "gru.onnx")
+    [name] = [one.name for one in session.get_inputs()]
+    x = normal(64, 40, 3)
+    whole = session.run(None, {name: x})[0]
+    np.testing.assert_array_equal(whole, gru(x)[0])
+    np.testing.assert_array_equal(session.run(None, {name: x[5:6, :2]})[0], whole[5:6, :2])
+
+
 # -- options and errors -----------------------------------------------------------------------------------------------
 
 
 def test_small_calls_run_whole(monkeypatch):
     """They agree with the others, and large ones do not take that way."""
-    session = InferenceSession(sensors().proto())
+    session = InferenceSession(sensors().proto(), small_calls=True)
     starts = []
     original = session._small._start
     session._small._start = lambda: starts.append(original()) or starts[-1]
@@ -377,7 +388,7 @@ def test_fixed_axes_count_for_the_size_of_a_call():
     for time, small in ((200, False), (2, True)):
         model = single()
         model.inputs["x"] = ("float32", (time, 64, 3))
-        session = InferenceSession(model.proto())
+        session = InferenceSession(model.proto(), small_calls=True)
         x = normal(time, 64, 3)
         assert (session._small.session_for({"x": x}) is not None) == small
         assert_equal(session.run(None, {"x": x}), alone(model).run(None, {"x": x}))
@@ -396,7 +407,7 @@ def test_options_of_the_sessions():
 
 
 def test_calls_on_many_threads():
-    session = InferenceSession(sensors().proto())
+    session = InferenceSession(sensors().proto(), small_calls=True)
     feeds = [{"x": normal(3, time, 3), "lengths": np.minimum(LENGTHS, time)} for time in range(1, 40)]
     expected = [cut(sensors()).run(None, one) for one in feeds]
     with ThreadPoolExecutor(4) as pool:

@@ -54,6 +54,9 @@ def keras_model(model: KerasModel, layers: list[PlacedLayer], gru_from: Callable
             raise _cannot(layer, layer.kind)
         arrays = [widened(array) for array in model.weights(layer)] if layer.kind in WEIGHTED else []
         found += convert(layer, arrays, model.major)
+    outputs = model.outputs
+    if outputs is not None and outputs != [before]:
+        raise _cannot(layers[-1], f"the outputs {outputs}")
     return model_of(found)
 
 

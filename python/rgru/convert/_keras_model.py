@@ -72,6 +72,12 @@ class KerasModel:
             raise ValueError(f"keras_version: expected 2 or 3, got {self.version}")
         return major
 
+    @property
+    def outputs(self) -> list[str] | None:
+        """The names of the layers whose outputs the model returns; None for the last one, as in a Sequential."""
+        inner = self.config["config"]
+        return _names(inner["output_layers"]) if isinstance(inner, dict) and "output_layers" in inner else None
+
 
 def layers_of(config: Any, around: tuple[tuple[str, str], ...] = ()) -> list[PlacedLayer]:
     """Return the layers of a model in their order, with those of models within it in their places."""

@@ -128,6 +128,8 @@ class _Walk:
             raise _cannot(node, "further arguments")
         if isinstance(part, torch.nn.GRU):
             self._expect(node, value, "steps")
+            if value.batch_first not in (None, part.batch_first):
+                raise _cannot(node, f"batch_first={part.batch_first} after {value.batch_first}")
             return replace(value.then(self._gru_from(part)), kind="outputs", batch_first=part.batch_first)
         if isinstance(part, torch.nn.Embedding):
             if value.layers or part.max_norm is not None:
@@ -163,7 +165,7 @@ class _Walk:
             return replace(value, kind="rows")
         if value.kind == "states" and isinstance(index, int):
             return self._state(node, value, index)
-        if value.kind == "steps" and value.layers and self._is_last_step(value, index):
+        if value.kind == "steps" and value.batch_first is not None and self._is_last_step(value, index):
             if value.gru.bidirectional or value.gru.reverse:
                 raise _cannot(
                     node, "the outputs at the last step of two directions, where the reverse one has read only one step"
@@ -211,7 +213,7 @@ class _Walk:
         value = self._value(node, given)
         time = 1 if value.batch_first else 0
         axes = axis if isinstance(axis, (tuple, list)) else (axis,)
-        if value.kind != "steps" or not value.layers or kept or tuple(axes) not in ((time,), (time - 3,)):
+        if value.kind != "steps" or value.batch_first is None or kept or tuple(axes) not in ((time,), (time - 3,)):
             raise _cannot(node, f"{node.target if isinstance(node.target, str) else kind}{_shown(node)}")
         return replace(value, kind=result, layers=(*value.layers, Pool(kind)))
 
@@ -235,8 +237,10 @@ class _Walk:
         return value.then(Activation("softmax"))
 
     def _do_dropout(self, node: Any) -> _Value:
-        given, rate, *_ = _arguments(node, "input", ("p", 0.5), ("training", True), ("inplace", False))
+        given, rate, training, _ = _arguments(node, "input", ("p", 0.5), ("training", True), ("inplace", False))
         value = self._value(node, given)
+        if training and not self._module.training:
+            raise _cannot(node, "dropout that acts outside of training")
         self._expect(node, value, "steps", "rows")
         return value.then(Dropout(rate))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -77,7 +78,7 @@ class Layer(Protocol):
         """Compute the gradients by the input, and by the arrays, for those by the output."""
 
 
-class RowLayer:
+class RowLayer(ABC):
     """The base of layers that treat each row by itself, by default without parameters."""
 
     @property
@@ -116,17 +117,17 @@ class RowLayer:
         values, gradients = self._backward_rows(backend, saved, d.values, given)
         return Flow(values, d.offsets), gradients
 
+    @abstractmethod
     def _apply(self, backend: Backend, x: Any, given: Any) -> Any:
         """Compute the output (M, O) of rows (M, K)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _record_rows(self, backend: Backend, x: Any, given: Any, rng: np.random.Generator) -> tuple[Any, Any]:
         """Compute the output in training, and what `_backward` needs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _backward_rows(self, backend: Backend, saved: Any, dy: Any, given: Any) -> tuple[Any, list[Any]]:
         """Compute the gradients by the input and the arrays."""
-        raise NotImplementedError
 
 
 def check_features(features: int | None, expected: int) -> None:

@@ -36,10 +36,10 @@ class InferenceSession:
         when they are idle: spinning threads would slow down the GRU that runs next.
     providers : sequence, optional
         Execution providers of ONNX Runtime, by default ``["CPUExecutionProvider"]``.
-    small_calls : bool, default True
+    small_calls : bool, default False
         Whether calls of few steps run on ONNX Runtime as a whole, where they are faster. The first one starts a session
-        for them. The last bits of a step then depend on whether it comes alone. With False every call runs the GRUs on
-        rgru.
+        for them. The last bits of a step then depend on whether it comes alone. By default every call runs the GRUs on
+        rgru, with the same bits in any batch.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class InferenceSession:
         sess_options: Any = None,
         providers: Sequence[Any] | None = None,
         *,
-        small_calls: bool = True,
+        small_calls: bool = False,
     ) -> None:
         name, model = read_model(path_or_bytes)
         graph = Graph(name, model)
