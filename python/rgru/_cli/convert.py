@@ -28,8 +28,8 @@ def add_parser(commands: Any) -> None:
         help="convert a model from and to PyTorch, Keras and ONNX",
         description="Read a model from IN, say what was found, and write it to OUT. The endings tell the formats: "
         ".safetensors (of rgru, or a state dict of PyTorch), .pt, .pth, .bin and .npz (PyTorch), .keras and .h5 "
-        "(Keras), .onnx. OUT as .safetensors is a file of rgru; as .pt or .npz a state dict of PyTorch, as .keras, .h5 "
-        "and .onnx a model of a GRU alone. Nothing in IN is executed.",
+        "(Keras), .onnx. OUT as .safetensors is a file of rgru; as .onnx any model, as .pt or .npz a state dict of "
+        "PyTorch and as .keras or .h5 a model, of a GRU alone. Nothing in IN is executed.",
     )
     parser.add_argument("input", metavar="IN", help="model file to read")
     parser.add_argument("output", metavar="OUT", help="model file to write")
@@ -76,11 +76,12 @@ def _write(model: Any, path: str) -> None:
     if ending == ".safetensors":
         model.save(path)
         return
+    if ending == ".onnx" and isinstance(model, (rgru.GRU, rgru.Model)):
+        model.to_onnx(path)
+        return
     if not isinstance(model, rgru.GRU):
         raise ValueError(f"expected a GRU alone for {ending}, got a {type(model).__name__}; .safetensors takes all")
-    if ending == ".onnx":
-        model.to_onnx(path)
-    elif ending == ".npz":
+    if ending == ".npz":
         from rgru.convert.torch import to_state_dict
 
         with whole_file(path) as draft, draft.open("wb") as file:

@@ -155,6 +155,49 @@ class Model(Pretrained):
 
         save(path, self._chain.tensors, self._chain.config, kind="Model")
 
+    def to_onnx(self, path: str | os.PathLike[str], *, lengths: bool = False) -> None:
+        """Write the model as an ONNX model, which ONNX Runtime, OpenVINO and others run.
+
+        Parameters
+        ----------
+        path : path_like
+            The file, by convention with the suffix ``.onnx``. It is replaced when the new one is complete.
+        lengths : bool, default False
+            Whether the model has an input ``lengths`` (N,) of int32.
+
+        Raises
+        ------
+        ValueError
+            If a GRU has an option that ONNX lacks; see `rgru.convert.onnx.to_onnx`.
+        ImportError
+            If onnx is not installed.
+        OSError
+            If the file cannot be written.
+
+        Notes
+        -----
+        The model has an input ``x`` (N, T, I), for ids alone (N, T) of int64, and an output ``y`` (N, O), or without
+        pooling (N, T, O), which is 0 in padding. Axes N, ``batch``, and T, ``time``, are open. Dropout is left out. The
+        opset is 13, of ONNX 1.8, or with a `rgru.model.LayerNorm` 17, of ONNX 1.12. Pooling of no steps is up to the
+        runtime, unless `lengths` are 0 for mean or max.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import onnx
+        >>> import rgru
+        >>> from rgru.model import Linear, Pool
+        >>> model = rgru.Model([rgru.GRU(3, 8), Pool("last"), Linear(8, 2)])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "model.onnx")
+        ...     model.to_onnx(path)
+        ...     [node.op_type for node in onnx.load(path).graph.node]
+        ['Transpose', 'GRU', 'Squeeze', 'Squeeze', 'MatMul', 'Add', 'Identity']
+        """
+        from rgru.model._to_onnx import to_onnx
+
+        to_onnx(self._chain, path, lengths=lengths)
+
     @classmethod
     def _from_saved(cls, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Self:
         """Restore a model from the contents of a file; raise KeyError, TypeError or ValueError."""

@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru import _core
-from rgru._files.atomic_write import whole_file
-from rgru._optional_imports import needed
 from rgru._validation.scalars import as_bool
 from rgru.nn._gate_order import biases_out, cells_of, directions, gates_out
+from rgru.nn._onnx_graph import OnnxGraph
 
 if TYPE_CHECKING:
     import os
@@ -36,8 +34,6 @@ OPERATOR = ("gate_activation", "activation", "clip", "reverse")
 """The options that the operator GRU has."""
 AROUND = ("merge", "learned_h0", "vocabulary", "embedding_size", "recurrent_dropout")
 """Those that other operators around it have, or that only training has."""
-OPSET, IR_VERSION = 13, 7
-"""Of ONNX 1.8 (2020), the first with Squeeze and Split as they still are."""
 
 
 def check_symmetric(name: str, gate: Activation) -> None:
@@ -90,114 +86,115 @@ def to_onnx(
     settings: Settings, params: Params, path: str | os.PathLike[str], *, lengths: bool = False, h0: bool = False
 ) -> None:
     """Write the model; see `rgru.convert.onnx.to_onnx`."""
+    lengths, h0 = as_bool("lengths", lengths), as_bool("h0", h0)
+    graph = OnnxGraph(settings.dtype)
+    x = features(graph, settings, params)
+    if lengths:
+        graph.input("lengths", "int32", ("batch",))
+    states = (settings.num_layers * (1 + settings.bidirectional), "batch", settings.hidden_size)
+    if h0:
+        graph.input("h0", "real", states)
+    y, last = gru_nodes(graph, settings, params, x, lengths=lengths, h0=h0)
+    graph.add("Transpose", [y], "y", perm=[1, 0, 2])
+    if settings.num_layers > 1:
+        graph.add("Concat", last, "h_n", axis=0)
+    graph.output("y", ("batch", "time", settings.output_size))
+    graph.output("h_n", states)
+    graph.write(path, "gru")
+
+
+def features(graph: OnnxGraph, settings: Settings, params: Params) -> str:
+    """Declare the input x of a GRU, and return it time-first, with embeddings in the place of ids."""
+    table = None if settings.vocabulary is None else graph.tensor("embedding", params["embedding"])
+    if settings.vocabulary is not None and settings.input_size == 1:
+        ids = graph.input("x", "int64", ("batch", "time"))
+        x = graph.add("Gather", [str(table), ids], "x.embedded", axis=0)
+    else:
+        x = graph.input("x", "real", ("batch", "time", settings.input_size))
+        if table is not None:
+            sizes = graph.tensor("x.sizes", [1, settings.input_size - 1])
+            graph.add("Split", [x, sizes], "x.first", "x.rest", axis=2)
+            integers = graph.cast("x.first", "int64", "x.integer")
+            graph.add("Squeeze", [integers, graph.tensor("x.axis", [2])], "x.ids")
+            graph.add("Gather", [table, "x.ids"], "x.embedded", axis=0)
+            x = graph.add("Concat", ["x.embedded", "x.rest"], "x.features", axis=2)
+    return graph.add("Transpose", [x], "x.time_first", perm=[1, 0, 2])
+
+
+def gru_nodes(
+    graph: OnnxGraph, settings: Settings, params: Params, x: str, prefix: str = "", *, lengths: bool, h0: bool
+) -> tuple[str, list[str]]:
+    """Add the nodes of a GRU over x (T, N, K).
+
+    Parameters
+    ----------
+    graph : OnnxGraph
+        With the inputs ``x``, batch first, and where they are asked for ``lengths`` and ``h0``.
+    settings, params
+        Of the GRU.
+    x : str
+        The input, with embeddings in the place of ids.
+    prefix : str
+        What names of values begin with.
+    lengths, h0 : bool
+        Whether to read these inputs.
+
+    Returns
+    -------
+    y : str
+        The outputs (T, N, D*H).
+    last : list of str
+        The final states (D, N, H) of each layer.
+
+    Raises
+    ------
+    ValueError
+        If the GRU has an option that ONNX lacks.
+    """
     settings._check_only("ONNX", *OPERATOR, *AROUND)
-    model = _Writer(settings).model(params, lengths=as_bool("lengths", lengths), h0=as_bool("h0", h0))
-    with whole_file(path) as draft:
-        draft.write_bytes(model.SerializeToString())
+    states, last = _states(graph, settings, params, prefix, given=h0), []
+    for k, (W, R, B, attributes) in enumerate(_nodes(settings, params)):
+        name = f"{prefix}layers.{k}"
+        arrays = {"W": W, "R": R, "B": B}
+        weights = ["" if one is None else graph.tensor(f"{name}.{key}", one) for key, one in arrays.items()]
+        last.append(f"{name}.h_n" if settings.num_layers > 1 else f"{prefix}h_n")
+        inputs = [x, *weights, "lengths" if lengths else "", states[k]]
+        y = graph.add("GRU", inputs, f"{name}.y", last[-1], **attributes)
+        x = merged(graph, settings, y, f"{name}.output", axis=1)
+    return x, last
 
 
-class _Writer:
-    """The parts of a model as they are added."""
+def merged(graph: OnnxGraph, settings: Settings, values: str, output: str, *, axis: int) -> str:
+    """Add nodes that merge the directions of Y (T, D, N, H) with axis 1, or of states (D, N, H) with axis 0."""
+    if not settings.bidirectional:
+        return graph.add("Squeeze", [values, graph.tensor(f"{output}.axis", [axis])], output)
+    if settings.merge == "sum":
+        return graph.add("ReduceSum", [values, graph.tensor(f"{output}.axis", [axis])], output, keepdims=0)
+    if settings.merge in ("mean", "product"):
+        operator = {"mean": "ReduceMean", "product": "ReduceProd"}[settings.merge]
+        return graph.add(operator, [values], output, axes=[axis], keepdims=0)
+    perm = [0, 2, 1, 3] if axis else [1, 0, 2]
+    transposed = graph.add("Transpose", [values], f"{output}.transposed", perm=perm)
+    shape = graph.tensor(f"{output}.shape", [0] * (axis + 1) + [settings.output_size])
+    return graph.add("Reshape", [transposed, shape], output)
 
-    def __init__(self, settings: Settings) -> None:
-        self.onnx = needed("onnx", "onnx")
-        self.settings = settings
-        self.real = self.onnx.helper.np_dtype_to_tensor_dtype(settings.dtype)
-        self.nodes: list[Any] = []
-        self.tensors: list[Any] = []
 
-    def add(self, operator: str, inputs: list[str], *outputs: str, **attributes: Any) -> str:
-        """Add a node, and return its first output."""
-        self.nodes.append(self.onnx.helper.make_node(operator, inputs, outputs, name=outputs[0], **attributes))
-        return outputs[0]
-
-    def tensor(self, name: str, value: Any) -> str:
-        """Add an initialiser, and return its name; integers are int64."""
-        self.tensors.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def model(self, params: Params, *, lengths: bool, h0: bool) -> Any:
-        """Return the ModelProto: batch-first inputs and outputs around GRU nodes, whose arrays are time-first."""
-        helper, of = self.onnx.helper, self.settings
-        cells = 1 + of.bidirectional
-        states = self._states(params, given=h0)
-        x = self.add("Transpose", [self._features(params)], "x.time_first", perm=[1, 0, 2])
-        last = []
-        for k, (W, R, B, attributes) in enumerate(_nodes(of, params)):
-            arrays = {"W": W, "R": R, "B": B}
-            weights = ["" if one is None else self.tensor(f"layers.{k}.{name}", one) for name, one in arrays.items()]
-            last.append(f"layers.{k}.h_n" if of.num_layers > 1 else "h_n")
-            inputs = [x, *weights, "lengths" if lengths else "", states[k]]
-            y = self.add("GRU", inputs, f"layers.{k}.y", last[-1], **attributes)
-            x = self._layer_output(y, k)
-        self.add("Transpose", [x], "y", perm=[1, 0, 2])
-        if of.num_layers > 1:
-            self.add("Concat", last, "h_n", axis=0)
-        ids = of.vocabulary is not None and of.input_size == 1
-        x_shape = ("batch", "time") if ids else ("batch", "time", of.input_size)
-        all_states = (of.num_layers * cells, "batch", of.hidden_size)
-        inputs_ = [helper.make_tensor_value_info("x", self.onnx.TensorProto.INT64 if ids else self.real, x_shape)]
-        if lengths:
-            inputs_.append(helper.make_tensor_value_info("lengths", self.onnx.TensorProto.INT32, ("batch",)))
-        if h0:
-            inputs_.append(helper.make_tensor_value_info("h0", self.real, all_states))
-        outputs = [
-            helper.make_tensor_value_info("y", self.real, ("batch", "time", of.output_size)),
-            helper.make_tensor_value_info("h_n", self.real, all_states),
-        ]
-        graph = helper.make_graph(self.nodes, "gru", inputs_, outputs, self.tensors)
-        return helper.make_model(
-            graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
-            producer_name="rgru",
-            producer_version=_core.__version__,
-        )
-
-    def _features(self, params: Params) -> str:
-        """Return x, with embeddings in the place of ids."""
-        of = self.settings
-        if of.vocabulary is None:
-            return "x"
-        table = self.tensor("embedding", params["embedding"])
-        if of.input_size == 1:
-            return self.add("Gather", [table, "x"], "x.embedded", axis=0)
-        sizes, axis = self.tensor("x.sizes", [1, of.input_size - 1]), self.tensor("x.axis", [2])
-        self.add("Split", ["x", sizes], "x.first", "x.rest", axis=2)
-        self.add("Cast", ["x.first"], "x.integer", to=self.onnx.TensorProto.INT64)
-        self.add("Squeeze", ["x.integer", axis], "x.ids")
-        self.add("Gather", [table, "x.ids"], "x.embedded", axis=0)
-        return self.add("Concat", ["x.embedded", "x.rest"], "x.features", axis=2)
-
-    def _states(self, params: Params, *, given: bool) -> list[str]:
-        """Return the initial states of each layer: the input, the learned ones for each sequence, or none."""
-        of = self.settings
-        layers = range(of.num_layers)
-        if given and of.num_layers > 1:
-            names = [f"layers.{k}.h0" for k in layers]
-            self.add("Split", ["h0", self.tensor("h0.sizes", [1 + of.bidirectional] * of.num_layers)], *names, axis=0)
-            return names
-        if given or not of.learned_h0:
-            return ["h0" if given else ""] * of.num_layers
-        batch = self.add("Gather", [self.add("Shape", ["x"], "x.shape"), self.tensor("x.first_axis", [0])], "x.batch")
-        one = self.tensor("one", [1])
-        shape = self.add("Concat", [one, batch, one], "h0.shape", axis=0)
-        names = []
-        for k in layers:
-            rows = np.stack([params[f"layers.{k}.{direction}.h0"] for direction in directions(of)])
-            names.append(self.add("Expand", [self.tensor(f"layers.{k}.rows", rows[:, None]), shape], f"layers.{k}.h0"))
+def _states(graph: OnnxGraph, settings: Settings, params: Params, prefix: str, *, given: bool) -> list[str]:
+    """Return the initial states of each layer: the input, the learned ones for each sequence, or none."""
+    layers = range(settings.num_layers)
+    if given and settings.num_layers > 1:
+        names = [f"{prefix}layers.{k}.h0" for k in layers]
+        sizes = graph.tensor(f"{prefix}h0.sizes", [1 + settings.bidirectional] * settings.num_layers)
+        graph.add("Split", ["h0", sizes], *names, axis=0)
         return names
-
-    def _layer_output(self, y: str, k: int) -> str:
-        """Return (T, N, F) of a layer's Y (T, D, N, H)."""
-        of, name = self.settings, f"layers.{k}"
-        if not of.bidirectional:
-            return self.add("Squeeze", [y, self.tensor(f"{name}.axis", [1])], f"{name}.output")
-        if of.merge == "sum":
-            return self.add("ReduceSum", [y, self.tensor(f"{name}.axis", [1])], f"{name}.output", keepdims=0)
-        if of.merge in ("mean", "product"):
-            operator = {"mean": "ReduceMean", "product": "ReduceProd"}[of.merge]
-            return self.add(operator, [y], f"{name}.output", axes=[1], keepdims=0)
-        self.add("Transpose", [y], f"{name}.transposed", perm=[0, 2, 1, 3])
-        shape = self.tensor(f"{name}.shape", [0, 0, of.output_size])
-        return self.add("Reshape", [f"{name}.transposed", shape], f"{name}.output")
+    if given or not settings.learned_h0:
+        return ["h0" if given else ""] * settings.num_layers
+    axis, one = graph.tensor(f"{prefix}h0.axis", [0]), graph.tensor(f"{prefix}h0.one", [1])
+    batch = graph.add("Gather", [graph.add("Shape", ["x"], f"{prefix}x.shape"), axis], f"{prefix}x.batch")
+    shape = graph.add("Concat", [one, batch, one], f"{prefix}h0.shape", axis=0)
+    names = []
+    for k in layers:
+        name = f"{prefix}layers.{k}"
+        rows = np.stack([params[f"layers.{k}.{direction}.h0"] for direction in directions(settings)])
+        names.append(graph.add("Expand", [graph.tensor(f"{name}.rows", rows[:, None]), shape], f"{name}.h0"))
+    return names
