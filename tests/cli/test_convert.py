@@ -43,6 +43,17 @@ def test_there_and_back(tmp_path):
 
 
 @pytest.mark.peers
+@pytest.mark.parametrize("ending", ["onnx", "keras"])
+def test_a_whole_model(tmp_path, ending):
+    pytest.importorskip(ending)
+    model = rgru.Model([rgru.GRU(2, 3, seed=0), Pool("last"), Linear(3, 1, seed=0)])
+    model.save(tmp_path / "a.safetensors")
+    succeed("convert", tmp_path / "a.safetensors", tmp_path / f"b.{ending}")
+    succeed("convert", tmp_path / f"b.{ending}", tmp_path / "c.safetensors")
+    assert (tmp_path / "c.safetensors").read_bytes() == (tmp_path / "a.safetensors").read_bytes()
+
+
+@pytest.mark.peers
 @pytest.mark.parametrize("ending", ["onnx", "pt"])
 def test_there_and_back_through_frameworks(tmp_path, ending):
     pytest.importorskip({"onnx": "onnx", "pt": "torch"}[ending])
@@ -59,7 +70,7 @@ def test_what_is_refused(state, tmp_path):
     fail("expected an ending .safetensors, .pt", "convert", __file__, out)
     fail("No such file", "convert", tmp_path / "none.pt", out)
     rgru.Model([rgru.GRU(2, 3), Pool("last"), Linear(3, 1)]).save(tmp_path / "model.safetensors")
-    message = r"out\.npz: expected a GRU alone for \.npz, got a Model; \.safetensors takes all"
+    message = r"out\.npz: expected a GRU alone for \.npz, got a Model; \.safetensors, \.keras and \.onnx take both"
     fail(message, "convert", tmp_path / "model.safetensors", tmp_path / "out.npz")
     fail("--name: expected none for a file of rgru", "convert", tmp_path / "model.safetensors", out, "--name", "x")
     assert not out.exists()

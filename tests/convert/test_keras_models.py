@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import rgru
+from rgru.convert.keras import to_keras
+from rgru.model import Activation, Linear
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras")
@@ -74,6 +76,39 @@ def test_outputs(name, suffix, tmp_path):
     rng = np.random.default_rng(1)
     x = rng.integers(0, V, (4, 9)) if name == "classifier of words" else rng.normal(size=(4, 9, F)).astype(np.float32)
     np.testing.assert_allclose(found(x), keras.ops.convert_to_numpy(model(x)), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("suffix", ["", "keras"])
+@pytest.mark.parametrize("name", MODELS)
+def test_there_and_back(name, suffix, tmp_path):
+    """`to_keras` makes a model with the same outputs, and from it or its file comes the same model again."""
+    ours = rgru.from_keras(MODELS[name]())
+    model = to_keras(ours)
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, V, (4, 9)) if name == "classifier of words" else rng.normal(size=(4, 9, F)).astype(np.float32)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model(x)), ours(x), rtol=0, atol=2e-6)
+    if suffix:
+        model.save(tmp_path / f"model.{suffix}")
+    back = rgru.from_keras(tmp_path / f"model.{suffix}" if suffix else model)
+    assert list(map(repr, back.layers)) == list(map(repr, ours.layers))
+    np.testing.assert_array_equal(back(x), ours(x))
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        ([rgru.GRU(F, H, reverse=True), Linear(H, 2)], r"layers\[0\]\.reverse: expected False, got True"),
+        ([rgru.GRU(F, H, clip=1.0)], r"gru: expected clip=None, since a Keras model has no such option"),
+        ([rgru.GRU(F, H, vocabulary=5, embedding_size=2)], r"gru\.input_size: expected 1, got 3"),
+        (
+            [rgru.GRU(F, H), Activation(("hard_sigmoid", 0.3, 0.5))],
+            r"layers\[1\]\.activation: parameters",
+        ),
+    ],
+)
+def test_what_keras_lacks_is_named(others, words):
+    with pytest.raises(ValueError, match=words):
+        to_keras(rgru.Model(others))
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,11 @@ def layers_of(name, dtype):
             Pool("mean"),
             Dropout(0.3),
         ],
-        "max of ids": [rgru.GRU(1, 5, vocabulary=9, embedding_size=4, seed=0, **given), Pool("max"), Activation("tanh")],
+        "max of ids": [
+            rgru.GRU(1, 5, vocabulary=9, embedding_size=4, seed=0, **given),
+            Pool("max"),
+            Activation("tanh"),
+        ],
         "ids beside others": [rgru.GRU(3, 5, vocabulary=9, embedding_size=4, seed=0, **given), Linear(5, 2, **given)],
         **{
             f"{one}": [rgru.GRU(3, 5, seed=0, **given), Linear(5, 4, seed=1, **given), Activation(one)]

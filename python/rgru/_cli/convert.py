@@ -28,8 +28,8 @@ def add_parser(commands: Any) -> None:
         help="convert a model from and to PyTorch, Keras and ONNX",
         description="Read a model from IN, say what was found, and write it to OUT. The endings tell the formats: "
         ".safetensors (of rgru, or a state dict of PyTorch), .pt, .pth, .bin and .npz (PyTorch), .keras and .h5 "
-        "(Keras), .onnx. OUT as .safetensors is a file of rgru; as .onnx any model, as .pt or .npz a state dict of "
-        "PyTorch and as .keras or .h5 a model, of a GRU alone. Nothing in IN is executed.",
+        "(Keras), .onnx. OUT as .safetensors is a file of rgru; as .onnx, .keras and .h5 a model, as .pt or .npz a "
+        "state dict of a GRU alone. Nothing in IN is executed.",
     )
     parser.add_argument("input", metavar="IN", help="model file to read")
     parser.add_argument("output", metavar="OUT", help="model file to write")
@@ -76,21 +76,11 @@ def _write(model: Any, path: str) -> None:
     if ending == ".safetensors":
         model.save(path)
         return
-    if ending == ".onnx" and isinstance(model, (rgru.GRU, rgru.Model)):
+    if not isinstance(model, (rgru.GRU, rgru.Model)):
+        raise ValueError(f"expected a GRU or a Model for {ending}, got a {type(model).__name__}; .safetensors takes all")
+    if ending == ".onnx":
         model.to_onnx(path)
-        return
-    if not isinstance(model, rgru.GRU):
-        raise ValueError(f"expected a GRU alone for {ending}, got a {type(model).__name__}; .safetensors takes all")
-    if ending == ".npz":
-        from rgru.convert.torch import to_state_dict
-
-        with whole_file(path) as draft, draft.open("wb") as file:
-            np.savez(file, allow_pickle=False, **to_state_dict(model))
-    elif ending == ".pt":
-        torch = needed("torch", "torch")
-        with whole_file(path) as draft:
-            torch.save(model.to_torch().state_dict(), draft)
-    else:
+    elif ending in (".keras", ".h5"):
         from rgru.convert.keras import to_keras
 
         with whole_file(path) as draft:
@@ -101,3 +91,14 @@ def _write(model: Any, path: str) -> None:
                 named.replace(draft)
             finally:
                 named.unlink(missing_ok=True)
+    elif isinstance(model, rgru.Model):
+        raise ValueError(f"expected a GRU alone for {ending}, got a Model; .safetensors, .keras and .onnx take both")
+    elif ending == ".npz":
+        from rgru.convert.torch import to_state_dict
+
+        with whole_file(path) as draft, draft.open("wb") as file:
+            np.savez(file, allow_pickle=False, **to_state_dict(model))
+    else:
+        torch = needed("torch", "torch")
+        with whole_file(path) as draft:
+            torch.save(model.to_torch().state_dict(), draft)

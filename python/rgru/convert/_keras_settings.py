@@ -10,6 +10,8 @@ from rgru._validation.scalars import as_bool, as_choice, as_int
 from rgru.convert import check_setting
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from rgru._validation.activations import Activation
     from rgru.nn._gru import GRU
 
@@ -101,12 +103,22 @@ def _activation_in(name: str, value: Any, version: int | None, *, gate: bool) ->
 
 
 def activation_out(gru: GRU, option: str, version: int) -> str:
+    """Return the name that Keras has for an activation of a GRU.
+
+    Raises
+    ------
+    ValueError
+        If it has other parameters than Keras's.
+    """
     value: Activation = getattr(gru, option)
-    if isinstance(value, str):
-        return value
-    kind, *parameters = value
-    known = {"elu": [1.0], "hard_sigmoid": [SLOPES[version], 0.5]}[str(kind)]
+    check_parameters(f"gru.{option}", value, gru.dtype, version)
+    return value if isinstance(value, str) else str(value[0])
+
+
+def check_parameters(name: str, value: Activation, dtype: np.dtype[Any], version: int) -> None:
+    """Refuse an activation with other parameters than Keras's."""
+    kind, *parameters = (value,) if isinstance(value, str) else value
+    known = {"elu": [1.0], "hard_sigmoid": [SLOPES[version], 0.5]}.get(str(kind), [])
     # As the cell has them: a float32 one has the slope 0.2 of Keras from ONNX too, where it is rounded.
-    if any(gru.dtype.type(one) != gru.dtype.type(other) for one, other in zip(parameters, known, strict=True)):
-        check_setting(f"gru.{option}: parameters of {kind}", parameters, known, f"Keras {version} has no other")
-    return str(kind)
+    if any(dtype.type(one) != dtype.type(other) for one, other in zip(parameters, known, strict=True)):
+        check_setting(f"{name}: parameters of {kind}", parameters, known, f"Keras {version} has no other")

@@ -8,23 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru._optional_imports import needed
 from rgru._validation.scalars import as_int
 from rgru.convert import as_parts, as_weights, check_setting, check_shape, gru_of, widened
 from rgru.convert._keras_model import KerasModel, choose, layers_of
 from rgru.convert._keras_process import read_model
-from rgru.convert._keras_settings import MERGES, activation_out, cell_of, configs_of, options_of
-from rgru.nn._gate_order import biases_out, cell_in, cells_of, gates_out
+from rgru.convert._keras_settings import cell_of, configs_of, options_of
+from rgru.convert._to_keras import to_keras, to_weights
+from rgru.nn._gate_order import cell_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from rgru.convert._keras_model import PlacedLayer
     from rgru.model import Model
     from rgru.nn._gate_order import CellArrays
     from rgru.nn._gru import GRU
+
+__all__ = ["from_keras", "from_weights", "to_keras", "to_weights"]
 
 
 def from_keras(source: Any, layer: str | None = None) -> Any:
@@ -190,116 +192,6 @@ def _from_layers(layers: Any, version: int | None, dropout: float = 0.0) -> GRU:
         why = "a layer above would read the reversed outputs backwards again"
         check_setting("layers[0].config['go_backwards']", options[0]["reverse"], False, why)
     return gru_of("layers", cells, reset_after=afters[0], dropout=dropout, **options[0])
-
-
-def to_weights(gru: GRU, *, version: int = 3) -> list[tuple[list[NDArray[Any]], dict[str, Any]]]:
-    """Convert a GRU, with either cell, into the weights and settings of Keras layers; needs no Keras.
-
-    Parameters
-    ----------
-    gru : GRU
-        The GRU.
-    version : {2, 3}, default 3
-        The version of Keras, which decides the slope of its hard sigmoid.
-
-    Returns
-    -------
-    list of (weights, config)
-        Pairs as in `from_weights`. Make each layer by ``keras.layers.GRU.from_config(config)``, or ``Bidirectional``,
-        build it, and call ``layer.set_weights(weights)``.
-
-    Raises
-    ------
-    ValueError
-        If the GRU has an option that Keras lacks: a clip, ``learned_h0``, another hard sigmoid than that of this
-        version, an elu with another alpha than 1, or ``reverse`` with several layers.
-
-    Examples
-    --------
-    >>> import rgru
-    >>> from rgru.convert.keras import from_weights, to_weights
-    >>> [(weights, config)] = to_weights(rgru.GRU(3, 4))
-    >>> [array.shape for array in weights], config["reset_after"]
-    ([(3, 12), (4, 12), (12,)], False)
-    >>> from_weights([(weights, config)])
-    GRU(3, 4)
-    """
-    as_int("version", version, 2, 3)
-    gru._check_only("Keras", "gate_activation", "activation", "reverse", "merge")
-    if gru.num_layers > 1:
-        why = "a layer above would read the reversed outputs backwards again"
-        check_setting("gru.reverse", gru.reverse, False, why)
-    config: dict[str, Any] = {
-        "units": gru.hidden_size,
-        "activation": activation_out(gru, "activation", version),
-        "recurrent_activation": activation_out(gru, "gate_activation", version),
-        "use_bias": gru.bias,
-        "reset_after": gru.reset_after,
-        "return_sequences": True,
-        "dtype": gru.dtype.name,
-    }
-    if gru.reverse:
-        config["go_backwards"] = True
-    if gru.bidirectional:
-        inner = {"module": "keras.layers", "class_name": "GRU", "config": config, "registered_name": None}
-        config = {
-            "layer": inner,
-            "merge_mode": next(mode for mode, merge in MERGES.items() if merge == gru.merge),
-            "dtype": gru.dtype.name,
-        }
-    layers = []
-    for cells in cells_of(gru, gru.params):
-        weights: list[NDArray[Any]] = []
-        for cell in cells:
-            weights += [gates_out(cell[name], "zrh").T for name in ("W", "U")]
-            if gru.bias:
-                biases = biases_out(cell, "zrh")
-                weights.append(np.stack(biases) if gru.reset_after else biases[0])
-        layers.append((weights, config))
-    return layers
-
-
-def to_keras(gru: GRU) -> Any:
-    """Make a Keras model of a GRU, with either cell.
-
-    Parameters
-    ----------
-    gru : GRU
-        The GRU.
-
-    Returns
-    -------
-    keras.Sequential
-        A GRU or Bidirectional layer for each layer, which return all steps, and Dropout layers between them if the GRU
-        has dropout. ``model.save(path)`` writes a file that `from_keras` reads.
-
-    Raises
-    ------
-    ValueError
-        If the GRU has an option that Keras lacks, as in `to_weights`.
-    ImportError
-        If Keras is not installed.
-
-    Examples
-    --------
-    >>> import keras
-    >>> import rgru
-    >>> model = rgru.convert.keras.to_keras(rgru.GRU(3, 8, 2))
-    >>> model.output_shape
-    (None, None, 8)
-    """
-    keras = needed("keras", "keras")
-    pairs = to_weights(gru, version=int(keras.__version__.split(".")[0]))
-    kind = keras.layers.Bidirectional if gru.bidirectional else keras.layers.GRU
-    layers = [kind.from_config(config) for _, config in pairs]
-    stack = [keras.Input((None, gru.input_size), dtype=gru.dtype.name)]
-    for k, layer in enumerate(layers):
-        stack += [keras.layers.Dropout(gru.dropout, dtype=gru.dtype.name)] if k and gru.dropout else []
-        stack.append(layer)
-    model = keras.Sequential(stack)
-    for layer, (weights, _) in zip(layers, pairs, strict=True):
-        layer.set_weights(weights)
-    return model
 
 
 def _cell(name: str, start: int, arrays: list[Any], kind: tuple[int, bool, bool]) -> CellArrays:
