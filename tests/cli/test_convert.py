@@ -44,7 +44,8 @@ def test_there_and_back(tmp_path):
 
 @pytest.mark.peers
 @pytest.mark.parametrize("ending", ["onnx", "keras"])
-def test_a_whole_model(tmp_path, ending):
+def test_a_whole_model(tmp_path, ending, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
     pytest.importorskip(ending)
     model = rgru.Model([rgru.GRU(2, 3, seed=0), Pool("last"), Linear(3, 1, seed=0)])
     model.save(tmp_path / "a.safetensors")

@@ -77,7 +77,7 @@ def _write(model: Any, path: str) -> None:
         model.save(path)
         return
     if not isinstance(model, (rgru.GRU, rgru.Model)):
-        raise ValueError(f"expected a GRU or a Model for {ending}, got a {type(model).__name__}; .safetensors takes all")
+        raise ValueError(f"expected a GRU or a Model for {ending}, got a {type(model).__name__}")
     if ending == ".onnx":
         model.to_onnx(path)
     elif ending in (".keras", ".h5"):
