@@ -21,14 +21,14 @@ def folder_argument(description: str) -> Path:
 
 
 def read_weights(folder: Path, source: str) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a C file by name, or those of weights_int8.npz if the folder has no such file.
+    """Return the arrays of weights_int8.npz by name, or those of a C file if the folder has no such file.
 
     Raises
     ------
     ValueError
         If the C file has no array of integers, or one of another size than it declares.
     """
-    if not (folder / source).exists():
+    if (folder / "weights_int8.npz").exists():
         return _arrays(folder / "weights_int8.npz")
     arrays = {}
     for name, size, numbers in _ARRAY.findall((folder / source).read_text("utf-8")):
