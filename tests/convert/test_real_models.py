@@ -1,21 +1,27 @@
 """Published models, with the outputs that their own code or a plain loop in float64 computed; skipped without them.
 
-The environment variable RGRU_MODELS has the folder that holds them, one folder for each model. They are not part of the
-repository. Every model has something that no test with drawn weights has: weights from training, and inputs in use.
+The scripts in examples/ load them. The environment variable RGRU_MODELS has the folder that holds them, one folder for
+each model. They are not part of the repository. Every model has something that no test with drawn weights has: weights
+from training, and inputs in use.
 
 Vectors in float64 are met to 1e-13, relative to the largest value or 1. Found are 2e-14 at most, over up to 2000 steps.
 """
 
-import json
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import rgru
-from rgru.convert.keras import from_weights
+from _folder import read_vectors, read_weights
+from opus import decision
+from rnnoise import RNNoise
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 FLOAT32 = np.finfo(np.float32).eps
 
 
@@ -27,26 +33,12 @@ def folder(name):
     return path
 
 
-def arrays(path):
-    with np.load(path) as file:
-        return dict(file)
-
-
-def sigmoid(a):
-    return 1 / (1 + np.exp(-a))
-
-
 def in_dtype(gru, dtype):
     """Return the same GRU in another type."""
     options = {name: getattr(gru, name) for name in ("bidirectional", "reset_after", "gate_activation")}
     other = rgru.GRU(gru.input_size, gru.hidden_size, dtype=dtype, **options)
     other.params.update({name: array.astype(dtype) for name, array in gru.params.items()})
     return other
-
-
-def run(gru, x):
-    """Run over one sequence (T, I)."""
-    return gru(x[None])[0][0]
 
 
 def assert_close(found, expected, tolerance=1e-13):
@@ -57,51 +49,25 @@ def assert_close(found, expected, tolerance=1e-13):
 # -- RNNoise 0.1: three GRUs with a ReLU candidate, whose states exceed 1 ---------------------------------------------
 
 
-class RNNoise:
-    """The network of RNNoise: dense layers around three GRUs, each of which reads those before it."""
-
-    def __init__(self, dtype="float64"):
-        path = folder("rnnoise_v01")
-        self.dtype = dtype
-        self.weights = {name: array / 256 for name, array in arrays(path / "weights_int8.npz").items()}  # exact
-        self.expected = arrays(path / "vectors.npz")
-        self.features = self.expected["features"].astype(dtype)
-        self.grus = {name: self.gru(f"{name}_gru") for name in ("vad", "noise", "denoise")}
-
-    def dense(self, name, x):
-        bias = self.weights[f"{name}_bias"].astype(self.dtype)
-        return x @ self.weights[f"{name}_weights"].astype(self.dtype).reshape(-1, len(bias)) + bias
-
-    def gru(self, name):
-        bias = self.weights[f"{name}_bias"]
-        kernels = (self.weights[f"{name}_{kind}"].reshape(-1, len(bias)) for kind in ("weights", "recurrent_weights"))
-        config = {"units": len(bias) // 3, "activation": "relu", "reset_after": False}
-        return from_weights([([array.astype(self.dtype) for array in (*kernels, bias)], config)])
-
-    def run(self):
-        """Return the inputs of the GRUs and their states, by name."""
-        first = np.tanh(self.dense("input_dense", self.features))
-        vad = run(self.grus["vad"], first)
-        inputs = {"vad": first, "noise": np.hstack([first, vad, self.features])}
-        noise = run(self.grus["noise"], inputs["noise"])
-        inputs["denoise"] = np.hstack([vad, noise, self.features])
-        return inputs, {"vad": vad, "noise": noise, "denoise": run(self.grus["denoise"], inputs["denoise"])}
+def rnnoise(dtype="float64"):
+    """The network, with the inputs of its GRUs and their states for the recorded features, and what is expected."""
+    path = folder("rnnoise_v01")
+    network, expected = RNNoise(read_weights(path, "rnn_data.c"), dtype), read_vectors(path)
+    return network, *network.recording(expected["features"].astype(dtype)), expected
 
 
 def test_rnnoise():
-    model = RNNoise()
-    _, states = model.run()
+    network, _, states, vectors = rnnoise()
     for name, found in states.items():
-        assert_close(found, model.expected[f"exact_{name}_state"])
-    assert_close(sigmoid(model.dense("denoise_output", states["denoise"])), model.expected["exact_gains"])
+        assert_close(found, vectors[f"exact_{name}_state"])
+    assert_close(network.outputs(states)[0], vectors["exact_gains"])
 
 
 def test_rnnoise_in_float32():
     """Closer to the exact states than RNNoise's own code, which is in float32 with a table for its activations."""
-    model = RNNoise("float32")
-    _, states = model.run()
+    _, _, states, vectors = rnnoise("float32")
     for name, found in states.items():
-        exact, own = (model.expected[f"{kind}_{name}_state"] for kind in ("exact", "c"))
+        exact, own = (vectors[f"{kind}_{name}_state"] for kind in ("exact", "c"))
         assert found.dtype == np.float32
         assert np.abs(found - exact).max() < np.abs(own - exact).max()
 
@@ -109,10 +75,9 @@ def test_rnnoise_in_float32():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_rnnoise_step_by_step(dtype):
     """Streams and sessions keep states beyond 1, and return the same bits as a run over the whole sequence."""
-    model = RNNoise(dtype)
-    inputs, states = model.run()
+    network, inputs, states, _ = rnnoise(dtype)
     assert states["denoise"].max() > 9
-    for name, gru in model.grus.items():
+    for name, gru in network.grus.items():
         stream, sessions = gru.stream(), rgru.Sessions(gru)
         for x, expected in zip(inputs[name][:, None], states[name][:, None], strict=True):
             np.testing.assert_array_equal(stream.step(x), expected)
@@ -124,9 +89,8 @@ def test_rnnoise_sessions_in_a_file_and_in_float16(tmp_path):
 
     Float16 requires a bound of the states; one that no state reaches changes no bit.
     """
-    model = RNNoise("float32")
-    inputs, states = model.run()
-    gru, x, expected = model.grus["denoise"], inputs["denoise"][:, None], states["denoise"][:, None]
+    network, inputs, states, _ = rnnoise("float32")
+    gru, x, expected = network.grus["denoise"], inputs["denoise"][:, None], states["denoise"][:, None]
     begin = int(states["denoise"].max(1).argmax()) + 1
     with pytest.raises(ValueError, match=r"^state_dtype: .* activation='relu'"):
         rgru.Sessions(gru, state_dtype="float16")
@@ -149,16 +113,10 @@ def test_rnnoise_sessions_in_a_file_and_in_float16(tmp_path):
 
 def test_opus():
     path = folder("opus_analysis")
-    weights = {name: array / 128 for name, array in arrays(path / "weights_int8.npz").items()}  # exact
-    expected = arrays(path / "vectors.npz")
-    x = expected["features"].astype("float64")
-    first = np.tanh(x @ weights["layer0_weights"].reshape(25, 32) + weights["layer0_bias"])
-    kernels = weights["layer1_weights"].reshape(32, 72), weights["layer1_recur_weights"].reshape(24, 72)
-    gru = from_weights([((*kernels, weights["layer1_bias"]), {"units": 24, "reset_after": False})])
-    states = run(gru, first)
-    assert_close(states, expected["exact_state_f64"])
-    found = sigmoid(states @ weights["layer2_weights"].reshape(24, 2) + weights["layer2_bias"])
-    assert_close(found, expected["exact_out_f64"])
+    model, expected = decision(read_weights(path, "mlp_data.c"), "float64"), read_vectors(path)
+    x = expected["features"][None]
+    assert_close(rgru.Model(model.layers[:3])(x)[0], expected["exact_state_f64"])
+    assert_close(model(x)[0], expected["exact_out_f64"])
 
 
 # -- crema: a file of Keras 2 with hard sigmoids and two Bidirectional layers -----------------------------------------
@@ -168,79 +126,81 @@ def test_opus():
 def test_crema(dtype, tolerance):
     """The file as it is; chords depend on up to 50 steps in both directions."""
     path = folder("crema_chord")
-    h5py = pytest.importorskip("h5py")
+    pytest.importorskip("h5py")
+    from chords import read_norm
+
     first, second = (in_dtype(rgru.from_keras(path / "model.h5", f"bidirectional_{k}"), dtype) for k in (1, 2))
-    with h5py.File(path / "model.h5") as file:
-        norm = file["model_weights/batch_normalization_4"]
-        gamma, beta, mean, variance = (norm[name][()] for name in norm.attrs["weight_names"])  # in float32, as is the
-        listed = json.loads(file.attrs["model_config"])["config"]["layers"]  # root of which the vectors were made
-        [epsilon] = (one["config"]["epsilon"] for one in listed if one["name"] == "batch_normalization_4")
     assert first.gate_activation == ("hard_sigmoid", 0.2, 0.5)
-    expected = arrays(path / "vectors.npz")
-    y, _ = first(expected["x"].astype(dtype))
-    assert_close(y, expected["bidirectional_1"], tolerance)
-    between = (y - mean) / np.sqrt(variance + epsilon) * gamma + beta
-    y, _ = second(between.astype(dtype))
-    assert_close(y, expected["bidirectional_2"], tolerance)
+    expected = read_vectors(path)
+    x = expected["x"].astype(dtype)
+    assert_close(first(x)[0], expected["bidirectional_1"], tolerance)
+    model = rgru.Model([first, read_norm(path / "model.h5", "batch_normalization_4", dtype), second])
+    assert_close(model(x), expected["bidirectional_2"], tolerance)
 
 
 # -- RAPTOR: a policy for quadrotors with learned initial states -------------------------------------------------------
 
 
-class Raptor:
-    """The policy: dense, GRU, dense."""
+def raptor():
+    """The policy in float64, with the observations and actions of its example, (N, T, ...)."""
+    path = folder("raptor") / "checkpoint.h5"
+    pytest.importorskip("h5py")
+    from quadrotor import read_example, read_policy
 
-    def __init__(self):
-        path = folder("raptor")
-        h5py = pytest.importorskip("h5py")
-        with h5py.File(path / "checkpoint.h5") as file:
-            # Time first in the file.
-            self.x, self.expected = (np.swapaxes(file[f"example/{name}"][()], 0, 1) for name in ("input", "output"))
-            layers = file["actor/layers"]
-            self.first, self.last = (
-                [layers[f"{k}/{name}/parameters"][()].astype("float64") for name in ("weights", "biases")]
-                for k in (0, 2)
-            )
-            found = {name: layers[f"1/{name}/parameters"][()].astype("float64") for name in layers["1"]}
-        state = {
-            f"{ours}_{kind[0]}h": found[f"{theirs}_{kind}"]
-            for ours, theirs in (("weight", "weights"), ("bias", "biases"))
-            for kind in ("input", "hidden")
-        }
-        self.plain = rgru.from_torch(state)
-        self.gru = rgru.GRU(16, 16, reset_after=True, learned_h0=True, dtype="float64")
-        self.gru.params.update(self.plain.params)
-        self.gru.params["layers.0.fwd.h0"] = found["initial_hidden_state"]
-        weights, bias = self.first
-        self.hidden = np.maximum(self.x @ weights.T + bias, 0)
+    return read_policy(path, "float64"), *(np.swapaxes(array, 0, 1) for array in read_example(path))
 
 
 def test_raptor():
     """The example was computed in float32: 4 epsilons of each state, all within 1, added up by the last weights."""
-    model = Raptor()
-    weights, bias = model.last
-    found = model.gru(model.hidden)[0] @ weights.T + bias
-    bound = 4 * FLOAT32 * np.abs(weights).sum(1).max()
+    policy, x, expected = raptor()
+    bound = 4 * FLOAT32 * np.abs(policy.layers[-1].weight).sum(1).max()
     assert bound < 2.2e-6
-    assert np.abs(found - model.expected).max() <= bound
+    assert np.abs(policy(x) - expected).max() <= bound
 
 
 def test_raptor_with_another_initial_state():
     """The checkpoint's own is zero: another one begins runs, pieces of runs, streams and sessions."""
-    model = Raptor()
+    policy, x, _ = raptor()
+    first, _, gru, _ = policy.layers
+    hidden = np.maximum(x @ first.weight.T + first.bias, 0)
+    plain = rgru.GRU(16, 16, reset_after=True, dtype="float64")
+    plain.params.update({name: gru.params[name] for name in plain.params})
     h0 = np.linspace(-0.9, 0.9, 16)
-    model.gru.params["layers.0.fwd.h0"] = h0
+    gru.params["layers.0.fwd.h0"] = h0
     begin = np.broadcast_to(h0, (1, 2, 16))
-    expected, _ = model.plain(model.hidden, begin)
-    np.testing.assert_array_equal(model.gru(model.hidden)[0], expected)
+    expected, _ = plain(hidden, begin)
+    np.testing.assert_array_equal(gru(hidden)[0], expected)
 
-    resets = np.zeros(model.hidden.shape[:2], bool)
+    resets = np.zeros(hidden.shape[:2], bool)
     resets[:, 250] = True
-    later, _ = model.plain(model.hidden[:, 250:], begin)
-    np.testing.assert_array_equal(model.gru(model.hidden, resets=resets)[0][:, 250:], later)
+    later, _ = plain(hidden[:, 250:], begin)
+    np.testing.assert_array_equal(gru(hidden, resets=resets)[0][:, 250:], later)
 
-    stream, sessions = model.gru.stream(2), rgru.Sessions(model.gru)
+    stream, sessions = gru.stream(2), rgru.Sessions(gru)
     np.testing.assert_array_equal(stream.h, begin)
     for t in range(50):
-        np.testing.assert_array_equal(stream.step(model.hidden[:, t]), expected[:, t])
-        np.testing.assert_array_equal(sessions.step(["a", "b"], model.hidden[:, t]), expected[:, t])
+        np.testing.assert_array_equal(stream.step(hidden[:, t]), expected[:, t])
+        np.testing.assert_array_equal(sessions.step(["a", "b"], hidden[:, t]), expected[:, t])
+
+
+# -- the scripts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "name", "largest"),
+    [
+        ("rnnoise", "rnnoise_v01", 2e-5),
+        ("opus", "opus_analysis", 1e-3),  # mlp.c approximates its activations
+        ("quadrotor", "raptor", 2.2e-6),
+        ("chords", "crema_chord", 1e-5),
+    ],
+)
+def test_scripts(script, name, largest):
+    """Each prints how far it is from the program's own outputs, in float32."""
+    pytest.importorskip("h5py")
+    command = [sys.executable, "-W", "error", EXAMPLES / f"{script}.py", folder(name)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr
+    [differences] = re.findall(r"^largest difference from .*$", run.stdout, re.MULTILINE)
+    found = [float(number) for number in re.findall(r"\d\.\de-\d\d", differences)]
+    assert 0 < max(found) < largest

@@ -3,7 +3,7 @@
 The recipes for data engines are in test_data_guide.py, the README's section on PyTorch in convert/test_torch.py, the
 sections on other frameworks in convert/test_migrate_guide.py, the guide to PyTorch in pytorch/test_guide.py, the page
 on ONNX in onnx_sessions/test_guide.py, that on Keras and JAX in keras_layers/test_guide.py, the service in
-test_serving.py.
+test_serving.py, the scripts of published models in convert/test_examples.py and convert/test_real_models.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PAGES = {page.relative_to(ROOT).as_posix(): page for page in (ROOT / "README.md"
 TEXTS = {name: page.read_text("utf-8") for name, page in PAGES.items()}
 README, DATA, GPU, MIGRATE = "README.md", "docs/data.md", "docs/guides/gpu.md", "docs/migrate.md"
 PYTORCH, ONNX, SERVING = "docs/guides/pytorch.md", "docs/guides/onnx.md", "docs/guides/serving.md"
-KERAS = "docs/guides/keras_jax.md"
+KERAS, EXAMPLES = "docs/guides/keras_jax.md", "docs/guides/examples.md"
 NEEDS_PYTORCH = "Have a model?"  # a section of the README
 README_SECTIONS = sections(TEXTS[README])
 INSTALLATION = {README, "docs/index.md"}  # their shell blocks are steps of .ci/run, in a fresh environment
@@ -32,7 +32,7 @@ def pages_with(language, *, without):
     return [name for name, text in TEXTS.items() if f"```{language}\n" in text and name not in without]
 
 
-LEFT_OUT = {README, DATA, GPU, MIGRATE, PYTORCH, ONNX, SERVING, KERAS}  # tested elsewhere
+LEFT_OUT = {README, DATA, GPU, MIGRATE, PYTORCH, ONNX, SERVING, KERAS, EXAMPLES}  # tested elsewhere
 
 
 @pytest.mark.parametrize("name", pages_with("python", without=LEFT_OUT))
@@ -67,6 +67,8 @@ def test_no_block_is_left_out():
         assert set(fences[::2]) <= {"python", "sh", "rust", "toml"}, name
         assert set(fences[1::2]) <= {""}, name
         for block in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-            assert block.startswith(">>> ") or name == SERVING, f"{name}: {block}"
+            script = re.fullmatch(r"--8<--\n(examples/\w+\.py)\n--8<--\n", block)
+            included = script is not None and (ROOT / script[1]).is_file()
+            assert block.startswith(">>> ") or included or name == SERVING, f"{name}: {block}"
     assert pages_with("rust", without=()) == ["docs/guides/rust.md"]
     assert 'include_str!("../docs/guides/rust.md")' in (ROOT / "src/lib.rs").read_text("utf-8")
