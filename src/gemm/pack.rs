@@ -25,6 +25,28 @@ fn copy_vector<T: Float>(to: &mut [T], from: &[T]) {
     to[from.len()..].fill(T::ZERO);
 }
 
+/// Writes N columns as rows of N numbers, `step` apart, and returns how many rows: those that fill square tiles, or none
+/// if a column is missing. A tile is read line by line, since columns of a power of two numbers share few lines of the
+/// cache.
+fn transpose_tiles<const N: usize, T: Float>(columns: &[&[T]], depth: usize, rows: &mut [T], step: usize) -> usize {
+    if columns.len() != N || columns.iter().any(|column| column.is_empty()) {
+        return 0;
+    }
+    let whole = depth - depth % N;
+    for k in (0..whole).step_by(N) {
+        let mut tile = [[T::ZERO; N]; N];
+        for (to, column) in tile.iter_mut().zip(columns) {
+            to.copy_from_slice(&column[k..k + N]);
+        }
+        for (i, row) in rows[k * step..].chunks_mut(step).take(N).enumerate() {
+            for (to, column) in row[..N].iter_mut().zip(&tile) {
+                *to = column[i];
+            }
+        }
+    }
+    whole
+}
+
 /// The right operand of a product, `[depth, columns]`, cut into panels: `[panel][k][vector][lane]`. Each panel is read
 /// from front to back. All panels are `width` vectors wide, except that the last may be narrower; lanes past the last
 /// column are 0.
@@ -55,11 +77,19 @@ impl<T: Float> PackedMatrix<T> {
     ) -> Result<Self, Error> {
         let mut packed = Self::new(lanes, width);
         packed.reshape(depth, columns)?;
-        for c in 0..columns {
-            if let Some(values) = column(c) {
-                let (start, step) = packed.column_position(c);
-                for (k, &value) in values[..depth].iter().enumerate() {
-                    packed.data[start + k * step] = value;
+        for first in (0..columns).step_by(lanes) {
+            let (start, step) = packed.vector_position(first / lanes);
+            let vector: Vec<&[T]> = (first..columns.min(first + lanes)).map(|c| column(c).unwrap_or(&[])).collect();
+            let rows = &mut packed.data[start..];
+            let done = match lanes {
+                16 => transpose_tiles::<16, T>(&vector, depth, rows, step),
+                8 => transpose_tiles::<8, T>(&vector, depth, rows, step),
+                4 => transpose_tiles::<4, T>(&vector, depth, rows, step),
+                _ => 0,
+            };
+            for (lane, values) in vector.into_iter().enumerate().filter(|(_, values)| !values.is_empty()) {
+                for (k, &value) in values[..depth].iter().enumerate().skip(done) {
+                    rows[k * step + lane] = value;
                 }
             }
         }
@@ -73,10 +103,14 @@ impl<T: Float> PackedMatrix<T> {
     pub fn pack_rows<'a>(&mut self, depth: usize, columns: usize, row: impl Fn(usize) -> &'a [T]) -> Result<(), Error> {
         self.reshape(depth, columns)?;
         let lanes = self.lanes;
-        for k in 0..depth {
-            for (vector, values) in row(k)[..columns].chunks(lanes).enumerate() {
-                let (start, step) = self.column_position(vector * lanes);
-                copy_vector(&mut self.data[start + k * step..][..lanes], values);
+        for panel in 0..self.panels() {
+            let (start, step) = self.vector_position(panel * self.width);
+            let first = panel * self.width * lanes;
+            let end = columns.min(first + step);
+            for (k, to) in self.data[start..][..depth * step].chunks_exact_mut(step).enumerate() {
+                for (to, values) in to.chunks_exact_mut(lanes).zip(row(k)[first..end].chunks(lanes)) {
+                    copy_vector(to, values);
+                }
             }
         }
         Ok(())
@@ -98,12 +132,11 @@ impl<T: Float> PackedMatrix<T> {
         self.vectors().div_ceil(self.width)
     }
 
-    /// Returns the position of the first number of column c, and the distance from one k to the next.
-    fn column_position(&self, c: usize) -> (usize, usize) {
-        let (vector, lane) = (c / self.lanes, c % self.lanes);
+    /// Returns the position of the first number of a vector of columns, and the distance from one k to the next.
+    fn vector_position(&self, vector: usize) -> (usize, usize) {
         let (panel, within) = (vector / self.width, vector % self.width);
         let width = self.width.min(self.vectors() - panel * self.width);
-        (panel * self.width * self.depth * self.lanes + within * self.lanes + lane, width * self.lanes)
+        ((panel * self.width * self.depth + within) * self.lanes, width * self.lanes)
     }
 }
 
