@@ -7,35 +7,32 @@
 //!
 //! The outputs have the bits of each sequence run alone, and a batch has the effect of its events one by one.
 
+mod batch;
 mod execute;
 mod index;
 mod keys;
 mod lru;
+mod overflow;
 mod registry;
 mod segments;
 mod slab;
+mod snapshot;
 
 use std::sync::Arc;
 
-use execute::{FinalStates, Workspaces, execute};
+use execute::Workspaces;
 pub use keys::Keys;
-use keys::{Integer, Key, NONE};
-use registry::{AHEAD, Registry};
+use keys::{Integer, NONE};
+use registry::Registry;
 pub use registry::{Limits, Times};
-use segments::{Segment, Segments};
 use slab::Slab;
 pub use slab::StoredStates;
 
 use crate::cell::Real;
 use crate::error::Error;
-use crate::memory::try_alloc::{try_collect, try_from_fn, try_with_capacity};
 use crate::options::Options;
 use crate::rnn::packed_weights::PackedWeights;
 use crate::shape::expect_shape;
-use crate::threads::runtime::Grant;
-
-/// The number of events whose keys one thread looks up at a time; fewer are not worth another thread.
-const EVENTS_PER_PART: usize = 1024;
 
 /// Many live sequences by key: each key has a session, whose state is stored between events.
 ///
@@ -90,6 +87,7 @@ macro_rules! each_kind {
         }
     };
 }
+use each_kind;
 
 impl<T: Real> Sessions<T> {
     #[doc(hidden)]
@@ -218,7 +216,7 @@ impl<T: Real> Sessions<T> {
         self.expect_kind(keys)?;
         let Self { packed, slab, registry, spaces, .. } = self;
         each_kind!(registry, registry => {
-            run(packed, slab, registry, spaces, events, y, options)
+            batch::run(packed, slab, registry, spaces, events, y, options)
         })
     }
 
@@ -376,244 +374,10 @@ impl<T: Real> Sessions<T> {
     }
 }
 
-/// Reading and restoring all sessions, for snapshots.
-#[doc(hidden)]
-impl<T: Real> Sessions<T> {
-    /// Returns the places of all sessions, for [`Sessions::copy_out`]. If sessions are bounded, the least recently used
-    /// one is the first.
-    ///
-    /// # Errors
-    /// [`Error::Memory`].
-    pub fn in_use(&self) -> Result<Vec<u32>, Error> {
-        each_kind!(&self.registry, registry => registry.in_use())
-    }
-
-    /// Returns the integer keys of some places.
-    ///
-    /// # Errors
-    /// [`Error::Value`] if a place has no session, or the keys are of another kind; [`Error::Memory`].
-    pub fn integers(&self, places: &[u32]) -> Result<Vec<i64>, Error> {
-        let KeyKind::Integers(registry) = &self.registry else { return Err(other_kind()) };
-        self.expect_in_use(places)?;
-        try_from_fn(places.len(), |n| registry.key(places[n]))
-    }
-
-    /// Returns the keys of some places end to end, and their offsets: key n is from offset n to offset n + 1.
-    ///
-    /// # Errors
-    /// As [`Sessions::integers`].
-    pub fn texts(&self, places: &[u32]) -> Result<(Vec<u8>, Vec<i64>), Error> {
-        let KeyKind::Texts(registry) = &self.registry else { return Err(other_kind()) };
-        self.expect_in_use(places)?;
-        let len = places.iter().map(|&slot| registry.key(slot).len()).sum();
-        let (mut data, mut offsets) = (try_with_capacity(len)?, try_with_capacity(places.len() + 1)?);
-        offsets.push(0);
-        for &slot in places {
-            data.extend_from_slice(registry.key(slot));
-            offsets.push(data.len() as i64);
-        }
-        Ok((data, offsets))
-    }
-
-    /// Copies the states of some places as they are stored, `[places, L, H]`.
-    ///
-    /// # Errors
-    /// [`Error::Value`] if a place has no session, or the size or the precision of `states` does not fit.
-    pub fn copy_out(&self, places: &[u32], states: StoredStates<&mut [T], &mut [u16]>) -> Result<(), Error> {
-        self.expect_in_use(places)?;
-        let (len, half) = match &states {
-            StoredStates::Whole(states) => (states.len(), false),
-            StoredStates::Half(states) => (states.len(), true),
-        };
-        self.expect_stored(places.len(), len, half)?;
-        self.slab.copy_out(places, states);
-        Ok(())
-    }
-
-    /// Returns the times of the last events of some places, in seconds.
-    ///
-    /// # Errors
-    /// [`Error::Value`] if a place has no session, or there is no timeout, so that times are not stored;
-    /// [`Error::Memory`].
-    pub fn times(&self, places: &[u32]) -> Result<Vec<f64>, Error> {
-        self.expect_in_use(places)?;
-        if self.limits.timeout.is_none() {
-            return Err(no_timeout());
-        }
-        each_kind!(&self.registry, registry => try_from_fn(places.len(), |n| registry.seen(places[n])))
-    }
-
-    /// Adds sessions from a snapshot, as the most recently used ones, with states `[M, L, H]` as they are stored.
-    ///
-    /// # Errors
-    /// [`Error::Value`] if anything does not fit, or a key has a session already; [`Error::Memory`]. Some of the
-    /// sessions may have been added.
-    pub fn restore(
-        &mut self,
-        keys: Keys,
-        states: StoredStates<&[T], &[u16]>,
-        times: Option<&[f64]>,
-        clock: f64,
-    ) -> Result<(), Error> {
-        let count = keys.count();
-        let (len, half) = match &states {
-            StoredStates::Whole(states) => (states.len(), false),
-            StoredStates::Half(states) => (states.len(), true),
-        };
-        self.expect_stored(count, len, half)?;
-        let given = if self.limits.timeout.is_some() { count } else { 0 };
-        expect_shape("times", &[given], &[times.map_or(0, <[_]>::len)])?;
-        if clock != f64::NEG_INFINITY {
-            expect_finite("clock", clock)?;
-        }
-        self.expect_kind(keys)?;
-        self.slab.ensure_len(self.slots() + count)?;
-        let mut places = try_with_capacity(count)?;
-        each_kind!(&mut self.registry, registry => {
-            registry.set_clock(clock);
-            for n in 0..count {
-                places.push(registry.restore(keys, n, times.map_or(0.0, |times| times[n]))?);
-            }
-        });
-        self.slab.copy_in(&places, states);
-        Ok(())
-    }
-
-    fn expect_stored(&self, count: usize, len: usize, half: bool) -> Result<(), Error> {
-        if half != self.slab.half() {
-            let name = |half| if half { "float16" } else { T::NAME };
-            return Err(Error::value("states", name(self.slab.half()), name(half)));
-        }
-        expect_shape("states", &[count * self.packed.dims.num_layers * self.packed.dims.hidden_size], &[len])
-    }
-
-    fn expect_in_use(&self, places: &[u32]) -> Result<(), Error> {
-        let used = |&slot: &u32| each_kind!(&self.registry, registry => registry.uses(slot));
-        match places.iter().find(|place| !used(place)) {
-            None => Ok(()),
-            Some(place) => Err(Error::value("places", "places that have a session", place.to_string())),
-        }
-    }
-}
-
-fn other_kind() -> Error {
-    Error::value("keys", "keys of this kind", "another kind")
-}
-
 fn no_timeout() -> Error {
     Error::value("timeout", "a number of seconds", "None")
 }
 
 fn expect_finite(name: &str, time: f64) -> Result<(), Error> {
     if time.is_finite() { Ok(()) } else { Err(Error::value(name, "a finite number", time.to_string())) }
-}
-
-/// Refuses states that are infinite or NaN, after any event.
-fn expect_finite_states<T: Real>(
-    segments: &Segments,
-    finals: &FinalStates<T>,
-    y: &[T],
-    packed: &PackedWeights<T>,
-) -> Result<(), Error> {
-    let (hidden, below) = (packed.dims.hidden_size, packed.dims.num_layers - 1);
-    if all_finite(y) && all_finite(&finals.below) {
-        return Ok(());
-    }
-    let mut first = try_from_fn(segments.list().len(), |_| None)?;
-    for (event, (row, &segment)) in y.chunks(hidden).zip(segments.of()).enumerate().rev() {
-        if !all_finite(row) {
-            first[segment as usize] = Some(event);
-        }
-    }
-    for (row, &segment) in finals.below.chunks(below.max(1) * hidden).zip(&finals.order) {
-        if !all_finite(row) {
-            first[segment].get_or_insert(segments.list()[segment].last as usize);
-        }
-    }
-    let after = |&(event, &segment): &(usize, &u32)| first[segment as usize].is_some_and(|first| event >= first);
-    Err(Error::Overflow { events: segments.of().iter().enumerate().filter(after).map(|(event, _)| event).collect() })
-}
-
-/// Returns whether all numbers are finite. A number times 0 is 0 only if it is.
-fn all_finite<T: Real>(numbers: &[T]) -> bool {
-    const LANES: usize = 32;
-    let (chunks, rest) = numbers.as_chunks::<LANES>();
-    let mut sums = [T::ZERO; LANES];
-    for chunk in chunks {
-        for (sum, &number) in sums.iter_mut().zip(chunk) {
-            *sum += number * T::ZERO;
-        }
-    }
-    sums.iter().all(|sum| sum.is_finite()) && rest.iter().all(|number| number.is_finite())
-}
-
-/// Runs a batch, given the registry for its kind of keys.
-fn run<T: Real, K: Key>(
-    packed: &PackedWeights<T>,
-    slab: &mut Slab<T>,
-    registry: &mut Registry<K>,
-    spaces: &Workspaces<T>,
-    events: Events<T>,
-    y: &mut [T],
-    options: Options,
-) -> Result<(), Error> {
-    let Events { keys, x, times } = events;
-    let options = Options { threads: Some(options.threads()?), ..options };
-    let threads = options.threads()?;
-    let (hashes, found) = find_all(registry, keys, threads)?;
-    let transaction = registry.begin(keys, times, &hashes, &found)?;
-    let executed = slab
-        .ensure_len(registry.slots())
-        .and_then(|()| execute(packed, slab, &transaction.segments, x, y, spaces, options))
-        .and_then(|finals| expect_finite_states(&transaction.segments, &finals, y, packed).map(|()| finals))
-        .and_then(|finals| write_back(packed, slab, transaction.segments.list(), &finals, y, threads));
-    match executed {
-        Ok(()) => registry.commit(&transaction),
-        Err(_) => registry.rollback(&transaction),
-    }
-    executed
-}
-
-/// Returns the hashes of all keys, and their slots or [`NONE`].
-fn find_all<K: Key>(registry: &Registry<K>, keys: Keys, threads: usize) -> Result<(Vec<u64>, Vec<u32>), Error> {
-    let count = keys.count();
-    let (mut hashes, mut found) = (try_from_fn(count, |_| 0)?, try_from_fn(count, |_| NONE)?);
-    let parts = hashes.chunks_mut(EVENTS_PER_PART).zip(found.chunks_mut(EVENTS_PER_PART));
-    let parts = try_collect(count.div_ceil(EVENTS_PER_PART), parts.enumerate())?;
-    Grant::new(threads.min(parts.len()))?.execute(1, parts, &|| false, |(n, (hashes, found)), _, _| {
-        registry.find_all(keys, n * EVENTS_PER_PART, hashes, found);
-        Ok(())
-    })?;
-    Ok((hashes, found))
-}
-
-/// Writes the final states of a batch into the slab.
-fn write_back<T: Real>(
-    packed: &PackedWeights<T>,
-    slab: &mut Slab<T>,
-    segments: &[Segment],
-    finals: &FinalStates<T>,
-    y: &[T],
-    threads: usize,
-) -> Result<(), Error> {
-    let (hidden, last) = (packed.dims.hidden_size, packed.dims.num_layers - 1);
-    // Before anything is written, since nothing may fail afterwards.
-    let grant = Grant::new(threads.min(segments.len().div_ceil(EVENTS_PER_PART)))?;
-    grant.execute(1, slab.parts(grant.threads()), &|| false, |mut part, _, _| {
-        for (n, &segment) in finals.order.iter().enumerate() {
-            let ahead = finals.order.get(n + AHEAD).map(|&next| segments[next].slot);
-            if let Some(slot) = ahead.filter(|&slot| part.has(slot)) {
-                part.prefetch(slot);
-            }
-            let segment = &segments[segment];
-            if segment.ended || !part.has(segment.slot) {
-                continue;
-            }
-            for layer in 0..last {
-                part.write(segment.slot, layer, &finals.below[(n * last + layer) * hidden..][..hidden]);
-            }
-            part.write(segment.slot, last, &y[segment.last as usize * hidden..][..hidden]);
-        }
-        Ok(())
-    })
 }
