@@ -69,7 +69,7 @@ def compare(a: Any, b: Any, x: ArrayLike, *, tolerance: float | None = None) -> 
         ``.onnx`` is run by ONNX Runtime, another one is loaded by `rgru.load`. A callable takes `x`. Of several
         outputs the first is compared.
     x : array_like, shape (N, T, I)
-        Inputs, batch first; for `torch.nn.GRU` without ``batch_first`` they are turned.
+        Inputs, batch first; for a GRU of PyTorch or of `rgru.torch` without ``batch_first`` they are turned.
     tolerance : float, optional
         The largest difference of outputs that counts as rounding. By default 1e-5, and 1e-11 or 1e-2 if the outputs
         are float64 or float16.
@@ -106,7 +106,7 @@ def compare(a: Any, b: Any, x: ArrayLike, *, tolerance: float | None = None) -> 
     if tolerance is not None and not tolerance >= 0:
         raise ValueError(f"tolerance: expected a number from 0, got {tolerance!r}")
     array = np.asarray(x)
-    first, second = (np.asarray(_function(name, model)(array)) for name, model in (("a", a), ("b", b)))
+    first, second = (np.atleast_1d(_function(name, model)(array)) for name, model in (("a", a), ("b", b)))
     if first.shape != second.shape:
         raise ValueError(f"a, b: expected outputs of the same shape, got {first.shape} and {second.shape}")
     if tolerance is None:
@@ -153,7 +153,7 @@ def _function(name: str, model: Any) -> Callable[[NDArray[Any]], Any]:
     if hasattr(model, "state_dict"):
         return lambda x: _run_torch(model, x)
     if callable(model):
-        return model  # type: ignore[no-any-return]
+        return lambda x: _first(model(x))
     raise TypeError(f"{name}: expected a GRU, a module, a session, a path or a function, got {type(model).__name__}")
 
 
@@ -161,13 +161,21 @@ def _run_torch(module: Any, x: NDArray[Any]) -> NDArray[Any]:
     """Run a module as it is in use: without dropout, which `torch.nn.Module.eval` switches off."""
     import torch
 
-    turned = isinstance(module, torch.nn.GRU) and not module.batch_first
-    training = module.training
+    turned = isinstance(module, torch.nn.RNNBase) and not module.batch_first
+    training = [one for one in module.modules() if one.training]
     module.eval()
     try:
         with torch.inference_mode():
-            results = module(torch.from_numpy(np.ascontiguousarray(x.swapaxes(0, 1) if turned else x)))
+            output: NDArray[Any] = _first(
+                module(torch.from_numpy(np.ascontiguousarray(x.swapaxes(0, 1) if turned else x)))
+            )
     finally:
-        module.train(training)
-    output: NDArray[Any] = (results[0] if isinstance(results, (tuple, list)) else results).cpu().numpy()
+        for one in training:
+            one.training = True
     return output.swapaxes(0, 1) if turned else output
+
+
+def _first(results: Any) -> Any:
+    """Return the first output of several, or the only one, as an array if it is one of PyTorch's."""
+    output = results[0] if isinstance(results, (tuple, list)) else results
+    return output.detach().cpu().numpy() if hasattr(output, "detach") else output

@@ -1,5 +1,7 @@
 """`rgru.compare`: the verdict, and the places where models part."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,16 @@ def test_outputs_without_steps_or_sequences():
     assert rgru.compare(gru(), gru(), X[:0])
 
 
+def test_one_number():
+    found = rgru.compare(lambda x: x.sum(), lambda x: x.sum() + 1, X)
+    assert (bool(found), found.largest, found.first) == (False, 1.0, (0,))
+
+
+def test_the_first_output_of_a_function():
+    assert rgru.compare(gru().__call__, gru(), X)
+    assert rgru.compare(lambda x: list(gru()(x)), gru(), X)
+
+
 def test_a_file_of_rgru(tmp_path):
     gru().save(tmp_path / "gru.safetensors")
     assert rgru.compare(tmp_path / "gru.safetensors", gru(), X)
@@ -109,9 +121,16 @@ def test_files_and_sessions_of_onnx(tmp_path):
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_modules_of_pytorch(batch_first):
     torch = pytest.importorskip("torch")
+    pytest.importorskip("rgru.torch")
     module = torch.nn.GRU(2, 4, 2, dropout=0.5, batch_first=batch_first)
     assert rgru.compare(module, rgru.from_torch(module), X)
     assert module.training  # as it was; without dropout it has the same outputs each time
+    ours = rgru.torch.convert(copy.deepcopy(module))
+    assert rgru.compare(ours, module, X)
+    assert rgru.compare(ours, rgru.from_torch(module), X)
     whole = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh())
     weight, bias = (one.detach().numpy() for one in whole[0].parameters())
     assert rgru.compare(whole, lambda x: np.tanh(x @ weight.T + bias), X)
+    whole[1].eval()
+    assert rgru.compare(lambda x: whole(torch.from_numpy(x)), whole, X)  # with a gradient
+    assert [one.training for one in whole.modules()] == [True, True, False]

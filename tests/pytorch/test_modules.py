@@ -243,7 +243,7 @@ def test_memory_is_shared_not_copied():
     x = torch.zeros(4, 6, 5)
     seen = []
     module = rgru.torch.GRU(5, 7, batch_first=True)
-    core = rgru.torch._packing.packed_weights(module._weights(), module._cell)
+    core = rgru.torch._packing.packed_weights(module._weights(), module._cell, 1)
 
     class Core:
         def forward(self, values, *rest):
@@ -286,6 +286,21 @@ def test_an_output_changed_in_place(batch_first, shape):
     changed.zero_()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+
+
+def test_a_sign_that_pytorch_has_put_off():
+    """Imaginary parts of conjugates, as inputs and as gradients of a complex spectrum: a flag of the tensor negates."""
+    inputs = torch.complex(normal(6, 4, 5), normal(6, 4, 5, seed=1)).conj().imag
+    assert inputs.is_neg()
+    grads = torch.complex(normal(6, 4, 7), normal(6, 4, 7, seed=1)).conj()
+
+    def gradients(module):
+        y = module(inputs)[0]
+        spectrum = torch.complex(torch.zeros_like(y), y)
+        return torch.autograd.grad(spectrum, list(module.parameters()), grads)
+
+    theirs, ours = pair(5, 7)
+    assert_same(gradients(ours), gradients(theirs))
 
 
 def test_empty_batches():

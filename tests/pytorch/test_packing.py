@@ -78,6 +78,29 @@ def test_changes_are_noticed(change):
     assert not torch.equal(found, before)
 
 
+PLACES = [("weight_hh_l0", (150, 3)), ("weight_ih_l1", (75, 60)), ("weight_hh_l1_reverse", (3, 5))]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(("name", "place"), PLACES)
+def test_calls_of_many_steps_notice_every_change(name, place, dtype):
+    module = rgru.torch.GRU(5, 70, 2, bidirectional=True, dtype=dtype)
+    x = torch.ones(_packing.EXACT // 2, 2, 5, dtype=dtype)
+    with torch.no_grad():
+        before, first = module(x)[0], packed(module)
+        module(x)
+        assert packed(module) is first
+        getattr(module, name).data[place] += 1.0
+        assert not torch.equal(module(x)[0], before)
+
+
+def test_a_gru_of_changed_numbers():
+    module = rgru.torch.GRU(5, 70)
+    module(X)
+    module.weight_hh_l0.data[5, 3] = 7.0
+    assert module.to_rgru().layers[0].fwd.U[5, 3] == 7.0
+
+
 def test_weights_made_in_inference_mode():
     with torch.inference_mode():
         module = rgru.torch.GRU(5, 7)

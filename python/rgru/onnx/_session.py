@@ -15,7 +15,7 @@ from rgru.onnx._gru_step import GruStep
 from rgru.onnx._partition import partition
 from rgru.onnx._runtime_step import NotATensorError, RuntimeStep, new_options, new_session
 from rgru.onnx._small_calls import SmallCalls
-from rgru.onnx._value import Value, described
+from rgru.onnx._value import Value, described, fed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -89,6 +89,7 @@ class InferenceSession:
         graph = Graph(name, model)
         providers = ["CPUExecutionProvider"] if providers is None else providers
         options = new_options(_core.get_num_threads()) if sess_options is None else sess_options
+        self._infos = graph.inputs
         self._inputs = [described(one) for one in graph.inputs.values()]
         self._outputs = [described(one) for one in model.graph.output]
         self._output_names = {one.name for one in self._outputs}
@@ -141,7 +142,7 @@ class InferenceSession:
         output_names : sequence of str or None
             The outputs to return; None for all.
         input_feed : mapping of str to array_like
-            An array for each input.
+            An array for each input; lists are converted to its type.
 
         Returns
         -------
@@ -164,7 +165,7 @@ class InferenceSession:
         if input_feed.keys() != set(names):
             got = ", ".join(map(str, input_feed)) or "none"
             raise ValueError(f"input_feed: expected arrays for {', '.join(names)}, got {got}")
-        values = {**self._fixed, **{name: np.asarray(array) for name, array in input_feed.items()}}
+        values = {**self._fixed, **{name: fed(self._infos[name], array) for name, array in input_feed.items()}}
         for step in self._steps:
             step.run(values)
         return [values[name] for name in output_names or [one.name for one in self._outputs]]

@@ -57,6 +57,6 @@ class SmallCalls:
             for axis in axes:
                 if axis < len(shape):
                     count *= shape[axis]
-            if count > self._most:
+            if not 0 < count <= self._most:  # ONNX Runtime aborts on none
                 return None
         return self._session

@@ -1,9 +1,11 @@
-"""Inputs and outputs of a model, described."""
+"""Inputs and outputs of a model: their descriptions, and what is passed as an input."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -33,3 +35,14 @@ def described(info: Any) -> Value:
         return Value(info.name, str(info.type.WhichOneof("value")).removesuffix("_type"), [])
     dims = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim]
     return Value(info.name, f"tensor({TensorProto.DataType.Name(tensor.elem_type).lower()})", dims)
+
+
+def fed(info: Any, value: Any) -> Any:
+    """Return what is passed for a ValueInfoProto as an array; lists get its type, as ONNX Runtime does it."""
+    from onnx import helper
+
+    if info.type.WhichOneof("value") != "tensor_type":
+        return value
+    if isinstance(value, (list, tuple)):
+        return np.asarray(value, helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type))
+    return np.asarray(value)

@@ -92,7 +92,7 @@ def batch_of(x: Any, batch_sizes: Any | None, batch_first: bool) -> Batch:
 
 def as_array(tensor: Any, dtype: Any) -> NDArray[Any]:
     """Return a tensor's numbers, C-contiguous."""
-    tensor = tensor.detach()
+    tensor = tensor.detach().resolve_neg()  # the gradient of a complex number's imaginary part may wait for its sign
     array: NDArray[Any] = (tensor if tensor.dtype == dtype else tensor.to(dtype)).numpy()
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 

@@ -11,7 +11,7 @@ import rgru.nn
 from rgru._validation.scalars import as_bool
 from rgru.nn._to_torch import TORCH_NAMES, torch_arrays
 from rgru.torch._ops import run
-from rgru.torch._packing import forget, packed_weights
+from rgru.torch._packing import EXACT, forget, packed_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,7 +125,7 @@ class GRU(torch.nn.RNNBase):
         """Read the parameters again at the next call.
 
         Changes by `torch.optim`, by ``load_state_dict`` or in place are noticed without it, and those through
-        ``parameter.data`` too, unless they touch very few numbers.
+        ``parameter.data`` too, unless they touch very few numbers and the next calls have few steps.
         """
         forget(self._weights())
 
@@ -173,7 +173,7 @@ class GRU(torch.nn.RNNBase):
         rgru.GRU
             A GRU of float64 or, for all other types, of float32.
         """
-        packed = packed_weights(self._weights(), self._cell)
+        packed = packed_weights(self._weights(), self._cell, EXACT)
         config = {
             "input_size": self.input_size,
             "hidden_size": self.hidden_size,

@@ -119,7 +119,7 @@ def _is_plain(tensors: Sequence[Any]) -> bool:
 
 
 def _prepared(inputs: _Inputs, settings: _Settings) -> tuple[PackedWeights, Batch]:
-    packed = packed_weights(inputs.weights, settings[:3])
+    packed = packed_weights(inputs.weights, settings[:3], inputs.x.shape[:-1].numel())
     return packed, batch_of(inputs.x, inputs.batch_sizes, settings.batch_first)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Graph:
     def __init__(self, name: str, model: Any) -> None:
         self.name = name
         self.model = model
-        self.nodes = list(model.graph.node)
+        self.nodes = _in_order(list(model.graph.node))
         self.initializers = {one.name: one for one in model.graph.initializer}
         self.sparse = {one.values.name: one for one in model.graph.sparse_initializer}
         self.constants = {*self.initializers, *self.sparse}
@@ -56,7 +57,7 @@ class Graph:
                 raise ValueError(f"{name}: expected names in UTF-8, got others in node {i}")
             if not reads <= known:
                 missing = ", ".join(map(repr, sorted(reads - known)))
-                raise ValueError(f"{name}: expected nodes in the order of their use, got no {missing} before {i}")
+                raise ValueError(f"{name}: expected nodes in an order of their use, got no {missing} before {i}")
             self.reads.append(reads)
             outputs = set(node.output) - {""}
             if outputs & known:
@@ -169,6 +170,18 @@ def _declare(graph: Any, name: str, array: NDArray[Any]) -> None:
     graph.input.append(helper.make_tensor_value_info(name, kind, array.shape))
     if array.dtype == np.int64 and array.size <= 2**10:
         graph.initializer.append(numpy_helper.from_array(array, name))
+
+
+def _in_order(nodes: list[Any]) -> list[Any]:
+    """Return nodes in an order of their use, or as they are if there is none; converters to float16 append casts."""
+    makers = {name: i for i, node in enumerate(nodes) for name in node.output if name}
+    before = {i: [makers[name] for name in _reads(node) if name in makers] for i, node in enumerate(nodes)}
+    if all(j < i for i, found in before.items() for j in found):
+        return nodes
+    try:
+        return [nodes[i] for i in TopologicalSorter(before).static_order()]
+    except CycleError:
+        return nodes
 
 
 def _reads(node: Any) -> set[str]:
