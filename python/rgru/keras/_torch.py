@@ -9,7 +9,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from rgru import _core
-from rgru.torch._batches import as_array, as_tensor
+from rgru.torch._devices import as_array, as_tensor
 
 if TYPE_CHECKING:
     from rgru.nn._settings import Settings
