@@ -5,6 +5,9 @@ On the fake CuPy the tensors themselves stay on the CPU: what hands memory and s
 
 from __future__ import annotations
 
+import os
+import sys
+
 import numpy as np
 import pytest
 
@@ -26,12 +29,12 @@ def emulated(request, monkeypatch):
     if cuda_emulator.missing():
         pytest.skip(cuda_emulator.missing())
     host = request.getfixturevalue("host")
-    from rgru.torch import _batches, _devices, _packing
+    from rgru.torch import _batches, _devices, _gru, _ops, _packing
 
-    for module in (_batches, _devices, _packing):
-        monkeypatch.setattr(module, "backend_of", lambda _: find_backend("cuda:0"))
-    monkeypatch.setattr("rgru.torch._ops.here", lambda _: find_backend("cuda:0").here())
-    monkeypatch.setattr("rgru.torch._gru.here", lambda _: find_backend("cuda:0").here())
+    modules = [_batches, _devices, _packing, _ops, _gru, *filter(None, [sys.modules.get("rgru.keras._torch")])]
+    for module in modules:
+        monkeypatch.setattr(module, "backend_of", lambda _: find_backend("cuda:0"), raising=False)
+        monkeypatch.setattr(module, "here", lambda _: find_backend("cuda:0").here(), raising=False)
     monkeypatch.setattr(_devices, "_array", lambda tensor: host.cupy.asarray(tensor.numpy()))
     monkeypatch.setattr(_devices, "_tensor", lambda array: torch.from_numpy(host.cupy.asnumpy(array)))
     return "cpu"
@@ -132,6 +135,27 @@ def test_dropout_has_the_masks_of_the_cpu(request):
         if len(found) == 1:
             request.getfixturevalue("emulated")
     close(found[1:], found[:1], 1e-5)
+
+
+@devices
+def test_the_layer_of_keras(request, device, monkeypatch):
+    """Its run over a batch with lengths, and the gradients by parameters, inputs and initial states."""
+    monkeypatch.setitem(os.environ, "KERAS_BACKEND", "torch")
+    pytest.importorskip("keras")
+    pytest.importorskip("rgru.keras")
+    from rgru.keras._torch import run
+
+    gru, random, found = rgru.GRU(FEATURES, H, seed=0), torch.Generator().manual_seed(1), []
+    x, h0 = torch.randn(N, T, FEATURES, generator=random), torch.randn(1, N, H, generator=random)
+    for where in ("cpu", device):
+        to = "cpu" if where == "cpu" else request.getfixturevalue(where)
+        given = [one.detach().to(to).requires_grad_() for one in (torch.tensor(gru.params.flat), x, h0)]
+        lengths = torch.tensor([6, 0, 3]).to(to)
+        y, h_n = run(gru, *given, lengths)
+        (y.square().sum() + h_n.sum()).backward()
+        with torch.no_grad():
+            found.append([y, h_n, *(one.grad for one in given), *run(gru, *given, lengths)])
+    close(found[1], found[0], 1e-4)
 
 
 def test_tensors_on_two_devices():
