@@ -63,7 +63,9 @@ def _script(places: Places, name: str, *arguments: str) -> list[str]:
 
 
 def _tests(places: Places, *options: str) -> list[str]:
-    files = [str(ROOT / "tests/gpu" / name) for name in ("test_against_cpu.py", "test_running.py")]
+    files = [
+        str(ROOT / "tests/gpu" / name) for name in ("test_against_cpu.py", "test_running.py", "test_torch_modules.py")
+    ]
     common = ["-q", "--no-header", "--tb=short", "-W", "default", "-m", "gpu", f"--rootdir={ROOT}"]
     cache = ["-o", f"cache_dir={places.scratch / 'pytest'}"]
     return [sys.executable, "-m", "pytest", *common, *cache, *options, *files]

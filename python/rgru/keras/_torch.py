@@ -8,23 +8,27 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-from rgru import _core
-from rgru.torch._batches import as_array, as_tensor
+from rgru.torch._devices import as_array, as_tensor, backend_of, here
 
 if TYPE_CHECKING:
     from rgru.nn._settings import Settings
 
 
 def _arrays(x: Any, h0: Any, lengths: Any | None) -> tuple[Any, Any, Any, None]:
-    index = None if lengths is None else lengths.numpy().astype(np.int64)
+    index = None if lengths is None else lengths.cpu().numpy().astype(np.int64)
     return as_array(x, x.dtype), as_array(h0, x.dtype), index, None
 
 
 def _backward(ctx: Any, dy: Any | None, dh_n: Any | None) -> tuple[Any, ...]:
     x, _ = ctx.saved_tensors
-    given = [None if one is None else as_array(one, x.dtype) for one in (dy, dh_n)]
-    dx, dh0, dflat = ctx.tape.backward(*given)
-    return None, *(as_tensor(one, x.dtype) for one in (dflat, dx, dh0)), None
+    with here(x):
+        given = [None if one is None else as_array(one, x.dtype) for one in (dy, dh_n)]
+        dx, dh0, dflat = ctx.tape.backward(*given)
+        return None, *(as_tensor(one, x.dtype) for one in (dflat, dx, dh0)), None
+
+
+def _weights(settings: Settings, flat: Any, *, training: bool) -> Any:
+    return backend_of(flat).Weights(as_array(flat, flat.dtype), settings._core_sizes, training=training)
 
 
 class _Recorded(torch.autograd.Function):
@@ -33,10 +37,11 @@ class _Recorded(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, settings: Settings, *inputs: Any) -> tuple[Any, Any]:
         flat, *arrays = inputs
-        weights = _core.Weights(as_array(flat, flat.dtype), settings._core_sizes, training=True)
-        y, h_n, ctx.tape = weights.forward_tape(*_arrays(*arrays), 0.0, None, None)
-        y.flags.writeable = True
-        found = as_tensor(y, flat.dtype), as_tensor(h_n, flat.dtype)
+        with here(flat):
+            y, h_n, ctx.tape = _weights(settings, flat, training=True).forward_tape(*_arrays(*arrays), 0.0, None, None)
+            if flat.is_cpu:
+                y.flags.writeable = True
+            found = as_tensor(y, flat.dtype), as_tensor(h_n, flat.dtype)
         ctx.save_for_backward(arrays[0], found[0])  # autograd notices changes of what the tape refers to
         ctx.set_materialize_grads(False)
         return found
@@ -45,12 +50,15 @@ class _Recorded(torch.autograd.Function):
 
 
 def _run(settings: Settings, flat: Any, x: Any, h0: Any, lengths: Any | None) -> Any:
-    if not x.is_cpu:
-        raise NotImplementedError(f"inputs: expected a tensor on the CPU, got one on {x.device}; see keras.device")
+    if not (x.is_cpu or x.is_cuda):
+        raise NotImplementedError(
+            f"inputs: expected a tensor on the CPU or an NVIDIA GPU, got one on {x.device}; see keras.device"
+        )
     if torch.is_grad_enabled() and any(one.requires_grad for one in (flat, x, h0)):
         return _Recorded.apply(settings, flat, x, h0, lengths)
-    weights = _core.Weights(as_array(flat, x.dtype), settings._core_sizes, training=False)
-    return tuple(as_tensor(one, x.dtype) for one in weights.forward(*_arrays(x, h0, lengths)))
+    with here(x):
+        found = _weights(settings, flat, training=False).forward(*_arrays(x, h0, lengths))
+        return tuple(as_tensor(one, x.dtype) for one in found)
 
 
 run = torch.compiler.disable(_run)

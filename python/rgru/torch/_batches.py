@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+
+from rgru.torch._devices import as_array, as_tensor, backend_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from rgru._backends.base import Backend
 
 
 class Batch:
@@ -17,11 +20,11 @@ class Batch:
     offsets: NDArray[np.int64] | None = None
     """Where the sequences start in the array of steps, if they are not padded."""
 
-    def enter(self, tensor: Any, dtype: Any) -> NDArray[Any]:
+    def enter(self, tensor: Any, dtype: Any) -> Any:
         """Return the steps as the core takes them, without a copy where that is possible."""
         return as_array(tensor, dtype)
 
-    def leave(self, array: NDArray[Any], dtype: Any) -> Any:
+    def leave(self, array: Any, dtype: Any) -> Any:
         """Return the steps as a contiguous tensor, without a copy where that is possible."""
         return as_tensor(array, dtype)
 
@@ -29,11 +32,11 @@ class Batch:
 class OneStep(Batch):
     """Tensors (N, F)."""
 
-    def enter(self, tensor: Any, dtype: Any) -> NDArray[Any]:
+    def enter(self, tensor: Any, dtype: Any) -> Any:
         """Return the steps (N, 1, F)."""
         return as_array(tensor, dtype)[:, None]
 
-    def leave(self, array: NDArray[Any], dtype: Any) -> Any:
+    def leave(self, array: Any, dtype: Any) -> Any:
         """Return the tensor (N, F)."""
         return as_tensor(array[:, 0], dtype)
 
@@ -44,11 +47,11 @@ class TimeFirst(Batch):
     NumPy copies, on one thread: those of PyTorch would spin on for a while and slow down rgru's.
     """
 
-    def enter(self, tensor: Any, dtype: Any) -> NDArray[Any]:
+    def enter(self, tensor: Any, dtype: Any) -> Any:
         """Return the steps (N, T, F)."""
         return as_array(tensor.transpose(0, 1), dtype)
 
-    def leave(self, array: NDArray[Any], dtype: Any) -> Any:
+    def leave(self, array: Any, dtype: Any) -> Any:
         """Return the tensor (T, N, F)."""
         return as_tensor(array.transpose(1, 0, 2).copy(), dtype)  # of one sequence, too: the tape refers to `array`
 
@@ -60,23 +63,24 @@ class Packed(Batch):
     ----------
     sizes : numpy.ndarray of int64, shape (T,)
         The number of sequences that have each step; descending.
+    backend : Backend
+        Of the device of the data.
     """
 
-    def __init__(self, sizes: NDArray[np.int64]) -> None:
+    def __init__(self, sizes: NDArray[np.int64], backend: Backend) -> None:
         numbers = np.arange(sizes[0])
         places = (np.cumsum(sizes) - sizes) + numbers[:, None]  # (N, T)
         there = numbers[:, None] < sizes
-        self._rows = places[there]  # of the data, sequence after sequence
+        self._xp, self._rows = backend.xp, backend.array(places[there])  # of the data, sequence after sequence
         self.offsets = np.append(0, np.cumsum(there.sum(1)))
 
-    def enter(self, tensor: Any, dtype: Any) -> NDArray[Any]:
+    def enter(self, tensor: Any, dtype: Any) -> Any:
         """Return the steps (S, F), sequence after sequence."""
-        array: NDArray[Any] = as_array(tensor, dtype)[self._rows]
-        return array
+        return as_array(tensor, dtype)[self._rows]
 
-    def leave(self, array: NDArray[Any], dtype: Any) -> Any:
+    def leave(self, array: Any, dtype: Any) -> Any:
         """Return the data (S, F)."""
-        data = np.empty_like(array)
+        data = self._xp.empty_like(array)
         data[self._rows] = array
         return as_tensor(data, dtype)
 
@@ -84,26 +88,13 @@ class Packed(Batch):
 def batch_of(x: Any, batch_sizes: Any | None, batch_first: bool) -> Batch:
     """Return the layout of a tensor: packed with these sizes, one step, or with three dimensions."""
     if batch_sizes is not None:
-        return Packed(batch_sizes.numpy())
+        return Packed(batch_sizes.numpy(), backend_of(x))
     if x.dim() == 2:
         return OneStep()
     return Batch() if batch_first else TimeFirst()
 
 
-def as_array(tensor: Any, dtype: Any) -> NDArray[Any]:
-    """Return a tensor's numbers, C-contiguous."""
-    tensor = tensor.detach().resolve_neg()  # the gradient of a complex number's imaginary part may wait for its sign
-    array: NDArray[Any] = (tensor if tensor.dtype == dtype else tensor.to(dtype)).numpy()
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
-
-
-def as_states(tensor: Any, dtype: Any) -> NDArray[Any]:
+def as_states(tensor: Any, dtype: Any) -> Any:
     """Return states (L*D, N, H) of a tensor of this shape, or (N, H) of a single cell."""
     array = as_array(tensor, dtype)
     return array if array.ndim == 3 else array[None]
-
-
-def as_tensor(array: NDArray[Any], dtype: Any) -> Any:
-    """Return an array's numbers as a tensor."""
-    tensor = torch.from_numpy(array)
-    return tensor if tensor.dtype == dtype else tensor.to(dtype)

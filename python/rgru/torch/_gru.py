@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 import rgru.nn
 from rgru._validation.scalars import as_bool
 from rgru.nn._to_torch import TORCH_NAMES, torch_arrays
+from rgru.torch._devices import here
 from rgru.torch._ops import run
 from rgru.torch._packing import EXACT, forget, packed_weights
 
@@ -43,7 +44,7 @@ class GRU(torch.nn.RNNBase):
     bidirectional : bool, default False
         Whether each layer also runs over the sequences in reverse; D is then 2, else 1.
     device : torch.device, optional
-        Where the parameters are. Runs are on the CPU only.
+        Where the parameters are, and the runs: the CPU, or an NVIDIA GPU by way of CuPy (experimental).
     dtype : torch.dtype, optional
         Type of the parameters. Those of float16 and bfloat16 run in float32, and outputs and gradients are rounded.
     reset_after : bool, default True
@@ -173,7 +174,10 @@ class GRU(torch.nn.RNNBase):
         rgru.GRU
             A GRU of float64 or, for all other types, of float32.
         """
-        packed = packed_weights(self._weights(), self._cell, EXACT)
+        weights = self._weights()
+        with here(weights[0]):
+            packed = packed_weights(weights, self._cell, EXACT)
+            params = packed.params()
         config = {
             "input_size": self.input_size,
             "hidden_size": self.hidden_size,
@@ -184,7 +188,7 @@ class GRU(torch.nn.RNNBase):
             "dropout": self.dropout if self.num_layers > 1 else 0.0,
             "dtype": str(packed.dtype).removeprefix("torch."),
         }
-        return rgru.nn.GRU._from_saved(config, packed.params())
+        return rgru.nn.GRU._from_saved(config, params)
 
     def extra_repr(self) -> str:
         """Return the arguments of the constructor, for `repr`.
@@ -238,7 +242,7 @@ class GRUCell(torch.nn.GRUCell):
     bias : bool, default True
         Whether the cell has biases.
     device : torch.device, optional
-        Where the parameters are. Runs are on the CPU only.
+        Where the parameters are, and the runs: the CPU, or an NVIDIA GPU by way of CuPy (experimental).
     dtype : torch.dtype, optional
         Type of the parameters, as in `rgru.torch.GRU`.
     reset_after : bool, default True
@@ -360,7 +364,7 @@ def _check_type(tensor: Any, x: Any) -> None:
     ValueError
         If they have another.
     """
-    if tensor.dtype != x.dtype and not torch.is_autocast_enabled("cpu"):
+    if tensor.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
         raise ValueError(f"input, hx, weights: expected one dtype, got {x.dtype} and {tensor.dtype}")
 
 

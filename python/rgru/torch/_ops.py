@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.autograd import forward_ad
 
-from rgru.torch._batches import as_states, as_tensor, batch_of
+from rgru.torch._batches import as_states, batch_of
+from rgru.torch._devices import as_tensor, here
 from rgru.torch._packing import packed_weights
 from rgru.torch._tapes import as_handle, tape_of
 
@@ -81,8 +82,14 @@ def run(
     -------
     y, h_n : torch.Tensor
     """
-    if not x.is_cpu and not x.is_meta:
-        raise NotImplementedError(f"input: expected a tensor on the CPU, got one on {x.device}; {_INSTEAD}")
+    if not (x.is_cpu or x.is_cuda or x.is_meta):
+        raise NotImplementedError(
+            f"input: expected a tensor on the CPU or an NVIDIA GPU, got one on {x.device}; {_INSTEAD}"
+        )
+    if weights[0].device != x.device:
+        raise RuntimeError(
+            f"input and parameters: expected tensors on one device, got {x.device} and {weights[0].device}"
+        )
     tensors = [x, *weights] if h0 is None else [x, h0, *weights]
     # What is exported or traced is for inference; its backward pass runs again.
     record = torch.is_grad_enabled() and not (torch.compiler.is_exporting() or torch._C._is_tracing())
@@ -94,7 +101,8 @@ def run(
     elif record:
         y, h_n = _Recorded.apply(settings, *inputs[:4], *weights)
     else:
-        y, h_n, _ = _forward(inputs, settings, record=False)
+        with here(x):
+            y, h_n, _ = _forward(inputs, settings, record=False)
     return y, h_n
 
 
@@ -112,7 +120,7 @@ def _is_plain(tensors: Sequence[Any]) -> bool:
         forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(one).tangent is not None for one in tensors)
     ):
         raise NotImplementedError(f"rgru.torch: expected no transform of torch.func, nor forward mode; {_INSTEAD}")
-    plain = tensors[0].is_cpu and not torch._C._is_tracing()
+    plain = not (tensors[0].is_meta or torch._C._is_tracing())
     for tensor in tensors:
         plain = plain and type(tensor) in _PLAIN
     return plain
@@ -124,14 +132,15 @@ def _prepared(inputs: _Inputs, settings: _Settings) -> tuple[PackedWeights, Batc
 
 
 def _forward(inputs: _Inputs, settings: _Settings, record: bool) -> tuple[Any, Any, Any | None]:
-    """Return y, h_n and, with `record`, the tape."""
+    """Return y, h_n and, with `record`, the tape; within `here`."""
     packed, batch = _prepared(inputs, settings)
     h0 = None if inputs.h0 is None else as_states(inputs.h0, packed.dtype)
     arrays, tape = (batch.enter(inputs.x, packed.dtype), h0, None, batch.offsets), None
     if record or settings.dropout:
         seed = None if inputs.seed is None else int(inputs.seed)
         y, h_n, tape = packed.core(True).forward_tape(*arrays, settings.dropout, seed, None)
-        y.flags.writeable = True  # autograd notices changes of a tensor that it has saved
+        if inputs.x.is_cpu:
+            y.flags.writeable = True  # autograd notices changes of a tensor that it has saved
     else:
         y, h_n = packed.core(False).forward(*arrays)
     dtype = inputs.dtype
@@ -141,8 +150,10 @@ def _forward(inputs: _Inputs, settings: _Settings, record: bool) -> tuple[Any, A
 def gru(*arguments: Any) -> tuple[Any, Any, Any]:
     """Return y, h_n and, if they are recorded, a tensor that stands for the tape, else an empty one."""
     *values, record = arguments
-    y, h_n, tape = _forward(_Inputs(*values[:5]), _Settings(*values[5:]), record)
-    return y, h_n, as_handle(tape) if record else y.new_empty(0, dtype=torch.uint8)
+    inputs = _Inputs(*values[:5])
+    with here(inputs.x):
+        y, h_n, tape = _forward(inputs, _Settings(*values[5:]), record)
+    return y, h_n, as_handle(tape) if record else torch.empty(0, dtype=torch.uint8, device="cpu")
 
 
 def gru_backward(*arguments: Any) -> list[Any]:
@@ -153,16 +164,17 @@ def gru_backward(*arguments: Any) -> list[Any]:
     """
     dy, dh_n, _, handle, *values = arguments
     inputs, settings = _Inputs(*values[:5]), _Settings(*values[5:])
-    packed, batch = _prepared(inputs, settings)
-    tape: Any = tape_of(handle)
-    if tape is None:
-        _, _, tape = _forward(inputs, settings, record=True)
-    steps = None if dy is None else batch.enter(dy, packed.dtype)
-    states = None if dh_n is None else as_states(dh_n, packed.dtype)
-    dx, dh0, flat = tape.backward(steps, states)
-    if inputs.h0 is not None:
-        dh0 = dh0.reshape(inputs.h0.shape)
-    return [batch.leave(dx, inputs.x.dtype), as_tensor(dh0, inputs.dtype), *packed.split(flat)]
+    with here(inputs.x):
+        packed, batch = _prepared(inputs, settings)
+        tape: Any = tape_of(handle)
+        if tape is None:
+            _, _, tape = _forward(inputs, settings, record=True)
+        steps = None if dy is None else batch.enter(dy, packed.dtype)
+        states = None if dh_n is None else as_states(dh_n, packed.dtype)
+        dx, dh0, flat = tape.backward(steps, states)
+        if inputs.h0 is not None:
+            dh0 = dh0.reshape(inputs.h0.shape)
+        return [batch.leave(dx, inputs.x.dtype), as_tensor(dh0, inputs.dtype), *packed.split(flat)]
 
 
 def _gru_fake(*arguments: Any) -> tuple[Any, Any, Any]:
@@ -173,7 +185,7 @@ def _gru_fake(*arguments: Any) -> tuple[Any, Any, Any]:
     return (
         x.new_empty((*x.shape[:-1], (1 + settings.bidirectional) * hidden), dtype=inputs.dtype),
         x.new_empty((cells, batch, hidden), dtype=inputs.dtype),
-        x.new_empty(int(record), dtype=torch.uint8),
+        torch.empty(int(record), dtype=torch.uint8, device="cpu"),
     )
 
 
@@ -231,7 +243,7 @@ _forward_op = torch.library.custom_op(
     "rgru::gru",
     gru,
     mutates_args=(),
-    device_types="cpu",
+    device_types=("cpu", "cuda"),
     schema=f"({_INPUTS}, {_SETTINGS}, bool record) -> (Tensor, Tensor, Tensor)",
 )
 _forward_op.register_fake(_gru_fake)
@@ -241,7 +253,7 @@ _backward_op = torch.library.custom_op(
     "rgru::gru_backward",
     gru_backward,
     mutates_args=(),
-    device_types="cpu",
+    device_types=("cpu", "cuda"),
     schema=f"(Tensor? dy, Tensor? dh_n, Tensor? y, Tensor tape, {_INPUTS}, {_SETTINGS}) -> Tensor[]",
 )
 _backward_op.register_fake(_gru_backward_fake)

@@ -14,7 +14,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from rgru import _core
 from rgru.nn._params import named
 from rgru.nn._settings import Settings
-from rgru.torch._batches import as_tensor
+from rgru.torch._devices import as_array, as_tensor, backend_of
 from rgru.torch._workers import limit_threads
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class PackedWeights:
     ----------
     weights : sequence of torch.Tensor
         For each layer and direction weight_ih (3H, I), weight_hh (3H, H) and, with biases, bias_ih and bias_hh (3H,),
-        all of one floating-point type, on the CPU.
+        all of one floating-point type, on one device.
     cell : tuple of bool
         Whether there are biases, two directions, and whether the cell is reset-after.
     """
@@ -62,22 +62,24 @@ class PackedWeights:
         self._sizes, self._layout = _layout(inputs, hidden, layers, cell, str(dtype).removeprefix("torch."))
         # The views hold the storages, so that no other weights can come to lie at the same addresses.
         self._state = _state(weights)
-        self._samples = [_sample(weight) for weight in weights]
+        self._backend = backend_of(weights[0])
+        # On a GPU a comparison would wait for it.
+        self._samples = [_sample(weight) for weight in weights] if weights[0].is_cpu else []
         self._sampled = self._bytes()
         self._type = weights[0].dtype
-        self._flat = self._rows_in([weight.detach().to(dtype).numpy() for weight in weights])
+        self._flat = self._rows_in([as_array(weight, dtype) for weight in weights])
         self._matrices = [
             (weights[at + k].detach(), one[name])
             for at, one in zip(range(0, len(weights), self._count), self._cells(self._flat), strict=True)
-            for k, name in enumerate("WU")
+            for k, name in enumerate("WU" if self._samples else "")
         ]
         self._cores: dict[bool, Any] = {}
 
     def holds(self, weights: Sequence[Any], cell: tuple[bool, bool, bool], steps: int) -> bool:
         """Return whether these are the same weights, unchanged.
 
-        Writes through `Tensor.data` leave the version of a parameter as it is. So its numbers are compared: some, or
-        all where a run of so many `steps` takes much longer.
+        Writes through `Tensor.data` leave the version of a parameter as it is. So its numbers are compared on the CPU:
+        some, or all where a run of so many `steps` takes much longer.
         """
         same = self._cell == cell and self._state == _state(weights) and self._sampled == self._bytes()
         return same and (steps < EXACT or all(self._agree(*pair) for pair in self._matrices))
@@ -86,12 +88,13 @@ class PackedWeights:
         """Return the weights of the core; those for training serve inference too."""
         core = self._cores.get(training) or self._cores.get(True)
         if core is None:
-            core = self._cores[training] = _core.Weights(self._flat, self._sizes, training=training)
+            core = self._cores[training] = self._backend.Weights(self._flat, self._sizes, training=training)
         return core
 
     def params(self) -> dict[str, NDArray[Any]]:
-        """Return rgru's parameters by name, as views."""
-        return named(self._flat, self._layout)
+        """Return rgru's parameters by name, on the host."""
+        host: NDArray[Any] = self._backend.numpy(self._flat)
+        return named(host, self._layout)
 
     def split(self, gradient: NDArray[Any]) -> list[Any]:
         """Return the gradients of the weights from that of the core's parameters (P,), whose memory they take over."""
@@ -110,16 +113,17 @@ class PackedWeights:
                 found += [one["b"], recurrent]
         return [as_tensor(array, self._type) for array in found]
 
-    def _rows_in(self, arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    def _rows_in(self, arrays: list[Any]) -> Any:
         """Return rgru's parameters (P,); PyTorch's gates r, z, n are rgru's r, -z, h~."""
-        flat = np.empty(sum(math.prod(shape) for shape, _ in self._layout.values()), arrays[0].dtype)
+        xp = self._backend.xp
+        flat = xp.empty(sum(math.prod(shape) for shape, _ in self._layout.values()), arrays[0].dtype)
         for one, at in zip(self._cells(flat), range(0, len(arrays), self._count), strict=True):
             weight_ih, weight_hh, *biases = arrays[at : at + self._count]
             hidden = len(weight_ih) // 3
             one["W"][...] = weight_ih
             one["U"][...] = weight_hh
             if biases:
-                np.add(biases[0], biases[1], out=one["b"])
+                xp.add(biases[0], biases[1], out=one["b"])
                 if self._reset_after:
                     one["b"][2 * hidden :] = biases[0][2 * hidden :]
                     one["b_hh"][...] = biases[1][2 * hidden :]
@@ -143,7 +147,7 @@ class PackedWeights:
         return all(np.array_equal(-ours[k] if k == 1 else ours[k], theirs[k]) for k in range(3))
 
     def _bytes(self) -> bytes:
-        return np.concatenate(self._samples, axis=None).tobytes()
+        return np.concatenate(self._samples, axis=None).tobytes() if self._samples else b""
 
 
 def packed_weights(weights: Sequence[Any], cell: tuple[bool, bool, bool], steps: int) -> PackedWeights:
@@ -186,8 +190,8 @@ def _check(weights: Sequence[Any]) -> None:
     for weight in weights:
         if not weight.is_floating_point() or weight.dtype != first.dtype:
             raise ValueError(f"weights: expected one floating-point type, got {first.dtype} and {weight.dtype}")
-        if weight.device.type != "cpu":
-            raise NotImplementedError(f"weights: expected tensors on the CPU, got one on {weight.device}")
+        if weight.device != first.device:
+            raise RuntimeError(f"weights: expected tensors on one device, got {first.device} and {weight.device}")
 
 
 def _state(weights: Sequence[Any]) -> list[tuple[int, int]]:
