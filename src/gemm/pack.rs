@@ -77,6 +77,9 @@ impl<T: Float> PackedMatrix<T> {
     ) -> Result<Self, Error> {
         let mut packed = Self::new(lanes, width);
         packed.reshape(depth, columns)?;
+        if depth == 0 {
+            return Ok(packed);
+        }
         for first in (0..columns).step_by(lanes) {
             let (start, step) = packed.vector_position(first / lanes);
             let vector: Vec<&[T]> = (first..columns.min(first + lanes)).map(|c| column(c).unwrap_or(&[])).collect();
@@ -143,6 +146,23 @@ impl<T: Float> PackedMatrix<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Tiles, what is left of them, columns of zeros, and no rows at all.
+    #[test]
+    fn columns_are_packed_as_rows_are() {
+        for (lanes, width, depth, columns) in
+            [(16, 3, 37, 100), (8, 2, 8, 16), (4, 3, 5, 7), (2, 1, 3, 5), (16, 3, 40, 96), (16, 3, 0, 48)]
+        {
+            let value = |k: usize, c: usize| if c == 1 { 0.0 } else { (k * columns + c) as f32 };
+            let by_column: Vec<Vec<f32>> = (0..columns).map(|c| (0..depth).map(|k| value(k, c)).collect()).collect();
+            let by_row: Vec<Vec<f32>> = (0..depth).map(|k| (0..columns).map(|c| value(k, c)).collect()).collect();
+            let column = |c: usize| (c != 1).then(|| &by_column[c][..]);
+            let transposed = PackedMatrix::from_columns(lanes, width, depth, columns, column).unwrap();
+            let mut copied = PackedMatrix::new(lanes, width);
+            copied.pack_rows(depth, columns, |k| &by_row[k]).unwrap();
+            assert_eq!(&*transposed.data, &*copied.data);
+        }
+    }
 
     #[test]
     fn a_matrix_that_exceeds_memory_is_an_error() {
