@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru.convert import widened
+from rgru.convert._layers import vector
 from rgru.model import Activation, Dropout, LayerNorm, Linear
 
 if TYPE_CHECKING:
@@ -57,15 +58,6 @@ def reduced_axes(graph: Graph, node: Any, axes: int) -> tuple[int, ...]:
         return tuple(range(2, axes))
     given = attributes_of(node).get("axes") or constant(graph, node, 1)
     return () if given is None else tuple(int(one) for one in given)
-
-
-def vector(array: NDArray[Any], size: int, axes: int) -> NDArray[Any]:
-    """Return a constant as one vector for all rows of an array of so many axes."""
-    last = array.shape[-1] if array.ndim else 1
-    if array.ndim > axes or last not in (1, size) or array.size != last:
-        raise ValueError(f"a constant {array.shape}, which is not the same for all rows of {size} numbers")
-    same: NDArray[Any] = np.broadcast_to(array.reshape(-1), (size,)).copy()
-    return same
 
 
 def layer_of(graph: Graph, node: Any, size: int, axes: int) -> Any:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rgru.convert.onnx._layouts import PROBES
+from rgru.convert._places import PROBES, Place, Places
 from rgru.convert.onnx._operators import constant
-from rgru.convert.onnx._places import Place, Places
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

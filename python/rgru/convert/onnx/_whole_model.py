@@ -1,7 +1,7 @@
 """Whole graphs as layers in a row.
 
 The nodes are followed from the input on. Those that compute are layers. What moves numbers between them is run on
-numbered arrays, and recognised by its effect: see `rgru.convert.onnx._places`.
+numbered arrays, and recognised by its effect: see `rgru.convert._places`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru.convert._layers import Embedding, model_of, pooled_at_gru
+from rgru.convert._layers import Embedding, model_of, pooled_at_gru, vector
 from rgru.convert.onnx._graph import MOVES
 from rgru.convert.onnx._layouts import layouts, onnx_order
 from rgru.convert.onnx._nodes import check_inputs, joined, stack_of, steps_and_sequences
 from rgru.convert.onnx._normalisation import Part, part_of
-from rgru.convert.onnx._operators import LAYERS, attributes_of, constant, layer_of, number, reduced_axes, vector
+from rgru.convert.onnx._operators import LAYERS, attributes_of, constant, layer_of, number, reduced_axes
 from rgru.convert.onnx._rows import Rows
 from rgru.model import Activation, LayerNorm, Linear, Model, Pool
 from rgru.nn._gru import GRU
@@ -24,9 +24,9 @@ from rgru.nn._gru import GRU
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from rgru.convert._places import Place
     from rgru.convert.onnx._graph import Graph
     from rgru.convert.onnx._nodes import Node, Stack
-    from rgru.convert.onnx._places import Place
 
 NODES = 2000
 """Nodes that are followed at most."""

@@ -1,7 +1,7 @@
 """Places between the layers of a model, and which of their rows a value of the graph holds.
 
-At each place every number of the rows has its own value, for arrays of two sizes. A value that exporters make of them
-by any nodes that only move numbers tells by its numbers which rows it holds, and in which order.
+At each place every number of the rows has its own value, for arrays of two sizes. A value that is made of them by
+anything that only moves numbers tells by its numbers which rows it holds, and in which order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rgru.convert.onnx._nodes import Node
+PROBES = ((5, 7), (3, 2))
+"""Steps and sequences of the arrays, where the model does not fix them: different ones, for shapes that are fixed."""
 
 FIRST = 2**12
 """The first number. With a half added it is no float16, bfloat16 or integer: what rounds the numbers changes them."""
@@ -37,15 +38,15 @@ class Place:
         The numbered rows, for each of the sizes.
     layers : tuple
         The layers before, from the input on.
-    nodes : tuple of Node
-        Those of the last layer, if it is a GRU.
+    nodes : tuple
+        Those of ONNX for the last layer, if it is a GRU.
     takes : str
-        What the last layer still takes of a node after it: "gain", "bias" or nothing.
+        What the last layer still takes of a node of ONNX after it: "gain", "bias" or nothing.
     """
 
     arrays: tuple[NDArray[Any], ...]
     layers: tuple[Any, ...] = ()
-    nodes: tuple[Node, ...] = ()
+    nodes: tuple[Any, ...] = ()
     takes: str = ""
 
     @property
