@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru.convert import widened
-from rgru.convert._layers import vector
+from rgru.convert._layers import affine, vector
 from rgru.model import Activation, Dropout, LayerNorm, Linear
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from rgru.convert.onnx._graph import Graph
 
@@ -24,6 +24,8 @@ _ACTIVATIONS: dict[str, Any] = {
     "Softsign": lambda given: "softsign",
     "Tanh": lambda given: "tanh",
 }
+NUMBERS = _ACTIVATIONS.keys() | {"Dropout", "PRelu"}
+"""The operators that treat each number by itself."""
 
 
 def attributes_of(node: Any) -> dict[str, Any]:
@@ -74,6 +76,21 @@ def layer_of(graph: Graph, node: Any, size: int, axes: int) -> Any:
     return _CONVERT[kind](graph, node, given, size, axes)
 
 
+def with_constant(kind: str, array: NDArray[Any], before: bool, size: int, dtype: DTypeLike) -> Linear:
+    """Return the layer of Add, Div, Mul or Sub of rows of `size` numbers with a constant, which may stand before."""
+    wide = array.astype(np.float64)
+    match kind:
+        case "Mul":
+            return affine(wide, 0.0, size, dtype)
+        case "Add":
+            return affine(1.0, wide, size, dtype)
+        case "Sub":
+            return affine(-1.0, wide, size, dtype) if before else affine(1.0, -wide, size, dtype)
+        case _ if not before:
+            return affine(1.0 / wide, 0.0, size, dtype)
+    raise ValueError("a constant that is divided by rows")
+
+
 def _gemm(graph: Graph, node: Any, given: dict[str, Any], size: int, axes: int) -> Linear:
     for name, usual in (("alpha", 1.0), ("beta", 1.0), ("transA", 0)):
         if given.get(name, usual) != usual:
@@ -120,11 +137,19 @@ def _softmax(graph: Graph, node: Any, given: dict[str, Any], size: int, axes: in
     return Activation("softmax")
 
 
+def _prelu(graph: Graph, node: Any, given: dict[str, Any], size: int, axes: int) -> Activation:
+    slopes = constant(graph, node, 1)
+    if slopes is None or slopes.size != 1:
+        raise ValueError("PRelu with several slopes")
+    return Activation(("leaky_relu", slopes.item()))
+
+
 _CONVERT = {
     "Dropout": _dropout,
     "Gemm": _gemm,
     "LayerNormalization": _layer_norm,
     "MatMul": _mat_mul,
+    "PRelu": _prelu,
     "Softmax": _softmax,
 }
 LAYERS = _ACTIVATIONS.keys() | _CONVERT.keys()
