@@ -165,8 +165,9 @@ class _Weights:
         return group[name]
 
     def _array(self, dataset: Any) -> NDArray[Any]:
-        if not isinstance(dataset, self._h5py.Dataset) or dataset.dtype.kind not in "fiu" or dataset.ndim > 2:
-            raise ValueError(f"{dataset.name}: expected an array of numbers, got another object")
+        is_array = isinstance(dataset, self._h5py.Dataset) and dataset.ndim <= 2
+        if not is_array or (dataset.dtype.kind != "f" and dataset.shape != ()):  # a scaler counts what it has seen
+            raise ValueError(f"{dataset.name}: expected an array of floating-point numbers, got another object")
         if dataset.external or dataset.is_virtual:
             raise ValueError(f"{dataset.name}: expected numbers in this file, got those of another one")
         check_claim(dataset.name, dataset.nbytes, min(dataset.id.get_storage_size(), self._size))
