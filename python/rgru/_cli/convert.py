@@ -31,9 +31,10 @@ def add_parser(commands: Any) -> None:
         "convert",
         help="convert a model from and to PyTorch, Keras and ONNX",
         description="Read a model from IN, say what was found, and write it to OUT. The endings tell the formats: "
-        ".safetensors (of rgru, or a state dict of PyTorch), .pt, .pth, .bin, .ckpt and .npz (PyTorch), .keras, .h5 and "
-        ".hdf5 (Keras), .onnx. Of a state dict a GRU is read alone, and other arrays are listed. OUT as .safetensors is a file of rgru; as .pt or .npz a state dict of PyTorch, as .keras, .h5 "
-        "and .onnx a model of a GRU alone. Nothing in IN is executed.",
+        ".safetensors (of rgru, or a state dict of PyTorch), .pt, .pth, .bin, .ckpt and .npz (PyTorch), .keras, .h5 "
+        "and .hdf5 (Keras), .onnx. Of a state dict a GRU is read alone, and other arrays are listed. OUT as "
+        ".safetensors is a file of rgru; as .pt or .npz a state dict of PyTorch, as .keras, .h5 and .onnx a model of a "
+        "GRU alone. Nothing in IN is executed.",
     )
     parser.add_argument("input", metavar="IN", help="model file to read")
     parser.add_argument("output", metavar="OUT", help="model file to write")
