@@ -47,6 +47,7 @@ MODELS = {
         layers.GRU(H, return_sequences=True, recurrent_activation="hard_sigmoid"),
         layers.Dense(2, use_bias=False),
         layers.LeakyReLU(negative_slope=0.25),
+        layers.ReLU(max_value=0.5),
     ),
     "means": lambda: sequential(
         layers.GRU(H, return_sequences=True), layers.GlobalAveragePooling1D(), layers.ReLU(), layers.Dense(2)

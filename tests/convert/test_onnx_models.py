@@ -218,6 +218,18 @@ def test_constants(kind, before):
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("limits", [("low", ""), ("", "high"), ("low", "high")])
+def test_limits(limits):
+    model = graph()
+    numbers = {"low": -0.05, "high": 0.1}
+    given = [model.tensor(name, np.float32(numbers[name])) if name else "" for name in limits]
+    model.add("Clip", [steps(model), *given], "z")
+    data, x = output(model), np.random.default_rng(2).standard_normal((2, 5, 3), np.float32)
+    rows = rgru.from_onnx(data, node="gru")(x)[0]
+    expected = np.clip(rows, *(np.float32(numbers[name]) if name else None for name in limits))
+    np.testing.assert_allclose(rgru.from_onnx(data)(x), expected, rtol=0, atol=1e-7)
+
+
 def test_batch_normalisation_and_an_output_without_its_axis():
     class Normalised(nn.Module):
         def __init__(self):

@@ -126,6 +126,10 @@ FORWARDS = {
     "batch normalisation": lambda: Net(normalised, first=batch_norm(E), gru=gru(), second=batch_norm(H), head=head()),
     "operations in place": lambda: Net(in_place, gru=gru(), head=head()),
     "one slope": lambda: nn.Sequential(Net(lambda net, x, h0: net.gru(x)[0], gru=gru()), nn.PReLU(init=0.3)),
+    "limits": lambda: nn.Sequential(
+        Net(lambda net, x, h0: torch.clamp(net.gru(x)[0], min=-0.1), gru=gru()), nn.Hardtanh(-0.05, 0.1)
+    ),
+    "relu6": lambda: Net(lambda net, x, h0: nn.functional.relu6(net.gru(x)[0] * 9).clip(max=5), gru=gru()),
     "no gains": lambda: nn.Sequential(
         nn.LayerNorm(E, elementwise_affine=False), Net(lambda net, x, h0: net.gru(x)[0], gru=gru())
     ),

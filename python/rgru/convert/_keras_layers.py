@@ -140,9 +140,11 @@ def _activation(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> l
 
 
 def _relu(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
-    for name, usual in (("max_value", None), ("threshold", 0.0)):
-        check_setting(f"{layer.name}['{name}']", layer.config.get(name, usual), usual, "rgru has no such ReLU")
-    slope = float(layer.config.get("negative_slope") or 0.0)
+    largest, slope = layer.config.get("max_value"), float(layer.config.get("negative_slope") or 0.0)
+    check_setting(f"{layer.name}['threshold']", layer.config.get("threshold", 0.0), 0.0, "rgru has no such ReLU")
+    if largest is not None:
+        check_setting(f"{layer.name}['negative_slope']", slope, 0.0, "rgru has no such ReLU with a largest value")
+        return [Activation(("clip", 0.0, largest))]
     return [Activation(("leaky_relu", slope) if slope else "relu")]
 
 
@@ -200,6 +202,7 @@ def _named(layer: PlacedLayer, name: Any, major: int) -> list[Any]:
         "elu": ("elu", 1.0),
         "hard_sigmoid": ("hard_sigmoid", SLOPES[major], 0.5),
         "leaky_relu": ("leaky_relu", 0.2),
+        "relu6": ("clip", 0.0, 6.0),
     }
     if not isinstance(name, str) or name not in special:
         raise _cannot(layer, f"the activation {name!r}")

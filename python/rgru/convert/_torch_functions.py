@@ -85,7 +85,11 @@ class Functions:
         elif numbered and name in ACTIVATIONS:
             parameters, activation = ACTIVATIONS[name]
             x, *given = arguments(node, "input", *parameters, ("inplace", False))
-            self._values.follow(node, x, Activation(activation(*given[:-1])), numbers=True)
+            try:
+                layer = Activation(activation(*given[:-1]))
+            except (TypeError, ValueError) as error:
+                raise cannot(node, f"{name}{shown(node)} ({error})") from error
+            self._values.follow(node, x, layer, numbers=True)
         elif numbered and name in _MOVES:
             values.move(node)
         else:

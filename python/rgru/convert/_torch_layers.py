@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 _MODULES: dict[str, Any] = {
     "ELU": lambda part: ("elu", part.alpha),
     "Hardsigmoid": lambda part: ("hard_sigmoid", 1 / 6, 0.5),
+    "Hardtanh": lambda part: ("clip", part.min_val, part.max_val),
     "LeakyReLU": lambda part: ("leaky_relu", part.negative_slope),
     "ReLU": lambda part: "relu",
+    "ReLU6": lambda part: ("clip", 0.0, 6.0),
     "Sigmoid": lambda part: "sigmoid",
     "SiLU": lambda part: "silu",
     "Softmax": lambda part: "softmax",
@@ -25,10 +27,14 @@ _MODULES: dict[str, Any] = {
     "Tanh": lambda part: "tanh",
 }
 ACTIVATIONS: dict[str, tuple[tuple[tuple[str, Any], ...], Any]] = {
+    "clamp": ((("min", None), ("max", None)), lambda low, high: ("clip", low, high)),
+    "clip": ((("min", None), ("max", None)), lambda low, high: ("clip", low, high)),
     "elu": ((("alpha", 1.0),), lambda alpha: ("elu", alpha)),
     "hardsigmoid": ((), lambda: ("hard_sigmoid", 1 / 6, 0.5)),
+    "hardtanh": ((("min_val", -1.0), ("max_val", 1.0)), lambda low, high: ("clip", low, high)),
     "leaky_relu": ((("negative_slope", 0.01),), lambda slope: ("leaky_relu", slope)),
     "relu": ((), lambda: "relu"),
+    "relu6": ((), lambda: ("clip", 0.0, 6.0)),
     "sigmoid": ((), lambda: "sigmoid"),
     "silu": ((), lambda: "silu"),
     "softsign": ((), lambda: "softsign"),

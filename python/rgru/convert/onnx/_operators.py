@@ -24,7 +24,7 @@ _ACTIVATIONS: dict[str, Any] = {
     "Softsign": lambda given: "softsign",
     "Tanh": lambda given: "tanh",
 }
-NUMBERS = _ACTIVATIONS.keys() | {"Dropout", "PRelu"}
+NUMBERS = _ACTIVATIONS.keys() | {"Clip", "Dropout", "PRelu"}
 """The operators that treat each number by itself."""
 
 
@@ -137,6 +137,13 @@ def _softmax(graph: Graph, node: Any, given: dict[str, Any], size: int, axes: in
     return Activation("softmax")
 
 
+def _clip(graph: Graph, node: Any, given: dict[str, Any], size: int, axes: int) -> Activation:
+    arrays = [constant(graph, node, i) for i in (1, 2)]
+    attributes = [given.get(name) for name in ("min", "max")]  # before opset 11
+    low, high = (given if array is None else array.item() for given, array in zip(attributes, arrays, strict=True))
+    return Activation("linear" if low is None and high is None else ("clip", low, high))  # type: ignore[arg-type]
+
+
 def _prelu(graph: Graph, node: Any, given: dict[str, Any], size: int, axes: int) -> Activation:
     slopes = constant(graph, node, 1)
     if slopes is None or slopes.size != 1:
@@ -145,6 +152,7 @@ def _prelu(graph: Graph, node: Any, given: dict[str, Any], size: int, axes: int)
 
 
 _CONVERT = {
+    "Clip": _clip,
     "Dropout": _dropout,
     "Gemm": _gemm,
     "LayerNormalization": _layer_norm,
