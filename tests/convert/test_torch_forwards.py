@@ -147,6 +147,21 @@ def test_outputs(name):
     np.testing.assert_allclose(outputs.reshape(expected.shape), expected, rtol=0, atol=1e-13)
 
 
+def test_a_large_vocabulary():
+    class Words(nn.Module):
+        def __init__(self, size):
+            super().__init__()
+            self.embedding, self.gru, self.head = nn.Embedding(size, 2), nn.GRU(2, 2, batch_first=True), head(2, size)
+
+        def forward(self, ids):
+            return torch.softmax(self.head(self.gru(self.embedding(ids))[0]), -1)
+
+    net, ids = Words(100_000), torch.tensor([[3, 99_999]])
+    np.testing.assert_allclose(rgru.from_torch(net)(ids.numpy()), net(ids).detach(), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"arrays as large as .* too many numbers to follow at 'head'"):
+        rgru.from_torch(Words(3_000_000))
+
+
 def test_half_precision_becomes_float32():
     torch.manual_seed(0)
     net = nn.Sequential(Net(lambda net, x, h0: net.gru(x)[0], gru=gru()), head(), nn.PReLU()).bfloat16().eval()

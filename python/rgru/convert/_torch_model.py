@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru.convert._layers import Embedding, model_of, pooled_at_gru
-from rgru.convert._places import PROBES
+from rgru.convert._places import PROBES, TooManyNumbersError
 from rgru.convert._torch_functions import Functions
 from rgru.convert._torch_grus import Grus, check_state
 from rgru.convert._torch_layers import array, features_of, is_plain, row_layers
@@ -60,18 +60,24 @@ class _Walk:
     def run(self, nodes: list[Any]) -> Model:
         """Return the model that the nodes compute."""
         for node in nodes:
-            match node.op:
-                case "output":
-                    return self._finished(node.args[0])
-                case "placeholder":
-                    self._placeholder(node, nodes)
-                case "get_attr":
-                    self._parameter(node)
-                case "call_module":
-                    self._module_call(node)
-                case _:
-                    self._functions.follow(node)
+            if node.op == "output":
+                return self._finished(node.args[0])
+            try:
+                self._follow(node, nodes)
+            except TooManyNumbersError as error:
+                raise cannot(node, str(error)) from error
         raise ValueError("source: expected a forward with a result, got none")
+
+    def _follow(self, node: Any, nodes: list[Any]) -> None:
+        match node.op:
+            case "placeholder":
+                self._placeholder(node, nodes)
+            case "get_attr":
+                self._parameter(node)
+            case "call_module":
+                self._module_call(node)
+            case _:
+                self._functions.follow(node)
 
     def _placeholder(self, node: Any, nodes: list[Any]) -> None:
         if self._values.numbered:

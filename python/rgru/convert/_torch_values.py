@@ -28,7 +28,7 @@ class Values:
     def __init__(self) -> None:
         self._values: dict[Any, list[Any]] = {}
         self.numbered: set[Any] = set()
-        self.places = Places()
+        self.places = Places("float64")
         self.chosen: Any = None
 
     def given(self, argument: Any) -> list[Any]:
