@@ -251,6 +251,20 @@ def test_batch_normalisation_and_an_output_without_its_axis():
         np.testing.assert_allclose(model(x.numpy())[:, 0], net(x).detach(), rtol=0, atol=2e-5)
 
 
+def test_an_output_with_the_axis_of_the_last_step():
+    class Kept(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru, self.head = nn.GRU(E, H, batch_first=True), nn.Linear(H, 2)
+
+        def forward(self, x):
+            return self.head(self.gru(x)[0][:, -1:])
+
+    net, x = Kept().eval(), torch.randn(4, 9, E)
+    found = rgru.from_onnx(exported(net, x, dynamo=False))(x.numpy())
+    np.testing.assert_allclose(found[:, None], net(x).detach(), rtol=0, atol=1e-6)
+
+
 def test_normalisation_over_another_axis_is_refused():
     model = graph()
     model.add("BatchNormalization", [steps(model), *(model.uniform(name, 4) for name in "gbmv")], "z")

@@ -314,7 +314,8 @@ class _Walk:
         if self._for_calls:
             raise ValueError(f"{' and '.join(self._for_calls)} for a GRU, which a model does not take")
         place, indices, _ = self._rows.find_numbers(outputs[0])
-        orders = place.orders(indices)
+        # With or without axes of one number, which a model does not have.
+        orders = place.orders(indices) or place.orders([index.squeeze() for index in indices])
         if orders & {"NT", "TN", "N"}:
             return model_of(place.layers)
         if "last" not in orders or not _has_gru(place):
