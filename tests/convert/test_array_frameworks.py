@@ -282,3 +282,22 @@ def test_what_has_no_counterpart_is_refused_by_name():
     kept("^gru.reset_after: expected True", haste)
     kept("^gru.merge: expected 'concat' or 'sum'", onednn, bidirectional=True, merge="product")
     kept("^gru.activation: expected one of tanh, softsign, got 'relu'", matlab, activation="relu")
+
+
+ONE_DIRECTION = [
+    (burn, {"num_layers": 3}),
+    (coreml, {"num_layers": 3}),
+    (coreml, {"reverse": True}),
+    (coreml, {"num_layers": 2, "reverse": True}),
+    (matlab, {"num_layers": 3}),
+    (onednn, {"num_layers": 3}),
+    (onednn, {"reverse": True}),
+]
+
+
+@pytest.mark.parametrize(("module", "options"), ONE_DIRECTION)
+def test_layers_of_one_direction_come_back(module, options):
+    gru = rgru.GRU(3, 4, seed=0, **options)
+    back = module.from_arrays(module.to_arrays(gru))
+    assert repr(back) == repr(gru)
+    np.testing.assert_array_equal(back.params.flat, gru.params.flat)

@@ -23,7 +23,10 @@ V, F, H = 20, 3, 8
 
 def filled(model):
     rng = np.random.default_rng(0)
-    model.set_weights([rng.normal(scale=0.5, size=w.shape).astype(w.dtype) for w in model.get_weights()])
+    for one in model.variables:
+        values = rng.normal(scale=0.5, size=one.shape)
+        if "seed" not in one.path:
+            one.assign(abs(values) if "variance" in one.path else values)
     return model
 
 
@@ -46,6 +49,7 @@ MODELS = {
         layers.GRU(H, return_sequences=True, recurrent_activation="hard_sigmoid"),
         layers.Dense(2, use_bias=False),
         layers.LeakyReLU(negative_slope=0.25),
+        layers.ReLU(max_value=0.5),
     ),
     "means": lambda: sequential(
         layers.GRU(H, return_sequences=True), layers.GlobalAveragePooling1D(), layers.ReLU(), layers.Dense(2)
@@ -53,9 +57,28 @@ MODELS = {
     "largest": lambda: sequential(
         layers.GRU(H, return_sequences=True), layers.GlobalMaxPooling1D(), layers.Dense(3, "silu"), layers.Softmax()
     ),
+    "normalised": lambda: sequential(
+        layers.Normalization(mean=[0.5, 1.0, -2.0], variance=[0.5, 2.0, 1.0]),
+        layers.TimeDistributed(layers.Dense(6, activation="tanh")),
+        layers.BatchNormalization(),
+        layers.SpatialDropout1D(0.2),
+        layers.GRU(H, return_sequences=True),
+        layers.TimeDistributed(layers.LayerNormalization()),
+        layers.GRU(H),
+        layers.BatchNormalization(scale=False),
+        layers.GaussianNoise(0.1),
+        layers.Dense(2),
+    ),
+    "adapted": lambda: adapted(),  # noqa: PLW0108 - it follows
     "functional": lambda: functional(),  # noqa: PLW0108 - it follows
     "backwards": lambda: sequential(layers.GRU(H, go_backwards=True), layers.Activation("elu")),
 }
+
+
+def adapted():
+    scaler = layers.Normalization()
+    scaler.adapt(np.random.default_rng(3).normal(2.0, 3.0, (40, 5, F)).astype(np.float32))
+    return keras.Sequential([keras.Input((None, F)), scaler, layers.GRU(H), layers.Dense(2)])
 
 
 def functional():
@@ -115,7 +138,6 @@ def test_what_keras_lacks_is_named(others, words):
     ("others", "words"),
     [
         ([layers.Conv1D(4, 1), layers.GRU(H)], "got Conv1D at"),
-        ([layers.GRU(H, return_sequences=True), layers.BatchNormalization()], "got BatchNormalization at"),
         ([layers.GRU(H), layers.Dense(2, activation="gelu")], "the activation 'gelu' at"),
         ([layers.GRU(H, stateful=False, go_backwards=True, return_sequences=True), layers.Dense(2)], "go_backwards"),
         ([layers.GRU(H, return_sequences=True), layers.Softmax(axis=1)], r"\['axis'\]"),
@@ -127,6 +149,23 @@ def test_what_keras_lacks_is_named(others, words):
 def test_what_does_not_fit_is_named(others, words):
     with pytest.raises(ValueError, match=words):
         rgru.from_keras(sequential(*others))
+
+
+def test_batch_normalisation_over_time_is_refused():
+    model = keras.Sequential([keras.Input((F, F)), layers.GRU(H), layers.BatchNormalization(axis=1)])
+    assert len(rgru.from_keras(model).layers) == 3  # the axis of features after pooling
+    model = keras.Sequential([keras.Input((F, F)), layers.BatchNormalization(axis=1), layers.GRU(H)])
+    with pytest.raises(ValueError, match=r"\['axis'\]: expected -1, got 1"):
+        rgru.from_keras(model)
+
+
+def test_a_scaler_in_float64():
+    options = {"dtype": "float64"}
+    scaler = layers.Normalization(mean=[0.5, 1.0, -2.0], variance=[0.5, 2.0, 0.1], **options)
+    inputs = keras.Input((None, F), **options)
+    model = keras.Sequential([inputs, scaler, layers.GRU(H, **options), layers.Dense(2, **options)])
+    x = np.random.default_rng(0).normal(size=(2, 5, F))
+    np.testing.assert_allclose(rgru.from_keras(model)(x), keras.ops.convert_to_numpy(model(x)), rtol=0, atol=1e-6)
 
 
 def test_masks_of_ids_are_refused():

@@ -201,6 +201,77 @@ def test_linear_layers_over_flattened_steps():
     assert [type(one) for one in model.layers] == [rgru.GRU, Linear]
 
 
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("kind", ["Add", "Div", "Mul", "Sub"])
+def test_constants(kind, before):
+    model = graph()
+    numbers = model.uniform("c", 4)
+    model.add("Tanh", [steps(model)], "t")
+    given = [numbers, "t"] if before and kind != "Div" else ["t", numbers]
+    model.add(kind, given, "z")
+    data, x = output(model), np.random.default_rng(2).standard_normal((2, 5, 3), np.float32)
+    found = rgru.from_onnx(data)(x)
+    [constant] = (onnx.numpy_helper.to_array(one) for one in data.graph.initializer if one.name == numbers)
+    rows = np.tanh(rgru.from_onnx(data, node="gru")(x)[0])
+    operation = {"Add": np.add, "Div": np.divide, "Mul": np.multiply, "Sub": np.subtract}[kind]
+    expected = operation(*([constant, rows] if given[0] == numbers else [rows, constant]))
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("limits", [("low", ""), ("", "high"), ("low", "high")])
+def test_limits(limits):
+    model = graph()
+    numbers = {"low": -0.05, "high": 0.1}
+    given = [model.tensor(name, np.float32(numbers[name])) if name else "" for name in limits]
+    model.add("Clip", [steps(model), *given], "z")
+    data, x = output(model), np.random.default_rng(2).standard_normal((2, 5, 3), np.float32)
+    rows = rgru.from_onnx(data, node="gru")(x)[0]
+    expected = np.clip(rows, *(np.float32(numbers[name]) if name else None for name in limits))
+    np.testing.assert_allclose(rgru.from_onnx(data)(x), expected, rtol=0, atol=1e-7)
+
+
+def test_batch_normalisation_and_an_output_without_its_axis():
+    class Normalised(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norms = nn.ModuleList([nn.BatchNorm1d(E), nn.BatchNorm1d(H)])
+            for norm in self.norms:
+                norm.running_mean.normal_()
+                norm.running_var.uniform_(0.5, 2.0)
+            self.gru, self.head = nn.GRU(E, H, batch_first=True), nn.Linear(H, 1)
+
+        def forward(self, x):
+            y = self.gru(self.norms[0](x.transpose(1, 2)).transpose(1, 2))[0][:, -1]
+            return torch.sigmoid(self.head(self.norms[1](y)).squeeze(-1)) * 100.0
+
+    torch.manual_seed(0)
+    net, x = Normalised().eval(), torch.randn(4, 9, E)
+    for dynamo in (False, True):
+        model = rgru.from_onnx(exported(net, x, dynamo=dynamo))
+        np.testing.assert_allclose(model(x.numpy())[:, 0], net(x).detach(), rtol=0, atol=2e-5)
+
+
+def test_an_output_with_the_axis_of_the_last_step():
+    class Kept(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru, self.head = nn.GRU(E, H, batch_first=True), nn.Linear(H, 2)
+
+        def forward(self, x):
+            return self.head(self.gru(x)[0][:, -1:])
+
+    net, x = Kept().eval(), torch.randn(4, 9, E)
+    found = rgru.from_onnx(exported(net, x, dynamo=False))(x.numpy())
+    np.testing.assert_allclose(found[:, None], net(x).detach(), rtol=0, atol=1e-6)
+
+
+def test_normalisation_over_another_axis_is_refused():
+    model = graph()
+    model.add("BatchNormalization", [steps(model), *(model.uniform(name, 4) for name in "gbmv")], "z")
+    words = "BatchNormalization over another axis than that of features at BatchNormalization node 'z'"
+    refuse(output(model), words)
+
+
 def test_dropout_and_identity():
     model = graph()
     model.add("Identity", [steps(model)], "same")
@@ -256,7 +327,7 @@ def refuse(source, words):
         (lambda y, h_n: y[:, :100], {}, "a cut at 100 of an axis that may be longer at Slice node '"),
         (lambda y, h_n: y[:, -100:].mean(1), {}, "a cut at -100 of an axis that may be longer at Slice node '"),
         (lambda y, h_n: y + y, {}, "two values that depend on the inputs at Add node '"),
-        (lambda y, h_n: y * 2, {}, "no gain or bias of the layer before at Mul node '"),
+        (lambda y, h_n: 2 / (y + 3), {}, "a constant that is divided by rows at Div|no such layer at Reciprocal"),
         (lambda y, h_n: torch.cumsum(y, 1), {}, "no such layer at CumSum node '"),
         (lambda y, h_n: nn.functional.softmax(y, 1), {}, "Softmax.*axis|no rows"),
         (lambda y, h_n: torch.cat([h_n[-1], h_n[-2]], 1), {"bidirectional": True}, "no rows of one layer"),

@@ -79,9 +79,10 @@ def test_a_row_of_modules_and_two_grus():
     np.testing.assert_allclose(rgru.from_torch(net)(x.numpy()), net(x).detach(), rtol=0, atol=1e-14)
 
 
-class Doubled(Net):
+class Squared(Net):
     def forward(self, x):
-        return super().forward(x) * 2
+        y = super().forward(x)
+        return y * y
 
 
 class Branching(Net):
@@ -126,17 +127,20 @@ LAST = POOLS["last step"][0]
     ("net", "words"),
     [
         (lambda: Net(LAST, bidirectional=True), "the outputs at the last step of two directions.*getitem"),
-        (lambda: Net(lambda y, h_n: y[:, 0]), r"the index \(slice\(None, None, None\), 0\)"),
-        (lambda: Net(lambda y, h_n: h_n[0], layers=2), "the state 0 of GRU.*not of its last layer"),
+        (
+            lambda: Net(lambda y, h_n: y[:, 0]),
+            r"getitem\(..., \(.*, 0\)\), which is neither all steps nor the last",
+        ),
+        (lambda: Net(lambda y, h_n: h_n[0], layers=2), "the states of GRU.*not of its last layer.*getitem"),
         (lambda: Net(lambda y, h_n: y.mean(dim=2)), r"mean\(..., dim=2\)"),
         (lambda: Net(lambda y, h_n: torch.gelu(y[:, -1]) if hasattr(torch, "gelu") else nn.functional.gelu(y)), "gelu"),
-        (lambda: Doubled(LAST), r"mul\(..., 2\) at 'mul'"),
+        (lambda: Squared(LAST), r"mul\(..., .*\) at 'mul'"),
         (lambda: Branching(LAST), "a module whose forward torch.fx can follow, got Branching"),
         (lambda: Both(LAST), "returns one tensor of outputs, got several results"),
         (lambda: Dropping(LAST).eval(), "dropout that acts outside of training"),
-        (lambda: Early(LAST), "the index"),
-        (Turned, "batch_first=False after True"),
-        (lambda: Given(LAST), "a second input at 'h0'"),
+        (lambda: Early(LAST), "neither all steps nor the last one of a GRU"),
+        (Turned, "other inputs than all steps in their order, with batch_first=False"),
+        (lambda: Given(LAST), "a second input 'h0'"),
         (lambda: nn.Sequential(nn.Conv1d(3, 3, 1), Net(LAST)), r"torch.nn.modules.conv.Conv1d at '0'"),
         (lambda: nn.Sequential(nn.Conv1d(3, 3, 1)), "expected torch.nn.GRU or torch.nn.GRUCell, or a module with one"),
         (lambda: nn.Sequential(nn.Linear(3, 3)), "expected torch.nn.GRU or torch.nn.GRUCell, or a module with one"),

@@ -13,11 +13,15 @@ from rgru._cli.files import check_output
 from rgru._files.atomic_write import whole_file
 from rgru._files.model_file import FORMAT, opened
 from rgru._optional_imports import needed
+from rgru.convert._array_file import read_arrays
+from rgru.convert._torch_names import is_parameter
 
 if TYPE_CHECKING:
     import argparse
 
-_TORCH, _KERAS = (".pt", ".pth", ".bin", ".npz"), (".keras", ".h5")
+_TORCH, _KERAS = (".pt", ".pth", ".bin", ".ckpt", ".npz"), (".keras", ".h5", ".hdf5")
+_LISTED = 5
+"""Names that are listed."""
 _OUT = (".safetensors", ".onnx", ".keras", ".h5", ".pt", ".npz")
 
 
@@ -27,9 +31,10 @@ def add_parser(commands: Any) -> None:
         "convert",
         help="convert a model from and to PyTorch, Keras and ONNX",
         description="Read a model from IN, say what was found, and write it to OUT. The endings tell the formats: "
-        ".safetensors (of rgru, or a state dict of PyTorch), .pt, .pth, .bin and .npz (PyTorch), .keras and .h5 "
-        "(Keras), .onnx. OUT as .safetensors is a file of rgru; as .onnx, .keras and .h5 a model, as .pt or .npz a "
-        "state dict of a GRU alone. Nothing in IN is executed.",
+        ".safetensors (of rgru, or a state dict of PyTorch), .pt, .pth, .bin, .ckpt and .npz (PyTorch), .keras, .h5 "
+        "and .hdf5 (Keras), .onnx. Of a state dict a GRU is read alone, and other arrays are listed. OUT as "
+        ".safetensors is a file of rgru; as .onnx, .keras and .h5 a model, as .pt or .npz a state dict of a GRU alone. "
+        "Nothing in IN is executed.",
     )
     parser.add_argument("input", metavar="IN", help="model file to read")
     parser.add_argument("output", metavar="OUT", help="model file to write")
@@ -48,27 +53,37 @@ def run(args: argparse.Namespace) -> None:
         raise CommandError(f"OUT: expected an ending {', '.join(_OUT)}, got {args.output}")
     check_output(args.output, "OUT", inputs=(args.input,))
     with explained(args.input):
-        model = _read(args.input, args.name)
+        model, left = _read(args.input, args.name)
     with explained(args.output):
         _write(model, args.output)
-    print(f"{args.input}: {model!r}\nwritten to {args.output}")
+    print(f"{args.input}: {model!r}")
+    if left:
+        more = f" and {len(left) - _LISTED} more" if len(left) > _LISTED else ""
+        print(f"not read, since they are no parameters of a GRU: {', '.join(left[:_LISTED])}{more}")
+    print(f"written to {args.output}")
 
 
-def _read(path: str, name: str | None) -> Any:
+def _read(path: str, name: str | None) -> tuple[Any, list[str]]:
+    """Return the model of a file, and the names of arrays that are none of a GRU's."""
     ending = Path(path).suffix.lower()
     if ending == ".safetensors":
         with opened(path) as file:
             ours = (file.metadata() or {}).get("format") == FORMAT
         if ours and name is not None:
             raise ValueError(f"--name: expected none for a file of rgru, got {name!r}")
-        return rgru.load(path) if ours else rgru.from_torch(path, name or "")
+        return (rgru.load(path), []) if ours else _read_torch(path, name)
     if ending in _TORCH:
-        return rgru.from_torch(path, name or "")
+        return _read_torch(path, name)
     if ending in _KERAS:
-        return rgru.from_keras(path, name)
+        return rgru.from_keras(path, name), []
     if ending == ".onnx":
-        return rgru.from_onnx(path, name)
+        return rgru.from_onnx(path, name), []
     raise ValueError(f"expected an ending .safetensors, {', '.join((*_TORCH, *_KERAS))} or .onnx")
+
+
+def _read_torch(path: str, name: str | None) -> tuple[Any, list[str]]:
+    model = rgru.from_torch(path, name or "")
+    return model, [one for one in read_arrays(path, lambda _: False) if not is_parameter(one)]
 
 
 def _write(model: Any, path: str) -> None:

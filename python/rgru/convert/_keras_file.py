@@ -107,6 +107,7 @@ class _Weights:
         for name, place in layer.places:
             container = next((one for one in _CONTAINERS if one in group), "layers")
             group = self._named(self._child(group, container), name, place)
+        group = self._child(group, "layer") if layer.wrapped else group
         parts = ("forward_layer", "backward_layer") if "forward_layer" in group else ("",)
         arrays = []
         for part in parts:
@@ -148,7 +149,10 @@ class _Weights:
         """Return the strings of an attribute."""
         if name not in group.attrs:
             raise ValueError(f"expected the attribute {name!r} of {group.name!r}, got none")
-        size = group.attrs.get_id(name).get_storage_size()  # as claimed
+        attribute = group.attrs.get_id(name)
+        if 0 in attribute.shape:  # of a layer without weights, whose storage HDF5 cannot tell
+            return []
+        size = attribute.get_storage_size()  # as claimed
         if size > self._size:
             raise ValueError(f"{name}: expected at most the {self._size} bytes of the file, got {size}")
         values = np.atleast_1d(np.asarray(group.attrs[name], dtype=object)).ravel().tolist()
@@ -161,7 +165,8 @@ class _Weights:
         return group[name]
 
     def _array(self, dataset: Any) -> NDArray[Any]:
-        if not isinstance(dataset, self._h5py.Dataset) or dataset.dtype.kind != "f" or dataset.ndim > 2:
+        is_array = isinstance(dataset, self._h5py.Dataset) and dataset.ndim <= 2
+        if not is_array or (dataset.dtype.kind != "f" and dataset.shape != ()):  # a scaler counts what it has seen
             raise ValueError(f"{dataset.name}: expected an array of floating-point numbers, got another object")
         if dataset.external or dataset.is_virtual:
             raise ValueError(f"{dataset.name}: expected numbers in this file, got those of another one")

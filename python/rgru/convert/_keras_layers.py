@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from rgru.convert import check_setting, widened
 from rgru.convert._keras_model import WEIGHTED
 from rgru.convert._keras_settings import SLOPES
-from rgru.convert._layers import Embedding, model_of
+from rgru.convert._layers import Embedding, affine, batch_norm, model_of
 from rgru.model import Activation, Dropout, LayerNorm, Linear, Pool
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def keras_model(model: KerasModel, layers: list[PlacedLayer], gru_from: Callable
         if len(layer.places) > 1 or (before is not None and layer.before != before):
             raise _cannot(layer, f"an input from {layer.before!r} in the place of {before!r}")
         before = layer.name
+        layer = _with_last_axis(layer, 2 if any(isinstance(one, Pool) for one in found) else 3)  # noqa: PLW2901
         if layer.gru is not None:
             found += _gru(layer, gru_from)
             continue
@@ -60,6 +62,13 @@ def keras_model(model: KerasModel, layers: list[PlacedLayer], gru_from: Callable
     return model_of(found)
 
 
+def _with_last_axis(layer: PlacedLayer, axes: int) -> PlacedLayer:
+    """Return a layer with its axis, which Keras 2 counts from the first one, counted from the last one."""
+    axis = layer.config.get("axis")
+    axis = axis[0] if isinstance(axis, (list, tuple)) and len(axis) == 1 else axis
+    return replace(layer, config={**layer.config, "axis": -1 if axis == axes - 1 else axis}) if axis else layer
+
+
 def _gru(layer: PlacedLayer, gru_from: Callable[[PlacedLayer], GRU]) -> list[Any]:
     settings, gru = layer.gru or {}, gru_from(layer)
     for name, why in (("return_state", "a model has one output"), ("stateful", "a call begins anew")):
@@ -69,10 +78,6 @@ def _gru(layer: PlacedLayer, gru_from: Callable[[PlacedLayer], GRU]) -> list[Any
     why = "Keras returns the steps in reverse order then"
     check_setting(f"{layer.name}['go_backwards']", gru.reverse, False, why)
     return [gru]
-
-
-def _input(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
-    return []
 
 
 def _embedding(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
@@ -94,8 +99,7 @@ def _dense(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[A
 
 def _layer_norm(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
     config, left = layer.config, list(arrays)
-    axis = config.get("axis", -1)
-    check_setting(f"{layer.name}['axis']", axis[0] if isinstance(axis, list) and len(axis) == 1 else axis, -1, "rows")
+    check_setting(f"{layer.name}['axis']", config.get("axis", -1), -1, "rows")
     check_setting(f"{layer.name}['rms_scaling']", config.get("rms_scaling", False), False, "rgru subtracts the mean")
     if not left:
         raise _cannot(layer, "a LayerNormalization without gains and biases")
@@ -104,14 +108,43 @@ def _layer_norm(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> l
     return [LayerNorm.from_arrays(gain, bias, epsilon=float(config.get("epsilon", 1e-3)))]
 
 
+def _batch_norm(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
+    config, left = layer.config, list(arrays)
+    check_setting(f"{layer.name}['axis']", config.get("axis", -1), -1, "it has to be that of features")
+    gain = left.pop(0) if config.get("scale", True) else None
+    bias = left.pop(0) if config.get("center", True) else None
+    mean, variance = left
+    return [batch_norm(mean, variance, float(config.get("epsilon", 1e-3)), gain, bias, dtype=mean.dtype)]
+
+
+def _normalization(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
+    config = layer.config
+    check_setting(f"{layer.name}['axis']", config.get("axis", -1), -1, "it has to be that of features")
+    check_setting(f"{layer.name}['invert']", config.get("invert", False), False, "rgru has no such scaling")
+    given = arrays[:2] if config.get("mean") is None else [config["mean"], config["variance"]]
+    if len(given) < 2:
+        raise _cannot(layer, "a Normalization that has not been adapted")
+    mean, variance = (np.asarray(one, np.float64).ravel() for one in given)
+    gain = 1.0 / np.maximum(np.sqrt(variance), 1e-7)
+    dtype = config.get("dtype")  # in Keras 3 a policy
+    name = dtype.get("config", {}).get("name") if isinstance(dtype, dict) else dtype
+    return [affine(gain, -mean * gain, len(mean), "float64" if name == "float64" else "float32")]
+
+
+def _nothing(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
+    return []
+
+
 def _activation(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
     return _named(layer, layer.config["activation"], major)
 
 
 def _relu(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
-    for name, usual in (("max_value", None), ("threshold", 0.0)):
-        check_setting(f"{layer.name}['{name}']", layer.config.get(name, usual), usual, "rgru has no such ReLU")
-    slope = float(layer.config.get("negative_slope") or 0.0)
+    largest, slope = layer.config.get("max_value"), float(layer.config.get("negative_slope") or 0.0)
+    check_setting(f"{layer.name}['threshold']", layer.config.get("threshold", 0.0), 0.0, "rgru has no such ReLU")
+    if largest is not None:
+        check_setting(f"{layer.name}['negative_slope']", slope, 0.0, "rgru has no such ReLU with a largest value")
+        return [Activation(("clip", 0.0, largest))]
     return [Activation(("leaky_relu", slope) if slope else "relu")]
 
 
@@ -139,8 +172,10 @@ def _pooling(kind: str) -> Callable[..., list[Any]]:
 
 
 _CONVERT: dict[str, Callable[..., list[Any]]] = {
-    "InputLayer": _input,
+    "InputLayer": _nothing,
     "Embedding": _embedding,
+    "Normalization": _normalization,
+    "BatchNormalization": _batch_norm,
     "Dropout": _dropout,
     "Dense": _dense,
     "LayerNormalization": _layer_norm,
@@ -151,6 +186,8 @@ _CONVERT: dict[str, Callable[..., list[Any]]] = {
     "Softmax": _softmax,
     "GlobalAveragePooling1D": _pooling("mean"),
     "GlobalMaxPooling1D": _pooling("max"),
+    # Layers that act in training alone are left out.
+    **dict.fromkeys(("ActivityRegularization", "GaussianNoise", "Identity", "SpatialDropout1D"), _nothing),
 }
 
 
@@ -165,6 +202,7 @@ def _named(layer: PlacedLayer, name: Any, major: int) -> list[Any]:
         "elu": ("elu", 1.0),
         "hard_sigmoid": ("hard_sigmoid", SLOPES[major], 0.5),
         "leaky_relu": ("leaky_relu", 0.2),
+        "relu6": ("clip", 0.0, 6.0),
     }
     if not isinstance(name, str) or name not in special:
         raise _cannot(layer, f"the activation {name!r}")

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WEIGHTED = ("Embedding", "Dense", "LayerNormalization")
+WEIGHTED = ("BatchNormalization", "Dense", "Embedding", "LayerNormalization", "Normalization")
 """The layers besides GRUs whose weights a whole model needs."""
+
+_FOR_ROWS = ("Activation", "BatchNormalization", "Dense", "Dropout", "LayerNormalization")
+"""The layers that do to all steps at once what they do to each within a TimeDistributed."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,15 @@ class PlacedLayer:
         from the second of a class on, a number.
     before : str or None
         The name of the layer whose output it reads, if that is all it reads.
+    wrapped : bool
+        Whether a TimeDistributed of this name is around it.
     """
 
     kind: str
     config: dict[str, Any]
     places: tuple[tuple[str, str], ...]
     before: str | None
+    wrapped: bool = False
 
     @property
     def name(self) -> str:
@@ -94,7 +100,10 @@ def layers_of(config: Any, around: tuple[tuple[str, str], ...] = ()) -> list[Pla
         before = _source(one["inbound_nodes"]) if "inbound_nodes" in one else previous
         previous = name
         places = (*around, (name, place))
-        if isinstance(settings, list) or "layers" in settings:
+        inner_layer = settings.get("layer") if kind == "TimeDistributed" else None
+        if inner_layer and inner_layer["class_name"] in _FOR_ROWS:
+            found.append(PlacedLayer(inner_layer["class_name"], inner_layer["config"], places, before, wrapped=True))
+        elif isinstance(settings, list) or "layers" in settings:
             found += layers_of(one, places)
         else:
             found.append(PlacedLayer(kind, settings, places, before))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rgru._backends import CPU
-from rgru.model import Model, Pool
+from rgru.model import Linear, Model, Pool
 from rgru.nn._gru import GRU
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 
 class Embedding:
@@ -67,3 +69,26 @@ def _reading_ids(gru: GRU, table: NDArray[Any]) -> GRU:
         raise ValueError(f"layers: expected a GRU of {size} features after an embedding, got {gru!r}")
     config = {**gru._config, "input_size": 1, "vocabulary": count, "embedding_size": size}
     return GRU._from_saved(config, {**gru.params, "embedding": table.astype(gru.dtype)})
+
+
+def affine(gain: ArrayLike, bias: ArrayLike, size: int, dtype: DTypeLike) -> Linear:
+    """Return the layer x * gain + bias for rows of `size` numbers, as a linear layer with a diagonal matrix."""
+    gains = np.broadcast_to(np.asarray(gain, dtype), size)
+    return Linear.from_arrays(np.diag(gains), np.broadcast_to(np.asarray(bias, dtype), size))
+
+
+def batch_norm(
+    mean: NDArray[Any], variance: NDArray[Any], epsilon: float, gain: Any, bias: Any, *, dtype: DTypeLike
+) -> Linear:
+    """Return the layer that batch normalisation is in inference; without gain or bias these are 1 and 0."""
+    scale = (1.0 if gain is None else gain) / np.sqrt(variance.astype(np.float64) + epsilon)
+    return affine(scale, (0.0 if bias is None else bias) - mean * scale, len(mean), dtype)
+
+
+def vector(array: NDArray[Any], size: int, axes: int) -> NDArray[Any]:
+    """Return a constant as one vector for all rows of an array of so many axes."""
+    last = array.shape[-1] if array.ndim else 1
+    if array.ndim > axes or last not in (1, size) or array.size != last:
+        raise ValueError(f"a constant {array.shape}, which is not the same for all rows of {size} numbers")
+    same: NDArray[Any] = np.broadcast_to(array.reshape(-1), (size,)).copy()
+    return same

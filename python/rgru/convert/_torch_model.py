@@ -1,53 +1,27 @@
-"""Whole models of PyTorch: what their `forward` does, followed by torch.fx, as layers in a row."""
+"""Whole models of PyTorch: what their `forward` does, followed by torch.fx, as layers in a row.
+
+The graph runs on numbered arrays of two sizes, as `rgru.convert._places` explains. What only moves numbers is run as it
+is, and layers number their outputs anew.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rgru.convert._layers import Embedding, model_of, pooled_at_gru
-from rgru.model import Activation, Dropout, LayerNorm, Linear, Model, Pool
+from rgru.convert._places import PROBES, TooManyNumbersError
+from rgru.convert._torch_functions import Functions
+from rgru.convert._torch_grus import Grus, check_state
+from rgru.convert._torch_layers import array, features_of, is_plain, row_layers
+from rgru.convert._torch_trace import traced
+from rgru.convert._torch_values import Values, cannot, name_of, shown
+from rgru.model import Activation, Dropout, Model
 from rgru.nn._gru import GRU
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_LAST_AXES = (-1, 2)
-"""The axis of features of steps (N, T, K)."""
-
-
-@dataclass(frozen=True)
-class _Value:
-    """What a node of the graph computes.
-
-    Attributes
-    ----------
-    kind : str
-        "steps" (N, T, K) or (T, N, K), "rows" (N, K), "outputs" (a GRU's pair of steps and states), "states"
-        (L*D, N, H), "state" (one of these, of the last layer), or "pair" (largest values and their places).
-    layers : tuple
-        The layers that compute it, from the input on.
-    direction : int
-        Of a "state": 0 forward, 1 reverse.
-    batch_first : bool
-        Of steps.
-    """
-
-    kind: str
-    layers: tuple[Any, ...] = ()
-    direction: int = 0
-    batch_first: bool | None = None
-
-    @property
-    def gru(self) -> GRU:
-        """The last GRU."""
-        return next(layer for layer in reversed(self.layers) if isinstance(layer, GRU))
-
-    def then(self, *layers: Any) -> _Value:
-        """Return the value after more layers."""
-        return replace(self, layers=(*self.layers, *layers))
 
 
 def torch_model(module: Any, gru_from: Callable[[Any], GRU]) -> Model:
@@ -64,273 +38,135 @@ def torch_model(module: Any, gru_from: Callable[[Any], GRU]) -> Model:
     TypeError, ValueError
         If the forward cannot be followed, or does something that a `rgru.Model` cannot: the error names it.
     """
-    import torch.fx
+    import torch
 
-    hooked = [name for name, part in module.named_modules() if part._forward_hooks or part._forward_pre_hooks]
-    if hooked:
-        raise TypeError(f"source: expected no forward hooks, which may change numbers, got some at {hooked[0]!r}")
-    try:
-        graph = torch.fx.Tracer().trace(module)
-    except Exception as error:  # whatever the module's code raises when it is given no tensors
-        raise TypeError(
-            f"source: expected a module whose forward torch.fx can follow, got {type(module).__name__} ({error})"
-        ) from error
-    return _Walk(module, gru_from).run(graph)
+    with torch.no_grad():
+        return _Walk(module, gru_from).run(traced(module))
 
 
 class _Walk:
     """Follows a graph node by node."""
 
     def __init__(self, module: Any, gru_from: Callable[[Any], GRU]) -> None:
-        self._module, self._gru_from = module, gru_from
-        self._values: dict[Any, _Value] = {}
-        self._input = None
+        import torch
 
-    def run(self, graph: Any) -> Model:
-        """Return the model that a graph computes."""
-        for node in graph.nodes:
+        self._module, self._values = module, Values()
+        self._grus = Grus(self._values, gru_from)
+        kinds = (torch.nn.GRU, torch.nn.GRUCell)
+        weight = next(next(one.parameters()) for one in module.modules() if isinstance(one, kinds))
+        self._dtype = array(weight).dtype
+        self._functions = Functions(self._values, self._grus, self._dtype, training=module.training)
+
+    def run(self, nodes: list[Any]) -> Model:
+        """Return the model that the nodes compute."""
+        for node in nodes:
             if node.op == "output":
                 return self._finished(node.args[0])
-            if node.op == "placeholder":
-                self._placeholder(node)
-                continue
-            value = {"call_module": self._module_call, "call_function": self._call, "call_method": self._call}.get(
-                node.op
-            )
-            if value is None:
-                raise _cannot(node, "parameters of its own")
-            self._values[node] = value(node)
+            try:
+                self._follow(node, nodes)
+            except TooManyNumbersError as error:
+                raise cannot(node, str(error)) from error
         raise ValueError("source: expected a forward with a result, got none")
 
-    def _placeholder(self, node: Any) -> None:
-        if self._input is None:
-            self._input = node
-            self._values[node] = _Value("steps")
-        elif not node.args or node.args[0] is not None:
-            raise _cannot(node, "a second input")
+    def _follow(self, node: Any, nodes: list[Any]) -> None:
+        match node.op:
+            case "placeholder":
+                self._placeholder(node, nodes)
+            case "get_attr":
+                self._parameter(node)
+            case "call_module":
+                self._module_call(node)
+            case _:
+                self._functions.follow(node)
 
-    def _finished(self, result: Any) -> Model:
-        value = self._values.get(result)
-        if value is None or value.kind not in ("steps", "rows"):
-            got = "several results" if isinstance(result, (tuple, list, dict)) else str(result)
-            raise ValueError(f"source: expected a forward that returns one tensor of outputs, got {got}")
-        return model_of(value.layers)
+    def _placeholder(self, node: Any, nodes: list[Any]) -> None:
+        if self._values.numbered:
+            if not node.args:  # else it has its default
+                self._functions.second.add(node)
+            return
+        parts = (self._module.get_submodule(one.target) for one in nodes if one.op == "call_module")
+        size = next((size for size in map(features_of, parts) if size is not None), 1)
+        place = self._values.places.add([(*some[::-1], size or 1) for some in PROBES], "f" if size else "i")
+        self._values.put_numbered(node, [one if size else one[..., 0] for one in place.arrays])
+
+    def _parameter(self, node: Any) -> None:
+        found = self._module
+        for name in node.target.split("."):
+            found = getattr(found, name)
+        self._values.put(node, [found.detach().cpu() if hasattr(found, "detach") else found] * len(PROBES))
 
     # -- modules ---------------------------------------------------------------------------------------------------
 
-    def _module_call(self, node: Any) -> _Value:
+    def _module_call(self, node: Any) -> None:
         import torch
 
         part = self._module.get_submodule(node.target)
-        value = self._value(node, node.args[0] if node.args else None)
-        others = [one for one in (*node.args[1:], *node.kwargs.values()) if one is not None and not self._is_none(one)]
-        if others:
-            raise _cannot(node, "further arguments")
+        kind = f"{type(part).__module__}.{type(part).__name__}"
+        if not isinstance(part, torch.nn.GRU) and not is_plain(part):
+            raise cannot(node, f"a {kind} with a forward of its own")
+        x, *others = [one for one in (*node.args, *node.kwargs.values()) if one is not None] or [None]
+        for one in self._functions.second & set(node.all_input_nodes):
+            raise cannot(node, f"a second input {one.name!r}")
         if isinstance(part, torch.nn.GRU):
-            self._expect(node, value, "steps")
-            if value.batch_first not in (None, part.batch_first):
-                raise _cannot(node, f"batch_first={part.batch_first} after {value.batch_first}")
-            return replace(value.then(self._gru_from(part)), kind="outputs", batch_first=part.batch_first)
-        if isinstance(part, torch.nn.Embedding):
-            if value.layers or part.max_norm is not None:
-                raise _cannot(node, "an embedding of other values than the inputs" if value.layers else "max_norm")
-            return value.then(Embedding(_array(part.weight)))
-        self._expect(node, value, "steps", "rows")
-        if type(part) is torch.nn.Softmax:
-            _check_last_axis(node, value, part.dim)
-        return value.then(*_row_layers(node, part))
+            self._grus.follow(node, part, x, others[0] if others else None)
+        elif others:
+            raise cannot(node, "further arguments")
+        elif isinstance(part, torch.nn.Embedding):
+            self._embedding(node, part, x)
+        elif isinstance(part, (torch.nn.AdaptiveAvgPool1d, torch.nn.AdaptiveMaxPool1d)):
+            kind = "mean" if isinstance(part, torch.nn.AdaptiveAvgPool1d) else "max"
+            self._grus.pool_all(node, x, kind, part.output_size)
+        else:
+            try:
+                layers = row_layers(part, self._dtype)
+            except ValueError as error:
+                raise cannot(node, str(error)) from error
+            if layers is None:
+                raise cannot(node, kind)
+            if isinstance(part, torch.nn.Softmax):
+                self._values.check_last_axis(node, x, part.dim)
+            if isinstance(part, torch.nn.BatchNorm1d):
+                self._batch_norm(node, x, layers)
+            else:
+                numbers = all(isinstance(layer, (Activation, Dropout)) for layer in layers)
+                self._values.follow(node, x, *layers, numbers=numbers and not isinstance(part, torch.nn.Softmax))
 
-    def _is_none(self, node: Any) -> bool:
-        return getattr(node, "op", None) == "placeholder" and node not in self._values
+    def _embedding(self, node: Any, part: Any, ids: Any) -> None:
+        found = self._values.places.find([one[..., None] for one in self._values.arrays(node, ids)])
+        if found is None or found[0].layers or part.max_norm is not None:
+            what = "an embedding of other values than the inputs" if part.max_norm is None else "max_norm"
+            raise cannot(node, what)
+        self._values.put_layer(node, found, [Embedding(array(part.weight))], part.embedding_dim)
 
-    # -- functions -------------------------------------------------------------------------------------------------
+    def _batch_norm(self, node: Any, x: Any, layers: list[Any]) -> None:
+        """Follow a normalisation of the features, which are the second axis."""
+        arrays = self._values.arrays(node, x)
+        found = self._values.places.find([np.moveaxis(one, 1, -1) for one in arrays if one.ndim > 1])
+        if found is None or found[0].features != len(layers[0].weight):
+            raise cannot(node, "BatchNorm1d over another axis than that of features")
+        self._values.put_layer(node, found, [*found[0].layers, *layers], found[0].features)
+        self._values.put_numbered(node, [np.moveaxis(array(one), -1, 1) for one in self._values.given(node)])
 
-    def _call(self, node: Any) -> _Value:
-        name = node.target if isinstance(node.target, str) else node.target.__name__
-        method = getattr(self, f"_do_{name.strip('_')}", None)
-        if method is not None:
-            return method(node)  # type: ignore[no-any-return]
-        activation = _FUNCTIONS.get(name)
-        if activation is None or len(node.args) > 1 or set(node.kwargs) - {"inplace"}:
-            raise _cannot(node, f"{name}{_shown(node)}")
-        value = self._value(node, node.args[0])
-        self._expect(node, value, "steps", "rows")
-        return value.then(Activation(activation))
-
-    def _do_getitem(self, node: Any) -> _Value:
-        value, index = self._value(node, node.args[0]), node.args[1]
-        if value.kind == "outputs" and index in (0, 1):
-            return replace(value, kind=("steps", "states")[index])
-        if value.kind == "pair" and index == 0:
-            return replace(value, kind="rows")
-        if value.kind == "states" and isinstance(index, int):
-            return self._state(node, value, index)
-        if value.kind == "steps" and value.batch_first is not None and self._is_last_step(value, index):
-            if value.gru.bidirectional or value.gru.reverse:
-                raise _cannot(
-                    node, "the outputs at the last step of two directions, where the reverse one has read only one step"
-                )
-            return replace(value, kind="rows", layers=tuple(pooled_at_gru(value.layers)))
-        raise _cannot(node, f"the index {index!r}")
-
-    def _is_last_step(self, value: _Value, index: Any) -> bool:
-        index = index if isinstance(index, tuple) else (index,)
-        while index and index[-1] in (slice(None), ...):
-            index = index[:-1]
-        return bool(index == ((slice(None), -1) if value.batch_first else (-1,)))
-
-    def _state(self, node: Any, value: _Value, index: int) -> _Value:
-        gru = value.gru
-        directions = 2 if gru.bidirectional else 1
-        count = gru.num_layers * directions
-        at = index % count if -count <= index < count else -1
-        if at < count - directions:
-            raise _cannot(node, f"the state {index} of {gru!r}, which is not of its last layer")
-        kind = "state" if directions == 2 else "rows"
-        layers = value.layers if kind == "state" else (*value.layers, Pool("last"))
-        return replace(value, kind=kind, layers=layers, direction=at % directions)
-
-    def _do_cat(self, node: Any) -> _Value:
-        given, axis = _arguments(node, "tensors", ("dim", 0))
-        parts = [self._values.get(part) for part in given]
-        states = all(part is not None and part.kind == "state" for part in parts)
-        if not states or axis not in (1, -1) or [part.direction for part in parts if part] != [0, 1]:
-            raise _cannot(node, f"cat{_shown(node)}")
-        assert parts[0] is not None
-        return replace(parts[0], kind="rows", layers=(*parts[0].layers, Pool("last")))
-
-    def _do_mean(self, node: Any) -> _Value:
-        return self._pooled(node, "mean", "rows")
-
-    def _do_amax(self, node: Any) -> _Value:
-        return self._pooled(node, "max", "rows")
-
-    def _do_max(self, node: Any) -> _Value:
-        return self._pooled(node, "max", "pair")
-
-    def _pooled(self, node: Any, kind: str, result: str) -> _Value:
-        given, axis, kept = _arguments(node, "input", ("dim", None), ("keepdim", False))
-        value = self._value(node, given)
-        time = 1 if value.batch_first else 0
-        axes = axis if isinstance(axis, (tuple, list)) else (axis,)
-        if value.kind != "steps" or value.batch_first is None or kept or tuple(axes) not in ((time,), (time - 3,)):
-            raise _cannot(node, f"{node.target if isinstance(node.target, str) else kind}{_shown(node)}")
-        return replace(value, kind=result, layers=(*value.layers, Pool(kind)))
-
-    def _do_getattr(self, node: Any) -> _Value:
-        value = self._value(node, node.args[0])
-        if value.kind != "pair" or node.args[1] != "values":
-            raise _cannot(node, f"the attribute {node.args[1]}")
-        return replace(value, kind="rows")
-
-    def _do_squeeze(self, node: Any) -> _Value:
-        given, axis = _arguments(node, "input", ("dim", None))
-        value = self._value(node, given)
-        if value.kind == "states" and axis == 0 and value.gru.num_layers == 1 and not value.gru.bidirectional:
-            return self._state(node, value, 0)
-        raise _cannot(node, f"squeeze{_shown(node)}")
-
-    def _do_softmax(self, node: Any) -> _Value:
-        given, axis, *_ = _arguments(node, "input", ("dim", None), ("_stacklevel", 3), ("dtype", None))
-        value = self._value(node, given)
-        _check_last_axis(node, value, axis)
-        return value.then(Activation("softmax"))
-
-    def _do_dropout(self, node: Any) -> _Value:
-        given, rate, training, _ = _arguments(node, "input", ("p", 0.5), ("training", True), ("inplace", False))
-        value = self._value(node, given)
-        if training and not self._module.training:
-            raise _cannot(node, "dropout that acts outside of training")
-        self._expect(node, value, "steps", "rows")
-        return value.then(Dropout(rate))
-
-    # -- common ----------------------------------------------------------------------------------------------------
-
-    def _value(self, node: Any, given: Any) -> _Value:
-        value = self._values.get(given) if hasattr(given, "op") else None
-        if value is None:
-            raise _cannot(node, f"the argument {given!r}")
-        return value
-
-    def _expect(self, node: Any, value: _Value, *kinds: str) -> None:
-        if value.kind not in kinds:
-            raise _cannot(node, f"a layer of {value.kind}, not of {' or '.join(kinds)}")
-
-
-_MODULES: dict[str, Any] = {
-    "ReLU": lambda part: "relu",
-    "Tanh": lambda part: "tanh",
-    "Sigmoid": lambda part: "sigmoid",
-    "Softsign": lambda part: "softsign",
-    "SiLU": lambda part: "silu",
-    "Hardsigmoid": lambda part: ("hard_sigmoid", 1 / 6, 0.5),
-    "ELU": lambda part: ("elu", part.alpha),
-    "LeakyReLU": lambda part: ("leaky_relu", part.negative_slope),
-}
-_FUNCTIONS: dict[str, Any] = {
-    "relu": "relu",
-    "relu_": "relu",
-    "tanh": "tanh",
-    "sigmoid": "sigmoid",
-    "softsign": "softsign",
-    "silu": "silu",
-    "hardsigmoid": ("hard_sigmoid", 1 / 6, 0.5),
-}
-
-
-def _row_layers(node: Any, part: Any) -> list[Any]:
-    """Return the layers for a module that treats rows by themselves."""
-    import torch
-
-    kind = type(part).__name__
-    if type(part).__module__.startswith("torch.nn."):
-        if isinstance(part, torch.nn.Identity):
-            return []
-        if isinstance(part, torch.nn.Dropout):
-            return [Dropout(part.p)]
-        if isinstance(part, torch.nn.Linear):
-            return [Linear.from_arrays(_array(part.weight), None if part.bias is None else _array(part.bias))]
-        if isinstance(part, torch.nn.LayerNorm) and len(part.normalized_shape) == 1:
-            if part.weight is None:
-                raise _cannot(node, "a LayerNorm without gains, whose type is not known")
-            gain = _array(part.weight)
-            bias = np.zeros_like(gain) if part.bias is None else _array(part.bias)
-            return [LayerNorm.from_arrays(gain, bias, epsilon=part.eps)]
-        if isinstance(part, torch.nn.Softmax):
-            return [Activation("softmax")]
-        if kind in _MODULES:
-            return [Activation(_MODULES[kind](part))]
-    raise _cannot(node, f"{type(part).__module__}.{kind}")
-
-
-def _check_last_axis(node: Any, value: _Value, axis: Any) -> None:
-    if axis not in (_LAST_AXES if value.kind == "steps" else (-1, 1)):
-        raise _cannot(node, f"softmax{_shown(node)}")
-
-
-def _array(tensor: Any) -> Any:
-    return tensor.detach().cpu().numpy()
-
-
-def _arguments(node: Any, first: str, *others: tuple[str, Any]) -> list[Any]:
-    """Return a call's arguments in order, by position or name."""
-    names = [first, *(name for name, _ in others)]
-    found = {**dict(others), **dict(zip(names, node.args, strict=False)), **node.kwargs}
-    if "axis" in found and "dim" in found:
-        found["dim"] = found.pop("axis")
-    if set(found) - set(names) or len(node.args) > len(names):
-        raise _cannot(node, f"the arguments {_shown(node)}")
-    return [found[name] for name in names]
-
-
-def _shown(node: Any) -> str:
-    given = [str(one) for one in node.args[1:]] + [f"{name}={one}" for name, one in node.kwargs.items()]
-    return f"({', '.join(['...', *given])})"
-
-
-def _cannot(node: Any, what: str) -> ValueError:
-    place = f" at {node.target!r}" if node.op == "call_module" else f" at {node.name!r}"
-    return ValueError(
-        "source: expected layers in a row (Embedding, GRU, Linear, LayerNorm, Dropout, activations, pooling over "
-        f"time), got {what}{place}; prefix= converts a GRU by itself"
-    )
+    def _finished(self, result: Any) -> Model:
+        several = isinstance(result, (tuple, list, dict))
+        if several or result not in self._values.numbered or isinstance(self._values.given(result)[0], tuple):
+            got = "several results" if several or result in self._values.numbered else str(result)
+            raise ValueError(f"source: expected a forward that returns one tensor of outputs, got {got}")
+        place, indices, _ = self._values.rows(result, result)
+        chosen = self._values.chosen or result
+        check_state(chosen, place)
+        orders = place.orders([one.squeeze() for one in indices])
+        if orders & {"NT", "TN", "N"}:
+            return model_of(place.layers)
+        grus = [layer for layer in place.layers if isinstance(layer, GRU)]
+        if "last" not in orders or not grus:
+            raise cannot(
+                chosen, f"{name_of(chosen)}{shown(chosen)}, which is neither all steps nor the last one of a GRU,"
+            )
+        if self._grus.ragged:
+            raise cannot(chosen, "the last of all steps, which a packed sequence may not have")
+        if grus[-1].bidirectional:
+            raise cannot(
+                chosen, "the outputs at the last step of two directions, where the reverse one has read only one step,"
+            )
+        return model_of(pooled_at_gru(place.layers))

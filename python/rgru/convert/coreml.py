@@ -55,7 +55,6 @@ def from_arrays(layers: Any) -> GRU:
     >>> from_arrays({**kernels, "bias": np.zeros(12, np.float32)})
     GRU(3, 4)
     """
-    pairs = isinstance(layers, (list, tuple)) and any(isinstance(one, (list, tuple)) for one in layers)
 
     def cell(name: str, operator: Any) -> Converted:
         found = properties(name, operator, ("weight_ih", "weight_hh"), _SETTINGS)
@@ -64,7 +63,8 @@ def from_arrays(layers: Any) -> GRU:
         for one, only in (("recurrent_activation", "sigmoid"), ("activation", "tanh")):
             check_setting(f"{name}[{one!r}]", found[one], only, "the conversion knows no other")
         way = as_choice(f"{name}['direction']", found["direction"], ("forward", "reverse"))
-        if pairs:
+        in_pair = name.endswith(("][0]", "][1]"))  # of a layer, as gru_of_cells names them
+        if in_pair:
             expected = "reverse" if name.endswith("[1]") else "forward"
             check_setting(f"{name}['direction']", way, expected, "of a pair the second one runs in reverse")
         arrays = [found[one] for one in names]
@@ -76,7 +76,7 @@ def from_arrays(layers: Any) -> GRU:
         converted = checked_cell(
             [f"{name}[{one!r}]" for one in names[: len(arrays)]], arrays, _ORDER, reset_after=after
         )
-        return converted, {"reset_after": after, "reverse": way == "reverse" and not pairs}
+        return converted, {"reset_after": after, "reverse": way == "reverse" and not in_pair}
 
     return gru_of_cells(layers, cell)
 

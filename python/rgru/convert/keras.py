@@ -39,8 +39,9 @@ def from_keras(source: Any, layer: str | None = None) -> Any:
         h5py and no Keras, and nothing in them is executed.
     layer : str, optional
         The name of one GRU layer of the model, which is then taken by itself. Without it, the model's layers must be in
-        a row: an embedding, GRUs, Dense, LayerNormalization, Dropout, activations, pooling over time. A model of
-        nothing but like GRU layers becomes one GRU; Dropout layers of one rate between them become its `dropout`.
+        a row: an embedding, GRUs, Dense, normalisation, Dropout, activations, pooling over time. Other layers that
+        act in training alone are left out. A model of nothing but like GRU layers becomes one GRU; Dropout layers of
+        one rate between them become its `dropout`.
 
     Returns
     -------

@@ -37,7 +37,9 @@ def from_torch(source: Any, prefix: str = "") -> Any:
     ----------
     source : torch.nn.Module, mapping of str to array_like or torch.Tensor, or path_like
         A `torch.nn.GRU` or `GRUCell`, on any device; or a model whose ``forward`` runs layers in a row: an embedding,
-        GRUs, linear layers, normalisation, dropout, activations, pooling over time; or arrays by PyTorch's names, as
+        GRUs, linear layers, normalisation, dropout, activations, pooling over time. What only moves numbers between
+        them is followed, such as ``permute``, ``view``, ``squeeze``, slices, and states of zeros for as many sequences
+        as there are. Arguments after the first have their defaults. Or arrays by PyTorch's names, as
         in a state dict, where ``w_ih`` may stand for ``weight_ih`` and so on; or a file of these: ``.safetensors``,
         ``.npz``, or with any other suffix one that ``torch.save(module.state_dict(), path)`` has written. Files need
         no PyTorch, and nothing in them is executed. Of arrays, only those of the GRU are read.
@@ -49,7 +51,10 @@ def from_torch(source: Any, prefix: str = "") -> Any:
     Returns
     -------
     GRU or Model
-        For a model without `prefix` a `rgru.Model`. Else a reset-after GRU with the module's sizes, dropout and dtype;
+        For a model without `prefix` a `rgru.Model`. It is batch first and returns (N, T, O) or (N, O), whatever the
+        order of axes and the axes of one number in the model. Lengths by which the model packs sequences are `lengths`
+        of its calls, and outputs after the last step of a sequence are zeros. Batch normalisation is that of
+        inference. With `prefix` and for other sources a reset-after GRU with the module's sizes, dropout and dtype;
         float16 and bfloat16 become float32. Outputs agree up to rounding: PyTorch adds the two biases of r and z
         separately, rgru their sum. ``batch_first`` has no effect: rgru is always batch first. State dicts do not tell
         the dropout.

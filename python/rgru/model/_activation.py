@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from rgru._validation.activations import as_activation
@@ -24,7 +25,7 @@ class Activation(RowLayer):
     activation : str or tuple
         Those of `rgru.GRU`'s candidate: ``"tanh"``, ``"relu"``, ``"sigmoid"``, ``"softsign"``, ``"linear"``,
         ``("elu", alpha)``, ``("hard_sigmoid", alpha, beta)``; also ``("leaky_relu", slope)``, ``"silu"``, which is
-        x sigmoid(x), and ``"softmax"``.
+        x sigmoid(x), ``("clip", low, high)``, where one of the limits may be None, and ``"softmax"``.
 
     Examples
     --------
@@ -58,7 +59,12 @@ class Activation(RowLayer):
             return x * backend.activate(x, "sigmoid")
         if self._kind == "leaky_relu":
             return backend.xp.where(x > 0, x, x * x.dtype.type(self.activation[1]))
+        if self._kind == "clip":
+            return backend.xp.clip(x, *self._numbers(x))
         return backend.activate(x, self.activation)
+
+    def _numbers(self, x: Any) -> list[Any]:
+        return [None if one is None else x.dtype.type(one) for one in self.activation[1:]]
 
     def _record_rows(self, backend: Backend, x: Any, given: Any, rng: np.random.Generator) -> tuple[Any, Any]:
         y = self._apply(backend, x, given)
@@ -67,7 +73,7 @@ class Activation(RowLayer):
     def _backward_rows(self, backend: Backend, saved: Any, dy: Any, given: Any) -> tuple[Any, list[Any]]:
         x, y = saved
         where, number = backend.xp.where, x.dtype.type
-        parameters = [number(p) for p in self.activation[1:]] if isinstance(self.activation, tuple) else []
+        parameters = self._numbers(x) if isinstance(self.activation, tuple) else []
         match self._kind:
             case "linear":
                 slope = number(1)
@@ -86,6 +92,8 @@ class Activation(RowLayer):
                 slope = where(x > 0, number(1), y + parameters[0])
             case "hard_sigmoid":
                 slope = where((y > 0) & (y < 1), parameters[0], number(0))
+            case "clip":
+                slope = where(x == y, number(1), number(0))
             case "silu":
                 gate = backend.activate(x, "sigmoid")
                 slope = gate + y * (1 - gate)
@@ -104,11 +112,20 @@ def _as_name(value: Any) -> Name:
         if not is_number(value[1]) or not 0 <= value[1] < float("inf"):
             raise ValueError(f"activation: expected a slope from 0, got {value[1]!r}")
         return "leaky_relu", float(value[1])
+    if isinstance(value, (tuple, list)) and len(value) == 3 and value[0] == "clip":
+        return _as_clip(*value[1:])  # type: ignore[no-any-return]
     try:
         return as_activation("activation", value, gate=False)
     except ValueError as error:
-        more = ", or 'softmax', 'silu' or ('leaky_relu', slope)"
+        more = ", or 'softmax', 'silu', ('leaky_relu', slope) or ('clip', low, high)"
         raise ValueError(str(error).replace(", got ", f"{more}, got ", 1)) from None
+
+
+def _as_clip(*limits: Any) -> Any:
+    given = [one for one in limits if one is not None]
+    if not given or not all(is_number(one) and isfinite(one) for one in given) or given != sorted(set(given)):
+        raise ValueError(f"activation: expected one or two finite limits of clip, the lower one first, got {limits}")
+    return ("clip", *(None if one is None else float(one) for one in limits))
 
 
 class Dropout(RowLayer):

@@ -51,7 +51,8 @@ def from_onnx(path: Any, node: str | None = None, *, reset_after: bool | None = 
     -------
     GRU or Model
         Without `node` a `rgru.Model` of all that the graph computes; if that is what a GRU computes, its steps or its
-        states for each layer, a GRU. With `node` a GRU. Both are batch first, whatever the model is. Float16 weights
+        states for each layer, a GRU. With `node` a GRU. Both are batch first, whatever the model is, and a model
+        returns (N, T, O) or (N, O), whatever axes of one number the graph drops or adds. Float16 weights
         become float32, with all their values. Initial states that are constant become learned ones, unless they are
         zero. Those that the model takes or computes are not part of a GRU, and neither are ``sequence_lens``: pass
         them as `h0` and `lengths`. A model with these beside other layers is refused.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from rgru.convert._places import PROBES
 from rgru.convert.onnx._graph import EVALUATED
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 Order = Literal["TNF", "NTF", "states"]
 """y as (T, N, D*H) or as (N, T, D*H), and h_n (L*D, N, H)."""
-
-PROBES = ((5, 7), (3, 2))
-"""Steps and sequences of the arrays, where the model does not fix them: different ones, for shapes that are fixed."""
 
 NODES = 64
 """Nodes after a GRU that are looked at."""

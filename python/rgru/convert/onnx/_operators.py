@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru.convert import widened
+from rgru.convert._layers import affine, vector
 from rgru.model import Activation, Dropout, LayerNorm, Linear
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from rgru.convert.onnx._graph import Graph
 
@@ -23,6 +24,8 @@ _ACTIVATIONS: dict[str, Any] = {
     "Softsign": lambda given: "softsign",
     "Tanh": lambda given: "tanh",
 }
+NUMBERS = _ACTIVATIONS.keys() | {"Clip", "Dropout", "PRelu"}
+"""The operators that treat each number by itself."""
 
 
 def attributes_of(node: Any) -> dict[str, Any]:
@@ -59,15 +62,6 @@ def reduced_axes(graph: Graph, node: Any, axes: int) -> tuple[int, ...]:
     return () if given is None else tuple(int(one) for one in given)
 
 
-def vector(array: NDArray[Any], size: int, axes: int) -> NDArray[Any]:
-    """Return a constant as one vector for all rows of an array of so many axes."""
-    last = array.shape[-1] if array.ndim else 1
-    if array.ndim > axes or last not in (1, size) or array.size != last:
-        raise ValueError(f"a constant {array.shape}, which is not the same for all rows of {size} numbers")
-    same: NDArray[Any] = np.broadcast_to(array.reshape(-1), (size,)).copy()
-    return same
-
-
 def layer_of(graph: Graph, node: Any, size: int, axes: int) -> Any:
     """Return the layer that a node is for rows of `size` numbers, the last axis of its input.
 
@@ -80,6 +74,21 @@ def layer_of(graph: Graph, node: Any, size: int, axes: int) -> Any:
     if kind in _ACTIVATIONS:
         return Activation(_ACTIVATIONS[kind](given))
     return _CONVERT[kind](graph, node, given, size, axes)
+
+
+def with_constant(kind: str, array: NDArray[Any], before: bool, size: int, dtype: DTypeLike) -> Linear:
+    """Return the layer of Add, Div, Mul or Sub of rows of `size` numbers with a constant, which may stand before."""
+    wide = array.astype(np.float64)
+    match kind:
+        case "Mul":
+            return affine(wide, 0.0, size, dtype)
+        case "Add":
+            return affine(1.0, wide, size, dtype)
+        case "Sub":
+            return affine(-1.0, wide, size, dtype) if before else affine(1.0, -wide, size, dtype)
+        case _ if not before:
+            return affine(1.0 / wide, 0.0, size, dtype)
+    raise ValueError("a constant that is divided by rows")
 
 
 def _gemm(graph: Graph, node: Any, given: dict[str, Any], size: int, axes: int) -> Linear:
@@ -128,11 +137,27 @@ def _softmax(graph: Graph, node: Any, given: dict[str, Any], size: int, axes: in
     return Activation("softmax")
 
 
+def _clip(graph: Graph, node: Any, given: dict[str, Any], size: int, axes: int) -> Activation:
+    arrays = [constant(graph, node, i) for i in (1, 2)]
+    attributes = [given.get(name) for name in ("min", "max")]  # before opset 11
+    low, high = (given if array is None else array.item() for given, array in zip(attributes, arrays, strict=True))
+    return Activation("linear" if low is None and high is None else ("clip", low, high))  # type: ignore[arg-type]
+
+
+def _prelu(graph: Graph, node: Any, given: dict[str, Any], size: int, axes: int) -> Activation:
+    slopes = constant(graph, node, 1)
+    if slopes is None or slopes.size != 1:
+        raise ValueError("PRelu with several slopes")
+    return Activation(("leaky_relu", slopes.item()))
+
+
 _CONVERT = {
+    "Clip": _clip,
     "Dropout": _dropout,
     "Gemm": _gemm,
     "LayerNormalization": _layer_norm,
     "MatMul": _mat_mul,
+    "PRelu": _prelu,
     "Softmax": _softmax,
 }
 LAYERS = _ACTIVATIONS.keys() | _CONVERT.keys()

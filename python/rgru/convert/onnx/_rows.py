@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rgru.convert.onnx._layouts import PROBES
+from rgru.convert._places import PROBES, Place, Places
 from rgru.convert.onnx._operators import constant
-from rgru.convert.onnx._places import Place, Places
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,14 +80,30 @@ class Rows:
             raise ValueError(f"a value that is no rows of one layer's outputs, {name!r}")
         return found
 
+    def find_numbers(self, name: str) -> tuple[Place, list[NDArray[np.int64]], bool]:
+        """Return the same, and whether rows of one number lack their axis, which only layers for numbers may read."""
+        found = self.places.find(self.of(name))
+        squeezed = None if found else self.places.find([array[..., None] for array in self.of(name)])
+        if squeezed is not None and squeezed[0].features == 1:
+            return (*squeezed, True)
+        return (*self.find(name), False)
+
     def put_layer(
-        self, name: str, found: tuple[Place, Any], layers: Sequence[Any], size: int, *, takes: str = ""
+        self,
+        name: str,
+        found: tuple[Place, Any],
+        layers: Sequence[Any],
+        size: int,
+        *,
+        takes: str = "",
+        squeezed: bool = False,
     ) -> None:
         """Set a value to the outputs, of `size` features, of a layer for the single rows that were found."""
         place, indices = found
         shapes = [(*array.shape[:-1], size) for array in place.arrays]
         after = self.places.add(shapes, layers=tuple(layers), takes=takes)
-        self.put(name, [array.reshape(-1, size)[rows] for array, rows in zip(after.arrays, indices, strict=True)])
+        arrays = [array.reshape(-1, size)[rows] for array, rows in zip(after.arrays, indices, strict=True)]
+        self.put(name, [array[..., 0] for array in arrays] if squeezed else arrays)
 
     def evaluate(self, node: Any) -> None:
         """Run a node."""

@@ -1,7 +1,7 @@
 """Whole graphs as layers in a row.
 
 The nodes are followed from the input on. Those that compute are layers. What moves numbers between them is run on
-numbered arrays, and recognised by its effect: see `rgru.convert.onnx._places`.
+numbered arrays, and recognised by its effect: see `rgru.convert._places`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru.convert._layers import Embedding, model_of, pooled_at_gru
+from rgru.convert._layers import Embedding, batch_norm, model_of, pooled_at_gru, vector
 from rgru.convert.onnx._graph import MOVES
 from rgru.convert.onnx._layouts import layouts, onnx_order
 from rgru.convert.onnx._nodes import check_inputs, joined, stack_of, steps_and_sequences
 from rgru.convert.onnx._normalisation import Part, part_of
-from rgru.convert.onnx._operators import LAYERS, attributes_of, constant, layer_of, number, reduced_axes, vector
+from rgru.convert.onnx._operators import (
+    LAYERS,
+    NUMBERS,
+    attributes_of,
+    constant,
+    layer_of,
+    number,
+    reduced_axes,
+    with_constant,
+)
 from rgru.convert.onnx._rows import Rows
 from rgru.model import Activation, LayerNorm, Linear, Model, Pool
 from rgru.nn._gru import GRU
@@ -24,9 +33,9 @@ from rgru.nn._gru import GRU
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from rgru.convert._places import Place
     from rgru.convert.onnx._graph import Graph
     from rgru.convert.onnx._nodes import Node, Stack
-    from rgru.convert.onnx._places import Place
 
 NODES = 2000
 """Nodes that are followed at most."""
@@ -133,6 +142,12 @@ class _Walk:
         elif not self._normalisation(node):
             self._layer(node)
 
+    @property
+    def _dtype(self) -> np.dtype[Any]:
+        """The type of the first GRU's numbers."""
+        weights = self._graph.constant(next(iter(self._grus.values())).inputs[1])
+        return np.promote_types(weights.dtype, np.float32)
+
     # -- layers ----------------------------------------------------------------------------------------------------
 
     def _gru(self, node: Node) -> None:
@@ -196,9 +211,7 @@ class _Walk:
         part = part_of(node, self._parts, over_features, partial(number, self._graph))
         if part is not None and part.kind == "result":
             place, indices = self._rows.find(part.rows)
-            weights = self._graph.constant(next(iter(self._grus.values())).inputs[1])
-            dtype = np.promote_types(weights.dtype, np.float32)
-            layer = LayerNorm(place.features, epsilon=part.epsilon, dtype=dtype)
+            layer = LayerNorm(place.features, epsilon=part.epsilon, dtype=self._dtype)
             self._rows.put_layer(node.output[0], (place, indices), (*place.layers, layer), place.features, takes="gain")
         elif part is not None:
             self._parts[node.output[0]] = part
@@ -210,19 +223,22 @@ class _Walk:
             raise ValueError(f"an operator of {node.domain!r}")
         if node.op_type in _OVER_TIME:
             self._pool(node)
-        elif node.op_type in ("Add", "Mul"):
+        elif node.op_type in ("Add", "Div", "Mul", "Sub"):
             self._arithmetic(node)
+        elif node.op_type == "BatchNormalization":
+            self._batch_norm(node)
         else:
             if node.op_type not in LAYERS:
                 raise ValueError("an operator that is no such layer")
-            place, indices = self._rows.find(node.input[0])
+            find = self._rows.find_numbers if node.op_type in NUMBERS else lambda name: (*self._rows.find(name), False)
+            place, indices, squeezed = find(node.input[0])
             layer = layer_of(self._graph, node, place.features, self._rows.axes(node.input[0]))
             size = len(layer.weight) if isinstance(layer, Linear) else place.features
-            takes = "bias" if node.op_type == "MatMul" else ""
-            self._rows.put_layer(node.output[0], (place, indices), (*place.layers, layer), size, takes=takes)
+            takes, layers = "bias" if node.op_type == "MatMul" else "", (*place.layers, layer)
+            self._rows.put_layer(node.output[0], (place, indices), layers, size, takes=takes, squeezed=squeezed)
 
     def _arithmetic(self, node: Any) -> None:
-        """Follow the gain or bias of the layer before, or x sigmoid(x)."""
+        """Follow the gain or bias of the layer before, another operation with a constant, or x sigmoid(x)."""
         first, second = node.input
         if {first, second} <= self._rows.names:
             (one, at), (other, where) = sorted(
@@ -230,24 +246,42 @@ class _Walk:
             )
             gated = len(other.layers) > len(one.layers) and repr(other.layers[-1]) == repr(Activation("sigmoid"))
             same = other.layers[:-1] == one.layers and all(map(np.array_equal, at, where))
-            if node.op_type == "Add" or not gated or not same:
+            if node.op_type != "Mul" or not gated or not same:
                 raise ValueError("two values that depend on the inputs")
             self._rows.put_layer(node.output[0], (one, at), (*one.layers, Activation("silu")), one.features)
             return
         name, other_name = (first, second) if first in self._rows.names else (second, first)
-        place, indices = self._rows.find(name)
-        given = number(self._graph, other_name)
-        takes = {"gain": ("Add", "Mul"), "bias": ("Add",)}.get(place.takes, ())
-        if given is None or node.op_type not in takes:
-            raise ValueError("numbers that are no gain or bias of the layer before")
-        array, layer = vector(given, place.features, self._rows.axes(name)), place.layers[-1]
-        if isinstance(layer, Linear):
-            layer = Linear.from_arrays(layer.weight, array)
+        place, indices, squeezed = self._rows.find_numbers(name)
+        given, kind = number(self._graph, other_name), node.op_type
+        if given is None:
+            raise ValueError("other numbers than constants")
+        array, last = vector(given, place.features, self._rows.axes(name) + squeezed), place.layers[-1:]
+        if kind in {"gain": ("Add", "Mul"), "bias": ("Add",)}.get(place.takes, ()):
+            if isinstance(last[0], Linear):
+                layer: Any = Linear.from_arrays(last[0].weight, array)
+            else:
+                gain, bias = (array, last[0].bias) if kind == "Mul" else (last[0].gain, array)
+                layer = LayerNorm.from_arrays(gain, bias, epsilon=last[0].epsilon)
+            layers, left = (*place.layers[:-1], layer), "bias" if kind == "Mul" else ""
         else:
-            gain, bias = (array, layer.bias) if node.op_type == "Mul" else (layer.gain, array)
-            layer = LayerNorm.from_arrays(gain, bias, epsilon=layer.epsilon)
-        left = "bias" if node.op_type == "Mul" else ""
-        self._rows.put_layer(node.output[0], (place, indices), (*place.layers[:-1], layer), place.features, takes=left)
+            layer = with_constant(kind, array, name == second, place.features, self._dtype)
+            layers, left = (*place.layers, layer), ""
+        found = (place, indices)
+        self._rows.put_layer(node.output[0], found, layers, place.features, takes=left, squeezed=squeezed)
+
+    def _batch_norm(self, node: Any) -> None:
+        """Follow a normalisation of the features, which are the second axis, as it is in inference."""
+        if attributes_of(node).get("training_mode"):
+            raise ValueError("BatchNormalization with training_mode")
+        values = self._rows.of(node.input[0])
+        found = self._rows.places.find([np.moveaxis(array, 1, -1) for array in values if array.ndim > 1])
+        gain, bias, mean, variance = (constant(self._graph, node, i) for i in range(1, 5))
+        if found is None or mean is None or variance is None or len(mean) != found[0].features:
+            raise ValueError("BatchNormalization over another axis than that of features")
+        epsilon = float(attributes_of(node).get("epsilon", 1e-5))
+        layer = batch_norm(mean, variance, epsilon, gain, bias, dtype=self._dtype)
+        self._rows.put_layer(node.output[0], found, (*found[0].layers, layer), found[0].features)
+        self._rows.put(node.output[0], [np.moveaxis(array, -1, 1) for array in self._rows.of(node.output[0])])
 
     def _pool(self, node: Any) -> None:
         """Follow a mean or maximum over the steps."""
@@ -279,8 +313,9 @@ class _Walk:
             raise ValueError(f"{len(outputs)} results, {outputs[0]!r}, {outputs[1]!r}" + ", ..." * (len(outputs) > 2))
         if self._for_calls:
             raise ValueError(f"{' and '.join(self._for_calls)} for a GRU, which a model does not take")
-        place, indices = self._rows.find(outputs[0])
-        orders = place.orders(indices)
+        place, indices, _ = self._rows.find_numbers(outputs[0])
+        # With or without axes of one number, which a model does not have.
+        orders = place.orders(indices) or place.orders([index.squeeze() for index in indices])
         if orders & {"NT", "TN", "N"}:
             return model_of(place.layers)
         if "last" not in orders or not _has_gru(place):

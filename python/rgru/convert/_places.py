@@ -1,7 +1,7 @@
 """Places between the layers of a model, and which of their rows a value of the graph holds.
 
-At each place every number of the rows has its own value, for arrays of two sizes. A value that exporters make of them
-by any nodes that only move numbers tells by its numbers which rows it holds, and in which order.
+At each place every number of the rows has its own value, for arrays of two sizes. A value that is made of them by
+anything that only moves numbers tells by its numbers which rows it holds, and in which order.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
-    from rgru.convert.onnx._nodes import Node
+PROBES = ((5, 7), (3, 2))
+"""Steps and sequences of the arrays, where the model does not fix them: different ones, for shapes that are fixed."""
 
 FIRST = 2**12
 """The first number. With a half added it is no float16, bfloat16 or integer: what rounds the numbers changes them."""
 
 NUMBERS = 2**22
-"""Numbers that are given out at most: up to twice as many are exact in float32."""
+"""Numbers that are given out at most in float32, where up to twice as many are exact."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,15 @@ class Place:
         The numbered rows, for each of the sizes.
     layers : tuple
         The layers before, from the input on.
-    nodes : tuple of Node
-        Those of the last layer, if it is a GRU.
+    nodes : tuple
+        Those of ONNX for the last layer, if it is a GRU.
     takes : str
-        What the last layer still takes of a node after it: "gain", "bias" or nothing.
+        What the last layer still takes of a node of ONNX after it: "gain", "bias" or nothing.
     """
 
     arrays: tuple[NDArray[Any], ...]
     layers: tuple[Any, ...] = ()
-    nodes: tuple[Node, ...] = ()
+    nodes: tuple[Any, ...] = ()
     takes: str = ""
 
     @property
@@ -68,10 +69,21 @@ class Place:
         return found or set()
 
 
-class Places:
-    """All places of a model."""
+class TooManyNumbersError(ValueError):
+    """The rows of a place have more numbers than can be told apart."""
 
-    def __init__(self) -> None:
+
+class Places:
+    """All places of a model.
+
+    Parameters
+    ----------
+    dtype : dtype_like, default "float32"
+        The type of the numbers. float64 tells more of them apart, which only memory bounds.
+    """
+
+    def __init__(self, dtype: DTypeLike = np.float32) -> None:
+        self._dtype, self._limit = np.dtype(dtype), NUMBERS if dtype == np.float32 else 16 * NUMBERS
         self._places: list[Place] = []
         self._starts: list[int] = []
         self._next = FIRST
@@ -81,10 +93,10 @@ class Places:
         start, arrays = self._next, []
         for shape in shapes:
             end = self._next + math.prod(shape)
-            if end > NUMBERS:
-                raise ValueError(f"arrays as large as {shape}, which are too many numbers to follow")
+            if end > self._limit:
+                raise TooManyNumbersError(f"arrays as large as {shape}, which are too many numbers to follow")
             numbers = np.arange(self._next, end).reshape(shape)
-            arrays.append(numbers if kind in "iu" else (numbers + 0.5).astype(np.float32))
+            arrays.append(numbers if kind in "iu" else (numbers + 0.5).astype(self._dtype))
             self._next = end
         place = Place(tuple(arrays), **details)
         self._places.append(place)
