@@ -52,8 +52,8 @@ pub enum Named {
     Name(String),
     /// With one parameter.
     One(String, f64),
-    /// With two parameters.
-    Two(String, f64, f64),
+    /// With two parameters, of which null is NaN.
+    Two(String, Option<f64>, Option<f64>),
 }
 
 impl Named {
@@ -62,7 +62,7 @@ impl Named {
         match self {
             Self::Name(name) => (name, Vec::new()),
             Self::One(name, a) => (name, vec![*a]),
-            Self::Two(name, a, b) => (name, vec![*a, *b]),
+            Self::Two(name, a, b) => (name, [a, b].map(|one| one.unwrap_or(f64::NAN)).to_vec()),
         }
     }
 

@@ -37,6 +37,8 @@ pub enum Layer<T: Real> {
     Silu,
     /// x, multiplied by a slope where it is not above 0.
     LeakyRelu(T),
+    /// x within two limits; NaN is none.
+    Clip(T, T),
     /// The softmax of a row.
     Softmax,
 }
@@ -112,6 +114,10 @@ impl<T: Real> Layer<T> {
                 x.iter_mut().zip(gates).for_each(|(x, gate)| *x *= gate);
             }
             Self::LeakyRelu(slope) => x.iter_mut().filter(|x| **x <= T::ZERO).for_each(|x| *x *= *slope),
+            Self::Clip(low, high) => {
+                x.iter_mut().filter(|x| **x < *low).for_each(|x| *x = *low);
+                x.iter_mut().filter(|x| **x > *high).for_each(|x| *x = *high);
+            }
             Self::Softmax => softmax(width, &mut x),
         }
         Ok(x)

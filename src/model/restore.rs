@@ -135,6 +135,9 @@ fn activation<T: Real>(named: &Named) -> Result<Layer<T>, Error> {
         ("softmax", []) => Layer::Softmax,
         ("silu", []) => Layer::Silu,
         ("leaky_relu", &[slope]) => Layer::LeakyRelu(at_least::<T>("activation", slope, 0.0)?),
+        ("clip", &[low, high]) if low < high || low.is_nan() || high.is_nan() => {
+            Layer::Clip(T::from_f64(low), T::from_f64(high))
+        }
         _ => Layer::Activation(named.activation::<T>("activation")?),
     })
 }

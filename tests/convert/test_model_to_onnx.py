@@ -12,7 +12,7 @@ pytestmark = pytest.mark.peers
 # ONNX has attributes in float32: these numbers are exact there.
 ACTIVATIONS = (
     "tanh", "relu", "sigmoid", "softsign", "softmax", "silu",
-    ("elu", 0.75), ("hard_sigmoid", 0.25, 0.375), ("leaky_relu", 0.125),
+    ("elu", 0.75), ("hard_sigmoid", 0.25, 0.375), ("leaky_relu", 0.125), ("clip", -0.25, 0.125), ("clip", None, 0.125),
 )  # fmt: skip
 
 

@@ -68,6 +68,9 @@ def models():
     yield "model_product", [product, Pool("last"), Activation("tanh")], sequences(4, "float32", ids=5)
     summed = gru(3, 6, 2, bidirectional=True, merge="sum", dtype="float64")
     yield "model_max", [summed, Pool("max"), Activation(("elu", 0.5)), Activation("sigmoid")], sequences(3, "float64")
+    clip = Activation(("clip", -0.25, 0.125))
+    below = Activation(("clip", None, 0.5))
+    yield "model_clip", [gru(3, 6), clip, Linear(6, 2, seed=4), below], sequences(3, "float32")
     yield "model_mean", [gru(3, 6, bidirectional=True), Pool("mean"), Activation("relu")], sequences(3, "float32")
 
 

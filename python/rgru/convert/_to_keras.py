@@ -107,8 +107,9 @@ def to_keras(model: GRU | Model) -> Any:
     Raises
     ------
     ValueError
-        If a layer has an option that Keras lacks, as in `to_weights`: a hard sigmoid with another slope, other features
-        beside ids, or ``reverse`` without pooling by "last" in a `rgru.Model`, since Keras reverses the steps.
+        If a layer has an option that Keras lacks, as in `to_weights`: a hard sigmoid with another slope, a clip from
+        another number than 0, other features beside ids, or ``reverse`` without pooling by "last" in a `rgru.Model`,
+        since Keras reverses the steps.
     ImportError
         If Keras is not installed.
 
@@ -187,6 +188,10 @@ def _activation(layers: Any, name: str, layer: Activation, dtype: str, version: 
     kind, *parameters = (layer.activation,) if isinstance(layer.activation, str) else layer.activation
     if kind == "elu":
         return layers.ELU(parameters[0], dtype=dtype)
+    if kind == "clip":
+        why = "Keras limits numbers from 0 alone"
+        check_setting(f"{name}.activation: the lower limit of clip", parameters[0], 0.0, why)
+        return layers.ReLU(max_value=parameters[1], dtype=dtype)
     if kind == "leaky_relu":
         return layers.LeakyReLU(negative_slope=parameters[0], dtype=dtype)
     check_parameters(f"{name}.activation", layer.activation, np.dtype(dtype), version)

@@ -60,11 +60,13 @@ class Activation(RowLayer):
         if self._kind == "leaky_relu":
             return backend.xp.where(x > 0, x, x * x.dtype.type(self.activation[1]))
         if self._kind == "clip":
-            return backend.xp.clip(x, *self._numbers(x))
+            low, high = self._numbers(x)
+            return backend.xp.where(x < low, low, backend.xp.where(x > high, high, x))
         return backend.activate(x, self.activation)
 
     def _numbers(self, x: Any) -> list[Any]:
-        return [None if one is None else x.dtype.type(one) for one in self.activation[1:]]
+        # No limit is NaN, which nothing is beyond.
+        return [x.dtype.type("nan" if one is None else one) for one in self.activation[1:]]
 
     def _record_rows(self, backend: Backend, x: Any, given: Any, rng: np.random.Generator) -> tuple[Any, Any]:
         y = self._apply(backend, x, given)

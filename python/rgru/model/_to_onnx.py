@@ -102,6 +102,12 @@ class _Writer:
             self._x = self.graph.add("Mul", [self._x, gate], f"{name}output")
         elif kind == "softmax":
             self._x = self.graph.add("Softmax", [self._x], f"{name}output", axis=-1)
+        elif kind == "clip":
+            limits = [
+                "" if one is None else self._scalar(one, f"{name}{key}")  # type: ignore[arg-type]
+                for key, one in zip(("low", "high"), parameters, strict=True)
+            ]
+            self._x = self.graph.add("Clip", [self._x, *limits], f"{name}output")
         elif kind != "linear":
             attributes = dict(zip(("alpha", "beta"), parameters, strict=False))
             self._x = self.graph.add(_OPERATORS[str(kind)], [self._x], f"{name}output", **attributes)
