@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import time
 from collections import deque
@@ -92,9 +93,9 @@ def test_outputs_of_other_models_options_or_inputs_are_written_again(work, parts
 def test_a_killed_run_leaves_whole_files_that_resume_keeps(work, tmp_path, number):
     folder, out = tmp_path / "parts", tmp_path / "out"
     folder.mkdir()
-    table = make_table(20_000)
-    for i in range(60):
-        pq.write_table(table, folder / f"part-{i:02}.parquet")
+    pq.write_table(make_table(20_000), folder / "part-00.parquet")
+    for i in range(1, 60):
+        shutil.copy(folder / "part-00.parquet", folder / f"part-{i:02}.parquet")
     options = ["predict", work / "classifier", folder, "-o", out]
     with start(*options) as process:
         deadline = time.monotonic() + 60
