@@ -1,5 +1,6 @@
 """Fixtures that several files of tests share."""
 
+import gc
 import signal
 import warnings
 from collections import Counter
@@ -42,6 +43,12 @@ def cupy():
             return find_cupy(0)
         except (ImportError, RuntimeError) as error:
             pytest.skip(str(error))
+
+
+def pytest_collection_finish():
+    """Leave the thousands of collected tests, which live to the end, out of all collections of garbage to come."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter):

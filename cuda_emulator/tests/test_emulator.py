@@ -538,4 +538,4 @@ def test_processes_share_the_libraries(tmp_path: Path) -> None:
     running = [subprocess.Popen(command, env=environment) for _ in range(3)]
     assert [process.wait() for process in running] == [0, 0, 0]
     (folder,) = tmp_path.glob("cuda-emulator-*")
-    assert [path.suffix for path in folder.iterdir()] == [".so"]
+    assert sorted(path.suffix for path in folder.rglob("*")) == ["", ".gch", ".so"]

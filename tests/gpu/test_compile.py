@@ -1,7 +1,7 @@
 """NVRTC compiles every kind of variant for every kind of chip, without a GPU, within the chip's resources.
 
-`python tests/gpu/test_compile.py` compiles all variants for the sizes below, some 2,500, in about 8 minutes. It needs
-`tests/support`, `tests/gpu/support` and `cuda_emulator/src` on PYTHONPATH.
+`python tests/gpu/test_compile.py` compiles all variants for the sizes below, some 2,500, and all custom cells, in about
+10 minutes. It needs `tests/support`, `tests/gpu/support` and `cuda_emulator/src` on PYTHONPATH.
 """
 
 import functools
@@ -128,10 +128,28 @@ def name(form):
     return f"{form.cell}{shape}"
 
 
-@pytest.mark.parametrize("precision", slow(Precision, [Precision.FLOAT16]), ids=lambda one: one.name.lower())
-@pytest.mark.parametrize("chip", slow(CHIPS.values(), [CHIPS[90]]), ids=lambda chip: f"sm_{chip.capability}")
-@pytest.mark.parametrize("backward", slow([False, True], [False]), ids=["forward", "backward"])
-@pytest.mark.parametrize("reset_after", slow([False, True], [True]), ids=["reset_before", "reset_after"])
+def cells_in_turn(values, default=None):
+    """Return values, precisions and passes in all combinations, with one of the two cells in turn, as parameters.
+
+    Each value, each precision and each pass has both cells, but not each combination of the three: run as a script,
+    this file compiles these too. All but the default value's float16 forward pass are slow.
+    """
+    return [
+        pytest.param(
+            *(value, precision, backward, reset_after := (i + j + backward) % 2 == 0),
+            id=f"reset_{'after' if reset_after else 'before'}-{'backward' if backward else 'forward'}-"
+            f"{value if isinstance(value, str) else f'sm_{value.capability}'}-{precision.name.lower()}",
+            marks=() if (value, precision, backward) == (default, Precision.FLOAT16, False) else pytest.mark.slow,
+        )
+        for i, value in enumerate(values)
+        for j, precision in enumerate(Precision)
+        for backward in (False, True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chip", "precision", "backward", "reset_after"), cells_in_turn(CHIPS.values(), default=CHIPS[90])
+)
 def test_each_kind_of_variant_fits_the_chip(chip, precision, *, reset_after, backward):
     if chip.capability < 80 and precision in (Precision.TF32, Precision.BFLOAT16):
         pytest.skip("not on this chip: see test_plan.py")
@@ -168,12 +186,8 @@ def test_layer_normalisation_fits_the_chip(chip, precision):
     assert not wrong(plan(chip, cell, 1, 1), chip)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("options", CUSTOM)
-@pytest.mark.parametrize("precision", Precision, ids=lambda one: one.name.lower())
-@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
-@pytest.mark.parametrize("reset_after", [False, True], ids=["reset_before", "reset_after"])
-def test_custom_cells_fit_where_the_plain_one_does(precision, options, *, reset_after, backward):
+@pytest.mark.parametrize(("options", "precision", "backward", "reset_after"), cells_in_turn(CUSTOM))
+def test_custom_cells_fit_where_the_plain_one_does(options, precision, backward, reset_after):
     forms = chosen(CHIPS[90], precision, reset_after, backward)
     forms = [replace(form, cell=custom(form.cell, options)) for form in forms]
     found = {name(form): wrong(form, CHIPS[90]) for form in forms}
@@ -215,3 +229,5 @@ if __name__ == "__main__":
             forms = list(itertools.chain(*variants(chip, precision).values()))
             bad = [f"{name(form)}: {what}" for form in forms if (what := wrong(form, chip))]
             print(f"sm_{chip.capability} {precision.name}: {len(forms)} variants, {len(bad)} wrong", *bad, sep="\n  ")
+    for case in itertools.product(CUSTOM, Precision, (False, True), (False, True)):
+        test_custom_cells_fit_where_the_plain_one_does(*case)

@@ -103,9 +103,10 @@ def test_every_launch_shape_fits_the_chip(chip):
 @pytest.mark.parametrize(
     "chip", slow([*CHIPS.values(), *TINY], TINY), ids=lambda chip: f"{chip.capability}-{chip.multiprocessors}"
 )
-@pytest.mark.parametrize("directions", [1, 2])
-def test_a_configuration_is_chosen_for_any_sizes(chip, directions):
+def test_a_configuration_is_chosen_for_any_sizes(chip):
+    """Each chip and precision with each cell, pass and number of directions, but these in turn over the sizes."""
     for number, hidden in enumerate([*SIZES, *range(4, 700, 61)]):
+        directions = 1 + number // 4 % 2
         for precision in (Precision.FLOAT32, Precision.FLOAT16, Precision.FLOAT64):
             for count in (0, 1, COUNTS[number % len(COUNTS)], 100_000):
                 reset_after, backward = CELLS[(number + count) % 4]
@@ -149,7 +150,9 @@ def kind(form):
 )
 @pytest.mark.parametrize("count", slow([1, 16, 64, 256], [16]))
 def test_more_units_are_spread_further(capability, precision, count):
-    for reset_after, backward in CELLS:
+    """Each chip and precision with both cells in each pass, but these in turn over the counts."""
+    for backward in (False, True):
+        reset_after = (count == 16) == backward
         kinds = [
             kind(plan(CHIPS[capability], CellSpec(precision, reset_after, hidden, backward), count, 1))
             for hidden in (4, 16, 32, 48, 64, 80, 96, 112, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 5000)

@@ -43,35 +43,36 @@ class PtxDevice(Device):
 
 @pytest.mark.parametrize(("form", "reset_after"), variants(representatives={"cluster_tf32": False}))
 def test_compiled_kernels_agree_with_the_core(form, reset_after):
+    """Each form with both cells and both batches, but these in turn; `test_kernels.py` has all of them, without PTX."""
+    batch = BATCHES[("zeros_among_lengths", "equal")[(list(FORMS).index(form) + reset_after) % 2]]
     capability, form = CAPABILITIES.get(form, 90), FORMS[form]
-    for batch in ("zeros_among_lengths", "equal"):
-        problem = Problem(form.precision, reset_after, form.hidden, BATCHES[batch])
-        problem.check(problem.on_device(PtxDevice(capability, choose=form)))
+    problem = Problem(form.precision, reset_after, form.hidden, batch)
+    problem.check(problem.on_device(PtxDevice(capability, choose=form)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("form", "options"),
+    ("form", "options", "reset_after"),
     [
-        ("steps_float64", "hard_sigmoid, relu, clip"),
-        ("block_float32", "elu, clip"),
-        ("packets_float64", "elu, state clip"),
-        ("grid_float32", "both clips"),
-        ("cluster_bfloat16", "softsign"),
-        ("block_float16", "smooth elu"),
-        ("grid_float32", "zoneout"),
-        ("cluster_tf32", "zoneout"),
-        ("steps_float64", "zoneout, hard gates, clips"),
-        ("grid_float32", "recurrent dropout"),
-        ("cluster_tf32", "recurrent dropout"),
-        ("steps_float64", "recurrent dropout, zoneout, clips"),
+        ("steps_float64", "hard_sigmoid, relu, clip", False),
+        ("block_float32", "elu, clip", True),
+        ("packets_float64", "elu, state clip", False),
+        ("grid_float32", "both clips", True),
+        ("cluster_bfloat16", "softsign", False),
+        ("block_float16", "smooth elu", True),
+        ("grid_float32", "zoneout", False),
+        ("cluster_tf32", "zoneout", True),
+        ("steps_float64", "zoneout, hard gates, clips", True),
+        ("grid_float32", "recurrent dropout", True),
+        ("cluster_tf32", "recurrent dropout", False),
+        ("steps_float64", "recurrent dropout, zoneout, clips", False),
     ],
 )
-def test_compiled_custom_cells_agree_with_the_core(form, options):
+def test_compiled_custom_cells_agree_with_the_core(form, options, reset_after):
+    """Each kind of option with both cells; `test_cells.py` has all of them with both, without PTX."""
     capability, form, options = CAPABILITIES.get(form, 90), FORMS[form], CELLS[options]
-    for reset_after in (False, True):
-        problem = Problem(form.precision, reset_after, form.hidden, Batch((4,) * 19), **options)
-        problem.check(problem.on_device(PtxDevice(capability, choose=form)))
+    problem = Problem(form.precision, reset_after, form.hidden, Batch((4,) * 19), **options)
+    problem.check(problem.on_device(PtxDevice(capability, choose=form)))
 
 
 @pytest.mark.parametrize("options", slow(["separate, masks", "sum"], ["sum"]))

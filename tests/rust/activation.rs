@@ -63,7 +63,7 @@ fn f32_within_2_ulp_on_a_sample() {
 }
 
 #[test]
-#[ignore = "all 2^32 floats take minutes: cargo test --release --test activation -- --ignored --nocapture"]
+#[ignore = "all 2^32 floats take minutes: cargo test --release --test integration -- --ignored --nocapture"]
 fn f32_within_2_ulp_everywhere() {
     let isa = Isa::available()[0];
     let halves = std::thread::scope(|scope| {

@@ -1,14 +1,13 @@
 //! Committed hashes of bits that every machine and every instruction set must reproduce. `tests/goldens/bits.npz` has
 //! more of them, for Python; these also run in emulators.
 
-mod common;
-
-use common::Problem;
 use rgru::__internals::cell::Real;
 use rgru::__internals::simd::Isa;
 use rgru::__internals::train::optim::{Adam, AdamSettings, cosine_decay};
 use rgru::__internals::train::{init, loss};
 use rgru::Dims;
+
+use crate::common::Problem;
 
 /// Returns the FNV-1a hash of the bits of some numbers.
 fn hash<T: Real>(numbers: &[T]) -> u64 {

@@ -1,12 +1,11 @@
 //! Compares the fast path with the plain loops, and its gradients with central differences of the plain loops.
 
-mod common;
-
-use common::{Problem, difference, problems};
 use proptest::prelude::*;
 use rgru::__internals::cell::Real;
 use rgru::__internals::simd::Isa;
 use rgru::{CellOptions, LayerNorm, NormForm};
+
+use crate::common::{Arrays, Problem, difference, problems};
 
 fn compare<T: Real>(problem: &Problem, tolerance: f64) -> Result<(), TestCaseError> {
     let arrays = problem.arrays::<T>();
@@ -24,7 +23,7 @@ fn compare<T: Real>(problem: &Problem, tolerance: f64) -> Result<(), TestCaseErr
 }
 
 /// Computes `sum(y * dy) + sum(h_n * dh_n)` over the valid steps, by the reference in f64.
-fn loss(problem: &Problem, arrays: &common::Arrays<f64>) -> f64 {
+fn loss(problem: &Problem, arrays: &Arrays<f64>) -> f64 {
     let (y, h_n) = rgru::__internals::reference::forward(
         &problem.dims,
         &arrays.params,
@@ -43,9 +42,9 @@ fn loss(problem: &Problem, arrays: &common::Arrays<f64>) -> f64 {
 fn check_derivative(
     got: f64,
     problem: &Problem,
-    arrays: &common::Arrays<f64>,
+    arrays: &Arrays<f64>,
     name: &str,
-    number: impl Fn(&mut common::Arrays<f64>) -> &mut f64,
+    number: impl Fn(&mut Arrays<f64>) -> &mut f64,
 ) -> Result<(), TestCaseError> {
     const STEP: f64 = 1e-3;
     const SMALL: f64 = 1e-6;

@@ -1,10 +1,7 @@
 //! Checks that results have the same bits across instruction sets, threads, batches, layouts and steps.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Arrays, Problem, Results, problems, with_threads};
 use proptest::prelude::*;
 use rgru::__internals::cell::Real;
 use rgru::__internals::rnn::packed_weights::PackedWeights;
@@ -12,6 +9,8 @@ use rgru::__internals::rnn::plan::Plan;
 use rgru::__internals::rnn::{self, ForwardArrays, Masks, OutputGrads};
 use rgru::__internals::simd::Isa;
 use rgru::{CellOptions, Dims, LayerNorm, Merge, NormForm, Sequences, Stream};
+
+use crate::common::{Arrays, Problem, Results, problems, with_threads};
 
 /// Returns sequence n's rows of an array.
 fn rows<'a, T>(sequences: &Sequences, array: &'a [T], width: usize, n: usize) -> &'a [T] {
@@ -33,7 +32,7 @@ fn instruction_sets_agree<T: Real>(problem: &Problem) -> Result<(), TestCaseErro
 }
 
 /// Returns whether all results have the same bits.
-fn equal<T: Real>(a: &common::Results<T>, b: &common::Results<T>) -> bool {
+fn equal<T: Real>(a: &Results<T>, b: &Results<T>) -> bool {
     let same = |(a, b): (&T, &T)| a.to_f64().to_bits() == b.to_f64().to_bits(); // exact, the sign of 0 included
     let named = b.named();
     a.named().iter().zip(&named).all(|((_, a), (_, b))| a.len() == b.len() && a.iter().zip(b.iter()).all(same))

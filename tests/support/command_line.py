@@ -1,16 +1,19 @@
-"""Helpers of the command line's tests: commands in processes of their own, tables and models."""
+"""Helpers of the command line's tests: commands in this process and in processes of their own, tables and models."""
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 import rgru
+from rgru._cli import main
 
 SEQUENCE = pa.list_(pa.list_(pa.float32(), 2))
 
@@ -21,10 +24,25 @@ def start(*arguments, **options):
 
 
 def rgru_(*arguments, stdin=b"", **options):
-    """Run a command; return its exit code, stdout and stderr."""
-    process = start(*arguments, stdin=subprocess.PIPE, **options)
-    out, err = process.communicate(stdin, timeout=120)
-    return process.returncode, out, err.decode()
+    """Run a command; return its exit code, stdout and stderr.
+
+    A process of its own is for those that read or write streams, or whose process has `options`. All others run in
+    this one: to start Python and import what they need takes far longer than most of them.
+    """
+    if options or "-" in arguments:
+        process = start(*arguments, stdin=subprocess.PIPE, **options)
+        out, err = process.communicate(stdin, timeout=120)
+        return process.returncode, out, err.decode()
+    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = main([*map(str, arguments)])
+        except SystemExit as end:
+            code = end.code or 0
+        finally:
+            rgru.set_num_threads(None)
+    out.flush()
+    return code, out.buffer.getvalue(), err.getvalue()
 
 
 EPOCHS = r"(epoch \d+/\d+: training loss [^\n]* sequences/s\n)*"

@@ -125,31 +125,54 @@ def compile_ptx(text: str) -> Module:
     Module
         The arrays of a launch must be disjoint or identical.
     """
-    return _module(translate(text), "<ptx>", [f"-I{HEADERS}"])
+    return _module(translate(text), "<ptx>", [])
 
 
 def _module(text: str, name: str, flags: list[str]) -> Module:
+    key = _key(flags, name, text)
+    library = _folder() / f"{key}.so"
+    if not library.exists():
+        headers = [f"-I{_precompiled()}", f"-I{HEADERS}", "-include", "emulator.h"]
+        _build([*flags, *headers, "-x", "c++", "-"], library, f'#line 1 "{name}"\n{text}')
+    return Module(library, text)
+
+
+@functools.cache
+def _precompiled() -> Path:
+    """Compile the header by itself, which takes longer than most kernels; return the folder to search for it.
+
+    g++ passes over it where macros are switches of the emulator.
+    """
+    folder = _folder() / _key()
+    folder.mkdir(exist_ok=True)
+    compiled = folder / "emulator.h.gch"
+    if not compiled.exists():
+        _build(["-x", "c++-header", str(HEADERS / "emulator.h")], compiled)
+    return folder
+
+
+def _key(*inputs: object) -> str:
     headers = [header.read_bytes() for header in sorted(HEADERS.glob("*.h"))]
-    key = hashlib.sha256(repr([_version(), FLAGS, flags, name, text, headers]).encode()).hexdigest()[:32]
+    return hashlib.sha256(repr([_version(), FLAGS, *inputs, headers]).encode()).hexdigest()[:32]
+
+
+def _folder() -> Path:
     folder = Path(tempfile.gettempdir()) / f"cuda-emulator-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise PermissionError(f"{folder} belongs to another user")
-    library = folder / f"{key}.so"
-    if not library.exists():
-        _build(f'#line 1 "{name}"\n{text}', flags, library)
-    return Module(library, text)
+    return folder
 
 
-def _build(text: str, flags: list[str], library: Path) -> None:
-    """Build under a unique name, then rename, so that other processes see a complete library or none."""
-    unfinished = library.with_suffix(f".{os.getpid()}.{threading.get_ident()}.tmp")
-    command = ["g++", *FLAGS, *flags, "-include", str(HEADERS / "emulator.h"), "-x", "c++", "-", "-o", str(unfinished)]
+def _build(arguments: list[str], output: Path, text: str = "") -> None:
+    """Build under a unique name, then rename, so that other processes see a complete file or none."""
+    unfinished = output.with_suffix(f".{os.getpid()}.{threading.get_ident()}.tmp")
+    command = ["g++", *FLAGS, *arguments, "-o", str(unfinished)]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode:
         unfinished.unlink(missing_ok=True)
         raise EmulatorError(f"g++ failed:\n{done.stderr}")
-    unfinished.replace(library)
+    unfinished.replace(output)
 
 
 @functools.cache

@@ -1,7 +1,5 @@
 //! Random problems, and their solution by the fast path and by the reference.
 
-#![allow(dead_code)] // each test crate uses only a part
-
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
