@@ -30,8 +30,8 @@ pub fn run<T: Real, K: Key>(
     let Events { keys, x, times } = events;
     let options = Options { threads: Some(options.threads()?), ..options };
     let threads = options.threads()?;
-    let (hashes, found) = find_all(registry, keys, threads)?;
-    let transaction = registry.begin(keys, times, &hashes, &found)?;
+    let (hashes, found) = find_all(registry, keys, options)?;
+    let transaction = registry.begin(keys, times, &hashes, &found, options.stop())?;
     let executed = slab
         .ensure_len(registry.slots())
         .and_then(|()| execute(packed, slab, &transaction.segments, x, y, spaces, options))
@@ -45,12 +45,13 @@ pub fn run<T: Real, K: Key>(
 }
 
 /// Returns the hashes of all keys, and their slots or [`NONE`].
-fn find_all<K: Key>(registry: &Registry<K>, keys: Keys, threads: usize) -> Result<(Vec<u64>, Vec<u32>), Error> {
-    let count = keys.count();
+fn find_all<K: Key>(registry: &Registry<K>, keys: Keys, options: Options) -> Result<(Vec<u64>, Vec<u32>), Error> {
+    let (count, threads) = (keys.count(), options.threads()?);
     let (mut hashes, mut found) = (try_from_fn(count, |_| 0)?, try_from_fn(count, |_| NONE)?);
     let parts = hashes.chunks_mut(EVENTS_PER_PART).zip(found.chunks_mut(EVENTS_PER_PART));
     let parts = try_collect(count.div_ceil(EVENTS_PER_PART), parts.enumerate())?;
-    Grant::new(threads.min(parts.len()))?.execute(1, parts, &|| false, |(n, (hashes, found)), _, _| {
+    Grant::new(threads.min(parts.len()))?.execute(1, parts, options.stop(), |(n, (hashes, found)), _, check| {
+        check()?;
         registry.find_all(keys, n * EVENTS_PER_PART, hashes, found);
         Ok(())
     })?;

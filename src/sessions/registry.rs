@@ -11,9 +11,13 @@ use super::segments::Segments;
 use crate::error::Error;
 use crate::memory::chunked_vec::ChunkedVec;
 use crate::memory::try_alloc::{try_collect, try_reserve, try_with_capacity};
+use crate::threads::runtime::Stop;
 
 /// How many sessions ahead of the current one memory is prefetched.
 pub const AHEAD: usize = 16;
+
+/// How many events of a batch are applied between two questions whether to stop: some 50 ms.
+const EVENTS_PER_CHECK: usize = 1 << 20;
 
 /// The bounds on the number and the age of sessions. By default there are none.
 ///
@@ -169,15 +173,25 @@ impl<K: Key> Registry<K> {
     /// call [`Registry::commit`] or [`Registry::rollback`] afterwards.
     ///
     /// # Errors
-    /// [`Error::Memory`], or [`Error::Value`] for too many sessions; the registry is then unchanged.
-    pub fn begin(&mut self, keys: Keys, times: Times, hashes: &[u64], found: &[u32]) -> Result<Transaction, Error> {
+    /// [`Error::Memory`], [`Error::Value`] for too many sessions, or [`Error::Interrupted`] if `stop` returned true; the
+    /// registry is then unchanged.
+    pub fn begin(
+        &mut self,
+        keys: Keys,
+        times: Times,
+        hashes: &[u64],
+        found: &[u32],
+        stop: Stop,
+    ) -> Result<Transaction, Error> {
         let segments = Segments::new(found.len())?;
         // Without limits a batch only adds sessions, which is rare.
         let changes = try_with_capacity(if self.bounds.is_some() { found.len() } else { 0 })?;
         let mut transaction = Transaction { segments, changes, clock: self.clock };
         for (n, (&hash, &slot)) in hashes.iter().zip(found).enumerate() {
             self.prefetch(hashes, found, n);
-            if let Err(error) = self.apply(keys, n, times, hash, slot, &mut transaction) {
+            let stopped = (n + 1) % EVENTS_PER_CHECK == 0 && stop();
+            let applied = if stopped { Err(Error::Interrupted) } else { Ok(()) };
+            if let Err(error) = applied.and_then(|()| self.apply(keys, n, times, hash, slot, &mut transaction)) {
                 self.rollback(&transaction);
                 return Err(error);
             }
