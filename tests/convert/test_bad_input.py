@@ -268,14 +268,14 @@ HARD_SIGMOID = ("hard_sigmoid", 0.25, 0.5)
 @pytest.mark.parametrize(
     ("options", "lacking"),
     [
-        ({"state_clip": 2.0}, {"torch.nn.GRU", "the operator GRU", "Keras"}),
-        ({"learned_h0": True}, {"torch.nn.GRU", "the operator GRU", "Keras"}),
-        ({"clip": 2.0}, {"torch.nn.GRU", "Keras"}),
+        ({"state_clip": 2.0}, {"torch.nn.GRU", "the operator GRU", "a Keras GRU"}),
+        ({"learned_h0": True}, {"torch.nn.GRU", "the operator GRU", "a Keras GRU"}),
+        ({"clip": 2.0}, {"torch.nn.GRU", "a Keras GRU"}),
         ({"reverse": True}, {"torch.nn.GRU"}),
         ({"activation": "relu"}, {"torch.nn.GRU"}),
         ({"gate_activation": ("hard_sigmoid", 0.2, 0.5)}, {"torch.nn.GRU"}),
         ({"bidirectional": True, "merge": "mean"}, {"torch.nn.GRU", "the operator GRU"}),
-        ({"vocabulary": 9, "embedding_size": 5}, {"torch.nn.GRU", "the operator GRU", "Keras"}),
+        ({"vocabulary": 9, "embedding_size": 5}, {"torch.nn.GRU", "the operator GRU", "a Keras GRU"}),
     ],
 )
 def test_options_that_the_other_side_lacks(options, lacking):
@@ -285,7 +285,7 @@ def test_options_that_the_other_side_lacks(options, lacking):
     for form, export in (
         ("torch.nn.GRU", to_state_dict),
         ("the operator GRU", onnx.to_arrays),
-        ("Keras", lambda gru: keras.to_weights(gru, version=2)),
+        ("a Keras GRU", lambda gru: keras.to_weights(gru, version=2)),
     ):
         if form in lacking:
             expected = re.escape(f"since {form} has no such option, got {value!r}")
