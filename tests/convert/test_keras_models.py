@@ -169,8 +169,49 @@ def test_a_scaler_in_float64():
 
 
 def test_masks_of_ids_are_refused():
-    with pytest.raises(ValueError, match=r"\['mask_zero'\]: expected False, got True"):
+    with pytest.raises(ValueError, match=r"got Embedding with mask_zero at .*; layer= .*, and ignore_masks=True"):
         rgru.from_keras(sequential(layers.Embedding(V, 6, mask_zero=True), layers.GRU(H), ids=True))
+
+
+@pytest.mark.parametrize("front", [False, True], ids=["padded at the end", "padded at the front"])
+@pytest.mark.parametrize(
+    "others",
+    [
+        lambda: [layers.GRU(H), layers.Dense(2, activation="softmax")],
+        lambda: [layers.Bidirectional(layers.GRU(H, return_sequences=True)), layers.GRU(H, reset_after=False)],
+        lambda: [layers.GRU(H, return_sequences=True), layers.LayerNormalization(), layers.GlobalAveragePooling1D()],
+    ],
+    ids=["classifier", "stack", "mean"],
+)
+def test_masked_steps_are_left_out_by_the_caller(others, front):
+    """The outputs are those of Keras, which skips them."""
+    model = sequential(layers.Embedding(V, 6, mask_zero=True), *others(), ids=True)
+    ids, lengths = np.random.default_rng(1).integers(1, V, (5, 9)), np.array([9, 1, 4, 8, 2])
+    there = np.arange(9) < lengths[:, None]
+    there = there[:, ::-1] if front else there
+    ids[~there] = 0
+    found = rgru.from_keras(model, ignore_masks=True)
+    ragged = rgru.Ragged(ids[there][:, None].astype(np.float32), np.cumsum([0, *lengths]))
+    expected = keras.ops.convert_to_numpy(model(ids))
+    np.testing.assert_allclose(found(ragged), expected, rtol=0, atol=2e-6)
+    if not front:
+        np.testing.assert_allclose(found(ids, lengths=lengths), expected, rtol=0, atol=2e-6)
+
+
+def test_masks_of_numbers():
+    model = sequential(layers.Masking(mask_value=-1.0), layers.GRU(H, return_sequences=True), layers.GRU(4))
+    x, lengths = np.random.default_rng(1).normal(size=(3, 7, F)).astype(np.float32), np.array([7, 2, 5])
+    x[np.arange(7) >= lengths[:, None]] = -1.0
+    found = rgru.from_keras(model, ignore_masks=True)(x, lengths=lengths)
+    np.testing.assert_allclose(found, keras.ops.convert_to_numpy(model(x)), rtol=0, atol=2e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Layer 'global_max_pooling1d")  # of a mask that is lost
+@pytest.mark.parametrize("layer", [layers.GlobalMaxPooling1D, layers.Softmax])
+def test_layers_that_see_masked_steps_are_refused(layer):
+    model = sequential(layers.Masking(), layers.GRU(H, return_sequences=True), layer())
+    with pytest.raises(ValueError, match=f"got {layer.__name__} of masked steps at"):
+        rgru.from_keras(model, ignore_masks=True)
 
 
 def test_several_outputs_are_refused():

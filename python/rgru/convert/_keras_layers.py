@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 _ACTIVATIONS = ("tanh", "sigmoid", "relu", "softsign", "softmax", "silu")
 
 
-def keras_model(model: KerasModel, layers: list[PlacedLayer], gru_from: Callable[[PlacedLayer], GRU]) -> Model:
+_BESIDE_MASKS = ("GlobalMaxPooling1D", "Softmax")
+"""Layers over the steps that treat masked ones, if any, in other ways than leaving them out."""
+
+
+def keras_model(
+    model: KerasModel, layers: list[PlacedLayer], gru_from: Callable[[PlacedLayer], GRU], *, ignore_masks: bool
+) -> Model:
     """Make a model of layers in a row.
 
     Parameters
@@ -35,6 +41,8 @@ def keras_model(model: KerasModel, layers: list[PlacedLayer], gru_from: Callable
         All layers of the model.
     gru_from : callable
         Makes a GRU of a layer.
+    ignore_masks : bool
+        Whether masks are left out.
 
     Raises
     ------
@@ -42,12 +50,20 @@ def keras_model(model: KerasModel, layers: list[PlacedLayer], gru_from: Callable
         If the layers are in no row, or one of them is not a layer of a `rgru.Model`: the error names it.
     """
     found: list[Any] = []
-    before = None
+    before, masked = None, False
     for layer in layers:
         if len(layer.places) > 1 or (before is not None and layer.before != before):
             raise _cannot(layer, f"an input from {layer.before!r} in the place of {before!r}")
         before = layer.name
-        layer = _with_last_axis(layer, 2 if any(isinstance(one, Pool) for one in found) else 3)  # noqa: PLW2901
+        pooled = any(isinstance(one, Pool) for one in found)
+        layer = _with_last_axis(layer, 2 if pooled else 3)  # noqa: PLW2901
+        if layer.kind == "Masking" or layer.config.get("mask_zero", False):
+            if not ignore_masks:
+                what = layer.kind + (" with mask_zero" if layer.kind == "Embedding" else "")
+                raise ValueError(f"{_cannot(layer, what)}, and ignore_masks=True leaves masks to the lengths of calls")
+            masked = True
+        if masked and not pooled and layer.kind in _BESIDE_MASKS:
+            raise _cannot(layer, f"{layer.kind} of masked steps")
         if layer.gru is not None:
             found += _gru(layer, gru_from)
             continue
@@ -81,8 +97,6 @@ def _gru(layer: PlacedLayer, gru_from: Callable[[PlacedLayer], GRU]) -> list[Any
 
 
 def _embedding(layer: PlacedLayer, arrays: list[NDArray[Any]], major: int) -> list[Any]:
-    why = "rgru takes masks in calls of a GRU, not from ids"
-    check_setting(f"{layer.name}['mask_zero']", layer.config.get("mask_zero", False), False, why)
     return [Embedding(arrays[0])]
 
 
@@ -188,6 +202,7 @@ _CONVERT: dict[str, Callable[..., list[Any]]] = {
     "GlobalMaxPooling1D": _pooling("max"),
     # Layers that act in training alone are left out.
     **dict.fromkeys(("ActivityRegularization", "GaussianNoise", "Identity", "SpatialDropout1D"), _nothing),
+    "Masking": _nothing,
 }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rgru._validation.scalars import as_int
+from rgru._validation.scalars import as_bool, as_int
 from rgru.convert import as_parts, as_weights, check_setting, check_shape, gru_of, widened
 from rgru.convert._keras_model import KerasModel, choose, layers_of
 from rgru.convert._keras_process import read_model
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["from_keras", "from_weights", "to_keras", "to_weights"]
 
 
-def from_keras(source: Any, layer: str | None = None) -> Any:
+def from_keras(source: Any, layer: str | None = None, *, ignore_masks: bool = False) -> Any:
     """Make a GRU of a Keras layer, or a whole model of a Keras model or its file.
 
     Parameters
@@ -42,6 +42,10 @@ def from_keras(source: Any, layer: str | None = None) -> Any:
         a row: an embedding, GRUs, Dense, normalisation, Dropout, activations, pooling over time. Other layers that
         act in training alone are left out. A model of nothing but like GRU layers becomes one GRU; Dropout layers of
         one rate between them become its `dropout`.
+    ignore_masks : bool, default False
+        Whether a whole model with masks (Masking, or an Embedding with `mask_zero`) is converted without them. Then
+        leave the masked steps out of what the model reads: with `lengths` those at the end, in a `rgru.Ragged` all of
+        them. Outputs that are no longer steps are the same.
 
     Returns
     -------
@@ -73,9 +77,10 @@ def from_keras(source: Any, layer: str | None = None) -> Any:
     """
     if layer is not None and not isinstance(layer, str):
         raise TypeError(f"layer: expected str or None, got {type(layer).__name__}")
+    as_bool("ignore_masks", ignore_masks)
     if isinstance(source, (str, os.PathLike)):
         try:
-            return _from_model(read_model(source), layer)
+            return _from_model(read_model(source), layer, ignore_masks=ignore_masks)
         except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             told = error if isinstance(error, (TypeError, ValueError)) else f"unexpected settings: {error!r}"
             raise ValueError(f"{os.fspath(source)}: {told}") from error
@@ -84,7 +89,7 @@ def from_keras(source: Any, layer: str | None = None) -> Any:
         got = type(source).__name__
         raise TypeError(f"source: expected a Keras layer or model, or a path, got {got}")
     if isinstance(source, keras.Model):
-        return _from_model(_live_model(source, keras.__version__), layer)
+        return _from_model(_live_model(source, keras.__version__), layer, ignore_masks=ignore_masks)
     if type(source) not in (keras.layers.GRU, keras.layers.Bidirectional):
         kind = f"{type(source).__module__}.{type(source).__qualname__}"
         raise TypeError(f"source: expected keras.layers.GRU or Bidirectional, or a model, got {kind}")
@@ -108,12 +113,12 @@ def _live_model(source: Any, version: str) -> KerasModel:
     return KerasModel({"config": config}, version, weights)
 
 
-def _from_model(model: KerasModel, layer: str | None) -> GRU | Model:
+def _from_model(model: KerasModel, layer: str | None, *, ignore_masks: bool) -> GRU | Model:
     every = layers_of(model.config)
     if layer is None and any(one.gru is None and one.kind not in ("InputLayer", "Dropout") for one in every):
         from rgru.convert._keras_layers import keras_model
 
-        return keras_model(model, every, lambda one: _from_placed(model, [one], 0.0))
+        return keras_model(model, every, lambda one: _from_placed(model, [one], 0.0), ignore_masks=ignore_masks)
     return _from_placed(model, *choose(model, layer))
 
 
