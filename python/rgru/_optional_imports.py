@@ -25,4 +25,7 @@ def needed(module: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise ImportError(f"{module} cannot be imported ({error}): {install(extra)}") from error
+        hint = install(extra)
+        if module == "keras" and error.name == "tensorflow":  # the backend that Keras asks for by default
+            hint = "set the environment variable KERAS_BACKEND to torch or jax"
+        raise ImportError(f"{module} cannot be imported ({error}): {hint}") from error

@@ -72,6 +72,8 @@ def test_what_does_not_fit_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
         rgru.GRU.from_pretrained(tmp_path / "empty")
+    with pytest.raises(FileNotFoundError, match=r"name: expected a folder, or the name of a repository .*, got '.*/no'"):
+        rgru.GRU.from_pretrained(tmp_path / "no")
 
 
 def test_a_repository_is_downloaded(tmp_path, monkeypatch):

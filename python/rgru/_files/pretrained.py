@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from rgru._files.model_file import read_config, restore
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+_REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 MODEL, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
 
@@ -84,7 +86,7 @@ class Pretrained:
         Raises
         ------
         FileNotFoundError
-            If there is neither a folder nor such a repository.
+            If there is no such folder, and `name` is no name of a repository; or there is no such repository.
         ImportError
             If there is no such folder, and huggingface_hub is not installed.
         ValueError
@@ -94,6 +96,10 @@ class Pretrained:
 
         folder = Path(name)
         if not folder.is_dir():
+            if not _REPOSITORY.fullmatch(os.fspath(name)):
+                raise FileNotFoundError(
+                    f"name: expected a folder, or the name of a repository such as 'user/model', got {os.fspath(name)!r}"
+                )
             hub = needed("huggingface_hub", "hub")
             downloaded = hub.snapshot_download(
                 os.fspath(name),
