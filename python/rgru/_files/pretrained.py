@@ -97,9 +97,8 @@ class Pretrained:
         folder = Path(name)
         if not folder.is_dir():
             if not _REPOSITORY.fullmatch(os.fspath(name)):
-                raise FileNotFoundError(
-                    f"name: expected a folder, or the name of a repository such as 'user/model', got {os.fspath(name)!r}"
-                )
+                expected = "a folder, or the name of a repository such as 'user/model'"
+                raise FileNotFoundError(f"name: expected {expected}, got {os.fspath(name)!r}")
             hub = needed("huggingface_hub", "hub")
             downloaded = hub.snapshot_download(
                 os.fspath(name),
