@@ -138,6 +138,7 @@ def test_dropout_has_the_masks_of_the_cpu(request):
 
 
 @devices
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
 def test_the_layer_of_keras(request, device, monkeypatch):
     """Its run over a batch with lengths, and the gradients by parameters, inputs and initial states."""
     monkeypatch.setitem(os.environ, "KERAS_BACKEND", "torch")
