@@ -44,6 +44,7 @@ def test_there_and_back(tmp_path):
 
 
 @pytest.mark.peers
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
 @pytest.mark.parametrize("ending", ["onnx", "keras"])
 def test_a_whole_model(tmp_path, ending, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
