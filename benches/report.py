@@ -31,7 +31,7 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
         print(f"{row['case']:36} {row['ratio']:6.2f}x  {row['gflops']:5.0f} GFLOP/s  us: {times}", flush=True)
 
 
-def draw(found: dict[str, Any], path: Path) -> None:
+def draw(found: dict[str, Any], path: Path, label: str = "best peer's time / rgru's") -> None:
     """Draw the ratio of each shape, inference and training side by side."""
     import matplotlib as mpl
 
@@ -52,7 +52,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
         axis.xaxis.set_major_formatter("{x:g}x")
         axis.tick_params(axis="y", labelsize=7)
         axis.set_title(f"{name}: geometric mean {found[name]['geometric_mean']:.2f}x")
-        axis.set_xlabel("best peer's time / rgru's (blue reset-before, orange reset-after)")
+        axis.set_xlabel(f"{label} (blue reset-before, orange reset-after)")
         axis.margins(y=0.01)
     figure.suptitle(f"{_machine(found)}\n{_versions(found)}", fontsize=8)
     figure.tight_layout()

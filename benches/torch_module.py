@@ -2,13 +2,15 @@
 
 After ``pip install '.[bench]'``. The modules have the same parameters, and their outputs are compared before they are
 timed. Training is a step with Adam. Each module is timed batch first and time first, and the ratio is that of the
-faster layout of each. Prints a table in microseconds.
+faster layout of each. Prints a table in microseconds, and writes ``torch_module.json`` and a picture of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +21,7 @@ import rgru.torch
 from clock import interleaved
 from compare import TOLERANCE, about
 from contenders import our_gru, torch_module
-from report import geometric_mean
+from report import draw, geometric_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,23 +33,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer shapes and rounds")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contender (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path(), metavar="FOLDER", help="where the files go (default: here)")
     options = parser.parse_args()
     threads = rgru.info()["num_threads"]
     torch.set_num_threads(threads)
-    found = about(threads, "torch")
-    print(f"{found['machine']}, {threads} threads, torch {found['versions']['torch']}; microseconds")
+    found: dict[str, Any] = {"about": about(threads, "torch")}
+    print(json.dumps(found["about"], indent=1))
     for name, run_of, own, sizes in (
         ("inference", inference, own_inference, cases.INFERENCE),
         ("training", training, own_training, cases.TRAINING),
     ):
-        ratios = []
+        rows: list[dict[str, Any]] = []
         for case in (cases.Case(True, *size) for size in (cases.QUICK if options.quick else sizes)):
             seconds = measure(case, run_of, own, 3 if options.quick else options.rounds)
             ratio = min(seconds["torch"], seconds["torch TF"]) / min(seconds["module"], seconds["module TF"])
-            ratios.append(ratio)
-            times = "  ".join(f"{key} {1e6 * value:,.0f}" for key, value in seconds.items())
+            times = {key: round(1e6 * value, 1) for key, value in seconds.items()}
+            rows.append({"case": case.label, "ratio": round(ratio, 3), "microseconds": times})
             print(f"{name} {case.label:36} {ratio:6.2f}x  {times}", flush=True)
-        print(f"{name}: geometric mean {geometric_mean(ratios):.2f}, least {min(ratios):.2f}")
+        mean = geometric_mean([row["ratio"] for row in rows])
+        print(f"{name}: geometric mean {mean:.2f}, least {min(row['ratio'] for row in rows):.2f}")
+        found[name] = {"geometric_mean": round(mean, 3), "rows": rows}
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "torch_module.json").write_text(json.dumps(found, indent=1) + "\n")
+    draw(found, options.out / "torch_module.png", "the time of torch.nn.GRU / that of rgru.torch.GRU")
 
 
 def measure(

@@ -140,18 +140,20 @@ def test_whole_onnx_models(monkeypatch, capsys):
 
 
 @pytest.mark.peers
-def test_modules_for_pytorch_beside_its_own(monkeypatch, capsys):
-    """A row for each shape; a module that computes something else is not timed."""
+def test_modules_for_pytorch_beside_its_own(monkeypatch, tmp_path):
+    """A row for each shape, and a picture; a module that computes something else is not timed."""
     pytest.importorskip("torch")
     import torch_module
 
     monkeypatch.setattr(cases, "INFERENCE", [(1, 1, 3, 4), (2, 5, 3, 4)])
     monkeypatch.setattr(cases, "TRAINING", [(2, 5, 3, 4)])
     monkeypatch.setattr(torch_module, "interleaved", lambda runs, _: {name: len([run()]) for name, run in runs.items()})
-    monkeypatch.setattr(sys, "argv", ["torch_module.py", "--rounds", "1"])
+    monkeypatch.setattr(sys, "argv", ["torch_module.py", "--rounds", "1", "--out", str(tmp_path)])
     torch_module.main()
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(" ")[0] for line in lines[1:]] == ["inference"] * 2 + ["inference:", "training", "training:"]
+    found = json.loads((tmp_path / "torch_module.json").read_text())
+    assert [len(found[name]["rows"]) for name in ("inference", "training")] == [2, 1]
+    assert found["inference"]["rows"][0]["ratio"] == found["training"]["geometric_mean"] == 1
+    assert (tmp_path / "torch_module.png").read_bytes()[:4] == b"\x89PNG"
     monkeypatch.setattr(torch_module.rgru.torch, "GRU", partial(torch_module.rgru.torch.GRU, reset_after=False))
     with pytest.raises(SystemExit, match=r"^B=1 T=1 I=3 H=4 after: module differs from torch by"):
         torch_module.main()
@@ -230,3 +232,21 @@ def test_options_are_compared_with_the_plain_cell(monkeypatch, capsys):
     monkeypatch.setattr(options, "over_pieces", lambda run, gru, x, dy, resets: list(run(gru, x, dy)[:, None]))
     with pytest.raises(SystemExit, match=r"^B=2 T=40 I=3 H=4 after: a loop over pieces differs from resets"):
         options.contenders(cases.Case(True, 2, 40, 3, 4), "training")
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
+def test_layers_of_keras_and_jax(monkeypatch, capsys):
+    """A row for each framework and pass; outputs that differ end the benchmark."""
+    for library in ("torch", "keras", "jax", "flax"):
+        pytest.importorskip(library)
+    import keras_jax
+
+    monkeypatch.setattr(keras_jax, "SHAPES", {"tiny": (2, 3, 4, 5)})
+    monkeypatch.setattr(keras_jax, "interleaved", lambda runs, _: {name: len([run()]) for name, run in runs.items()})
+    monkeypatch.setattr(sys, "argv", ["keras_jax.py"])
+    keras_jax.main()
+    lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert lines == [[name, kind] for name in ("Keras", "Flax") for kind in ("inference", "training")]
+    with pytest.raises(SystemExit, match=r"^tiny: outputs differ by 1\.0e\+00"):
+        keras_jax.check("tiny", np.zeros(2), np.ones(2))

@@ -1,8 +1,11 @@
-"""Sessions as a plain dict of streams: the oracle of their tests."""
+"""Sessions as a plain dict of streams: the oracle of their tests; and what these run on."""
 
 from __future__ import annotations
 
 import numpy as np
+
+import rgru
+from layer_cases import with_biases
 
 
 class DictOfStreams:
@@ -55,3 +58,15 @@ class DictOfStreams:
         if keys:
             expected = np.concatenate([stream.h for stream in self.streams.values()], axis=1)
             assert np.array_equal(sessions.states(keys), expected)
+
+
+def a_gru(*sizes, **more):
+    """A GRU whose biases are not 0, of 3 features and 8 units unless other sizes are given."""
+    return with_biases(rgru.GRU(*(sizes or (3, 8)), seed=0, **more))
+
+
+def random_batches(rng, count, keys, features, most=40):
+    """Batches of random sizes, with keys that repeat."""
+    for _ in range(count):
+        m = int(rng.integers(0, most + 1))
+        yield rng.integers(0, keys, m), rng.standard_normal((m, features))

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from rgru._backends.base import Backend
 
 
+_CPU = nullcontext()
+
+
 def backend_of(tensor: Any) -> Backend:
     """Return the backend of a tensor's device.
 
@@ -30,7 +33,7 @@ def backend_of(tensor: Any) -> Backend:
 
 def here(tensor: Any) -> AbstractContextManager[object]:
     """Make a tensor's device the current one in a block, with the stream that is PyTorch's current one."""
-    return nullcontext() if tensor.is_cpu else _on_stream(tensor)
+    return _CPU if tensor.is_cpu else _on_stream(tensor)
 
 
 @contextmanager
@@ -43,7 +46,10 @@ def _on_stream(tensor: Any) -> Iterator[None]:
 
 def as_array(tensor: Any, dtype: Any) -> Any:
     """Return a tensor's numbers, C-contiguous."""
-    tensor = tensor.detach().resolve_neg()  # the gradient of a complex number's imaginary part may wait for its sign
+    if tensor.requires_grad:
+        tensor = tensor.detach()
+    if tensor.is_neg():  # the gradient of a complex number's imaginary part may wait for its sign
+        tensor = tensor.resolve_neg()
     array = _array(tensor if tensor.dtype == dtype else tensor.to(dtype))
     return array if array.flags.c_contiguous else backend_of(tensor).xp.ascontiguousarray(array)
 

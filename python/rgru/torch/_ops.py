@@ -82,14 +82,8 @@ def run(
     -------
     y, h_n : torch.Tensor
     """
-    if not (x.is_cpu or x.is_cuda or x.is_meta):
-        raise NotImplementedError(
-            f"input: expected a tensor on the CPU or an NVIDIA GPU, got one on {x.device}; {_INSTEAD}"
-        )
-    if weights[0].device != x.device:
-        raise RuntimeError(
-            f"input and parameters: expected tensors on one device, got {x.device} and {weights[0].device}"
-        )
+    if not (x.is_cpu and weights[0].is_cpu):
+        _check_devices(x, weights[0])
     tensors = [x, *weights] if h0 is None else [x, h0, *weights]
     # What is exported or traced is for inference; its backward pass runs again.
     record = torch.is_grad_enabled() and not (torch.compiler.is_exporting() or torch._C._is_tracing())
@@ -104,6 +98,15 @@ def run(
         with here(x):
             y, h_n, _ = _forward(inputs, settings, record=False)
     return y, h_n
+
+
+def _check_devices(x: Any, weight: Any) -> None:
+    if not (x.is_cpu or x.is_cuda or x.is_meta):
+        raise NotImplementedError(
+            f"input: expected a tensor on the CPU or an NVIDIA GPU, got one on {x.device}; {_INSTEAD}"
+        )
+    if weight.device != x.device:
+        raise RuntimeError(f"input and parameters: expected tensors on one device, got {x.device} and {weight.device}")
 
 
 def _is_plain(tensors: Sequence[Any]) -> bool:

@@ -146,8 +146,8 @@ class PackedWeights:
         ours, theirs = packed.reshape(3, -1), weight.to(self.dtype).numpy().reshape(3, -1)
         return all(np.array_equal(-ours[k] if k == 1 else ours[k], theirs[k]) for k in range(3))
 
-    def _bytes(self) -> bytes:
-        return np.concatenate(self._samples, axis=None).tobytes() if self._samples else b""
+    def _bytes(self) -> list[bytes]:
+        return [sample.tobytes() for sample in self._samples]
 
 
 def packed_weights(weights: Sequence[Any], cell: tuple[bool, bool, bool], steps: int) -> PackedWeights:
