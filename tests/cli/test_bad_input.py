@@ -66,7 +66,7 @@ def test_unreadable_models(work, tmp_path, model, message):
     [
         (["--sequence", "nope"], "--sequence: expected one of the list columns values, pair, running, got 'nope'"),
         (["--sequence", "id"], "--sequence: expected one of the list columns .*, got 'id', of type int32"),
-        (["--sequence", "running"], "column 'running': expected 2 features as in fit, got 1"),
+        (["--sequence", "running"], "column 'running': expected 2 features as the model has, got 1"),
         (["--column", "id=label"], r"--column: expected a name that .*data\.parquet does not have, got 'id'"),
         (["--column", "id"], "argument --column: expected NAME=KIND, such as p=probability, got 'id'"),
         (

@@ -63,7 +63,7 @@ def test_bad_x_is_named_by_predict(kind):
     estimator = fitted(kind)
     with pytest.raises(ValueError, match=r"^X: expected finite numbers, got nan in sequence 7, step 0, feature 1"):
         estimator.predict(poisoned(np.nan))
-    with pytest.raises(ValueError, match=r"^X: expected 3 features as in fit, got 4"):
+    with pytest.raises(ValueError, match=r"^X: expected 3 features as the model has, got 4"):
         estimator.predict(np.zeros((2, 5, 4)))
 
 

@@ -31,7 +31,7 @@ def test_a_classifier_returns_the_probabilities_so_far(recordings, standardize):
     assert sessions.step(["a"], x[:1]).shape == (1, 3)
     with pytest.raises(ValueError, match=r"x: expected finite numbers, got nan in event 1, feature 2"):
         sessions.step(["a", "b"], [[0.0, 0, 0], [0, 0, np.nan]])
-    with pytest.raises(ValueError, match=r"x: expected 3 features as in fit, got 2"):
+    with pytest.raises(ValueError, match=r"x: expected 3 features as the model has, got 2"):
         sessions.step(["a"], [[0.0, 0]])
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from rgru._data.ragged import Ragged
-from rgru.estimators._sequences import as_ragged, check_finite
+from rgru.estimators._inputs import check_scaled, checked, scaled
 from rgru.model import Model
-from rgru.nn._ids import check_ids
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
     from numpy.typing import NDArray
 
+    from rgru._data.ragged import Ragged
     from rgru.nn._gru import GRU
 
 
@@ -48,22 +45,13 @@ class ModelRows:
         """Accept all names of features, since a model has none."""
 
     def _scaled(self, x: Ragged) -> Ragged:
-        with np.errstate(over="ignore"):
-            values = x.values.astype(self.model_.dtype, copy=False)
-        return x if values is x.values else Ragged._over(values, x.offsets)
+        return scaled(x, None, self.model_.dtype)
 
     def _input(self, X: Any, name: str = "X", first: int = 0) -> Ragged:
-        vocabulary = self._gru.vocabulary
-        x = as_ragged(name, X, self.n_features_in_, first, ids=vocabulary is not None)
-        if x.values.shape[1] != self.n_features_in_:
-            raise ValueError(f"{name}: expected {self.n_features_in_} features, got {x.values.shape[1]}")
-        check_finite(name, x, first)
-        if vocabulary is not None:
-            check_ids(name, x.values, vocabulary, offsets=x.offsets, first=first, names=x.feature_names)
-        scaled = self._scaled(x)
-        if scaled is not x:
-            check_finite(f"{name} in {self.model_.dtype}", scaled, first)
-        return scaled
+        x = checked(name, X, first, features=self.n_features_in_, vocabulary=self._gru.vocabulary)
+        found = self._scaled(x)
+        check_scaled(name, found, x, None, first)
+        return found
 
     def _predict_one(self, x: Ragged) -> NDArray[Any]:
         return self.model_._predict(x)

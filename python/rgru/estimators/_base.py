@@ -15,6 +15,7 @@ from rgru._data.ragged import Ragged
 from rgru._files.pretrained import Pretrained
 from rgru._validation.keywords import unknown
 from rgru._validation.scalars import as_precision, as_probability
+from rgru.estimators._inputs import check_scaled, checked, scaled
 from rgru.estimators._parameters import Parameters
 from rgru.estimators._scaling import Scaler
 from rgru.estimators._sequences import as_ragged, check_finite
@@ -82,17 +83,11 @@ class SequenceEstimator(Parameters, Pretrained):
     def _input(self, X: Any, name: str = "X", first: int = 0) -> Ragged:
         """Validate and scale X for the model; error messages count its sequences from `first`."""
         self._check_fitted()
-        vocabulary = self._gru.vocabulary
-        x = as_ragged(name, X, self.n_features_in_, first, ids=vocabulary is not None)
-        self._check_features(name, x.feature_names)
-        if x.values.shape[1] != self.n_features_in_:
-            raise ValueError(f"{name}: expected {self.n_features_in_} features as in fit, got {x.values.shape[1]}")
-        check_finite(name, x, first)
-        if vocabulary is not None:
-            check_ids(name, x.values, vocabulary, offsets=x.offsets, first=first, names=x.feature_names)
-        scaled = self._scaled(x)
-        _check_scaled(name, scaled, x, self.scaler_, first)
-        return scaled
+        names, vocabulary = self._feature_names, self._gru.vocabulary
+        x = checked(name, X, first, features=self.n_features_in_, vocabulary=vocabulary, names=names)
+        found = self._scaled(x)
+        check_scaled(name, found, x, self.scaler_, first)
+        return found
 
     def _check_features(self, name: str, names: Names | None) -> None:
         """Refuse feature names that differ from those of `fit`, or their order; skipped if either has no names."""
@@ -104,7 +99,7 @@ class SequenceEstimator(Parameters, Pretrained):
 
     def _scaled(self, x: Ragged) -> Ragged:
         """Scale sequences for the model, without a check for overflow."""
-        return _scaled(x, self.scaler_, self._gru.dtype)
+        return scaled(x, self.scaler_, self._gru.dtype)
 
     def _predict_each(self, inputs: Iterable[Ragged]) -> Generator[NDArray[Any]]:
         """Yield the predictions for each of `inputs`, in order: probabilities (N, C), or numbers (N, K) or (S, K).
@@ -169,9 +164,9 @@ class SequenceEstimator(Parameters, Pretrained):
         if gru.vocabulary is not None:
             check_ids("X", x.values, gru.vocabulary, offsets=x.offsets, names=x.feature_names)
         scaler = Scaler.of(x.values, ids=gru.vocabulary is not None) if self.standardize else None
-        scaled = _scaled(x, scaler, gru.dtype)
-        _check_scaled("X", scaled, x, scaler)
-        data, validation = Data(scaled, targets), None
+        inputs = scaled(x, scaler, gru.dtype)
+        check_scaled("X", inputs, x, scaler)
+        data, validation = Data(inputs, targets), None
         if isinstance(targets, Ragged) and not x.lengths.all():
             data = data.take(np.flatnonzero(x.lengths))  # empty sequences have no targets to train or validate on
         if self.early_stopping:
@@ -305,22 +300,3 @@ def _model(gru: GRU, pooling: str, dropout: float, head: Linear, seed: int) -> M
     pooled = [] if pooling == "every" else [Pool(pooling)]
     dropped = [Dropout(dropout)] if dropout else []
     return Model([gru, *pooled, *dropped, head], seed=seed)
-
-
-def scaled_values(values: NDArray[Any], scaler: Scaler | None, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Scale steps for the model, without a check for overflow."""
-    if scaler is not None:
-        return scaler.apply(values, dtype)
-    with np.errstate(over="ignore"):
-        return values.astype(dtype, copy=False)
-
-
-def _scaled(x: Ragged, scaler: Scaler | None, dtype: np.dtype[Any]) -> Ragged:
-    values = scaled_values(x.values, scaler, dtype)
-    return x if values is x.values else Ragged._over(values, x.offsets)
-
-
-def _check_scaled(name: str, scaled: Ragged, x: Ragged, scaler: Scaler | None, first: int = 0) -> None:
-    """Refuse values that are finite in `x` but not after scaling."""
-    if scaled is not x:
-        check_finite(f"{name} in {scaled.values.dtype}" + ("" if scaler is None else ", standardised"), scaled, first)

@@ -105,7 +105,7 @@ class EstimatorAdapter(ModelAdapter):
 
     def read(self, x: Any, on_error: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Convert events as `ModelAdapter.read` does, standardised as in `fit`."""
-        from rgru.estimators._base import scaled_values
+        from rgru.estimators._inputs import scaled_values
         from rgru.estimators._sequences import as_float
 
         values = as_float("x", x, 2, "(M, I)", ids=self._settings.vocabulary is not None)
@@ -113,7 +113,7 @@ class EstimatorAdapter(ModelAdapter):
         features = self._estimator.n_features_in_
         self._estimator._check_features("x", column_names(x))
         if values.shape[1] != features:
-            raise ValueError(f"x: expected {features} features as in fit, got {values.shape[1]}")
+            raise ValueError(f"x: expected {features} features as the model has, got {values.shape[1]}")
         _finite("x", values, on_error)
         values = scaled_values(values, scaler, self.dtype)
         name = f"x in {self.dtype}" + ("" if scaler is None else ", standardised")
