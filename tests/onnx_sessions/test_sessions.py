@@ -151,6 +151,18 @@ def test_the_interface_is_that_of_onnx_runtime():
     assert_equal(ours.run(None, {"x": feeds["x"].tolist(), "lengths": LENGTHS} | feeds), theirs.run(None, feeds))
 
 
+def test_the_metadata_is_that_of_onnx_runtime():
+    model = single({}).proto()
+    model.producer_name, model.domain, model.doc_string, model.model_version = "someone", "org.example", "a model", 7
+    model.graph.doc_string = "its graph"
+    model.metadata_props.add(key="labels", value="a,b")
+    theirs, ours = (
+        kind(model.SerializeToString()).get_modelmeta() for kind in (runtime.InferenceSession, InferenceSession)
+    )
+    names = [name for name in dir(theirs) if not name.startswith("_")]
+    assert {name: getattr(ours, name) for name in names} == {name: getattr(theirs, name) for name in names}
+
+
 def test_arrays_are_passed_without_copies(monkeypatch):
     """What a piece makes is read where it is, although the node's axes are turned, and so is what the GRU makes."""
     model = Model()

@@ -12,6 +12,7 @@ from rgru.convert.onnx._graph import Graph
 from rgru.convert.onnx._model_file import read_model
 from rgru.convert.onnx._nodes import gru_nodes, stacks
 from rgru.onnx._gru_step import GruStep
+from rgru.onnx._metadata import ModelMetadata
 from rgru.onnx._partition import partition
 from rgru.onnx._runtime_step import NotATensorError, RuntimeStep, new_options, new_session
 from rgru.onnx._small_calls import SmallCalls
@@ -89,6 +90,7 @@ class InferenceSession:
         graph = Graph(name, model)
         providers = ["CPUExecutionProvider"] if providers is None else providers
         options = new_options(_core.get_num_threads()) if sess_options is None else sess_options
+        self._metadata = ModelMetadata.of(model)
         self._infos = graph.inputs
         self._inputs = [described(one) for one in graph.inputs.values()]
         self._outputs = [described(one) for one in model.graph.output]
@@ -133,6 +135,16 @@ class InferenceSession:
             With the attributes `name`, `type` and `shape`.
         """
         return list(self._outputs)
+
+    def get_modelmeta(self) -> ModelMetadata:
+        """Return what the model tells about itself.
+
+        Returns
+        -------
+        ModelMetadata
+            With the attributes of ONNX Runtime's, among them `custom_metadata_map`.
+        """
+        return self._metadata
 
     def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> list[Any]:
         """Run the model.
