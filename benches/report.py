@@ -52,7 +52,8 @@ def draw(found: dict[str, Any], path: Path, label: str = "best peer's time / rgr
         axis.xaxis.set_major_formatter("{x:g}x")
         axis.tick_params(axis="y", labelsize=7)
         axis.set_title(f"{name}: geometric mean {found[name]['geometric_mean']:.2f}x")
-        axis.set_xlabel(f"{label} (blue reset-before, orange reset-after)")
+        cells = "blue reset-before, orange reset-after" if "tab:blue" in colours else "reset-after"
+        axis.set_xlabel(f"{label} ({cells})")
         axis.margins(y=0.01)
     figure.suptitle(f"{_machine(found)}\n{_versions(found)}", fontsize=8)
     figure.tight_layout()

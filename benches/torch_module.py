@@ -55,7 +55,7 @@ def main() -> None:
         found[name] = {"geometric_mean": round(mean, 3), "rows": rows}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "torch_module.json").write_text(json.dumps(found, indent=1) + "\n")
-    draw(found, options.out / "torch_module.png", "the time of torch.nn.GRU / that of rgru.torch.GRU")
+    draw(found, options.out / "torch_module.png", "torch.nn.GRU's time / rgru.torch.GRU's")
 
 
 def measure(
