@@ -238,6 +238,7 @@ def test_options_are_compared_with_the_plain_cell(monkeypatch, capsys):
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
 def test_layers_of_keras_and_jax(monkeypatch, capsys):
     """A row for each framework and pass; outputs that differ end the benchmark."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")  # at its import Keras asks for TensorFlow otherwise
     for library in ("torch", "keras", "jax", "flax"):
         pytest.importorskip(library)
     import keras_jax
