@@ -178,19 +178,23 @@ struct Exchange {
             for (unsigned start = first; start < BLOCKS; start += AT_ONCE * GROUPS) {
                 uint4 loaded[AT_ONCE];
 #pragma unroll
-                for (unsigned j = 0; j < AT_ONCE; j++) {
-                    const unsigned block = start + j * GROUPS;
-                    if (block < BLOCKS) loaded[j] = load_packet(from + block * PACKETS_BLOCK);
+                for (unsigned j = 0; j < AT_ONCE; j++) loaded[j].w = phase;
+                Polls polls;
+                // All that have not come are asked for in one round, so that a thread waits once for the slowest.
+                for (bool come = false; !come; polls.next()) {
+                    come = true;
+#pragma unroll
+                    for (unsigned j = 0; j < AT_ONCE; j++) {
+                        const unsigned block = start + j * GROUPS;
+                        if (block >= BLOCKS || loaded[j].w == phase + 1) continue;
+                        loaded[j] = load_packet(from + block * PACKETS_BLOCK);
+                        come = false;
+                    }
                 }
 #pragma unroll
                 for (unsigned j = 0; j < AT_ONCE; j++) {
                     const unsigned block = start + j * GROUPS;
                     if (block >= BLOCKS) break;
-                    Polls polls;
-                    while (loaded[j].w != phase + 1) {
-                        polls.next();
-                        loaded[j] = load_packet(from + block * PACKETS_BLOCK);
-                    }
                     const unsigned words[3] = {loaded[j].x, loaded[j].y, loaded[j].z};
 #pragma unroll
                     for (unsigned word = 0; word < PACKET_WORDS; word++) {
