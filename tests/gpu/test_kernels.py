@@ -138,7 +138,7 @@ def test_the_plan_of_this_chip_agrees_with_the_core(precision):
             marks=pytest.mark.slow,
         ),
         pytest.param(r"place % 2 \* 8", "place / 2 * 8", "block_tf32", id="another_fragment", marks=SLOW),
-        pytest.param(r"(wait\(\) const {\n.*\n).*;", r"\1", "block_float32", id="no_barrier", marks=SLOW),
+        pytest.param(r"(wait\(int phase\) const {\n.*\n).*;", r"\1", "block_float32", id="no_barrier", marks=SLOW),
     ],
 )
 def test_faults_in_the_kernels_are_noticed(correct, wrong, form):

@@ -110,11 +110,11 @@ BROKEN = {
         *(r"\1", "grid_float32", cuda_emulator.RaceError),
     ),
     "no barrier in a block": (
-        r"(wait\(\) const {\n.*\n).*;",
+        r"(wait\(int phase\) const {\n.*\n).*;",
         *(r"\1", "block_float32", cuda_emulator.RaceError),
     ),
     "vectors that are not aligned": (
-        r"vector\(column \+ batch\(n\) \* PITCH",
+        r"vector\(column \+ set \* DISTANCE \+ batch\(n\) \* PITCH",
         *(r"\g<0> + 1", "block_float32", cuda_emulator.EmulatorError),
     ),
     "sums of a row that overwrite each other": (

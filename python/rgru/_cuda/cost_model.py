@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _WAIT = {Exchange.BLOCK: 60, Exchange.CLUSTER: 700, Exchange.GRID: 1900, Exchange.PACKETS: 1000}
 """Cycles to wait for the states of the other blocks: a barrier of the block, of the cluster, through the second-level
 cache, or none there."""
+_ROUND_TRIP = 600
+"""Cycles of a load from the second-level cache, with the barrier after it."""
 _POINTWISE = 400
 _LAUNCH = 4500
 """Cycles of a kernel of a graph, with the gap before it."""
@@ -44,6 +46,7 @@ def cost_of_persistent(chip: Chip, shape: LaunchShape, count: int, directions: i
         # The bandwidth of one multiprocessor alone, and its share of that of the second-level cache.
         rate = min(48.0, 24.0 * chip.multiprocessors / (shape.teams * shape.blocks))
         fetched = shape.channels * shape.exchanged_bytes / rate
+        fetched += _ROUND_TRIP * (shape.channels - cell.exchanges if not shape.together else 0)
         if shape.exchange is Exchange.PACKETS:  # unpacking takes some 10 instructions
             fetched += 10 * shape.channels * -(-shape.exchanged_bytes // 16 // shape.threads)
     elif shape.exchange is Exchange.CLUSTER:

@@ -183,6 +183,8 @@ class LaunchShape:
         Teams in the grid, over all directions.
     blocks, units, batch, threads, slices, unit_tile, batch_tile, register_steps : int
         As ``kernels/variant.cuh`` describes them.
+    together : bool
+        Whether a block has room for all channels that it fetches from memory, so that it waits for them together.
     """
 
     cell: CellSpec
@@ -196,6 +198,7 @@ class LaunchShape:
     unit_tile: int = 0
     batch_tile: int = 0
     register_steps: int = 0
+    together: bool = False
 
     @property
     def width(self) -> int:
@@ -206,6 +209,13 @@ class LaunchShape:
     def channels(self) -> int:
         """How many arrays are exchanged: h and r * h, or the gradients of the three gates."""
         return 3 if self.cell.backward else self.cell.exchanges
+
+    @property
+    def inputs(self) -> int:
+        """For how many of the exchanged arrays a block has room in shared memory."""
+        if not self.exchange.through_memory:
+            return 2 * self.channels
+        return self.channels if self.together else 1
 
     @property
     def weights(self) -> int:
@@ -259,7 +269,7 @@ class LaunchShape:
         else:
             row = self.width - self.register_steps * self.slices * 16 // number
             weights = 3 * self.units * (row + 16 // number) if self.register_steps < self.slice_steps else 0
-        inputs = (1 if self.exchange.through_memory else 2 * self.channels) * self.batch * self._pitch
+        inputs = self.inputs * self.batch * self._pitch
         is_staged = self.exchange in (Exchange.CLUSTER, Exchange.PACKETS)
         staged = self.channels * self.units * self.batch if is_staged else 0
         operands = (weights + inputs + staged) * number
@@ -273,6 +283,7 @@ class LaunchShape:
             "BLOCKS": self.blocks,
             "UNITS": self.units,
             "BATCH": self.batch,
+            "INPUTS": self.inputs,
             "THREADS": self.threads,
             "SLICES": self.slices,
             "UNIT_TILE": self.unit_tile,

@@ -106,6 +106,10 @@ def launch_shapes(chip: Chip, cell: CellSpec, count: int, directions: int) -> It
             for shape in _thread_splits(cell, exchange, teams=teams, blocks=blocks, units=units, batch=batch):
                 if shape.shared_bytes <= chip.shared_bytes:
                     yield shape
+                if cell.backward and exchange.through_memory:
+                    fetching = replace(shape, together=True)
+                    if fetching.shared_bytes <= chip.shared_bytes:
+                        yield fetching
 
 
 def _teams(chip: Chip, hidden: int, directions: int) -> Iterator[tuple[Exchange, int]]:
@@ -140,13 +144,13 @@ def _thread_splits(
                 continue
             if warps > 8 and exchange is Exchange.PACKETS:
                 continue  # no registers for the packets
-            # A state takes a thread some 25 registers; a thread of 16 warps has no more than 128.
+            # A state takes a thread some 30 registers; a thread of 16 warps has no more than 128.
             states = -(-units * batch // (warps * 32))
-            if states > (8 if warps <= 8 else 2):
+            if states > (2 if warps > 8 else 6 if exchange.through_memory else 8):
                 continue
             each = -(-steps // slices)
             # The accumulators, 3 * batch / 2 registers, and many states come first.
-            free = (_WEIGHT_REGISTERS if warps <= 8 else 0) - 3 * batch // 2 - 16 * max(0, states - 4)
+            free = (_WEIGHT_REGISTERS if warps <= 8 else 0) - 3 * batch // 2 - 16 * max(0, states - 3)
             free -= _REGISTERS_IN_FLIGHT.get(exchange, 0)
             register_steps = min(each, max(0, free) // 12)
             shape = (cell, exchange, teams, blocks, units, batch, warps * 32, slices)

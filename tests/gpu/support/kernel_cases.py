@@ -43,6 +43,7 @@ class Form:
     unit_tile: int = 0
     batch_tile: int = 0
     register_steps: int = 0
+    together: bool = False  # in the backward pass
 
     def __call__(self, _chip, cell, _count, directions):
         """Choose it, as a plan does."""
@@ -50,7 +51,8 @@ class Form:
             return Steps(cell)
         rest = (self.blocks, self.units, self.batch, self.threads, self.slices)
         tiles = (self.unit_tile, self.batch_tile, self.register_steps)
-        return LaunchShape(cell, self.exchange, self.teams * directions, *rest, *tiles)
+        together = self.together and cell.backward
+        return LaunchShape(cell, self.exchange, self.teams * directions, *rest, *tiles, together)
 
 
 BLOCK, CLUSTER, GRID, PACKETS = Exchange
@@ -64,10 +66,10 @@ FORMS = {
     "block_tf32": Form(Precision.TF32, 15, BLOCK, 1, 1, 16, 8, 128, 4),
     "cluster_bfloat16": Form(Precision.BFLOAT16, 50, CLUSTER, 1, 4, 16, 8, 128, 4),
     "cluster_tf32": Form(Precision.TF32, 29, CLUSTER, 1, 2, 16, 8, 128, 4, register_steps=1),
-    "grid_float16": Form(Precision.FLOAT16, 40, GRID, 1, 3, 16, 16, 128, 4, register_steps=1),
+    "grid_float16": Form(Precision.FLOAT16, 40, GRID, 1, 3, 16, 16, 128, 4, register_steps=1, together=True),
     "packets_float32": Form(Precision.FLOAT32, 31, PACKETS, 1, 4, 8, 1, 32, 5, 2, 1, register_steps=1),
-    "packets_float64": Form(Precision.FLOAT64, 21, PACKETS, 2, 3, 8, 4, 96, 5, 2, 1, register_steps=2),
-    "packets_bfloat16": Form(Precision.BFLOAT16, 41, PACKETS, 1, 3, 16, 8, 128, 4, register_steps=1),
+    "packets_float64": Form(Precision.FLOAT64, 21, PACKETS, 2, 3, 8, 4, 96, 5, 2, 1, register_steps=2, together=True),
+    "packets_bfloat16": Form(Precision.BFLOAT16, 41, PACKETS, 1, 3, 16, 8, 128, 4, register_steps=1, together=True),
     "steps_float64": Form(Precision.FLOAT64, 17, None),
     "steps_bfloat16": Form(Precision.BFLOAT16, 20, None),
 }

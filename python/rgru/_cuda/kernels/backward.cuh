@@ -70,15 +70,10 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) recurrence_ba
                 gradients[i] = GateGradients{0, 0, 0, 0};
                 r[i] = h_prev[i] = 0;
                 if (own[i].real && t < own[i].sequence.length) {
-                    const long long row = own[i].sequence.row(t, direction);
                     h_prev[i] = widen(next[i].h_prev);
                     r[i] = widen(next[i].r);
                     dh[i] += widen(next[i].dy);
                     gradients[i] = cell_backward(next[i].gates(), h_prev[i], dh[i]);
-#if RESET_AFTER
-                    const Sum read = h_prev[i] * mask[i];
-                    store_gate_gradients(da, da_own, previous, own[i].cells, row, gradients[i], r[i], read);
-#endif
                 }
                 if (!own[i].mine) continue;
 #if RESET_AFTER
@@ -87,18 +82,38 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) recurrence_ba
                 exchange.publish(1, phase, own[i].unit, own[i].batch, operand(gradients[i].z));
                 exchange.publish(2, phase, own[i].unit, own[i].batch, operand(gradients[i].hh));
             }
-            exchange.arrive(RESET_AFTER ? 0 : 1, 2, phase);
-            load_tape_steps(next, tape, tape_hh, y, h0, dy, own, t - 1, count);
-            exchange.wait();
-            Products::Sums<1> sums;
+            // Stores come after an arrival, which would wait for them where it is a release.
+            const auto store_gradients = [&] {
+#pragma unroll
+                for (int i = 0; i < THREAD_STATES; i++) {
+                    if (own[i].real && t < own[i].sequence.length) {
+                        const long long row = own[i].sequence.row(t, direction);
+                        const Sum read = h_prev[i] * mask[i];
+                        store_gate_gradients(da, da_own, previous, own[i].cells, row, gradients[i], r[i], read);
+                    }
+                }
+            };
 #if RESET_AFTER
-            products.multiply<0, 1>(sums, exchange.read(0, phase));
-            if (THROUGH_MEMORY) __syncthreads();  // before the inputs are overwritten
-            products.multiply<1, 1>(sums, exchange.read(1, phase));
-            if (THROUGH_MEMORY) __syncthreads();  // before the inputs are overwritten
-            products.multiply<2, 1>(sums, exchange.read(2, phase));
+            exchange.arrive<0, 2>(phase);
+            load_tape_steps(next, tape, tape_hh, y, h0, dy, own, t - 1, count);
+            store_gradients();
+            exchange.wait<0, 2>(phase);
+            if constexpr (Exchange::DISTANCE > 0) {
+                products.product_of_all<Exchange::DISTANCE>(exchange.read<0>(phase));
+            } else {
+                Products::Sums<1> sums;
+                products.multiply<0, 1>(sums, exchange.read<0>(phase));
+                exchange.release();
+                products.multiply<1, 1>(sums, exchange.read<1>(phase));
+                exchange.release();
+                products.multiply<2, 1>(sums, exchange.read<2>(phase));
+                products.store<0, 1>(sums);
+            }
 #else
-            products.product<2, 1>(exchange.read(2, phase));
+            exchange.arrive<1, 2>(phase);
+            load_tape_steps(next, tape, tape_hh, y, h0, dy, own, t - 1, count);
+            exchange.wait<1, 2>(phase);
+            products.product<2, 1>(exchange.read<2>(phase));
             __syncthreads();
 #pragma unroll
             for (int i = 0; i < THREAD_STATES; i++) {
@@ -106,18 +121,18 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) recurrence_ba
                 if (own[i].real && t < own[i].sequence.length) {
                     const Sum drh = products.total(2, own[i].batch, own[i].unit) * mask[i];
                     gradients[i].r = cell_backward_reset(r[i], h_prev[i], drh, dh[i]);
-                    const long long row = own[i].sequence.row(t, direction);
-                    const Sum read = h_prev[i] * mask[i];
-                    store_gate_gradients(da, da_own, previous, own[i].cells, row, gradients[i], r[i], read);
                 }
                 exchange.publish(0, phase, own[i].unit, own[i].batch, operand(gradients[i].r));
             }
-            exchange.arrive(0, 0, phase);
-            products.multiply<1, 1>(sums, exchange.read(1, phase));  // while the other blocks publish
-            exchange.wait();
-            products.multiply<0, 1>(sums, exchange.read(0, phase));
-#endif
+            exchange.arrive<0, 0>(phase);
+            store_gradients();
+            Products::Sums<1> sums;
+            products.multiply<1, 1>(sums, exchange.read<1>(phase));  // while the other blocks publish
+            exchange.release();
+            exchange.wait<0, 0>(phase);
+            products.multiply<0, 1>(sums, exchange.read<0>(phase));
             products.store<0, 1>(sums);
+#endif
             __syncthreads();
 #pragma unroll
             for (int i = 0; i < THREAD_STATES; i++) {

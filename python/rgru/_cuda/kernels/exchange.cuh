@@ -73,15 +73,16 @@ struct Exchange {
         }
     }
 
-    // To be called by all threads after `publish` of channels first to last.
-    __device__ __forceinline__ void arrive(int first, int last, int phase) {
+    // To be called by all threads after `publish` of channels FIRST to LAST.
+    template <int FIRST, int LAST>
+    __device__ __forceinline__ void arrive(int phase) {
         if constexpr (EXCHANGE_KIND == ExchangeKind::CLUSTER) {
             __syncthreads();
             constexpr unsigned ROW = UNITS / VECTOR;
-            const unsigned vectors = (last - first + 1) * BATCH * ROW;
-            for (unsigned i = threadIdx.x; i < vectors * BLOCKS; i += THREADS) {
+            constexpr unsigned VECTORS = (LAST - FIRST + 1) * BATCH * ROW;
+            for (unsigned i = threadIdx.x; i < VECTORS * BLOCKS; i += THREADS) {
                 const unsigned peer = i % BLOCKS, part = i / BLOCKS % ROW, batch = i / BLOCKS / ROW % BATCH;
-                const unsigned channel = first + i / BLOCKS / ROW / BATCH;
+                const unsigned channel = FIRST + i / BLOCKS / ROW / BATCH;
                 Operand* own = input(channel, phase) + batch * PITCH + rank * UNITS + part * VECTOR;
                 const Operand* from = staged + (channel * BATCH + batch) * UNITS + part * VECTOR;
                 store_remote(cluster_map(own, peer), *reinterpret_cast<const uint4*>(from));
@@ -93,9 +94,9 @@ struct Exchange {
             awaited += BLOCKS;
         } else if constexpr (EXCHANGE_KIND == ExchangeKind::PACKETS) {
             __syncthreads();
-            for (unsigned i = threadIdx.x; i < (last - first + 1) * PACKETS_BLOCK; i += THREADS) {
+            for (unsigned i = threadIdx.x; i < (LAST - FIRST + 1) * PACKETS_BLOCK; i += THREADS) {
                 const unsigned row = i / PACKETS_ROW, part = i % PACKETS_ROW;
-                const unsigned channel = first + row / BATCH, batch = row % BATCH;
+                const unsigned channel = FIRST + row / BATCH, batch = row % BATCH;
                 const unsigned* words_of_block = reinterpret_cast<const unsigned*>(staged);
                 const unsigned* from = words_of_block + (channel * BATCH + batch) * ROW_WORDS + part * PACKET_WORDS;
                 unsigned words[3] = {0, 0, 0};
@@ -110,7 +111,9 @@ struct Exchange {
         }
     }
 
-    __device__ __forceinline__ void wait() const {
+    // Until all blocks have arrived with channels FIRST to LAST. If there is room for all of them they are fetched.
+    template <int FIRST, int LAST>
+    __device__ __forceinline__ void wait(int phase) const {
         if constexpr (EXCHANGE_KIND == ExchangeKind::BLOCK) {
             __syncthreads();
         } else if constexpr (EXCHANGE_KIND == ExchangeKind::CLUSTER) {
@@ -121,89 +124,119 @@ struct Exchange {
                 while (static_cast<int>(load_acquire(arrivals) - awaited) < 0) polls.next();
             }
             __syncthreads();
-        } else if constexpr (!RESET_AFTER) {
-            __syncthreads();  // the second `read` of a step overwrites what the first one returned
         }
+        if constexpr (TOGETHER) fetch<FIRST, LAST>(phase);
     }
 
+    // What has been published, as products read it.
+    template <int CHANNEL>
+    __device__ __forceinline__ const Operand* read(int phase) const {
+        if constexpr (!THROUGH_MEMORY) return input(CHANNEL, phase);
+        if constexpr (!TOGETHER) fetch<CHANNEL, CHANNEL>(phase);
+        return fetched(CHANNEL);
+    }
+
+    // To be called before the next `read`, if products may still read what the last one returned.
+    __device__ __forceinline__ void release() const {
+        if constexpr (THROUGH_MEMORY && !TOGETHER) __syncthreads();
+    }
+
+    // From what products read of a channel to that of the next one; 0 if there is room for one at a time.
+    static constexpr int DISTANCE = !THROUGH_MEMORY ? 2 * INPUT : INPUTS == CHANNELS ? INPUT : 0;
+
+private:
+    // Whether all channels are fetched from memory in one go, so that a thread waits once for the slowest.
+    static constexpr bool TOGETHER = THROUGH_MEMORY && DISTANCE > 0;
+
+    __device__ __forceinline__ Operand* fetched(int channel) const { return inputs + channel * DISTANCE; }
+
     // Loads that a thread has in flight at the same time, out of `count`.
-    __device__ static constexpr unsigned at_once(unsigned count) { return count < 8 ? count : 8; }
+    __device__ static constexpr unsigned at_once(unsigned count, unsigned most) { return count < most ? count : most; }
 
     // Whether a word of a packet is still one of its row.
     __device__ __forceinline__ static bool in_row(unsigned part, unsigned word) {
         return ROW_WORDS % PACKET_WORDS == 0 || part * PACKET_WORDS + word < ROW_WORDS;
     }
 
-    // What has been published, as products read it. No thread may still read what an earlier call returned.
-    __device__ __forceinline__ const Operand* read(int channel, int phase) const {
-        if constexpr (EXCHANGE_KIND == ExchangeKind::GRID) {
-            read_vectors(channel, phase);
-            return inputs;
-        } else if constexpr (EXCHANGE_KIND == ExchangeKind::PACKETS) {
-            read_packets(channel, phase);
-            return inputs;
-        } else {
-            return input(channel, phase);
-        }
-    }
-
-    __device__ __forceinline__ void read_vectors(int channel, int phase) const {
-        constexpr unsigned ROW = WIDTH / VECTOR, AT_ONCE = at_once((BATCH * ROW + THREADS - 1) / THREADS);
-        const uint4* from = reinterpret_cast<const uint4*>(global(channel, phase));
-        for (unsigned start = threadIdx.x; start < BATCH * ROW; start += AT_ONCE * THREADS) {
-            uint4 loaded[AT_ONCE];
-#pragma unroll
-            for (unsigned j = 0; j < AT_ONCE; j++) {
-                const unsigned i = start + j * THREADS;
-                if (i < BATCH * ROW) loaded[j] = load_shared_by_all(from + i);
-            }
-#pragma unroll
-            for (unsigned j = 0; j < AT_ONCE; j++) {
-                const unsigned i = start + j * THREADS;
-                if (i < BATCH * ROW) *reinterpret_cast<uint4*>(inputs + i / ROW * PITCH + i % ROW * VECTOR) = loaded[j];
-            }
-        }
+    // From memory to shared memory.
+    template <int FIRST, int LAST>
+    __device__ __forceinline__ void fetch(int phase) const {
+        if constexpr (EXCHANGE_KIND == ExchangeKind::GRID) fetch_vectors<FIRST, LAST>(phase);
+        else fetch_packets<FIRST, LAST>(phase);
         __syncthreads();
     }
 
+    template <int FIRST, int LAST>
+    __device__ __forceinline__ void fetch_vectors(int phase) const {
+        constexpr int ROW = WIDTH / VECTOR, FETCHED = LAST - FIRST + 1;
+        constexpr int AT_ONCE = at_once((BATCH * ROW + THREADS - 1) / THREADS, 8 / FETCHED);
+        for (int start = threadIdx.x; start < BATCH * ROW; start += AT_ONCE * THREADS) {
+            uint4 loaded[FETCHED][AT_ONCE];
+#pragma unroll
+            for (int channel = 0; channel < FETCHED; channel++) {
+                const uint4* from = reinterpret_cast<const uint4*>(global(FIRST + channel, phase));
+#pragma unroll
+                for (int j = 0; j < AT_ONCE; j++) {
+                    const int i = start + j * THREADS;
+                    if (i < BATCH * ROW) loaded[channel][j] = load_shared_by_all(from + i);
+                }
+            }
+#pragma unroll
+            for (int channel = 0; channel < FETCHED; channel++) {
+                Operand* to = fetched(FIRST + channel);
+#pragma unroll
+                for (int j = 0; j < AT_ONCE; j++) {
+                    const int i = start + j * THREADS;
+                    if (i >= BATCH * ROW) break;
+                    *reinterpret_cast<uint4*>(to + i / ROW * PITCH + i % ROW * VECTOR) = loaded[channel][j];
+                }
+            }
+        }
+    }
+
     // A thread takes the same packet of some blocks, whose places are then constants apart.
-    __device__ __forceinline__ void read_packets(int channel, int phase) const {
+    template <int FIRST, int LAST>
+    __device__ __forceinline__ void fetch_packets(int phase) const {
         constexpr unsigned GROUP = PACKETS_BLOCK < THREADS ? PACKETS_BLOCK : THREADS, GROUPS = THREADS / GROUP;
-        constexpr unsigned AT_ONCE = at_once((BLOCKS + GROUPS - 1) / GROUPS);
+        constexpr unsigned FETCHED = LAST - FIRST + 1, CHANNEL = 2 * BLOCKS * PACKETS_BLOCK;
+        constexpr unsigned AT_ONCE = at_once((BLOCKS + GROUPS - 1) / GROUPS, 8 / FETCHED);
         const unsigned first = threadIdx.x / GROUP < GROUPS ? threadIdx.x / GROUP : BLOCKS;
         for (unsigned i = threadIdx.x % GROUP; i < PACKETS_BLOCK; i += GROUP) {
-            const unsigned batch = i / PACKETS_ROW, part = i % PACKETS_ROW;
-            const uint4* from = packets_of(channel, phase) + i;
-            unsigned* to = reinterpret_cast<unsigned*>(inputs + batch * PITCH) + part * PACKET_WORDS;
+            const uint4* from = packets_of(FIRST, phase) + i;
             for (unsigned start = first; start < BLOCKS; start += AT_ONCE * GROUPS) {
-                uint4 loaded[AT_ONCE];
+                uint4 loaded[FETCHED][AT_ONCE];
 #pragma unroll
-                for (unsigned j = 0; j < AT_ONCE; j++) loaded[j].w = phase;
+                for (unsigned k = 0; k < FETCHED * AT_ONCE; k++) loaded[k / AT_ONCE][k % AT_ONCE].w = phase;
                 Polls polls;
                 // All that have not come are asked for in one round, so that a thread waits once for the slowest.
                 for (bool come = false; !come; polls.next()) {
                     come = true;
 #pragma unroll
-                    for (unsigned j = 0; j < AT_ONCE; j++) {
-                        const unsigned block = start + j * GROUPS;
-                        if (block >= BLOCKS || loaded[j].w == phase + 1) continue;
-                        loaded[j] = load_packet(from + block * PACKETS_BLOCK);
+                    for (unsigned k = 0; k < FETCHED * AT_ONCE; k++) {
+                        const unsigned channel = k / AT_ONCE, block = start + k % AT_ONCE * GROUPS;
+                        uint4& packet = loaded[channel][k % AT_ONCE];
+                        if (block >= BLOCKS || packet.w == phase + 1) continue;
+                        packet = load_packet(from + channel * CHANNEL + block * PACKETS_BLOCK);
                         come = false;
                     }
                 }
 #pragma unroll
-                for (unsigned j = 0; j < AT_ONCE; j++) {
-                    const unsigned block = start + j * GROUPS;
-                    if (block >= BLOCKS) break;
-                    const unsigned words[3] = {loaded[j].x, loaded[j].y, loaded[j].z};
-#pragma unroll
-                    for (unsigned word = 0; word < PACKET_WORDS; word++) {
-                        if (in_row(part, word)) to[block * ROW_WORDS + word] = words[word];
-                    }
+                for (unsigned k = 0; k < FETCHED * AT_ONCE; k++) {
+                    const unsigned channel = k / AT_ONCE, block = start + k % AT_ONCE * GROUPS;
+                    if (block < BLOCKS) unpack(loaded[channel][k % AT_ONCE], fetched(FIRST + channel), i, block);
                 }
             }
         }
-        __syncthreads();
+    }
+
+    // Packet i of a block.
+    __device__ __forceinline__ static void unpack(const uint4& packet, Operand* to, unsigned i, unsigned block) {
+        const unsigned batch = i / PACKETS_ROW, part = i % PACKETS_ROW, words[3] = {packet.x, packet.y, packet.z};
+        unsigned* row = reinterpret_cast<unsigned*>(to + batch * PITCH) + block * ROW_WORDS + part * PACKET_WORDS;
+#pragma unroll
+        for (unsigned word = 0; word < PACKET_WORDS; word++) {
+            if (in_row(part, word)) row[word] = words[word];
+        }
     }
 };
 

@@ -66,7 +66,7 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) recurrence_fo
             }
         }
         // Not without steps: no block would read it, and it might overwrite what another block still reads.
-        if (steps > 0) exchange.arrive(0, 0, phase);
+        if (steps > 0) exchange.arrive<0, 0>(phase);
         Projection next[THREAD_STATES];  // of the coming step: loaded early, since global memory is slow
         load_projections(next, gx, factors, own, 0, direction);
 
@@ -74,9 +74,9 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) recurrence_fo
             Projection a[THREAD_STATES];
 #pragma unroll
             for (int i = 0; i < THREAD_STATES; i++) a[i] = next[i];
-            exchange.wait();
             load_projections(next, gx, factors, own, t + 1, direction);
-            const Operand* input = exchange.read(0, phase);
+            exchange.wait<0, 0>(phase);
+            const Operand* input = exchange.read<0>(phase);
 #if RESET_AFTER
             products.product<0, 3>(input);
 #else
@@ -89,28 +89,36 @@ extern "C" __global__ void CLUSTERED __launch_bounds__(THREADS, 1) recurrence_fo
                 const Sum rh = reset(a_r, h[i] * mask[i]);
                 exchange.publish(1, phase, own[i].unit, own[i].batch, operand(rh));
             }
-            exchange.arrive(1, 1, phase);
+            exchange.arrive<1, 1>(phase);
             products.product<1, 1>(input);  // while the other blocks publish
-            exchange.wait();
-            products.product<2, 1>(exchange.read(1, phase));
+            exchange.release();
+            exchange.wait<1, 1>(phase);
+            products.product<2, 1>(exchange.read<1>(phase));
 #endif
             __syncthreads();
+            Gates gates[THREAD_STATES];
 #pragma unroll
             for (int i = 0; i < THREAD_STATES; i++) {
                 if (!own[i].mine) continue;
                 if (own[i].real && t < own[i].sequence.length) {
                     const int batch = own[i].batch, unit = own[i].unit;
-                    const Gates gates = cell(
+                    gates[i] = cell(
                         a[i].r + biases[i].r + products.total(0, batch, unit),
                         a[i].z + biases[i].z + products.total(1, batch, unit), a[i].h + biases[i].h,
                         biases[i].hh + products.total(2, batch, unit), a[i].left(), h[i]);
-                    store_step(y, tape, tape_hh, own[i].cells, own[i].sequence.row(t, direction), gates, h[i]);
                 }
                 if (t + 1 < steps) {
                     exchange.publish(0, phase + 1, own[i].unit, own[i].batch, operand(h[i] * mask[i]));
                 }
             }
-            if (t + 1 < steps) exchange.arrive(0, 0, phase + 1);
+            if (t + 1 < steps) exchange.arrive<0, 0>(phase + 1);
+            // After the arrival, which would wait for these stores where it is a release.
+#pragma unroll
+            for (int i = 0; i < THREAD_STATES; i++) {
+                if (own[i].real && t < own[i].sequence.length) {
+                    store_step(y, tape, tape_hh, own[i].cells, own[i].sequence.row(t, direction), gates[i], h[i]);
+                }
+            }
         }
 #pragma unroll
         for (int i = 0; i < THREAD_STATES; i++) {

@@ -46,18 +46,27 @@ struct Products {
     template <int SETS>
     struct Sums {
         float at[SETS][BATCH / 8][4] = {};
+
+        // Adds those of a set of `other`.
+        template <int OTHER>
+        __device__ __forceinline__ void add(int set, const Sums<OTHER>& other, int of) {
+            for (int n = 0; n < BATCH / 8; n++) {
+                for (int i = 0; i < 4; i++) at[set][n][i] += other.at[of][n][i];
+            }
+        }
     };
 
-    // sums += fragments of a step of k, times its part of the input.
-    template <int SETS>
+    // sums += fragments of a step of k, times its part of each set's input.
+    template <int DISTANCE, int SETS>
     __device__ __forceinline__ static void multiply_step(
         Sums<SETS>& sums, const uint4 (&fragments)[SETS],
         const Operand* column)  // of this lane, in [BATCH][PITCH]
     {
         for (int n = 0; n < BATCH / 8; n++) {
-            const unsigned b[2] = {*reinterpret_cast<const unsigned*>(column + n * 8 * PITCH),
-                                   *reinterpret_cast<const unsigned*>(column + n * 8 * PITCH + STEP_K / 2)};
             for (int set = 0; set < SETS; set++) {
+                const Operand* from = column + set * DISTANCE + n * 8 * PITCH;
+                const unsigned b[2] = {*reinterpret_cast<const unsigned*>(from),
+                                       *reinterpret_cast<const unsigned*>(from + STEP_K / 2)};
                 const unsigned a[4] = {fragments[set].x, fragments[set].y, fragments[set].z, fragments[set].w};
                 if constexpr (VARIANT_PRECISION == Precision::TF32) mma_m16n8k8_tf32(sums.at[set][n], a, b);
                 else if constexpr (VARIANT_PRECISION == Precision::FLOAT16) mma_m16n8k16_f16(sums.at[set][n], a, b);
@@ -66,8 +75,8 @@ struct Products {
         }
     }
 
-    // sums += rows of the gates FIRST to FIRST + SETS - 1, times the input.
-    template <int FIRST, int SETS>
+    // sums += rows of the gates FIRST to FIRST + SETS - 1, times the input; that of a further set lies DISTANCE after.
+    template <int FIRST, int SETS, int DISTANCE = 0>
     __device__ __forceinline__ void multiply(
         Sums<SETS>& sums,
         const Operand* input) const  // [BATCH][PITCH]
@@ -76,23 +85,29 @@ struct Products {
         const int lane = threadIdx.x % 32;
         // Operands 2i and 2i+1 (half), or i (tf32), and those half a step further.
         const Operand* column = input + lane / 4 * PITCH + lane % 4 * (4 / static_cast<int>(sizeof(Operand)));
+        constexpr int CHAINS = chains(SETS);
+        Sums<SETS> chain[CHAINS];
         uint4 fragments[SETS];
 #pragma unroll
         for (int i = 0; i < REGISTER_STEPS; i++) {
             const int step = i * SLICES + slice();
             if (step >= STEPS_K) break;
             for (int set = 0; set < SETS; set++) fragments[set] = in_registers[FIRST + set][i];
-            multiply_step(sums, fragments, column + step * STEP_K);
+            multiply_step<DISTANCE>(chain[i % CHAINS], fragments, column + step * STEP_K);
         }
-#pragma unroll 4
-        for (int i = REGISTER_STEPS; i < STEPS_SLICE; i++) {
-            const int step = i * SLICES + slice();
-            if (step >= STEPS_K) break;
-            for (int set = 0; set < SETS; set++) {
-                fragments[set] = reinterpret_cast<const uint4*>(shared)[place(FIRST + set, i) + lane];
+#pragma unroll(4 / CHAINS)
+        for (int first = REGISTER_STEPS; first < STEPS_SLICE; first += CHAINS) {
+#pragma unroll
+            for (int i = first; i < first + CHAINS; i++) {
+                const int step = i * SLICES + slice();
+                if (i >= STEPS_SLICE || step >= STEPS_K) break;
+                for (int set = 0; set < SETS; set++) {
+                    fragments[set] = reinterpret_cast<const uint4*>(shared)[place(FIRST + set, i) + lane];
+                }
+                multiply_step<DISTANCE>(chain[i - first], fragments, column + step * STEP_K);
             }
-            multiply_step(sums, fragments, column + step * STEP_K);
         }
+        add_chains(sums, chain);
     }
 
     template <int FIRST, int SETS>
@@ -159,42 +174,60 @@ struct Products {
     template <int SETS>
     struct Sums {
         Sum at[SETS][UNIT_TILE][BATCH_TILE] = {};
+
+        // Adds those of a set of `other`.
+        template <int OTHER>
+        __device__ __forceinline__ void add(int set, const Sums<OTHER>& other, int of) {
+            for (int j = 0; j < UNIT_TILE; j++) {
+                for (int n = 0; n < BATCH_TILE; n++) at[set][j][n] += other.at[of][j][n];
+            }
+        }
     };
 
-    // sums += rows of the gates FIRST to FIRST + SETS - 1, times the input.
-    template <int FIRST, int SETS>
+    // sums += rows of the gates FIRST to FIRST + SETS - 1, times the input; that of a further set lies DISTANCE after.
+    template <int FIRST, int SETS, int DISTANCE = 0>
     __device__ __forceinline__ void multiply(
         Sums<SETS>& sums,
         const Operand* input) const  // [BATCH][PITCH]
     {
         if (slice() >= SLICES) return;
+        constexpr int CHAINS = chains(SETS * UNIT_TILE * BATCH_TILE);
+        Sums<SETS> chain[CHAINS];
 #pragma unroll
         for (int i = 0; i < REGISTER_STEPS; i++) {
             if (!is_step(i)) break;
             const Operand* column = input + (i * SLICES + slice()) * VECTOR;
-            multiply_step(sums, column, [&](int set, int j) { return in_registers[FIRST + set][j][i]; });
+            multiply_step<DISTANCE>(
+                chain[i % CHAINS], column, [&](int set, int j) { return in_registers[FIRST + set][j][i]; });
         }
-#pragma unroll 2
-        for (int i = REGISTER_STEPS; i < STEPS_SLICE; i++) {
-            if (!is_step(i)) break;
-            const int step = (i - REGISTER_STEPS) * SLICES + slice();
-            const Operand* row = shared + FIRST * UNITS * ROW_SHARED + step * VECTOR;
-            const Operand* column = input + (i * SLICES + slice()) * VECTOR;
-            multiply_step(
-                sums, column, [&](int set, int j) { return vector(row + (set * UNITS + unit(j)) * ROW_SHARED); });
+#pragma unroll(2 / CHAINS)
+        for (int first = REGISTER_STEPS; first < STEPS_SLICE; first += CHAINS) {
+#pragma unroll
+            for (int i = first; i < first + CHAINS; i++) {
+                if (i >= STEPS_SLICE || !is_step(i)) break;
+                const int step = (i - REGISTER_STEPS) * SLICES + slice();
+                const Operand* row = shared + FIRST * UNITS * ROW_SHARED + step * VECTOR;
+                const Operand* column = input + (i * SLICES + slice()) * VECTOR;
+                multiply_step<DISTANCE>(chain[i - first], column, [&](int set, int j) {
+                    return vector(row + (set * UNITS + unit(j)) * ROW_SHARED);
+                });
+            }
         }
+        add_chains(sums, chain);
     }
 
-    // sums += weights of a step of k, row(set, j), times its part of the input.
-    template <int SETS, class Row>
+    // sums += weights of a step of k, row(set, j), times its part of each set's input.
+    template <int DISTANCE, int SETS, class Row>
     __device__ __forceinline__ static void multiply_step(
         Sums<SETS>& sums,
         const Operand* column,  // in [BATCH][PITCH]
         Row row)
     {
         Vector columns[BATCH_TILE];
-        for (int n = 0; n < BATCH_TILE; n++) columns[n] = vector(column + batch(n) * PITCH);
         for (int set = 0; set < SETS; set++) {
+            if (set == 0 || DISTANCE > 0) {
+                for (int n = 0; n < BATCH_TILE; n++) columns[n] = vector(column + set * DISTANCE + batch(n) * PITCH);
+            }
             for (int j = 0; j < UNIT_TILE; j++) {
                 const Vector weights = row(set, j);
                 for (int n = 0; n < BATCH_TILE; n++) {
@@ -228,6 +261,16 @@ struct Products {
     }
 #endif
 
+    // A sum is added up in so many parts if a thread has few: an addition waits for the one before it.
+    __device__ static constexpr int chains(int sums) { return sums < 3 ? 2 : 1; }
+
+    template <int SETS, int CHAINS>
+    __device__ __forceinline__ static void add_chains(Sums<SETS>& sums, const Sums<SETS> (&chain)[CHAINS]) {
+        for (int set = 0; set < SETS; set++) {
+            for (int i = 0; i < CHAINS; i++) sums.add(set, chain[i], set);
+        }
+    }
+
     __device__ __forceinline__ Sum& at(int set, int part, int batch, int unit) const {
         return partial[(set * PARTS + part) * (BATCH * PARTIAL_PITCH) + batch * PARTIAL_PITCH + unit];
     }
@@ -245,6 +288,16 @@ struct Products {
         Sums<SETS> sums;
         multiply<FIRST, SETS>(sums, input);
         store<FIRST, SETS>(sums);
+    }
+
+    // partial[0] = rows of all gates, each times an input of its own, which lie DISTANCE apart.
+    template <int DISTANCE>
+    __device__ __forceinline__ void product_of_all(const Operand* input) const {  // [BATCH][PITCH]
+        Sums<3> sums;
+        multiply<0, 3, DISTANCE>(sums, input);
+        Sums<1> all;
+        for (int set = 0; set < 3; set++) all.add(0, sums, set);
+        store<0, 1>(all);
     }
 };
 

@@ -51,7 +51,7 @@ constexpr int CHANNELS = 3;                    // what is exchanged: da_r, da_z,
 constexpr int CHANNELS = RESET_AFTER ? 1 : 2;  // h, r * h
 #endif
 constexpr bool IS_STAGED = EXCHANGE_KIND == ExchangeKind::CLUSTER || EXCHANGE_KIND == ExchangeKind::PACKETS;
-constexpr int INPUTS = THROUGH_MEMORY ? 1 : 2 * CHANNELS;
+static_assert(THROUGH_MEMORY ? INPUTS == 1 || INPUTS == CHANNELS : INPUTS == 2 * CHANNELS, "one, all, or two buffers");
 constexpr int INPUT = BATCH * PITCH;
 constexpr int STAGED = IS_STAGED ? CHANNELS * BLOCK_STATES : 0;
 constexpr int PARTIAL = PARTS * BATCH * PARTIAL_PITCH;

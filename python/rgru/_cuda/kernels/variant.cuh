@@ -24,6 +24,8 @@
 //   BLOCKS       blocks of a team, which together hold U: block i holds the rows of units i*UNITS to (i+1)*UNITS
 //   UNITS        units of a block
 //   BATCH        sequences that a team computes at once
+//   INPUTS       what products read of the exchanged states has room in shared memory for so many of their arrays: from
+//                memory one at a time or all, else two buffers of all
 //   THREADS      threads of a block
 //   SLICES       parts that the sums over k are split into
 //   UNIT_TILE, BATCH_TILE    units and sequences of a thread, without matrix units
