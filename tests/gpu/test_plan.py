@@ -57,7 +57,6 @@ def check(shape, chip, cell, count, directions):
     assert shape.slices >= 1
     if precision.matrix_units:
         assert shape.units % 16 == 0
-        assert shape.batch % 8 == 0
         assert shape.width * number % 32 == 0
         assert shape.units // 16 * shape.slices * 32 == shape.threads, "a warp for each tile and slice"
         steps = shape.width * number // 32

@@ -58,7 +58,7 @@ def cost_of_persistent(chip: Chip, shape: LaunchShape, count: int, directions: i
 
 def _cost_by_matrix_units(shape: LaunchShape) -> float:
     number = shape.cell.precision.number_bytes
-    made = 3 * shape.tiles * (shape.width * number // 32) * (shape.batch // 8) * 2.0
+    made = 3 * shape.tiles * (shape.width * number // 32) * -(-shape.batch // 8) * 2.0
     read = 3 * shape.units * shape.width * number / 128 * (1 - _share_in_registers(shape))
     return max(made, read) + 3 * shape.parts * shape.batch * shape.units * shape.cell.precision.sum_bytes * 2 / 128
 

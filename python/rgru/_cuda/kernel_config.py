@@ -31,7 +31,7 @@ class Precision(IntEnum):
 
     @property
     def matrix_units(self) -> bool:
-        """Whether matrix units compute the products, of 16 units by 8 sequences at least."""
+        """Whether matrix units compute the products, of 16 units by 8 sequences, or fewer and zeros."""
         return Precision.TF32 <= self <= Precision.BFLOAT16
 
     @property

@@ -88,7 +88,7 @@ def launch_shapes(chip: Chip, cell: CellSpec, count: int, directions: int) -> It
         return
     number = cell.precision.number_bytes
     whole = 16 if cell.precision.matrix_units else max(4, 16 // number)
-    batches = (8, 16, 32) if cell.precision.matrix_units else (1, 2, 4, 8, 16)
+    batches = (1, 2, 4, 8, 16, 32) if cell.precision.matrix_units else (1, 2, 4, 8, 16)
     for exchange, blocks in _teams(chip, cell.hidden, directions):
         units = up(-(-cell.hidden // blocks), whole)
         blocks = -(-cell.hidden // units)  # noqa: PLW2901 - padding may have made some needless
@@ -150,7 +150,7 @@ def _thread_splits(
                 continue
             each = -(-steps // slices)
             # The accumulators, 3 * batch / 2 registers, and many states come first.
-            free = (_WEIGHT_REGISTERS if warps <= 8 else 0) - 3 * batch // 2 - 16 * max(0, states - 3)
+            free = (_WEIGHT_REGISTERS if warps <= 8 else 0) - 3 * up(batch, 8) // 2 - 16 * max(0, states - 3)
             free -= _REGISTERS_IN_FLIGHT.get(exchange, 0)
             register_steps = min(each, max(0, free) // 12)
             shape = (cell, exchange, teams, blocks, units, batch, warps * 32, slices)

@@ -43,14 +43,17 @@ struct Products {
         return (step * WARPS + static_cast<int>(threadIdx.x) / 32) * 32;
     }
 
+    // Whether a column of the product is no padding.
+    __device__ __forceinline__ static bool is_sequence(int column) { return COLUMNS == BATCH || column < BATCH; }
+
     template <int SETS>
     struct Sums {
-        float at[SETS][BATCH / 8][4] = {};
+        float at[SETS][COLUMNS / 8][4] = {};
 
         // Adds those of a set of `other`.
         template <int OTHER>
         __device__ __forceinline__ void add(int set, const Sums<OTHER>& other, int of) {
-            for (int n = 0; n < BATCH / 8; n++) {
+            for (int n = 0; n < COLUMNS / 8; n++) {
                 for (int i = 0; i < 4; i++) at[set][n][i] += other.at[of][n][i];
             }
         }
@@ -62,11 +65,14 @@ struct Products {
         Sums<SETS>& sums, const uint4 (&fragments)[SETS],
         const Operand* column)  // of this lane, in [BATCH][PITCH]
     {
-        for (int n = 0; n < BATCH / 8; n++) {
+        for (int n = 0; n < COLUMNS / 8; n++) {
             for (int set = 0; set < SETS; set++) {
-                const Operand* from = column + set * DISTANCE + n * 8 * PITCH;
-                const unsigned b[2] = {*reinterpret_cast<const unsigned*>(from),
-                                       *reinterpret_cast<const unsigned*>(from + STEP_K / 2)};
+                unsigned b[2] = {0, 0};
+                if (is_sequence(n * 8 + static_cast<int>(threadIdx.x) % 32 / 4)) {
+                    const Operand* from = column + set * DISTANCE + n * 8 * PITCH;
+                    b[0] = *reinterpret_cast<const unsigned*>(from);
+                    b[1] = *reinterpret_cast<const unsigned*>(from + STEP_K / 2);
+                }
                 const unsigned a[4] = {fragments[set].x, fragments[set].y, fragments[set].z, fragments[set].w};
                 if constexpr (VARIANT_PRECISION == Precision::TF32) mma_m16n8k8_tf32(sums.at[set][n], a, b);
                 else if constexpr (VARIANT_PRECISION == Precision::FLOAT16) mma_m16n8k16_f16(sums.at[set][n], a, b);
@@ -114,10 +120,10 @@ struct Products {
     __device__ __forceinline__ void store(const Sums<SETS>& sums) const {
         const int lane = threadIdx.x % 32;
         for (int set = 0; set < SETS; set++) {
-            for (int n = 0; n < BATCH / 8; n++) {
+            for (int n = 0; n < COLUMNS / 8; n++) {
                 for (int i = 0; i < 4; i++) {
                     const int unit = tile() * 16 + lane / 4 + i / 2 * 8, batch = n * 8 + lane % 4 * 2 + i % 2;
-                    at(FIRST + set, slice(), batch, unit) = sums.at[set][n][i];
+                    if (is_sequence(batch)) at(FIRST + set, slice(), batch, unit) = sums.at[set][n][i];
                 }
             }
         }

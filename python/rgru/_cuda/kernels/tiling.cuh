@@ -15,6 +15,7 @@ constexpr int WARPS = THREADS / 32;
 constexpr int WEIGHTS = 3 * UNITS * WIDTH;    // operands of a block, in all
 #if MATRIX_UNITS
 constexpr int STEP_K = 32 / sizeof(Operand);  // k of one mma
+constexpr int COLUMNS = (BATCH + 7) / 8 * 8;  // of a product: with fewer sequences the others are zero
 constexpr int TILES = UNITS / 16;
 constexpr int FRAGMENT = 32 * 16 / sizeof(Operand);
 #else
@@ -30,7 +31,7 @@ static_assert(REGISTER_STEPS <= STEPS_SLICE, "no more than there are");
 // Operands in shared memory.
 constexpr int WEIGHTS_SHARED = 3 * TILES * SLICES * (STEPS_SLICE - REGISTER_STEPS) * FRAGMENT;
 constexpr int PARTS = SLICES;                 // sums of a product that meet in shared memory
-static_assert(UNITS % 16 == 0 && BATCH % 8 == 0, "whole tiles");
+static_assert(UNITS % 16 == 0, "whole tiles");
 static_assert(TILES * SLICES == WARPS, "a warp for each tile of units and slice of k");
 #else
 // Of a row, those not in registers.
