@@ -52,8 +52,8 @@ enum State {
     READY, SYNCTHREADS, SYNCWARP, SHUFFLE, MMA_F16, MMA_BF16, MMA_TF32, CLUSTER_WAIT, LOAD_ACQUIRE, BARRIER_PASSED,
     EXITED
 };
-const char* const NAMES[] = {"ready",       "at __syncthreads",  "at __syncwarp",   "at a __shfl",
-                             "at mma f16",  "at mma bf16",       "at mma tf32",     "at cluster_wait",
+const char* const NAMES[] = {"ready",           "at __syncthreads",  "at __syncwarp", "at a __shfl",
+                             "at mma f16",      "at mma bf16",       "at mma tf32",   "at cluster_wait",
                              "in load_acquire", "in barrier_passed", "ended"};
 enum Outcome { FINE, DEADLOCK, DIVERGENCE, OUT_OF_BOUNDS, MISUSE, RACE };
 
@@ -72,8 +72,12 @@ struct Fiber {
 struct Warp { Fiber* lanes; unsigned alive, waiting; bool still; };
 struct Block { unsigned char* shared; unsigned alive, arrived; bool still; };
 struct Cluster { unsigned alive, arrived, phase; };
-// A barrier in shared memory. A phase ends when its one arrival has come and all bytes have landed that that announces.
-struct MemoryBarrier { bool arrived = false; long missing = 0; unsigned phase = 0; };  // missing: bytes, or < 0: too early
+// A barrier in shared memory. A phase ends when its one arrival has come and all bytes have landed that it announced.
+struct MemoryBarrier {
+    bool arrived = false;
+    long missing = 0;  // bytes; below zero if some have landed before they were announced
+    unsigned phase = 0;
+};
 // An asynchronous store on its way between two blocks. It lands some rounds later, and others may overtake it.
 struct Flight {
     unsigned rounds, from, to;

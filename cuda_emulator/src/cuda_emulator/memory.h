@@ -251,7 +251,7 @@ void complete(Counted& one, uint32_t phases) {
 Counted& counted_at(const void* barrier) {
     Counted& found = counted[barrier];
     if (barriers.count(barrier) && !before(found.initialisation))
-        CUDA_EMULATOR_FAIL(RACE, "a barrier in shared memory is used, and nothing orders its initialisation before that");
+        CUDA_EMULATOR_FAIL(RACE, "a barrier in shared memory is used, and nothing orders that after its initialisation");
     return found;
 }
 void barrier_init(uint64_t address, uint32_t arrivals) {
