@@ -4,7 +4,8 @@
 // the same bytes by two threads, one of them a write, need barriers or a release and an acquire between them (PTX ISA
 // 9.0, chapter 8), in whatever order the threads have run: each thread has a clock, and knows what it has seen of the
 // clocks of all others (Flanagan and Freund, FastTrack, 2009). Relaxed accesses are no races and order nothing; bytes
-// may be accessed either only so, or never so.
+// may be accessed either only so, or never so. A relaxed load of a packet returns one of the last two values at random,
+// but no older one than its thread, or what comes before the load, has written or read.
 //
 // An asynchronous store comes after all that its thread has seen, and before what follows a wait for the phase in which
 // its bytes are counted: nothing else orders it, not even for its own thread. So the writer of such bytes is not a
@@ -172,6 +173,28 @@ unsigned char* locate(Space space, uint64_t address, uint64_t size, bool write, 
 template <class Register, class T>
 void put(Register& to, T value);
 
+// The bytes that relaxed stores have written, and the value before.
+struct Packet {
+    uint4 previous;
+    std::vector<Seen> known;  // the store of the last value, and its loads
+};
+std::map<const void*, Packet> packets;  // by address
+
+uint4 load_relaxed(const uint4* from) {
+    const uint4 last = load_packet(from);
+    const auto found = packets.find(from);
+    if (found == packets.end()) return last;
+    Packet& packet = found->second;
+    if (std::any_of(packet.known.begin(), packet.known.end(), before)) return last;
+    if (random64() % 2) return packet.previous;
+    packet.known.push_back({own(), times[own()]});
+    return last;
+}
+void store_relaxed(uint4* to, uint4 value) {
+    packets[to] = {*to, {{own(), times[own()]}}};
+    store_packet(to, value);
+}
+
 template <Order order, Space space, class T, class... Registers>
 void load(uint64_t address, Registers&... to) {
     const unsigned char* from = locate(space, address, sizeof...(to) * sizeof(T), false, order != WEAK);
@@ -182,7 +205,7 @@ void load(uint64_t address, Registers&... to) {
         join(clocks[own()], released[address]);
     } else if constexpr (order == RELAXED) {
         static_assert(sizeof...(to) * sizeof(T) == 16);
-        const uint4 packet = load_packet(reinterpret_cast<const uint4*>(from));
+        const uint4 packet = load_relaxed(reinterpret_cast<const uint4*>(from));
         memcpy(values, &packet, 16);
     } else {
         memcpy(values, from, sizeof values);
@@ -195,8 +218,14 @@ void store(uint64_t address, Values... given) {
     static_assert(order != ACQUIRE);
     unsigned char* to = locate(space, address, sizeof...(given) * sizeof(T), true, order != WEAK);
     const T values[] = {given...};
-    if constexpr (order == RELAXED) ++progress;
-    memcpy(to, values, sizeof values);
+    if constexpr (order == RELAXED) {
+        static_assert(sizeof values == 16);
+        uint4 packet;
+        memcpy(&packet, values, 16);
+        store_relaxed(reinterpret_cast<uint4*>(to), packet);
+    } else {
+        memcpy(to, values, sizeof values);
+    }
 }
 void add_release(uint64_t address, uint32_t value) {
     auto to = reinterpret_cast<unsigned*>(locate(GLOBAL, address, 4, true, true));
@@ -338,6 +367,7 @@ extern "C" __attribute__((visibility("default"))) void cuda_emulator_arrays(
     using namespace cuda_emulator;
     arrays = shared = {};
     counted = {};
+    packets = {};
     clocks = ended = {};
     times = {};
     of_block = of_warp = of_cluster = {};
