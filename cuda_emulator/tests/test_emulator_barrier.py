@@ -101,7 +101,7 @@ FAULTS = {
     "WRONG_PARITY": RACE,
     "TOO_FEW": RACE,
     "TOO_MANY": DEADLOCK,
-    "NO_BEGIN": RACE,
+    "NO_BEGIN": MISUSE,  # or a race, which is one, too
     "NO_BARRIER_OF_BLOCK": RACE,
     "ENDS_EARLY": (RACE, cuda_emulator.OutOfBoundsError),
     "READS_LATE": RACE,
@@ -152,8 +152,11 @@ def test_a_fault_of_an_exchange_shows_without_ptx(fault):
 
 
 ONE_STORE = """
-// out [2]: what each block of a cluster has received from the other
-extern "C" __global__ void one_store(uint4* out, int expected, int announced, int at, int inits) {
+enum Wait { UNTIL_PASSED, ONE_POLL, OF_CLUSTER };
+
+// Each block of a cluster sends four numbers to the other. out [2]: these, and what it has written before to notes [2]
+extern "C" __global__ void one_store(
+    uint4* out, unsigned* notes, int inits, int late_inits, int expected, int announced, int at, int wait) {
     Barrier* barrier = reinterpret_cast<Barrier*>(dynamic_shared());
 #ifdef __CUDACC__
     asm volatile("" : "+l"(barrier));  // so that the compiler does not know where it lies
@@ -161,26 +164,33 @@ extern "C" __global__ void one_store(uint4* out, int expected, int announced, in
     for (int i = 0; i < inits; i++) barrier_init(barrier);
     cluster_arrive();
     cluster_wait();
+    for (int i = 0; i < late_inits; i++) barrier_init(barrier);
     uint4* received = reinterpret_cast<uint4*>(dynamic_shared() + at);
     if (expected) barrier_expect(barrier, announced);
     const unsigned rank = cluster_rank();
+    notes[rank] = 7 + rank;
     store_async(received, barrier, rank ^ 1, make_uint4(rank, 1, 2, 3));
-    while (!barrier_passed(barrier, 0)) {}
-    out[blockIdx.x] = *received;
+    if (wait == OF_CLUSTER) cluster_arrive(), cluster_wait();
+    else while (!barrier_passed(barrier, 0) && wait == UNTIL_PASSED) {}
+    const unsigned note = notes[rank ^ 1];
+    out[rank] = *received;
+    out[rank].w = note;
 }
 """
+WAITS = ["UNTIL_PASSED", "ONE_POLL", "OF_CLUSTER"]
 
 
-def stored(way, *, expected=1, announced=16, at=16, inits=1, cluster=2):
-    out = np.zeros((2, 4), np.uint32)
-    args = [out, *map(np.int32, (expected, announced, at, inits))]
-    compiled(way, ONE_STORE).launch("one_store", 2, 1, args, shared_bytes=32, cluster=cluster)
+def stored(way, *, cluster=2, wait="UNTIL_PASSED", seed=0, **changed):
+    options = {"inits": 1, "late_inits": 0, "expected": 1, "announced": 16, "at": 16, **changed}
+    out, notes = np.zeros((2, 4), np.uint32), np.zeros(2, np.uint32)
+    args = [out, notes, *map(np.int32, [*options.values(), WAITS.index(wait)])]
+    compiled(way, ONE_STORE).launch("one_store", 2, 1, args, shared_bytes=32, cluster=cluster, seed=seed)
     return out.tolist()
 
 
 @pytest.mark.parametrize("way", ["source", PTX])
 def test_what_a_barrier_does_not_allow(way):
-    assert stored(way) == [[1, 1, 2, 3], [0, 1, 2, 3]]
+    assert stored(way) == [[1, 1, 2, 8], [0, 1, 2, 7]]
     with pytest.raises(MISUSE, match="a barrier that is not initialised"):
         stored(way, inits=0)
     with pytest.raises(MISUSE, match="barrier_init twice"):
@@ -197,3 +207,14 @@ def test_what_a_barrier_does_not_allow(way):
         stored(way, at=8)
     with pytest.raises(MISUSE, match="to rank 1 of 1"):
         stored(way, cluster=1)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("way", [PTX])
+def test_only_a_wait_that_has_passed_orders_what_was_sent(way, seed):
+    with pytest.raises(RACE, match="which an asynchronous store has written"):
+        stored(way, wait="OF_CLUSTER", seed=seed)
+    with pytest.raises(RACE, match=r"byte . of array 1"):
+        stored(way, wait="ONE_POLL", expected=0, seed=seed)
+    with pytest.raises(MISUSE, match=r"not initialised|nothing orders that after its initialisation"):
+        stored(way, inits=0, late_inits=1, seed=seed)

@@ -277,9 +277,10 @@ void complete(Counted& one, uint32_t phases) {
     one.given[one.index] = phases;
     one.completed = one.given;
 }
-Counted& counted_at(const void* barrier) {
+Counted& counted_at(const void* barrier, const char* user) {
+    initialised(barrier, user);
     Counted& found = counted[barrier];
-    if (barriers.count(barrier) && !before(found.initialisation))
+    if (!before(found.initialisation))
         CUDA_EMULATOR_FAIL(RACE, "a barrier in shared memory is used, and nothing orders that after its initialisation");
     return found;
 }
@@ -291,20 +292,20 @@ void barrier_init(uint64_t address, uint32_t arrivals) {
 }
 void barrier_expect(uint64_t address, uint32_t bytes) {
     const void* barrier = locate(SHARED, address, 8, true, true);
-    Counted& mine = counted_at(barrier);
+    Counted& mine = counted_at(barrier, "barrier_expect");
     give(mine.given);
-    if (expect(barrier, bytes)) complete(mine, barriers[barrier].phase);
+    if (expect(barrier, bytes)) complete(mine, barriers.at(barrier).phase);
 }
 bool barrier_passed(uint64_t address, uint32_t parity) {
     const auto barrier = reinterpret_cast<Barrier*>(locate(SHARED, address, 8, false, true));
-    Counted& mine = counted_at(barrier);
+    Counted& mine = counted_at(barrier, "barrier_passed");
     const bool passed = ::barrier_passed(barrier, parity);
     if (passed) join(clocks[own()], mine.completed);
     return passed;
 }
 void store_async(uint64_t to, uint64_t barrier_address, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
     const void* barrier = locate(CLUSTER, barrier_address, 8, true, true);
-    Counted& theirs = counted_at(barrier);
+    Counted& theirs = counted_at(barrier, "store_async");
     const Place target = place(CLUSTER, to, 16, true);
     note(target.area, target.offset, 16, true, false);
     auto written = [target, &theirs](uint32_t phase) {
@@ -314,7 +315,7 @@ void store_async(uint64_t to, uint64_t barrier_address, uint32_t x, uint32_t y, 
     written(IN_FLIGHT);
     Clock seen;
     give(seen);
-    const MemoryBarrier& state = barriers[barrier];
+    const MemoryBarrier& state = barriers.at(barrier);
     send(target.pointer(), barrier, make_uint4(x, y, z, w), [=, &theirs, &state](bool completed) {
         written(completed ? state.phase : state.phase + 1);
         join(theirs.given, seen);
