@@ -165,6 +165,7 @@ extern "C" __global__ void one_store(
     cluster_arrive();
     cluster_wait();
     for (int i = 0; i < late_inits; i++) barrier_init(barrier);
+    barrier_passed(barrier, 1);  // it has; others may run meanwhile
     uint4* received = reinterpret_cast<uint4*>(dynamic_shared() + at);
     if (expected) barrier_expect(barrier, announced);
     const unsigned rank = cluster_rank();
@@ -218,3 +219,13 @@ def test_only_a_wait_that_has_passed_orders_what_was_sent(way, seed):
         stored(way, wait="ONE_POLL", expected=0, seed=seed)
     with pytest.raises(MISUSE, match=r"not initialised|nothing orders that after its initialisation"):
         stored(way, inits=0, late_inits=1, seed=seed)
+
+
+def test_a_block_may_not_end_before_stores_to_it_land():
+    told = set()
+    for seed in range(20):
+        try:
+            stored("source", wait="ONE_POLL", seed=seed)
+        except cuda_emulator.OutOfBoundsError as error:
+            told.add(str(error))
+    assert told & {f"one_store: block {i}: store_async to block {1 - i}, which ended before it landed" for i in (0, 1)}
