@@ -1,5 +1,5 @@
 // The functions that kernels call: those of CUDA, and versions for the CPU of the primitives that are PTX on a GPU.
-// emulator.h includes this file at its end.
+// emulator.h includes this file at its end, and barrier.h, which has the rest.
 #pragma once
 #include <math.h>
 
@@ -27,6 +27,20 @@ T shuffle(unsigned mask, T value, unsigned source) {
     wait_warp(SHUFFLE, mask);
     memcpy(&value, &me.result, sizeof value);
     return value;
+}
+// The block of the cluster that has `size` bytes at an address in its shared memory.
+unsigned holder(const void* address, ptrdiff_t size, const char* user) {
+    const unsigned first = current->block - current->block % cluster_blocks;
+    if (reinterpret_cast<uintptr_t>(address) % size)
+        CUDA_EMULATOR_FAIL(MISUSE, "%s at an address not of %td bytes", user, size);
+    for (unsigned block = first; block < first + cluster_blocks; ++block) {
+        const ptrdiff_t offset = static_cast<const unsigned char*>(address) - blocks[block].shared;
+        if (offset < 0 || offset + size > ptrdiff_t(shared_bytes)) continue;
+        if (!blocks[block].alive) CUDA_EMULATOR_FAIL(OUT_OF_BOUNDS, "%s to a block that has ended", user);
+        return block;
+    }
+    CUDA_EMULATOR_FAIL(OUT_OF_BOUNDS, "%s beyond the shared memory of its cluster", user);
+    return first;
 }
 void mma(State kind, float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
     Fiber& me = *current;
@@ -173,28 +187,15 @@ void* cluster_map(void* shared_pointer, unsigned rank) {
     return blocks[current->block - cluster_rank() + rank].shared + offset;
 }
 void store_remote(void* mapped, uint4 value) {
-    using namespace cuda_emulator;
-    auto target = static_cast<unsigned char*>(mapped);
-    if (reinterpret_cast<uintptr_t>(mapped) % 16) CUDA_EMULATOR_FAIL(MISUSE, "store_remote to an address not of 16 bytes");
-    Block* first = &blocks[current->block - cluster_rank()];
-    bool found = false;
-    for (Block* block = first; block != first + cluster_blocks; ++block) {
-        ptrdiff_t offset = target - block->shared;
-        if (offset < 0 || offset + 16 > ptrdiff_t(shared_bytes)) continue;
-        if (!block->alive) CUDA_EMULATOR_FAIL(OUT_OF_BOUNDS, "store_remote to a block that has ended");
-        found = true;
-    }
-    if (!found) CUDA_EMULATOR_FAIL(OUT_OF_BOUNDS, "store_remote beyond the shared memory of its cluster");
-    memcpy(target, &value, 16);
+    cuda_emulator::holder(mapped, 16, "store_remote");
+    memcpy(mapped, &value, 16);
 }
 
 // ---- grid ----
 
 unsigned load_acquire(const unsigned* p) {
     using namespace cuda_emulator;
-    current->state = LOAD_ACQUIRE;
-    next_round.push_back(current);
-    leave();
+    give_way(LOAD_ACQUIRE);
     return *static_cast<const volatile unsigned*>(p);
 }
 void add_release(unsigned* p, unsigned n) {
@@ -204,9 +205,7 @@ void add_release(unsigned* p, unsigned n) {
 uint4 load_shared_by_all(const uint4* p) { return *p; }
 uint4 load_packet(const uint4* p) {
     using namespace cuda_emulator;
-    current->state = LOAD_ACQUIRE;
-    next_round.push_back(current);
-    leave();
+    give_way(LOAD_ACQUIRE);
     return *p;
 }
 void store_packet(uint4* p, uint4 packet) {

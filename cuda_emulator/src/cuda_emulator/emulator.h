@@ -13,6 +13,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,9 +48,13 @@ namespace {  // nothing here may be shared between two loaded libraries
 
 // ---- grid, clusters, blocks, warps, threads ----
 
-enum State { READY, SYNCTHREADS, SYNCWARP, SHUFFLE, MMA_F16, MMA_BF16, MMA_TF32, CLUSTER_WAIT, LOAD_ACQUIRE, EXITED };
-const char* const NAMES[] = {"ready",           "at __syncthreads", "at __syncwarp",   "at a __shfl",     "at mma f16",
-                             "at mma bf16",     "at mma tf32",      "at cluster_wait", "in load_acquire", "ended"};
+enum State {
+    READY, SYNCTHREADS, SYNCWARP, SHUFFLE, MMA_F16, MMA_BF16, MMA_TF32, CLUSTER_WAIT, LOAD_ACQUIRE, BARRIER_PASSED,
+    EXITED
+};
+const char* const NAMES[] = {"ready",           "at __syncthreads",  "at __syncwarp", "at a __shfl",
+                             "at mma f16",      "at mma bf16",       "at mma tf32",   "at cluster_wait",
+                             "in load_acquire", "in barrier_passed", "ended"};
 enum Outcome { FINE, DEADLOCK, DIVERGENCE, OUT_OF_BOUNDS, MISUSE, RACE };
 
 struct Fiber {
@@ -66,6 +72,20 @@ struct Fiber {
 struct Warp { Fiber* lanes; unsigned alive, waiting; bool still; };
 struct Block { unsigned char* shared; unsigned alive, arrived; bool still; };
 struct Cluster { unsigned alive, arrived, phase; };
+// A barrier in shared memory. A phase ends when its one arrival has come and all bytes have landed that it announced.
+struct MemoryBarrier {
+    bool arrived = false;
+    long missing = 0;  // bytes; below zero if some have landed before they were announced
+    unsigned phase = 0;
+};
+// An asynchronous store on its way between two blocks. It lands some rounds later, and others may overtake it.
+struct Flight {
+    unsigned rounds, from, to;
+    unsigned char* at;
+    MemoryBarrier* barrier;
+    uint4 value;
+    std::function<void(bool completed)> landed;  // told whether the barrier's phase has ended by it
+};
 
 const size_t GUARD = 1 << 10;       // bytes before and after a block's shared memory
 const unsigned IDLE_ROUNDS = 2000;  // rounds in which fibers only polled counters: none will change any more
@@ -75,6 +95,8 @@ std::vector<Fiber> fibers;
 std::vector<Warp> warps;
 std::vector<Block> blocks;
 std::vector<Cluster> clusters;
+std::map<const void*, MemoryBarrier> barriers;  // by address
+std::vector<Flight> flights;
 std::vector<Fiber*> ready, next_round;
 Context scheduler;
 Fiber* current;
@@ -94,6 +116,12 @@ void report(Outcome kind, const char* format, ...) {
     message = text;
 }
 void leave() { swap(current->context, scheduler); }
+// Lets others run; the fiber goes on in the next round.
+void give_way(State state) {
+    current->state = state;
+    next_round.push_back(current);
+    leave();
+}
 #define CUDA_EMULATOR_FAIL(kind, format, ...)                                                                        \
     (report(kind, "block %u, thread %u: " format, current->block, current->thread, ##__VA_ARGS__), leave())
 
@@ -178,7 +206,8 @@ void report_deadlock() {
         std::string text;
         for (int s = 0; s <= EXITED; ++s)
             if (counts[s]) text += (text.empty() ? "" : ", ") + std::to_string(counts[s]) + " " + NAMES[s];
-        unsigned alive = threads - counts[EXITED], elsewhere = counts[CLUSTER_WAIT] + counts[LOAD_ACQUIRE];
+        unsigned alive = threads - counts[EXITED];
+        unsigned elsewhere = counts[CLUSTER_WAIT] + counts[LOAD_ACQUIRE] + counts[BARRIER_PASSED];
         waiting += alive;
         divergent |= alive && !elsewhere;  // its threads wait only for each other
         if (!alive) continue;
@@ -209,11 +238,15 @@ void check_shared() {
 
 // ---- the scheduler ----
 
+void land();  // the flights whose time has come
+
 void run() {
     uint64_t seen = progress - 1;
     unsigned idle = 0;
     for (unsigned round = 0;; ++round) {
-        if (next_round.empty()) break;
+        land();
+        if (outcome != FINE) return;
+        if (next_round.empty() && flights.empty()) break;
         idle = progress == seen ? idle + 1 : 0;
         seen = progress;
         if (idle > IDLE_ROUNDS) break;
@@ -266,7 +299,7 @@ extern "C" __attribute__((visibility("default"))) int cuda_emulator_launch(
         fibers.assign(size_t(grid) * block, Fiber{});
         warps.assign(size_t(grid) * warps_per_block, Warp{});
         clusters.assign(grid / cluster, Cluster{cluster * block, 0, 0});
-        blocks.clear(), next_round.clear();
+        blocks.clear(), next_round.clear(), barriers.clear(), flights.clear();
         for (unsigned b = 0; b < grid; ++b) blocks.push_back({shared + b * per_block + GUARD, block, 0, false});
         for (unsigned i = 0; i < grid * block; ++i) {
             Fiber& fiber = fibers[i];
@@ -291,3 +324,5 @@ extern "C" __attribute__((visibility("default"))) int cuda_emulator_launch(
 }
 
 #include "device.h"
+
+#include "barrier.h"

@@ -4,7 +4,12 @@
 // the same bytes by two threads, one of them a write, need barriers or a release and an acquire between them (PTX ISA
 // 9.0, chapter 8), in whatever order the threads have run: each thread has a clock, and knows what it has seen of the
 // clocks of all others (Flanagan and Freund, FastTrack, 2009). Relaxed accesses are no races and order nothing; bytes
-// may be accessed either only so, or never so.
+// may be accessed either only so, or never so. A relaxed load of a packet returns one of the last two values at random,
+// but no older one than its thread, or what comes before the load, has written or read.
+//
+// An asynchronous store comes after all that its thread has seen, and before what follows a wait for the phase in which
+// its bytes are counted: nothing else orders it, not even for its own thread. So the writer of such bytes is not a
+// thread but the barrier, whose clock is its phase.
 #pragma once
 #include <map>
 
@@ -14,9 +19,10 @@ namespace cuda_emulator {
 namespace {
 
 enum Order { WEAK, RELAXED, ACQUIRE };
-enum Space { GENERIC, GLOBAL, SHARED };
+enum Space { GENERIC, GLOBAL, SHARED, CLUSTER };
 
 const uint64_t SHARED_WINDOW = 1024;  // where a launch's shared memory begins: a chip keeps some for itself
+const unsigned RANK_AT = 24;          // bit in the addresses of a cluster where one more than the block's rank begins
 
 // ---- clocks ----
 
@@ -79,12 +85,15 @@ bool before(Seen one) {
 }
 
 void race(Area& area, uint64_t offset, const char* now, Seen other, const char* then) {
-    const unsigned block = other.thread / blockDim.x, thread = other.thread % blockDim.x;
+    const bool by_thread = other.thread < times.size();
+    const std::string who = by_thread ? "block " + std::to_string(other.thread / blockDim.x) + ", thread " +
+                                            std::to_string(other.thread % blockDim.x)
+                                      : "an asynchronous store";
     const bool in_shared = &area >= shared.data() && &area < shared.data() + shared.size();
     const size_t index = &area - (in_shared ? shared : arrays).data();
     CUDA_EMULATOR_FAIL(
-        RACE, "%s byte %llu of %s %zu, which block %u, thread %u %s, without a barrier between them", now,
-        static_cast<unsigned long long>(offset), in_shared ? "the shared memory of block" : "array", index, block, thread,
+        RACE, "%s byte %llu of %s %zu, which %s %s, without a barrier between them", now,
+        static_cast<unsigned long long>(offset), in_shared ? "the shared memory of block" : "array", index, who.c_str(),
         then);
 }
 void note(Area& area, uint64_t offset, uint64_t size, bool write, bool relaxed) {
@@ -121,10 +130,19 @@ void note(Area& area, uint64_t offset, uint64_t size, bool write, bool relaxed) 
 bool within(const Area& area, uint64_t address, uint64_t size) {
     return address >= area.begin && address + size <= area.begin + area.size;
 }
-unsigned char* locate(Space space, uint64_t address, uint64_t size, bool write, bool relaxed) {
-    const char* names[] = {"", "global ", "shared "};
-    const unsigned block = current->block, first = block - block % cluster_blocks;
-    if (space == SHARED) address += shared[block].begin - SHARED_WINDOW;
+struct Place {
+    Area& area;
+    uint64_t offset;
+    unsigned char* pointer() const { return reinterpret_cast<unsigned char*>(area.begin + offset); }
+};
+Place place(Space space, uint64_t address, uint64_t size, bool write) {
+    const char* names[] = {"", "global ", "shared ", "the cluster's shared "};
+    const unsigned first = current->block - current->block % cluster_blocks;
+    const unsigned rank = space == CLUSTER ? address >> RANK_AT : 0;
+    if (rank > cluster_blocks) CUDA_EMULATOR_FAIL(OUT_OF_BOUNDS, "an address of block %u of the cluster", rank - 1);
+    const unsigned block = rank ? first + rank - 1 : current->block;
+    if (space == SHARED || space == CLUSTER)
+        address += shared[block].begin - SHARED_WINDOW - (uint64_t(rank) << RANK_AT);
     if (address % size) CUDA_EMULATOR_FAIL(MISUSE, "%llu bytes at an address that is not a multiple of that",
                                        static_cast<unsigned long long>(size));
     Area* found = nullptr;
@@ -135,21 +153,47 @@ unsigned char* locate(Space space, uint64_t address, uint64_t size, bool write, 
         if (found && !blocks[found - shared.data()].alive)
             CUDA_EMULATOR_FAIL(OUT_OF_BOUNDS, "shared memory of a block that has ended");
     }
-    if (space != SHARED) {
+    if (space == GENERIC || space == GLOBAL) {
         for (Area& array : arrays)
             if (within(array, address, size)) found = &array;
     }
     if (!found)
         CUDA_EMULATOR_FAIL(OUT_OF_BOUNDS, "%s %llu bytes of %smemory that it was not given",
                        write ? "writes" : "reads", static_cast<unsigned long long>(size), names[space]);
-    note(*found, address - found->begin, size, write, relaxed);
-    return reinterpret_cast<unsigned char*>(address);
+    return {*found, address - found->begin};
+}
+unsigned char* locate(Space space, uint64_t address, uint64_t size, bool write, bool relaxed) {
+    const Place found = place(space, address, size, write);
+    note(found.area, found.offset, size, write, relaxed);
+    return found.pointer();
 }
 
 // ---- 9.7.9.8, 9.7.9.11: loads and stores ----
 
 template <class Register, class T>
 void put(Register& to, T value);
+
+// The bytes that relaxed stores have written, and the value before.
+struct Packet {
+    uint4 previous;
+    std::vector<Seen> known;  // the store of the last value, and its loads
+};
+std::map<const void*, Packet> packets;  // by address
+
+uint4 load_relaxed(const uint4* from) {
+    const uint4 last = load_packet(from);
+    const auto found = packets.find(from);
+    if (found == packets.end()) return last;
+    Packet& packet = found->second;
+    if (std::any_of(packet.known.begin(), packet.known.end(), before)) return last;
+    if (random64() % 2) return packet.previous;
+    packet.known.push_back({own(), times[own()]});
+    return last;
+}
+void store_relaxed(uint4* to, uint4 value) {
+    packets[to] = {*to, {{own(), times[own()]}}};
+    store_packet(to, value);
+}
 
 template <Order order, Space space, class T, class... Registers>
 void load(uint64_t address, Registers&... to) {
@@ -161,7 +205,7 @@ void load(uint64_t address, Registers&... to) {
         join(clocks[own()], released[address]);
     } else if constexpr (order == RELAXED) {
         static_assert(sizeof...(to) * sizeof(T) == 16);
-        const uint4 packet = load_packet(reinterpret_cast<const uint4*>(from));
+        const uint4 packet = load_relaxed(reinterpret_cast<const uint4*>(from));
         memcpy(values, &packet, 16);
     } else {
         memcpy(values, from, sizeof values);
@@ -174,8 +218,14 @@ void store(uint64_t address, Values... given) {
     static_assert(order != ACQUIRE);
     unsigned char* to = locate(space, address, sizeof...(given) * sizeof(T), true, order != WEAK);
     const T values[] = {given...};
-    if constexpr (order == RELAXED) ++progress;
-    memcpy(to, values, sizeof values);
+    if constexpr (order == RELAXED) {
+        static_assert(sizeof values == 16);
+        uint4 packet;
+        memcpy(&packet, values, 16);
+        store_relaxed(reinterpret_cast<uint4*>(to), packet);
+    } else {
+        memcpy(to, values, sizeof values);
+    }
 }
 void add_release(uint64_t address, uint32_t value) {
     auto to = reinterpret_cast<unsigned*>(locate(GLOBAL, address, 4, true, true));
@@ -208,6 +258,69 @@ void ptx_barrier_cluster_arrive_release() {
 void ptx_barrier_cluster_wait_acquire() {
     cluster_wait();
     of_cluster[current->block / cluster_blocks].depart(turns[own()].cluster++);
+}
+
+// ---- 9.7.13.15, 9.7.9.12: barriers in shared memory, and asynchronous stores ----
+
+const uint32_t IN_FLIGHT = ~0u;  // a phase that never ends
+
+struct Counted {
+    Clock given, completed;  // by what is counted so far; by the phases that have ended
+    uint32_t index;          // of its own clock, among those of the threads
+    Seen initialisation;
+};
+std::map<const void*, Counted> counted;  // by address
+
+// To be called once what ends the phase is given.
+void complete(Counted& one, uint32_t phases) {
+    if (one.given.size() <= one.index) one.given.resize(one.index + 1);
+    one.given[one.index] = phases;
+    one.completed = one.given;
+}
+Counted& counted_at(const void* barrier, const char* user) {
+    initialised(barrier, user);
+    Counted& found = counted[barrier];
+    if (!before(found.initialisation))
+        CUDA_EMULATOR_FAIL(RACE, "a barrier in shared memory is used, and nothing orders that after its initialisation");
+    return found;
+}
+void barrier_init(uint64_t address, uint32_t arrivals) {
+    if (arrivals != 1) CUDA_EMULATOR_FAIL(MISUSE, "only barriers of one arrival are known here, not of %u", arrivals);
+    const auto barrier = reinterpret_cast<Barrier*>(locate(SHARED, address, 8, true, true));
+    ::barrier_init(barrier);
+    counted[barrier] = {{}, {}, static_cast<uint32_t>(times.size() + counted.size()), {own(), times[own()]}};
+}
+void barrier_expect(uint64_t address, uint32_t bytes) {
+    const void* barrier = locate(SHARED, address, 8, true, true);
+    Counted& mine = counted_at(barrier, "barrier_expect");
+    give(mine.given);
+    if (expect(barrier, bytes)) complete(mine, barriers.at(barrier).phase);
+}
+bool barrier_passed(uint64_t address, uint32_t parity) {
+    const auto barrier = reinterpret_cast<Barrier*>(locate(SHARED, address, 8, false, true));
+    Counted& mine = counted_at(barrier, "barrier_passed");
+    const bool passed = ::barrier_passed(barrier, parity);
+    if (passed) join(clocks[own()], mine.completed);
+    return passed;
+}
+void store_async(uint64_t to, uint64_t barrier_address, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
+    const void* barrier = locate(CLUSTER, barrier_address, 8, true, true);
+    Counted& theirs = counted_at(barrier, "store_async");
+    const Place target = place(CLUSTER, to, 16, true);
+    note(target.area, target.offset, 16, true, false);
+    auto written = [target, &theirs](uint32_t phase) {
+        for (uint64_t at = target.offset / 2; at < target.offset / 2 + 8; ++at)
+            target.area.cells[at].writer = {theirs.index, phase};
+    };
+    written(IN_FLIGHT);
+    Clock seen;
+    give(seen);
+    const MemoryBarrier& state = barriers.at(barrier);
+    send(target.pointer(), barrier, make_uint4(x, y, z, w), [=, &theirs, &state](bool completed) {
+        written(completed ? state.phase : state.phase + 1);
+        join(theirs.given, seen);
+        if (completed) complete(theirs, state.phase);
+    });
 }
 
 // ---- a thread's beginning and end ----
@@ -254,6 +367,8 @@ extern "C" __attribute__((visibility("default"))) void cuda_emulator_arrays(
     const uint64_t* begin, const uint64_t* size, int count) {
     using namespace cuda_emulator;
     arrays = shared = {};
+    counted = {};
+    packets = {};
     clocks = ended = {};
     times = {};
     of_block = of_warp = of_cluster = {};

@@ -206,6 +206,14 @@ uint64_t ptx_cvta_to_global(uint64_t generic) { return generic; }
 uint64_t ptx_cvta_shared(uint64_t window) {
     return reinterpret_cast<uint64_t>(blocks[blockIdx.x].shared) + window - SHARED_WINDOW;
 }
+uint64_t ptx_cvta_to_shared(uint64_t generic) {
+    return generic - reinterpret_cast<uint64_t>(blocks[blockIdx.x].shared) + SHARED_WINDOW;
+}
+uint32_t ptx_mapa_shared_cluster(uint32_t own, uint32_t rank) {
+    if (own >> RANK_AT) CUDA_EMULATOR_FAIL(MISUSE, "mapa of an address of another block");
+    if (rank >= cluster_blocks) CUDA_EMULATOR_FAIL(MISUSE, "mapa to rank %u of %u", rank, cluster_blocks);
+    return (rank + 1) << RANK_AT | own;
+}
 uint64_t ptx_mapa(uint64_t generic, uint32_t rank) {
     return reinterpret_cast<uint64_t>(cluster_map(reinterpret_cast<void*>(generic), rank));
 }

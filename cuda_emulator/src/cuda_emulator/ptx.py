@@ -79,7 +79,7 @@ class Kernel:
             return ""
         if text.startswith(".reg"):
             return self.declare(text)
-        guard, opcode, rest = re.fullmatch(r"(?:@(!?%?\w+)\s+)?([a-z][\w.]*)\s*(.*)", text, re.DOTALL).groups()
+        guard, opcode, rest = re.fullmatch(r"(?:@(!?%?\w+)\s+)?([a-z][\w.:]*)\s*(.*)", text, re.DOTALL).groups()
         line = self.instruction(opcode, operands(rest))
         return f"if ({self.value(guard, 'pred')}) {{ {line} }}" if guard else line
 
@@ -119,6 +119,22 @@ class Kernel:
 
     def add_release(self, _found: Opcode, address: str, value: str) -> str:
         return f"add_release({self.address(address)}, {self.value(value, 'u32')});"
+
+    def nothing(self, _found: Opcode) -> str:
+        return ""
+
+    def barrier_init(self, _found: Opcode, address: str, arrivals: str) -> str:
+        return f"barrier_init({self.address(address)}, {self.value(arrivals, 'u32')});"
+
+    def barrier_expect(self, _found: Opcode, _state: str, address: str, count: str) -> str:
+        return f"barrier_expect({self.address(address)}, {self.value(count, 'u32')});"
+
+    def barrier_passed(self, _found: Opcode, to: str, address: str, parity: str) -> str:
+        return self.put(to, f"barrier_passed({self.address(address)}, {self.value(parity, 'u32')})")
+
+    def store_async(self, _found: Opcode, address: str, given: str, barrier: str) -> str:
+        values = ", ".join(self.value(value, "b32") for value in vector(given))
+        return f"store_async({self.address(address)}, {self.address(barrier)}, {values});"
 
     def move(self, found: Opcode, to: str, given: str) -> str:
         """Move; or several registers into a longer one, or the other way: the lowest bits first."""
@@ -196,6 +212,11 @@ INSTRUCTIONS = (
     (rf"ld(?:\.(?P<order>\w+)\.gpu)?{SPACE}(?:\.cg)?{ELEMENTS}", Kernel.load),
     (rf"st(?:\.(?P<order>\w+)\.gpu)?{SPACE}{ELEMENTS}", Kernel.store),
     (r"red\.release\.gpu\.global\.add\.u32", Kernel.add_release),
+    (r"mbarrier\.init\.shared::cta\.b64", Kernel.barrier_init),
+    (r"fence\.mbarrier_init\.release\.cluster", Kernel.nothing),  # the cluster's barrier releases more
+    (r"mbarrier\.arrive\.expect_tx\.release\.cta\.shared::cta\.b64", Kernel.barrier_expect),
+    (r"mbarrier\.try_wait\.parity\.acquire\.cluster\.shared::cta\.b64", Kernel.barrier_passed),
+    (r"st\.async\.weak\.shared::cluster\.mbarrier::complete_tx::bytes\.v4\.b32", Kernel.store_async),
     (r"mov\.(?P<type>\w+)", Kernel.move),
     (r"(?P<name>cvt(?:\.[a-z]+)*)\.(?P<to>\w+)\.(?P<from>\w+)", Kernel.convert),
     (r"bar\..*|barrier\..*", Kernel.barrier),
@@ -236,7 +257,7 @@ def label(text: str) -> str:
 
 
 def function(opcode: str) -> str:
-    return "ptx_" + opcode.replace(".", "_")
+    return "ptx_" + opcode.replace("::", "_").replace(".", "_")
 
 
 def cpp(kind: str) -> str:
