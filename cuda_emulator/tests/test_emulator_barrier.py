@@ -32,8 +32,11 @@ __device__ void barrier_expect(Barrier* barrier, unsigned bytes) {
 }
 __device__ bool barrier_passed(Barrier* barrier, unsigned parity) {
     unsigned passed;
-    asm volatile("{.reg .pred passed; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 passed, [%1], %2; "
+    asm volatile("{.reg .pred passed; mbarrier.try_wait.parity.relaxed.cluster.shared::cta.b64 passed, [%1], %2; "
                  "selp.u32 %0, 1, 0, passed;}" : "=r"(passed) : "r"(window(barrier)), "r"(parity) : "memory");
+#ifndef NO_FENCE
+    asm volatile("fence.acquire.sync_restrict::shared::cluster.cluster;" ::: "memory");
+#endif
     return passed;
 }
 __device__ void store_async(void* own, Barrier* barrier, unsigned rank, uint4 v) {
@@ -112,9 +115,9 @@ FAULTS = {
 
 
 @functools.cache
-def compiled(way, source):
+def compiled(way, source, **macros):
     text = HARDWARE + source
-    return cuda_emulator.compile(text) if way == "source" else cuda_emulator.compile_ptx(nvrtc.ptx(text, {}, 90))
+    return cuda_emulator.compile(text) if way == "source" else cuda_emulator.compile_ptx(nvrtc.ptx(text, macros, 90))
 
 
 def exchanged(way, fault="NONE", seed=0, steps=9):
@@ -141,6 +144,16 @@ def test_a_fault_of_an_exchange_is_an_error_in_any_order(way, fault):
     for seed in range(10):
         with pytest.raises(FAULTS[fault]):
             exchanged(way, fault, seed)
+
+
+@pytest.mark.parametrize("way", [PTX])
+def test_a_wait_without_a_fence_orders_nothing(way):
+    launch = {"shared_bytes": 16 + 2 * (1 + BLOCKS) * THREADS * 4, "cluster": BLOCKS}
+    x = np.zeros(2 * BLOCKS * THREADS, np.uint32)
+    with pytest.raises(RACE):
+        compiled(way, EXCHANGE, NO_FENCE=1).launch(
+            *("exchange", 2 * BLOCKS, THREADS, [x, x.copy(), np.int32(3), np.int32(0)]), **launch
+        )
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault not in {"READS_LATE", "STAGED_ONCE"}])

@@ -95,11 +95,23 @@ def changed(correct, wrong):
 BROKEN = {
     "a block that may not have begun": (
         r"cluster_arrive\(\);  // no block writes to one that has not begun\n +cluster_wait\(\);",
-        *("", "cluster_float64", cuda_emulator.RaceError),
+        *("__syncthreads();", "cluster_float64", cuda_emulator.EmulatorError),
     ),
     "all write to one block": (
-        r"mapa\.u64 %0, %1, %2",
-        *("mapa.u64 %0, %1, 0", "cluster_float64", cuda_emulator.RaceError),
+        r"to, %0, %2; mapa\.shared::cluster\.u32 counter, %1, %2;",
+        *("to, %0, 0; mapa.shared::cluster.u32 counter, %1, 0;", "cluster_float64", cuda_emulator.EmulatorError),
+    ),
+    "the other phase of a barrier": (
+        r"phase / 2 % 2",
+        *("1 - phase / 2 % 2", "cluster_float64", cuda_emulator.EmulatorError),
+    ),
+    "fewer bytes than are sent": (
+        r"VECTORS \* BLOCKS \* sizeof\(uint4\)",
+        *(r"(VECTORS * BLOCKS - 1) * sizeof(uint4)", "cluster_float64", cuda_emulator.EmulatorError),
+    ),
+    "a wait that orders nothing": (
+        r"fence\.acquire\.sync_restrict::shared::cluster\.cluster;",
+        *("", "cluster_float64", cuda_emulator.RaceError),
     ),
     "a counter that orders nothing": (
         r"add_release\(arrivals, 1\)",

@@ -270,6 +270,7 @@ struct Counted {
     Seen initialisation;
 };
 std::map<const void*, Counted> counted;  // by address
+std::vector<Clock> observed;             // by thread, what a fence lets it see: of relaxed waits
 
 // To be called once what ends the phase is given.
 void complete(Counted& one, uint32_t phases) {
@@ -300,9 +301,11 @@ bool barrier_passed(uint64_t address, uint32_t parity) {
     const auto barrier = reinterpret_cast<Barrier*>(locate(SHARED, address, 8, false, true));
     Counted& mine = counted_at(barrier, "barrier_passed");
     const bool passed = ::barrier_passed(barrier, parity);
-    if (passed) join(clocks[own()], mine.completed);
+    if (passed) join(observed[own()], mine.completed);
     return passed;
 }
+// Restricted to shared memory: that it orders no accesses of arrays is not checked.
+void fence_acquire() { join(clocks[own()], observed[own()]); }
 void store_async(uint64_t to, uint64_t barrier_address, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
     const void* barrier = locate(CLUSTER, barrier_address, 8, true, true);
     Counted& theirs = counted_at(barrier, "store_async");
@@ -332,6 +335,7 @@ void memory_begin() {
         clocks.assign(threads, Clock());
         times.assign(threads, 1);
         turns.assign(threads, Turns{});
+        observed.assign(threads, Clock());
         of_block.assign(gridDim.x, Meeting{});
         of_warp.assign(warps.size(), Meeting{});
         of_cluster.assign(clusters.size(), Meeting{});

@@ -132,6 +132,9 @@ class Kernel:
     def barrier_passed(self, _found: Opcode, to: str, address: str, parity: str) -> str:
         return self.put(to, f"barrier_passed({self.address(address)}, {self.value(parity, 'u32')})")
 
+    def fence_acquire(self, _found: Opcode) -> str:
+        return "fence_acquire();"
+
     def store_async(self, _found: Opcode, address: str, given: str, barrier: str) -> str:
         values = ", ".join(self.value(value, "b32") for value in vector(given))
         return f"store_async({self.address(address)}, {self.address(barrier)}, {values});"
@@ -215,7 +218,8 @@ INSTRUCTIONS = (
     (r"mbarrier\.init\.shared::cta\.b64", Kernel.barrier_init),
     (r"fence\.mbarrier_init\.release\.cluster", Kernel.nothing),  # the cluster's barrier releases more
     (r"mbarrier\.arrive\.expect_tx\.release\.cta\.shared::cta\.b64", Kernel.barrier_expect),
-    (r"mbarrier\.try_wait\.parity\.acquire\.cluster\.shared::cta\.b64", Kernel.barrier_passed),
+    (r"mbarrier\.try_wait\.parity\.relaxed\.cluster\.shared::cta\.b64", Kernel.barrier_passed),
+    (r"fence\.acquire\.sync_restrict::shared::cluster\.cluster", Kernel.fence_acquire),
     (r"st\.async\.weak\.shared::cluster\.mbarrier::complete_tx::bytes\.v4\.b32", Kernel.store_async),
     (r"mov\.(?P<type>\w+)", Kernel.move),
     (r"(?P<name>cvt(?:\.[a-z]+)*)\.(?P<to>\w+)\.(?P<from>\w+)", Kernel.convert),

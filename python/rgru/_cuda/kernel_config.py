@@ -261,7 +261,7 @@ class LaunchShape:
 
     @property
     def shared_bytes(self) -> int:
-        """Bytes of dynamic shared memory of a block: weights, inputs, staged values, partial sums."""
+        """Bytes of dynamic shared memory of a block: weights, inputs, staged values, partial sums, barriers."""
         precision = self.cell.precision
         number = precision.number_bytes
         if precision.matrix_units:
@@ -273,7 +273,9 @@ class LaunchShape:
         is_staged = self.exchange in (Exchange.CLUSTER, Exchange.PACKETS)
         staged = self.channels * self.units * self.batch if is_staged else 0
         operands = (weights + inputs + staged) * number
-        return up(operands, 16) + 3 * self.parts * self.batch * (self.units + 4) * precision.sum_bytes
+        partial = 3 * self.parts * self.batch * (self.units + 4) * precision.sum_bytes
+        barriers = 4 * 8 if self.exchange is Exchange.CLUSTER else 0
+        return up(operands, 16) + partial + barriers
 
     @property
     def macros(self) -> Macros:

@@ -40,6 +40,7 @@ constexpr unsigned PACKETS_BLOCK = BATCH * PACKETS_ROW;
 struct Exchange {
     Operand* inputs;     // in shared memory: [INPUTS][BATCH][PITCH]
     Operand* staged;     // in shared memory: [CHANNELS][BATCH][UNITS]
+    Barrier* barriers;   // in shared memory, CLUSTER: [BARRIERS], two for each arrival of a step
     Operand* published;  // in global memory, of this team: [CHANNELS][2][BATCH][WIDTH], or
     uint4* packets;      // [CHANNELS][2][BLOCKS][PACKETS_BLOCK]
     unsigned* arrivals;  // in global memory, of this team: [1]
@@ -58,6 +59,7 @@ struct Exchange {
 
     __device__ __forceinline__ void begin() {
         if constexpr (EXCHANGE_KIND == ExchangeKind::CLUSTER) {
+            if (threadIdx.x < BARRIERS) barrier_init(barriers + threadIdx.x);
             cluster_arrive();  // no block writes to one that has not begun
             cluster_wait();
         }
@@ -80,14 +82,14 @@ struct Exchange {
             __syncthreads();
             constexpr unsigned ROW = UNITS / VECTOR;
             constexpr unsigned VECTORS = (LAST - FIRST + 1) * BATCH * ROW;
+            if (threadIdx.x == 0) barrier_expect(barrier<FIRST>(phase), VECTORS * BLOCKS * sizeof(uint4));
             for (unsigned i = threadIdx.x; i < VECTORS * BLOCKS; i += THREADS) {
                 const unsigned peer = i % BLOCKS, part = i / BLOCKS % ROW, batch = i / BLOCKS / ROW % BATCH;
                 const unsigned channel = FIRST + i / BLOCKS / ROW / BATCH;
                 Operand* own = input(channel, phase) + batch * PITCH + rank * UNITS + part * VECTOR;
                 const Operand* from = staged + (channel * BATCH + batch) * UNITS + part * VECTOR;
-                store_remote(cluster_map(own, peer), *reinterpret_cast<const uint4*>(from));
+                store_async(own, barrier<FIRST>(phase), peer, *reinterpret_cast<const uint4*>(from));
             }
-            cluster_arrive();
         } else if constexpr (EXCHANGE_KIND == ExchangeKind::GRID) {
             __syncthreads();
             if (threadIdx.x == 0) add_release(arrivals, 1);
@@ -117,7 +119,8 @@ struct Exchange {
         if constexpr (EXCHANGE_KIND == ExchangeKind::BLOCK) {
             __syncthreads();
         } else if constexpr (EXCHANGE_KIND == ExchangeKind::CLUSTER) {
-            cluster_wait();
+            Polls polls;
+            while (!barrier_passed(barrier<FIRST>(phase), phase / 2 % 2)) polls.next();
         } else if constexpr (EXCHANGE_KIND == ExchangeKind::GRID) {
             if (threadIdx.x == 0) {
                 Polls polls;
@@ -147,6 +150,12 @@ struct Exchange {
 private:
     // Whether all channels are fetched from memory in one go, so that a thread waits once for the slowest.
     static constexpr bool TOGETHER = THROUGH_MEMORY && DISTANCE > 0;
+
+    // Of the arrival that begins with channel FIRST, in this phase.
+    template <int FIRST>
+    __device__ __forceinline__ Barrier* barrier(int phase) const {
+        return barriers + (FIRST > 0 ? 2 : 0) + phase % 2;
+    }
 
     __device__ __forceinline__ Operand* fetched(int channel) const { return inputs + channel * DISTANCE; }
 

@@ -55,14 +55,49 @@ __device__ __forceinline__ unsigned cluster_rank() {
     return rank;
 }
 
-// The address of what lies at `own`, in the shared memory of block `rank` of the cluster.
-__device__ __forceinline__ void* cluster_map(void* own, unsigned rank) {
-    void* mapped;
-    asm volatile("mapa.u64 %0, %1, %2;" : "=l"(mapped) : "l"(own), "r"(rank));
-    return mapped;
+// The address of shared memory within its window, as the instructions below take it.
+__device__ __forceinline__ unsigned shared_address(const void* shared) {
+    return static_cast<unsigned>(__cvta_generic_to_shared(shared));
 }
 
-__device__ __forceinline__ void store_remote(void* to, uint4 value) { *static_cast<uint4*>(to) = value; }
+// In shared memory, of one arrival a phase; it also counts the bytes that blocks of the cluster send (PTX ISA, mbarrier).
+using Barrier = unsigned long long;
+
+__device__ __forceinline__ void barrier_init(Barrier* barrier) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1; fence.mbarrier_init.release.cluster;" ::"r"(
+                     shared_address(barrier))
+                 : "memory");
+}
+
+// Arrives, and announces the bytes of the phase.
+__device__ __forceinline__ void barrier_expect(Barrier* barrier, unsigned bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.release.cta.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
+                 "r"(bytes)
+                 : "memory");
+}
+
+// Whether the phase of this parity has ended; after some time without an end, false.
+__device__ __forceinline__ bool barrier_passed(Barrier* barrier, unsigned parity) {
+    unsigned passed;
+    asm volatile("{.reg .pred passed; mbarrier.try_wait.parity.relaxed.cluster.shared::cta.b64 passed, [%1], %2; "
+                 "selp.u32 %0, 1, 0, passed;}"
+                 : "=r"(passed)
+                 : "r"(shared_address(barrier)), "r"(parity)
+                 : "memory");
+    // Shared memory alone: an acquire of everything would drop what the first-level cache holds of arrays.
+    asm volatile("fence.acquire.sync_restrict::shared::cluster.cluster;" ::: "memory");
+    return passed;
+}
+
+// Stores to what lies at `own` in block `rank` of the cluster, some time later, and counts the bytes on its barrier.
+__device__ __forceinline__ void store_async(void* own, Barrier* barrier, unsigned rank, uint4 value) {
+    asm volatile(
+        "{.reg .b32 to, counter; mapa.shared::cluster.u32 to, %0, %2; mapa.shared::cluster.u32 counter, %1, %2; "
+        "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [to], {%3, %4, %5, %6}, [counter];}" ::"r"(
+            shared_address(own)),
+        "r"(shared_address(barrier)), "r"(rank), "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w)
+        : "memory");
+}
 
 // By the special function units.
 __device__ __forceinline__ float fast_exponential(float a) { return __expf(a); }

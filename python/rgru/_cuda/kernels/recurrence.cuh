@@ -31,6 +31,7 @@ struct Pass {
         products.load(packed + (static_cast<long long>(direction) * BLOCKS + team.rank) * WEIGHTS, operands);
         exchange.inputs = operands + WEIGHTS_SHARED;
         exchange.staged = exchange.inputs + INPUTS * INPUT;
+        exchange.barriers = reinterpret_cast<Barrier*>(dynamic_shared() + BARRIERS_AT);
         exchange.published = static_cast<Operand*>(published) + team.index * (CHANNELS * 2ll * BATCH * WIDTH);
         exchange.packets = static_cast<uint4*>(published) + team.index * (CHANNELS * 2ll * BLOCKS * PACKETS_BLOCK);
         exchange.arrivals = arrivals + team.index * ARRIVALS_PITCH;

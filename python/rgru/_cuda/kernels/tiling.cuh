@@ -45,7 +45,8 @@ static_assert(TILES * SLICES <= THREADS && TILES * SLICES > THREADS - 32, "a thr
 #endif
 static_assert(UNITS % VECTOR == 0, "whole vectors are exchanged");
 
-// Shared memory: weights, what products read, staged values (CLUSTER, PACKETS), partial sums.
+// Shared memory: weights, what products read, staged values (CLUSTER, PACKETS), partial sums, barriers
+// (CLUSTER).
 #ifdef BACKWARD
 constexpr int CHANNELS = 3;                    // what is exchanged: da_r, da_z, da_h
 #else
@@ -58,7 +59,9 @@ constexpr int STAGED = IS_STAGED ? CHANNELS * BLOCK_STATES : 0;
 constexpr int PARTIAL = PARTS * BATCH * PARTIAL_PITCH;
 constexpr int OPERAND_BYTES = (WEIGHTS_SHARED + INPUTS * INPUT + STAGED) * static_cast<int>(sizeof(Operand));
 constexpr int PARTIAL_AT = (OPERAND_BYTES + 15) / 16 * 16;
+constexpr int BARRIERS_AT = PARTIAL_AT + 3 * PARTIAL * static_cast<int>(sizeof(Sum));
+constexpr int BARRIERS = EXCHANGE_KIND == ExchangeKind::CLUSTER ? 4 : 0;
 static_assert(
-    PARTIAL_AT + 3 * PARTIAL * static_cast<int>(sizeof(Sum)) == SHARED_BYTES, "the host computes another size");
+    BARRIERS_AT + BARRIERS * static_cast<int>(sizeof(Barrier)) == SHARED_BYTES, "the host computes another size");
 
 #endif  // PERSISTENT
