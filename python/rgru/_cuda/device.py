@@ -80,7 +80,7 @@ class Device:
         self.index = index
         self._capability = int(self.xp.cuda.Device(index).compute_capability)
         self._modules: dict[tuple[object, ...], Any] = {}
-        self._kernels: dict[tuple[object, ...], Any] = {}
+        self._kernels: dict[tuple[object, ...], tuple[Any, int]] = {}
         self._lock = threading.Lock()
         self._kept: deque[tuple[Any, list[Any]]] = deque()
         self._of_thread = threading.local()
@@ -324,17 +324,20 @@ class Device:
             The dynamic shared memory of a block. A persistent kernel has that of its launch shape.
         """
         persistent = isinstance(form, LaunchShape) and name.startswith("recurrence")
-        kernel = self._kernel(form, name, persistent)
+        kernel, each = self._kernel(form, name, persistent)
+        if isinstance(form, LaunchShape) and persistent:
+            self._check_room(form, blocks, each)
         numbers = tuple(np.int32(value) if isinstance(value, int) else value for value in arguments)
         shared = form.shared_bytes if isinstance(form, LaunchShape) and persistent else shared_bytes
         kernel((blocks,), (threads,), numbers, shared_mem=shared)
 
-    def _kernel(self, form: LaunchShape | Steps | Common, name: str, persistent: bool) -> Any:
+    def _kernel(self, form: LaunchShape | Steps | Common, name: str, persistent: bool) -> tuple[Any, int]:
+        """Return a kernel, and how many of its blocks a multiprocessor runs at once, 0 if it is not persistent."""
         cooperative = persistent and isinstance(form, LaunchShape) and form.exchange.through_memory
         macros = defines(form.macros)
         key = (macros, cooperative, name)
-        kernel = self._kernels.get(key)
-        if kernel is None:
+        found = self._kernels.get(key)
+        if found is None:
             with self._lock:
                 module = self._modules.get(key[:2])
                 if module is None:
@@ -342,26 +345,33 @@ class Device:
                         code=source(), options=macros, enable_cooperative_groups=cooperative, backend="nvrtc"
                     )
                     self._modules[key[:2]] = module
-                kernel = module.get_function(name)
+                kernel, each = module.get_function(name), 0
                 if persistent and isinstance(form, LaunchShape):
                     kernel.max_dynamic_shared_size_bytes = form.shared_bytes
                     if form.exchange is Exchange.CLUSTER and form.blocks > _PORTABLE_CLUSTER:
                         self._allow_large_clusters(kernel)
-                    self._check_room(form, kernel)
-                self._kernels[key] = kernel
-        return kernel
+                    occupancy = self.xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor
+                    each = occupancy(kernel.kernel.ptr, form.threads, form.shared_bytes)
+                found = self._kernels[key] = kernel, each
+        return found
 
     def _allow_large_clusters(self, kernel: Any) -> None:
         self.xp.cuda.driver.funcSetAttribute(kernel.kernel.ptr, _NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1)
 
-    def _check_room(self, form: LaunchShape, kernel: Any) -> None:
-        """Raise an error if the blocks of the grid cannot all run at once: they would wait for each other forever."""
-        driver = self.xp.cuda.driver
-        each = driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, form.threads, form.shared_bytes)
-        if each < 1:
+    def _check_room(self, form: LaunchShape, blocks: int, each: int) -> None:
+        """Raise an error if blocks that wait for each other cannot all run at once: they would wait forever.
+
+        CuPy would launch fewer of them, with a mere warning. The multiprocessors are counted again in each call, since
+        those of a GPU that is partitioned, or shared with limits, may become fewer.
+        """
+        needed = blocks if form.exchange.through_memory else 1
+        runtime = self.xp.cuda.runtime
+        room = each * runtime.deviceGetAttribute(runtime.cudaDevAttrMultiProcessorCount, self.index)
+        if room < needed:
             raise RuntimeError(
-                f"GPU {self.index}: expected room for {form.threads} threads with {form.shared_bytes} bytes of shared "
-                "memory on a multiprocessor, got none; is the GPU partitioned, or shared with limits?"
+                f"GPU {self.index}: expected room for {needed} blocks of {form.threads} threads with "
+                f"{form.shared_bytes} bytes of shared memory at once, got {room}; is the GPU partitioned, or shared "
+                "with limits?"
             )
 
     def repeat(self, step: Callable[[int], None], advance: Callable[[int], None], times: int) -> None:

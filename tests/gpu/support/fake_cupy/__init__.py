@@ -155,6 +155,11 @@ class Runtime:
     """As `cupy.cuda.runtime`."""
 
     CUDARuntimeError = CUDARuntimeError
+    cudaDevAttrMultiProcessorCount = 16  # noqa: N815
+
+    def deviceGetAttribute(self, attribute, index):  # noqa: N802
+        assert attribute == self.cudaDevAttrMultiProcessorCount
+        return arrays.machine.gpus[index].multiprocessors
 
     def getDeviceCount(self):  # noqa: N802
         machine = arrays.machine

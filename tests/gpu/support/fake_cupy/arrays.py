@@ -374,7 +374,8 @@ class Device:
     @property
     def attributes(self):
         gpu = machine.gpus[self.id]
-        return {"MultiProcessorCount": gpu.multiprocessors, "MaxSharedMemoryPerBlockOptin": gpu.shared_bytes}
+        found = {"MultiProcessorCount": gpu.multiprocessors, "MaxSharedMemoryPerBlockOptin": gpu.shared_bytes}
+        return machine.attributes.setdefault(self.id, found)  # CuPy asks once
 
     @property
     def compute_capability(self):

@@ -80,6 +80,7 @@ class Machine:
         self.driver = driver
         self.hazards, self.allocated = [], []
         self.known = {}  # what the host has waited for
+        self.attributes = {}  # of the GPUs, as CuPy remembers them
         self.memories = weakref.WeakSet()
         self.streams = weakref.WeakValueDictionary()  # by pointer
         self._ids, self._of_thread = 0, threading.local()
