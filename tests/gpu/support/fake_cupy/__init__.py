@@ -24,9 +24,9 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 
 from fake_cupy import arrays, bindings, kernels
-from fake_cupy.arrays import Device, ndarray
+from fake_cupy.arrays import Device, UnownedMemory, ndarray
 from fake_cupy.cublas import Library
-from fake_cupy.machine import Capture, CUDARuntimeError, Gpu, Hazard, Machine, OutOfMemoryError, before
+from fake_cupy.machine import Capture, CUDARuntimeError, Gpu, Hazard, Machine, MemoryPointer, OutOfMemoryError, before
 from fake_cupy.machine import Event as EventWork
 from fake_cupy.machine import Stream as StreamWork
 
@@ -201,6 +201,7 @@ def _module():
     cupy.RawModule, cupy.get_default_memory_pool = kernels.RawModule, lambda: pool
     cupy.cuda = SimpleNamespace(
         **{"Device": Device, "Event": Event, "Graph": Graph, "Stream": Stream, "runtime": Runtime()},
+        **{"MemoryPointer": MemoryPointer, "UnownedMemory": UnownedMemory},
         get_current_stream=get_current_stream,
         using_allocator=machine.using_allocator,
         memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),

@@ -185,6 +185,8 @@ class Memory:
         self.users = {}  # the last position of each line of work
         self.marks = None  # for the first byte of each number: the positions of its last write and read
 
+    memory = property(lambda self: self, doc="As that of an UnownedMemory.")
+
     def __del__(self):
         self.machine.gpus[self.device].taken -= self.size
         late = before(self.users.items(), self._stream.knowledge())
