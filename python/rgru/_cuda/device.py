@@ -11,7 +11,7 @@ from collections import deque
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -37,6 +37,14 @@ _NON_PORTABLE_CLUSTER_SIZE_ALLOWED = 14
 """A CUfunction_attribute of CUDA's driver API."""
 _PROBE = 'extern "C" __global__ void probe() {}\n'
 """The driver is asked about this kernel."""
+
+
+class _Kernel(NamedTuple):
+    """A kernel that is loaded; of a persistent one its launch shape's shared memory, and a multiprocessor's room."""
+
+    function: Any
+    shared_bytes: int = 0
+    at_once: int | None = None  # blocks of a multiprocessor
 
 
 @cache
@@ -81,7 +89,7 @@ class Device:
         self.index = index
         self._capability = int(self.xp.cuda.Device(index).compute_capability)
         self._modules: dict[tuple[object, ...], Any] = {}
-        self._kernels: dict[tuple[object, ...], tuple[Any, int]] = {}
+        self._kernels: dict[tuple[object, str], _Kernel] = {}
         self._lock = threading.Lock()
         self._kept: deque[tuple[Any, list[Any]]] = deque()
         self._of_thread = threading.local()
@@ -345,54 +353,51 @@ class Device:
         shared_bytes : int, default 0
             The dynamic shared memory of a block. A persistent kernel has that of its launch shape.
         """
-        persistent = isinstance(form, LaunchShape) and name.startswith("recurrence")
-        kernel, each = self._kernel(form, name, persistent)
-        if isinstance(form, LaunchShape) and persistent:
-            self._check_room(form, blocks, each)
+        kernel = self._kernels.get((form, name)) or self._load(form, name)
+        if kernel.at_once is not None and isinstance(form, LaunchShape):
+            self._check_room(form, blocks, kernel.at_once)
         numbers = tuple(np.int32(value) if isinstance(value, int) else value for value in arguments)
-        shared = form.shared_bytes if isinstance(form, LaunchShape) and persistent else shared_bytes
-        kernel((blocks,), (threads,), numbers, shared_mem=shared)
+        kernel.function((blocks,), (threads,), numbers, shared_mem=kernel.shared_bytes or shared_bytes)
 
-    def _kernel(self, form: LaunchShape | Steps | Common, name: str, persistent: bool) -> tuple[Any, int]:
-        """Return a kernel, and how many of its blocks a multiprocessor runs at once, 0 if it is not persistent."""
-        cooperative = persistent and isinstance(form, LaunchShape) and form.exchange.through_memory
+    def _load(self, form: LaunchShape | Steps | Common, name: str) -> _Kernel:
+        """Compile a kernel, or take it from its module, and see to its resources."""
+        shape = form if isinstance(form, LaunchShape) and name.startswith("recurrence") else None
+        cooperative = shape is not None and shape.exchange.through_memory
         macros = defines(form.macros)
-        key = (macros, cooperative, name)
-        found = self._kernels.get(key)
-        if found is None:
-            with self._lock:
-                module = self._modules.get(key[:2])
-                if module is None:
-                    module = self.xp.RawModule(
-                        code=source(), options=macros, enable_cooperative_groups=cooperative, backend="nvrtc"
-                    )
-                    self._modules[key[:2]] = module
-                kernel, each = module.get_function(name), 0
-                if persistent and isinstance(form, LaunchShape):
-                    kernel.max_dynamic_shared_size_bytes = form.shared_bytes
-                    if form.exchange is Exchange.CLUSTER and form.blocks > _PORTABLE_CLUSTER:
-                        self._allow_large_clusters(kernel)
-                    occupancy = self.xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor
-                    each = occupancy(kernel.kernel.ptr, form.threads, form.shared_bytes)
-                found = self._kernels[key] = kernel, each
-        return found
+        with self._lock:
+            module = self._modules.get((macros, cooperative))
+            if module is None:
+                module = self._modules[macros, cooperative] = self.xp.RawModule(
+                    code=source(), options=macros, enable_cooperative_groups=cooperative, backend="nvrtc"
+                )
+            function = module.get_function(name)
+            kernel = _Kernel(function)
+            if shape is not None:
+                function.max_dynamic_shared_size_bytes = shape.shared_bytes
+                if shape.exchange is Exchange.CLUSTER and shape.blocks > _PORTABLE_CLUSTER:
+                    self._allow_large_clusters(function)
+                occupancy = self.xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor
+                at_once = occupancy(function.kernel.ptr, shape.threads, shape.shared_bytes)
+                kernel = _Kernel(function, shape.shared_bytes, at_once)
+            self._kernels[form, name] = kernel
+        return kernel
 
     def _allow_large_clusters(self, kernel: Any) -> None:
         self.xp.cuda.driver.funcSetAttribute(kernel.kernel.ptr, _NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1)
 
-    def _check_room(self, form: LaunchShape, blocks: int, each: int) -> None:
+    def _check_room(self, shape: LaunchShape, blocks: int, at_once: int) -> None:
         """Raise an error if blocks that wait for each other cannot all run at once: they would wait forever.
 
         CuPy would launch fewer of them, with a mere warning. The multiprocessors are counted again in each call, since
         those of a GPU that is partitioned, or shared with limits, may become fewer.
         """
-        needed = blocks if form.exchange.through_memory else 1
+        needed = blocks if shape.exchange.through_memory else 1
         runtime = self.xp.cuda.runtime
-        room = each * runtime.deviceGetAttribute(runtime.cudaDevAttrMultiProcessorCount, self.index)
+        room = at_once * runtime.deviceGetAttribute(runtime.cudaDevAttrMultiProcessorCount, self.index)
         if room < needed:
             raise RuntimeError(
-                f"GPU {self.index}: expected room for {needed} blocks of {form.threads} threads with "
-                f"{form.shared_bytes} bytes of shared memory at once, got {room}; is the GPU partitioned, or shared "
+                f"GPU {self.index}: expected room for {needed} blocks of {shape.threads} threads with "
+                f"{shape.shared_bytes} bytes of shared memory at once, got {room}; is the GPU partitioned, or shared "
                 "with limits?"
             )
 

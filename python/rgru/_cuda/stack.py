@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -120,7 +121,7 @@ class Weights:
             weights = self._weights_for(x.dtype)
             y = (self.device.xp.empty if lengths is None else self.device.xp.zeros)(shape, x.dtype)
             h_n = self.device.xp.empty((self.num_layers * self.directions, count, self.hidden_size), x.dtype)
-            at_once = self._at_once(weights[0], count, int(np.prod(x.shape[:-1])))
+            at_once = self._at_once(weights[0], count, math.prod(x.shape[:-1]))
             for n in range(0, count, at_once):
                 part = slice(n, n + at_once)
                 rows = part if offsets is None else slice(offsets[n], offsets[min(n + at_once, count)])
@@ -394,7 +395,7 @@ def named(layout: list[tuple[str, tuple[int, ...], int]], flat: Array) -> list[l
     found: dict[int, dict[str, dict[str, Array]]] = {}
     for name, shape, start in layout:
         _, k, direction, tensor = name.split(".")
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         view = flat[start : start + size].reshape(shape)
         found.setdefault(int(k), {}).setdefault(direction, {})[tensor] = view
     return [list(found[k].values()) for k in sorted(found)]

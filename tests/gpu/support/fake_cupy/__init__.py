@@ -250,8 +250,9 @@ def finish(machine):
 
 def _forget():
     from rgru._backends.cuda import open_backend
+    from rgru._cuda.availability import find_cupy
     from rgru._cuda.cublas import _library
     from rgru._cuda.device import open_device
 
-    for cached in (open_backend, open_device, _library):
+    for cached in (open_backend, open_device, find_cupy, _library):
         cached.cache_clear()
