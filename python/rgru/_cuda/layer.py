@@ -30,6 +30,7 @@ def forward(
     h0: Array | None,
     keep: bool,
     y: Array | None = None,
+    h_n: Array | None = None,
     factors: Array | None = None,
     masks: Array | None = None,
 ) -> tuple[Array, Array, LayerTape | None]:
@@ -47,6 +48,8 @@ def forward(
         Whether to keep a tape.
     y : array, shape (S, D*H), optional
         Written, except for the padding, which must be zero; by default a new array.
+    h_n : array, shape (D, N, H), optional
+        Written; by default a new array.
     factors : array of uint8, shape (S, D*H), optional
         Of a cell with zoneout in training: `rgru._cuda.masks.zoneout_factors`.
     masks : array, shape (D, N, H), optional
@@ -68,7 +71,8 @@ def forward(
         h0 = learned
     if y is None:
         y = (xp.empty if sequences.whole else xp.zeros)((rows, directions * hidden), number)
-    h_n = xp.empty((directions, count, hidden), number)
+    if h_n is None:
+        h_n = xp.empty((directions, count, hidden), number)
     gx = xp.empty((rows, directions * 3 * hidden), sums)
     device.multiply(x, weights.w.T, gx, precision)
     gates = a_hh = None
@@ -97,6 +101,7 @@ def backward(
     dy: Array | None,
     dh_n: Array | None,
     gradients: list[Mapping[str, Array]],
+    dh0: Array | None = None,
 ) -> tuple[Array, Array]:
     """Run the backward pass of `forward`.
 
@@ -109,6 +114,8 @@ def backward(
     dh_n : array, shape (D, N, H), optional
     gradients : list of mapping
         Written: for each direction the gradients of its parameters, named as in `LayerWeights`.
+    dh0 : array, shape (D, N, H), optional
+        Written; by default a new array.
 
     Returns
     -------
@@ -122,7 +129,8 @@ def backward(
     da = allocate((rows, directions * 3 * hidden), number)
     da_own = allocate((rows, directions * hidden), number)
     previous = allocate((rows, directions * hidden), number)
-    dh0 = xp.empty((directions, count, hidden), number)
+    if dh0 is None:
+        dh0 = xp.empty((directions, count, hidden), number)
     du = None if tape.norm is None else allocate(da.shape, number)
     form = weights.form(count, backward=True, masked=tape.masks is not None)
     if isinstance(form, Steps):
