@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru._cuda.dtypes import number_type, sum_type
-from rgru._cuda.kernel_config import Exchange, Steps
+from rgru._cuda.kernel_config import Exchange, Precision, Steps
 from rgru._cuda.layer_norm import LayerNorm
 from rgru._cuda.layer_tape import LayerTape
 from rgru._cuda.stepwise import step_back, step_through
@@ -162,12 +162,16 @@ def backward(
 
 
 def _bias_gradients(weights: LayerWeights, direction: int, da: Array, da_own: Array, into: Mapping[str, Array]) -> None:
-    """Compute the gradients of the biases of a direction, by sums over all steps."""
-    hidden, sums = weights.hidden, sum_type(weights.precision)
-    if "b" in into:
-        into["b"][...] = da[:, direction * 3 * hidden : (direction + 1) * 3 * hidden].sum(axis=0, dtype=sums)
+    """Compute the gradients of the biases of a direction, sums over all steps, by products with ones."""
+    if "b" not in into:
+        return
+    device, hidden = weights.device, weights.hidden
+    precision = Precision.FLOAT32 if weights.precision is Precision.TF32 else weights.precision  # nothing is rounded
+    ones = device.xp.ones((1, len(da)), da.dtype)
+    device.multiply(ones, da[:, direction * 3 * hidden : (direction + 1) * 3 * hidden], into["b"][None], precision)
     if "b_hh" in into:
-        into["b_hh"][...] = da_own[:, direction * hidden : (direction + 1) * hidden].sum(axis=0, dtype=sums)
+        own = da_own[:, direction * hidden : (direction + 1) * hidden]
+        device.multiply(ones, own, into["b_hh"][None], precision)
 
 
 def _weight_gradients(

@@ -25,6 +25,7 @@ FUNCTIONS = (
     "full",
     "isfinite",
     "log",
+    "ones",
     "ones_like",
 )
 FUNCTIONS += ("maximum", "minimum", "reshape", "sqrt", "square", "stack", "where", "zeros", "zeros_like")
