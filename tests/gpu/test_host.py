@@ -296,6 +296,7 @@ def test_other_libraries(host):
     close(gru(*there)[0], gru(x, h0)[0])
     here = host.cupy.asarray(x)
     close(gru(Tensor(here))[0], gru(x)[0])
+    close(gru(Tensor(here[:, ::2]))[0], gru(x[:, ::2])[0])
     host.machine.synchronize()
 
 

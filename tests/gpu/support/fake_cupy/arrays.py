@@ -205,7 +205,7 @@ class UnownedMemory:
     def __init__(self, ptr, size, owner, device_id=-1):
         self._owner, self._memory = owner, weakref.ref(machine.memory_at(ptr))
         self.ptr, self.size, self.device = ptr, size, device_id
-        self.bytes = self.memory.bytes[ptr - self.memory.ptr :][:size]
+        self.bytes = self.memory.bytes[ptr - self.memory.ptr :]
 
     memory = property(lambda self: self._memory())
 
