@@ -83,11 +83,11 @@ def _compile(forms: list[Form]) -> list[str]:
     for form in forms:
         try:
             if isinstance(form, Steps):
-                device._kernel(form, "advance", False)
+                device._load(form, "advance")
                 continue
-            device._kernel(form, "recurrence_backward" if form.cell.backward else "recurrence_forward", True)
+            device._load(form, "recurrence_backward" if form.cell.backward else "recurrence_forward")
             if form.exchange.through_memory:  # which is in another module
-                device._kernel(form, "pack", False)
+                device._load(form, "pack")
         except Exception as error:
             wrong.append(f"{name_of(form)} of {form.cell}: {error!r}"[:500])
     return wrong

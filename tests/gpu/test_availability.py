@@ -124,6 +124,34 @@ def test_a_partitioned_gpu_has_no_room(host):
         gru_of()(host.cupy.asarray(normal(2, 5, FEATURES)))
 
 
+@pytest.mark.parametrize("exchange", [Exchange.GRID, Exchange.PACKETS])
+@pytest.mark.parametrize("smaller", ["than the plan assumes", "than at the first call"])
+def test_a_grid_without_room_is_refused(host, exchange, smaller):
+    """CuPy would launch fewer blocks, with a mere warning, and these would wait forever for the others."""
+    host.monkeypatch.setattr("fake_cupy.kernels.blocks_at_once", lambda *_: 1)
+    gpu = host.machine.gpus[0]
+    host.form(exchange)
+    gru, there = rgru.GRU(FEATURES, 16, seed=0), host.cupy.asarray(normal(2, 5, FEATURES))
+    if smaller == "than at the first call":
+        close(gru(there)[0], gru(there.get())[0])
+    else:
+        host.monkeypatch.setattr(Device, "chip", Chip(90, 8, 232448))
+    gpu.multiprocessors = 1
+    with pytest.raises(RuntimeError, match=r"^GPU 0: expected room for \d blocks of \d+ threads .* at once, got 1; is"):
+        gru(there)
+
+
+def test_the_room_of_a_kernel_is_asked_once(host):
+    host.form(Exchange.PACKETS)
+    gru, there, asked = rgru.GRU(FEATURES, 16, seed=0), host.cupy.asarray(normal(2, 5, FEATURES)), []
+    driver = host.cupy.cuda.driver
+    occupancy = driver.occupancyMaxActiveBlocksPerMultiprocessor
+    driver.occupancyMaxActiveBlocksPerMultiprocessor = lambda *args: asked.append(args) or occupancy(*args)
+    for _ in range(3):
+        gru(there)
+    assert len(asked) == 1
+
+
 # -- clusters ----------------------------------------------------------------------------------------------------------
 
 

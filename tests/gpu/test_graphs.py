@@ -15,7 +15,7 @@ if cuda_emulator.missing():
 
 import fake_cupy
 import rgru
-from fake_host import FEATURES, H, close, forms_and_cells, gru_of
+from fake_host import FEATURES, H, Tensor, close, forms_and_cells, gru_of
 from layer_cases import normal
 from rgru._cuda.device import Device
 from rgru._cuda.kernel_config import Exchange
@@ -223,6 +223,52 @@ def test_a_graph_and_concurrent_work(host):
         close(captured[1][1], gru(x)[0])
     with other:
         close(captured[0][1], gru(x)[0])
+
+
+@pytest.mark.parametrize("captured", ["the same stream", "one that the default stream waits for"])
+def test_an_array_of_another_library_that_goes_during_a_capture(host, captured):
+    """No event can be recorded then, and the work before the capture may still read the array."""
+    gru, cupy, x = gru_of(), host.cupy, normal(2, 5, FEATURES)
+    stream, theirs = cupy.cuda.Stream(), cupy.cuda.Stream(non_blocking=True)
+    with stream if captured == "the same stream" else cupy.cuda.Stream(null=True) as used:
+        with theirs:
+            made = cupy.asarray(x)
+        theirs.synchronize()
+        memory, tape = ref(made.data.mem), gru.record(Tensor(made))[2]
+        del made
+        stream.begin_capture()
+        del tape
+        assert memory() is not None
+        stream.end_capture()
+        gru(Tensor(cupy.asarray(x)))
+        assert memory() is not None
+        used.synchronize()
+        gru(Tensor(cupy.asarray(x)))
+        assert memory() is None
+    host.machine.synchronize()
+
+
+def test_an_array_of_another_library_in_a_graph(host):
+    """Whoever launches the graph writes new numbers to it, and has to keep it, as an array of CuPy."""
+    gru, cupy = gru_of(), host.cupy
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        there = cupy.asarray(normal(2, 5, FEATURES))
+        gru(Tensor(there))
+        stream.begin_capture()
+        y, _ = gru(Tensor(there))
+        graph = stream.end_capture()
+        for seed in range(2):
+            x = normal(2, 5, FEATURES, seed=seed)
+            there.set(x)
+            graph.launch()
+            close(y, gru(x)[0])
+        memory = ref(there.data.mem)
+        del there
+        gru(Tensor(cupy.asarray(x)))
+        stream.synchronize()
+        gru(Tensor(cupy.asarray(x)))
+        assert memory() is None
+        stream.synchronize()
 
 
 @pytest.mark.parametrize("what", ["weights", "shape", "lengths", "ragged", "order", "type"])

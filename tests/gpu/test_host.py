@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ if cuda_emulator.missing():
 import fake_cupy
 import rgru
 from fake_cupy import Gpu, Hazard, Machine
-from fake_host import FEATURES, TOLERANCE, H, close, forms_and_cells, gru_of
+from fake_host import FEATURES, TOLERANCE, H, Old, Tensor, close, forms_and_cells, gru_of
 from kernel_cases import slow
 from layer_cases import normal, with_biases
 from rgru._cuda import device as devices
@@ -281,26 +283,6 @@ def test_a_batch_in_parts(host, monkeypatch):
 
 
 def test_other_libraries(host):
-    class Tensor:
-        """An array of a library with an old version of DLPack."""
-
-        def __init__(self, array):
-            self.array = array
-
-        def __dlpack__(self, stream=None):
-            return self.array.__dlpack__(stream=stream)
-
-        def __dlpack_device__(self):
-            return self.array.__dlpack_device__()
-
-    class Old:
-        def __init__(self, array):
-            self.array = array
-
-        @property
-        def __cuda_array_interface__(self):
-            return self.array.__cuda_array_interface__
-
     gru, x, h0 = gru_of(), normal(2, 4, FEATURES), normal(1, 2, H)
     theirs = host.cupy.cuda.Stream(non_blocking=True)
     with theirs:
@@ -314,6 +296,51 @@ def test_other_libraries(host):
     close(gru(*there)[0], gru(x, h0)[0])
     here = host.cupy.asarray(x)
     close(gru(Tensor(here))[0], gru(x)[0])
+    close(gru(Tensor(here[:, ::2]))[0], gru(x[:, ::2])[0])
+    host.machine.synchronize()
+
+
+CALLS = {
+    "call": lambda gru, x, h0, lengths, *_: gru(x(), h0(), lengths=lengths()),
+    "final_states": lambda gru, x, *_: gru.final_states(x()),
+    "trace": lambda gru, x, *_: gru.trace(x()).h_n,
+    "tape": lambda gru, x, h0, _, dy: gru.record(x(), h0())[2].backward(dy(), h0()),
+    "mask": lambda gru, x, *_: gru(x(), mask=np.arange(8).reshape(2, 4) > 2),
+    "Ragged": lambda gru, x, *_: gru(rgru.Ragged.from_padded(x(), [1, 4])),
+    "sequences of a Ragged": lambda gru, x, *_: rgru.Ragged(x()[0], [0, 1, 4]).take([1]),
+    "another type": lambda gru, x, *_: gru_of(dtype="float64")(x()),
+}
+
+
+@pytest.mark.parametrize("kind", [Tensor, Old])
+@pytest.mark.parametrize("call", CALLS)
+def test_arrays_of_other_libraries_live_until_the_work_is_done(host, call, kind):
+    """Their memory goes back to their own stream, which does not wait for CuPy's."""
+    gru, cupy, memories = gru_of(), host.cupy, []
+    theirs = cupy.cuda.Stream(non_blocking=True)
+
+    class Sliced(kind):
+        def __getitem__(self, key):
+            return kind(self.array[key])
+
+    def given(array):
+        def make():
+            with theirs:
+                made = cupy.asarray(array)
+            theirs.synchronize()
+            memories.append(ref(made.data.mem))
+            return Sliced(made)
+
+        return make
+
+    arrays = normal(2, 4, FEATURES), normal(1, 2, H), np.array([4, 2]), normal(2, 4, H)
+    CALLS[call](gru, *map(given, arrays))
+    gc.collect()
+    assert not host.machine.hazards
+    host.machine.synchronize()
+    gru(given(arrays[0])())  # what is not needed any more goes
+    assert [one() is None for one in memories] == [True] * (len(memories) - 1) + [False]
+    host.machine.synchronize()
 
 
 # -- parameters --------------------------------------------------------------------------------------------------------

@@ -13,10 +13,12 @@ import cuda_emulator
 if cuda_emulator.missing():
     pytest.skip(cuda_emulator.missing(), allow_module_level=True)
 
+import rgru
 from fake_cupy import Gpu, Machine
-from fake_host import FEATURES, gru_of
+from fake_host import FEATURES, H, gru_of
 from layer_cases import normal
 from rgru._cuda import device as devices
+from rgru._cuda import layer
 from rgru._cuda.kernel_config import Precision
 
 
@@ -57,6 +59,30 @@ def test_products(host):
                         expected = a.get() @ b.get() + (out.get() if add else 0)
                         device.multiply(a, b, out, Precision.FLOAT32, add)
                         np.testing.assert_allclose(out.get(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "tf32", "float16", "float64"])
+def test_gradients_of_biases_are_sums_of_exact_numbers(host, monkeypatch, dtype):
+    """In float32 at least: neither tf32 nor half precision rounds what is added."""
+    gru = rgru.GRU(FEATURES, H, reset_after=True, dtype="float64" if dtype == "float64" else "float32", seed=0)
+    added, bias_gradients = [], layer._bias_gradients
+
+    def observed(weights, direction, da, da_own, into):
+        added.extend([da, da_own])
+        bias_gradients(weights, direction, da, da_own, into)
+
+    monkeypatch.setattr(layer, "_bias_gradients", observed)
+    x = host.cupy.asarray(normal(5, 40, FEATURES)).astype("float32" if dtype == "tf32" else dtype)
+    rgru.gpu.allow_tf32(dtype == "tf32")
+    try:
+        y, _, tape = gru.record(x)
+        found = tape.backward(y).params
+    finally:
+        rgru.gpu.allow_tf32(False)
+    for name, array in zip(("b", "b_hh"), added, strict=True):
+        exact = array.get().astype("float64").sum(axis=0)
+        bound = 1e-13 if dtype == "float64" else 1e-6
+        np.testing.assert_allclose(found[f"layers.0.fwd.{name}"].get(), exact, rtol=bound, atol=bound * 10)
 
 
 def test_statuses_are_errors(host):

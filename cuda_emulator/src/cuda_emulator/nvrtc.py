@@ -29,25 +29,34 @@ def machine_code(source, macros, capability):
 
 def ptx(source, macros, capability):
     """Compile to PTX, the input of the assembler."""
-    done, log, text = _compile(source, macros, [f"-arch=compute_{capability}"])
+    return _compiled(source, macros, f"compute_{capability}", "PTX").rstrip(b"\0").decode()
+
+
+def cubin(source, macros, capability):
+    """Compile and assemble for a chip; return what the driver loads."""
+    return _compiled(source, macros, f"sm_{capability}", "CUBIN")
+
+
+def _compiled(source, macros, architecture, kind):
+    done, log, code = _compile(source, macros, [f"-arch={architecture}"], kind)
     if not done:
         raise ValueError(log)
-    return text
+    return code
 
 
-def _compile(source, macros, options):
+def _compile(source, macros, options, kind="CUBIN"):
     options = [*options, "-ftz=true", "--device-as-default-execution-space"]
     options += [f"-D{key}={value if isinstance(value, float) else int(value)}" for key, value in macros.items()]
     _, program = library.nvrtcCreateProgram(source.encode(), b"kernels", 0, [], [])
     (error,) = library.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
-    log = _text(library.nvrtcGetProgramLogSize, library.nvrtcGetProgramLog, program)
-    text = "" if error else _text(library.nvrtcGetPTXSize, library.nvrtcGetPTX, program)
+    log = _output(program, "ProgramLog").rstrip(b"\0").decode()
+    code = b"" if error else _output(program, kind)
     library.nvrtcDestroyProgram(program)
-    return not error, log, text
+    return not error, log, code
 
 
-def _text(size_of, get, program):
-    _, size = size_of(program)
-    text = bytearray(size)
-    get(program, text)
-    return text.rstrip(b"\0").decode()
+def _output(program, kind):
+    _, size = getattr(library, f"nvrtcGet{kind}Size")(program)
+    found = bytearray(size)
+    getattr(library, f"nvrtcGet{kind}")(program, found)
+    return bytes(found)

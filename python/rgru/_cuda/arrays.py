@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru._cuda.availability import find_cupy
+from rgru._cuda.device import open_device
 from rgru._cuda.dtypes import precision_of
 from rgru._validation.arrays import on_gpu
 
@@ -142,6 +143,7 @@ def as_cupy(name: str, value: object) -> Array:
     Returns
     -------
     cupy.ndarray
+        The memory of another library is kept as `Device.borrowed` does.
 
     Raises
     ------
@@ -160,7 +162,8 @@ def as_cupy(name: str, value: object) -> Array:
     if isinstance(value, cupy.ndarray):
         return value
     # DLPack lets one library's stream wait for the other's; with the older interface the host has to wait.
-    return cupy.from_dlpack(value) if hasattr(value, "__dlpack__") else cupy.asarray(value)
+    array = cupy.from_dlpack(value) if hasattr(value, "__dlpack__") else cupy.asarray(value)
+    return open_device(array.device.id).borrowed(array)
 
 
 def _on(gpu: int | None, name: str, array: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from rgru._optional_imports import install
@@ -11,8 +12,9 @@ _OLDEST_CAPABILITY = 75
 _INSTALL = install("gpu")
 
 
+@cache
 def find_cupy(index: int | None = None) -> Any:
-    """Import CuPy and check that it can use a GPU.
+    """Import CuPy and check, once, that it can use a GPU.
 
     Parameters
     ----------

@@ -5,12 +5,13 @@ Most calls of CuPy are in this module; tests replace it by NumPy and kernels on 
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -36,6 +37,14 @@ _NON_PORTABLE_CLUSTER_SIZE_ALLOWED = 14
 """A CUfunction_attribute of CUDA's driver API."""
 _PROBE = 'extern "C" __global__ void probe() {}\n'
 """The driver is asked about this kernel."""
+
+
+class _Kernel(NamedTuple):
+    """A kernel that is loaded; of a persistent one its launch shape's shared memory, and a multiprocessor's room."""
+
+    function: Any
+    shared_bytes: int = 0
+    at_once: int | None = None  # blocks of a multiprocessor
 
 
 @cache
@@ -80,7 +89,7 @@ class Device:
         self.index = index
         self._capability = int(self.xp.cuda.Device(index).compute_capability)
         self._modules: dict[tuple[object, ...], Any] = {}
-        self._kernels: dict[tuple[object, ...], Any] = {}
+        self._kernels: dict[tuple[object, str], _Kernel] = {}
         self._lock = threading.Lock()
         self._kept: deque[tuple[Any, list[Any]]] = deque()
         self._of_thread = threading.local()
@@ -259,6 +268,27 @@ class Device:
             if not all(mark.done for mark in one[1]):
                 self._kept.append(one)
 
+    def borrowed(self, array: Array) -> Array:
+        """Return an array over another library's memory that lives as one of CuPy would on the current stream.
+
+        The library may use the memory again, on streams of its own, as soon as the last reference to it is gone: it is
+        kept until the work of the current stream up to then is done. In a graph that is being captured, that is none:
+        whoever launches the graph keeps its inputs, as they do those of CuPy.
+
+        Parameters
+        ----------
+        array : cupy.ndarray
+
+        Returns
+        -------
+        cupy.ndarray
+        """
+        cupy = self.xp
+        with cupy.cuda.Device(self.index):
+            loan = _Loan(self, array, cupy.cuda.get_current_stream())
+        memory = cupy.cuda.UnownedMemory(array.data.ptr, array.nbytes, loan, self.index)
+        return cupy.ndarray(array.shape, array.dtype, cupy.cuda.MemoryPointer(memory, 0), array.strides)
+
     def free_bytes(self) -> int:
         """Return how many bytes could be allocated now."""
         free, _ = self.xp.cuda.Device(self.index).mem_info
@@ -323,45 +353,52 @@ class Device:
         shared_bytes : int, default 0
             The dynamic shared memory of a block. A persistent kernel has that of its launch shape.
         """
-        persistent = isinstance(form, LaunchShape) and name.startswith("recurrence")
-        kernel = self._kernel(form, name, persistent)
+        kernel = self._kernels.get((form, name)) or self._load(form, name)
+        if kernel.at_once is not None and isinstance(form, LaunchShape):
+            self._check_room(form, blocks, kernel.at_once)
         numbers = tuple(np.int32(value) if isinstance(value, int) else value for value in arguments)
-        shared = form.shared_bytes if isinstance(form, LaunchShape) and persistent else shared_bytes
-        kernel((blocks,), (threads,), numbers, shared_mem=shared)
+        kernel.function((blocks,), (threads,), numbers, shared_mem=kernel.shared_bytes or shared_bytes)
 
-    def _kernel(self, form: LaunchShape | Steps | Common, name: str, persistent: bool) -> Any:
-        cooperative = persistent and isinstance(form, LaunchShape) and form.exchange.through_memory
+    def _load(self, form: LaunchShape | Steps | Common, name: str) -> _Kernel:
+        """Compile a kernel, or take it from its module, and see to its resources."""
+        shape = form if isinstance(form, LaunchShape) and name.startswith("recurrence") else None
+        cooperative = shape is not None and shape.exchange.through_memory
         macros = defines(form.macros)
-        key = (macros, cooperative, name)
-        kernel = self._kernels.get(key)
-        if kernel is None:
-            with self._lock:
-                module = self._modules.get(key[:2])
-                if module is None:
-                    module = self.xp.RawModule(
-                        code=source(), options=macros, enable_cooperative_groups=cooperative, backend="nvrtc"
-                    )
-                    self._modules[key[:2]] = module
-                kernel = module.get_function(name)
-                if persistent and isinstance(form, LaunchShape):
-                    kernel.max_dynamic_shared_size_bytes = form.shared_bytes
-                    if form.exchange is Exchange.CLUSTER and form.blocks > _PORTABLE_CLUSTER:
-                        self._allow_large_clusters(kernel)
-                    self._check_room(form, kernel)
-                self._kernels[key] = kernel
+        with self._lock:
+            module = self._modules.get((macros, cooperative))
+            if module is None:
+                module = self._modules[macros, cooperative] = self.xp.RawModule(
+                    code=source(), options=macros, enable_cooperative_groups=cooperative, backend="nvrtc"
+                )
+            function = module.get_function(name)
+            kernel = _Kernel(function)
+            if shape is not None:
+                function.max_dynamic_shared_size_bytes = shape.shared_bytes
+                if shape.exchange is Exchange.CLUSTER and shape.blocks > _PORTABLE_CLUSTER:
+                    self._allow_large_clusters(function)
+                occupancy = self.xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor
+                at_once = occupancy(function.kernel.ptr, shape.threads, shape.shared_bytes)
+                kernel = _Kernel(function, shape.shared_bytes, at_once)
+            self._kernels[form, name] = kernel
         return kernel
 
     def _allow_large_clusters(self, kernel: Any) -> None:
         self.xp.cuda.driver.funcSetAttribute(kernel.kernel.ptr, _NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1)
 
-    def _check_room(self, form: LaunchShape, kernel: Any) -> None:
-        """Raise an error if the blocks of the grid cannot all run at once: they would wait for each other forever."""
-        driver = self.xp.cuda.driver
-        each = driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, form.threads, form.shared_bytes)
-        if each < 1:
+    def _check_room(self, shape: LaunchShape, blocks: int, at_once: int) -> None:
+        """Raise an error if blocks that wait for each other cannot all run at once: they would wait forever.
+
+        CuPy would launch fewer of them, with a mere warning. The multiprocessors are counted again in each call, since
+        those of a GPU that is partitioned, or shared with limits, may become fewer.
+        """
+        needed = blocks if shape.exchange.through_memory else 1
+        runtime = self.xp.cuda.runtime
+        room = at_once * runtime.deviceGetAttribute(runtime.cudaDevAttrMultiProcessorCount, self.index)
+        if room < needed:
             raise RuntimeError(
-                f"GPU {self.index}: expected room for {form.threads} threads with {form.shared_bytes} bytes of shared "
-                "memory on a multiprocessor, got none; is the GPU partitioned, or shared with limits?"
+                f"GPU {self.index}: expected room for {needed} blocks of {shape.threads} threads with "
+                f"{shape.shared_bytes} bytes of shared memory at once, got {room}; is the GPU partitioned, or shared "
+                "with limits?"
             )
 
     def repeat(self, step: Callable[[int], None], advance: Callable[[int], None], times: int) -> None:
@@ -437,3 +474,39 @@ class Device:
         if use not in streams:
             streams[use] = self.xp.cuda.Stream(non_blocking=True)
         return streams[use]
+
+
+class _Loan:
+    """Another library's memory, which is kept when this object dies, until the work of a stream up to then is done."""
+
+    def __init__(self, device: Device, array: Array, stream: Any) -> None:
+        self._device, self._array, self._stream = device, array, stream
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing():
+            self._device.keep(self._array, [_EndOfWork(self._device, self._stream)])
+
+
+class _EndOfWork:
+    """A mark behind the work of a stream so far; behind later work if the stream takes no marks yet."""
+
+    def __init__(self, device: Device, stream: Any) -> None:
+        self._device, self._stream, self._event = device, stream, None
+
+    @property
+    def done(self) -> bool:
+        """Whether the work is done."""
+        if self._event is None:
+            self._event = self._record()
+        return self._event is not None and bool(self._event.done)
+
+    def _record(self) -> Any:
+        """Record an event; None during a capture."""
+        cupy = self._device.xp
+        with cupy.cuda.Device(self._device.index):
+            try:
+                if self._stream.is_capturing():
+                    return None
+            except cupy.cuda.runtime.CUDARuntimeError:  # the default stream, while one that it waits for is captured
+                return None
+            return self._stream.record(cupy.cuda.Event(disable_timing=True))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru._cuda.dtypes import number_type, sum_type
-from rgru._cuda.kernel_config import Exchange, Steps
+from rgru._cuda.kernel_config import Exchange, Precision, Steps
 from rgru._cuda.layer_norm import LayerNorm
 from rgru._cuda.layer_tape import LayerTape
 from rgru._cuda.stepwise import step_back, step_through
@@ -30,6 +30,7 @@ def forward(
     h0: Array | None,
     keep: bool,
     y: Array | None = None,
+    h_n: Array | None = None,
     factors: Array | None = None,
     masks: Array | None = None,
 ) -> tuple[Array, Array, LayerTape | None]:
@@ -47,6 +48,8 @@ def forward(
         Whether to keep a tape.
     y : array, shape (S, D*H), optional
         Written, except for the padding, which must be zero; by default a new array.
+    h_n : array, shape (D, N, H), optional
+        Written; by default a new array.
     factors : array of uint8, shape (S, D*H), optional
         Of a cell with zoneout in training: `rgru._cuda.masks.zoneout_factors`.
     masks : array, shape (D, N, H), optional
@@ -68,7 +71,8 @@ def forward(
         h0 = learned
     if y is None:
         y = (xp.empty if sequences.whole else xp.zeros)((rows, directions * hidden), number)
-    h_n = xp.empty((directions, count, hidden), number)
+    if h_n is None:
+        h_n = xp.empty((directions, count, hidden), number)
     gx = xp.empty((rows, directions * 3 * hidden), sums)
     device.multiply(x, weights.w.T, gx, precision)
     gates = a_hh = None
@@ -97,6 +101,7 @@ def backward(
     dy: Array | None,
     dh_n: Array | None,
     gradients: list[Mapping[str, Array]],
+    dh0: Array | None = None,
 ) -> tuple[Array, Array]:
     """Run the backward pass of `forward`.
 
@@ -109,6 +114,8 @@ def backward(
     dh_n : array, shape (D, N, H), optional
     gradients : list of mapping
         Written: for each direction the gradients of its parameters, named as in `LayerWeights`.
+    dh0 : array, shape (D, N, H), optional
+        Written; by default a new array.
 
     Returns
     -------
@@ -122,7 +129,8 @@ def backward(
     da = allocate((rows, directions * 3 * hidden), number)
     da_own = allocate((rows, directions * hidden), number)
     previous = allocate((rows, directions * hidden), number)
-    dh0 = xp.empty((directions, count, hidden), number)
+    if dh0 is None:
+        dh0 = xp.empty((directions, count, hidden), number)
     du = None if tape.norm is None else allocate(da.shape, number)
     form = weights.form(count, backward=True, masked=tape.masks is not None)
     if isinstance(form, Steps):
@@ -154,12 +162,16 @@ def backward(
 
 
 def _bias_gradients(weights: LayerWeights, direction: int, da: Array, da_own: Array, into: Mapping[str, Array]) -> None:
-    """Compute the gradients of the biases of a direction, by sums over all steps."""
-    hidden, sums = weights.hidden, sum_type(weights.precision)
-    if "b" in into:
-        into["b"][...] = da[:, direction * 3 * hidden : (direction + 1) * 3 * hidden].sum(axis=0, dtype=sums)
+    """Compute the gradients of the biases of a direction, sums over all steps, by products with ones."""
+    if "b" not in into:
+        return
+    device, hidden = weights.device, weights.hidden
+    precision = Precision.FLOAT32 if weights.precision is Precision.TF32 else weights.precision  # nothing is rounded
+    ones = device.xp.ones((1, len(da)), da.dtype)
+    device.multiply(ones, da[:, direction * 3 * hidden : (direction + 1) * 3 * hidden], into["b"][None], precision)
     if "b_hh" in into:
-        into["b_hh"][...] = da_own[:, direction * hidden : (direction + 1) * hidden].sum(axis=0, dtype=sums)
+        own = da_own[:, direction * hidden : (direction + 1) * hidden]
+        device.multiply(ones, own, into["b_hh"][None], precision)
 
 
 def _weight_gradients(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,7 +11,7 @@ import numpy as np
 from rgru import _core
 from rgru._cuda import layer as layers
 from rgru._cuda.cell_options import CellOptions
-from rgru._cuda.dtypes import precision_of, sum_type
+from rgru._cuda.dtypes import number_type, precision_of, sum_type
 from rgru._cuda.kernel_config import Precision
 from rgru._cuda.layer_weights import LayerWeights
 from rgru._cuda.masks import dropped, recurrent_masks, zoneout_factors
@@ -120,7 +121,7 @@ class Weights:
             weights = self._weights_for(x.dtype)
             y = (self.device.xp.empty if lengths is None else self.device.xp.zeros)(shape, x.dtype)
             h_n = self.device.xp.empty((self.num_layers * self.directions, count, self.hidden_size), x.dtype)
-            at_once = self._at_once(weights[0], count, int(np.prod(x.shape[:-1])))
+            at_once = self._at_once(weights[0], count, math.prod(x.shape[:-1]))
             for n in range(0, count, at_once):
                 part = slice(n, n + at_once)
                 rows = part if offsets is None else slice(offsets[n], offsets[min(n + at_once, count)])
@@ -185,9 +186,10 @@ class Weights:
                 rows = xp.where(sequences.valid(self.device), rows, xp.zeros((), rows.dtype))
                 rows = rows.astype(x.dtype, copy=False)  # CuPy's `where` promotes bfloat16
             tapes: list[LayerTape] = []
-            states = []
+            h_n = self.device.xp.empty((self.num_layers * self.directions, sequences.count, self.hidden_size), x.dtype)
             for k, one in enumerate(weights):
-                given = None if h0 is None else h0[k * self.directions : (k + 1) * self.directions]
+                states = slice(k * self.directions, (k + 1) * self.directions)
+                given = None if h0 is None else h0[states]
                 read = dropped(one, sequences, rows, k, dropout, seed or 0) if k and dropout else rows
                 factors = masks = None
                 if seed is not None and self._options.zoneout:
@@ -195,13 +197,11 @@ class Weights:
                 if seed is not None and self._recurrent_dropout:
                     masks = recurrent_masks(one, sequences.count, k, self._recurrent_dropout, seed)
                 drawn = {"factors": factors, "masks": masks}
-                rows, h_n, tape = layers.forward(one, read, sequences, h0=given, keep=True, **drawn)
+                rows, _, tape = layers.forward(one, read, sequences, h0=given, keep=True, h_n=h_n[states], **drawn)
                 assert tape is not None
                 tapes.append(tape)
-                states.append(h_n)
                 if self._merge != "concat":
                     rows = merged(one, self._merge, rows)
-            h_n = self.device.xp.concatenate(states)
             return (
                 rows.reshape(shape),
                 h_n,
@@ -302,11 +302,14 @@ class Weights:
             states = slice(k * self.directions, (k + 1) * self.directions)
             given = None if h0 is None else self.device.xp.ascontiguousarray(h0[states])
             into = y.reshape(sequences.rows, self.output_size) if k + 1 == self.num_layers else None
+            last = h_n[states] if h_n[states].flags.c_contiguous else None  # not so for a part of a batch
             if self._merge == "concat":
-                rows, h_n[states], _ = layers.forward(one, rows, sequences, h0=given, keep=False, y=into)
+                rows, found, _ = layers.forward(one, rows, sequences, h0=given, keep=False, y=into, h_n=last)
             else:
-                both, h_n[states], _ = layers.forward(one, rows, sequences, h0=given, keep=False)
+                both, found, _ = layers.forward(one, rows, sequences, h0=given, keep=False, h_n=last)
                 rows = merged(one, self._merge, both, into)
+            if last is None:
+                h_n[states] = found
 
 
 class Tape:
@@ -357,19 +360,20 @@ class Tape:
             flat = device.xp.empty_like(weights._params())
             tensors = named(weights._layout, flat)
             gradient: Any = None if dy is None else dy.reshape(sequences.rows, outputs[-1])
-            dh0 = []
+            dh0 = device.xp.empty(states, number_type(self._layers[0].precision))
             for k in reversed(range(weights.num_layers)):
-                given = None if dh_n is None else dh_n[k * directions : (k + 1) * directions]
+                cells = slice(k * directions, (k + 1) * directions)
+                given = None if dh_n is None else dh_n[cells]
                 if gradient is not None and weights._merge != "concat":
                     gradient = merged_backward(self._layers[k], weights._merge, self._tapes[k].y, gradient)
-                gradient, before = layers.backward(
-                    self._layers[k], self._tapes[k], sequences, dy=gradient, dh_n=given, gradients=tensors[k]
+                gradient, _ = layers.backward(
+                    *(self._layers[k], self._tapes[k], sequences),
+                    **{"dy": gradient, "dh_n": given, "gradients": tensors[k], "dh0": dh0[cells]},
                 )
-                dh0.append(before)
                 rate, seed = self._dropout
                 if k and rate:
                     gradient = dropped(self._layers[k], sequences, gradient, k, rate, seed)
-            return gradient.reshape(self._shape), device.xp.concatenate(dh0[::-1]), flat
+            return gradient.reshape(self._shape), dh0, flat
 
     def layers(self) -> list[tuple[list[Array], Array]]:
         """Return the records of the cells by layer: the gates r, z and h~ (S, 3H) of each, and all states (S, D*H)."""
@@ -394,7 +398,7 @@ def named(layout: list[tuple[str, tuple[int, ...], int]], flat: Array) -> list[l
     found: dict[int, dict[str, dict[str, Array]]] = {}
     for name, shape, start in layout:
         _, k, direction, tensor = name.split(".")
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         view = flat[start : start + size].reshape(shape)
         found.setdefault(int(k), {}).setdefault(direction, {})[tensor] = view
     return [list(found[k].values()) for k in sorted(found)]

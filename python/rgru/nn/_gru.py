@@ -491,12 +491,7 @@ class GRU(HeldParameters):
         self, x: ArrayLike | Ragged, h0: ArrayLike | None, lengths: ArrayLike | None, mask: ArrayLike | None
     ) -> tuple[Any, Any, Any, NDArray[np.int64] | None]:
         """Return x, h0, lengths and offsets, converted for the core or the GPU; their sizes are not checked yet."""
-        values: Any
-        if isinstance(x, Ragged):
-            values = as_features(self, x.values, "(S, F)", offsets=x.offsets, mask=mask)
-        else:
-            index = None if lengths is None else _as_lengths(lengths, x)
-            values = as_features(self, x, "(N, T, I)", lengths=index, mask=mask)
+        values: Any = x.values if isinstance(x, Ragged) else x
         real, dtype = as_real, self._dtype
         if on_gpu(values):
             from rgru._cuda import arrays
@@ -505,6 +500,11 @@ class GRU(HeldParameters):
             if self.vocabulary is not None and values.dtype.itemsize < 4 and values.dtype.kind not in "iub":
                 raise TypeError(f"x: expected {self._dtype} for ids, got {values.dtype.name}, which rounds them")
             real, dtype = _as_real_for(values), arrays.compute_type(values.dtype, dtype)
+        if isinstance(x, Ragged):
+            values = as_features(self, values, "(S, F)", offsets=x.offsets, mask=mask)
+        else:
+            index = None if lengths is None else _as_lengths(lengths, values)
+            values = as_features(self, values, "(N, T, I)", lengths=index, mask=mask)
         if h0 is not None:
             h0 = real("h0", h0, dtype, 3, "(L*D, N, H)")
         if not isinstance(x, Ragged):

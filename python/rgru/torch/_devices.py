@@ -61,6 +61,7 @@ def as_tensor(array: Any, dtype: Any) -> Any:
 
 
 def _array(tensor: Any) -> Any:
+    # On PyTorch's current stream, in whose order its memory is used again: the tensor may go before the work is done.
     return tensor.numpy() if tensor.is_cpu else backend_of(tensor).xp.from_dlpack(tensor)
 
 

@@ -42,6 +42,30 @@ class Host:
         self.monkeypatch.setattr(Device, "steps_per_graph", 2)
 
 
+class Tensor:
+    """An array of a library with an old version of DLPack."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack__(self, stream=None):
+        return self.array.__dlpack__(stream=stream)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+class Old:
+    """An array of a library without DLPack."""
+
+    def __init__(self, array):
+        self.array = array
+
+    @property
+    def __cuda_array_interface__(self):
+        return self.array.__cuda_array_interface__
+
+
 def close(found, expected, dtype="float32"):
     if isinstance(found, rgru.Ragged):
         assert found.offsets.tolist() == expected.offsets.tolist()

@@ -24,9 +24,9 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 
 from fake_cupy import arrays, bindings, kernels
-from fake_cupy.arrays import Device, ndarray
+from fake_cupy.arrays import Device, UnownedMemory, ndarray
 from fake_cupy.cublas import Library
-from fake_cupy.machine import Capture, CUDARuntimeError, Gpu, Hazard, Machine, OutOfMemoryError, before
+from fake_cupy.machine import Capture, CUDARuntimeError, Gpu, Hazard, Machine, MemoryPointer, OutOfMemoryError, before
 from fake_cupy.machine import Event as EventWork
 from fake_cupy.machine import Stream as StreamWork
 
@@ -155,6 +155,11 @@ class Runtime:
     """As `cupy.cuda.runtime`."""
 
     CUDARuntimeError = CUDARuntimeError
+    cudaDevAttrMultiProcessorCount = 16  # noqa: N815
+
+    def deviceGetAttribute(self, attribute, index):  # noqa: N802
+        assert attribute == self.cudaDevAttrMultiProcessorCount
+        return arrays.machine.gpus[index].multiprocessors
 
     def getDeviceCount(self):  # noqa: N802
         machine = arrays.machine
@@ -196,6 +201,7 @@ def _module():
     cupy.RawModule, cupy.get_default_memory_pool = kernels.RawModule, lambda: pool
     cupy.cuda = SimpleNamespace(
         **{"Device": Device, "Event": Event, "Graph": Graph, "Stream": Stream, "runtime": Runtime()},
+        **{"MemoryPointer": MemoryPointer, "UnownedMemory": UnownedMemory},
         get_current_stream=get_current_stream,
         using_allocator=machine.using_allocator,
         memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
@@ -244,8 +250,9 @@ def finish(machine):
 
 def _forget():
     from rgru._backends.cuda import open_backend
+    from rgru._cuda.availability import find_cupy
     from rgru._cuda.cublas import _library
     from rgru._cuda.device import open_device
 
-    for cached in (open_backend, open_device, _library):
+    for cached in (open_backend, open_device, find_cupy, _library):
         cached.cache_clear()

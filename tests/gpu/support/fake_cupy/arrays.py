@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,6 +25,7 @@ FUNCTIONS = (
     "full",
     "isfinite",
     "log",
+    "ones",
     "ones_like",
 )
 FUNCTIONS += ("maximum", "minimum", "reshape", "sqrt", "square", "stack", "where", "zeros", "zeros_like")
@@ -66,7 +68,8 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
 
     @property
     def _places(self):
-        return View(self.data.mem, self.data.offset, self.shape, self.strides, self.dtype)
+        memory = self.data.mem.memory
+        return View(memory, self.data.ptr - memory.ptr, self.shape, self.strides, self.dtype)
 
     # -- protocols of other libraries --------------------------------------------------------------------------------
 
@@ -194,6 +197,17 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
         return lambda *args, **kwargs: call(
             lambda array, *rest, **options: getattr(array, name)(*rest, **options), (self, *args), kwargs, name
         )
+
+
+class UnownedMemory:
+    """As `cupy.cuda.UnownedMemory`: a part of an allocation, which the owner keeps alive."""
+
+    def __init__(self, ptr, size, owner, device_id=-1):
+        self._owner, self._memory = owner, weakref.ref(machine.memory_at(ptr))
+        self.ptr, self.size, self.device = ptr, size, device_id
+        self.bytes = self.memory.bytes[ptr - self.memory.ptr :]
+
+    memory = property(lambda self: self._memory())
 
 
 class Capsule:
@@ -374,7 +388,8 @@ class Device:
     @property
     def attributes(self):
         gpu = machine.gpus[self.id]
-        return {"MultiProcessorCount": gpu.multiprocessors, "MaxSharedMemoryPerBlockOptin": gpu.shared_bytes}
+        found = {"MultiProcessorCount": gpu.multiprocessors, "MaxSharedMemoryPerBlockOptin": gpu.shared_bytes}
+        return machine.attributes.setdefault(self.id, found)  # CuPy asks once
 
     @property
     def compute_capability(self):

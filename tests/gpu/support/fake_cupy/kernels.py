@@ -90,7 +90,8 @@ class RawKernel:
         if cluster > self.largest_cluster(gpu) or (cluster > 1 and gpu.capability < 90):
             raise CUDADriverError("CUDA_ERROR_INVALID_CLUSTER_SIZE: cluster misconfiguration")
         if self._module.cooperative:
-            most = blocks_at_once(gpu, block, shared_mem) * gpu.multiprocessors
+            each = blocks_at_once(gpu, block, shared_mem)
+            most = each * arrays.Device().attributes["MultiProcessorCount"]
             if grid > most:
                 warnings.warn(
                     f"The grid size will be reduced from {grid} to {most}, as the specified grid size exceeds the "
@@ -98,6 +99,8 @@ class RawKernel:
                     stacklevel=2,
                 )
                 grid = most
+            if grid > each * gpu.multiprocessors:
+                raise CUDADriverError("CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE: too many blocks in cooperative launch")
         plan, reads, writes = [], [], []
         for value, constant in zip(args, self._constant, strict=True):
             if isinstance(value, ndarray):

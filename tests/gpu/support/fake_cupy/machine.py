@@ -80,6 +80,7 @@ class Machine:
         self.driver = driver
         self.hazards, self.allocated = [], []
         self.known = {}  # what the host has waited for
+        self.attributes = {}  # of the GPUs, as CuPy remembers them
         self.memories = weakref.WeakSet()
         self.streams = weakref.WeakValueDictionary()  # by pointer
         self._ids, self._of_thread = 0, threading.local()
@@ -183,6 +184,8 @@ class Memory:
         machine.memories.add(self)
         self.users = {}  # the last position of each line of work
         self.marks = None  # for the first byte of each number: the positions of its last write and read
+
+    memory = property(lambda self: self, doc="As that of an UnownedMemory.")
 
     def __del__(self):
         self.machine.gpus[self.device].taken -= self.size
