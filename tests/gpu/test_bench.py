@@ -301,6 +301,24 @@ def test_a_sanitizer_that_takes_too_long_ends_with_its_target(tmp_path, monkeypa
     assert not state.exists() or state.read_text().split()[2] == "Z"
 
 
+def test_a_tool_takes_the_place_of_what_compiles_for_it(monkeypatch):
+    """Who ends the stage, by its process, ends the tool as well."""
+    from rgru._cuda import device
+
+    done = []
+    monkeypatch.setattr(device, "open_device", lambda _: SimpleNamespace(chip=HOPPER))
+    monkeypatch.setattr(checks, "compile_every_form", lambda chip, _: done.append(chip))
+    monkeypatch.setattr(checks.os, "execv", lambda program, command: done.append((program, command)))
+    monkeypatch.setattr(checks.shutil, "which", lambda name: f"/there/{name}")
+    monkeypatch.setattr(sys, "argv", ["checks.py", "racecheck"])
+    checks.main()
+    chip, (program, command) = done
+    assert chip == HOPPER
+    assert program == command[0] == "/there/compute-sanitizer"
+    assert command[1:3] == ["--tool", "racecheck"]
+    assert command[-2:] == ["-m", "gpu.checks"]
+
+
 def test_the_union_of_intervals():
     assert estimators.covered([]) == 0
     assert estimators.covered([(5, 6), (0, 2), (1, 3), (1, 2)]) == 4
