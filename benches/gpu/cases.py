@@ -123,6 +123,12 @@ TUNED = [
     for kind in ("float32", "bfloat16")
     for batch in (1, 16, 64, 256)
 ]
+QUICKLY_TUNED = [
+    (kind, batch, hidden)
+    for batch, hidden in ((16, 1024), (16, 256), (1, 1024), (16, 512), (64, 1024), (1, 512))
+    for kind in ("float32", "bfloat16")
+]
+"""Where the forms of the kernels cost about the same, so that the constants of the cost model decide."""
 
 
 class Deadline:

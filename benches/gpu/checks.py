@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ import numpy as np
 
 import rgru
 from gpu.cases import KINDS, Shape
-from gpu.forms import cell_of, compile_all, forced, of_each_kind, planned
+from gpu.forms import bound_waits, cell_of, compile_all, forced, of_each_kind, planned
+from gpu.report import print_parity
 from rgru._cuda.precision import allow_tf32
 
 if TYPE_CHECKING:
@@ -28,23 +30,30 @@ SIZES = [(1, 40, 64), (5, 7, 100), (16, 70, 256), (33, 9, 512), (70, 6, 1024)]
 """B, T, H."""
 
 
-def parity(chip: Chip, seconds: float) -> float:
-    """Compare with the CPU: exit at a difference beyond its bound, else return the largest one as a fraction of it."""
+def parity(chip: Chip, seconds: float) -> list[dict[str, Any]]:
+    """Compare with the CPU; return a row for each case, with its largest difference as a fraction of its bound."""
     cells = [(size, kind, after) for size in SIZES for kind in KINDS for after in (False, True)]
     shapes = [Shape(kind, batch, time, hidden, after) for (batch, time, hidden), kind, after in cells]
     forms = {planned(chip, shape, backward) for shape in shapes for backward in (False, True)}
     for problem in compile_all(forms, seconds):
         print(problem)
-    worst, gru = 0.0, None
+    rows, gru = [], None
     for shape in shapes:
         if gru is None or (gru.hidden_size, gru.reset_after) != (shape.hidden, shape.reset_after):
             gru = rgru.GRU(24, shape.hidden, reset_after=shape.reset_after, seed=0)
-        for name, difference in differences(gru, shape.kind, shape.batch, shape.time).items():
-            if not difference <= BOUNDS[shape.kind]:
-                cell = "after" if shape.reset_after else "before"
-                sys.exit(f"{shape.label} {cell}: {name} differs from the CPU's by {difference:.1e}")
-            worst = max(worst, difference / BOUNDS[shape.kind])
-    return worst
+        row: dict[str, Any] = {"case": f"{shape.label} {'after' if shape.reset_after else 'before'}"}
+        try:
+            found = differences(gru, shape.kind, shape.batch, shape.time)
+        except Exception as error:
+            traceback.print_exc(limit=-4)
+            row |= {"wrong": True, "error": f"{type(error).__name__}: {error}"[:500]}
+        else:
+            what = max(found, key=lambda name: float("inf") if np.isnan(found[name]) else found[name])
+            of_bound = found[what] / BOUNDS[shape.kind]
+            row |= {"wrong": not of_bound <= 1, "what": what, "difference": found[what], "of_bound": of_bound}
+        rows.append(row)
+        print_parity(row)
+    return rows
 
 
 def differences(gru: rgru.GRU, kind: str, batch: int, time: int) -> dict[str, float]:
@@ -104,6 +113,7 @@ def run_every_form() -> None:
 
     from rgru._cuda.device import open_device
 
+    bound_waits()
     cupy.cuda.set_allocator(None)  # no pool, so that every access beyond an array is noticed
     chip = open_device(0).chip
     lengths = np.array([3, 3, 2, 0, 3, 1, 3, 3, 3])
@@ -126,12 +136,17 @@ def run_every_form() -> None:
                 print(kind, "after" if reset_after else "before", name, flush=True)
 
 
+def sanitizer(tool: str) -> list[str]:
+    """Return the command that runs `run_every_form` under a tool of compute-sanitizer."""
+    program = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
+    return [program, "--tool", tool, "--error-exitcode", "9", sys.executable, "-m", "gpu.checks"]
+
+
 def sanitized(tool: str, seconds: float) -> dict[str, Any]:
     """Run `run_every_form` under a tool of compute-sanitizer."""
-    program = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
-    if not Path(program).exists():
+    command = sanitizer(tool)
+    if not Path(command[0]).exists():
         return {"verdict": "compute-sanitizer is not installed"}
-    command = [program, "--tool", tool, "--error-exitcode", "9", sys.executable, "-m", "gpu.checks"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": "1"}
     pipe = subprocess.PIPE
     process = subprocess.Popen(
@@ -148,5 +163,18 @@ def sanitized(tool: str, seconds: float) -> dict[str, Any]:
     return {"verdict": verdict, "output": "\n".join(errors)[:6000], "end": (out + err)[-1500:]}
 
 
+def main() -> None:
+    """Run every form; with the name of a tool, compile them and then run them in that tool of compute-sanitizer."""
+    if not sys.argv[1:]:
+        run_every_form()
+        return
+    from rgru._cuda.device import open_device
+
+    compile_every_form(open_device(0).chip, 30)
+    command = sanitizer(sys.argv[1])
+    sys.stdout.flush()
+    os.execv(command[0], command)  # who ends this process ends the tool
+
+
 if __name__ == "__main__":
-    run_every_form()
+    main()

@@ -47,6 +47,16 @@ def weights(inputs: int, hidden: int) -> tuple[Any, rgru.GRU]:
     return module, rgru.from_torch(module)
 
 
+@contextmanager
+def released(gru: rgru.GRU) -> Iterator[None]:
+    """Free in the end what the graphs captured meanwhile work with, which a GRU otherwise keeps as long as it lives."""
+    try:
+        yield
+    finally:
+        gru._changed()
+        gru._captured.clear()
+
+
 def tensors(shape: Shape) -> tuple[Any, Any]:
     """Return x (T, B, I) and a gradient of y (T, B, H), time first: PyTorch's faster layout."""
     import torch

@@ -13,7 +13,7 @@ from rgru._cuda.cost_model import cost_of_persistent, cost_of_steps
 from rgru._cuda.kernel_config import CellSpec, Chip, LaunchShape, Precision, Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from gpu.cases import Shape
 
@@ -61,6 +61,19 @@ def of_each_kind(chip: Chip, cell: CellSpec, count: int, directions: int = 1) ->
     return found
 
 
+MOST_POLLS = 2**22
+"""Polls of one wait: some seconds."""
+
+
+def bound_waits() -> None:
+    """Make kernels that are compiled from now on fail where a wait never ends, which nothing could interrupt."""
+    from rgru._cuda import device, kernels
+
+    source = f"#define MOST_POLLS {MOST_POLLS}\n{kernels.source()}"
+    patched: Any = device
+    patched.source = lambda: source
+
+
 @contextmanager
 def forced(choose: Callable[[CellSpec, int, int], Form]) -> Iterator[None]:
     """Make layers use the configuration that ``choose(cell, count, directions)`` returns."""
@@ -79,6 +92,7 @@ def _compile(forms: list[Form]) -> list[str]:
     """Compile into CuPy's cache on disk; return the errors."""
     from rgru._cuda.device import open_device
 
+    bound_waits()
     device, wrong = open_device(0), []
     for form in forms:
         try:
@@ -93,9 +107,9 @@ def _compile(forms: list[Form]) -> list[str]:
     return wrong
 
 
-def compile_all(forms: set[Form], seconds: float) -> list[str]:
-    """Compile configurations in parallel, into CuPy's cache on disk; return the errors."""
-    ordered = sorted(forms, key=repr)
+def compile_all(forms: Iterable[Form], seconds: float) -> list[str]:
+    """Compile configurations in parallel and in order, into CuPy's cache on disk; return the errors."""
+    ordered = list(dict.fromkeys(forms))
     processes = max(1, min(12, (os.cpu_count() or 1) - 1, len(ordered) // 8))
     pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
     parts = [pool.submit(_compile, ordered[start : start + 8]) for start in range(0, len(ordered), 8)]

@@ -64,11 +64,8 @@ def limits(clock: Clock) -> Limits:
 def against_torch(place: Place, training: bool, quick: bool, deadline: Deadline) -> Any:
     """Measure shape by shape, until the deadline."""
     wanted = shapes(training, quick)
-    forms = {
-        planned(place.chip, shape, backward)
-        for shape in wanted
-        for backward in ((False, True) if training else (False,))
-    }
+    ways = (False, True) if training else (False,)
+    forms = dict.fromkeys(planned(place.chip, shape, backward) for shape in wanted for backward in ways)
     wrong = compile_all(forms, max(10.0, deadline.left / 3))
     print(
         f"{len(forms)} configurations compiled, {deadline.left:.0f} s left for {len(wanted)} shapes",
@@ -95,12 +92,15 @@ def against_torch(place: Place, training: bool, quick: bool, deadline: Deadline)
 def attempt(work: Callable[[], dict[str, Any]], shape: Shape) -> dict[str, Any]:
     """Run `work`, and return its error if it fails, so that the other shapes are still measured."""
     try:
-        return work()
+        row = work()
     except Exception as error:
         traceback.print_exc(limit=-4)
-        return about(shape) | {"error": f"{type(error).__name__}: {error}"[:500]}
-    finally:
+        row = about(shape) | {"error": f"{type(error).__name__}: {error}"[:500]}
+    try:
         make_room()
+    except Exception as error:  # CUDA does not recover from some errors, but what has been measured stays
+        print(f"no memory is freed: {type(error).__name__}: {error}"[:500])
+    return row
 
 
 def make_room() -> None:
@@ -128,14 +128,13 @@ def compare(place: Place, shape: Shape, training: bool) -> dict[str, Any]:
     if shape.memory(training) > 0.7 * (free + cupy.get_default_memory_pool().free_bytes()):
         return about(shape) | {"error": "too little memory"}
     module, gru = contenders.weights(shape.inputs, shape.hidden)
-    gru._changed()
-    gru._captured.clear()  # releases the memory of earlier graphs
     x, dy = contenders.tensors(shape)
-    runs = {
-        "rgru": contenders.ours(gru, contenders.to_cupy(x), contenders.to_cupy(dy), training),
-        "torch": contenders.torch_module(module, x, dy, training),
-    }
-    return timed(place, shape, runs, training)
+    with contenders.released(gru):
+        runs = {
+            "rgru": contenders.ours(gru, contenders.to_cupy(x), contenders.to_cupy(dy), training),
+            "torch": contenders.torch_module(module, x, dy, training),
+        }
+        return timed(place, shape, runs, training)
 
 
 def against_loops(place: Place, shape: Shape, training: bool, deadline: Deadline) -> dict[str, Any]:

@@ -29,6 +29,12 @@ def print_row(row: dict[str, Any]) -> None:
     )
 
 
+def print_parity(row: dict[str, Any]) -> None:
+    """Print one comparison with the CPU: a percentage of the bound."""
+    text = row.get("error") or f"{100 * row['of_bound']:.0f}% of the bound: {row['what']}"
+    print(f"{row['case']} {text}{'  WRONG' if row['wrong'] else ''}", flush=True)
+
+
 def print_summary(sums: dict[str, dict[str, Any]]) -> None:
     for ratio, found in sums.items():
         for name, one in found.items():

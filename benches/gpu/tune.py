@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import rgru
-from gpu.cases import TUNED, Deadline
+from gpu.cases import QUICKLY_TUNED, TUNED, Deadline
 from gpu.contenders import products
 from gpu.forms import cell_of, compile_all, forced, name_of, of_each_kind, offered
 from gpu.report import print_tuned
+from report import geometric_mean
 from rgru._cuda import plan
 from rgru._cuda.kernel_config import LaunchShape
 
@@ -33,18 +34,19 @@ AHEAD = {True: 1_000_000, False: 20_000_000}
 waits for the host."""
 
 
-def tune(clock: Clock, chip: Chip, quick: bool, deadline: Deadline, most: int = 12) -> Any:
+def tune(clock: Clock, chip: Chip, quick: bool, deadline: Deadline) -> Any:
     """Measure some configurations of each cell: the cheapest of each kind, the cheapest of all, and random ones."""
+    most = 8 if quick else 12
     cells = [
         (kind, cell_of(kind, hidden, reset_after=reset_after, backward=backward), batch)
-        for kind, batch, hidden in (TUNED[:8] if quick else TUNED)
+        for kind, batch, hidden in (QUICKLY_TUNED if quick else TUNED)
         for reset_after in ((True,) if quick else (True, False))
         for backward in (False, True)
     ]
-    # In random order, so that a deadline skips some cells of every kind.
-    order = np.random.default_rng(0).permutation(len(cells))
+    # In random order, so that a deadline skips some cells of every kind; the few come with the most telling first.
+    order = range(len(cells)) if quick else np.random.default_rng(0).permutation(len(cells))
     picked = {int(i): candidates(chip, cells[i][1], cells[i][2], most) for i in order}
-    forms = {form for some in picked.values() for _, form in some}
+    forms = dict.fromkeys(form for some in picked.values() for _, form in some)
     wrong = compile_all(forms, max(10.0, deadline.left / 3))
     print(
         f"{len(forms)} configurations compiled, {deadline.left:.0f} s left for {len(cells)} cells",
@@ -69,6 +71,10 @@ def tune(clock: Clock, chip: Chip, quick: bool, deadline: Deadline, most: int = 
     best = chosen_and_best(rows)
     for row in best:
         print(f"{row['loss']:5.2f}x of the best: {row['cell']} chosen {row['chosen']}, best {row['best']}")
+    if best:
+        losses = [row["loss"] for row in best]
+        means = f"{geometric_mean(losses):.2f}x of the best time, {max(losses):.2f}x at most"
+        print(f"tuned: the plan's choices take {means}, {len(best)} cells")
     return {"rows": rows, "losses": best}
 
 
@@ -166,21 +172,24 @@ def _microseconds(clock: Clock, chip: Chip, cell: CellSpec, *, kind: str, batch:
     return float(statistics.median(1e3 * cupy.cuda.get_elapsed_time(*events) for events in times))
 
 
+SPIN = """
+    extern "C" __global__ void spin(unsigned long long nanoseconds) {
+        unsigned long long begun, now;
+        asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(begun));
+        unsigned polls = 0;  // at most some seconds, should the timer stand still
+        do {
+            asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+        } while (now - begun < nanoseconds && ++polls < 1u << 27);
+    }
+"""
+
+
 @cache
 def _spin() -> Any:
     """Return a kernel that takes a given number of nanoseconds."""
     import cupy
 
-    code = """
-        extern "C" __global__ void spin(unsigned long long nanoseconds) {
-            unsigned long long begun, now;
-            asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(begun));
-            do {
-                asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
-            } while (now - begun < nanoseconds);
-        }
-    """
-    return cupy.RawKernel(code, "spin")
+    return cupy.RawKernel(SPIN, "spin")
 
 
 @cache

@@ -6,15 +6,20 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 _LEAST = 8.0
 """Seconds below which a stage is not begun."""
+
+_ENDING = 10.0
+"""Seconds after which a killed process is left alone."""
 
 _MOST_LOGGED = 400_000
 
@@ -35,37 +40,44 @@ class Runner:
     ----------
     answers : bool
         False once `alive` has failed.
-    failed : bool
-        Whether a stage failed.
+    failed : set of str
+        The stages that failed.
     """
 
     def __init__(self, log: Path, budget: float, alive: Sequence[str]) -> None:
         self._log, self._end, self._alive = log, time.monotonic() + budget, alive
         self._rows: list[str] = []
-        self.answers, self.failed = True, False
+        self.answers = True
+        self.failed: set[str] = set()
         log.write_text("")
 
-    def run(self, name: str, command: Sequence[str], seconds: float, telling: str) -> None:
+    def run(
+        self, name: str, command: Callable[[float], Sequence[str]], seconds: float, telling: str, *, kept: float = 0
+    ) -> None:
         """Run a command for at most `seconds`, or what is left of the budget.
 
         Parameters
         ----------
         name : str
-        command : sequence of str
+        command : callable
+            Returns the command for a limit in seconds.
         seconds : float
         telling : str
             A regular expression; the last line of the output that it matches goes into the table.
+        kept : float
+            Seconds that are kept for a later stage.
         """
-        limit = min(seconds, self._end - time.monotonic())
+        limit = min(seconds, self._end - kept - time.monotonic())
         if limit < min(_LEAST, seconds):
             self.skip(name, "no time left")
             return
-        code, output, took = _limited(command, limit)
-        self.failed |= code != 0
+        code, output, took = _limited(command(limit), limit)
+        if code != 0:
+            self.failed.add(name)
         with self._log.open("a") as log:
             log.write(f"\n===== {name}: {_words(code)}, {took:.0f} s of {limit:.0f}\n{output[-_MOST_LOGGED:]}")
         lines = [line for line in output.splitlines() if re.search(telling, line)]
-        self._add(f"{name:12} {_words(code):10} {took:4.0f} s  {lines[-1][:150] if lines else ''}")
+        self._add(f"{name:12} {_words(code):10} {took:4.0f} s  {lines[-1][:300] if lines else ''}")
         if code is None and _limited(self._alive, 25)[0] != 0:
             self.answers = False
             self._add(f"THE GPU DOES NOT ANSWER after {name}")
@@ -88,16 +100,18 @@ def _words(code: int | None) -> str:
 
 
 def _limited(command: Sequence[str], seconds: float) -> tuple[int | None, str, float]:
-    """Run a command in a process group of its own, which is killed as a whole; return None if it was."""
-    begun = time.monotonic()
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True
-    )
-    try:
-        output, _ = process.communicate(timeout=seconds)
-        code: int | None = process.returncode
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
-        code = None
-    return code, output, time.monotonic() - begun
+    """Run a command in a process group of its own, which is killed as a whole; return None if that was necessary.
+
+    A process may not end at once, while the driver waits for its work. It is then left alone.
+    """
+    begun, code = time.monotonic(), None
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        with suppress(subprocess.TimeoutExpired):
+            code = process.wait(seconds)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # also what it has left behind, which would disturb other stages
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_ENDING)
+        output.seek(0)
+        return code, output.read().decode(errors="replace"), time.monotonic() - begun

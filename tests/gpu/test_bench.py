@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import gc
+import re
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from gpu import cases, checks, forms, measure, report, tune
+import cuda_emulator
+import rgru
+from cuda_emulator import nvrtc
+from gpu import cases, checks, contenders, estimators, forms, measure, one, report, run, tune
 from gpu.cases import KINDS, Deadline, Limits, Shape, shapes, summary
-from rgru._cuda.kernel_config import Chip, Steps
+from gpu.clock import Clock
+from rgru._cuda import kernels
+from rgru._cuda.kernel_config import Chip, Exchange, Steps
 from rgru._cuda.plan import plan
+
+emulator = pytest.mark.skipif(cuda_emulator.missing() is not None, reason="kernels cannot be compiled here")
+compiler = pytest.mark.skipif(nvrtc.missing() is not None, reason="no NVRTC")
 
 HOPPER = Chip(capability=90, multiprocessors=132, shared_bytes=232448)
 
@@ -76,6 +89,81 @@ def test_one_shape_that_fails(monkeypatch, capsys):
     assert "ZeroDivisionError" in capsys.readouterr().out
 
 
+def test_what_has_been_measured_stays_if_the_gpu_fails_afterwards(monkeypatch, capsys):
+    """After some errors every later call of CUDA raises one, also the calls that free memory."""
+
+    def fails():
+        raise RuntimeError("unspecified launch failure")
+
+    monkeypatch.setattr(measure, "make_room", fails)
+    assert measure.attempt(lambda: {"ratio": 2.0}, Shape("float32", 4, 100, 256)) == {"ratio": 2.0}
+    assert "launch failure" in capsys.readouterr().out
+    assert measure.attempt(fails, Shape("float32", 4, 100, 256))["error"] == "RuntimeError: unspecified launch failure"
+
+
+def test_problems_are_told_worst_first():
+    rows = [
+        {"case": "a", "wrong": False, "difference": 0.1},
+        {"case": "b", "wrong": True, "difference": 0.2},
+        {"case": "c", "wrong": True, "difference": float("nan")},
+        {"case": "d", "wrong": True, "error": "no memory"},
+        {"case": "e", "wrong": True, "difference": 0.3},
+    ]
+    sections = {"parity": {"rows": rows}, "training": {"error": "no GPU"}, "tune": {"rows": [{"cycles": 1}]}}
+    wrong = [f"WRONG: {one}" for one in ("c: nan", "d: no memory", "e: 0.3", "b: 0.2")]
+    assert run.problems(sections) == ["training failed: no GPU", *wrong]
+    assert run.problems({"parity": {"rows": rows[:1]}}) == []
+
+
+@emulator
+def test_a_difference_from_the_cpu_ends_no_other_comparison(host, monkeypatch, capsys):
+    chip = Chip(capability=90, multiprocessors=8, shared_bytes=232448)
+    monkeypatch.setattr(checks, "SIZES", [(2, 3, 4), (3, 2, 5)])
+    monkeypatch.setattr(checks, "KINDS", ("float32",))
+    monkeypatch.setattr(checks, "compile_all", lambda *_: [])
+    honest, calls = checks.differences, []
+
+    def differences(gru, *given):
+        calls.append(given)
+        found = honest(gru, *given)
+        if len(calls) == 1:
+            raise RuntimeError("no answer")
+        return found | ({"dx": 0.5} if len(calls) == 2 else {"y": np.nan} if len(calls) == 3 else {})
+
+    monkeypatch.setattr(checks, "differences", differences)
+    failed, differs, nan, right = checks.parity(chip, 1)
+    assert failed["error"] == "RuntimeError: no answer"
+    assert (differs["what"], differs["difference"], differs["wrong"]) == ("dx", 0.5, True)
+    assert (nan["what"], nan["wrong"]) == ("y", True)
+    assert not right["wrong"]
+    assert right["of_bound"] < 1
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.endswith("WRONG") for line in printed] == [True, True, True, False]
+
+
+@emulator
+@pytest.mark.parametrize("training", [False, True])
+def test_what_captured_graphs_work_with_is_freed(host, training):
+    host.form(Exchange.BLOCK)
+    x, dy = (host.cupy.asarray(np.ones((2, 3, n), np.float32)) for n in (4, 5))
+    host.machine.synchronize()
+    gru, clock, taken = rgru.GRU(4, 5, seed=0), Clock(), []
+    for _ in range(2):
+        with clock.stream:
+            with contenders.released(gru):
+                run = contenders.ours(gru, x, dy, training)
+                run()
+                launch, result = clock.captured_by_cupy(run)
+                launch()
+                held = gru._on_gpus[0]._held
+                assert sum(memory.mem.size for memory in held) > 32 * 2**20  # with the workspace of products
+            clock.stream.synchronize()
+            del run, launch, result, held
+        gc.collect()
+        taken.append(host.machine.gpus[0].taken)
+    assert taken[1] == taken[0]
+
+
 def test_rows_are_printed_and_drawn(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     rows = []
@@ -122,6 +210,13 @@ def test_forms_to_tune():
     assert found[0][1] == plan(HOPPER, cell, 16, 1)
 
 
+def test_the_few_cells_to_tune_are_those_of_the_goals():
+    sizes = {(hidden, batch) for _, batch, hidden in cases.QUICKLY_TUNED}
+    assert sizes == {(256, 16), (512, 1), (512, 16), (1024, 1), (1024, 16), (1024, 64)}
+    assert len(cases.QUICKLY_TUNED) == 2 * len(sizes)
+    assert set(cases.QUICKLY_TUNED) <= set(cases.TUNED)
+
+
 def test_what_the_plan_s_choice_loses():
     rows = [
         {"cell": "a", "form": "grid", "estimate": 5, "cycles": 30.0},
@@ -143,6 +238,38 @@ def test_a_form_that_is_forced():
     with forms.forced(lambda cell, count, directions: Steps(cell)):
         assert Device.plan(None, cell, 3, 1) == Steps(cell)
     assert Device.plan is usual
+
+
+@compiler
+def test_waits_that_are_bounded(monkeypatch):
+    """A wait of the benches' kernels ends in an error where it would never end."""
+    from rgru._cuda import device
+
+    monkeypatch.setattr(device, "source", device.source)
+    forms.bound_waits()
+    for exchange in (Exchange.GRID, Exchange.PACKETS):
+        cell = forms.cell_of("bfloat16", 64, reset_after=True, backward=False)
+        macros = forms.of_each_kind(HOPPER, cell, 4)[exchange.name].macros
+        assert "trap;" in nvrtc.ptx(device.source(), macros, 90)
+        assert "trap;" not in nvrtc.ptx(kernels.source(), macros, 90)
+
+
+@emulator
+@compiler
+def test_a_spin_ends_though_the_timer_stands_still():
+    spin, bounds = re.subn("1u << 27", "100", tune.SPIN)
+    assert bounds == 1
+    text, frozen = re.subn(r"(mov\.u64\s+%\w+), %globaltimer;", r"\1, 0;", nvrtc.ptx(spin, {}, 90))
+    assert frozen == 2
+    cuda_emulator.compile_ptx(text).launch("spin", grid=1, block=1, args=[np.uint64(5)])
+
+
+@emulator
+def test_one_call_for_a_profiler(host, monkeypatch, capsys):
+    monkeypatch.setattr(one, "bound_waits", lambda: None)
+    monkeypatch.setitem(sys.modules, "cupyx.profiler", SimpleNamespace(profile=nullcontext))
+    one.main(["float32", "2", "8", "BLOCK", "backward", "--steps", "2"])
+    assert "backward: block 1x8" in capsys.readouterr().err
 
 
 def test_time_that_is_up():
@@ -172,3 +299,57 @@ def test_a_sanitizer_that_takes_too_long_ends_with_its_target(tmp_path, monkeypa
     assert found["verdict"] == "not done after 0 s"
     state = Path("/proc", found["output"].strip(), "stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+def test_a_tool_takes_the_place_of_what_compiles_for_it(monkeypatch):
+    """Who ends the stage, by its process, ends the tool as well."""
+    from rgru._cuda import device
+
+    done = []
+    monkeypatch.setattr(device, "open_device", lambda _: SimpleNamespace(chip=HOPPER))
+    monkeypatch.setattr(checks, "compile_every_form", lambda chip, _: done.append(chip))
+    monkeypatch.setattr(checks.os, "execv", lambda program, command: done.append((program, command)))
+    monkeypatch.setattr(checks.shutil, "which", lambda name: f"/there/{name}")
+    monkeypatch.setattr(sys, "argv", ["checks.py", "racecheck"])
+    checks.main()
+    chip, (program, command) = done
+    assert chip == HOPPER
+    assert program == command[0] == "/there/compute-sanitizer"
+    assert command[1:3] == ["--tool", "racecheck"]
+    assert command[-2:] == ["-m", "gpu.checks"]
+
+
+def test_the_union_of_intervals():
+    assert estimators.covered([]) == 0
+    assert estimators.covered([(5, 6), (0, 2), (1, 3), (1, 2)]) == 4
+
+
+def test_the_adding_problem():
+    x, y = estimators.adding(50, 8, 0)
+    numbers, marks = x[..., 0], x[..., 1]
+    assert (marks[:, :4].sum(1) == 1).all()
+    assert (marks[:, 4:].sum(1) == 1).all()
+    np.testing.assert_allclose((numbers * marks).sum(1), y, rtol=1e-6)
+
+
+def test_a_task_without_pyarrow(monkeypatch, capsys):
+    def missing(_):
+        raise ImportError("reading this data set needs pyarrow")
+
+    monkeypatch.setattr(rgru.datasets, "load_japanese_vowels", missing)
+    (x, y), (again, same) = estimators.vowels("train"), estimators.vowels("train")
+    assert len(x) == len(y) == 270
+    assert {len(one) for one in x} == set(range(7, 30))
+    assert set(y) == set(range(9))
+    assert (y == same).all()
+    assert all((one == other).all() for one, other in zip(x, again, strict=True))
+    assert "a generated task" in capsys.readouterr().out
+
+
+def test_what_fails_stops_no_other_measurement(monkeypatch, tmp_path, capsys):
+    runs = {"a": lambda: 1 // 0, "b": lambda: {"wrong": False}, "c": lambda: {"wrong": True}}
+    monkeypatch.setattr(estimators, "planned", lambda _: {name: (run, print) for name, run in runs.items()})
+    monkeypatch.setattr(estimators, "bound_waits", lambda: None)
+    assert estimators.main(["--out", str(tmp_path)]) == 1
+    assert "2 of 3 failed ['a', 'c']" in capsys.readouterr().out
+    assert '"ZeroDivisionError' in (tmp_path / "estimators.json").read_text()
