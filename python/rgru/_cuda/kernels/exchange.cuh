@@ -59,7 +59,7 @@ struct Exchange {
 
     __device__ __forceinline__ void begin() {
         if constexpr (EXCHANGE_KIND == ExchangeKind::CLUSTER) {
-            if (threadIdx.x < BARRIERS) barrier_init(barriers + threadIdx.x);
+            if (static_cast<int>(threadIdx.x) < BARRIERS) barrier_init(barriers + threadIdx.x);
             cluster_arrive();  // no block writes to one that has not begun
             cluster_wait();
         }
@@ -83,6 +83,7 @@ struct Exchange {
             constexpr unsigned ROW = UNITS / VECTOR;
             constexpr unsigned VECTORS = (LAST - FIRST + 1) * BATCH * ROW;
             if (threadIdx.x == 0) barrier_expect(barrier<FIRST>(phase), VECTORS * BLOCKS * sizeof(uint4));
+#pragma unroll 1  // most threads have one or none
             for (unsigned i = threadIdx.x; i < VECTORS * BLOCKS; i += THREADS) {
                 const unsigned peer = i % BLOCKS, part = i / BLOCKS % ROW, batch = i / BLOCKS / ROW % BATCH;
                 const unsigned channel = FIRST + i / BLOCKS / ROW / BATCH;
@@ -96,6 +97,7 @@ struct Exchange {
             awaited += BLOCKS;
         } else if constexpr (EXCHANGE_KIND == ExchangeKind::PACKETS) {
             __syncthreads();
+#pragma unroll 1  // likewise
             for (unsigned i = threadIdx.x; i < (LAST - FIRST + 1) * PACKETS_BLOCK; i += THREADS) {
                 const unsigned row = i / PACKETS_ROW, part = i % PACKETS_ROW;
                 const unsigned channel = FIRST + row / BATCH, batch = row % BATCH;
@@ -175,30 +177,30 @@ private:
         __syncthreads();
     }
 
+    // Whether this thread's vector of a channel is one, if that of the first thread is `begin`. It is asked only where some
+    // may not be: the compiler would otherwise wait for each load before the next one.
+    __device__ __forceinline__ static bool is_vector(int begin) {
+        constexpr int VECTORS = BATCH * (WIDTH / VECTOR);
+        return VECTORS % THREADS == 0 ? begin < VECTORS : begin + static_cast<int>(threadIdx.x) < VECTORS;
+    }
+
     template <int FIRST, int LAST>
     __device__ __forceinline__ void fetch_vectors(int phase) const {
         constexpr int ROW = WIDTH / VECTOR, FETCHED = LAST - FIRST + 1;
         constexpr int AT_ONCE = at_once((BATCH * ROW + THREADS - 1) / THREADS, 8 / FETCHED);
-        for (int start = threadIdx.x; start < BATCH * ROW; start += AT_ONCE * THREADS) {
+        for (int start = 0; start < BATCH * ROW; start += AT_ONCE * THREADS) {
             uint4 loaded[FETCHED][AT_ONCE];
 #pragma unroll
-            for (int channel = 0; channel < FETCHED; channel++) {
+            for (int k = 0; k < FETCHED * AT_ONCE; k++) {
+                const int channel = k / AT_ONCE, begin = start + k % AT_ONCE * THREADS, i = begin + threadIdx.x;
                 const uint4* from = reinterpret_cast<const uint4*>(global(FIRST + channel, phase));
-#pragma unroll
-                for (int j = 0; j < AT_ONCE; j++) {
-                    const int i = start + j * THREADS;
-                    if (i < BATCH * ROW) loaded[channel][j] = load_shared_by_all(from + i);
-                }
+                if (is_vector(begin)) loaded[channel][k % AT_ONCE] = load_shared_by_all(from + i);
             }
 #pragma unroll
-            for (int channel = 0; channel < FETCHED; channel++) {
-                Operand* to = fetched(FIRST + channel);
-#pragma unroll
-                for (int j = 0; j < AT_ONCE; j++) {
-                    const int i = start + j * THREADS;
-                    if (i >= BATCH * ROW) break;
-                    *reinterpret_cast<uint4*>(to + i / ROW * PITCH + i % ROW * VECTOR) = loaded[channel][j];
-                }
+            for (int k = 0; k < FETCHED * AT_ONCE; k++) {
+                const int channel = k / AT_ONCE, begin = start + k % AT_ONCE * THREADS, i = begin + threadIdx.x;
+                Operand* to = fetched(FIRST + channel) + i / ROW * PITCH + i % ROW * VECTOR;
+                if (is_vector(begin)) *reinterpret_cast<uint4*>(to) = loaded[channel][k % AT_ONCE];
             }
         }
     }
@@ -214,19 +216,21 @@ private:
             const uint4* from = packets_of(FIRST, phase) + i;
             for (unsigned start = first; start < BLOCKS; start += AT_ONCE * GROUPS) {
                 uint4 loaded[FETCHED][AT_ONCE];
-#pragma unroll
-                for (unsigned k = 0; k < FETCHED * AT_ONCE; k++) loaded[k / AT_ONCE][k % AT_ONCE].w = phase;
-                Polls polls;
                 // All that have not come are asked for in one round, so that a thread waits once for the slowest.
-                for (bool come = false; !come; polls.next()) {
-                    come = true;
+                unsigned missing = ~0u;
+                for (Polls polls; missing != 0; polls.next()) {
 #pragma unroll
                     for (unsigned k = 0; k < FETCHED * AT_ONCE; k++) {
                         const unsigned channel = k / AT_ONCE, block = start + k % AT_ONCE * GROUPS;
-                        uint4& packet = loaded[channel][k % AT_ONCE];
-                        if (block >= BLOCKS || packet.w == phase + 1) continue;
-                        packet = load_packet(from + channel * CHANNEL + block * PACKETS_BLOCK);
-                        come = false;
+                        if (block < BLOCKS && (missing >> k & 1)) {
+                            loaded[channel][k % AT_ONCE] = load_packet(from + channel * CHANNEL + block * PACKETS_BLOCK);
+                        }
+                    }
+                    missing = 0;
+#pragma unroll
+                    for (unsigned k = 0; k < FETCHED * AT_ONCE; k++) {
+                        const unsigned channel = k / AT_ONCE, block = start + k % AT_ONCE * GROUPS;
+                        if (block < BLOCKS && loaded[channel][k % AT_ONCE].w != phase + 1) missing |= 1u << k;
                     }
                 }
 #pragma unroll
