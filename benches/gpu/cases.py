@@ -11,7 +11,8 @@ from report import geometric_mean
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KINDS = ("float32", "bfloat16", "tf32", "float16")
+KINDS = ("float32", "bfloat16", "tf32", "float16", "tf32x3")
+"""Of products. "tf32x3" is float32 by three products in tf32, beside float32 in PyTorch."""
 HIDDEN = (64, 128, 256, 512, 1024, 1536, 2048)
 BATCHES = (1, 4, 16, 32, 64, 256, 1024)
 TIMES = (1, 100, 1000)
@@ -73,7 +74,7 @@ class Limits:
         return max(shape.bytes(training) / self.copied, shape.flops(training) / self.flops[shape.kind])
 
 
-ASSUMED = Limits(4e12, {"float32": 45e12, "tf32": 350e12, "float16": 700e12, "bfloat16": 700e12})
+ASSUMED = Limits(4e12, {"float32": 45e12, "tf32": 350e12, "float16": 700e12, "bfloat16": 700e12, "tf32x3": 117e12})
 """Limits of an H200, to choose shapes before anything is measured."""
 
 LONGEST = 0.05
@@ -117,17 +118,18 @@ RESET_BEFORE = [
     Shape("float32", 64, 100, 128, False),
     Shape("bfloat16", 64, 100, 1024, False),
 ]
+SPLIT = [("tf32x3", 16, 1024), ("tf32x3", 64, 1024)]
 TUNED = [
     (kind, batch, hidden)
     for hidden in (128, 256, 512, 1024, 2048)
     for kind in ("float32", "bfloat16")
     for batch in (1, 16, 64, 256)
-]
+] + SPLIT
 QUICKLY_TUNED = [
     (kind, batch, hidden)
     for batch, hidden in ((16, 1024), (16, 256), (1, 1024), (16, 512), (64, 1024), (1, 512))
     for kind in ("float32", "bfloat16")
-]
+] + SPLIT
 """Where the forms of the kernels cost about the same, so that the constants of the cost model decide."""
 
 

@@ -15,15 +15,14 @@ import numpy as np
 
 import rgru
 from gpu.cases import KINDS, Shape
-from gpu.forms import bound_waits, cell_of, compile_all, forced, of_each_kind, planned
+from gpu.forms import allow, bound_waits, cell_of, compile_all, forced, of_each_kind, planned
 from gpu.report import print_parity
-from rgru._cuda.precision import allow_tf32
 
 if TYPE_CHECKING:
     from gpu.forms import Form
     from rgru._cuda.kernel_config import CellSpec, Chip
 
-BOUNDS = {"float32": 2e-5, "tf32": 5e-3, "float16": 1e-2, "bfloat16": 8e-2}
+BOUNDS = {"float32": 2e-5, "tf32x3": 2e-5, "tf32": 5e-3, "float16": 1e-2, "bfloat16": 8e-2}
 """Bounds of the differences of outputs and gradients, relative to the largest magnitude or 1."""
 
 SIZES = [(1, 40, 64), (5, 7, 100), (16, 70, 256), (33, 9, 512), (70, 6, 1024)]
@@ -74,11 +73,11 @@ def differences(gru: rgru.GRU, kind: str, batch: int, time: int) -> dict[str, fl
         return {"y": gru(x)[0], "record's y": y, "dx": grads.x, "gradient of the parameters": grads.flat}
 
     expected = run(x, dy)
-    allow_tf32(kind == "tf32")
+    allow(kind)
     try:
         got = run(*(cupy.asarray(array).astype(number) for array in (x, dy)))
     finally:
-        allow_tf32(False)
+        allow("float32")
     differences = {}
     for name, value in expected.items():
         found = cupy.asnumpy(got[name]).astype(np.float32)
@@ -119,7 +118,7 @@ def run_every_form() -> None:
     lengths = np.array([3, 3, 2, 0, 3, 1, 3, 3, 3])
     for kind in SANITIZED:
         number = ml_dtypes.bfloat16 if kind == "bfloat16" else np.float32
-        allow_tf32(kind == "tf32")
+        allow(kind)
         for reset_after in (False, True):
             gru = rgru.GRU(5, HIDDEN, bidirectional=True, reset_after=reset_after, seed=0)
             x, dy = (cupy.asarray(np.ones((COUNT, 3, n), np.float32)).astype(number) for n in (5, 2 * HIDDEN))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import rgru
-from rgru._cuda.precision import allow_tf32
+from gpu.forms import allow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 @contextmanager
 def products(kind: str) -> Iterator[None]:
-    """Allow tf32 products in both libraries if `kind` is "tf32"."""
+    """Allow both libraries the products that `kind` names."""
     import torch
 
     allowed = kind == "tf32"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch has newer names for these
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
-    allow_tf32(allowed)
+    allow(kind)
     try:
         yield
     finally:
-        allow_tf32(False)
+        allow("float32")
 
 
 @lru_cache(maxsize=8)
@@ -62,7 +62,7 @@ def tensors(shape: Shape) -> tuple[Any, Any]:
     import torch
 
     generator = torch.Generator("cuda").manual_seed(shape.batch)
-    dtype = getattr(torch, "float32" if shape.kind == "tf32" else shape.kind)
+    dtype = getattr(torch, "float32" if shape.kind.startswith("tf32") else shape.kind)
 
     def random(width: int) -> Any:
         return torch.randn(shape.time, shape.batch, width, device="cuda", generator=generator, dtype=dtype)

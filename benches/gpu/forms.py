@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rgru._cuda import plan as plans
 from rgru._cuda.cost_model import cost_of_persistent, cost_of_steps
 from rgru._cuda.kernel_config import CellSpec, Chip, LaunchShape, Precision, Steps
+from rgru._cuda.precision import allow_tf32
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -72,6 +73,11 @@ def bound_waits() -> None:
     source = f"#define MOST_POLLS {MOST_POLLS}\n{kernels.source()}"
     patched: Any = device
     patched.source = lambda: source
+
+
+def allow(kind: str) -> None:
+    """Allow rgru the products that `kind` names."""
+    allow_tf32(kind.startswith("tf32"), terms=3 if kind == "tf32x3" else 1)
 
 
 @contextmanager

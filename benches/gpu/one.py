@@ -13,12 +13,11 @@ import numpy as np
 
 import rgru
 from gpu.checks import KINDS_OF_FORMS
-from gpu.forms import bound_waits, forced, name_of, of_each_kind
+from gpu.forms import allow, bound_waits, forced, name_of, of_each_kind
 from rgru._cuda.device import open_device
 from rgru._cuda.dtypes import number_type
 from rgru._cuda.kernel_config import Precision
 from rgru._cuda.plan import plan
-from rgru._cuda.precision import allow_tf32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gru = rgru.GRU(64, options.hidden, reset_after=True, seed=0)
     x = np.random.default_rng(0).standard_normal((options.batch, options.steps, 64)).astype(np.float32)
     x = cupy.asarray(x).astype(number_type(Precision[options.kind.upper()]))
-    allow_tf32(options.kind == "tf32")
+    allow(options.kind)
     with forced(choose):
         if backward:
             y, _, tape = gru.record(x)

@@ -20,7 +20,7 @@ from gpu.forms import bound_waits, forced, of_each_kind
 from rgru._cuda.device import open_device
 
 EMULATED = "--emulated" in sys.argv
-KINDS = ("float32",) if EMULATED else ("float32", "bfloat16", "tf32", "float16")
+KINDS = ("float32",) if EMULATED else ("float32", "bfloat16", "tf32", "float16", "tf32x3")
 SIZES = ((3, 4),) if EMULATED else ((1, 70), (19, 5))
 HIDDEN = 20 if EMULATED else 96
 SECONDS = 70

@@ -36,6 +36,7 @@ CHIPS = {
 }
 SIZES = [64, 128, 256, 512, 1024, 1536, 2048]
 COUNTS = [1, 4, 16, 32, 64, 256, 1024]
+SINCE_AMPERE = (Precision.TF32, Precision.TF32X3, Precision.BFLOAT16)  # capability 8.0
 REGISTERS = 65536  # of a multiprocessor
 SOURCE = source()
 STEP_THREADS = 256  # of the kernels that have no number of threads of their own
@@ -151,7 +152,7 @@ def cells_in_turn(values, default=None):
     ("chip", "precision", "backward", "reset_after"), cells_in_turn(CHIPS.values(), default=CHIPS[90])
 )
 def test_each_kind_of_variant_fits_the_chip(chip, precision, *, reset_after, backward):
-    if chip.capability < 80 and precision in (Precision.TF32, Precision.BFLOAT16):
+    if chip.capability < 80 and precision in SINCE_AMPERE:
         pytest.skip("not on this chip: see test_plan.py")
     found = {name(form): wrong(form, chip) for form in chosen(chip, precision, reset_after, backward)}
     assert len(found) >= 2, "at least two exchanges"
@@ -180,7 +181,7 @@ def test_custom_cells_compile(options):
 @pytest.mark.parametrize("chip", slow(CHIPS.values(), [CHIPS[90]]), ids=lambda chip: f"sm_{chip.capability}")
 @pytest.mark.parametrize("precision", slow(Precision, [Precision.FLOAT16]), ids=lambda one: one.name.lower())
 def test_layer_normalisation_fits_the_chip(chip, precision):
-    if chip.capability < 80 and precision in (Precision.TF32, Precision.BFLOAT16):
+    if chip.capability < 80 and precision in SINCE_AMPERE:
         pytest.skip("not on this chip: see test_plan.py")
     cell = CellSpec(precision, True, 1024, True, CellOptions(layer_norm=("sum", 1e-3)))
     assert not wrong(plan(chip, cell, 1, 1), chip)
@@ -197,7 +198,7 @@ def test_custom_cells_fit_where_the_plain_one_does(options, precision, backward,
 @pytest.mark.parametrize("chip", slow(CHIPS.values(), [CHIPS[90]]), ids=lambda chip: f"sm_{chip.capability}")
 def test_kernels_that_depend_on_no_layer_fit_the_chip(chip):
     for precision in Precision:
-        if chip.capability >= 80 or precision not in (Precision.TF32, Precision.BFLOAT16):
+        if chip.capability >= 80 or precision not in SINCE_AMPERE:
             assert not wrong(Common(precision), chip)
 
 
@@ -225,7 +226,7 @@ def test_too_many_states_of_a_thread_would_show():
 
 if __name__ == "__main__":
     for chip, precision in itertools.product(CHIPS.values(), Precision):
-        if chip.capability >= 80 or precision not in (Precision.TF32, Precision.BFLOAT16):
+        if chip.capability >= 80 or precision not in SINCE_AMPERE:
             forms = list(itertools.chain(*variants(chip, precision).values()))
             bad = [f"{name(form)}: {what}" for form in forms if (what := wrong(form, chip))]
             print(f"sm_{chip.capability} {precision.name}: {len(forms)} variants, {len(bad)} wrong", *bad, sep="\n  ")

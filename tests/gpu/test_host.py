@@ -155,15 +155,24 @@ def test_shared_memory_that_has_to_be_asked_for(host):
 
 
 @pytest.mark.slow
-def test_tf32(host):
-    gru, x = gru_of(), normal(3, 5, FEATURES)
-    rgru.gpu.allow_tf32(True)
+@pytest.mark.parametrize(("terms", "least", "most"), [(1, 1e-6, 2e-3), (3, 1e-9, 1e-6)])
+def test_tf32(host, terms, least, most):
+    host.form(Exchange.BLOCK)
+    gru, x = gru_of(), normal(9, 5, FEATURES)
+    exact, _ = gru(host.cupy.asarray(x))
+    rgru.gpu.allow_tf32(True, terms=terms)
     try:
         y, _ = gru(host.cupy.asarray(x))
     finally:
         rgru.gpu.allow_tf32(False)
-    error = np.abs(y.get() - gru(x)[0]).max()
-    assert 1e-6 < error < 2e-3
+    error = np.abs(y.get() - exact.get()).max()
+    assert least < error < most
+
+
+def test_terms_of_tf32_are_checked():
+    with pytest.raises(ValueError, match="terms: expected 1 or 3, got 2"):
+        rgru.gpu.allow_tf32(True, terms=2)
+    assert not rgru.gpu.tf32_allowed()
 
 
 def test_lengths_of_a_small_type(host):

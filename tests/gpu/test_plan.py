@@ -215,11 +215,21 @@ def test_fewer_multiprocessors_do_not_take_less_time():
     assert cost_of_persistent(small, crowded, 300, 1) > cost_of_persistent(large, crowded, 300, 1)
 
 
-def test_before_capability_8_tf32_is_float32():
+TF32 = (Precision.TF32, Precision.TF32X3)
+
+
+@pytest.mark.parametrize("precision", TF32)
+def test_before_capability_8_tf32_is_float32(precision):
     for hidden, count in ((64, 4), (5000, 4)):
-        form = plan(CHIPS[75], CellSpec(Precision.TF32, True, hidden, True), count, 1)
+        form = plan(CHIPS[75], CellSpec(precision, True, hidden, True), count, 1)
         assert form == plan(CHIPS[75], CellSpec(Precision.FLOAT32, True, hidden, True), count, 1)
-    assert plan(CHIPS[80], CellSpec(Precision.TF32, True, 64, True), 4, 1).cell.precision is Precision.TF32
+    assert plan(CHIPS[80], CellSpec(precision, True, 1024, True), 16, 1).cell.precision is precision
+
+
+@pytest.mark.parametrize("precision", TF32)
+def test_float32_is_chosen_where_it_is_faster_than_tf32_would_be(precision):
+    """tf32 is allowed, not asked for: of one sequence, matrix units would multiply eight columns."""
+    assert plan(CHIPS[90], CellSpec(precision, True, 512, False), 1, 1).cell.precision is Precision.FLOAT32
 
 
 @pytest.mark.parametrize("hidden", [64, 5000])

@@ -97,6 +97,8 @@ inline unsigned short to_bf16(float x) {
     return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
 }
 inline float from_bf16(unsigned short h) { return cuda_emulator::float_of(unsigned(h) << 16); }
+inline unsigned __float_as_uint(float x) { return cuda_emulator::bits_of(x); }
+inline float __uint_as_float(unsigned bits) { return cuda_emulator::float_of(bits); }
 inline float to_tf32(float x) {  // to nearest, ties away from 0, as cvt.rna.tf32.f32
     using namespace cuda_emulator;
     unsigned bits = bits_of(x);

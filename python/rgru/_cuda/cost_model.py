@@ -18,6 +18,8 @@ _WAIT = {Exchange.BLOCK: 60, Exchange.CLUSTER: 700, Exchange.GRID: 1900, Exchang
 cache, or none there."""
 _ROUND_TRIP = 600
 """Cycles of a load from the second-level cache, with the barrier after it."""
+_SPLIT = 5
+"""Cycles of a warp's scheduler, of which a multiprocessor has four, to split a number of each of its lanes."""
 _POINTWISE = 400
 _LAUNCH = 4500
 """Cycles of a kernel of a graph, with the gap before it."""
@@ -58,7 +60,11 @@ def cost_of_persistent(chip: Chip, shape: LaunchShape, count: int, directions: i
 
 def _cost_by_matrix_units(shape: LaunchShape) -> float:
     number = shape.cell.precision.number_bytes
-    made = 3 * shape.tiles * (shape.width * number // 32) * -(-shape.batch // 8) * 2.0
+    steps, columns = shape.tiles * (shape.width * number // 32), -(-shape.batch // 8)
+    made = 3 * steps * columns * 2.0
+    if shape.cell.precision is Precision.TF32X3:
+        # Or splitting 12 numbers of U and 2 of each column, and adding, takes longer.
+        made = max(3 * made, steps * ((12 + 2 * columns) * _SPLIT + 12 * columns) / 4)
     read = 3 * shape.units * shape.width * number / 128 * (1 - _share_in_registers(shape))
     return max(made, read) + 3 * shape.parts * shape.batch * shape.units * shape.cell.precision.sum_bytes * 2 / 128
 

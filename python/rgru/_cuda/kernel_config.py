@@ -11,18 +11,22 @@ Macros = dict[str, int | float]
 
 
 class Precision(IntEnum):
-    """What is stored and multiplied. Sums are float32, or float64 in float64. The kernels use the same numbers."""
+    """What is stored and multiplied. Sums are float32, or float64 in float64. The kernels use the same numbers.
+
+    TF32X3 splits each float32 number into two of tf32, and multiplies three pairs of them.
+    """
 
     FLOAT32 = 0
     TF32 = 1
-    FLOAT16 = 2
-    BFLOAT16 = 3
-    FLOAT64 = 4
+    TF32X3 = 2
+    FLOAT16 = 3
+    BFLOAT16 = 4
+    FLOAT64 = 5
 
     @property
     def number_bytes(self) -> int:
         """Bytes of a number in arrays, and of an operand of a product."""
-        return (4, 4, 2, 2, 8)[self]
+        return (4, 4, 4, 2, 2, 8)[self]
 
     @property
     def sum_bytes(self) -> int:

@@ -70,7 +70,7 @@ class LayerWeights:
 
     def packed(self, shape: LaunchShape) -> Array:
         """Return U in the order in which the blocks of a launch shape hold it."""
-        key = (int(shape.cell.backward), shape.blocks, shape.units)
+        key = (int(shape.cell.precision), int(shape.cell.backward), shape.blocks, shape.units)
         if key not in self._packed:
             count = self.directions * shape.blocks * shape.weights
             packed = self.device.xp.empty(count, number_type(self.precision))

@@ -36,7 +36,7 @@ def plan(chip: Chip, cell: CellSpec, count: int, directions: int) -> LaunchShape
     Returns
     -------
     LaunchShape or Steps
-        Of `cell`, but in float32 instead of tf32 where the chip does not support tf32.
+        Of `cell`, but in float32 where that is faster than tf32, or the chip does not support tf32.
 
     Raises
     ------
@@ -54,11 +54,17 @@ def plan(chip: Chip, cell: CellSpec, count: int, directions: int) -> LaunchShape
     cell = replace(cell, precision=_supported(chip, cell.precision))
     best: LaunchShape | Steps = Steps(cell)
     least = cost_of_steps(chip, cell, count, directions)
-    for shape in launch_shapes(chip, cell, count, directions) if count else ():
-        cost = cost_of_persistent(chip, shape, count, directions)
-        if cost < least:
-            best, least = shape, cost
+    for precision in dict.fromkeys((cell.precision, _exact(cell.precision))) if count else ():
+        for shape in launch_shapes(chip, replace(cell, precision=precision), count, directions):
+            cost = cost_of_persistent(chip, shape, count, directions)
+            if cost < least:
+                best, least = shape, cost
     return best
+
+
+def _exact(precision: Precision) -> Precision:
+    """Return the precision without tf32, which is allowed and need not be used: padding may make it slower."""
+    return Precision.FLOAT32 if precision in (Precision.TF32, Precision.TF32X3) else precision
 
 
 def _supported(chip: Chip, precision: Precision) -> Precision:
@@ -68,7 +74,7 @@ def _supported(chip: Chip, precision: Precision) -> Precision:
     if precision is Precision.BFLOAT16:
         major, minor = divmod(chip.capability, 10)
         raise ValueError(f"bfloat16: expected a GPU of compute capability 8.0 or newer, got {major}.{minor}")
-    return Precision.FLOAT32 if precision is Precision.TF32 else precision
+    return _exact(precision)
 
 
 def launch_shapes(chip: Chip, cell: CellSpec, count: int, directions: int) -> Iterator[LaunchShape]:
@@ -129,6 +135,8 @@ _WEIGHT_REGISTERS = 108
 """How many registers of a thread may hold weights and sums, in blocks of 256 threads, which may have 255."""
 _REGISTERS_IN_FLIGHT = {Exchange.GRID: 16, Exchange.PACKETS: 32}
 """How many registers hold what is being loaded from other blocks."""
+_REGISTERS_OF_SPLIT = 24
+"""How many registers hold the parts of operands."""
 
 
 def _thread_splits(
@@ -152,6 +160,7 @@ def _thread_splits(
             # The accumulators, 3 * batch / 2 registers, and many states come first.
             free = (_WEIGHT_REGISTERS if warps <= 8 else 0) - 3 * up(batch, 8) // 2 - 16 * max(0, states - 3)
             free -= _REGISTERS_IN_FLIGHT.get(exchange, 0)
+            free -= _REGISTERS_OF_SPLIT if cell.precision is Precision.TF32X3 else 0
             register_steps = min(each, max(0, free) // 12)
             shape = (cell, exchange, teams, blocks, units, batch, warps * 32, slices)
             yield LaunchShape(*shape, register_steps=register_steps)

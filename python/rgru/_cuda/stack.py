@@ -16,7 +16,7 @@ from rgru._cuda.kernel_config import Precision
 from rgru._cuda.layer_weights import LayerWeights
 from rgru._cuda.masks import dropped, recurrent_masks, zoneout_factors
 from rgru._cuda.merge import merged, merged_backward
-from rgru._cuda.precision import tf32_allowed
+from rgru._cuda.precision import precision_of_float32
 from rgru._cuda.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -278,8 +278,8 @@ class Weights:
     def _weights_for(self, dtype: np.dtype[Any]) -> list[LayerWeights]:
         precision = precision_of(dtype)
         assert precision is not None  # `arrays.py` has validated the dtype
-        if precision is Precision.FLOAT32 and tf32_allowed() and self.device.chip.capability >= 80:
-            precision = Precision.TF32
+        if precision is Precision.FLOAT32 and self.device.chip.capability >= 80:
+            precision = precision_of_float32()
         if precision not in self._layers:
             tensors = named(self._layout, self._params())
             made = [LayerWeights(self.device, precision, self.reset_after, cells, self._options) for cells in tensors]

@@ -25,14 +25,15 @@ PRECISIONS = {
     "float32": Precision.FLOAT32,
     "float64": Precision.FLOAT64,
     "tf32": Precision.TF32,
+    "tf32x3": Precision.TF32X3,
     "float16": Precision.FLOAT16,
     "bfloat16": Precision.BFLOAT16,
 }
 
-BOUNDS = {"float32": 1e-5, "float64": 1e-12, "tf32": 1.5e-3, "float16": 1.5e-3, "bfloat16": 1.2e-2}
+BOUNDS = {"float32": 1e-5, "tf32x3": 1e-5, "float64": 1e-12, "tf32": 1.5e-3, "float16": 1.5e-3, "bfloat16": 1.2e-2}
 """Bounds of the differences of outputs. Operands have 24, 53, 11, 11 and 8 bits."""
 
-GRADIENT_BOUNDS = {"float32": 1e-5, "float64": 1e-12, "tf32": 3e-3, "float16": 4e-3, "bfloat16": 3e-2}
+GRADIENT_BOUNDS = {"float32": 1e-5, "tf32x3": 1e-5, "float64": 1e-12, "tf32": 3e-3, "float16": 4e-3, "bfloat16": 3e-2}
 """Bounds for gradients, relative to the largest magnitude or 1: what the backward pass reads is rounded too."""
 
 
@@ -69,8 +70,8 @@ def close(name, got, expected, bound):
 
 @contextmanager
 def precision(kind):
-    """Allow tf32 products if `kind` is "tf32"."""
-    allow_tf32(kind == "tf32")
+    """Allow the products that `kind` names."""
+    allow_tf32(kind.startswith("tf32"), terms=3 if kind == "tf32x3" else 1)
     try:
         yield
     finally:

@@ -23,8 +23,9 @@ ROUNDING = {Precision.TF32: 2.0**-11, Precision.FLOAT16: 2.0**-11, Precision.BFL
 # r * h and the output (forward), and the tape and three gradients (backward), each by at most ROUNDING of a number
 # around 1. Rows of U have a norm of 1 and derivatives of the activations are 1 at most, so that errors of a step do not
 # grow in later steps; gradients of weights add up the errors of all steps.
-FORWARD = {Precision.FLOAT64: 1e-13, Precision.FLOAT32: 3e-6} | {key: 4 * u for key, u in ROUNDING.items()}
-BACKWARD = {Precision.FLOAT64: 1e-13, Precision.FLOAT32: 3e-6} | {key: 8 * u for key, u in ROUNDING.items()}
+EXACT = {Precision.FLOAT64: 1e-13, Precision.FLOAT32: 3e-6, Precision.TF32X3: 3e-6}
+FORWARD = EXACT | {key: 4 * u for key, u in ROUNDING.items()}
+BACKWARD = EXACT | {key: 8 * u for key, u in ROUNDING.items()}
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ FORMS = {
     "block_float16": Form(Precision.FLOAT16, 33, BLOCK, 1, 1, 48, 8, 192, 2, register_steps=1),
     "block_tf32": Form(Precision.TF32, 15, BLOCK, 1, 1, 16, 8, 128, 4),
     "cluster_bfloat16": Form(Precision.BFLOAT16, 50, CLUSTER, 1, 4, 16, 1, 128, 4),
+    "packets_tf32x3": Form(Precision.TF32X3, 29, PACKETS, 1, 2, 16, 16, 128, 4, register_steps=1, together=True),
+    "block_tf32x3": Form(Precision.TF32X3, 33, BLOCK, 2, 1, 48, 2, 192, 2, register_steps=1),
     "cluster_tf32": Form(Precision.TF32, 29, CLUSTER, 1, 2, 16, 4, 128, 4, register_steps=1),
     "grid_float16": Form(Precision.FLOAT16, 40, GRID, 1, 3, 16, 16, 128, 4, register_steps=1, together=True),
     "packets_float32": Form(Precision.FLOAT32, 31, PACKETS, 1, 4, 8, 1, 32, 5, 2, 1, register_steps=1),

@@ -13,6 +13,10 @@ struct Types<Precision::TF32> : Types<Precision::FLOAT32> {
     __device__ __forceinline__ static float operand(float sum) { return to_tf32(sum); }
 };
 
+// Its operands are split where they are multiplied.
+template <>
+struct Types<Precision::TF32X3> : Types<Precision::FLOAT32> {};
+
 template <>
 struct Types<Precision::FLOAT16> {
     typedef unsigned short Number, Operand;
@@ -50,12 +54,14 @@ __device__ __forceinline__ Operand operand(Sum sum) { return Types<VARIANT_PRECI
 __device__ __forceinline__ double sigmoid(double a) { return 1.0 / (1.0 + exp(-a)); }
 __device__ __forceinline__ double hyperbolic_tangent(double a) { return tanh(a); }
 
-// With matrix units errors are below 3e-7: far below what products are rounded to.
+// Where products are rounded to less than a float; the errors are below 3e-7.
+constexpr bool FAST_FUNCTIONS = MATRIX_UNITS && VARIANT_PRECISION != Precision::TF32X3;
+
 __device__ __forceinline__ float sigmoid(float a) {
-    if constexpr (MATRIX_UNITS) return fast_quotient(1.0f, 1.0f + fast_exponential(-a));
+    if constexpr (FAST_FUNCTIONS) return fast_quotient(1.0f, 1.0f + fast_exponential(-a));
     return 1.0f / (1.0f + expf(-a));
 }
 __device__ __forceinline__ float hyperbolic_tangent(float a) {
-    if constexpr (MATRIX_UNITS) return 1.0f - fast_quotient(2.0f, 1.0f + fast_exponential(2.0f * a));
+    if constexpr (FAST_FUNCTIONS) return 1.0f - fast_quotient(2.0f, 1.0f + fast_exponential(2.0f * a));
     return tanhf(a);
 }

@@ -59,6 +59,27 @@ struct Products {
         }
     };
 
+    // c += a b, where each float is the sum of two tf32 numbers but for 2^-22 of it; the smallest of the four products is
+    // left out. Matrix units truncate sums, so that the sums of all steps are added outside (Ootomo and Yokota, 2022).
+    __device__ __forceinline__ static void multiply_split(
+        float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2])
+    {
+        unsigned a_high[4], a_low[4], b_high[2], b_low[2];
+        for (int i = 0; i < 4; i++) split(a[i], a_high[i], a_low[i]);
+        for (int i = 0; i < 2; i++) split(b[i], b_high[i], b_low[i]);
+        float sums[4] = {0, 0, 0, 0};
+        mma_m16n8k8_tf32(sums, a_low, b_high);
+        mma_m16n8k8_tf32(sums, a_high, b_low);
+        mma_m16n8k8_tf32(sums, a_high, b_high);
+        for (int i = 0; i < 4; i++) c[i] += sums[i];
+    }
+
+    // Matrix units ignore the lower 13 bits, so that adding half of the last bit rounds. What is not finite becomes NaN.
+    __device__ __forceinline__ static void split(unsigned value, unsigned& high, unsigned& low) {
+        high = value & 0xffffe000u;
+        low = __float_as_uint(__uint_as_float(value) - __uint_as_float(high)) + 0x1000u;
+    }
+
     // sums += fragments of a step of k, times its part of each set's input.
     template <int DISTANCE, int SETS>
     __device__ __forceinline__ static void multiply_step(
@@ -75,6 +96,7 @@ struct Products {
                 }
                 const unsigned a[4] = {fragments[set].x, fragments[set].y, fragments[set].z, fragments[set].w};
                 if constexpr (VARIANT_PRECISION == Precision::TF32) mma_m16n8k8_tf32(sums.at[set][n], a, b);
+                else if constexpr (VARIANT_PRECISION == Precision::TF32X3) multiply_split(sums.at[set][n], a, b);
                 else if constexpr (VARIANT_PRECISION == Precision::FLOAT16) mma_m16n8k16_f16(sums.at[set][n], a, b);
                 else mma_m16n8k16_bf16(sums.at[set][n], a, b);
             }
@@ -89,7 +111,7 @@ struct Products {
     {
         __syncwarp();  // an mma is for whole warps
         const int lane = threadIdx.x % 32;
-        // Operands 2i and 2i+1 (half), or i (tf32), and those half a step further.
+        // Operands 2i and 2i+1 (half), or i (float), and those half a step further.
         const Operand* column = input + lane / 4 * PITCH + lane % 4 * (4 / static_cast<int>(sizeof(Operand)));
         constexpr int CHAINS = chains(SETS);
         Sums<SETS> chain[CHAINS];

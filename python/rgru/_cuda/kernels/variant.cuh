@@ -37,12 +37,11 @@
 // weights and stay zero; padding sequences have no steps.
 
 // As Precision on the host.
-enum class Precision { FLOAT32, TF32, FLOAT16, BFLOAT16, FLOAT64 };
+enum class Precision { FLOAT32, TF32, TF32X3, FLOAT16, BFLOAT16, FLOAT64 };
 
 constexpr Precision VARIANT_PRECISION = static_cast<Precision>(PRECISION);
 static_assert(
-    (MATRIX_UNITS == 1) == (VARIANT_PRECISION == Precision::TF32 || VARIANT_PRECISION == Precision::FLOAT16 ||
-                            VARIANT_PRECISION == Precision::BFLOAT16),
+    (MATRIX_UNITS == 0) == (VARIANT_PRECISION == Precision::FLOAT32 || VARIANT_PRECISION == Precision::FLOAT64),
     "the host assigns matrix units otherwise");
 
 #if !defined(COMMON) && !defined(STEPS)
