@@ -139,5 +139,7 @@ STAGES = {
     "profile": Stage(60, 30, lambda p, _: _profile(p), "Throughput|rror", usual=False),
     "cache": Stage(20, 8, lambda p, _: _archive(p), "."),
 }
+FIRST = "environment"
+"""Fails where there is no rgru or no GPU: no other stage would tell more."""
 LAST = "cache"
-"""Has its expected time, however long the others take: a later run need not compile again."""
+"""Needs no GPU, and has its expected time, however long the others take: a later run need not compile again."""

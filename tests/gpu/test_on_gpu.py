@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 import time
@@ -100,13 +101,28 @@ def test_what_a_stage_leaves_behind_ends_with_it(script, tmp_path):
         time.sleep(0.05)
 
 
-def test_a_gpu_that_does_not_answer_is_noticed_after_a_hang(script, tmp_path):
+@pytest.mark.parametrize("code", ["raise SystemExit(1)", "import time; time.sleep(60)"])
+def test_a_gpu_that_does_not_answer_is_noticed_after_a_failure(script, tmp_path, code):
     stages = script.Runner(tmp_path / "log.txt", 60, SILENT)
-    stages.run("fails", lambda _: SILENT, 20, ".")
+    stages.run("passes", lambda _: ANSWERS, 20, ".")
     assert stages.answers
-    stages.run("hangs", always("import time; time.sleep(60)"), 1, ".")
+    stages.run("fails", always(code), 1, ".")
     assert not stages.answers
-    assert stages.table().endswith("THE GPU DOES NOT ANSWER after hangs")
+    assert stages.table().endswith("THE GPU DOES NOT ANSWER after fails")
+
+
+def test_the_end_of_what_failed_is_printed(script, tmp_path, capsys):
+    stages = script.Runner(tmp_path / "log.txt", 60, ANSWERS)
+    stages.run("passes", always("print('all is well')"), 20, "none")
+    stages.run("fails", always("print('x' * 5000, 'the reason'); raise SystemExit(1)"), 20, "none")
+    stages.run("is missing", lambda _: [str(tmp_path / "ncu")], 20, "Error")
+    printed = capsys.readouterr().out
+    assert "all is well" not in printed
+    assert "x the reason" in printed
+    assert len(printed) < 2000
+    assert "exit 127" in printed
+    assert "FileNotFoundError" in printed.splitlines()[-1]
+    assert stages.failed == {"fails", "is missing"}
 
 
 def test_no_stage_begins_without_time(script, tmp_path):
@@ -194,6 +210,24 @@ def test_an_emulated_run_has_a_row_for_each_stage_and_few_files(tmp_path):
     found = json.loads((tmp_path / "estimators.json").read_text())
     assert {"vowels, accuracy", "adding problem, R^2", "predict"} <= found.keys()
     assert found["predict"]["difference"] < 1e-5
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_cannot_succeed_is_not_begun(scripts, tmp_path, monkeypatch, capsys, first):
+    """Without rgru or a GPU, or once the GPU does not answer; what was compiled is kept all the same."""
+    import stages
+
+    main = runpy.run_path(str(SCRIPTS / "__main__.py"))["main"]
+    done = lambda command: stages.Stage(20, 10, lambda _, __: command, ".")  # noqa: E731
+    some = {stages.FIRST: done(SILENT if first else ANSWERS), "smoke": done(SILENT), "probe": done(ANSWERS)}
+    monkeypatch.setitem(main.__globals__, "STAGES", some | {stages.LAST: done(ANSWERS)})
+    monkeypatch.setattr(stages.Places, "alive", lambda _: ANSWERS if first else SILENT)
+    monkeypatch.setattr(os, "environ", {**os.environ})
+    monkeypatch.setattr(sys, "argv", ["on_gpu", "--out", str(tmp_path)])
+    assert main() == 1
+    rows = capsys.readouterr().out.rstrip().split("\n")
+    assert rows[-2] == f"probe        not run: {'environment has failed' if first else 'the GPU does not answer'}"
+    assert rows[-1].startswith("cache        exit 0")
 
 
 def test_an_unknown_stage_is_refused(tmp_path):
