@@ -80,18 +80,24 @@ class Stage:
     if_failed: str = ""
 
 
+_MOST_RESTARTS = 200
+"""Of pytest's workers: a kind of kernel that fails takes its worker with it in each of its tests."""
+
+
 def _script(places: Places, name: str, *arguments: str) -> list[str]:
     return [sys.executable, str(HERE / name), *arguments, *(["--emulated"] if places.emulated else [])]
 
 
-def _tests(places: Places, *options: str) -> list[str]:
+def _tests(places: Places, seconds: float, *options: str) -> list[str]:
+    """Return the tests' command. They end in time for their report, of which pytest prints nothing before the end."""
     files = [
         str(ROOT / "tests/gpu" / name) for name in ("test_against_cpu.py", "test_running.py", "test_torch_modules.py")
     ]
     common = ["-q", "--no-header", "--tb=short", "-W", "default", "-m", "gpu", f"--rootdir={ROOT}"]
-    plugins = ["-p", "xdist", "-p", "timeout", "-p", "gpu_tests", "--timeout=80", "--timeout-method=thread"]
+    plugins = ["-p", "xdist", "-p", "timeout", "-p", "gpu_tests", f"--max-worker-restart={_MOST_RESTARTS}"]
+    limits = [f"--timeout={seconds / 2:.0f}", "--timeout-method=thread", f"--session-timeout={seconds - 20:.0f}"]
     cache = ["-o", f"cache_dir={places.scratch / 'pytest'}"]
-    return [sys.executable, "-m", "pytest", *common, *plugins, *cache, *options, *files]
+    return [sys.executable, "-m", "pytest", *common, *plugins, *limits, *cache, *options, *files]
 
 
 def _bench(places: Places, section: str, seconds: float, *options: str) -> list[str]:
@@ -124,10 +130,10 @@ STAGES = {
     "environment": Stage(40, 10, lambda p, _: _script(p, "environment.py"), "chip|Error", emulated=True),
     "smoke": Stage(80, 30, lambda p, _: _script(p, "smoke.py"), "^smoke|Error", emulated=True),
     "probe": Stage(45, 15, lambda p, _: _script(p, "probe.py", str(p.out)), "^for cost_model|Error"),
-    "tests": Stage(110, 80, lambda p, _: _tests(p, "-n", "11"), "passed|failed|error"),
+    "tests": Stage(110, 80, lambda p, s: _tests(p, s, "-n", "11"), "passed|failed|error"),
     "memcheck": Stage(60, 40, lambda _, __: _sanitizer("memcheck"), "ERROR SUMMARY|Error"),
     "again": Stage(  # without others beside them
-        *(45, 10, lambda p, _: _tests(p, "-n", "1", "--maxfail=12", "--lf", "--lfnf=none"), "passed|failed|error"),
+        *(45, 10, lambda p, s: _tests(p, s, "-n", "1", "--maxfail=12", "--lf", "--lfnf=none"), "passed|failed|error"),
         if_failed="tests",
     ),
     "inference": Stage(110, 90, lambda p, s: _bench(p, "inference", s), "geometric|Error"),

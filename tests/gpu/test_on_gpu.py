@@ -166,6 +166,10 @@ def test_commands_have_the_time_that_is_left(scripts, tmp_path):
             command = STAGES[name].command(places, seconds)
             given = float(command[command.index("--seconds") + 1])
             assert 0 < given <= seconds - 15
+        for name in ("tests", "again"):  # which print nothing of use before their end
+            command = STAGES[name].command(places, seconds)
+            limits = dict(option.split("=") for option in command if "timeout=" in option)
+            assert 0 < float(limits["--timeout"]) <= float(limits["--session-timeout"]) <= seconds - 15
     command = STAGES["profile"].command(places, 60)
     assert command[-5:] == ["float32", "16", "1024", "PACKETS", "backward"]
     assert command[command.index("--clock-control") + 1] == "none"
