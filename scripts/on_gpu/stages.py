@@ -128,7 +128,7 @@ def _profile(places: Places) -> list[str]:
 
 STAGES = {
     "environment": Stage(40, 10, lambda p, _: _script(p, "environment.py"), "chip|Error", emulated=True),
-    "smoke": Stage(80, 30, lambda p, _: _script(p, "smoke.py"), "^smoke|Error", emulated=True),
+    "smoke": Stage(80, 30, lambda p, _: _script(p, "smoke.py"), "^smoke|at most|Error", emulated=True),
     "probe": Stage(45, 15, lambda p, _: _script(p, "probe.py", str(p.out)), "^for cost_model|Error"),
     "tests": Stage(110, 80, lambda p, s: _tests(p, s, "-n", "11"), "passed|failed|error"),
     "memcheck": Stage(60, 40, lambda _, __: _sanitizer("memcheck"), "ERROR SUMMARY|Error"),

@@ -1,5 +1,7 @@
 """The script for the first run on a GPU: stages end in time, failures stop nothing, and what comes back is bounded."""
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -251,6 +253,28 @@ def test_what_is_compiled_comes_back(tmp_path):
     with tarfile.open(archive) as found:
         found.extractall(there, filter="data")
     assert (there / "kernel.cubin").read_bytes() == b"code"
+
+
+def test_a_form_that_does_not_end_hides_no_other(scripts, monkeypatch):
+    import smoke
+
+    printed = io.StringIO()
+
+    def limited(form):
+        if form != "BLOCK":
+            return 0, f"{form}: fine\n"
+        deadline = time.monotonic() + 10
+        while "STEPS: fine" not in printed.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return None, f"after {printed.getvalue()!r}\n"
+
+    monkeypatch.setattr(smoke, "limited", limited)
+    with contextlib.redirect_stdout(printed):
+        assert smoke.main() == 1
+    assert "after" in printed.getvalue()
+    for form in ("CLUSTER", "GRID", "PACKETS", "STEPS"):
+        assert f"{form}: fine" in printed.getvalue().partition("after")[0]
+    assert "smoke: FAILED: BLOCK timed out, " in printed.getvalue().splitlines()[-1]
 
 
 # -- the tests on the GPU ----------------------------------------------------------------------------------------------
