@@ -316,6 +316,7 @@ def test_a_tool_takes_the_place_of_what_compiles_for_it(monkeypatch):
     assert chip == HOPPER
     assert program == command[0] == "/there/compute-sanitizer"
     assert command[1:3] == ["--tool", "racecheck"]
+    assert command[command.index("--report-api-errors") + 1] == "no"  # "cluster size 16?" "no" is no error
     assert command[-2:] == ["-m", "gpu.checks"]
 
 
