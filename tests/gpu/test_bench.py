@@ -101,6 +101,20 @@ def test_what_has_been_measured_stays_if_the_gpu_fails_afterwards(monkeypatch, c
     assert measure.attempt(fails, Shape("float32", 4, 100, 256))["error"] == "RuntimeError: unspecified launch failure"
 
 
+def test_what_is_not_reached_is_not_compiled(monkeypatch):
+    compiled, asked = [], []
+    monkeypatch.setattr(measure, "planned", lambda _, shape, backward: asked.append(shape) or (shape, backward))
+    monkeypatch.setattr(measure, "compile_all", lambda some, _: compiled.extend(some) or [])
+    monkeypatch.setattr(measure, "attempt", lambda _, shape: {"case": "a", "error": "none", "kind": shape.kind})
+    for seconds, most in ((10, 30), (-1, 0)):
+        found = measure.against_torch(measure.Place(None, HOPPER, cases.ASSUMED), True, False, Deadline(seconds))
+        assert {shape for shape, _ in compiled} == set(asked) == set(shapes(True)[: len(set(asked))])
+        assert most - 1 <= len(set(asked)) <= most
+        assert found["skipped"] == len(shapes(True)) - len(found["rows"])
+        compiled.clear()
+        asked.clear()
+
+
 def test_problems_are_told_worst_first():
     rows = [
         {"case": "a", "wrong": False, "difference": 0.1},
