@@ -127,7 +127,7 @@ def _profile(places: Places) -> list[str]:
 
 
 STAGES = {
-    "environment": Stage(40, 10, lambda p, _: _script(p, "environment.py"), "chip|Error", emulated=True),
+    "environment": Stage(60, 20, lambda p, _: _script(p, "environment.py"), "chip|Error", emulated=True),
     "smoke": Stage(80, 30, lambda p, _: _script(p, "smoke.py"), "^smoke|at most|Error", emulated=True),
     "probe": Stage(45, 15, lambda p, _: _script(p, "probe.py", str(p.out)), "^for cost_model|Error"),
     "tests": Stage(110, 80, lambda p, s: _tests(p, s, "-n", "11"), "passed|failed|error"),
