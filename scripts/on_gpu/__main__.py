@@ -1,8 +1,8 @@
 """Run rgru on a GPU for the first time, in stages, and bring back what they found.
 
-Needs CuPy, PyTorch, pytest and compute-sanitizer, and the compiled core in ``python/rgru``; no network and no Rust. A
-stage that fails or hangs does not stop the others, unless it is the first, or the GPU does not answer afterwards.
-Prints a table at the end; logs and results go to ``--out``.
+Needs CuPy, PyTorch, pytest and compute-sanitizer, and the core in ``python/rgru`` as maturin builds it, which every
+Python can load; no network and no Rust. A stage that fails or hangs does not stop the others, unless it is the first,
+or the GPU does not answer afterwards. Prints a table at the end; logs and results go to ``--out``.
 
     bash scripts/on_gpu.sh --out results                                                       # 500 s
     bash scripts/on_gpu.sh --out again --budget 120 --cache results/cupy-cache.tar.xz smoke inference
