@@ -347,7 +347,7 @@ def emulated(probe, case, text):
     """Run five turns in the emulator, which knows no clocks and no traps; return what was stored, and what is wrong."""
     ptx = nvrtc.ptx(text, macros(case), 90).replace("trap;", "")
     module = cuda_emulator.compile_ptx(re.sub(r"(mov\.u64\s+%\w+), %clock64;", r"\1, 0;", ptx))
-    clustered = case.kind == "CLUSTER"
+    clustered = case.kind in ("CLUSTER", "ASYNC")
     grid = 2 * case.blocks if clustered else case.blocks
     memory, written = np.zeros(2 * 2 * 300 * 16, np.uint8), np.full((5, grid * 256), -1, np.float32)
     result = np.zeros(grid + 1, np.uint64)
@@ -365,6 +365,7 @@ def test_exchanges_of_the_probe_arrive(probe):
     cases = [
         probe.Case("COUNTER", "counter", 3, 1),
         probe.clusters(2)[4],
+        *probe.clusters(4)[6:],
         probe.packets(3, 7)[1],
         more_than_threads[5],
     ]
@@ -406,3 +407,14 @@ def test_the_probe_knows_a_torn_packet_and_proposes_constants(probe, monkeypatch
     monkeypatch.setattr(Probe, "torn", 1)
     assert probe.main(tmp_path) == 1
     assert "WRONG: 1" in capsys.readouterr().out
+
+    def graph(_):
+        raise RuntimeError("no capture")
+
+    monkeypatch.setattr(Probe, "torn", 0)
+    monkeypatch.setattr(Probe, "graph", graph)
+    assert probe.main(tmp_path) == 1
+    printed = capsys.readouterr().out
+    assert "graph: RuntimeError: no capture" in printed
+    assert "GRID 500" in printed
+    assert len(json.loads((tmp_path / "probe.json").read_text())["rows"]) == len(probe.CASES)
