@@ -138,7 +138,7 @@ STAGES = {
     ),
     "inference": Stage(110, 90, lambda p, s: _bench(p, "inference", s), "geometric|Error"),
     "tune": Stage(70, 55, lambda p, s: _bench(p, "tune", s, "--quick"), "^tuned|Error"),
-    "host": Stage(30, 12, lambda p, _: _script(p, "host.py"), "host|Error"),
+    "host": Stage(30, 12, lambda p, _: _script(p, "host.py"), "^host|Error"),
     "training": Stage(70, 50, lambda p, s: _bench(p, "training", s), "geometric|Error"),
     "estimators": Stage(70, 45, _estimators, "^estimators|Error", emulated=True),
     "racecheck": Stage(45, 40, lambda _, __: _sanitizer("racecheck"), "RACECHECK SUMMARY|Error"),

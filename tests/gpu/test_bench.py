@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import re
 import sys
 import time
@@ -198,6 +199,20 @@ def test_rows_are_printed_and_drawn(tmp_path, capsys):
     assert (tmp_path / "gpu.png").read_bytes()[:4] == b"\x89PNG"
     report.draw({"about": {}}, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_one_figure_of_several_runs(tmp_path, monkeypatch, capsys):
+    drawn = []
+    monkeypatch.setattr(report, "draw", lambda found, path: drawn.append((found, path)))
+    summary = {"ratio": {"all": {"geometric_mean": 2.0, "least": 1.0, "shapes": 3}}}
+    for name in ("inference", "training"):
+        found = {"about": {"title": "a GPU"}, name: {"rows": [], "summary": summary}, "limits": {"copied": 1.0}}
+        (tmp_path / name).write_text(json.dumps(found))
+    report.main([str(tmp_path / "inference"), str(tmp_path / "training"), "--out", "gpu.png"])
+    ((found, path),) = drawn
+    assert found.keys() == {"about", "limits", "inference", "training"}
+    assert path == Path("gpu.png")
+    assert capsys.readouterr().out.count("geometric mean 2.00x, least 1.00x, 3 shapes") == 2
 
 
 @pytest.mark.parametrize(
