@@ -17,6 +17,7 @@ import sys
 import tarfile
 import tempfile
 from functools import partial
+from lzma import LZMAError
 from pathlib import Path
 
 from runner import Runner
@@ -50,8 +51,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="rgru-on-gpu-", ignore_cleanup_errors=True) as scratch:
         places = Places(options.out.resolve(), Path(scratch), options.emulated, options.cell)
         if options.cache:
-            with tarfile.open(options.cache) as archive:
-                archive.extractall(places.cupy_cache, filter="data")
+            try:
+                with tarfile.open(options.cache) as archive:
+                    archive.extractall(places.cupy_cache, filter="data")
+            except (OSError, EOFError, LZMAError, tarfile.TarError) as error:
+                print(f"--cache: {error}; everything is compiled again", flush=True)
         os.environ.update(places.environment())
         runner = Runner(options.out / "log.txt", options.budget, alive=places.alive())
         names = options.stages or usual

@@ -97,7 +97,8 @@ def _tests(places: Places, seconds: float, *options: str) -> list[str]:
     plugins = ["-p", "xdist", "-p", "timeout", "-p", "gpu_tests", f"--max-worker-restart={_MOST_RESTARTS}"]
     limits = [f"--timeout={seconds / 2:.0f}", "--timeout-method=thread", f"--session-timeout={seconds - 20:.0f}"]
     cache = ["-o", f"cache_dir={places.scratch / 'pytest'}"]
-    return [sys.executable, "-m", "pytest", *common, *plugins, *limits, *cache, *options, *files]
+    alone = ["env", "OMP_NUM_THREADS=1"]  # rgru's on the CPU and PyTorch's: teams of many processes hold each other up
+    return [*alone, sys.executable, "-m", "pytest", *common, *plugins, *limits, *cache, *options, *files]
 
 
 def _bench(places: Places, section: str, seconds: float, *options: str) -> list[str]:

@@ -236,6 +236,18 @@ def test_what_cannot_succeed_is_not_begun(scripts, tmp_path, monkeypatch, capsys
     assert rows[-1].startswith("cache        exit 0")
 
 
+def test_a_cache_that_is_lost_ends_nothing(tmp_path):
+    whole = tmp_path / "whole.tar.xz"
+    subprocess.run([sys.executable, SCRIPTS / "archive.py", whole, SCRIPTS], check=True)
+    (tmp_path / "cut").write_bytes(whole.read_bytes()[:2000])
+    (tmp_path / "other").write_text("no archive")
+    for name in ("cut", "other", "missing"):
+        done = run("--out", tmp_path / "out", "--emulated", "--cache", tmp_path / name, "probe")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("--cache: ")
+        assert done.stdout.rstrip().endswith("probe        not run: needs a GPU")
+
+
 def test_an_unknown_stage_is_refused(tmp_path):
     done = run("--out", tmp_path, "smoke", "speed")
     assert done.returncode == 2
