@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,16 +90,17 @@ def _script(places: Places, name: str, *arguments: str) -> list[str]:
 
 
 def _tests(places: Places, seconds: float, *options: str) -> list[str]:
-    """Return the tests' command. They end in time for their report, of which pytest prints nothing before the end."""
+    """Return the tests' command. They end in time for pytest's report, which tells what to run again."""
     files = [
         str(ROOT / "tests/gpu" / name) for name in ("test_against_cpu.py", "test_running.py", "test_torch_modules.py")
     ]
     common = ["-q", "--no-header", "--tb=short", "-W", "default", "-m", "gpu", f"--rootdir={ROOT}"]
     plugins = ["-p", "xdist", "-p", "timeout", "-p", "gpu_tests", f"--max-worker-restart={_MOST_RESTARTS}"]
-    limits = [f"--timeout={seconds / 2:.0f}", "--timeout-method=thread", f"--session-timeout={seconds - 20:.0f}"]
+    limits = [f"--timeout={seconds / 2:.0f}", "--timeout-method=thread"]
     cache = ["-o", f"cache_dir={places.scratch / 'pytest'}"]
-    alone = ["env", "OMP_NUM_THREADS=1"]  # rgru's on the CPU and PyTorch's: teams of many processes hold each other up
-    return [*alone, sys.executable, "-m", "pytest", *common, *plugins, *limits, *cache, *options, *files]
+    # One thread on the CPU, for rgru and PyTorch: teams of many processes hold each other up.
+    environment = ["env", "OMP_NUM_THREADS=1", f"END_OF_TESTS={time.time() + seconds - 20:.0f}"]
+    return [*environment, sys.executable, "-m", "pytest", *common, *plugins, *limits, *cache, *options, *files]
 
 
 def _bench(places: Places, section: str, seconds: float, *options: str) -> list[str]:

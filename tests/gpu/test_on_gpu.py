@@ -168,10 +168,11 @@ def test_commands_have_the_time_that_is_left(scripts, tmp_path):
             command = STAGES[name].command(places, seconds)
             given = float(command[command.index("--seconds") + 1])
             assert 0 < given <= seconds - 15
-        for name in ("tests", "again"):  # which print nothing of use before their end
+        for name in ("tests", "again"):
             command = STAGES[name].command(places, seconds)
-            limits = dict(option.split("=") for option in command if "timeout=" in option)
-            assert 0 < float(limits["--timeout"]) <= float(limits["--session-timeout"]) <= seconds - 15
+            given = dict(option.split("=") for option in command if option.startswith(("END_OF_TESTS", "--timeout=")))
+            assert 0 < float(given["END_OF_TESTS"]) - time.time() <= seconds - 15
+            assert 0 < float(given["--timeout"]) < seconds - 15
     command = STAGES["profile"].command(places, 60)
     assert command[-5:] == ["float32", "16", "1024", "PACKETS", "backward"]
     assert command[command.index("--clock-control") + 1] == "none"
@@ -321,15 +322,45 @@ def test_last(): assert not cupy.broken
 """
 
 
-def test_a_test_that_breaks_the_gpu_fails_no_other_one(tmp_path):
-    (tmp_path / "cupy.py").write_text(CUPY)
-    (tmp_path / "test_it.py").write_text(TESTS)
-    paths = [tmp_path, SCRIPTS, *sys.path]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+def run_tests(folder, text, *options, **environment):
+    """Run tests with the plugin, on a GPU that never fails by itself."""
+    (folder / "cupy.py").write_text(CUPY)
+    (folder / "test_it.py").write_text(text)
+    paths = os.pathsep.join(map(str, [folder, SCRIPTS, *sys.path]))
+    environment = {**os.environ, "PYTHONPATH": paths, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environment}
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS"):
         environment.pop(name, None)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "xdist", "-p", "gpu_tests", "-n", "1", "test_it.py"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "xdist", "-p", "gpu_tests", *options, "test_it.py"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+SLOW_TESTS = """
+import os, time, pytest
+
+@pytest.mark.parametrize("i", range(300))
+def test_it(i):
+    time.sleep(0.1)
+    if i == 5:
+        os._exit(1)
+    assert i != 2
+"""
+
+
+def test_tests_whose_time_is_up_report_what_they_have_found(tmp_path):
+    """Also those of a worker that has taken the place of another one; and what has failed is printed at once."""
+    begun = time.time()
+    done = run_tests(tmp_path, SLOW_TESTS, "-n", "2", "--dist=worksteal", END_OF_TESTS=f"{begun + 4}")
+    assert time.time() - begun < 15
+    ended = done.stdout.index("=== FAILURES")
+    assert "test_it.py::test_it[2]:" in done.stdout[:ended]
+    assert "assert 2 != 2" in done.stdout[:ended]
+    assert "worker 'gw" in done.stdout[:ended]
+    assert "FAILED test_it.py::test_it[2]" in done.stdout[ended:]
+    assert "the time was up" in done.stdout[ended:]
+
+
+def test_a_test_that_breaks_the_gpu_fails_no_other_one(tmp_path):
+    done = run_tests(tmp_path, TESTS, "-n", "1")
     failed = set(re.findall(r"FAILED test_it.py::(\w+)", done.stdout))
     assert failed == {"test_breaks"}, done.stdout + done.stderr
     assert "3 passed" in done.stdout
