@@ -5,7 +5,7 @@ Python can load; no network and no Rust. A stage that fails or hangs does not st
 or the GPU does not answer afterwards. Prints a table at the end; logs and results go to ``--out``.
 
     bash scripts/on_gpu.sh --out results                                                       # 500 s
-    bash scripts/on_gpu.sh --out again --budget 120 --cache results/cupy-cache.tar.xz smoke inference
+    bash scripts/on_gpu.sh --out again --budget 140 --cache results/cupy-cache.tar.xz environment smoke inference
     bash scripts/on_gpu.sh --out profile --cell 'float32 16 1024 PACKETS backward' profile     # with ncu
 """
 
