@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SPAN = 0.05
 """Seconds for which each contender is measured for each shape."""
 
+MOST_A_SECOND = 3
+"""Shapes that are measured in a second, at most: more are not compiled ahead."""
+
 BOUNDS = {"float32": 1e-4, "tf32x3": 1e-4, "tf32": 1e-2, "float16": 2e-2, "bfloat16": 1.5e-1}
 """Bounds of differences from PyTorch, relative to the largest magnitude or 1, after up to a thousand steps."""
 
@@ -66,7 +69,8 @@ def against_torch(place: Place, training: bool, quick: bool, deadline: Deadline)
     """Measure shape by shape, until the deadline."""
     wanted = shapes(training, quick)
     ways = (False, True) if training else (False,)
-    forms = dict.fromkeys(planned(place.chip, shape, backward) for shape in wanted for backward in ways)
+    reached = wanted[: max(0, int(MOST_A_SECOND * deadline.left))]
+    forms = dict.fromkeys(planned(place.chip, shape, backward) for shape in reached for backward in ways)
     wrong = compile_all(forms, max(10.0, deadline.left / 3))
     print(
         f"{len(forms)} configurations compiled, {deadline.left:.0f} s left for {len(wanted)} shapes",

@@ -1,13 +1,23 @@
-"""Lines, tables and the figure of the results."""
+"""Lines, tables and the figure of the results.
+
+``python benches/gpu/report.py inference/gpu.json training/gpu.json --out gpu.png`` draws one figure of several runs.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[1])  # where `gpu` is found
 
 from gpu.cases import KINDS
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
 
 def print_row(row: dict[str, Any]) -> None:
@@ -85,3 +95,20 @@ def draw(found: dict[str, Any], path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="+", metavar="JSON", help="with different sections")
+    parser.add_argument("--out", type=Path, required=True, metavar="PNG")
+    options = parser.parse_args(arguments)
+    found: dict[str, Any] = {}
+    for path in options.results:
+        found |= json.loads(path.read_text("utf-8"))
+    for section in found.values():
+        print_summary(section.get("summary", {}))
+    draw(found, options.out)
+
+
+if __name__ == "__main__":
+    main()

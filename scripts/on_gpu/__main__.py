@@ -1,10 +1,11 @@
 """Run rgru on a GPU for the first time, in stages, and bring back what they found.
 
-Needs CuPy, PyTorch, pytest and compute-sanitizer, and the compiled core in ``python/rgru``; no network and no Rust. A
-stage that fails or hangs does not stop the others. Prints a table at the end; logs and results go to ``--out``.
+Needs CuPy, PyTorch, pytest and compute-sanitizer, and the core in ``python/rgru`` as maturin builds it, which every
+Python can load; no network and no Rust. A stage that fails or hangs does not stop the others, unless it is the first,
+or the GPU does not answer afterwards. Prints a table at the end; logs and results go to ``--out``.
 
     bash scripts/on_gpu.sh --out results                                                       # 500 s
-    bash scripts/on_gpu.sh --out again --budget 120 --cache results/cupy-cache.tar.xz smoke inference
+    bash scripts/on_gpu.sh --out again --budget 140 --cache results/cupy-cache.tar.xz environment smoke inference
     bash scripts/on_gpu.sh --out profile --cell 'float32 16 1024 PACKETS backward' profile     # with ncu
 """
 
@@ -16,10 +17,11 @@ import sys
 import tarfile
 import tempfile
 from functools import partial
+from lzma import LZMAError
 from pathlib import Path
 
 from runner import Runner
-from stages import LAST, STAGES, Places
+from stages import FIRST, LAST, STAGES, Places
 
 MOST_FILES, MOST_BYTES = 8, 16 * 2**20
 """What comes back from the machine."""
@@ -45,11 +47,15 @@ def main() -> int:
     if unknown:
         parser.error(f"STAGE: expected some of {', '.join(STAGES)}, got {', '.join(unknown)}")
     options.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="rgru-on-gpu-") as scratch:
+    # A process that could not be ended may still write there.
+    with tempfile.TemporaryDirectory(prefix="rgru-on-gpu-", ignore_cleanup_errors=True) as scratch:
         places = Places(options.out.resolve(), Path(scratch), options.emulated, options.cell)
         if options.cache:
-            with tarfile.open(options.cache) as archive:
-                archive.extractall(places.cupy_cache, filter="data")
+            try:
+                with tarfile.open(options.cache) as archive:
+                    archive.extractall(places.cupy_cache, filter="data")
+            except (OSError, EOFError, LZMAError, tarfile.TarError) as error:
+                print(f"--cache: {error}; everything is compiled again", flush=True)
         os.environ.update(places.environment())
         runner = Runner(options.out / "log.txt", options.budget, alive=places.alive())
         names = options.stages or usual
@@ -58,12 +64,14 @@ def main() -> int:
             kept = STAGES[LAST].expected if LAST in names and name != LAST else 0
             if options.emulated and not stage.emulated:
                 runner.skip(name, "needs a GPU")
+            elif name != LAST and not runner.answers:
+                runner.skip(name, "the GPU does not answer")
+            elif name != LAST and FIRST in runner.failed:
+                runner.skip(name, f"{FIRST} has failed")
             elif stage.if_failed and stage.if_failed not in runner.failed:
                 runner.skip(name, f"{stage.if_failed} has not failed")
             else:
                 runner.run(name, partial(stage.command, places), stage.seconds, stage.telling, kept=kept)
-            if not runner.answers:
-                break
     trim(options.out)
     print(runner.table())
     return 1 if runner.failed else 0

@@ -145,8 +145,8 @@ extern "C" __global__ void ATTRIBUTES probe(uint4* memory, float* written, unsig
 #endif
         for (unsigned done = 0, polls = 0; !done; next(polls))
             asm volatile(
-                "{.reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2; "
-                "selp.u32 %0, 1, 0, p;}"
+                "{.reg .pred p; mbarrier.try_wait.parity.relaxed.cluster.shared::cta.b64 p, [%1], %2; "
+                "selp.u32 %0, 1, 0, p; fence.acquire.sync_restrict::shared::cluster.cluster;}"  // as rgru's kernels
                 : "=r"(done)
                 : "r"(barrier), "r"(turn >> 1 & 1)
                 : "memory");

@@ -23,6 +23,9 @@ _ENDING = 10.0
 
 _MOST_LOGGED = 400_000
 
+_MOST_PRINTED = 600
+"""Characters of the output of a stage that failed: its end, with the reason."""
+
 
 class Runner:
     """Runs stages, writes their output to a log, and collects a row for each.
@@ -34,7 +37,7 @@ class Runner:
     budget : float
         Seconds for all stages.
     alive : sequence of str
-        A command that fails if the GPU does not answer. It runs after a stage that was ended by force.
+        A command that fails if the GPU does not answer. It runs after a stage that failed.
 
     Attributes
     ----------
@@ -72,13 +75,15 @@ class Runner:
             self.skip(name, "no time left")
             return
         code, output, took = _limited(command(limit), limit)
-        if code != 0:
-            self.failed.add(name)
         with self._log.open("a") as log:
             log.write(f"\n===== {name}: {_words(code)}, {took:.0f} s of {limit:.0f}\n{output[-_MOST_LOGGED:]}")
         lines = [line for line in output.splitlines() if re.search(telling, line)]
         self._add(f"{name:12} {_words(code):10} {took:4.0f} s  {lines[-1][:300] if lines else ''}")
-        if code is None and _limited(self._alive, 25)[0] != 0:
+        if code == 0:
+            return
+        self.failed.add(name)
+        print(output[-_MOST_PRINTED:], flush=True)
+        if _limited(self._alive, 25)[0] != 0:
             self.answers = False
             self._add(f"THE GPU DOES NOT ANSWER after {name}")
 
@@ -106,7 +111,10 @@ def _limited(command: Sequence[str], seconds: float) -> tuple[int | None, str, f
     """
     begun, code = time.monotonic(), None
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        except OSError as error:
+            return 127, f"{type(error).__name__}: {error}", 0.0  # the shell's status
         with suppress(subprocess.TimeoutExpired):
             code = process.wait(seconds)
         with suppress(ProcessLookupError):

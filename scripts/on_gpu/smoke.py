@@ -10,7 +10,7 @@ import cupy_here  # noqa: F401 - first
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import numpy as np
 
@@ -74,12 +74,15 @@ def limited(form: str) -> tuple[int | None, str]:
 def main() -> int:
     """Run all kinds of forms; return 1 if one fails."""
     begun = time.perf_counter()
+    failed = []
     with ThreadPoolExecutor(2 if EMULATED else len(KINDS_OF_FORMS)) as pool:
-        found = dict(zip(KINDS_OF_FORMS, pool.map(limited, KINDS_OF_FORMS), strict=True))
-    for _, output in found.values():
-        print(output, end="")
-    ends = {form: "timed out" if code is None else f"exit {code}" for form, (code, _) in found.items()}
-    failed = [f"{form} {end}" for form, end in ends.items() if end != "exit 0"]
+        running = {pool.submit(limited, form): form for form in KINDS_OF_FORMS}
+        for done in as_completed(running):  # one that cannot be ended hides no other
+            code, output = done.result()
+            print(output, end="", flush=True)
+            if code != 0:
+                failed.append(f"{running[done]} {'timed out' if code is None else f'exit {code}'}")
+                print(f"smoke: FAILED: {', '.join(failed)}", flush=True)
     verdict = f"FAILED: {', '.join(failed)}" if failed else "all forms equal the CPU"
     print(f"smoke: {verdict}, {time.perf_counter() - begun:.0f} s")
     return 1 if failed else 0

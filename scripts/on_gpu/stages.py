@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,18 +81,26 @@ class Stage:
     if_failed: str = ""
 
 
+_MOST_RESTARTS = 200
+"""Of pytest's workers: a kind of kernel that fails takes its worker with it in each of its tests."""
+
+
 def _script(places: Places, name: str, *arguments: str) -> list[str]:
     return [sys.executable, str(HERE / name), *arguments, *(["--emulated"] if places.emulated else [])]
 
 
-def _tests(places: Places, *options: str) -> list[str]:
+def _tests(places: Places, seconds: float, *options: str) -> list[str]:
+    """Return the tests' command. They end in time for pytest's report, which tells what to run again."""
     files = [
         str(ROOT / "tests/gpu" / name) for name in ("test_against_cpu.py", "test_running.py", "test_torch_modules.py")
     ]
     common = ["-q", "--no-header", "--tb=short", "-W", "default", "-m", "gpu", f"--rootdir={ROOT}"]
-    plugins = ["-p", "xdist", "-p", "timeout", "-p", "gpu_tests", "--timeout=80", "--timeout-method=thread"]
+    plugins = ["-p", "xdist", "-p", "timeout", "-p", "gpu_tests", f"--max-worker-restart={_MOST_RESTARTS}"]
+    limits = [f"--timeout={seconds / 2:.0f}", "--timeout-method=thread"]
     cache = ["-o", f"cache_dir={places.scratch / 'pytest'}"]
-    return [sys.executable, "-m", "pytest", *common, *plugins, *cache, *options, *files]
+    # One thread on the CPU, for rgru and PyTorch: teams of many processes hold each other up.
+    environment = ["env", "OMP_NUM_THREADS=1", f"END_OF_TESTS={time.time() + seconds - 20:.0f}"]
+    return [*environment, sys.executable, "-m", "pytest", *common, *plugins, *limits, *cache, *options, *files]
 
 
 def _bench(places: Places, section: str, seconds: float, *options: str) -> list[str]:
@@ -121,23 +130,25 @@ def _profile(places: Places) -> list[str]:
 
 
 STAGES = {
-    "environment": Stage(40, 10, lambda p, _: _script(p, "environment.py"), "chip|Error", emulated=True),
-    "smoke": Stage(80, 30, lambda p, _: _script(p, "smoke.py"), "^smoke|Error", emulated=True),
+    "environment": Stage(60, 20, lambda p, _: _script(p, "environment.py"), "chip|Error", emulated=True),
+    "smoke": Stage(80, 30, lambda p, _: _script(p, "smoke.py"), "^smoke|at most|Error", emulated=True),
     "probe": Stage(45, 15, lambda p, _: _script(p, "probe.py", str(p.out)), "^for cost_model|Error"),
-    "tests": Stage(110, 80, lambda p, _: _tests(p, "-n", "11"), "passed|failed|error"),
+    "tests": Stage(110, 80, lambda p, s: _tests(p, s, "-n", "11"), "passed|failed|error"),
     "memcheck": Stage(60, 40, lambda _, __: _sanitizer("memcheck"), "ERROR SUMMARY|Error"),
     "again": Stage(  # without others beside them
-        *(45, 10, lambda p, _: _tests(p, "-n", "1", "--maxfail=12", "--lf", "--lfnf=none"), "passed|failed|error"),
+        *(45, 10, lambda p, s: _tests(p, s, "-n", "1", "--maxfail=12", "--lf", "--lfnf=none"), "passed|failed|error"),
         if_failed="tests",
     ),
     "inference": Stage(110, 90, lambda p, s: _bench(p, "inference", s), "geometric|Error"),
     "tune": Stage(70, 55, lambda p, s: _bench(p, "tune", s, "--quick"), "^tuned|Error"),
-    "host": Stage(30, 12, lambda p, _: _script(p, "host.py"), "host|Error"),
+    "host": Stage(30, 12, lambda p, _: _script(p, "host.py"), "^host|Error"),
     "training": Stage(70, 50, lambda p, s: _bench(p, "training", s), "geometric|Error"),
     "estimators": Stage(70, 45, _estimators, "^estimators|Error", emulated=True),
     "racecheck": Stage(45, 40, lambda _, __: _sanitizer("racecheck"), "RACECHECK SUMMARY|Error"),
     "profile": Stage(60, 30, lambda p, _: _profile(p), "Throughput|rror", usual=False),
     "cache": Stage(20, 8, lambda p, _: _archive(p), "."),
 }
+FIRST = "environment"
+"""Fails where there is no rgru or no GPU: no other stage would tell more."""
 LAST = "cache"
-"""Has its expected time, however long the others take: a later run need not compile again."""
+"""Needs no GPU, and has its expected time, however long the others take: a later run need not compile again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import re
 import sys
 import time
@@ -101,6 +102,20 @@ def test_what_has_been_measured_stays_if_the_gpu_fails_afterwards(monkeypatch, c
     assert measure.attempt(fails, Shape("float32", 4, 100, 256))["error"] == "RuntimeError: unspecified launch failure"
 
 
+def test_what_is_not_reached_is_not_compiled(monkeypatch):
+    compiled, asked = [], []
+    monkeypatch.setattr(measure, "planned", lambda _, shape, backward: asked.append(shape) or (shape, backward))
+    monkeypatch.setattr(measure, "compile_all", lambda some, _: compiled.extend(some) or [])
+    monkeypatch.setattr(measure, "attempt", lambda _, shape: {"case": "a", "error": "none", "kind": shape.kind})
+    for seconds, most in ((10, 30), (-1, 0)):
+        found = measure.against_torch(measure.Place(None, HOPPER, cases.ASSUMED), True, False, Deadline(seconds))
+        assert {shape for shape, _ in compiled} == set(asked) == set(shapes(True)[: len(set(asked))])
+        assert most - 1 <= len(set(asked)) <= most
+        assert found["skipped"] == len(shapes(True)) - len(found["rows"])
+        compiled.clear()
+        asked.clear()
+
+
 def test_problems_are_told_worst_first():
     rows = [
         {"case": "a", "wrong": False, "difference": 0.1},
@@ -184,6 +199,20 @@ def test_rows_are_printed_and_drawn(tmp_path, capsys):
     assert (tmp_path / "gpu.png").read_bytes()[:4] == b"\x89PNG"
     report.draw({"about": {}}, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_one_figure_of_several_runs(tmp_path, monkeypatch, capsys):
+    drawn = []
+    monkeypatch.setattr(report, "draw", lambda found, path: drawn.append((found, path)))
+    summary = {"ratio": {"all": {"geometric_mean": 2.0, "least": 1.0, "shapes": 3}}}
+    for name in ("inference", "training"):
+        found = {"about": {"title": "a GPU"}, name: {"rows": [], "summary": summary}, "limits": {"copied": 1.0}}
+        (tmp_path / name).write_text(json.dumps(found))
+    report.main([str(tmp_path / "inference"), str(tmp_path / "training"), "--out", "gpu.png"])
+    ((found, path),) = drawn
+    assert found.keys() == {"about", "limits", "inference", "training"}
+    assert path == Path("gpu.png")
+    assert capsys.readouterr().out.count("geometric mean 2.00x, least 1.00x, 3 shapes") == 2
 
 
 @pytest.mark.parametrize(
@@ -316,6 +345,7 @@ def test_a_tool_takes_the_place_of_what_compiles_for_it(monkeypatch):
     assert chip == HOPPER
     assert program == command[0] == "/there/compute-sanitizer"
     assert command[1:3] == ["--tool", "racecheck"]
+    assert command[command.index("--report-api-errors") + 1] == "no"  # "cluster size 16?" "no" is no error
     assert command[-2:] == ["-m", "gpu.checks"]
 
 

@@ -1,8 +1,11 @@
 """The script for the first run on a GPU: stages end in time, failures stop nothing, and what comes back is bounded."""
 
+import contextlib
+import io
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 import time
@@ -100,13 +103,28 @@ def test_what_a_stage_leaves_behind_ends_with_it(script, tmp_path):
         time.sleep(0.05)
 
 
-def test_a_gpu_that_does_not_answer_is_noticed_after_a_hang(script, tmp_path):
+@pytest.mark.parametrize("code", ["raise SystemExit(1)", "import time; time.sleep(60)"])
+def test_a_gpu_that_does_not_answer_is_noticed_after_a_failure(script, tmp_path, code):
     stages = script.Runner(tmp_path / "log.txt", 60, SILENT)
-    stages.run("fails", lambda _: SILENT, 20, ".")
+    stages.run("passes", lambda _: ANSWERS, 20, ".")
     assert stages.answers
-    stages.run("hangs", always("import time; time.sleep(60)"), 1, ".")
+    stages.run("fails", always(code), 1, ".")
     assert not stages.answers
-    assert stages.table().endswith("THE GPU DOES NOT ANSWER after hangs")
+    assert stages.table().endswith("THE GPU DOES NOT ANSWER after fails")
+
+
+def test_the_end_of_what_failed_is_printed(script, tmp_path, capsys):
+    stages = script.Runner(tmp_path / "log.txt", 60, ANSWERS)
+    stages.run("passes", always("print('all is well')"), 20, "none")
+    stages.run("fails", always("print('x' * 5000, 'the reason'); raise SystemExit(1)"), 20, "none")
+    stages.run("is missing", lambda _: [str(tmp_path / "ncu")], 20, "Error")
+    printed = capsys.readouterr().out
+    assert "all is well" not in printed
+    assert "x the reason" in printed
+    assert len(printed) < 2000
+    assert "exit 127" in printed
+    assert "FileNotFoundError" in printed.splitlines()[-1]
+    assert stages.failed == {"fails", "is missing"}
 
 
 def test_no_stage_begins_without_time(script, tmp_path):
@@ -138,7 +156,7 @@ def test_the_usual_stages_fit_into_the_budget(scripts):
     first = ["environment", "smoke", "probe", "tests", "memcheck"]
     assert usual[: len(first)] == first
     assert "profile" not in usual
-    assert sum(STAGES[name].expected for name in ("smoke", "inference")) <= 120
+    assert sum(STAGES[name].expected for name in ("environment", "smoke", "inference")) <= 140
 
 
 def test_commands_have_the_time_that_is_left(scripts, tmp_path):
@@ -150,6 +168,11 @@ def test_commands_have_the_time_that_is_left(scripts, tmp_path):
             command = STAGES[name].command(places, seconds)
             given = float(command[command.index("--seconds") + 1])
             assert 0 < given <= seconds - 15
+        for name in ("tests", "again"):
+            command = STAGES[name].command(places, seconds)
+            given = dict(option.split("=") for option in command if option.startswith(("END_OF_TESTS", "--timeout=")))
+            assert 0 < float(given["END_OF_TESTS"]) - time.time() <= seconds - 15
+            assert 0 < float(given["--timeout"]) < seconds - 15
     command = STAGES["profile"].command(places, 60)
     assert command[-5:] == ["float32", "16", "1024", "PACKETS", "backward"]
     assert command[command.index("--clock-control") + 1] == "none"
@@ -196,6 +219,36 @@ def test_an_emulated_run_has_a_row_for_each_stage_and_few_files(tmp_path):
     assert found["predict"]["difference"] < 1e-5
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_what_cannot_succeed_is_not_begun(scripts, tmp_path, monkeypatch, capsys, first):
+    """Without rgru or a GPU, or once the GPU does not answer; what was compiled is kept all the same."""
+    import stages
+
+    main = runpy.run_path(str(SCRIPTS / "__main__.py"))["main"]
+    done = lambda command: stages.Stage(20, 10, lambda _, __: command, ".")  # noqa: E731
+    some = {stages.FIRST: done(SILENT if first else ANSWERS), "smoke": done(SILENT), "probe": done(ANSWERS)}
+    monkeypatch.setitem(main.__globals__, "STAGES", some | {stages.LAST: done(ANSWERS)})
+    monkeypatch.setattr(stages.Places, "alive", lambda _: ANSWERS if first else SILENT)
+    monkeypatch.setattr(os, "environ", {**os.environ})
+    monkeypatch.setattr(sys, "argv", ["on_gpu", "--out", str(tmp_path)])
+    assert main() == 1
+    rows = capsys.readouterr().out.rstrip().split("\n")
+    assert rows[-2] == f"probe        not run: {'environment has failed' if first else 'the GPU does not answer'}"
+    assert rows[-1].startswith("cache        exit 0")
+
+
+def test_a_cache_that_is_lost_ends_nothing(tmp_path):
+    whole = tmp_path / "whole.tar.xz"
+    subprocess.run([sys.executable, SCRIPTS / "archive.py", whole, SCRIPTS], check=True)
+    (tmp_path / "cut").write_bytes(whole.read_bytes()[:2000])
+    (tmp_path / "other").write_text("no archive")
+    for name in ("cut", "other", "missing"):
+        done = run("--out", tmp_path / "out", "--emulated", "--cache", tmp_path / name, "probe")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("--cache: ")
+        assert done.stdout.rstrip().endswith("probe        not run: needs a GPU")
+
+
 def test_an_unknown_stage_is_refused(tmp_path):
     done = run("--out", tmp_path, "smoke", "speed")
     assert done.returncode == 2
@@ -213,6 +266,28 @@ def test_what_is_compiled_comes_back(tmp_path):
     with tarfile.open(archive) as found:
         found.extractall(there, filter="data")
     assert (there / "kernel.cubin").read_bytes() == b"code"
+
+
+def test_a_form_that_does_not_end_hides_no_other(scripts, monkeypatch):
+    import smoke
+
+    printed = io.StringIO()
+
+    def limited(form):
+        if form != "BLOCK":
+            return 0, f"{form}: fine\n"
+        deadline = time.monotonic() + 10
+        while "STEPS: fine" not in printed.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return None, f"after {printed.getvalue()!r}\n"
+
+    monkeypatch.setattr(smoke, "limited", limited)
+    with contextlib.redirect_stdout(printed):
+        assert smoke.main() == 1
+    assert "after" in printed.getvalue()
+    for form in ("CLUSTER", "GRID", "PACKETS", "STEPS"):
+        assert f"{form}: fine" in printed.getvalue().partition("after")[0]
+    assert "smoke: FAILED: BLOCK timed out, " in printed.getvalue().splitlines()[-1]
 
 
 # -- the tests on the GPU ----------------------------------------------------------------------------------------------
@@ -247,15 +322,45 @@ def test_last(): assert not cupy.broken
 """
 
 
-def test_a_test_that_breaks_the_gpu_fails_no_other_one(tmp_path):
-    (tmp_path / "cupy.py").write_text(CUPY)
-    (tmp_path / "test_it.py").write_text(TESTS)
-    paths = [tmp_path, SCRIPTS, *sys.path]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+def run_tests(folder, text, *options, **environment):
+    """Run tests with the plugin, on a GPU that never fails by itself."""
+    (folder / "cupy.py").write_text(CUPY)
+    (folder / "test_it.py").write_text(text)
+    paths = os.pathsep.join(map(str, [folder, SCRIPTS, *sys.path]))
+    environment = {**os.environ, "PYTHONPATH": paths, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environment}
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS"):
         environment.pop(name, None)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "xdist", "-p", "gpu_tests", "-n", "1", "test_it.py"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "xdist", "-p", "gpu_tests", *options, "test_it.py"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+SLOW_TESTS = """
+import os, time, pytest
+
+@pytest.mark.parametrize("i", range(300))
+def test_it(i):
+    time.sleep(0.1)
+    if i == 5:
+        os._exit(1)
+    assert i != 2
+"""
+
+
+def test_tests_whose_time_is_up_report_what_they_have_found(tmp_path):
+    """Also those of a worker that has taken the place of another one; and what has failed is printed at once."""
+    begun = time.time()
+    done = run_tests(tmp_path, SLOW_TESTS, "-n", "2", "--dist=worksteal", END_OF_TESTS=f"{begun + 4}")
+    assert time.time() - begun < 15
+    ended = done.stdout.index("=== FAILURES")
+    assert "test_it.py::test_it[2]:" in done.stdout[:ended]
+    assert "assert 2 != 2" in done.stdout[:ended]
+    assert "worker 'gw" in done.stdout[:ended]
+    assert "FAILED test_it.py::test_it[2]" in done.stdout[ended:]
+    assert "the time was up" in done.stdout[ended:]
+
+
+def test_a_test_that_breaks_the_gpu_fails_no_other_one(tmp_path):
+    done = run_tests(tmp_path, TESTS, "-n", "1")
     failed = set(re.findall(r"FAILED test_it.py::(\w+)", done.stdout))
     assert failed == {"test_breaks"}, done.stdout + done.stderr
     assert "3 passed" in done.stdout
@@ -285,7 +390,7 @@ def emulated(probe, case, text):
     """Run five turns in the emulator, which knows no clocks and no traps; return what was stored, and what is wrong."""
     ptx = nvrtc.ptx(text, macros(case), 90).replace("trap;", "")
     module = cuda_emulator.compile_ptx(re.sub(r"(mov\.u64\s+%\w+), %clock64;", r"\1, 0;", ptx))
-    clustered = case.kind == "CLUSTER"
+    clustered = case.kind in ("CLUSTER", "ASYNC")
     grid = 2 * case.blocks if clustered else case.blocks
     memory, written = np.zeros(2 * 2 * 300 * 16, np.uint8), np.full((5, grid * 256), -1, np.float32)
     result = np.zeros(grid + 1, np.uint64)
@@ -303,6 +408,7 @@ def test_exchanges_of_the_probe_arrive(probe):
     cases = [
         probe.Case("COUNTER", "counter", 3, 1),
         probe.clusters(2)[4],
+        *probe.clusters(4)[6:],
         probe.packets(3, 7)[1],
         more_than_threads[5],
     ]
@@ -344,3 +450,14 @@ def test_the_probe_knows_a_torn_packet_and_proposes_constants(probe, monkeypatch
     monkeypatch.setattr(Probe, "torn", 1)
     assert probe.main(tmp_path) == 1
     assert "WRONG: 1" in capsys.readouterr().out
+
+    def graph(_):
+        raise RuntimeError("no capture")
+
+    monkeypatch.setattr(Probe, "torn", 0)
+    monkeypatch.setattr(Probe, "graph", graph)
+    assert probe.main(tmp_path) == 1
+    printed = capsys.readouterr().out
+    assert "graph: RuntimeError: no capture" in printed
+    assert "GRID 500" in printed
+    assert len(json.loads((tmp_path / "probe.json").read_text())["rows"]) == len(probe.CASES)

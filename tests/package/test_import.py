@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,12 @@ def test_import_takes_less_than_60_ms_of_the_processor_beyond_numpy():
     code = "import time, numpy; start = time.process_time(); import rgru; print(time.process_time() - start)"
     # The best of several: other work on the machine slows some, and the first one compiles to bytecode.
     assert min(float(run(code)) for _ in range(7)) < 0.060
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere modules are linked in other ways")
+def test_the_core_is_linked_to_no_python():
+    """It loads into every Python, wherever it is brought; what `cargo build` makes without maturin does not."""
+    assert b"libpython" not in Path(rgru._core.__file__).read_bytes()
 
 
 def test_lazy_names_are_listed():
