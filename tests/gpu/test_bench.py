@@ -17,7 +17,7 @@ import pytest
 import cuda_emulator
 import rgru
 from cuda_emulator import nvrtc
-from gpu import cases, checks, contenders, estimators, forms, measure, one, report, run, tune
+from gpu import cases, checks, contenders, estimators, forms, measure, one, predictions, report, run, tasks, tune
 from gpu.cases import KINDS, Deadline, Limits, Shape, shapes, summary
 from gpu.clock import Clock
 from rgru._cuda import kernels
@@ -350,12 +350,12 @@ def test_a_tool_takes_the_place_of_what_compiles_for_it(monkeypatch):
 
 
 def test_the_union_of_intervals():
-    assert estimators.covered([]) == 0
-    assert estimators.covered([(5, 6), (0, 2), (1, 3), (1, 2)]) == 4
+    assert predictions.covered([]) == 0
+    assert predictions.covered([(5, 6), (0, 2), (1, 3), (1, 2)]) == 4
 
 
 def test_the_adding_problem():
-    x, y = estimators.adding(50, 8, 0)
+    x, y = tasks.adding(50, 8, 0)
     numbers, marks = x[..., 0], x[..., 1]
     assert (marks[:, :4].sum(1) == 1).all()
     assert (marks[:, 4:].sum(1) == 1).all()
@@ -367,7 +367,7 @@ def test_a_task_without_pyarrow(monkeypatch, capsys):
         raise ImportError("reading this data set needs pyarrow")
 
     monkeypatch.setattr(rgru.datasets, "load_japanese_vowels", missing)
-    (x, y), (again, same) = estimators.vowels("train"), estimators.vowels("train")
+    (x, y), (again, same) = tasks.vowels("train"), tasks.vowels("train")
     assert len(x) == len(y) == 270
     assert {len(one) for one in x} == set(range(7, 30))
     assert set(y) == set(range(9))

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from rgru._cuda.kernel_config import CellSpec, Chip, LaunchShape
 
 _WAIT = {Exchange.BLOCK: 60, Exchange.CLUSTER: 300, Exchange.GRID: 1900, Exchange.PACKETS: 1000}
-"""Cycles until the states of the other blocks have come: a barrier of the block; stores from one multiprocessor to another,
-some 180 on an H100 (Luo et al., 2024, arXiv:2402.13499), that a barrier counts; through the second-level cache, behind a
-counter or without."""
+"""Cycles until the states of the other blocks have come: a barrier of the block; stores to other multiprocessors, some
+180 on an H100 (Luo et al., 2024, arXiv:2402.13499), and their barrier; through the second-level cache, behind a counter
+or without."""
 _ROUND_TRIP = 600
 """Cycles of a load from the second-level cache, with the barrier after it."""
 _SPLIT = 5
