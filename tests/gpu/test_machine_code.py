@@ -4,6 +4,7 @@ A count is of instructions, not of how often they run.
 """
 
 import itertools
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -136,6 +137,17 @@ def test_a_step_through_a_cluster(variant):
     assert loop.count("SYNCS.ARRIVE") == sends
     assert loop.count("STAS.128") == loop.count("STAS") >= sends
     assert outputs(loop.after("STAS")) == outputs(loop), "no block waits for outputs of another one"
+
+
+@pytest.mark.parametrize("precision", [Precision.FLOAT16, Precision.TF32X3], ids=lambda one: one.name.lower())
+def test_fewer_sequences_than_columns_take_no_more_loads(precision):
+    """All gates are multiplied by the same numbers, which a step of k loads once."""
+    shape = Variant(Exchange.CLUSTER, precision=precision).shape
+    full, part = (
+        sass.step_loop(source(), replace(shape, batch=batch).macros, "recurrence_forward") for batch in (8, 4)
+    )
+    assert part.count("HMMA") == full.count("HMMA")
+    assert part.count("LDS") <= full.count("LDS")
 
 
 @variants(Exchange.GRID, Variant(Exchange.GRID), Variant(Exchange.GRID, backward=True))

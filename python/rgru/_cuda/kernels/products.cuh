@@ -87,9 +87,10 @@ struct Products {
         const Operand* column)  // of this lane, in [BATCH][PITCH]
     {
         for (int n = 0; n < COLUMNS / 8; n++) {
+            const bool loads = is_sequence(n * 8 + static_cast<int>(threadIdx.x) % 32 / 4);
+            unsigned b[2] = {0, 0};
             for (int set = 0; set < SETS; set++) {
-                unsigned b[2] = {0, 0};
-                if (is_sequence(n * 8 + static_cast<int>(threadIdx.x) % 32 / 4)) {
+                if (loads && (set == 0 || DISTANCE > 0)) {
                     const Operand* from = column + set * DISTANCE + n * 8 * PITCH;
                     b[0] = *reinterpret_cast<const unsigned*>(from);
                     b[1] = *reinterpret_cast<const unsigned*>(from + STEP_K / 2);
