@@ -19,20 +19,20 @@ def compiled(source, capability=90):
 
 
 FLOATS = """
-extern "C" __global__ void single(const float* a, const float* b, const float* c, float (*out)[8], int n) {
+extern "C" __global__ void single(const float* a, const float* b, const float* c, float (*out)[9], int n) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
     out[i][0] = expf(a[i]), out[i][1] = tanhf(a[i]), out[i][2] = 1.0f / b[i], out[i][3] = __fmaf_rd(a[i], b[i], c[i]);
     out[i][4] = fmaf(a[i], b[i], c[i]), out[i][5] = copysignf(a[i], b[i]), out[i][6] = a[i] < b[i] ? 1.0f : -a[i];
-    out[i][7] = rintf(a[i]);
+    out[i][7] = rintf(a[i]), out[i][8] = a[i] != a[i] || b[i] != b[i];
 }
 extern "C" __global__ void wide(
-    const double* a, const double* b, const float* c, double (*out)[6], float* narrow, int n) {
+    const double* a, const double* b, const float* c, double (*out)[7], float* narrow, int n) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
     out[i][0] = exp(a[i]), out[i][1] = tanh(a[i]), out[i][2] = 1.0 / b[i], out[i][3] = a[i] / b[i];
     out[i][4] = double(c[i]), out[i][5] = double(unsigned(i) * 2654435761u);
-    narrow[i] = float(a[i]);
+    out[i][6] = a[i] != a[i] || b[i] != b[i], narrow[i] = float(a[i]);
 }
 """  # fmt: skip
 
@@ -49,7 +49,7 @@ def test_floating_point():
     a, b, c = (
         rng.standard_normal(4000, np.float32) * 10 ** rng.uniform(-3, 1, 4000).astype(np.float32) for _ in range(3)
     )
-    out = np.zeros((4000, 8), np.float32)
+    out = np.zeros((4000, 9), np.float32)
     module.launch("single", 32, 128, [a, b, c, out, np.int32(4000)])
     wide = a.astype(np.float64)
     assert ulps(out[:, 0], np.exp(wide)).max() < 2  # CUDA's own limits
@@ -65,13 +65,14 @@ def test_floating_point():
         assert abs(Fraction(float(near)) - exact) <= Fraction(float(np.spacing(np.abs(near)))) / 2
 
     a, b = (rng.standard_normal(4000) * 10 ** rng.uniform(-3, 1.5, 4000) for _ in range(2))
-    out, narrow = np.zeros((4000, 6)), np.zeros(4000, np.float32)
+    out, narrow = np.zeros((4000, 7)), np.zeros(4000, np.float32)
     module.launch("wide", 32, 128, [a, b, c, out, narrow, np.int32(4000)])
     assert ulps(out[:, 0], np.exp(a.astype(np.longdouble))).max() < 2
     assert ulps(out[:, 1], np.tanh(a.astype(np.longdouble))).max() < 3
     np.testing.assert_array_equal(out[:, 2], 1 / b)
     np.testing.assert_array_equal(out[:, 3], a / b)
     np.testing.assert_array_equal(out[:, 4], c)
+    assert not out[:, 6].any()
     np.testing.assert_array_equal(out[:, 5], (np.arange(4000, dtype=np.uint32) * np.uint32(2654435761)).astype(float))
     np.testing.assert_array_equal(narrow, a.astype(np.float32))
 
@@ -79,17 +80,18 @@ def test_floating_point():
 def test_subnormal_numbers_are_zero():
     """As with CuPy's -ftz=true."""
     a = np.float32([1e-40, -1e-40, 1e-30, np.inf, np.nan])
-    out = np.zeros((5, 8), np.float32)
+    out = np.zeros((5, 9), np.float32)
     compiled(FLOATS).launch(
         "single", 1, 5, [a, np.float32([1, 1, 1e-10, 1, 1]), np.zeros(5, np.float32), out, np.int32(5)]
     )
     np.testing.assert_array_equal(out[:, 4], np.float32([0, 0, 0, np.inf, np.nan]))
     np.testing.assert_array_equal(out[:, 0], np.float32([1, 1, 1, np.inf, np.nan]))
     np.testing.assert_array_equal(out[:, 1], np.float32([0, 0, 1e-30, 1, np.nan]))
+    np.testing.assert_array_equal(out[:, 8], np.float32([0, 0, 0, 0, 1]))
 
 
 WHOLE = """
-extern "C" __global__ void whole(const int* a, const int* b, int (*out)[12], long long (*wide)[7]) {
+extern "C" __global__ void whole(const int* a, const int* b, int (*out)[13], long long (*wide)[7]) {
     const int i = threadIdx.x, x = a[i], y = b[i];
     const unsigned u = x, v = y, by = y & 31;
     out[i][0] = x / y, out[i][1] = x % y, out[i][2] = x / 7, out[i][3] = u % 11u, out[i][4] = u / v;
@@ -97,6 +99,7 @@ extern "C" __global__ void whole(const int* a, const int* b, int (*out)[12], lon
     asm("prmt.b32 %0, %1, %2, 0x7b42;" : "=r"(out[i][8]) : "r"(u), "r"(v));
     out[i][9] = __umulhi(u, v), out[i][10] = min(x, y);
     out[i][11] = (u & ~0xff0u) | (v & 0xffu) << 4;
+    asm("dp2a.lo.u32.u32 %0, %1, %2, %3;" : "=r"(out[i][12]) : "r"(u), "r"(v), "r"(by));
     wide[i][0] = (long long)x * y, wide[i][1] = (unsigned long long)u * v, wide[i][2] = (long long)x << by;
     wide[i][3] = (short)x, wide[i][4] = (unsigned short)y;
     wide[i][5] = __mul64hi((long long)x << 31, (long long)y << 31);
@@ -109,7 +112,7 @@ def test_whole_numbers():
     rng = np.random.default_rng(1)
     a, b = (rng.integers(-(2**31), 2**31, 200).astype(np.int32) >> rng.integers(0, 30, 200) | 1 for _ in range(2))
     a, b = a.astype(np.int32), b.astype(np.int32)
-    out, wide = np.zeros((200, 12), np.int32), np.zeros((200, 7), np.int64)
+    out, wide = np.zeros((200, 13), np.int32), np.zeros((200, 7), np.int64)
     compiled(WHOLE).launch("whole", 1, 200, [a, b, out, wide])
     for x, y, row, long in zip(a.tolist(), b.tolist(), out.tolist(), wide.tolist(), strict=True):
         u, v, by = x % 2**32, y % 2**32, y & 31
@@ -120,6 +123,7 @@ def test_whole_numbers():
         rotated = (u << by | u >> (32 - by) % 32) % 2**32
         expected = [quotient, x - quotient * y, seventh, u % 11, u // v, x >> by, u >> by, rotated]
         expected += [permuted, u * v >> 32, min(x, y), (u & ~0xFF0) | (v & 0xFF) << 4]
+        expected.append((u & 0xFFFF) * high[0] + (u >> 16) * high[1] + by)
         assert [one % 2**32 for one in row] == [one % 2**32 for one in expected]
         expected = [x * y, u * v, x << by, (x + 2**15) % 2**16 - 2**15, y % 2**16, (x << 31) * (y << 31) >> 64]
         inserted = (2**40 - 1 << by) % 2**64

@@ -58,6 +58,10 @@ WHOLE Wide<T> ptx_mul_wide(T a, T b) { return Wide<T>(a) * Wide<T>(b); }
 WHOLE T ptx_mul_lo(T a, T b) { return T(Wide<Bits<T>>(Bits<T>(a)) * Bits<T>(b)); }
 WHOLE T ptx_mul_hi(T a, T b) { return T(Wide<T>(a) * Wide<T>(b) >> 8 * sizeof(T)); }
 WHOLE T ptx_mad_lo(T a, T b, T c) { return ptx_add(ptx_mul_lo(a, b), c); }
+// The halves of a times the lower two bytes of b.
+uint32_t ptx_dp2a_lo_u32(uint32_t a, uint32_t b, uint32_t c) {
+    return (a & 0xFFFF) * (b & 0xFF) + (a >> 16) * (b >> 8 & 0xFF) + c;
+}
 WHOLE T divisor(T b) {
     if (b == 0) CUDA_EMULATOR_FAIL(MISUSE, "a division by zero");
     return b;
@@ -137,6 +141,10 @@ template <class T>
 bool ptx_setp_ne(T a, T b) { return a == a && b == b && a != b; }
 template <class T>
 bool ptx_setp_neu(T a, T b) { return !(a == b); }
+template <class T>
+bool ptx_setp_nan(T a, T b) { return a != a || b != b; }
+template <class T>
+bool ptx_setp_nan_ftz(T a, T b) { return ptx_setp_nan(a, b); }
 template <class T>
 T ptx_selp(T a, T b, bool which) { return which ? a : b; }
 
