@@ -90,6 +90,14 @@ def test_subnormal_numbers_are_zero():
     np.testing.assert_array_equal(out[:, 8], np.float32([0, 0, 0, 0, 1]))
 
 
+def test_not_a_number_has_the_bits_of_a_gpu():
+    """CUDA C++ programming guide, floating-point standard: whatever the operands, in single precision."""
+    source = 'extern "C" __global__ void differ(float* a) { a[threadIdx.x] -= a[3]; }'
+    a = np.float32([np.inf, np.nan, 1, np.inf])
+    compiled(source).launch("differ", 1, 3, [a])
+    assert a.view(np.uint32).tolist() == [0x7FFFFFFF, 0x7FFFFFFF, 0xFF800000, 0x7F800000]
+
+
 WHOLE = """
 extern "C" __global__ void whole(const int* a, const int* b, int (*out)[13], long long (*wide)[7]) {
     const int i = threadIdx.x, x = a[i], y = b[i];

@@ -79,7 +79,11 @@ T ptx_bfi(T a, T b, uint32_t at, uint32_t length) {
 
 // ---- 9.7.3, 9.7.4: floating point. Subnormal numbers count as zero where it says ftz, going in and coming out. ----
 
-float ftz(float a) { return std::fabs(a) < std::numeric_limits<float>::min() ? std::copysign(0.0f, a) : a; }
+float canonical(float a) { return a != a ? as<float>(0x7FFFFFFFu) : a; }  // the bits of NaN, as results have them
+double canonical(double a) { return a; }
+float ftz(float a) {
+    return std::fabs(a) < std::numeric_limits<float>::min() ? std::copysign(0.0f, a) : canonical(a);
+}
 
 #define TO_NEAREST(T, SUFFIX, F)                                        \
     T ptx_add##SUFFIX(T a, T b) { return F(F(a) + F(b)); }              \
@@ -91,13 +95,12 @@ float ftz(float a) { return std::fabs(a) < std::numeric_limits<float>::min() ? s
     T ptx_sqrt##SUFFIX(T a) { return F(std::sqrt(F(a))); }              \
     T ptx_neg##SUFFIX(T a) { return -F(a); }                            \
     T ptx_abs##SUFFIX(T a) { return std::fabs(F(a)); }
-#define AS_IT_IS(a) (a)
-TO_NEAREST(float, , AS_IT_IS)
+TO_NEAREST(float, , canonical)
 TO_NEAREST(float, _ftz, ftz)
-TO_NEAREST(float, _rn, AS_IT_IS)
+TO_NEAREST(float, _rn, canonical)
 TO_NEAREST(float, _rn_ftz, ftz)
-TO_NEAREST(double, , AS_IT_IS)
-TO_NEAREST(double, _rn, AS_IT_IS)
+TO_NEAREST(double, , canonical)
+TO_NEAREST(double, _rn, canonical)
 
 // Towards minus infinity. Products of two floats are exact in double; two-sum gives what the addition loses.
 float ptx_fma_rm_ftz(float a, float b, float c) {
