@@ -16,7 +16,7 @@ def allow_tf32(allowed: bool, *, terms: int = 1) -> None:
 
     tf32 products are several times faster, with operands of 11 significant bits and float32 sums. With three terms each
     operand is the sum of two tf32 numbers: errors are close to those of float32, recurrent products of 8 sequences and
-    more may be faster than in float32, and an infinite number in a product gives NaN. The setting applies to later
+    more may be faster than in float32, and an infinite number in a product may give NaN. The setting applies to later
     calls of the current thread (or asynchronous task), on GPUs of compute capability 8.0 or newer.
 
     Parameters

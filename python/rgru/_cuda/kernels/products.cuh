@@ -74,7 +74,8 @@ struct Products {
         for (int i = 0; i < 4; i++) c[i] += sums[i];
     }
 
-    // Matrix units ignore the lower 13 bits, so that adding half of the last bit rounds. What is not finite becomes NaN.
+    // Matrix units ignore the lower 13 bits, so that adding half of the last bit rounds. The lower part of
+    // what is not finite is NaN, whose bits on a GPU, 0x7fffffff, the addition makes zero: the upper part remains.
     __device__ __forceinline__ static void split(unsigned value, unsigned& high, unsigned& low) {
         high = value & 0xffffe000u;
         low = __float_as_uint(__uint_as_float(value) - __uint_as_float(high)) + 0x1000u;
