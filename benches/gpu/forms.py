@@ -62,15 +62,15 @@ def of_each_kind(chip: Chip, cell: CellSpec, count: int, directions: int = 1) ->
     return found
 
 
-MOST_POLLS = 2**22
-"""Polls of one wait: some seconds."""
+MOST_CYCLES = 2**33
+"""Cycles of one wait: some seconds."""
 
 
 def bound_waits() -> None:
     """Make kernels that are compiled from now on fail where a wait never ends, which nothing could interrupt."""
     from rgru._cuda import device, kernels
 
-    source = f"#define MOST_POLLS {MOST_POLLS}\n{kernels.source()}"
+    source = f"#define MOST_CYCLES {MOST_CYCLES}\n{kernels.source()}"
     patched: Any = device
     patched.source = lambda: source
 

@@ -271,16 +271,18 @@ def test_a_form_that_is_forced():
 
 @compiler
 def test_waits_that_are_bounded(monkeypatch):
-    """A wait of the benches' kernels ends in an error where it would never end."""
+    """A wait of the benches' kernels ends in an error where it would never end, by a clock: a poll may take long."""
     from rgru._cuda import device
 
     monkeypatch.setattr(device, "source", device.source)
     forms.bound_waits()
-    for exchange in (Exchange.GRID, Exchange.PACKETS):
+    for exchange in (Exchange.CLUSTER, Exchange.GRID, Exchange.PACKETS):
         cell = forms.cell_of("bfloat16", 64, reset_after=True, backward=False)
         macros = forms.of_each_kind(HOPPER, cell, 4)[exchange.name].macros
-        assert "trap;" in nvrtc.ptx(device.source(), macros, 90)
-        assert "trap;" not in nvrtc.ptx(kernels.source(), macros, 90)
+        bounded, usual = (nvrtc.ptx(source(), macros, 90) for source in (device.source, kernels.source))
+        for means in ("%clock64;", "trap;"):
+            assert means in bounded
+            assert means not in usual
 
 
 @emulator

@@ -2,6 +2,7 @@
 // emulator.h includes this file at its end, and barrier.h, which has the rest.
 #pragma once
 #include <math.h>
+#include <time.h>  // clock(): processor time instead of cycles
 
 #include <type_traits>
 

@@ -14,16 +14,16 @@ struct Team {
     }
 };
 
-// Polls of one wait. With MOST_POLLS, which the first run on a chip defines, a wait that never ends is an error instead of
-// a hang.
+// Polls of one wait. With MOST_CYCLES, which the first run on a chip defines, a wait that never ends is an error
+// instead of a hang. It counts cycles, since a poll of a barrier in shared memory may itself suspend the thread.
 struct Polls {
-#ifdef MOST_POLLS
-    unsigned count = 0;
-    __device__ __forceinline__ void next() {
-        if (++count > MOST_POLLS) __trap();
+#ifdef MOST_CYCLES
+    const long long begun = clock();
+    __device__ __forceinline__ void next() const {
+        if (clock() - begun > MOST_CYCLES) __trap();
     }
 #else
-    __device__ __forceinline__ void next() {}
+    __device__ __forceinline__ void next() const {}
 #endif
 };
 
