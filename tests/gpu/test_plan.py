@@ -229,7 +229,7 @@ def test_before_capability_8_tf32_is_float32(precision):
 @pytest.mark.parametrize("precision", TF32)
 def test_float32_is_chosen_where_it_is_faster_than_tf32_would_be(precision):
     """tf32 is allowed, not asked for: of one sequence, matrix units would multiply eight columns."""
-    assert plan(CHIPS[90], CellSpec(precision, True, 512, False), 1, 1).cell.precision is Precision.FLOAT32
+    assert plan(CHIPS[90], CellSpec(precision, True, 256, False), 1, 1).cell.precision is Precision.FLOAT32
 
 
 @pytest.mark.parametrize("hidden", [64, 5000])

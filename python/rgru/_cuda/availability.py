@@ -88,7 +88,7 @@ def _no_gpu(runtime: Any, error: Exception) -> str:
     if version < runtime.runtimeGetVersion() // 1000 * 1000:
         return (
             f"no GPU: the NVIDIA driver supports CUDA {have}, and CuPy needs CUDA {need}; update the driver, or "
-            "install a CuPy for the older CUDA (cupy-cuda12x)"
+            "install a CuPy for the older CUDA (cupy-cuda12x[ctk])"
         )
     return f"no GPU: {error}"
 

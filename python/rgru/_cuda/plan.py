@@ -110,12 +110,10 @@ def launch_shapes(chip: Chip, cell: CellSpec, count: int, directions: int) -> It
             room = max(directions, at_once // directions * directions)
             teams = min(tiles, room if exchange.through_memory else 4 * room)
             for shape in _thread_splits(cell, exchange, teams=teams, blocks=blocks, units=units, batch=batch):
-                if shape.shared_bytes <= chip.shared_bytes:
-                    yield shape
-                if cell.backward and exchange.through_memory:
-                    fetching = replace(shape, together=True)
-                    if fetching.shared_bytes <= chip.shared_bytes:
-                        yield fetching
+                if shape.shared_bytes > chip.shared_bytes:
+                    continue
+                faster = replace(shape, together=True) if cell.backward and exchange.through_memory else shape
+                yield faster if faster.shared_bytes <= chip.shared_bytes else shape
 
 
 def _teams(chip: Chip, hidden: int, directions: int) -> Iterator[tuple[Exchange, int]]:
@@ -133,7 +131,7 @@ def _teams(chip: Chip, hidden: int, directions: int) -> Iterator[tuple[Exchange,
 
 _WEIGHT_REGISTERS = 108
 """How many registers of a thread may hold weights and sums, in blocks of 256 threads, which may have 255."""
-_REGISTERS_IN_FLIGHT = {Exchange.GRID: 16, Exchange.PACKETS: 32}
+_REGISTERS_IN_FLIGHT = {Exchange.GRID: 32, Exchange.PACKETS: 32}
 """How many registers hold what is being loaded from other blocks."""
 _REGISTERS_OF_SPLIT = 24
 """How many registers hold the parts of operands."""

@@ -8,7 +8,6 @@ from rgru._cuda.kernel_config import Precision
 from rgru._validation.scalars import as_bool
 
 _ALLOWED: ContextVar[Precision] = ContextVar("rgru_gpu_tf32", default=Precision.FLOAT32)
-_OF_TERMS = {1: Precision.TF32, 3: Precision.TF32X3}
 
 
 def allow_tf32(allowed: bool, *, terms: int = 1) -> None:
@@ -40,9 +39,10 @@ def allow_tf32(allowed: bool, *, terms: int = 1) -> None:
     >>> rgru.gpu.allow_tf32(True, terms=3)
     >>> rgru.gpu.allow_tf32(False)
     """
-    if terms not in _OF_TERMS:
+    if terms not in (1, 3):
         raise ValueError(f"terms: expected 1 or 3, got {terms!r}")
-    _ALLOWED.set(_OF_TERMS[terms] if as_bool("allowed", allowed) else Precision.FLOAT32)
+    precision = Precision.TF32 if terms == 1 else Precision.TF32X3
+    _ALLOWED.set(precision if as_bool("allowed", allowed) else Precision.FLOAT32)
 
 
 def tf32_allowed() -> bool:
