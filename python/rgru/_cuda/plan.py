@@ -133,7 +133,7 @@ _WEIGHT_REGISTERS = 108
 """How many registers of a thread may hold weights and sums, in blocks of 256 threads, which may have 255."""
 _REGISTERS_IN_FLIGHT = {Exchange.GRID: 32, Exchange.PACKETS: 32}
 """How many registers hold what is being loaded from other blocks."""
-_REGISTERS_OF_SPLIT = 24
+_REGISTERS_OF_SPLIT = 48
 """How many registers hold the parts of operands."""
 
 
