@@ -94,7 +94,9 @@ def launch_shapes(chip: Chip, cell: CellSpec, count: int, directions: int) -> It
         return
     number = cell.precision.number_bytes
     whole = 16 if cell.precision.matrix_units else max(4, 16 // number)
-    batches = (1, 2, 4, 8, 16, 32) if cell.precision.matrix_units else (1, 2, 4, 8, 16)
+    batches = [1, 2, 4, 8, 16]
+    if cell.precision.matrix_units and cell.precision is not Precision.TF32X3:  # which has no registers for more
+        batches.append(32)
     for exchange, blocks in _teams(chip, cell.hidden, directions):
         units = up(-(-cell.hidden // blocks), whole)
         blocks = -(-cell.hidden // units)  # noqa: PLW2901 - padding may have made some needless
