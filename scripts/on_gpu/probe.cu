@@ -1,7 +1,8 @@
 // What the ways to exchange data between blocks cost: `turns` of one exchange each, and the cycles that they take.
 //
 // KIND selects the exchange. STORES: stores to global memory, as of outputs and tapes: none, before the others are told,
-// or after. No wait is endless: after MOST_POLLS it is an error.
+// or after. No wait is endless: after MOST_POLLS it is an error. The instructions are those of rgru's kernels: their
+// hardware.cuh comes before this.
 
 #define BARRIER 0
 #define CLUSTER 1
@@ -31,64 +32,25 @@ __device__ __forceinline__ void store(float* written, int turn) {
 #if KIND == CLUSTER || KIND == ASYNC
 #define ATTRIBUTES __cluster_dims__(BLOCKS, 1, 1) __launch_bounds__(256, 1)
 
-__device__ __forceinline__ unsigned shared_address(const void* pointer) {
-    return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
-}
-
-// The address of what lies at `own`, in the shared memory of block `rank` of the cluster.
-__device__ __forceinline__ unsigned address_in(unsigned rank, const void* own) {
-    unsigned address;
-    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(shared_address(own)), "r"(rank));
-    return address;
-}
-
 __device__ __forceinline__ void whole_cluster() {
-    asm volatile("barrier.cluster.arrive.release;\n\tbarrier.cluster.wait.acquire;" ::: "memory");
+    cluster_arrive();
+    cluster_wait();
 }
 #else
 #define ATTRIBUTES __launch_bounds__(256, 1)
-#endif
-
-#if KIND == PACKETS
-// 16 bytes as one scalar, which the memory model does not tear.
-__device__ __forceinline__ void send(uint4* to, uint4 value) {
-    asm volatile(
-        "{.reg .b128 all; .reg .b64 one, two; mov.b64 one, {%1, %2}; mov.b64 two, {%3, %4}; mov.b128 all, {one, two}; "
-        "st.relaxed.gpu.global.b128 [%0], all;}" ::"l"(to),
-        "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w)
-        : "memory");
-}
-
-__device__ __forceinline__ uint4 fetch(const uint4* from) {
-    uint4 value;
-    asm volatile(
-        "{.reg .b128 all; .reg .b64 one, two; ld.relaxed.gpu.global.b128 all, [%4]; mov.b128 {one, two}, all; "
-        "mov.b64 {%0, %1}, one; mov.b64 {%2, %3}, two;}"
-        : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-        : "l"(from)
-        : "memory");
-    return value;
-}
 #endif
 
 // memory: what the exchange needs, zero at first; result: the cycles of each block, then how much arrived wrong: torn
 // packets, say; for CLOCK the nanoseconds.
 extern "C" __global__ void ATTRIBUTES probe(uint4* memory, float* written, unsigned long long* result, int turns) {
 #if REMOTE
-    extern __shared__ uint4 dynamic[];  // [2][BLOCKS * VECTORS], then for ASYNC [2] barriers
-    unsigned rank;
-    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    uint4* boxes = reinterpret_cast<uint4*>(dynamic_shared());  // [2][BLOCKS * VECTORS], then for ASYNC [2] barriers
     const bool sends = threadIdx.x < BLOCKS * VECTORS;
-    const unsigned peer = threadIdx.x % BLOCKS, place = rank * VECTORS + threadIdx.x / BLOCKS;
+    const unsigned peer = threadIdx.x % BLOCKS, place = cluster_rank() * VECTORS + threadIdx.x / BLOCKS;
 #endif
 #if KIND == ASYNC
-    unsigned long long* arrived = reinterpret_cast<unsigned long long*>(dynamic + 2 * BLOCKS * VECTORS);
-    if (threadIdx.x == 0) {
-        for (unsigned i = 0; i < 2; i++)
-            asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(&arrived[i])) : "memory");
-        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    }
-    __syncthreads();
+    Barrier* arrived = reinterpret_cast<Barrier*>(boxes + 2 * BLOCKS * VECTORS);
+    if (threadIdx.x < 2) barrier_init(arrived + threadIdx.x);
 #endif
 #if KIND == CLUSTER || KIND == ASYNC
     whole_cluster();  // no block is sent anything before it has begun
@@ -101,7 +63,7 @@ extern "C" __global__ void ATTRIBUTES probe(uint4* memory, float* written, unsig
 #endif
     for (int turn = 0; turn < turns; turn++) {
 #if REMOTE
-        uint4* box = dynamic + (turn & 1) * BLOCKS * VECTORS;
+        uint4* box = boxes + (turn & 1) * BLOCKS * VECTORS;
 #endif
 #if STORES == 1
         store(written, turn);
@@ -118,69 +80,53 @@ extern "C" __global__ void ATTRIBUTES probe(uint4* memory, float* written, unsig
         }
 #endif
 #if RELEASE
-        asm volatile("barrier.cluster.arrive.release;" ::: "memory");
+        cluster_arrive();
 #else
         asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory");
 #endif
 #if STORES == 2
         store(written, turn);
 #endif
-        asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
+        cluster_wait();
 #elif KIND == ASYNC
         __syncthreads();
-        const unsigned barrier = shared_address(&arrived[turn & 1]);
-        if (threadIdx.x == 0)
-            asm volatile("mbarrier.arrive.expect_tx.release.cta.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
-                         "r"(BLOCKS * VECTORS * 16)
-                         : "memory");
-        if (sends) {
-            const unsigned to = address_in(peer, box + place), bar = address_in(peer, &arrived[turn & 1]);
-            asm volatile(
-                "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %1, %1, %1}, [%2];" ::"r"(to),
-                "r"(turn), "r"(bar)
-                : "memory");
-        }
+        if (threadIdx.x == 0) barrier_expect(&arrived[turn & 1], BLOCKS * VECTORS * 16);
+        if (sends) store_async(box + place, &arrived[turn & 1], peer, make_uint4(turn, turn, turn, turn));
 #if STORES == 2
         store(written, turn);
 #endif
-        for (unsigned done = 0, polls = 0; !done; next(polls))
-            asm volatile(
-                "{.reg .pred p; mbarrier.try_wait.parity.relaxed.cluster.shared::cta.b64 p, [%1], %2; "
-                "selp.u32 %0, 1, 0, p; fence.acquire.sync_restrict::shared::cluster.cluster;}"  // as rgru's kernels
-                : "=r"(done)
-                : "r"(barrier), "r"(turn >> 1 & 1)
-                : "memory");
+        for (unsigned polls = 0; !barrier_passed(&arrived[turn & 1], turn >> 1 & 1);) next(polls);
 #elif KIND == PACKETS
         constexpr unsigned ALL = BLOCKS * EACH, SHARE = (ALL + THREADS - 1) / THREADS, GROUP = SHARE < 8 ? SHARE : 8;
         uint4* packets = memory + (turn & 1) * ALL;
         const unsigned phase = turn + 1;
         __syncthreads();
         for (unsigned i = threadIdx.x; i < EACH; i += THREADS)
-            send(packets + blockIdx.x * EACH + i, make_uint4(phase, ~phase, phase, phase));
+            store_packet(packets + blockIdx.x * EACH + i, make_uint4(phase, ~phase, phase, phase));
 #if STORES == 2
         store(written, turn);
 #endif
         for (unsigned start = threadIdx.x; start < ALL; start += GROUP * THREADS) {
             uint4 got[GROUP];
-#pragma unroll
-            for (unsigned j = 0; j < GROUP; j++)
-                if (start + j * THREADS < ALL) got[j] = fetch(packets + start + j * THREADS);
             unsigned polls = 0;
 #if TOGETHER  // all that are missing at once
-            for (bool missing = true; missing; next(polls)) {
-                missing = false;
+            for (unsigned missing = ~0u; missing; next(polls)) {
 #pragma unroll
-                for (unsigned j = 0; j < GROUP; j++) {
-                    if (start + j * THREADS >= ALL || got[j].w == phase) continue;
-                    got[j] = fetch(packets + start + j * THREADS);
-                    missing = true;
-                }
+                for (unsigned j = 0; j < GROUP; j++)
+                    if (start + j * THREADS < ALL && (missing >> j & 1)) got[j] = load_packet(packets + start + j * THREADS);
+                missing = 0;
+#pragma unroll
+                for (unsigned j = 0; j < GROUP; j++)
+                    if (start + j * THREADS < ALL && got[j].w != phase) missing |= 1u << j;
             }
 #else
 #pragma unroll
             for (unsigned j = 0; j < GROUP; j++)
+                if (start + j * THREADS < ALL) got[j] = load_packet(packets + start + j * THREADS);
+#pragma unroll
+            for (unsigned j = 0; j < GROUP; j++)
                 for (; start + j * THREADS < ALL && got[j].w != phase; next(polls))
-                    got[j] = fetch(packets + start + j * THREADS);
+                    got[j] = load_packet(packets + start + j * THREADS);
 #endif
 #pragma unroll
             for (unsigned j = 0; j < GROUP; j++)
@@ -190,15 +136,13 @@ extern "C" __global__ void ATTRIBUTES probe(uint4* memory, float* written, unsig
 #elif KIND == COUNTER
         __syncthreads();
         unsigned* counter = reinterpret_cast<unsigned*>(memory);
-        if (threadIdx.x == 0) asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory");
+        if (threadIdx.x == 0) add_release(counter, 1);
 #if STORES == 2
         store(written, turn);
 #endif
         if (threadIdx.x == 0) {
-            unsigned arrivals = 0, polls = 0;
             const unsigned awaited = (turn + 1) * gridDim.x;
-            for (; static_cast<int>(arrivals - awaited) < 0; next(polls))
-                asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(arrivals) : "l"(counter) : "memory");
+            for (unsigned polls = 0; static_cast<int>(load_acquire(counter) - awaited) < 0;) next(polls);
         }
         __syncthreads();
 #elif KIND == READ
@@ -206,11 +150,7 @@ extern "C" __global__ void ATTRIBUTES probe(uint4* memory, float* written, unsig
         const uint4* from = memory + (turn & 31) * 4096 + threadIdx.x;
         uint4 got[16];
 #pragma unroll
-        for (unsigned j = 0; j < 16; j++)
-            asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
-                         : "=r"(got[j].x), "=r"(got[j].y), "=r"(got[j].z), "=r"(got[j].w)
-                         : "l"(from + j * THREADS)
-                         : "memory");
+        for (unsigned j = 0; j < 16; j++) got[j] = load_shared_by_all(from + j * THREADS);
 #pragma unroll
         for (unsigned j = 0; j < 16; j++) wrong += got[j].x | got[j].y | got[j].z | got[j].w;
 #elif KIND == STEP

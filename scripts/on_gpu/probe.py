@@ -9,11 +9,12 @@ from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from rgru._cuda import kernels
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 TURNS = 4000
-SOURCE = Path(__file__).with_name("probe.cu")
 KINDS = ("BARRIER", "CLUSTER", "ASYNC", "PACKETS", "COUNTER", "READ", "CLOCK", "STEP")
 """By their numbers in the source."""
 WHEN = ("", ", stores before", ", stores after")
@@ -44,6 +45,12 @@ class Case(NamedTuple):
         macros = {"KIND": KINDS.index(self.kind), "BLOCKS": self.blocks, "STORES": self.stores, "EACH": self.each}
         macros |= {"RELEASE": self.release, "SHARED": self.shared, "TOGETHER": self.together}
         return tuple(f"-D{name}={value}" for name, value in macros.items())
+
+
+def source() -> str:
+    """Return the CUDA source: the instructions of rgru's kernels, and the exchanges."""
+    files = Path(kernels.__file__).with_name("hardware.cuh"), Path(__file__).with_name("probe.cu")
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def clusters(blocks: int) -> list[Case]:
@@ -119,7 +126,7 @@ class Probe:
     def kernel(self, case: Case):
         """Compile a case."""
         cooperative = case.kind in ("PACKETS", "COUNTER")
-        code = SOURCE.read_text(encoding="utf-8")
+        code = source()
         module = self.cupy.RawModule(code=code, options=case.options, enable_cooperative_groups=cooperative)
         kernel = module.get_function("probe")
         if case.kind in ("CLUSTER", "ASYNC") and case.blocks > 8:

@@ -377,7 +377,7 @@ def macros(case):
 @compiler
 def test_every_case_of_the_probe_compiles(probe):
     """For the chip that it is meant for, without spills: a mistake in it would cost time on the GPU."""
-    text = probe.SOURCE.read_text(encoding="utf-8")
+    text = probe.source()
     for options in dict.fromkeys(case.options for case in (*probe.CASES, probe.CLOCK, probe.STEP)):
         found = dict(option.removeprefix("-D").split("=") for option in options)
         done, log = nvrtc.machine_code(text, found, 90)
@@ -403,7 +403,7 @@ def emulated(probe, case, text):
 @emulator
 @compiler
 def test_exchanges_of_the_probe_arrive(probe):
-    text = probe.SOURCE.read_text(encoding="utf-8")
+    text = probe.source()
     more_than_threads = probe.packets(2, 300)
     cases = [
         probe.Case("COUNTER", "counter", 3, 1),
