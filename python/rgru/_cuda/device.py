@@ -5,7 +5,6 @@ Most calls of CuPy are in this module; tests replace it by NumPy and kernels on 
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from rgru._cuda.cublas import Products, Workspaces, workspace_bytes
 from rgru._cuda.driver import clusters_at_once
 from rgru._cuda.kernel_config import Chip, Exchange, LaunchShape, cluster_sizes, defines
 from rgru._cuda.kernels import source
+from rgru._cuda.loans import Loan
 from rgru._cuda.plan import plan
 
 if TYPE_CHECKING:
@@ -285,7 +285,7 @@ class Device:
         """
         cupy = self.xp
         with cupy.cuda.Device(self.index):
-            loan = _Loan(self, array, cupy.cuda.get_current_stream())
+            loan = Loan(self, array, cupy.cuda.get_current_stream())
         memory = cupy.cuda.UnownedMemory(array.data.ptr, array.nbytes, loan, self.index)
         return cupy.ndarray(array.shape, array.dtype, cupy.cuda.MemoryPointer(memory, 0), array.strides)
 
@@ -474,39 +474,3 @@ class Device:
         if use not in streams:
             streams[use] = self.xp.cuda.Stream(non_blocking=True)
         return streams[use]
-
-
-class _Loan:
-    """Another library's memory, which is kept when this object dies, until the work of a stream up to then is done."""
-
-    def __init__(self, device: Device, array: Array, stream: Any) -> None:
-        self._device, self._array, self._stream = device, array, stream
-
-    def __del__(self) -> None:
-        if not sys.is_finalizing():
-            self._device.keep(self._array, [_EndOfWork(self._device, self._stream)])
-
-
-class _EndOfWork:
-    """A mark behind the work of a stream so far; behind later work if the stream takes no marks yet."""
-
-    def __init__(self, device: Device, stream: Any) -> None:
-        self._device, self._stream, self._event = device, stream, None
-
-    @property
-    def done(self) -> bool:
-        """Whether the work is done."""
-        if self._event is None:
-            self._event = self._record()
-        return self._event is not None and bool(self._event.done)
-
-    def _record(self) -> Any:
-        """Record an event; None during a capture."""
-        cupy = self._device.xp
-        with cupy.cuda.Device(self._device.index):
-            try:
-                if self._stream.is_capturing():
-                    return None
-            except cupy.cuda.runtime.CUDARuntimeError:  # the default stream, while one that it waits for is captured
-                return None
-            return self._stream.record(cupy.cuda.Event(disable_timing=True))
