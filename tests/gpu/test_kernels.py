@@ -19,7 +19,7 @@ pytest.importorskip("ml_dtypes", reason="bfloat16 in NumPy needs ml_dtypes")
 from kernel_cases import BATCHES, FORMS, PERSISTENT, Batch, Device, Problem, all_same, same, slow, variants
 from rgru._cuda import layer
 from rgru._cuda import plan as plans
-from rgru._cuda.kernel_config import Chip, Exchange, Precision, Steps
+from rgru._cuda.kernel_config import CellSpec, Chip, Exchange, Precision, Steps
 from rgru._cuda.kernels import source
 from rgru._cuda.layer_weights import LayerWeights
 from rgru._cuda.sequences import Sequences
@@ -75,6 +75,17 @@ def test_a_sequence_alone_has_the_same_bits(form, reset_after):
     alone, last = states(1, [0, 5], np.ascontiguousarray(problem.h0[:, 2:3]))
     assert same(y[9:14], alone)
     assert same(h_n[:, 2:3], last)
+
+
+def test_weights_are_packed_for_each_precision():
+    """Where tf32 is allowed, a form in float32 may have the same blocks and units as one in tf32."""
+    problem, device = Problem(Precision.TF32, True, 15, Batch((1,))), Device()
+    weights = LayerWeights(device, Precision.TF32, True, problem.cells)
+    rounded = FORMS["block_tf32"](None, CellSpec(Precision.TF32, True, 15, False), 1, 1)
+    whole = replace(
+        rounded, cell=replace(rounded.cell, precision=Precision.FLOAT32), unit_tile=1, batch_tile=1, slices=1
+    )
+    assert not same(weights.packed(rounded), weights.packed(whole))
 
 
 RANDOM = 24
