@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgru._cuda.availability import find_cupy
-from rgru._cuda.device import open_device
 from rgru._cuda.dtypes import precision_of
+from rgru._cuda.loans import borrowed
 from rgru._validation.arrays import on_gpu
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def as_cupy(name: str, value: object) -> Array:
     Returns
     -------
     cupy.ndarray
-        The memory of another library is kept as `Device.borrowed` does.
+        The memory of another library is kept as `rgru._cuda.loans.borrowed` does.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def as_cupy(name: str, value: object) -> Array:
         return value
     # DLPack lets one library's stream wait for the other's; with the older interface the host has to wait.
     array = cupy.from_dlpack(value) if hasattr(value, "__dlpack__") else cupy.asarray(value)
-    return open_device(array.device.id).borrowed(array)
+    return borrowed(array)
 
 
 def _on(gpu: int | None, name: str, array: Array) -> Array:

@@ -19,7 +19,6 @@ from rgru._cuda.cublas import Products, Workspaces, workspace_bytes
 from rgru._cuda.driver import clusters_at_once
 from rgru._cuda.kernel_config import Chip, Exchange, LaunchShape, cluster_sizes, defines
 from rgru._cuda.kernels import source
-from rgru._cuda.loans import Loan
 from rgru._cuda.plan import plan
 
 if TYPE_CHECKING:
@@ -267,27 +266,6 @@ class Device:
                 return
             if not all(mark.done for mark in one[1]):
                 self._kept.append(one)
-
-    def borrowed(self, array: Array) -> Array:
-        """Return an array over another library's memory that lives as one of CuPy would on the current stream.
-
-        The library may use the memory again, on streams of its own, as soon as the last reference to it is gone: it is
-        kept until the work of the current stream up to then is done. In a graph that is being captured, that is none:
-        whoever launches the graph keeps its inputs, as they do those of CuPy.
-
-        Parameters
-        ----------
-        array : cupy.ndarray
-
-        Returns
-        -------
-        cupy.ndarray
-        """
-        cupy = self.xp
-        with cupy.cuda.Device(self.index):
-            loan = Loan(self, array, cupy.cuda.get_current_stream())
-        memory = cupy.cuda.UnownedMemory(array.data.ptr, array.nbytes, loan, self.index)
-        return cupy.ndarray(array.shape, array.dtype, cupy.cuda.MemoryPointer(memory, 0), array.strides)
 
     def free_bytes(self) -> int:
         """Return how many bytes could be allocated now."""

@@ -5,12 +5,37 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from rgru._cuda.device import open_device
+
 if TYPE_CHECKING:
     from rgru._cuda.device import Device
     from rgru._cuda.dtypes import Array
 
 
-class Loan:
+def borrowed(array: Array) -> Array:
+    """Return an array over another library's memory that lives as one of CuPy would on the current stream.
+
+    The library may use the memory again, on streams of its own, as soon as the last reference to it is gone: it is kept
+    until the work of the current stream up to then is done. In a graph that is being captured, that is none: whoever
+    launches the graph keeps its inputs, as they do those of CuPy.
+
+    Parameters
+    ----------
+    array : cupy.ndarray
+
+    Returns
+    -------
+    cupy.ndarray
+    """
+    device = open_device(array.device.id)
+    cupy = device.xp
+    with cupy.cuda.Device(device.index):
+        loan = _Loan(device, array, cupy.cuda.get_current_stream())
+    memory = cupy.cuda.UnownedMemory(array.data.ptr, array.nbytes, loan, device.index)
+    return cupy.ndarray(array.shape, array.dtype, cupy.cuda.MemoryPointer(memory, 0), array.strides)
+
+
+class _Loan:
     """Another library's memory, which is kept when this object dies, until the work of a stream up to then is done."""
 
     def __init__(self, device: Device, array: Array, stream: Any) -> None:
