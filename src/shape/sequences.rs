@@ -197,7 +197,8 @@ impl Sequences {
             let steps = move |n: usize| (first..self.lengths[n].min(first + SPAN)).map(move |t| (n, t));
             let mut rows = (0..self.count()).flat_map(steps);
             std::iter::from_fn(move || {
-                let block: Vec<_> = rows.by_ref().take(most).collect();
+                let mut block = Vec::with_capacity(most);
+                block.extend(rows.by_ref().take(most));
                 (!block.is_empty()).then_some(block)
             })
         })
