@@ -1,9 +1,11 @@
 //! Matrix products: C = A B, with A given by rows or transposed, and B packed.
 
+use crate::error::Error;
 use crate::gemm::kernels::ProductKernels;
 use crate::gemm::pack::PackedMatrix;
 use crate::gemm::product::{MatmulArgs, Operand};
 use crate::gemm::tile::Pointers;
+use crate::memory::aligned::Aligned;
 use crate::simd::float::Float;
 use crate::threads::team::{Engine, share};
 
@@ -37,7 +39,11 @@ pub fn matmul<'a, T: Float>(
     in_chunks(engine, rows, chunk, b, start, c, stride);
 }
 
-/// As [`matmul`], with `a(k)[r]` in place of `a(r)[k]`. The depth of B is [`MAX_DEPTH`] at most.
+/// As [`matmul`], with `a(k)[r]` in place of `a(r)[k]`. The depth of B is [`MAX_DEPTH`] at most. Rows of A may be copied
+/// to `copy`, whose size is changed as needed.
+///
+/// # Errors
+/// [`Error::Memory`].
 ///
 /// # Panics
 /// As [`matmul`].
@@ -49,21 +55,43 @@ pub fn matmul_transposed<'a, T: Float>(
     start: Start<T>,
     c: &mut [T],
     stride: usize,
-) {
+    copy: &mut Aligned<T>,
+) -> Result<(), Error> {
     let mut starts = Pointers::<_, MAX_DEPTH>::default();
-    let starts = starts.fill(b.depth, |k| a(k)[..rows].as_ptr()).as_ptr();
-    let chunk = |first: usize, _| Operand::Columns(starts, first);
+    if b.panels() < COPIED_PANELS {
+        let starts = starts.fill(b.depth, |k| a(k)[..rows].as_ptr()).as_ptr();
+        in_chunks(engine, rows, |first, _| Operand::Columns(starts, first), b, start, c, stride);
+        return Ok(());
+    }
+    let pitch = most_rows(b) + COPY_PAD;
+    copy.resize(pitch * b.depth)?;
+    let chunk = |first: usize, count: usize| {
+        for (k, to) in copy.chunks_exact_mut(pitch).enumerate() {
+            to[..count].copy_from_slice(&a(k)[first..first + count]);
+        }
+        Operand::Columns(starts.fill(b.depth, |k| copy[k * pitch..].as_ptr()).as_ptr(), 0)
+    };
     in_chunks(engine, rows, chunk, b, start, c, stride);
+    Ok(())
 }
+
+/// With so many panels of B, a copy of A's rows pays: each panel reads all of them, and a power of two bytes from one k to
+/// the next, as most sizes of a cell make it, leaves them few lines of the caches.
+const COPIED_PANELS: usize = 4;
+
+/// Numbers between the rows of a copy, so that they do not share lines of the first-level cache.
+const COPY_PAD: usize = 16;
 
 /// The largest number of rows of a chunk. All of B is read for each chunk, and the chunk's rows of A and C for each
 /// panel of B. A chunk has many rows if B exceeds the caches, and few if B stays in them, so that A and C stay there
 /// too.
-const MANY_ROWS: usize = 256;
+pub const MANY_ROWS: usize = 256;
 const FEW_ROWS: usize = 64;
 
-/// A B of more bytes exceeds the second-level cache.
-const LARGE_BYTES: usize = 1 << 20;
+/// Returns the largest number of rows of a chunk of a product with B.
+fn most_rows<T: Float>(b: &PackedMatrix<T>) -> usize {
+    if b.exceeds_cache() { MANY_ROWS } else { FEW_ROWS }
+}
 
 /// The largest depth of a product with a transposed operand, whose pointers are on the stack.
 pub const MAX_DEPTH: usize = 256;
@@ -88,7 +116,7 @@ fn in_chunks<T: Float>(
     if let Start::Bias(bias) = start {
         assert!(bias.len() >= b.columns, "bias too short");
     }
-    let most = if size_of_val(&b.data[..]) > LARGE_BYTES { MANY_ROWS } else { FEW_ROWS };
+    let most = most_rows(b);
     for first in (0..rows).step_by(most) {
         let chunk = most.min(rows - first);
         let c = c[first * stride..].as_mut_ptr();

@@ -7,6 +7,12 @@ use crate::simd::float::Float;
 /// Vectors in a panel of a matrix that a single thread multiplies.
 pub const WIDTH: usize = 3;
 
+/// A matrix of more bytes exceeds the second-level cache.
+const CACHE_BYTES: usize = 1 << 20;
+
+/// Rows that are packed together: the first panel reads them from memory, and the others from a cache.
+const ROWS_AT_ONCE: usize = 32;
+
 /// Copies the numbers of a vector and sets the remaining lanes to 0. Whole vectors are copied in registers: a call of
 /// the library's function would take longer than the copy.
 #[inline]
@@ -106,13 +112,17 @@ impl<T: Float> PackedMatrix<T> {
     pub fn pack_rows<'a>(&mut self, depth: usize, columns: usize, row: impl Fn(usize) -> &'a [T]) -> Result<(), Error> {
         self.reshape(depth, columns)?;
         let lanes = self.lanes;
-        for panel in 0..self.panels() {
-            let (start, step) = self.vector_position(panel * self.width);
-            let first = panel * self.width * lanes;
-            let end = columns.min(first + step);
-            for (k, to) in self.data[start..][..depth * step].chunks_exact_mut(step).enumerate() {
-                for (to, values) in to.chunks_exact_mut(lanes).zip(row(k)[first..end].chunks(lanes)) {
-                    copy_vector(to, values);
+        for first_row in (0..depth).step_by(ROWS_AT_ONCE) {
+            let rows = ROWS_AT_ONCE.min(depth - first_row);
+            for panel in 0..self.panels() {
+                let (start, step) = self.vector_position(panel * self.width);
+                let first = panel * self.width * lanes;
+                let end = columns.min(first + step);
+                let to = &mut self.data[start + first_row * step..][..rows * step];
+                for (i, to) in to.chunks_exact_mut(step).enumerate() {
+                    for (to, values) in to.chunks_exact_mut(lanes).zip(row(first_row + i)[first..end].chunks(lanes)) {
+                        copy_vector(to, values);
+                    }
                 }
             }
         }
@@ -124,6 +134,11 @@ impl<T: Float> PackedMatrix<T> {
         self.data.resize((vectors * self.lanes).saturating_mul(depth))?;
         (self.depth, self.columns) = (depth, columns);
         Ok(())
+    }
+
+    /// Returns whether the matrix exceeds the second-level cache.
+    pub(crate) fn exceeds_cache(&self) -> bool {
+        size_of_val(&self.data[..]) > CACHE_BYTES
     }
 
     pub(crate) fn vectors(&self) -> usize {

@@ -120,7 +120,7 @@ impl<T: Float> MatmulArgs<T> {
         let first = panel * self.width * L::COUNT;
         let valid = self.columns - first;
         // SAFETY: the tile is within the output, and the caller of the kernel promised valid operands. A tile works on
-        // a copy if it is wider than the rest of the output, or if its sums are to be added.
+        // a copy if it is wider than the rest of the output.
         unsafe {
             let (to, from) =
                 (self.c.add(row * self.c_stride + first), self.init.wrapping_add(row * self.init_stride + first));
@@ -128,7 +128,7 @@ impl<T: Float> MatmulArgs<T> {
             let mut copy = acc;
             let copy: *mut T = (&raw mut copy).cast();
             let width = P * V * L::COUNT;
-            let direct = valid >= width && !self.add;
+            let direct = valid >= width;
             let vectors = valid.min(width).div_ceil(L::COUNT);
             let rows = R.min(self.rows - row); // always R, but the compiler would unroll the loops if it knew
             let (start, stride) = if direct { (from, self.init_stride) } else { (copy.cast_const(), width) };
@@ -153,6 +153,16 @@ impl<T: Float> MatmulArgs<T> {
             let start = |panel: usize| self.b.wrapping_add(panel * self.width * self.depth * L::COUNT);
             let b = std::array::from_fn(|p| start(panel + p));
             accumulate(&mut acc, a, &b, self.depth, next.prefetch::<L, V>(start(next.panel), self.depth));
+            if direct && self.add {
+                for r in 0..R {
+                    for p in 0..P {
+                        for v in 0..V {
+                            let to = to.add(r * self.c_stride + (p * V + v) * L::COUNT);
+                            acc[r][p][v] = L::load(to) + acc[r][p][v];
+                        }
+                    }
+                }
+            }
             let (out, stride) = if direct { (to, self.c_stride) } else { (copy, width) };
             for r in 0..R {
                 for p in 0..P {

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::gemm::matmul::{MAX_DEPTH, Start, matmul_transposed};
 use crate::gemm::pack::{PackedMatrix, WIDTH};
 use crate::gemm::tile::Pointers;
+use crate::memory::aligned::Aligned;
 use crate::simd::float::Float;
 use crate::threads::team::{Engine, Team};
 
@@ -16,12 +17,13 @@ pub const BLOCK: usize = MAX_DEPTH;
 pub struct OuterSum<T: 'static> {
     kernels: &'static ProductKernels<T>,
     packed: PackedMatrix<T>,
+    copy: Aligned<T>,
 }
 
 impl<T: Float> OuterSum<T> {
     /// Uses the kernels of an instruction set.
     pub fn new(kernels: &'static ProductKernels<T>) -> Self {
-        Self { kernels, packed: PackedMatrix::new(kernels.lanes, WIDTH) }
+        Self { kernels, packed: PackedMatrix::new(kernels.lanes, WIDTH), copy: Aligned::default() }
     }
 
     /// out += sum over a block's steps k of a(k) b(k)^T: out `[rows, columns]`, a(k) `[rows]`, b(k) `[columns]`.
@@ -41,8 +43,8 @@ impl<T: Float> OuterSum<T> {
     ) -> Result<(), Error> {
         let engine = Engine { kernels: self.kernels, team: &Team::alone() };
         self.packed.pack_rows(steps, columns, b)?;
-        matmul_transposed(engine, out.len() / columns.max(1), a, &self.packed, Start::Sum, out, columns);
-        Ok(())
+        let rows = out.len() / columns.max(1);
+        matmul_transposed(engine, rows, a, &self.packed, Start::Sum, out, columns, &mut self.copy)
     }
 }
 
