@@ -39,8 +39,8 @@ pub fn matmul<'a, T: Float>(
     in_chunks(engine, rows, chunk, b, start, c, stride);
 }
 
-/// As [`matmul`], with `a(k)[r]` in place of `a(r)[k]`. The depth of B is [`MAX_DEPTH`] at most. Rows of A may be copied
-/// to `copy`, whose size is changed as needed.
+/// As [`matmul`], with `a(k)[r]` in place of `a(r)[k]`. The depth of B is [`MAX_DEPTH`] at most. Rows of A may be
+/// copied to `copy`, whose size is changed as needed.
 ///
 /// # Errors
 /// [`Error::Memory`].
@@ -75,8 +75,8 @@ pub fn matmul_transposed<'a, T: Float>(
     Ok(())
 }
 
-/// With so many panels of B, a copy of A's rows pays: each panel reads all of them, and a power of two bytes from one k to
-/// the next, as most sizes of a cell make it, leaves them few lines of the caches.
+/// With so many panels of B, a copy of A's rows pays: each panel reads all of them, and a power of two bytes from one k
+/// to the next, as most sizes of a cell make it, leaves them few lines of the caches.
 const COPIED_PANELS: usize = 4;
 
 /// Numbers between the rows of a copy, so that they do not share lines of the first-level cache.

@@ -9,7 +9,7 @@ use crate::cell::step::{OutputRows, SingleInput, State, StepMasks, is_single, st
 use crate::cell::step_back::{BackwardState, Gradients, StepRecord, backward_step};
 use crate::cell::weights::{BackwardCell, PackedCell};
 use crate::error::Error;
-use crate::gemm::matmul::{Start, matmul};
+use crate::gemm::matmul::{MANY_ROWS, Start, matmul};
 use crate::memory::aligned::zeros;
 use crate::memory::buffer_pool::PooledBuffer;
 use crate::threads::runtime::Check;
@@ -208,19 +208,43 @@ impl<T: Real> BackwardPass<'_, '_, T> {
 
     /// Adds the gradients of the inputs of all steps to `dx`.
     pub fn input(&self, d: &[&mut [T]], dx: &mut [&mut [T]]) -> Result<(), Error> {
-        let pass = self.pass;
-        let (engine, hidden, input) = (pass.engine, pass.hidden, pass.input);
-        let segments = self.weights.segments();
+        let (pass, w) = (self.pass, &self.weights.w);
+        let (hidden, input, segments) = (pass.hidden, pass.input, self.weights.segments());
         let (width, first_column) = (segments.count * hidden, segments.w * hidden);
-        for ((d, dx), &length) in d.iter().zip(dx).zip(pass.lengths) {
+        let d = |r: usize, t: usize| &d[r][t * width + first_column..];
+        if w.exceeds_cache() {
+            return self.input_of_many(d, dx);
+        }
+        for (r, (dx, &length)) in dx.iter_mut().zip(pass.lengths).enumerate() {
             for first in (0..length).step_by(ROWS_BETWEEN_CHECKS) {
                 (pass.check)()?;
                 let rows = ROWS_BETWEEN_CHECKS.min(length - first);
                 let dx = &mut dx[first * input..][..rows * input];
-                let d = |t: usize| &d[(first + t) * width + first_column..];
-                matmul(engine.products(), rows, d, &self.weights.w, Start::Continue, dx, input);
+                matmul(pass.engine.products(), rows, |t| d(r, first + t), w, Start::Continue, dx, input);
             }
         }
         Ok(())
+    }
+
+    /// As [`Self::input`], with rows of several sequences in a product, which reads all of W.
+    fn input_of_many<'d>(&self, d: impl Fn(usize, usize) -> &'d [T], dx: &mut [&mut [T]]) -> Result<(), Error> {
+        let (pass, input) = (self.pass, self.pass.input);
+        let mut steps = pass.lengths.iter().enumerate().flat_map(|(r, &length)| (0..length).map(move |t| (r, t)));
+        let mut sums = PooledBuffer::new(MANY_ROWS.min(pass.lengths.iter().sum()) * input)?;
+        loop {
+            (pass.check)()?;
+            let rows: Vec<_> = steps.by_ref().take(MANY_ROWS).collect();
+            if rows.is_empty() {
+                return Ok(());
+            }
+            for (sums, &(r, t)) in sums.chunks_exact_mut(input).zip(&rows) {
+                sums.copy_from_slice(&dx[r][t * input..][..input]);
+            }
+            let d = |i: usize| d(rows[i].0, rows[i].1);
+            matmul(pass.engine.products(), rows.len(), d, &self.weights.w, Start::Continue, &mut sums, input);
+            for (sums, &(r, t)) in sums.chunks_exact(input).zip(&rows) {
+                dx[r][t * input..][..input].copy_from_slice(sums);
+            }
+        }
     }
 }
