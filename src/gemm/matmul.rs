@@ -79,7 +79,7 @@ pub fn matmul_transposed<'a, T: Float>(
 /// to the next, as most sizes of a cell make it, leaves them few lines of the caches.
 const COPIED_PANELS: usize = 4;
 
-/// Numbers between the rows of a copy, so that they do not share lines of the first-level cache.
+/// Numbers between the rows of a copy, so that they do not compete for the same lines of the first-level cache.
 const COPY_PAD: usize = 16;
 
 /// The largest number of rows of a chunk. All of B is read for each chunk, and the chunk's rows of A and C for each
@@ -97,7 +97,7 @@ fn most_rows<T: Float>(b: &PackedMatrix<T>) -> usize {
 pub const MAX_DEPTH: usize = 256;
 
 /// Runs the kernel on chunks of rows. `a` returns the left operand of a chunk, given its first row and its number of
-/// rows; the operand must be readable for all of them and `depth` numbers.
+/// rows; the operand must be readable for all of them and `depth` numbers, until `a` is called again.
 fn in_chunks<T: Float>(
     engine: Engine<ProductKernels<T>>,
     rows: usize,

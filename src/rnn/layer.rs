@@ -10,6 +10,7 @@ use crate::cell::step_back::{BackwardState, Gradients, StepRecord, backward_step
 use crate::cell::weights::{BackwardCell, PackedCell};
 use crate::error::Error;
 use crate::gemm::matmul::{MANY_ROWS, Start, matmul};
+use crate::gemm::tile::MAX_ROWS_PER_STEP;
 use crate::memory::aligned::zeros;
 use crate::memory::buffer_pool::PooledBuffer;
 use crate::threads::runtime::Check;
@@ -26,6 +27,9 @@ const STEPS_AHEAD: usize = 64;
 
 /// Rows times H^2 between two checks for interruption: about a tenth of a millisecond.
 const WORK_BETWEEN_CHECKS: usize = 1 << 22;
+
+/// The most numbers of input gradients that are gathered, unless these are fewer rows than a step has.
+const GATHERED_NUMBERS: usize = 1 << 20;
 
 /// Rows of input gradients between two checks for interruption.
 const ROWS_BETWEEN_CHECKS: usize = 1024;
@@ -212,8 +216,8 @@ impl<T: Real> BackwardPass<'_, '_, T> {
         let (hidden, input, segments) = (pass.hidden, pass.input, self.weights.segments());
         let (width, first_column) = (segments.count * hidden, segments.w * hidden);
         let d = |r: usize, t: usize| &d[r][t * width + first_column..];
-        if w.exceeds_cache() {
-            return self.input_of_many(d, dx);
+        if self.gathers_input() {
+            return self.gathered_input(d, dx);
         }
         for (r, (dx, &length)) in dx.iter_mut().zip(pass.lengths).enumerate() {
             for first in (0..length).step_by(ROWS_BETWEEN_CHECKS) {
@@ -226,14 +230,24 @@ impl<T: Real> BackwardPass<'_, '_, T> {
         Ok(())
     }
 
-    /// As [`Self::input`], with rows of several sequences in a product, which reads all of W.
-    fn input_of_many<'d>(&self, d: impl Fn(usize, usize) -> &'d [T], dx: &mut [&mut [T]]) -> Result<(), Error> {
+    /// Returns whether products take rows of several sequences. The product of a short one reads all of W from memory,
+    /// 3H numbers for each feature, where copying its steps moves 4 a step.
+    fn gathers_input(&self) -> bool {
+        let (w, lengths) = (&self.weights.w, self.pass.lengths);
+        let mean = lengths.iter().sum::<usize>() / lengths.len().max(1);
+        w.exceeds_cache() && mean < MANY_ROWS && 4 * mean < w.depth
+    }
+
+    /// As [`Self::input`], by products of rows of several sequences.
+    fn gathered_input<'d>(&self, d: impl Fn(usize, usize) -> &'d [T], dx: &mut [&mut [T]]) -> Result<(), Error> {
         let (pass, input) = (self.pass, self.pass.input);
         let mut steps = pass.lengths.iter().enumerate().flat_map(|(r, &length)| (0..length).map(move |t| (r, t)));
-        let mut sums = PooledBuffer::new(MANY_ROWS.min(pass.lengths.iter().sum()) * input)?;
+        let most = (GATHERED_NUMBERS / input).clamp(MAX_ROWS_PER_STEP, MANY_ROWS).min(pass.lengths.iter().sum());
+        let (mut rows, mut sums) = (Vec::with_capacity(most), PooledBuffer::new(most * input)?);
         loop {
             (pass.check)()?;
-            let rows: Vec<_> = steps.by_ref().take(MANY_ROWS).collect();
+            rows.clear();
+            rows.extend(steps.by_ref().take(most));
             if rows.is_empty() {
                 return Ok(());
             }

@@ -186,6 +186,13 @@ fn instruction_sets_agree_on_large_cells() {
     }
 }
 
+/// The gradients of inputs of the batch are products of rows of several sequences; a long sequence alone has its own.
+#[test]
+fn a_sequence_alone_has_the_bits_it_has_in_a_batch_with_large_weights() {
+    let dims = Dims { bidirectional: true, ..Dims::new(1100, 88) };
+    alone_as_in_the_batch::<f32>(&Problem::new(dims, (0..12).map(|n| 6 * n).collect(), 5)).unwrap();
+}
+
 /// The problem is large enough that the threads of the pool share it, in groups of several sizes.
 #[test]
 fn threads_change_nothing() {
